@@ -1,0 +1,1 @@
+"""The engine: newest frames and live instructions in, `Segmentation` values out."""

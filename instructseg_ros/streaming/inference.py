@@ -1,0 +1,74 @@
+"""One frame and one instruction through the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from instructseg_ros.model.tasks import Task
+from instructseg_ros.streaming.camera import Camera, LiveInstruction
+from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from instructseg_ros.model.segmenter import Prediction
+
+logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What the engine needs of a model; `instructseg_ros.model.segmenter.Segmenter` has it."""
+
+    threshold: float
+
+    def encode(self, image: np.ndarray) -> Any: ...
+
+    def segment(self, image: np.ndarray, instruction: str, references: Sequence[Any] = (), *,
+                task: Task = Task.AUTO, tokens: Any = None) -> Prediction: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A frame to segment for each of `lives`, with the earlier frames to show beside it."""
+
+    camera: Camera
+    frame: Frame
+    references: Sequence[Frame]
+    lives: Sequence[LiveInstruction]
+    dropped: int
+
+
+def answer(model: Model, job: Job, instruction: Instruction, *,
+           clock: Callable[[], int]) -> Segmentation:
+    """Run the model; whatever it raises becomes a FAILED result."""
+    started = clock()
+    try:
+        outcome = _infer(model, job, instruction)
+    except Exception as error:
+        logger.debug('the model failed', exc_info=True)
+        outcome = {'state': State.FAILED,
+                   'reason': f'the model failed: {type(error).__name__}: {error}'}
+    timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
+                    finished=clock())
+    return Segmentation(
+        instruction=instruction, camera=job.camera.name, header=job.frame.header, timing=timing,
+        reference_frames=len(job.references), dropped=job.dropped, **outcome)
+
+
+def _infer(model: Model, job: Job, instruction: Instruction) -> dict[str, Any]:
+    for frame in (*job.references, job.frame):
+        if frame.tokens is None:
+            frame.tokens = model.encode(frame.image)
+    prediction = model.segment(
+        job.frame.image, instruction.text, [frame.tokens for frame in job.references],
+        task=instruction.task, tokens=job.frame.tokens)
+    reason = '' if prediction.found else (
+        f'nothing in the image matches the instruction (score {prediction.score:.2f}, '
+        f'threshold {model.threshold:.2f})')
+    return {'state': State.FOUND if prediction.found else State.NOT_FOUND, 'reason': reason,
+            'score': prediction.score, 'mask': prediction.mask,
+            'probability': prediction.probability, 'source': Source.INFERRED}

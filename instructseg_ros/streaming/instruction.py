@@ -1,0 +1,73 @@
+"""An instruction as the engine takes it, and the checks that its text passes first."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+
+from instructseg_ros.model.tasks import Task
+
+MAX_TEXT_LENGTH = 512
+RESERVED = re.compile(r'<\|?\w+\|?>|\[SEG\]', re.IGNORECASE)
+JOINERS = '\u200c\u200d'
+
+
+class InstructionError(ValueError):
+    """The instruction cannot be followed; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """What to segment.
+
+    Attributes:
+        text: The instruction in natural language, as `clean_text` returns it.
+        id: Chosen by whoever asks; comes back in every result.
+        task: How to read the text.
+        cameras: Names of the cameras it is for; () for all of them.
+        lifetime: Seconds it stays live from when it is given; None for ever.
+    """
+
+    text: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    task: Task = Task.AUTO
+    cameras: tuple[str, ...] = ()
+    lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.lifetime is not None and not self.lifetime > 0.0:
+            raise InstructionError(
+                f'lifetime must be positive, got {self.lifetime} s; leave it 0 for no limit')
+
+
+def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
+    """Normalise the text of an instruction (NFC, single spaces) and refuse what is not one.
+
+    Raises:
+        InstructionError: The text is empty, too long, or holds control characters or one of the
+            model's own tokens.
+    """
+    if len(text) > max_length:
+        raise InstructionError(
+            f'the instruction has {len(text)} characters, the limit is {max_length}; shorten it')
+    cleaned = unicodedata.normalize('NFC', text).strip()
+    _refuse_unprintable(cleaned)
+    reserved = RESERVED.search(cleaned)
+    if reserved:
+        raise InstructionError(
+            f'"{reserved.group()}" is reserved for the model; leave it out of the instruction')
+    cleaned = ' '.join(cleaned.split())
+    if not cleaned:
+        raise InstructionError('the instruction is empty; say what to segment')
+    return cleaned
+
+
+def _refuse_unprintable(text: str) -> None:
+    for position, character in enumerate(text):
+        category = unicodedata.category(character)
+        if category[0] == 'C' and character not in JOINERS:
+            raise InstructionError(
+                f'the instruction holds the control character U+{ord(character):04X} at '
+                f'position {position}; use plain text')

@@ -1,0 +1,108 @@
+"""What the engine says about one instruction and one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from instructseg_ros.streaming.instruction import Instruction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class State(IntEnum):
+    """Outcome of an instruction, with the values of Segmentation.msg."""
+
+    UNKNOWN = 0
+    FOUND = 1
+    NOT_FOUND = 2
+    REJECTED = 3
+    EXPIRED = 4
+    FAILED = 5
+
+
+class Source(IntEnum):
+    """How a mask came about, with the values of Segmentation.msg."""
+
+    UNKNOWN = 0
+    INFERRED = 1
+    PROPAGATED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """When things happened to the frame of a result, in nanoseconds of the engine's clock.
+
+    Attributes:
+        captured: Stamp that the camera gave the frame.
+        received: The frame reached the engine.
+        started: The model began to work on it.
+        finished: The model was done.
+    """
+
+    captured: int
+    received: int
+    started: int
+    finished: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmentation:
+    """Answer to one instruction, on one frame where there is one.
+
+    Attributes:
+        instruction: What was asked.
+        state: The outcome; only FOUND has a mask with pixels set.
+        reason: The outcome in words; never empty unless FOUND.
+        camera: Name of the camera whose frame this is, or ''.
+        header: The frame's header as the caller gave it, or None without a frame.
+        score: 0..1, how sure the model is that the target is there.
+        mask: (H, W) bool, or None where nothing was segmented.
+        probability: (H, W) float32 0..1, or None where nothing was segmented.
+        source: How the mask came about.
+        reference_frames: Number of earlier frames the model saw beside this one.
+        dropped: Frames of this camera that were replaced unseen so far.
+        timing: When the frame was captured, received and segmented, or None without a frame.
+        final: No further result of this instruction will come.
+    """
+
+    instruction: Instruction
+    state: State
+    reason: str = ''
+    camera: str = ''
+    header: Any = None
+    score: float = 0.0
+    mask: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    source: Source = Source.UNKNOWN
+    reference_frames: int = 0
+    dropped: int = 0
+    timing: Timing | None = None
+    final: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f'score must be in 0..1, got {self.score}')
+        if self.mask is not None and (self.mask.ndim != 2 or self.mask.dtype != bool):
+            raise ValueError(f'mask must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}')
+        if self.state is State.FOUND and (self.mask is None or not self.mask.any()):
+            raise ValueError('FOUND needs a mask with at least one pixel')
+        if self.state is not State.FOUND and not self.reason:
+            raise ValueError(f'{self.state.name} needs a reason')
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """Bounding box (x, y, width, height) of the mask in pixels; zeros when there is none."""
+        if self.state is not State.FOUND or self.mask is None:
+            return (0, 0, 0, 0)
+        columns = self.mask.any(axis=0).nonzero()[0]
+        rows = self.mask.any(axis=1).nonzero()[0]
+        left, top = int(columns[0]), int(rows[0])
+        return (left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the mask."""
+        return int(self.mask.sum()) if self.state is State.FOUND and self.mask is not None else 0

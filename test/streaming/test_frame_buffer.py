@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
+
+
+def frame(stamp: int, *, arrived: float = 0.0, tokens: object = None) -> Frame:
+    return Frame(image=np.zeros((2, 2, 3), np.uint8), stamp=stamp, arrived=arrived, tokens=tokens)
+
+
+def filled(*stamps: int, **bounds: int) -> FrameBuffer:
+    buffer = FrameBuffer(**{'capacity': 100, 'max_span': 10_000, **bounds})
+    for stamp in stamps:
+        buffer.add(frame(stamp))
+    return buffer
+
+
+def chosen(buffer: FrameBuffer, *, count: int, stride: int) -> list[int]:
+    key = buffer.newest(now=0.0, max_age=1.0)
+    return [f.stamp for f in buffer.references(key, count=count, stride=stride)]
+
+
+def test_the_newest_frame_is_taken_once() -> None:
+    buffer = filled(1, 2)
+    taken = buffer.take()
+    assert taken is not None
+    assert taken.stamp == 2
+    assert buffer.take() is None
+
+
+def test_an_empty_buffer_has_nothing_to_take() -> None:
+    assert filled().take() is None
+
+
+def test_adding_tells_whether_the_frame_before_was_missed() -> None:
+    buffer = filled()
+    assert not buffer.add(frame(1))
+    assert buffer.add(frame(2))
+    buffer.take()
+    assert not buffer.add(frame(3))
+
+
+def test_the_newest_frame_is_read_again_and_again_until_it_is_too_old() -> None:
+    buffer = filled()
+    buffer.add(frame(1, arrived=5.0))
+    for _ in range(2):
+        assert buffer.newest(now=6.0, max_age=1.0).stamp == 1
+    with pytest.raises(StaleFrameError, match=r'2\.0 s old, the limit is 1\.0 s'):
+        buffer.newest(now=7.0, max_age=1.0)
+
+
+def test_an_empty_buffer_says_that_no_image_has_arrived() -> None:
+    with pytest.raises(StaleFrameError, match='no image has arrived yet'):
+        filled().newest(now=0.0, max_age=1.0)
+
+
+def test_the_buffer_is_bounded_by_count() -> None:
+    assert len(filled(*range(50), capacity=7)) == 7
+
+
+def test_the_buffer_is_bounded_by_age() -> None:
+    assert len(filled(0, 10, 20, 30, max_span=15)) == 2
+
+
+def test_frames_behind_the_newest_keep_their_distance() -> None:
+    buffer = filled(*range(0, 101, 10), spacing=30)
+    assert len(buffer) == 5
+    assert chosen(buffer, count=2, stride=40) == [30, 60]
+
+
+def test_a_repeated_stamp_replaces_the_frame() -> None:
+    buffer = filled(1, 2, 2, 2)
+    assert len(buffer) == 2
+
+
+def test_a_jump_back_in_time_empties_the_buffer() -> None:
+    buffer = filled(100, 110, 120, 5)
+    assert len(buffer) == 1
+    assert buffer.newest(now=0.0, max_age=1.0).stamp == 5
+
+
+def test_references_are_the_frames_nearest_the_stride_oldest_first() -> None:
+    buffer = filled(0, 9, 21, 29, 41, 50)
+    assert chosen(buffer, count=4, stride=10) == [9, 21, 29, 41]
+
+
+def test_references_never_come_from_after_the_key() -> None:
+    buffer = filled(0, 10, 20, 30)
+    references = buffer.references(frame(15), count=2, stride=10)
+    assert [f.stamp for f in references] == [0, 10]
+
+
+def test_there_are_fewer_references_when_the_past_is_short_or_has_gaps() -> None:
+    assert chosen(filled(0), count=4, stride=10) == []
+    assert chosen(filled(0, 10), count=4, stride=10) == [0]
+    assert chosen(filled(0, 30, 40), count=4, stride=10) == [0, 30]
+
+
+def test_no_reference_is_chosen_twice() -> None:
+    assert chosen(filled(0, 15), count=2, stride=10) == [0]
+
+
+def test_an_encoded_frame_goes_before_a_nearer_one_that_is_not() -> None:
+    buffer = filled()
+    for stamp, tokens in ((0, None), (7, 'tokens'), (10, None), (20, None)):
+        buffer.add(frame(stamp, tokens=tokens))
+    assert chosen(buffer, count=1, stride=10) == [7]
+
+
+@pytest.mark.parametrize('bounds', [{'capacity': 0}, {'max_span': -1}, {'spacing': -1}])
+def test_impossible_bounds_are_refused(bounds: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match='capacity must be at least 1'):
+        filled(**bounds)

@@ -1,0 +1,1 @@
+"""ROS 2 nodes: wiring between topics, parameters, lifecycle and the engine."""

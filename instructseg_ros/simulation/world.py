@@ -1,0 +1,122 @@
+"""The MuJoCo model that holds every article of the catalogue, compiled once per process."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from instructseg_ros.simulation.catalogue import Article, catalogue
+from instructseg_ros.simulation.opengl import load_mujoco
+from instructseg_ros.simulation.textures import SIDE
+
+SURFACES = ('table', 'floor', 'wall')
+GLOSSES = ((0.05, 0.1), (0.35, 0.4), (0.7, 0.8))  # specular, shininess
+HIDDEN = 5
+TABLE_THICKNESS = 0.03
+FLOOR = -0.72
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """Where an article lives in the model: index of its mocap pose, its geoms and their shades.
+
+    `points` (n, 3) are spread over its surface, in metres in its own frame.
+    """
+
+    mocap: int
+    geoms: np.ndarray
+    shades: tuple[str, ...]
+    points: np.ndarray
+    extent: float
+
+
+def _add_surfaces(spec: Any, mujoco: Any) -> None:
+    for name in SURFACES:
+        spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE,
+                         builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)  # fmt: skip
+        material = spec.add_material(name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1])
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+    box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
+    world = spec.worldbody
+    # A turned pose keeps the compiler from taking the body's own for good (geom_sameframe).
+    turned = [0.8, 0.0, 0.0, 0.6]
+    world.add_geom(name='table', type=box, size=[0.7, 0.6, TABLE_THICKNESS / 2],
+                   pos=[0, 0, -TABLE_THICKNESS / 2], quat=turned, material='table')  # fmt: skip
+    world.add_geom(name='floor', type=plane, size=[4, 4, 0.1], pos=[0, 0, FLOOR],
+                   material='floor')  # fmt: skip
+    world.add_geom(name='wall', type=plane, size=[4, 4, 0.1], pos=[0, 2, 0], quat=turned,
+                   material='wall')  # fmt: skip
+
+
+def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
+    body = spec.worldbody.add_body(name=article.name, mocap=True)
+    for number, part in enumerate(article.shape.parts):
+        name = f'{article.name}-{number}'
+        mesh = part.mesh.creased()
+        spec.add_mesh(
+            name=name,
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+            uservert=mesh.vertices.ravel(),
+            userface=mesh.faces.ravel(),
+        )
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, group=HIDDEN,
+                      contype=0, conaffinity=0, material='gloss-0')  # fmt: skip
+
+
+def _surface_points(article: Article, count: int = 96) -> np.ndarray:
+    """Points (count, 3) spread over the surface, a little inside of it."""
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
+                          axis=1)  # fmt: skip
+    rng = np.random.default_rng(0)
+    chosen = corners[rng.choice(len(corners), count, p=area / area.sum())]
+    weights = rng.dirichlet((1.0, 1.0, 1.0), count)
+    return np.einsum('nc,ncd->nd', weights, chosen)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[Any, dict[tuple[str, str, int], Body]]:
+    mujoco = load_mujoco()
+    spec = mujoco.MjSpec()
+    for number, (specular, shininess) in enumerate(GLOSSES):
+        spec.add_material(name=f'gloss-{number}', specular=specular, shininess=shininess)
+    _add_surfaces(spec, mujoco)
+    spec.worldbody.add_camera(name='camera')
+    for number in range(2):
+        spec.worldbody.add_light(name=f'light-{number}', castshadow=number == 0)
+    for article in catalogue().values():
+        _add_article(spec, mujoco, article)
+    model = spec.compile()
+    return model, {key: _find(model, article) for key, article in catalogue().items()}
+
+
+def _find(model: Any, article: Article) -> Body:
+    body = model.body(article.name).id
+    start = model.body_geomadr[body]
+    corners = article.shape.vertices()
+    return Body(
+        mocap=int(model.body_mocapid[body]),
+        geoms=np.arange(start, start + model.body_geomnum[body]),
+        shades=tuple(part.shade for part in article.shape.parts),
+        points=_surface_points(article),
+        extent=float(np.ptp(corners, axis=0).max()),
+    )
+
+
+def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
+    """A model of its own for one renderer of that image size, and where each article is in it."""
+    compiled, bodies = _compiled()
+    model = copy.copy(compiled)
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.quality.offsamples = 0
+    model.vis.quality.shadowsize = 1024
+    model.vis.map.znear, model.vis.map.zfar = 0.05, 8.0
+    model.vis.map.shadowclip = 1.0
+    model.vis.headlight.active = 0
+    model.stat.extent = 1.0
+    model.stat.center[:] = 0.0
+    return model, bodies

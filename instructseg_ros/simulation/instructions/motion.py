@@ -1,0 +1,158 @@
+"""Instructions that tell one thing by how it moves."""
+
+from __future__ import annotations
+
+from instructseg_ros.simulation.instructions.draft import Draft, labels
+from instructseg_ros.simulation.instructions.movements import (
+    HEADINGS,
+    Movement,
+    heads,
+    moves,
+    rolls,
+)
+from instructseg_ros.simulation.instructions.noun_phrase import (
+    ANYTHING,
+    NounPhrase,
+    nominal,
+    phrases_for,
+)
+from instructseg_ros.simulation.instructions.phrase import Phrase, compose, grounded
+from instructseg_ros.simulation.instructions.wording import SINGULAR_REQUESTS
+from instructseg_ros.simulation.instructions.writer import Wordings, Writer
+from instructseg_ros.simulation.scene_graph import Thing
+
+# Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
+PARTICIPLES = {
+    'move': Wordings(('moving', 'moving', 'going'), ('traveling',)),  # new word
+    'move at all': Wordings(('moving', 'not standing still'), ('in motion',)),  # new word
+    'come': Wordings(('coming',)),
+    'roll': Wordings(('rolling',)),
+    'rise': Wordings(
+        ('being lifted', 'being lifted up', 'rising'), ('lifted up', 'being lifted into the air')
+    ),
+}
+FINITES = {
+    'move': Wordings(('moves', 'goes')),
+    'move at all': Wordings(('moves', 'does not stand still'), ('is not still',)),
+    'come': Wordings(('comes',)),
+    'roll': Wordings(('rolls',)),
+    'rise': Wordings(('rises', 'goes up', 'is lifted'), ('is lifted into the air',)),
+}
+DIRECTIONS = {
+    'left': Wordings(
+        ('left', 'to the left', 'leftwards', 'to the left side'), ('towards the left', 'to my left')
+    ),
+    'right': Wordings(
+        ('right', 'to the right', 'rightwards', 'to the right side'),
+        ('towards the right', 'to my right'),
+    ),
+    'towards': Wordings(
+        ('towards me', 'towards the camera', 'closer', 'closer to me'),
+        ('nearer', 'nearer to me', 'towards you'),
+    ),
+    'away': Wordings(
+        ('away', 'away from me', 'further away', 'away from the camera'),
+        ('farther away', 'away from you'),
+    ),
+    'up': Wordings(('up', 'upwards', 'into the air'), ('up into the air',)),
+}
+WITH_DIRECTION = Wordings(('{verb} {direction}',))
+BEFORE_NOUN = Wordings(('the {moving} {thing}',), ('the one {moving} {thing}',))
+AFTER_NOUN = Wordings(
+    ('the {thing} {moving}', 'the {thing} that is {moving}'),
+    ('the {thing} which is {moving}', 'the {thing} you see {moving}'),
+)
+WITH_FINITE = Wordings(('the {thing} that {moves}',), ('the {thing} which {moves}',))
+SENTENCES = SINGULAR_REQUESTS
+QUESTIONS = Wordings(
+    ('which {thing} is {moving}?', 'is there one {thing} {moving}?'),
+    ('which {thing} do you see {moving}?', 'can you see which {thing} is {moving}?'),
+)
+OPEN_QUESTIONS = Wordings(
+    ('what is {moving}?', 'show me what is {moving}', 'what do you see {moving}?'),
+    ('tell me what is {moving}', 'can you see what is {moving}?', 'is there something {moving}?'),
+)
+WORDINGS = (
+    SENTENCES, WITH_DIRECTION, BEFORE_NOUN, AFTER_NOUN, WITH_FINITE, QUESTIONS, OPEN_QUESTIONS,
+    *PARTICIPLES.values(), *FINITES.values(), *DIRECTIONS.values(),
+)  # fmt: skip
+ATTEMPTS = 12
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """The one thing that moves so; when absent, nothing that fits the noun moves so."""
+    movers = [thing for thing in writer.graph if moves(thing) == 1.0]
+    if not movers and not absent:
+        return None
+    for _ in range(ATTEMPTS):
+        if absent:
+            thing = writer.choice(movers if movers and writer.chance(0.6) else writer.graph)
+            movement = _any_movement(writer)
+        else:
+            thing = writer.choice(movers)
+            movement = _movement_of(thing, writer)
+        phrase = writer.choice(phrases_for(thing))
+        candidates = phrase.matches(writer.graph)
+        truths = [movement.truth(one) for one in candidates]
+        if 0.5 not in truths and truths.count(1.0) == (0 if absent else 1):
+            return Draft(
+                text=_text(phrase, movement, writer),
+                targets=labels(one for one in candidates if movement.truth(one) == 1.0),
+                candidates=labels(candidates),
+            )
+    return None
+
+
+def _movement_of(thing: Thing, writer: Writer) -> Movement:
+    direction = thing.motion if writer.chance(0.65) else None
+    return Movement(direction=direction, rolling=rolls(thing) == 1.0 and writer.chance(0.4))
+
+
+def _any_movement(writer: Writer) -> Movement:
+    direction = writer.choice(tuple(HEADINGS)) if writer.chance(0.7) else None
+    return Movement(direction=direction, rolling=direction != 'up' and writer.chance(0.15))
+
+
+def _text(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
+    if phrase == ANYTHING and writer.chance(0.25):
+        moving = _in_words(movement, PARTICIPLES, writer)
+        return writer.sentence(OPEN_QUESTIONS, moving=moving)
+    thing = nominal(phrase, writer, plain=True)
+    if writer.chance(0.3):
+        moving = _in_words(movement, FINITES, writer)
+        it = compose(writer.pick(WITH_FINITE), thing=thing, moves=moving)
+        return writer.request(it, SENTENCES)
+    moving = _in_words(movement, PARTICIPLES, writer)
+    if writer.chance(0.15):
+        return writer.sentence(QUESTIONS, thing=thing, moving=moving)
+    before = moving.text in ('moving', 'rolling') and writer.chance(0.6)
+    it = compose(writer.pick(BEFORE_NOUN if before else AFTER_NOUN), thing=thing, moving=moving)
+    return writer.request(it, SENTENCES)
+
+
+def _in_words(movement: Movement, verbs: dict[str, Wordings], writer: Writer) -> Phrase:
+    graph, direction = writer.graph, movement.direction
+    verb = _verb(movement, writer)
+    if verb == 'rise':
+        return grounded(writer.pick(verbs[verb]), _heading(writer, 'up'), 'motion')
+    moving = {one.label: 1.0 for one in graph if (rolls if verb == 'roll' else moves)(one) == 1.0}
+    acting = grounded(writer.pick(verbs[verb]), moving, 'motion')
+    if direction is None:
+        return acting
+    words = writer.pick(DIRECTIONS[direction])
+    heading = grounded(words, _heading(writer, direction), 'motion')
+    return compose(writer.pick(WITH_DIRECTION), verb=acting, direction=heading)
+
+
+def _verb(movement: Movement, writer: Writer) -> str:
+    if movement.rolling:
+        return 'roll'
+    if movement.direction == 'up' and writer.chance(0.6):
+        return 'rise'
+    if movement.direction == 'towards' and writer.chance(0.5):
+        return 'come'
+    return 'move' if movement.direction else 'move at all'
+
+
+def _heading(writer: Writer, direction: str) -> dict[int, float]:
+    return {one.label: 1.0 for one in writer.graph if heads(one, direction) == 1.0}

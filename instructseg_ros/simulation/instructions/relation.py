@@ -1,0 +1,163 @@
+"""Instructions that tell one thing by its place beside, in or on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from instructseg_ros.simulation.instructions.draft import Draft, labels
+from instructseg_ros.simulation.instructions.noun_phrase import (
+    ANYTHING,
+    NounPhrase,
+    absent_phrase,
+    definite,
+    nominal,
+    phrases_for,
+    unique_phrase,
+)
+from instructseg_ros.simulation.instructions.phrase import Phrase, compose, grounded
+from instructseg_ros.simulation.instructions.relations import RELATIONS, Relation
+from instructseg_ros.simulation.instructions.wording import SINGULAR_REQUESTS
+from instructseg_ros.simulation.instructions.writer import Wordings, Writer
+from instructseg_ros.simulation.scene_graph import Thing
+
+SENTENCES = SINGULAR_REQUESTS
+PATTERNS = Wordings(
+    ('the {thing} {place}', 'the {thing} {place}', 'the {thing} that is {place}'),
+    ('the {thing} which is {place}', 'the {thing} you see {place}', 'the one {thing} {place}'),
+)
+QUESTIONS = Wordings(
+    ('which {thing} is {place}?', 'what is the {thing} {place}?', 'tell me which {thing} is {place}'),
+    ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
+)  # fmt: skip
+OPEN_QUESTIONS = Wordings(
+    ('what is {place}?', 'what do you see {place}?', 'show me what is {place}'),
+    ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
+)
+ONE_ANCHOR = Wordings(('{relation} {first}',))
+TWO_ANCHORS = Wordings(('{relation} {first} and {second}',))
+WORDINGS = (SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS) + tuple(
+    relation.words for relation in RELATIONS.values()
+)
+ATTEMPTS = 24
+SIDES = ('left', 'right', 'behind', 'front')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A relation to anchors: their noun phrases, the things meant, how true it is of the others."""
+
+    relation: Relation
+    phrases: tuple[NounPhrase, ...]
+    anchors: tuple[Thing, ...]
+    truths: dict[int, float]
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """The one thing in a place; when absent, nothing is there or the anchor is missing."""
+    if absent and writer.chance(0.3):
+        return _beside_nothing(writer)
+    for _ in range(ATTEMPTS):
+        place = _place(writer, absent)
+        phrase = place and (_empty if absent else _single)(place, writer)
+        if place and phrase:
+            return _draft(phrase, place, writer)
+    return None
+
+
+def _place(writer: Writer, absent: bool) -> Place | None:
+    anchors = _anchors(writer, absent)
+    if anchors is None:
+        return None
+    relation, things = anchors
+    phrases = tuple(unique_phrase(thing, writer) for thing in things)
+    truths = {
+        thing.label: relation.truth(thing, *things) for thing in writer.graph if thing not in things
+    }
+    if not absent and 1.0 not in truths.values():
+        return None
+    named = tuple(phrase for phrase in phrases if phrase is not None)
+    if len(named) < len(phrases):
+        return None
+    return Place(relation=relation, phrases=named, anchors=things, truths=truths)
+
+
+def _anchors(writer: Writer, absent: bool) -> tuple[Relation, tuple[Thing, ...]] | None:
+    """A relation and what it relates to; containers and supports in use come up more often."""
+    graph = writer.graph
+    held = [one for one in graph if one.on is not None or one.inside is not None]
+    if held and not absent and writer.chance(0.4):
+        thing = writer.choice(held)
+        name = 'inside' if thing.inside is not None else 'on'
+        holders = [one for one in graph if one.label in (thing.inside, thing.on)]
+        return (RELATIONS[name], (holders[0],)) if holders else None
+    relation = RELATIONS[writer.choice(SIDES if writer.chance(0.7) else tuple(RELATIONS))]
+    fitting = [one for one in graph if relation.anchors is None or one.kind in relation.anchors]
+    if len(fitting) < relation.anchor_count:
+        return None
+    return relation, tuple(writer.shuffled(fitting)[: relation.anchor_count])
+
+
+def _single(place: Place, writer: Writer) -> NounPhrase | None:
+    """A phrase that fits exactly one thing in that place, and preferably others elsewhere."""
+    targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
+    options = []
+    for phrase in phrases_for(writer.choice(targets)):
+        truths = _truths(phrase, place, writer)
+        if truths.count(1.0) == 1 and 0.5 not in truths:
+            options.append((phrase, len(truths)))
+    contrasted = [option for option in options if option[1] > 1]
+    if contrasted and writer.chance(0.8):
+        options = contrasted
+    return writer.choice(options)[0] if options else None
+
+
+def _empty(place: Place, writer: Writer) -> NounPhrase | None:
+    """A phrase that fits things of the scene, but nothing in that place."""
+    others = [one for one in writer.graph if one not in place.anchors]
+    if not others:
+        return None
+    phrase = writer.choice(phrases_for(writer.choice(others)))
+    return phrase if set(_truths(phrase, place, writer)) == {0.0} else None
+
+
+def _truths(phrase: NounPhrase, place: Place, writer: Writer) -> list[float]:
+    return [
+        place.truths[one.label] for one in phrase.matches(writer.graph) if one not in place.anchors
+    ]
+
+
+def _beside_nothing(writer: Writer) -> Draft | None:
+    """A thing that is there, in a place beside something that is not."""
+    missing = absent_phrase(writer)
+    if missing is None:
+        return None
+    relation = RELATIONS[writer.choice(SIDES)]
+    phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
+    return _draft(
+        phrase, Place(relation=relation, phrases=(missing,), anchors=(), truths={}), writer
+    )
+
+
+def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
+    anchors = labels(place.anchors)
+    candidates = labels(phrase.matches(writer.graph)) - anchors
+    return Draft(
+        text=_text(phrase, place, writer),
+        targets=frozenset(label for label in candidates if place.truths.get(label) == 1.0),
+        anchors=anchors,
+        candidates=candidates,
+    )
+
+
+def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
+    thing = nominal(phrase, writer, plain=True)
+    weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
+    slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
+    slots |= zip(('first', 'second'), (definite(one, writer) for one in place.phrases))
+    pattern = ONE_ANCHOR if place.relation.anchor_count == 1 else TWO_ANCHORS
+    where = compose(writer.pick(pattern), **slots)
+    if phrase == ANYTHING and writer.chance(0.3):
+        return writer.sentence(OPEN_QUESTIONS, place=where)
+    if writer.chance(0.15):
+        return writer.sentence(QUESTIONS, thing=thing, place=where)
+    return writer.request(compose(writer.pick(PATTERNS), thing=thing, place=where), SENTENCES)

@@ -1,0 +1,128 @@
+"""Where things are to one another, as the camera sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import dist, hypot
+
+from instructseg_ros.simulation.instructions.writer import Wordings
+from instructseg_ros.simulation.scene_graph import Thing
+
+WIDTH_MARGIN = 0.05
+DEPTH_MARGIN = 0.04
+SHORTEST_GAP = 0.12
+CONTAINERS = frozenset({'bowl', 'mug', 'box'})
+SUPPORTS = frozenset({'plate', 'book', 'box'})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """Words for a place and how true it is of a thing: 1 clearly, 0 clearly not, 0.5 neither.
+
+    `anchors` are the kinds that it makes sense with, None for all of them.
+    """
+
+    truth: Callable[..., float]
+    words: Wordings
+    anchors: frozenset[str] | None = None
+    anchor_count: int = 1
+
+
+def _beyond(difference: float, margin: float) -> float:
+    return 1.0 if difference >= margin else 0.0 if difference <= -margin else 0.5
+
+
+def _touch(thing: Thing, anchor: Thing) -> bool:
+    return anchor.label in (thing.on, thing.inside) or thing.label in (anchor.on, anchor.inside)
+
+
+def _right(thing: Thing, anchor: Thing) -> float:
+    if _touch(thing, anchor):
+        return 0.5
+    across = thing.position[0] / thing.position[2] - anchor.position[0] / anchor.position[2]
+    return _beyond(across, WIDTH_MARGIN)
+
+
+def _behind(thing: Thing, anchor: Thing) -> float:
+    if _touch(thing, anchor):
+        return 0.5
+    return _beyond(thing.position[2] - anchor.position[2], DEPTH_MARGIN)
+
+
+def _between(thing: Thing, first: Thing, second: Thing) -> float:
+    """By the share of the way from first to second and the distance from that way."""
+    if _touch(thing, first) or _touch(thing, second):
+        return 0.5
+    gap = dist(first.position, second.position)
+    if gap < SHORTEST_GAP:
+        return 0.5
+    way = [b - a for a, b in zip(first.position, second.position)]
+    offset = [p - a for a, p in zip(first.position, thing.position)]
+    share = sum(w * o for w, o in zip(way, offset)) / gap**2
+    aside = hypot(*(o - share * w for w, o in zip(way, offset)))
+    if 0.25 <= share <= 0.75 and aside <= 0.25 * gap:
+        return 1.0
+    return 0.5 if 0.0 <= share <= 1.0 and aside <= 0.5 * gap else 0.0
+
+
+def _on(thing: Thing, anchor: Thing) -> float:
+    return 1.0 if thing.on == anchor.label else 0.5 if thing.inside == anchor.label else 0.0
+
+
+def _inside(thing: Thing, anchor: Thing) -> float:
+    return 1.0 if thing.inside == anchor.label else 0.5 if thing.on == anchor.label else 0.0
+
+
+RELATIONS = {
+    'left': Relation(
+        truth=lambda thing, anchor: 1.0 - _right(thing, anchor),
+        words=Wordings(
+            ('left of', 'to the left of', 'on the left side of'),
+            ('on the left of', 'to the left side of', 'at the left side of'),
+        ),
+    ),
+    'right': Relation(
+        truth=_right,
+        words=Wordings(
+            ('right of', 'to the right of', 'on the right side of'),
+            ('on the right of', 'to the right side of', 'at the right side of'),
+        ),
+    ),
+    'behind': Relation(
+        truth=_behind,
+        words=Wordings(
+            ('behind', 'at the back of', 'farther away than', 'further back than'),
+            ('in back of', 'further away than', 'farther back than'),
+        ),
+    ),
+    'front': Relation(
+        truth=lambda thing, anchor: 1.0 - _behind(thing, anchor),
+        words=Wordings(
+            ('in front of', 'before', 'nearer than', 'closer to me than'),
+            ('at the front of', 'closer than', 'nearer to me than'),
+        ),
+    ),
+    'between': Relation(
+        truth=_between,
+        words=Wordings(
+            ('between', 'in between', 'in the middle of'), ('in the middle between', 'amid')
+        ),  # new word: amid
+        anchor_count=2,
+    ),
+    'on': Relation(
+        truth=_on,
+        words=Wordings(
+            ('on', 'on top of', 'standing on', 'lying on'),
+            ('at the top of', 'lying on top of', 'standing on top of'),
+        ),
+        anchors=SUPPORTS,
+    ),
+    'inside': Relation(
+        truth=_inside,
+        words=Wordings(
+            ('in', 'inside', 'inside of', 'lying in'), ('lying inside', 'standing in', 'within')
+        ),  # new word: within
+        anchors=CONTAINERS,
+    ),
+}

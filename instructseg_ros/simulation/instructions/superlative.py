@@ -1,0 +1,207 @@
+"""Instructions that mean the first of several things by size, place or distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import hypot
+
+from instructseg_ros.simulation.instructions.draft import Draft, labels
+from instructseg_ros.simulation.instructions.noun_phrase import (
+    NounPhrase,
+    absent_phrase,
+    nominal,
+    phrases_for,
+)
+from instructseg_ros.simulation.instructions.phrase import Phrase, compose, grounded
+from instructseg_ros.simulation.instructions.wording import SINGULAR_REQUESTS
+from instructseg_ros.simulation.instructions.writer import Wordings, Writer
+from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
+
+SENTENCES = SINGULAR_REQUESTS
+BEFORE_NOUN = Wordings(
+    ('the {first} {thing}', 'the {first} {thing}', 'the {thing} that is the {first} one'),
+    ('the {thing} which is the {first} one', 'the {first} {thing} of all'),
+)
+OF_ALL = Wordings(
+    ('the {first} of the {things}', 'the {first} one of the {things}'),
+    ('of the {things} the {first} one', 'the {first} of all the {things}'),
+)
+AFTER_NOUN = Wordings(
+    ('the {thing} {first}', 'the {thing} that is {first}'),
+    ('the {thing} which is {first}', 'the one {thing} {first}'),
+)
+QUESTIONS = Wordings(
+    ('which {thing} is the {first} one?', 'what is the {first} {thing}?'),
+    ('which is the {first} {thing}?', 'tell me which {thing} is the {first} one'),
+)
+PLACE_QUESTIONS = Wordings(
+    ('which {thing} is {first}?', 'what {thing} is {first}?'),
+    ('which one {thing} is {first}?', 'can you see which {thing} is {first}?'),
+)
+ATTEMPTS = 24
+LENGTH_RATIO = 1.2
+WIDTH_MARGIN = 0.05
+DISTANCE_MARGIN = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superlative:
+    """A measure whose highest value is meant, `clear` telling best from runner-up, its words.
+
+    `before` goes before a noun ('largest'), `after` behind it ('closest to me').
+    """
+
+    measure: Callable[[Thing], float]
+    clear: Callable[[float, float], bool]
+    before: Wordings
+    after: Wordings
+
+
+def _longer(best: float, other: float) -> bool:
+    return best >= LENGTH_RATIO * other
+
+
+def _shorter(best: float, other: float) -> bool:
+    return -best * LENGTH_RATIO <= -other
+
+
+def _beside(best: float, other: float) -> bool:
+    return best - other >= WIDTH_MARGIN
+
+
+def _farther(best: float, other: float) -> bool:
+    return best - other >= DISTANCE_MARGIN
+
+
+def _across(thing: Thing) -> float:
+    return thing.position[0] / thing.position[2]
+
+
+def _distance(thing: Thing) -> float:
+    return hypot(*thing.position)
+
+
+SUPERLATIVES = {
+    'largest': Superlative(
+        measure=lambda thing: thing.extent,
+        clear=_longer,
+        before=Wordings(('largest', 'biggest'), ('largest sized', 'biggest sized')),
+        after=Wordings(
+            ('of the largest size', 'of the biggest size'), ('largest of all', 'biggest in size')
+        ),
+    ),
+    'smallest': Superlative(
+        measure=lambda thing: -thing.extent,
+        clear=_shorter,
+        before=Wordings(
+            ('smallest', 'littlest'), ('smallest sized', 'tiniest')
+        ),  # new word: tiniest
+        after=Wordings(
+            ('of the smallest size', 'smallest in size'),
+            ('smallest of all', 'of the littlest size'),
+        ),
+    ),
+    'leftmost': Superlative(
+        measure=lambda thing: -_across(thing),
+        clear=_beside,
+        before=Wordings(('leftmost', 'far left'), ('left-most',)),
+        after=Wordings(
+            ('on the far left', 'farthest to the left', 'furthest left', 'most to the left'),
+            ('at the far left', 'furthest to the left', 'farthest on the left'),
+        ),
+    ),
+    'rightmost': Superlative(
+        measure=_across,
+        clear=_beside,
+        before=Wordings(('rightmost', 'far right'), ('right-most',)),
+        after=Wordings(
+            ('on the far right', 'farthest to the right', 'furthest right', 'most to the right'),
+            ('at the far right', 'furthest to the right', 'farthest on the right'),
+        ),
+    ),
+    'nearest': Superlative(
+        measure=lambda thing: -_distance(thing),
+        clear=_farther,
+        before=Wordings(('nearest', 'closest'), ('least distant',)),
+        after=Wordings(
+            ('closest to me', 'nearest to me', 'closest to the camera', 'nearest to the camera'),
+            ('closest to you', 'closest of all', 'nearest to you'),
+        ),
+    ),
+    'farthest': Superlative(
+        measure=_distance,
+        clear=_farther,
+        before=Wordings(('farthest', 'furthest', 'most distant'), ('most far',)),
+        after=Wordings(
+            (
+                'farthest away',
+                'furthest from me',
+                'most distant from me',
+                'farthest from the camera',
+            ),
+            ('furthest away', 'farthest from me', 'most far from me'),
+        ),
+    ),
+}
+WORDINGS = (SENTENCES, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS) + tuple(
+    words for one in SUPERLATIVES.values() for words in (one.before, one.after)
+)
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """The first of at least two things by a clear margin, or the first of none."""
+    if absent:
+        phrase = absent_phrase(writer)
+        if phrase is None:
+            return None
+        name = writer.choice(tuple(SUPERLATIVES))
+        text = _text(phrase, name, writer)
+        return Draft(text=text, targets=frozenset(), candidates=frozenset())
+    for _ in range(ATTEMPTS):
+        phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
+        name = writer.choice(tuple(SUPERLATIVES))
+        candidates = phrase.matches(writer.graph)
+        target = clear_first(candidates, SUPERLATIVES[name])
+        if target is not None:
+            return Draft(
+                text=_text(phrase, name, writer),
+                targets=labels([target]),
+                candidates=labels(candidates),
+            )
+    return None
+
+
+def clear_first(candidates: list[Thing], superlative: Superlative) -> Thing | None:
+    """The first of two or more candidates; None unless the runner-up is clearly behind."""
+    if len(candidates) < 2:
+        return None
+    best, runner_up = sorted(candidates, key=superlative.measure, reverse=True)[:2]
+    clear = superlative.clear(superlative.measure(best), superlative.measure(runner_up))
+    return best if clear else None
+
+
+def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
+    """How far up each thing of the scene is: 1 for the first, 0 for the last, squared ranks."""
+    ordered = sorted(graph, key=superlative.measure)
+    last = max(len(ordered) - 1, 1)
+    if len(ordered) == 1:
+        return {ordered[0].label: 1.0}
+    return {thing.label: (rank / last) ** 2 for rank, thing in enumerate(ordered)}
+
+
+def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
+    superlative = SUPERLATIVES[name]
+    after = writer.chance(0.35)
+    words = writer.pick(superlative.after if after else superlative.before)
+    first = grounded(words, ranks(writer.graph, superlative), 'superlative')
+    if not after and writer.chance(0.25):
+        things = nominal(phrase, writer, plural=True)
+        it = compose(writer.pick(OF_ALL), first=first, things=things)
+        return writer.request(it, SENTENCES)
+    thing = nominal(phrase, writer, plain=after)
+    if writer.chance(0.15):
+        questions = PLACE_QUESTIONS if after else QUESTIONS
+        return writer.sentence(questions, first=first, thing=thing)
+    it = compose(writer.pick(AFTER_NOUN if after else BEFORE_NOUN), first=first, thing=thing)
+    return writer.request(it, SENTENCES)

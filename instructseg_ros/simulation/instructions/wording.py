@@ -1,0 +1,97 @@
+"""The words for things, their colours and sizes, and the sentences that ask for them.
+
+Wordings held out of training are mostly known words in new places: what they hold a model to is
+reading, not guessing. Those with words that no trained wording has are marked `new word`.
+"""
+
+from __future__ import annotations
+
+from instructseg_ros.simulation.instructions.writer import Wordings
+
+NOUNS = {
+    'mug': Wordings(('mug', 'cup', 'mug', 'coffee cup'), ('coffee mug', 'tea mug')),
+    'bowl': Wordings(('bowl', 'bowl', 'cereal bowl'), ('soup bowl',)),
+    'bottle': Wordings(('bottle', 'bottle', 'flask'), ('water bottle', 'drink bottle')),
+    'can': Wordings(('can', 'tin', 'soda can'), ('drink can', 'soda tin')),
+    'box': Wordings(('box', 'box', 'carton'), ('gift box', 'package')),  # new word: package
+    'ball': Wordings(('ball', 'ball', 'rubber ball'), ('toy ball',)),
+    'plate': Wordings(('plate', 'plate', 'dish'), ('dinner plate', 'food plate')),
+    'spoon': Wordings(('spoon', 'spoon', 'soup spoon'), ('cereal spoon',)),
+    'knife': Wordings(('knife', 'knife', 'bread knife'), ('dinner knife', 'table knife')),
+    'banana': Wordings(('banana',), ('banana fruit',)),
+    'apple': Wordings(('apple',), ('apple fruit',)),
+    'book': Wordings(('book', 'book', 'novel'), ('story book',)),
+    'car': Wordings(('car', 'toy car', 'vehicle'), ('toy vehicle', 'automobile')),  # new word
+    'hammer': Wordings(('hammer', 'hammer', 'mallet'), ('nail hammer',)),
+    'pen': Wordings(('pen', 'pen', 'marker'), ('marker pen',)),
+    'teapot': Wordings(('teapot', 'tea pot'), ('tea kettle',)),  # new word: kettle
+}
+ANY_NOUN = Wordings(('thing', 'thing', 'object', 'item'))
+IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
+
+COLORS = {
+    'red': Wordings(('red',), ('crimson',)),  # new word
+    'green': Wordings(('green',)),
+    'blue': Wordings(('blue',)),
+    'yellow': Wordings(('yellow',)),
+    'orange': Wordings(('orange',)),
+    'purple': Wordings(('purple', 'violet')),
+    'pink': Wordings(('pink',)),
+    'brown': Wordings(('brown',)),
+    'white': Wordings(('white',)),
+    'black': Wordings(('black',)),
+}
+SIZES = {
+    'small': Wordings(('small', 'little'), ('small sized',)),
+    'medium': Wordings(('medium', 'medium sized'), ('middle sized',)),
+    'large': Wordings(('large', 'big'), ('large sized', 'big sized')),
+}
+
+BEFORE_NOUN = {
+    '': Wordings(('{noun}',)),
+    'color': Wordings(('{color} {noun}', '{color} {noun}', '{color} colored {noun}')),
+    'size': Wordings(('{size} {noun}',)),
+    'size color': Wordings(('{size} {color} {noun}',), ('{size} and {color} {noun}',)),
+}
+AFTER_NOUN = {
+    'color': Wordings(
+        ('{noun} that {is} {color}', '{noun} with the color {color}'),
+        ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
+    ),
+    'size': Wordings(('{noun} that {is} {size}',), ('{noun} which {is} {size}',)),
+    'size color': Wordings(
+        ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
+        (
+            '{size} {noun} which {is} {color}',
+            '{noun} that {is} {size} and {color}',
+            '{color} {noun} which {is} {size}',
+            '{size} {noun} with the color {color}',
+        ),
+    ),
+}
+
+REQUESTS = Wordings(
+    (
+        'show me {it}', 'please show me {it}', 'can you show me {it}?', 'find {it}',
+        'please find {it}', 'can you find {it}?', 'segment {it}', 'can you segment {it}?',
+        'bring me {it}', 'please bring me {it}', 'give me {it}', 'could you give me {it}?',
+        'I need {it}', 'I want {it}', 'I would like to have {it}', 'look for {it}',
+        'I am looking for {it}', 'point at {it}', 'could you point at {it}?', 'mark {it}',
+        'please mark {it}', 'get {it} for me', 'do you see {it}?', 'can you see {it}?',
+        'pick up {it}', 'please pick up {it}', 'go and get {it}', 'I would like {it}, please',
+    ),
+    (
+        'could you find {it} for me?', 'I want you to show me {it}', 'please look for {it}',
+        'I need you to pick up {it}', 'where can I find {it}?', 'can you get {it}, please?',
+        'please go and find {it} for me', 'could you please point at {it}?',
+        'locate {it}', 'highlight {it}',  # new words
+    ),
+)  # fmt: skip
+SINGULAR_REQUESTS = REQUESTS + Wordings(
+    ('where is {it}?', 'which one is {it}?', 'tell me where {it} is', 'where do you see {it}?'),
+    ('can you tell me where {it} is?', 'which thing is {it}?'),
+)
+PLURAL_REQUESTS = REQUESTS + Wordings(
+    ('where are {it}?', 'which ones are {it}?', 'tell me where {it} are'),
+    ('can you tell me where {it} are?', 'which things are {it}?'),
+)

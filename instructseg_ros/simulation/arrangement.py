@@ -10,14 +10,14 @@ import numpy as np
 from instructseg_ros.simulation.catalogue import VARIANTS, Article, catalogue
 from instructseg_ros.simulation.layout import Layout, placed
 from instructseg_ros.simulation.motion import Loop, Motion, Shuttle
-from instructseg_ros.simulation.rotations import compose, turn, yaw
+from instructseg_ros.simulation.rotations import compose, to_matrix, turn, yaw
 from instructseg_ros.simulation.scene import Item, Scene, random_camera, random_room
 from instructseg_ros.simulation.shapes import strip
 from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
 
 ROLLERS = ('ball', 'apple', 'can', 'car')
 STICKS = ('spoon', 'pen', 'knife')
-LOADED = {'bowl': 0.6, 'mug': 0.4, 'plate': 0.5, 'book': 0.45, 'box': 0.4}
+LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
 PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
 PUT_ON = ('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book', 'teapot', 'spoon',
           'knife', 'pen', 'bottle')  # fmt: skip
@@ -77,7 +77,7 @@ class Arranger:
             if article is None:
                 continue
             put = self._into(carrier, article) if inside else self._onto(carrier, article)
-            if put is None or not self._visible(article, put[0]):
+            if put is None or not self._claim(carrier, article, *put):
                 continue
             self._add(article, color, *put, on=None if inside else carrier.label,
                       inside=carrier.label if inside else None)  # fmt: skip
@@ -128,9 +128,18 @@ class Arranger:
                     motion=motion, on=on, inside=inside)  # fmt: skip
         self.items.append(item)
 
-    def _visible(self, article: Article, center: np.ndarray) -> bool:
-        around = np.array([[center[0], center[1], article.shape.reach]])
-        return self.layout.in_view(around, center[2] + 0.5 * article.shape.height)
+    def _claim(self, carrier: Item, article: Article, center: np.ndarray,
+               orientation: np.ndarray) -> bool:  # fmt: skip
+        """Take the ground under a thing that a just placed carrier holds, if it is free."""
+        discs, turned = article.shape.discs, to_matrix(orientation)
+        ends = discs[:, :2] @ turned[:, :2].T + center
+        ground = np.column_stack([ends[:, :2], discs[:, 2]])
+        top = ends[:, 2].max() + 0.5 * article.shape.height
+        below = len(carrier.article.shape.discs)
+        if not (self.layout.in_view(ground, top) and self.layout.free(ground, but=below)):
+            return False
+        self.layout.take(ground)
+        return True
 
     def _motion(self, manner: str, article: Article) -> Motion:
         rng = self.rng
@@ -142,7 +151,7 @@ class Arranger:
             second *= rng.choice((-1, 1))
             return Loop(manner=manner, first=first, second=second,
                         period=2 * np.pi * size / rng.uniform(0.09, 0.2), phase=rng.uniform())
-        rest, phase = rng.uniform(0.6, 1.2), rng.uniform(0, 20)
+        rest, phase = rng.uniform(0.4, 0.9), rng.uniform(0, 20)
         if manner == 'lifted':
             return Shuttle(manner=manner, direction=np.array([0.0, 0.0, 1.0]),
                            length=rng.uniform(0.1, 0.25), there=rng.uniform(0.05, 0.12), back=0.25,
@@ -150,7 +159,7 @@ class Arranger:
         angle = rng.integers(4) * np.pi / 2 + rng.uniform(-0.3, 0.3)
         speed = rng.uniform(0.07, 0.22)
         return Shuttle(manner=manner, direction=np.cos(angle) * right + np.sin(angle) * away,
-                       length=rng.uniform(0.14, 0.38), there=speed, back=speed, rest=rest,
+                       length=rng.uniform(0.16, 0.42), there=speed, back=speed, rest=rest,
                        phase=phase, roll=article.shape.roll if manner == 'rolling' else None)
 
     def _onto(self, carrier: Item, article: Article) -> tuple[np.ndarray, np.ndarray] | None:
@@ -208,7 +217,7 @@ def random_scene(seed: int) -> Scene:
     camera, room = random_camera(rng), random_room(rng)
     arranger = Arranger(Layout(camera=camera, room=room), rng)
     wanted = int(rng.integers(4, 11))
-    if rng.uniform() < 0.5:
+    if rng.uniform() < 0.55:
         for _ in range(int(rng.integers(1, 4))):
             arranger.set_moving()
     for _ in range(4 * wanted):

@@ -40,7 +40,7 @@ class Layout:
 
     def fits(self, discs: np.ndarray, height: float) -> bool:
         """Whether things of that height on those circles are free, on the table and in view."""
-        return self._on_table(discs) and self._free(discs) and self.in_view(discs, height)
+        return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
 
     def take(self, discs: np.ndarray) -> None:
         """Keep others away from these circles."""
@@ -51,9 +51,11 @@ class Layout:
         own = np.abs(discs[:, :2] @ np.array([[c, -s], [s, c]])) + discs[:, 2:]
         return bool((own < np.array(self.room.table) - 0.01).all())
 
-    def _free(self, discs: np.ndarray) -> bool:
-        apart = np.linalg.norm(discs[:, None, :2] - self.taken[None, :, :2], axis=-1)
-        return bool((apart > discs[:, None, 2] + self.taken[None, :, 2] + GAP).all())
+    def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
+        """Whether no circle reaches into ground that is taken, the last `but` circles aside."""
+        taken = self.taken[: len(self.taken) - but]
+        apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
+        return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
 
     def in_view(self, discs: np.ndarray, height: float) -> bool:
         """Whether cylinders of that height on those circles are wholly in the picture."""

@@ -28,7 +28,7 @@ def _band(radius: float, width: float, turn: np.ndarray) -> Mesh:
 
 def ball(rng: np.random.Generator) -> Shape:
     """A ball with a band in a lighter shade around it."""
-    r = 0.043 * rng.uniform(0.93, 1.07)
+    r = 0.047 * rng.uniform(0.93, 1.07)
     parts = (Part(mesh=sphere(r).moved(z=r)),
              Part(mesh=_band(r, 0.13 * r, UPRIGHT).moved(z=r), shade='light'))  # fmt: skip
     return Shape(parts=parts, discs=disc(r), height=2 * r, roll=r)
@@ -36,7 +36,7 @@ def ball(rng: np.random.Generator) -> Shape:
 
 def apple(rng: np.random.Generator) -> Shape:
     """An apple with a dimple and a stem."""
-    r = 0.043 * rng.uniform(0.93, 1.07)
+    r = 0.047 * rng.uniform(0.93, 1.07)
     profile = [(0.0, 0.08), (0.22, 0.02), (0.42, 0.0), (0.62, 0.12), (0.82, 0.42), (0.97, 0.85),
                (1.0, 1.2), (0.9, 1.56), (0.66, 1.8), (0.4, 1.85), (0.18, 1.72), (0, 1.55)]  # fmt: skip
     body = lathe([(x * r, z * r) for x, z in profile])

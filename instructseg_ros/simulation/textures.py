@@ -49,7 +49,7 @@ def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np
     kind = str(rng.choice(kinds, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
     hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
     if kind == 'wood' or rng.uniform() < 0.3:
-        hue, saturation = rng.uniform(0.05, 0.12), rng.uniform(0.2, 0.5)
+        hue, saturation = rng.uniform(0.05, 0.11), rng.uniform(0.2, 0.42)
     value = rng.uniform(darkest, brightest)
     base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     contrast = rng.uniform(0.06, 0.16)

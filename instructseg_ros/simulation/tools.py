@@ -60,7 +60,7 @@ def hammer(rng: np.random.Generator) -> Shape:
 
 def pen(rng: np.random.Generator) -> Shape:
     """A thick pen: barrel, darker cap with a clip, pointed tip."""
-    length, r = 0.15 * rng.uniform(0.93, 1.08), 0.0095 * rng.uniform(0.92, 1.08)
+    length, r = 0.165 * rng.uniform(0.93, 1.08), 0.0115 * rng.uniform(0.92, 1.08)
     half = length / 2
     barrel = lathe([(0, -half + 0.35 * length), (r, -half + 0.35 * length), (r, half - 0.02),
                     (0.0035, half), (0, half)], segments=14).rotated(LYING)  # fmt: skip
@@ -72,4 +72,4 @@ def pen(rng: np.random.Generator) -> Shape:
     z = 1.15 * r
     parts = (Part(mesh=barrel.moved(z=z)), Part(mesh=cap.moved(z=z), shade='dark'),
              Part(mesh=clip.moved(z=z), shade='dark'), Part(mesh=tip.moved(z=z), shade='rubber'))
-    return Shape(parts=parts, discs=strip(length, 0.024), height=2.6 * r)
+    return Shape(parts=parts, discs=strip(length, 0.028), height=2.6 * r)

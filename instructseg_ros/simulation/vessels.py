@@ -68,7 +68,8 @@ def plate(rng: np.random.Generator) -> Shape:
     r, h = 0.112 * rng.uniform(0.92, 1.06), 0.020 * rng.uniform(0.85, 1.15)
     body = lathe([(0, 0), (0.6 * r, 0), (r, h - 0.004), (r, h), (0.95 * r, h),
                   (0.66 * r, 0.007), (0, 0.007)], segments=36)  # fmt: skip
-    return Shape(parts=(Part(mesh=body),), discs=disc(r), height=h,
+    well = lathe([(0, 0.004), (0.66 * r, 0.004), (0.655 * r, 0.0075), (0, 0.0075)], segments=36)
+    return Shape(parts=(Part(mesh=body), Part(mesh=well, shade='dark')), discs=disc(r), height=h,
                  platform=Platform(radius=0.62 * r, height=0.007))  # fmt: skip
 
 

@@ -38,7 +38,10 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
     for name in SURFACES:
         spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE,
                          builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)  # fmt: skip
-        material = spec.add_material(name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1])
+        # A wall with a light of its own: at its distance the shadow map is too coarse.
+        glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
+        material = spec.add_material(name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1],
+                                     emission=glow, rgba=rgba)  # fmt: skip
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world = spec.worldbody

@@ -1,0 +1,161 @@
+"""The pip build: the interfaces come from the same CMake project that colcon builds.
+
+Where no ROS distribution is sourced (AMENT_PREFIX_PATH is not set) it builds against, and depends
+on, the ros-* wheels; otherwise on that distribution.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
+NAME = MANIFEST.findtext('name')
+INTERFACES = ('msg', 'srv', 'action')
+SOURCED = os.environ.get('AMENT_PREFIX_PATH')
+
+RUNTIME = [
+    'mujoco>=3.2',
+    'numpy',
+    'pillow',
+    'pyyaml',
+    'rosbags>=0.10',
+    'safetensors>=0.4.3',
+    'scipy',
+    'tokenizers',
+    'torch>=2.4',
+    'tqdm',
+    'transformers>=5,<6',
+]
+# colcon does not work with newer setuptools, nor launch_testing with newer pytest.
+DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', 'setuptools<80', 'wheel']
+
+
+def wheels(kind: str) -> list[str]:
+    """Read requirements/ros-<kind>.txt; nothing where a distribution takes their place."""
+    if SOURCED:
+        return []
+    lines = (ROOT / 'requirements' / f'ros-{kind}.txt').read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def wheels_prefix() -> Path:
+    """Find the prefix that holds the wheels' lib/ and share/: an environment or pip's overlay."""
+    spec = importlib.util.find_spec('rosidl_cmake')
+    if spec is None or spec.origin is None:
+        sys.exit('rosidl_cmake is missing: pip install -r requirements/ros-build.txt, or source '
+                 'a ROS 2 distribution')
+    return Path(spec.origin).resolve().parents[4]
+
+
+def build_environment() -> dict[str, str]:
+    """Environment in which CMake finds ROS and the generators find their libraries."""
+    if SOURCED:
+        return dict(os.environ)
+    prefix = str(wheels_prefix())
+    environment = dict(os.environ, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix)
+    for variable, folder in (('PATH', 'bin'), ('LD_LIBRARY_PATH', 'lib')):
+        paths = [f'{prefix}/{folder}', *filter(None, [os.environ.get(variable)])]
+        environment[variable] = os.pathsep.join(paths)
+    return environment
+
+
+class BuildInterfaces(build_ext):
+    """Builds and installs the CMake project in a stage, and sorts what it made into the wheel."""
+
+    modules = 'site-packages'
+
+    def run(self) -> None:
+        """Generate the interfaces, beside our modules where the build is in place."""
+        stage = Path(self.build_temp).resolve() / 'stage'
+        shutil.rmtree(stage, ignore_errors=True)
+        self.make(stage)
+        in_place = self.inplace or self.editable_mode
+        self.copy_modules(stage, (ROOT if in_place else Path(self.build_lib)) / NAME)
+        self.distribution.data_files.extend(self.shared_files(stage))
+        # What an editable install asks before it installs data files.
+        self.distribution.has_data = self.distribution.has_data_files
+
+    def make(self, stage: Path) -> None:
+        """Run CMake into a stage, in a fresh folder: pip's overlays move from build to build."""
+        environment = build_environment()
+        cmake = shutil.which('cmake', path=environment['PATH'])
+        if cmake is None:
+            sys.exit('cmake is missing: pip install cmake')
+        ninja = shutil.which('ninja', path=environment['PATH'])
+        with tempfile.TemporaryDirectory() as build:
+            for arguments in (
+                ['-S', str(ROOT), '-B', build, *(['-GNinja'] if ninja else []),
+                 '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
+                 f'-DCMAKE_INSTALL_PREFIX={stage}', f'-DPYTHON_INSTALL_DIR={self.modules}',
+                 f'-DPython3_EXECUTABLE={sys.executable}',
+                 f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake'],
+                ['--build', build, '--parallel', str(os.cpu_count() or 1)],
+                ['--install', build],
+            ):
+                subprocess.run([cmake, *arguments], env=environment, check=True)
+
+    def copy_modules(self, stage: Path, package: Path) -> None:
+        """Copy the generated Python modules and their extensions into a package folder."""
+        made = stage / self.modules / NAME
+        for kind in INTERFACES:
+            shutil.rmtree(package / kind, ignore_errors=True)
+            shutil.copytree(made / kind, package / kind, ignore=shutil.ignore_patterns('*.c'))
+        for library in made.glob('*.so'):
+            shutil.copy2(library, package)
+
+    @staticmethod
+    def shared_files(stage: Path) -> Iterator[tuple[str, list[str]]]:
+        """Yield (folder in the prefix, files) for the libraries, share/ and the executables."""
+        yield 'lib', [str(path) for path in sorted((stage / 'lib').glob('lib*.so'))]
+        for root in ('share', f'lib/{NAME}'):
+            for folder, _, files in os.walk(stage / root):
+                if files:
+                    target = Path(folder).relative_to(stage)
+                    yield str(target), [str(Path(folder) / file) for file in sorted(files)]
+
+    def get_outputs(self) -> list[str]:
+        """Return nothing: what is made is known only after the build."""
+        return []
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Return nothing: an in-place build copies its modules itself."""
+        return {}
+
+
+setup(
+    name=NAME,
+    version=MANIFEST.findtext('version'),
+    description=MANIFEST.findtext('description'),
+    license=MANIFEST.findtext('license'),
+    maintainer=MANIFEST.findtext('maintainer'),
+    python_requires='>=3.10',
+    packages=find_packages(
+        include=[NAME, f'{NAME}.*'],
+        exclude=[f'{NAME}.{kind}{rest}' for kind in INTERFACES for rest in ('', '.*')],
+    ),
+    package_data={NAME: ['models/**/*', 'simulation/recordings/*.mcap']},
+    data_files=[],
+    ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
+    cmdclass={'build_ext': BuildInterfaces},
+    setup_requires=wheels('build'),
+    install_requires=RUNTIME + wheels('run'),
+    extras_require={'dev': DEVELOPMENT},
+    entry_points={
+        'console_scripts': [
+            'instructseg = instructseg_ros.cli:main',
+            'segmentation_node = instructseg_ros.ros.segmentation_node:main',
+            'sim_camera = instructseg_ros.ros.sim_camera:main',
+        ],
+    },
+    zip_safe=False,
+)

@@ -122,20 +122,23 @@ class Engine:
         with self._changed:
             for name in instruction.cameras or self._cameras:
                 camera = self._cameras[name]
-                self._end_all(camera, f'replaced by instruction {instruction.id}')
+                self._end(camera, f'replaced by instruction {instruction.id}')
                 camera.live.append(
                     LiveInstruction(instruction=instruction, given=time.monotonic()))
             self._changed.notify()
 
-    def cancel(self, *, reason: str = 'cancelled') -> None:
-        """Stop following every live instruction."""
+    def cancel(self, id: str = '', *, reason: str = 'cancelled') -> bool:
+        """Stop following the instruction of that id, or every live one; False if none was live."""
         with self._changed:
-            for camera in self._cameras.values():
-                self._end_all(camera, reason)
+            ended = [self._end(camera, reason, id=id) for camera in self._cameras.values()]
             self._changed.notify()
+        return any(ended)
 
-    def _end_all(self, camera: Camera, reason: str) -> None:
-        self._notices += [camera.end(live, reason) for live in list(camera.live)]
+    def _end(self, camera: Camera, reason: str, *, id: str = '') -> bool:
+        ended = [camera.end(live, reason) for live in list(camera.live)
+                 if id in ('', live.instruction.id)]
+        self._notices += ended
+        return bool(ended)
 
     def _run(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,7 +46,7 @@ class Job:
 def answer(model: Model, job: Job, instruction: Instruction, *,
            clock: Callable[[], int]) -> Segmentation:
     """Run the model; whatever it raises becomes a FAILED result."""
-    started = clock()
+    started, begun = clock(), time.monotonic()
     try:
         outcome = _infer(model, job, instruction)
     except Exception as error:
@@ -53,10 +54,10 @@ def answer(model: Model, job: Job, instruction: Instruction, *,
         outcome = {'state': State.FAILED,
                    'reason': f'the model failed: {type(error).__name__}: {error}'}
     timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
-                    finished=clock())
+                    finished=clock(), latency=time.monotonic() - begun)
     return Segmentation(
         instruction=instruction, camera=job.camera.name, header=job.frame.header, timing=timing,
-        reference_frames=len(job.references), dropped=job.dropped, **outcome)
+        image=job.frame.image, reference_frames=len(job.references), dropped=job.dropped, **outcome)
 
 
 def _infer(model: Model, job: Job, instruction: Instruction) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class State(IntEnum):
 class Source(IntEnum):
     """How a mask came about, with the values of Segmentation.msg."""
 
-    UNKNOWN = 0
+    NONE = 0
     INFERRED = 1
     PROPAGATED = 2
 
@@ -35,17 +35,21 @@ class Source(IntEnum):
 class Timing:
     """When things happened to the frame of a result, in nanoseconds of the engine's clock.
 
+    That clock may be simulated time and jump.
+
     Attributes:
         captured: Stamp that the camera gave the frame.
         received: The frame reached the engine.
         started: The model began to work on it.
         finished: The model was done.
+        latency: Seconds that the model took, by a steady clock.
     """
 
     captured: int
     received: int
     started: int
     finished: int
+    latency: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +62,7 @@ class Segmentation:
         reason: The outcome in words; never empty unless FOUND.
         camera: Name of the camera whose frame this is, or ''.
         header: The frame's header as the caller gave it, or None without a frame.
+        image: (H, W, 3) uint8 RGB, the frame, or None where nothing was segmented.
         score: 0..1, how sure the model is that the target is there.
         mask: (H, W) bool, or None where nothing was segmented.
         probability: (H, W) float32 0..1, or None where nothing was segmented.
@@ -73,10 +78,11 @@ class Segmentation:
     reason: str = ''
     camera: str = ''
     header: Any = None
+    image: np.ndarray | None = None
     score: float = 0.0
     mask: np.ndarray | None = None
     probability: np.ndarray | None = None
-    source: Source = Source.UNKNOWN
+    source: Source = Source.NONE
     reference_frames: int = 0
     dropped: int = 0
     timing: Timing | None = None

@@ -1,0 +1,51 @@
+"""The model of the node, and the engine around it, made from the node's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
+from instructseg_ros.streaming.engine import Engine, EngineSettings
+from instructseg_ros.streaming.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
+
+WARM_UP_SIZE = (480, 640, 3)
+
+
+def load_segmenter(values: SegmentationParameters) -> Segmenter:
+    """Load the model and run it once, so that the first real frame is not slow.
+
+    Raises:
+        ModelError: The model cannot be loaded; the message names the remedy.
+    """
+    # torch and transformers take seconds to import and are needed from here on only.
+    from instructseg_ros.model.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(values.model, device=values.device)
+    image = np.zeros(WARM_UP_SIZE, np.uint8)
+    tokens = segmenter.encode(image)
+    segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)
+    return segmenter
+
+
+def make_engine(segmenter: Segmenter, values: SegmentationParameters, *, topic: str,
+                on_result: Callable[[Segmentation], None], clock: Callable[[], int]) -> Engine:
+    """Return a stopped engine for one camera, whose stream is called `topic` to people."""
+    frames = own_or(values.reference_frames)
+    stride = own_or(values.reference_stride)
+    settings = EngineSettings(
+        topics={'': topic},
+        reference_frames=segmenter.reference_frames if frames is None else int(frames),
+        reference_stride=segmenter.reference_stride if stride is None else stride,
+        max_age=values.max_age, image_timeout=values.image_timeout)
+    return Engine(segmenter, on_result=on_result, settings=settings, clock=clock)
+
+
+def own_or(value: float) -> float | None:
+    """Return None where a negative parameter leaves the choice to the model."""
+    return None if value < 0 else value

@@ -1,0 +1,96 @@
+"""Saying something to the node from a terminal, and showing what it answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.node import Node
+
+from instructseg_ros.msg import Command
+from instructseg_ros.msg import Segmentation as SegmentationMessage
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.segmentation import State
+
+ANSWERS = (State.FOUND, State.NOT_FOUND)
+
+
+def say(text: str, *, timeout: float = 10.0, answers: int = 1,
+        ros_args: Sequence[str] = ()) -> int:
+    """Publish an instruction and print the answers as they come; it stays live afterwards.
+
+    Args:
+        text: The instruction.
+        timeout: Seconds to wait for the node, and then for each answer.
+        answers: How many answers to print.
+        ros_args: ROS arguments such as `--ros-args -r __ns:=/robot`.
+
+    Returns:
+        The exit status: 0 when the last answer is FOUND or NOT_FOUND, else 1.
+    """
+    rclpy.init(args=list(ros_args))
+    try:
+        return _Speaker().say(text, timeout=timeout, answers=answers)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+
+
+def describe(message: SegmentationMessage, *, now: int) -> str:
+    """Return an answer in one line; `now` in nanoseconds of the clock of its stamp."""
+    state = State(message.state).name
+    if message.state != State.FOUND:
+        return f'{state}: {message.reason}'
+    box = message.region_of_interest
+    age = (now - stamp_to_nanoseconds(message.header.stamp)) * 1e-6
+    return (f'{state}, score {message.score:.2f}: {message.area} pixels in {box.width} x '
+            f'{box.height} at ({box.x_offset}, {box.y_offset}), {age:.0f} ms after the image')
+
+
+class _Speaker:
+    def __init__(self) -> None:
+        self._node: Node = rclpy.create_node('instructseg_say')
+        self._answers: list[SegmentationMessage] = []
+        self._instruction = Instruction(text='')
+        self._commands = self._node.create_publisher(
+            Command, 'command_request', qos.reliable(10))
+        self._node.create_subscription(
+            SegmentationMessage, 'segmentation', self._on_answer, qos.reliable(10))
+
+    def say(self, text: str, *, timeout: float, answers: int) -> int:
+        if not self._wait(self._is_heard, timeout):
+            topic = self._commands.topic_name
+            print(f'error: nobody listens on {topic}; is segmentation_node running and active? '
+                  f'Try "ros2 lifecycle get /segmentation_node"', file=sys.stderr)
+            return 1
+        self._commands.publish(Command(id=self._instruction.id, instruction=text))
+        for count in range(1, answers + 1):
+            if not self._wait(lambda: len(self._answers) >= count, timeout):  # noqa: B023
+                print(f'error: no answer within {timeout:.0f} s', file=sys.stderr)
+                return 1
+            answer = self._answers[count - 1]
+            print(describe(answer, now=self._node.get_clock().now().nanoseconds), flush=True)
+            if answer.final:
+                break
+        return 0 if answer.state in ANSWERS else 1
+
+    def _on_answer(self, message: SegmentationMessage) -> None:
+        if message.command_id == self._instruction.id:
+            self._answers.append(message)
+
+    def _is_heard(self) -> bool:
+        return bool(self._commands.get_subscription_count()
+                    and self._node.count_publishers('segmentation'))
+
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            rclpy.spin_once(self._node, timeout_sec=0.1)
+        return True

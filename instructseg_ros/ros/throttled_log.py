@@ -1,0 +1,33 @@
+"""Warnings that repeat are said once in a while, each kind by itself."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+KINDS_KEPT = 64
+
+
+class ThrottledLog:
+    """Passes a text on unless one that differs only in its numbers was passed on lately."""
+
+    def __init__(self, log: Callable[[str], object], *, period: float = 5.0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Say each kind of text at most once in `period` seconds, by calling `log`."""
+        self._log = log
+        self._period = period
+        self._clock = clock
+        self._last: OrderedDict[str, float] = OrderedDict()
+
+    def __call__(self, text: str) -> None:
+        """Log the text, or leave it out."""
+        kind, now = re.sub(r'\d+', '0', text), self._clock()
+        if now - self._last.get(kind, float('-inf')) < self._period:
+            return
+        self._last[kind] = now
+        self._last.move_to_end(kind)
+        while len(self._last) > KINDS_KEPT:
+            self._last.popitem(last=False)
+        self._log(text)

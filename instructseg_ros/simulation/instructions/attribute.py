@@ -19,9 +19,8 @@ INDEFINITE_SENTENCES = Wordings(
     (
         'is there {it}?', 'is there {it} on the table?', 'do you see {it}?', 'I need {it}',
         'can you see {it} on the table?', 'find {it}', 'I want {it}', 'I am looking for {it}',
-        'there is {it} on the table',
     ),
-    ('is there {it} for me?', 'can you find {it} on the table?', 'I see {it} on the table'),
+    ('is there {it} for me?', 'can you find {it} on the table?', 'do you see {it} on the table?'),
 )  # fmt: skip
 INDEFINITE_SHARE = 0.25
 WORDINGS = (SENTENCES, INDEFINITE_SENTENCES)

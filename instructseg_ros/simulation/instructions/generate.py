@@ -102,8 +102,7 @@ def _short_draft(
 def vocabulary() -> tuple[str, ...]:
     """Every lower-case word of the training wordings, sorted."""
     texts = [SLOT.sub(' ', text) for words in wordings() for text in words.trained]
-    nouns = (wording.ANY_NOUN, *wording.NOUNS.values())
-    texts += [pluralized(noun) for words in nouns for noun in words.trained]
+    texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
     texts += ['a an is are']
     return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
 
@@ -116,4 +115,4 @@ def wordings() -> Iterator[Wordings]:
     yield from wording.AFTER_NOUN.values()
     yield from wording.COLORS.values()
     yield from wording.SIZES.values()
-    yield from (wording.ANY_NOUN, *wording.NOUNS.values())
+    yield from (wording.THING, wording.THINGS, *wording.NOUNS.values())

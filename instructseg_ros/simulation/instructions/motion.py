@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from instructseg_ros.simulation.instructions.draft import Draft, labels
 from instructseg_ros.simulation.instructions.movements import (
-    HEADINGS,
     Movement,
     heads,
     moves,
@@ -19,7 +20,7 @@ from instructseg_ros.simulation.instructions.noun_phrase import (
 from instructseg_ros.simulation.instructions.phrase import Phrase, compose, grounded
 from instructseg_ros.simulation.instructions.wording import SINGULAR_REQUESTS
 from instructseg_ros.simulation.instructions.writer import Wordings, Writer
-from instructseg_ros.simulation.scene_graph import Thing
+from instructseg_ros.simulation.scene_graph import MOTIONS, SceneGraph, Thing
 
 # Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
 PARTICIPLES = {
@@ -57,7 +58,9 @@ DIRECTIONS = {
     'up': Wordings(('up', 'upwards', 'into the air'), ('up into the air',)),
 }
 WITH_DIRECTION = Wordings(('{verb} {direction}',))
-BEFORE_NOUN = Wordings(('the {moving} {thing}',), ('the one {moving} {thing}',))
+BEFORE_NOUN = Wordings(
+    ('the {moving} {thing}',), ('that {moving} {thing}', 'the {thing} there that is {moving}')
+)
 AFTER_NOUN = Wordings(
     ('the {thing} {moving}', 'the {thing} that is {moving}'),
     ('the {thing} which is {moving}', 'the {thing} you see {moving}'),
@@ -65,7 +68,7 @@ AFTER_NOUN = Wordings(
 WITH_FINITE = Wordings(('the {thing} that {moves}',), ('the {thing} which {moves}',))
 SENTENCES = SINGULAR_REQUESTS
 QUESTIONS = Wordings(
-    ('which {thing} is {moving}?', 'is there one {thing} {moving}?'),
+    ('which {thing} is {moving}?', 'what {thing} is {moving}?'),
     ('which {thing} do you see {moving}?', 'can you see which {thing} is {moving}?'),
 )
 OPEN_QUESTIONS = Wordings(
@@ -109,7 +112,7 @@ def _movement_of(thing: Thing, writer: Writer) -> Movement:
 
 
 def _any_movement(writer: Writer) -> Movement:
-    direction = writer.choice(tuple(HEADINGS)) if writer.chance(0.7) else None
+    direction = writer.choice(MOTIONS) if writer.chance(0.7) else None
     return Movement(direction=direction, rolling=direction != 'up' and writer.chance(0.15))
 
 
@@ -134,13 +137,13 @@ def _in_words(movement: Movement, verbs: dict[str, Wordings], writer: Writer) ->
     graph, direction = writer.graph, movement.direction
     verb = _verb(movement, writer)
     if verb == 'rise':
-        return grounded(writer.pick(verbs[verb]), _heading(writer, 'up'), 'motion')
-    moving = {one.label: 1.0 for one in graph if (rolls if verb == 'roll' else moves)(one) == 1.0}
-    acting = grounded(writer.pick(verbs[verb]), moving, 'motion')
+        return grounded(writer.pick(verbs[verb]), _heading(graph, 'up'), 'motion')
+    truth = rolls if verb == 'roll' else moves
+    acting = grounded(writer.pick(verbs[verb]), _weights(graph, truth), 'motion')
     if direction is None:
         return acting
     words = writer.pick(DIRECTIONS[direction])
-    heading = grounded(words, _heading(writer, direction), 'motion')
+    heading = grounded(words, _heading(graph, direction), 'motion')
     return compose(writer.pick(WITH_DIRECTION), verb=acting, direction=heading)
 
 
@@ -154,5 +157,10 @@ def _verb(movement: Movement, writer: Writer) -> str:
     return 'move' if movement.direction else 'move at all'
 
 
-def _heading(writer: Writer, direction: str) -> dict[int, float]:
-    return {one.label: 1.0 for one in writer.graph if heads(one, direction) == 1.0}
+def _heading(graph: SceneGraph, direction: str) -> dict[int, float]:
+    return _weights(graph, lambda thing: heads(thing, direction))
+
+
+def _weights(graph: SceneGraph, truth: Callable[[Thing], float]) -> dict[int, float]:
+    truths = {thing.label: truth(thing) for thing in graph}
+    return {label: weight for label, weight in truths.items() if weight > 0.0}

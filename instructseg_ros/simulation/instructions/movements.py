@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot
+from math import copysign, hypot
 
 from instructseg_ros.simulation.scene_graph import Thing
 
 REST_SPEED = 1e-3
-ASIDE_SHARE = 0.6
-ROUND_KINDS = frozenset({'ball', 'can', 'bottle', 'apple'})
-HEADINGS = {
-    'left': (-1.0, 0.0, 0.0),
-    'right': (1.0, 0.0, 0.0),
-    'towards': (0.0, 0.0, -1.0),
-    'away': (0.0, 0.0, 1.0),
-    'up': (0.0, -1.0, 0.0),
-}
+STRAIGHT_SHARE = 0.8
+ASIDE_SHARE = 0.5
+ROUND_KINDS = frozenset({'ball', 'can', 'apple', 'car'})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +37,23 @@ def moves(thing: Thing) -> float:
 
 
 def heads(thing: Thing, direction: str) -> float:
-    """Whether the thing moves in the direction; unclear where a good part of its speed does."""
-    if thing.motion == direction:
+    """Whether the thing moves in the direction; unclear where only part of its speed does."""
+    if thing.motion is None:
+        return moves(thing)
+    if 'up' in (thing.motion, direction):
+        return 1.0 if thing.motion == direction else 0.0
+    share = _share(thing.velocity, direction)
+    if thing.motion == direction and share >= STRAIGHT_SHARE:
         return 1.0
-    along = sum(a * b for a, b in zip(thing.velocity, HEADINGS[direction]))
-    lifted = 'up' in (thing.motion, direction) and thing.motion is not None
-    return 0.5 if along > ASIDE_SHARE * hypot(*thing.velocity) and not lifted else 0.0
+    return 0.5 if share > ASIDE_SHARE else 0.0
+
+
+def _share(velocity: tuple[float, float, float], direction: str) -> float:
+    """The cosine to a direction of the table: what is not sideways leads away or back on it."""
+    x, y, z = velocity
+    along = {'left': -x, 'right': x, 'away': copysign(hypot(y, z), z)}
+    along['towards'] = -along['away']
+    return along[direction] / max(hypot(x, y, z), REST_SPEED)
 
 
 def rolls(thing: Thing) -> float:

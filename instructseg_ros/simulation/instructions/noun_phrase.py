@@ -124,8 +124,7 @@ def _order(phrase: NounPhrase, writer: Writer, plain: bool) -> Wordings:
 
 def _noun(phrase: NounPhrase, writer: Writer, *, plural: bool) -> Phrase:
     if phrase.kind is None:
-        noun = writer.pick(wording.ANY_NOUN)
-        return Phrase(pluralized(noun) if plural else noun)
+        return Phrase(writer.pick(wording.THINGS if plural else wording.THING))
     noun = writer.pick(wording.NOUNS[phrase.kind])
     alike = {one.label: 1.0 for one in writer.graph if one.kind == phrase.kind}
     return grounded(pluralized(noun) if plural else noun, alike, 'attribute')

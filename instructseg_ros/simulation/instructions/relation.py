@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from instructseg_ros.simulation.instructions.draft import Draft, labels
 from instructseg_ros.simulation.instructions.noun_phrase import (
@@ -23,10 +24,14 @@ from instructseg_ros.simulation.scene_graph import Thing
 SENTENCES = SINGULAR_REQUESTS
 PATTERNS = Wordings(
     ('the {thing} {place}', 'the {thing} {place}', 'the {thing} that is {place}'),
-    ('the {thing} which is {place}', 'the {thing} you see {place}', 'the one {thing} {place}'),
+    ('the {thing} which is {place}', 'the {thing} you see {place}'),
 )
 QUESTIONS = Wordings(
-    ('which {thing} is {place}?', 'what is the {thing} {place}?', 'tell me which {thing} is {place}'),
+    (
+        'which {thing} is {place}?',
+        'what is the {thing} {place}?',
+        'tell me which {thing} is {place}',
+    ),
     ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
 )  # fmt: skip
 OPEN_QUESTIONS = Wordings(
@@ -39,7 +44,9 @@ WORDINGS = (SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCH
     relation.words for relation in RELATIONS.values()
 )
 ATTEMPTS = 24
+CONTRAST_SHARE = 0.8
 SIDES = ('left', 'right', 'behind', 'front')
+DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,57 +64,57 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     if absent and writer.chance(0.3):
         return _beside_nothing(writer)
     for _ in range(ATTEMPTS):
-        place = _place(writer, absent)
+        relation = RELATIONS[writer.choice(DRAWN)]
+        anchors = (_any_anchors if absent else _anchors)(relation, writer)
+        place = _place(relation, anchors, writer)
         phrase = place and (_empty if absent else _single)(place, writer)
         if place and phrase:
             return _draft(phrase, place, writer)
     return None
 
 
-def _place(writer: Writer, absent: bool) -> Place | None:
-    anchors = _anchors(writer, absent)
-    if anchors is None:
-        return None
-    relation, things = anchors
-    phrases = tuple(unique_phrase(thing, writer) for thing in things)
-    truths = {
-        thing.label: relation.truth(thing, *things) for thing in writer.graph if thing not in things
-    }
-    if not absent and 1.0 not in truths.values():
-        return None
-    named = tuple(phrase for phrase in phrases if phrase is not None)
-    if len(named) < len(phrases):
-        return None
-    return Place(relation=relation, phrases=named, anchors=things, truths=truths)
+def _anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
+    """Anchors that something is in that relation to, () where there are none."""
+    placed = [one for one in writer.graph if relation.possible(one)]
+    if not placed:
+        return ()
+    thing = writer.choice(placed)
+    others = [one for one in writer.graph if one is not thing]
+    groups = combinations(others, relation.anchor_count)
+    options = [group for group in groups if relation.truth(thing, *group) == 1.0]
+    return tuple(writer.shuffled(writer.choice(options))) if options else ()
 
 
-def _anchors(writer: Writer, absent: bool) -> tuple[Relation, tuple[Thing, ...]] | None:
-    """A relation and what it relates to; containers and supports in use come up more often."""
-    graph = writer.graph
-    held = [one for one in graph if one.on is not None or one.inside is not None]
-    if held and not absent and writer.chance(0.4):
-        thing = writer.choice(held)
-        name = 'inside' if thing.inside is not None else 'on'
-        holders = [one for one in graph if one.label in (thing.inside, thing.on)]
-        return (RELATIONS[name], (holders[0],)) if holders else None
-    relation = RELATIONS[writer.choice(SIDES if writer.chance(0.7) else tuple(RELATIONS))]
-    fitting = [one for one in graph if relation.anchors is None or one.kind in relation.anchors]
+def _any_anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
+    """Anchors that something could be in that relation to."""
+    fitting = [
+        one for one in writer.graph if relation.anchors is None or one.kind in relation.anchors
+    ]
     if len(fitting) < relation.anchor_count:
+        return ()
+    return tuple(writer.shuffled(fitting)[: relation.anchor_count])
+
+
+def _place(relation: Relation, anchors: tuple[Thing, ...], writer: Writer) -> Place | None:
+    phrases = [unique_phrase(anchor, writer) for anchor in anchors]
+    named = tuple(phrase for phrase in phrases if phrase is not None)
+    if not anchors or len(named) < len(anchors):
         return None
-    return relation, tuple(writer.shuffled(fitting)[: relation.anchor_count])
+    others = [one for one in writer.graph if one not in anchors]
+    truths = {thing.label: relation.truth(thing, *anchors) for thing in others}
+    return Place(relation=relation, phrases=named, anchors=anchors, truths=truths)
 
 
 def _single(place: Place, writer: Writer) -> NounPhrase | None:
-    """A phrase that fits exactly one thing in that place, and preferably others elsewhere."""
+    """A phrase that fits exactly one thing in that place, and mostly others elsewhere."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):
         truths = _truths(phrase, place, writer)
         if truths.count(1.0) == 1 and 0.5 not in truths:
             options.append((phrase, len(truths)))
-    contrasted = [option for option in options if option[1] > 1]
-    if contrasted and writer.chance(0.8):
-        options = contrasted
+    if writer.chance(CONTRAST_SHARE):
+        options = [option for option in options if option[1] > 1]
     return writer.choice(options)[0] if options else None
 
 
@@ -150,7 +157,6 @@ def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
 
 
 def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
-    thing = nominal(phrase, writer, plain=True)
     weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
     slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
     slots |= zip(('first', 'second'), (definite(one, writer) for one in place.phrases))
@@ -158,6 +164,7 @@ def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
     where = compose(writer.pick(pattern), **slots)
     if phrase == ANYTHING and writer.chance(0.3):
         return writer.sentence(OPEN_QUESTIONS, place=where)
+    thing = nominal(phrase, writer, plain=True)
     if writer.chance(0.15):
         return writer.sentence(QUESTIONS, thing=thing, place=where)
     return writer.request(compose(writer.pick(PATTERNS), thing=thing, place=where), SENTENCES)

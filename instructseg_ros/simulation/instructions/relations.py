@@ -12,7 +12,7 @@ from instructseg_ros.simulation.scene_graph import Thing
 WIDTH_MARGIN = 0.05
 DEPTH_MARGIN = 0.04
 SHORTEST_GAP = 0.12
-CONTAINERS = frozenset({'bowl', 'mug', 'box'})
+CONTAINERS = frozenset({'bowl', 'mug'})
 SUPPORTS = frozenset({'plate', 'book', 'box'})
 
 
@@ -20,13 +20,15 @@ SUPPORTS = frozenset({'plate', 'book', 'box'})
 class Relation:
     """Words for a place and how true it is of a thing: 1 clearly, 0 clearly not, 0.5 neither.
 
-    `anchors` are the kinds that it makes sense with, None for all of them.
+    `anchors` are the kinds that it makes sense with, None for all of them; `possible` rules things
+    out that are in that place of nothing.
     """
 
     truth: Callable[..., float]
     words: Wordings
     anchors: frozenset[str] | None = None
     anchor_count: int = 1
+    possible: Callable[[Thing], bool] = lambda thing: True
 
 
 def _beyond(difference: float, margin: float) -> float:
@@ -117,6 +119,7 @@ RELATIONS = {
             ('at the top of', 'lying on top of', 'standing on top of'),
         ),
         anchors=SUPPORTS,
+        possible=lambda thing: thing.on is not None,
     ),
     'inside': Relation(
         truth=_inside,
@@ -124,5 +127,6 @@ RELATIONS = {
             ('in', 'inside', 'inside of', 'lying in'), ('lying inside', 'standing in', 'within')
         ),  # new word: within
         anchors=CONTAINERS,
+        possible=lambda thing: thing.inside is not None,
     ),
 }

@@ -21,7 +21,7 @@ from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
 SENTENCES = SINGULAR_REQUESTS
 BEFORE_NOUN = Wordings(
     ('the {first} {thing}', 'the {first} {thing}', 'the {thing} that is the {first} one'),
-    ('the {thing} which is the {first} one', 'the {first} {thing} of all'),
+    ('the {thing} which is the {first} one', 'that {first} {thing}'),
 )
 OF_ALL = Wordings(
     ('the {first} of the {things}', 'the {first} one of the {things}'),
@@ -29,7 +29,7 @@ OF_ALL = Wordings(
 )
 AFTER_NOUN = Wordings(
     ('the {thing} {first}', 'the {thing} that is {first}'),
-    ('the {thing} which is {first}', 'the one {thing} {first}'),
+    ('the {thing} which is {first}', 'the {thing} that you see {first}'),
 )
 QUESTIONS = Wordings(
     ('which {thing} is the {first} one?', 'what is the {first} {thing}?'),
@@ -37,7 +37,7 @@ QUESTIONS = Wordings(
 )
 PLACE_QUESTIONS = Wordings(
     ('which {thing} is {first}?', 'what {thing} is {first}?'),
-    ('which one {thing} is {first}?', 'can you see which {thing} is {first}?'),
+    ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
 )
 ATTEMPTS = 24
 LENGTH_RATIO = 1.2
@@ -107,7 +107,7 @@ SUPERLATIVES = {
         clear=_beside,
         before=Wordings(('leftmost', 'far left'), ('left-most',)),
         after=Wordings(
-            ('on the far left', 'farthest to the left', 'furthest left', 'most to the left'),
+            ('on the left', 'on the far left', 'farthest to the left', 'furthest left'),
             ('at the far left', 'furthest to the left', 'farthest on the left'),
         ),
     ),
@@ -116,7 +116,7 @@ SUPERLATIVES = {
         clear=_beside,
         before=Wordings(('rightmost', 'far right'), ('right-most',)),
         after=Wordings(
-            ('on the far right', 'farthest to the right', 'furthest right', 'most to the right'),
+            ('on the right', 'on the far right', 'farthest to the right', 'furthest right'),
             ('at the far right', 'furthest to the right', 'farthest on the right'),
         ),
     ),

@@ -26,7 +26,8 @@ NOUNS = {
     'pen': Wordings(('pen', 'pen', 'marker'), ('marker pen',)),
     'teapot': Wordings(('teapot', 'tea pot'), ('tea kettle',)),  # new word: kettle
 }
-ANY_NOUN = Wordings(('thing', 'thing', 'object', 'item'))
+THING = Wordings(('thing', 'thing', 'object', 'item'), ('one',))
+THINGS = Wordings(('things', 'things', 'objects', 'items'))
 IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
 
 COLORS = {
@@ -49,13 +50,23 @@ SIZES = {
 
 BEFORE_NOUN = {
     '': Wordings(('{noun}',)),
-    'color': Wordings(('{color} {noun}', '{color} {noun}', '{color} colored {noun}')),
+    'color': Wordings(
+        (
+            *3 * ('{color} {noun}',),
+            '{color} colored {noun}',
+            '{color} coloured {noun}',
+        )
+    ),
     'size': Wordings(('{size} {noun}',)),
     'size color': Wordings(('{size} {color} {noun}',), ('{size} and {color} {noun}',)),
 }
 AFTER_NOUN = {
     'color': Wordings(
-        ('{noun} that {is} {color}', '{noun} with the color {color}'),
+        (
+            *2 * ('{noun} that {is} {color}',),
+            '{noun} with the color {color}',
+            '{noun} with the colour {color}',
+        ),
         ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
     ),
     'size': Wordings(('{noun} that {is} {size}',), ('{noun} which {is} {size}',)),
@@ -79,6 +90,7 @@ REQUESTS = Wordings(
         'I am looking for {it}', 'point at {it}', 'could you point at {it}?', 'mark {it}',
         'please mark {it}', 'get {it} for me', 'do you see {it}?', 'can you see {it}?',
         'pick up {it}', 'please pick up {it}', 'go and get {it}', 'I would like {it}, please',
+        'where do you see {it}?',
     ),
     (
         'could you find {it} for me?', 'I want you to show me {it}', 'please look for {it}',
@@ -88,10 +100,10 @@ REQUESTS = Wordings(
     ),
 )  # fmt: skip
 SINGULAR_REQUESTS = REQUESTS + Wordings(
-    ('where is {it}?', 'which one is {it}?', 'tell me where {it} is', 'where do you see {it}?'),
-    ('can you tell me where {it} is?', 'which thing is {it}?'),
+    ('where is {it}?', 'which one is {it}?', 'tell me where {it} is'),
+    ('can you tell me where {it} is?', 'where on the table is {it}?'),
 )
 PLURAL_REQUESTS = REQUESTS + Wordings(
-    ('where are {it}?', 'which ones are {it}?', 'tell me where {it} are'),
-    ('can you tell me where {it} are?', 'which things are {it}?'),
+    ('where are {it}?', 'tell me where {it} are'),
+    ('can you tell me where {it} are?', 'where on the table are {it}?'),
 )

@@ -88,7 +88,7 @@ def test_held_out_texts_are_never_training_texts(kind: str, absent: bool) -> Non
     rng = np.random.default_rng(11)
     for graph in SCENES[:4]:
         options = {'kind': kind, 'absent': absent}
-        trained = {_bare(generate(graph, rng, **options)) for _ in range(1500)}
+        trained = {_bare(generate(graph, rng, **options)) for _ in range(800)}
         held_out = {_bare(generate(graph, rng, held_out=True, **options)) for _ in range(60)}
         assert not (trained & held_out) - {''}
 

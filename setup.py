@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
-NAME = MANIFEST.findtext('name')
+NAME = 'instructseg_ros'
 INTERFACES = ('msg', 'srv', 'action')
 SOURCED = os.environ.get('AMENT_PREFIX_PATH')
 

@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.set-up-with-$(if $(AMENT_PREFIX_PATH),distribution,wheels)
+INPUTS := scripts/set_up.py setup.py package.xml pyproject.toml CMakeLists.txt \
+  $(wildcard requirements/* cmake/* msg/* srv/* action/*)
+
+RUN := $(VENV)/bin/python
+ifdef AMENT_PREFIX_PATH
+# The sourced distribution finds our libraries and our share folder as it finds its own.
+RUN := AMENT_PREFIX_PATH="$(CURDIR)/$(VENV):$$AMENT_PREFIX_PATH" \
+  LD_LIBRARY_PATH="$(CURDIR)/$(VENV)/lib:$$LD_LIBRARY_PATH" $(RUN)
+endif
+
+# Set by another environment's ROS wheels, it would keep ours from finding their libraries.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: help setup demo test colcon lint clean
+
+help: ## Show this help
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): $(INPUTS)
+	$(PYTHON) scripts/set_up.py $(VENV)
+	touch $@
+
+demo: $(STAMP) ## Simulated camera, instructions, masks: pictures and figures in demo/
+	$(RUN) -m instructseg_ros.demo
+
+test: $(STAMP) ## Run the tests
+	$(RUN) -m pytest
+
+colcon: $(STAMP) ## Build with colcon in a scratch workspace and exchange a message
+	$(VENV)/bin/python scripts/colcon_smoke.py
+
+lint: $(STAMP) ## Check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+clean: ## Remove what was built (the environment stays; remove .venv by hand)
+	rm -rf build demo *.egg-info instructseg_ros/msg instructseg_ros/srv instructseg_ros/action
+	rm -f instructseg_ros/*.so $(VENV)/.set-up-with-*

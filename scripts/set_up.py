@@ -1,0 +1,141 @@
+"""Makes the environment that the Makefile's commands run in: python3 set_up.py FOLDER.
+
+Runs on the bare interpreter. It is safe to run again, and goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCED = bool(os.environ.get('AMENT_PREFIX_PATH'))
+OSMESA = 'libosmesa6'
+EVERYTHING = (
+    'import mujoco, rclpy, torch, transformers, instructseg_ros.msg; '
+    'from rclpy.type_support import check_for_type_support as check; '
+    'check(instructseg_ros.msg.Segmentation)'
+)
+
+
+def main() -> None:
+    """Make the environment in the folder given, or exit saying what to do."""
+    check_platform()
+    install_system_packages()
+    environment = make_environment(Path(sys.argv[1]).resolve())
+    install_python_packages(environment)
+    if not succeeds(environment, EVERYTHING, quiet=False):
+        sys.exit(f'{environment.parents[1]} is damaged: remove it and run make setup again')
+
+
+def check_platform() -> None:
+    """Exit where the ROS wheels are needed and do not exist."""
+    if SOURCED:
+        return
+    if platform.system() != 'Linux' or platform.machine() != 'x86_64':
+        sys.exit('Source a ROS 2 distribution first (. /opt/ros/<name>/setup.bash): its Python '
+                 'packages exist for Linux on x86_64 only')
+    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        sys.exit(f'Python 3.10 to 3.13 is needed, this is {platform.python_version()}: '
+                 'make setup PYTHON=python3.12')
+
+
+def missing_system_packages() -> list[str]:
+    """Names (Debian's and Ubuntu's) of what the build and the simulation lack."""
+    python = f'python{sys.version_info[0]}.{sys.version_info[1]}'
+    present = {
+        'g++': any(shutil.which(name) for name in ('c++', 'g++', 'clang++')),
+        f'{python}-dev': Path(sysconfig.get_path('include'), 'Python.h').is_file(),
+        f'{python}-venv': importlib.util.find_spec('ensurepip') is not None,
+        OSMESA: ctypes.util.find_library('OSMesa') is not None,
+    }
+    return [package for package, is_present in present.items() if not is_present]
+
+
+def install_system_packages() -> None:
+    """Install what is missing with apt where that is allowed, else name the command and exit."""
+    missing = missing_system_packages()
+    if missing and may_use_apt():
+        sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
+        settings = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get']
+        subprocess.run([*sudo, *settings, 'update'], check=False)
+        subprocess.run([*sudo, *settings, 'install', '-y', '--no-install-recommends', *missing],
+                       check=False)
+        missing = missing_system_packages()
+    if not missing:
+        return
+    command = f'sudo apt-get update && sudo apt-get install -y {" ".join(missing)}'
+    if missing != [OSMESA]:
+        sys.exit(f'System packages are missing. Run this, then make again:\n  {command}')
+    print(f'No OSMesa: the demo plays its recording; to simulate live, run\n  {command}')
+
+
+def may_use_apt() -> bool:
+    """Whether apt is there and may be used without asking for a password."""
+    if shutil.which('apt-get') is None:
+        return False
+    if os.geteuid() == 0:
+        return True
+    sudo = shutil.which('sudo')
+    return sudo is not None and subprocess.run(
+        [sudo, '-n', 'true'], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def make_environment(folder: Path) -> Path:
+    """Create the virtual environment unless it is there already, and return its python.
+
+    It sees the system's packages where those hold rclpy (a sourced distribution) or torch.
+    """
+    shared = SOURCED or importlib.util.find_spec('torch') is not None
+    python = folder / 'bin' / 'python'
+    settings = folder / 'pyvenv.cfg'
+    wanted = f'include-system-site-packages = {str(shared).lower()}'
+    if not (settings.is_file() and wanted in settings.read_text()
+            and succeeds(python, 'import pip')):
+        venv.create(folder, clear=True, with_pip=True, symlinks=True, system_site_packages=shared)
+    return python
+
+
+def install_python_packages(python: Path) -> None:
+    """Install torch, what builds the interfaces, and the package itself, editable."""
+    pip(python, '--upgrade', 'pip', 'setuptools<80', 'wheel')
+    if not has_gpu() and not succeeds(python, 'import torch'):
+        pip(python, '--retries', '2', '-r', 'requirements/torch-cpu.txt')
+    if not SOURCED:
+        pip(python, '-r', 'requirements/ros-build.txt')
+    pip(python, '--no-build-isolation', '-e', '.[dev]')
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver answers."""
+    command = shutil.which('nvidia-smi')
+    return command is not None and subprocess.run(
+        [command], capture_output=True, check=False).returncode == 0
+
+
+def pip(python: Path, *arguments: str) -> None:
+    """Install with the environment's pip, or exit."""
+    command = [str(python), '-m', 'pip', 'install', *arguments]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        sys.exit(f'Failed: {" ".join(command)}\nMend what it says, then run make setup again; '
+                 'it goes on from here')
+
+
+def succeeds(python: Path, statements: str, *, quiet: bool = True) -> bool:
+    """Whether the environment's python runs the statements."""
+    if not python.exists():
+        return False
+    return subprocess.run([str(python), '-c', statements], cwd=python.parent, check=False,
+                          capture_output=quiet).returncode == 0
+
+
+if __name__ == '__main__':
+    main()

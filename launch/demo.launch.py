@@ -1,6 +1,5 @@
 """A simulated tabletop camera and the segmentation node that watches it."""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -8,6 +7,7 @@ from launch_ros.actions import Node
 
 from instructseg_ros.ros.share import share_folder
 from instructseg_ros.ros.transport import profile_environment
+from launch import LaunchDescription
 
 SHARE = share_folder()
 

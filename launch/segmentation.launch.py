@@ -1,6 +1,5 @@
 """The segmentation node on one camera: `ros2 launch instructseg_ros segmentation.launch.py`."""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
@@ -8,6 +7,7 @@ from launch_ros.actions import Node
 
 from instructseg_ros.ros.share import share_folder
 from instructseg_ros.ros.transport import profile_environment
+from launch import LaunchDescription
 
 CONFIG = share_folder() / 'config'
 
@@ -54,7 +54,7 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             description='Parameters of the node; model, device and autostart are arguments here'),
         DeclareLaunchArgument(
             'autostart', default_value='true',
-            description='Configure and activate the node; false leaves that to a lifecycle manager'),
+            description='Configure and activate the node; false leaves it to a lifecycle manager'),
         DeclareLaunchArgument(
             'log_level', default_value='info', description='debug, info, warn, error or fatal'),
         DeclareLaunchArgument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from sensor_msgs.msg import Image
 
 from instructseg_ros.msg import Segmentation as SegmentationMessage
@@ -50,6 +50,6 @@ class ResultPublisher:
         for publisher in (self._segmentation, self._mask, self._confidence, self._overlay):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _create(self, message_type: type, topic: str):  # type: ignore[no-untyped-def]
+    def _create(self, message_type: type, topic: str) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(
             message_type, topic, qos.reliable(), qos_overriding_options=qos.overridable())

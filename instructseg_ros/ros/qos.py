@@ -1,4 +1,4 @@
-"""Quality of service of every topic; a fresh profile each time, because rclpy writes overrides in."""
+"""Quality of service of every topic; always fresh profiles, because rclpy writes overrides in."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Protocol
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -18,17 +17,14 @@ from rclpy.signals import SignalHandlerOptions
 WAKE_PERIOD = 0.1
 
 
-class StartError(RuntimeError):
-    """A node cannot start; the message names the remedy."""
+class ClosableNode(Node):
+    """A node that may have something to put away before it is destroyed."""
+
+    def close(self) -> None:
+        """Put it away."""
 
 
-class ClosableNode(Protocol):
-    """A node that has something to put away before it is destroyed."""
-
-    def close(self) -> None: ...
-
-
-def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], ClosableNode], *, args: Sequence[str] | None = None) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
     rclpy's own signal handlers would end the context at once, and the last results could not be
@@ -38,7 +34,7 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except (ParameterException, StartError, RuntimeError) as error:
+    except (ParameterException, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1

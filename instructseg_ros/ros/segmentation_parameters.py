@@ -19,13 +19,13 @@ class SegmentationParameters:
         'embedded', 'embedded, a folder in from_pretrained layout, or a hub id')
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:N')
     threshold: float = parameter(
-        -1.0, 'Least score of a target that counts as found, 0..1; negative: the model\'s own',
+        -1.0, "Least score of a target that counts as found, 0..1; negative: the model's own",
         minimum=-1.0, maximum=1.0, dynamic=True)
     reference_frames: int = parameter(
-        -1, 'Earlier frames shown to the model beside the newest; negative: the model\'s own',
+        -1, "Earlier frames shown to the model beside the newest; negative: the model's own",
         minimum=-1, maximum=16)
     reference_stride: float = parameter(
-        -1.0, 'Seconds between reference frames; negative: the model\'s own',
+        -1.0, "Seconds between reference frames; negative: the model's own",
         minimum=-1.0, maximum=10.0)
     max_age: float = parameter(
         1.0, 'An image that arrived longer ago is not segmented, s', minimum=0.01, maximum=60.0)

@@ -46,11 +46,14 @@ class SimCameraParameters:
 class FrameSource(Protocol):
     """Where the camera's frames come from."""
 
-    def reset(self, seed: int) -> None: ...
+    def reset(self, seed: int) -> None:
+        """Lay another table."""
 
-    def observe(self, time: float, *, truth: bool = True) -> Observation: ...
+    def observe(self, time: float, *, truth: bool = True) -> Observation:
+        """Return the frame at `time` seconds."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what renders or reads."""
 
 
 class SimCamera(Node):

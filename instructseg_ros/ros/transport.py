@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
 M_MMAP_THRESHOLD = -3
 
-#: Fast DDS reads the first on Kilted and later, the second up to Jazzy.
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-CHOICE_VARIABLES = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
+#: Where Fast DDS looks for a profile, from Kilted on and up to Jazzy.
+PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+CHOICE_VARIABLES = (PROFILE_VARIABLE, OLD_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS')
+JAZZY_RCLPY = 7
 
 
 def keep_image_memory() -> None:
@@ -31,16 +34,18 @@ def keep_image_memory() -> None:
 
 def profile_environment(
         profile: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that make Fast DDS carry images between processes.
+    """Return the variable that makes Fast DDS carry images between processes.
 
     Args:
         profile: The Fast DDS profile with the large shared-memory segment.
         environment: Variables that are set already; those of this process by default.
 
     Returns:
-        Variables to add; none when the user has chosen a profile or a transport.
+        Variable to set; none when the user has chosen a profile or a transport.
     """
     environment = os.environ if environment is None else environment
     if any(environment.get(name) for name in CHOICE_VARIABLES):
         return {}
-    return dict.fromkeys(PROFILE_VARIABLES, str(profile))
+    rclpy_major = int(version('rclpy').split('.')[0])
+    name = PROFILE_VARIABLE if rclpy_major > JAZZY_RCLPY else OLD_PROFILE_VARIABLE
+    return {name: str(profile)}

@@ -22,6 +22,7 @@ class LiveInstruction:
 
     @property
     def deadline(self) -> float:
+        """When it expires, infinity without a lifetime."""
         lifetime = self.instruction.lifetime
         return float('inf') if lifetime is None else self.given + lifetime
 

@@ -16,6 +16,7 @@ from instructseg_ros.streaming.segmentation import Segmentation, Source, State, 
 
 if TYPE_CHECKING:
     import numpy as np
+
     from instructseg_ros.model.segmenter import Prediction
 
 logger = logging.getLogger(__name__)
@@ -26,10 +27,12 @@ class Model(Protocol):
 
     threshold: float
 
-    def encode(self, image: np.ndarray) -> Any: ...
+    def encode(self, image: np.ndarray) -> Any:
+        """Return the vision tokens of an (H, W, 3) uint8 image."""
 
     def segment(self, image: np.ndarray, instruction: str, references: Sequence[Any] = (), *,
-                task: Task = Task.AUTO, tokens: Any = None) -> Prediction: ...
+                task: Task = Task.AUTO, tokens: Any = None) -> Prediction:
+        """Return the mask of what is meant, given the tokens of earlier frames, oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,78 @@
+"""Nodes as real processes in a ROS domain of this test session's own."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ros_probe import NodeProcess, Probe
+
+from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import profile_environment
+
+
+def is_free(domain: int) -> bool:
+    """Tell whether no participant uses the first port that DDS gives to a domain."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope='session', autouse=True)
+def domain() -> Iterator[None]:
+    """Choose a free ROS domain, on this machine only, and the package's transport."""
+    domains = [number for number in random.sample(range(1, 101), 100) if is_free(number)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(domains[0]))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        for name, value in profile_environment(share_folder() / 'config/fastdds.xml').items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def run_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Return a function that starts a node process; all are ended afterwards."""
+    started: list[NodeProcess] = []
+
+    def run(module: str, *, namespace: str = '/', **parameters: Any) -> NodeProcess:
+        output = tmp_path / f'{module}-{len(started)}.txt'
+        started.append(NodeProcess(module, output, parameters=parameters, namespace=namespace))
+        return started[-1]
+
+    yield run
+    for node in started:
+        if node.process.poll() is None:
+            node.stop()
+
+
+@pytest.fixture(scope='session')
+def robot(domain: None, tiny_model_dir: Path,
+          tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """The segmentation node in the namespace /robot, active, with a tiny model."""
+    node = NodeProcess(
+        'segmentation_node', tmp_path_factory.mktemp('robot') / 'output.txt', namespace='/robot',
+        parameters={'model': tiny_model_dir, 'device': 'cpu', 'image_timeout': 60.0})
+    node.wait_for_output('activate: done')
+    yield node
+    assert node.stop() == 0
+    assert 'Traceback' not in node.output()
+
+
+@pytest.fixture
+def probe(robot: NodeProcess) -> Iterator[Probe]:
+    """A probe beside the robot; no instruction is live before and after."""
+    probe = Probe('/robot')
+    probe.wait_for_node()
+    yield probe
+    probe.say('')
+    probe.spin(0.2)
+    probe.close()
+    assert robot.process.poll() is None, robot.output()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import pytest
+from builtin_interfaces.msg import Duration
+from ros_probe import SIZE, Probe, headers
+from sensor_msgs.msg import Image
+
+from instructseg_ros.msg import Command, Segmentation
+
+pytestmark = pytest.mark.ros
+
+SEEN = (Segmentation.FOUND, Segmentation.NOT_FOUND)
+
+
+def is_seen(result: Segmentation) -> bool:
+    return result.state in SEEN
+
+
+def test_every_result_has_the_header_of_its_image(probe: Probe) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    for _ in range(5):
+        header = probe.show()
+        result = probe.answer_to(header)
+        assert (result.command_id, result.instruction) == ('mug', 'the red mug')
+        assert is_seen(result)
+    probe.spin(0.2)
+    assert probe.results == []
+
+
+def test_images_beside_a_result_have_its_header_and_size(probe: Probe) -> None:
+    images: dict[str, list[Image]] = {'mask': [], 'confidence': [], 'overlay': []}
+    for topic, messages in images.items():
+        probe.subscribe(Image, topic, messages)
+    probe.wait(lambda: all(probe.node.count_publishers(topic) for topic in images))
+    probe.spin(0.5)
+    probe.say('the red mug')
+    header = probe.show()
+    result = probe.answer_to(header)
+    probe.wait(lambda: all(header in headers(messages) for messages in images.values()))
+    for topic, messages in images.items():
+        assert headers(messages).count(header) == 1
+        images[topic] = [message for message in messages if message.header == header]
+        assert (images[topic][0].height, images[topic][0].width) == SIZE
+    assert [images[topic][0].encoding for topic in images] == ['mono8', 'mono8', 'rgb8']
+    if result.state == Segmentation.FOUND:
+        assert result.mask.data == images['mask'][0].data
+    else:
+        assert not any(images['mask'][0].data)
+
+
+def test_a_result_tells_its_times_and_its_task(probe: Probe) -> None:
+    probe.request(instruction='what can I drink from?')
+    result = probe.answer_to(probe.show())
+    assert result.task == Command.REASONING
+    times = [t.sec * 10**9 + t.nanosec for t in (result.received, result.started, result.finished)]
+    assert times == sorted(times)
+    assert result.latency.sec + result.latency.nanosec > 0
+
+
+def test_an_instruction_before_the_first_image_is_answered_on_it(probe: Probe) -> None:
+    probe.say('the red mug')
+    probe.spin(0.3)
+    assert is_seen(probe.answer_to(probe.show()))
+
+
+def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
+        probe: Probe) -> None:
+    probe.request(id='fast', instruction='the red mug')
+    shown = []
+    for _ in range(30):
+        shown += [probe.show() for _ in range(10)]
+        probe.spin(0.01)
+    probe.wait(lambda: probe.results and probe.results[-1].header == shown[-1])
+    probe.spin(0.3)
+    answered = headers(probe.results)
+    assert answered[-1] == shown[-1]
+    assert answered == [header for header in shown if header in answered]
+
+
+@pytest.mark.parametrize(('fields', 'reason'), [
+    ({'encoding': 'teapot8'}, 'publish one of rgb8'),
+    ({'encoding': 'bayer_rggb8'}, 'publish one of rgb8'),
+    ({'width': 0, 'height': 0, 'data': array('B')}, 'the image is empty'),
+    ({'data': array('B', bytes(100))}, 'data has 100 bytes'),
+    ({'step': 1}, 'step is 1 bytes'),
+    ({'step': 2**31}, 'data has'),
+    ({'height': 2**31}, 'data has'),
+])
+def test_a_bad_image_fails_with_a_reason_and_the_next_good_one_is_answered(
+        probe: Probe, fields: dict[str, Any], reason: str) -> None:
+    probe.request(id='bad', instruction='the red mug')
+    probe.answer_to(probe.show())
+    failed = probe.answer_to(probe.show(**fields))
+    assert failed.state == Segmentation.FAILED
+    assert reason in failed.reason
+    assert '/robot/image' in failed.reason
+    assert is_seen(probe.answer_to(probe.show()))
+
+
+@pytest.mark.parametrize(('fields', 'reason'), [
+    ({'instruction': ''}, 'the instruction is empty'),
+    ({'instruction': 'x' * 10_000}, 'the limit is 512'),
+    ({'instruction': 'the \x1b[31mred mug'}, 'control character U+001B'),
+    ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
+    ({'instruction': 'the mug', 'task': 9}, 'task 9 does not exist'),
+    ({'instruction': 'the mug', 'cameras': ['rear']}, 'camera "rear" does not exist'),
+    ({'instruction': 'the mug', 'lifetime': Duration(sec=-1)}, 'lifetime must be positive'),
+])
+def test_a_bad_command_is_rejected_with_a_reason(
+        probe: Probe, fields: dict[str, Any], reason: str) -> None:
+    probe.request(id='bad', **fields)
+    result = probe.answer(lambda result: result.final)
+    assert (result.state, result.command_id) == (Segmentation.REJECTED, 'bad')
+    assert reason in result.reason
+    assert len(result.instruction) <= 80
+
+
+def test_a_new_command_replaces_the_live_one(probe: Probe) -> None:
+    probe.request(id='first', instruction='the red mug')
+    assert probe.answer_to(probe.show()).command_id == 'first'
+    probe.request(id='second', instruction='the bowl')
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.command_id, ended.state) == ('first', Segmentation.EXPIRED)
+    assert probe.answer_to(probe.show()).command_id == 'second'
+
+
+def test_an_empty_text_stops_what_is_live(probe: Probe) -> None:
+    probe.say('the red mug')
+    probe.answer_to(probe.show())
+    probe.say('  ')
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.state, ended.reason) == (Segmentation.EXPIRED, 'stopped on command')
+    probe.show()
+    probe.spin(0.3)
+    assert probe.results == []
+
+
+def test_an_empty_request_stops_the_command_of_its_id(probe: Probe) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    probe.request(id='other')
+    probe.answer(lambda result: result.state == Segmentation.REJECTED)
+    probe.request(id='mug')
+    assert probe.answer(lambda result: result.final).state == Segmentation.EXPIRED
+
+
+def test_a_command_expires_after_its_lifetime(probe: Probe) -> None:
+    probe.request(id='short', instruction='the mug', lifetime=Duration(nanosec=200_000_000))
+    assert probe.answer(lambda result: result.final).state == Segmentation.EXPIRED
+
+
+def test_a_flood_of_commands_ends_with_the_last_one_live(probe: Probe) -> None:
+    for number in range(200):
+        probe.request(id=f'flood{number}', instruction='the mug')
+        probe.spin(0.002)
+    probe.answer(lambda result: result.final and result.command_id == 'flood198')
+    assert probe.answer_to(probe.show()).command_id == 'flood199'

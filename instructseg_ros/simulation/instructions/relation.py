@@ -40,8 +40,9 @@ OPEN_QUESTIONS = Wordings(
 )
 ONE_ANCHOR = Wordings(('{relation} {first}',))
 TWO_ANCHORS = Wordings(('{relation} {first} and {second}',))
-WORDINGS = (SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS) + tuple(
-    relation.words for relation in RELATIONS.values()
+WORDINGS = (
+    *(SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS),
+    *(relation.words for relation in RELATIONS.values()),
 )
 ATTEMPTS = 24
 CONTRAST_SHARE = 0.8
@@ -159,8 +160,10 @@ def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
 def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
     weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
     slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
-    slots |= zip(('first', 'second'), (definite(one, writer) for one in place.phrases))
-    pattern = ONE_ANCHOR if place.relation.anchor_count == 1 else TWO_ANCHORS
+    slots['first'] = definite(place.phrases[0], writer)
+    if len(place.phrases) == 2:
+        slots['second'] = definite(place.phrases[1], writer)
+    pattern = TWO_ANCHORS if 'second' in slots else ONE_ANCHOR
     where = compose(writer.pick(pattern), **slots)
     if phrase == ANYTHING and writer.chance(0.3):
         return writer.sentence(OPEN_QUESTIONS, place=where)

@@ -52,6 +52,11 @@ def _behind(thing: Thing, anchor: Thing) -> float:
     return _beyond(thing.position[2] - anchor.position[2], DEPTH_MARGIN)
 
 
+def _from(thing: Thing, other: Thing) -> tuple[float, float, float]:
+    (x, y, z), (a, b, c) = thing.position, other.position
+    return a - x, b - y, c - z
+
+
 def _between(thing: Thing, first: Thing, second: Thing) -> float:
     """By the share of the way from first to second and the distance from that way."""
     if _touch(thing, first) or _touch(thing, second):
@@ -59,10 +64,9 @@ def _between(thing: Thing, first: Thing, second: Thing) -> float:
     gap = dist(first.position, second.position)
     if gap < SHORTEST_GAP:
         return 0.5
-    way = [b - a for a, b in zip(first.position, second.position)]
-    offset = [p - a for a, p in zip(first.position, thing.position)]
-    share = sum(w * o for w, o in zip(way, offset)) / gap**2
-    aside = hypot(*(o - share * w for w, o in zip(way, offset)))
+    (x, y, z), (wx, wy, wz) = _from(first, thing), _from(first, second)
+    share = (x * wx + y * wy + z * wz) / gap**2
+    aside = hypot(x - share * wx, y - share * wy, z - share * wz)
     if 0.25 <= share <= 0.75 and aside <= 0.25 * gap:
         return 1.0
     return 0.5 if 0.0 <= share <= 1.0 and aside <= 0.5 * gap else 0.0

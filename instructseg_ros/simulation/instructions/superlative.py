@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import hypot
-
 from instructseg_ros.simulation.instructions.draft import Draft, labels
 from instructseg_ros.simulation.instructions.noun_phrase import (
     NounPhrase,
@@ -14,9 +10,9 @@ from instructseg_ros.simulation.instructions.noun_phrase import (
     phrases_for,
 )
 from instructseg_ros.simulation.instructions.phrase import Phrase, compose, grounded
+from instructseg_ros.simulation.instructions.superlatives import SUPERLATIVES, clear_first, ranks
 from instructseg_ros.simulation.instructions.wording import SINGULAR_REQUESTS
 from instructseg_ros.simulation.instructions.writer import Wordings, Writer
-from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
 
 SENTENCES = SINGULAR_REQUESTS
 BEFORE_NOUN = Wordings(
@@ -40,112 +36,9 @@ PLACE_QUESTIONS = Wordings(
     ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
 )
 ATTEMPTS = 24
-LENGTH_RATIO = 1.2
-WIDTH_MARGIN = 0.05
-DISTANCE_MARGIN = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Superlative:
-    """A measure whose highest value is meant, `clear` telling best from runner-up, its words.
-
-    `before` goes before a noun ('largest'), `after` behind it ('closest to me').
-    """
-
-    measure: Callable[[Thing], float]
-    clear: Callable[[float, float], bool]
-    before: Wordings
-    after: Wordings
-
-
-def _longer(best: float, other: float) -> bool:
-    return best >= LENGTH_RATIO * other
-
-
-def _shorter(best: float, other: float) -> bool:
-    return -best * LENGTH_RATIO <= -other
-
-
-def _beside(best: float, other: float) -> bool:
-    return best - other >= WIDTH_MARGIN
-
-
-def _farther(best: float, other: float) -> bool:
-    return best - other >= DISTANCE_MARGIN
-
-
-def _across(thing: Thing) -> float:
-    return thing.position[0] / thing.position[2]
-
-
-def _distance(thing: Thing) -> float:
-    return hypot(*thing.position)
-
-
-SUPERLATIVES = {
-    'largest': Superlative(
-        measure=lambda thing: thing.extent,
-        clear=_longer,
-        before=Wordings(('largest', 'biggest'), ('largest sized', 'biggest sized')),
-        after=Wordings(
-            ('of the largest size', 'of the biggest size'), ('largest of all', 'biggest in size')
-        ),
-    ),
-    'smallest': Superlative(
-        measure=lambda thing: -thing.extent,
-        clear=_shorter,
-        before=Wordings(
-            ('smallest', 'littlest'), ('smallest sized', 'tiniest')
-        ),  # new word: tiniest
-        after=Wordings(
-            ('of the smallest size', 'smallest in size'),
-            ('smallest of all', 'of the littlest size'),
-        ),
-    ),
-    'leftmost': Superlative(
-        measure=lambda thing: -_across(thing),
-        clear=_beside,
-        before=Wordings(('leftmost', 'far left'), ('left-most',)),
-        after=Wordings(
-            ('on the left', 'on the far left', 'farthest to the left', 'furthest left'),
-            ('at the far left', 'furthest to the left', 'farthest on the left'),
-        ),
-    ),
-    'rightmost': Superlative(
-        measure=_across,
-        clear=_beside,
-        before=Wordings(('rightmost', 'far right'), ('right-most',)),
-        after=Wordings(
-            ('on the right', 'on the far right', 'farthest to the right', 'furthest right'),
-            ('at the far right', 'furthest to the right', 'farthest on the right'),
-        ),
-    ),
-    'nearest': Superlative(
-        measure=lambda thing: -_distance(thing),
-        clear=_farther,
-        before=Wordings(('nearest', 'closest'), ('least distant',)),
-        after=Wordings(
-            ('closest to me', 'nearest to me', 'closest to the camera', 'nearest to the camera'),
-            ('closest to you', 'closest of all', 'nearest to you'),
-        ),
-    ),
-    'farthest': Superlative(
-        measure=_distance,
-        clear=_farther,
-        before=Wordings(('farthest', 'furthest', 'most distant'), ('most far',)),
-        after=Wordings(
-            (
-                'farthest away',
-                'furthest from me',
-                'most distant from me',
-                'farthest from the camera',
-            ),
-            ('furthest away', 'farthest from me', 'most far from me'),
-        ),
-    ),
-}
-WORDINGS = (SENTENCES, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS) + tuple(
-    words for one in SUPERLATIVES.values() for words in (one.before, one.after)
+WORDINGS = (
+    *(SENTENCES, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS),
+    *(words for one in SUPERLATIVES.values() for words in (one.before, one.after)),
 )
 
 
@@ -170,24 +63,6 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
                 candidates=labels(candidates),
             )
     return None
-
-
-def clear_first(candidates: list[Thing], superlative: Superlative) -> Thing | None:
-    """The first of two or more candidates; None unless the runner-up is clearly behind."""
-    if len(candidates) < 2:
-        return None
-    best, runner_up = sorted(candidates, key=superlative.measure, reverse=True)[:2]
-    clear = superlative.clear(superlative.measure(best), superlative.measure(runner_up))
-    return best if clear else None
-
-
-def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
-    """How far up each thing of the scene is: 1 for the first, 0 for the last, squared ranks."""
-    ordered = sorted(graph, key=superlative.measure)
-    last = max(len(ordered) - 1, 1)
-    if len(ordered) == 1:
-        return {ordered[0].label: 1.0}
-    return {thing.label: (rank / last) ** 2 for rank, thing in enumerate(ordered)}
 
 
 def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:

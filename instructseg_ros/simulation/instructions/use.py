@@ -37,8 +37,9 @@ PROPERTY_SENTENCES = Wordings(
     ),
 )  # fmt: skip
 SENTENCES = ACTION_SENTENCES + PROPERTY_SENTENCES
-WORDINGS = (SENTENCES,) + tuple(
-    words for use in USES.values() for words in (use.actions, use.properties)
+WORDINGS = (
+    SENTENCES,
+    *(words for use in USES.values() for words in (use.actions, use.properties)),
 )
 PROPERTY_SHARE = 0.3
 

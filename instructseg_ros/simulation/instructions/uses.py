@@ -17,13 +17,12 @@ class Use:
     kinds: frozenset[str]
     doubtful: frozenset[str] = frozenset()
     actions: Wordings
-    properties: Wordings = Wordings(())
+    properties: Wordings
 
 
 USES = {
     'drink': Use(
         kinds=frozenset({'mug', 'bottle', 'can'}),
-        doubtful=frozenset({'teapot', 'bowl'}),
         actions=Wordings(
             ('drink from', 'drink water from', 'drink out of', 'have a drink from'),
             ('drink some water from', 'drink something from'),

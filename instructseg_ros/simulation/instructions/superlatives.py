@@ -1,0 +1,132 @@
+"""What makes a thing the first of several, and the words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import hypot
+
+from instructseg_ros.simulation.instructions.writer import Wordings
+from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
+
+LENGTH_RATIO = 1.2
+WIDTH_MARGIN = 0.05
+DISTANCE_MARGIN = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superlative:
+    """A measure whose highest value is meant, `clear` telling best from runner-up, its words.
+
+    `before` goes before a noun ('largest'), `after` behind it ('closest to me').
+    """
+
+    measure: Callable[[Thing], float]
+    clear: Callable[[float, float], bool]
+    before: Wordings
+    after: Wordings
+
+
+def _longer(best: float, other: float) -> bool:
+    return best >= LENGTH_RATIO * other
+
+
+def _shorter(best: float, other: float) -> bool:
+    return -best * LENGTH_RATIO <= -other
+
+
+def _beside(best: float, other: float) -> bool:
+    return best - other >= WIDTH_MARGIN
+
+
+def _farther(best: float, other: float) -> bool:
+    return best - other >= DISTANCE_MARGIN
+
+
+def _across(thing: Thing) -> float:
+    return thing.position[0] / thing.position[2]
+
+
+def _distance(thing: Thing) -> float:
+    return hypot(*thing.position)
+
+
+SUPERLATIVES = {
+    'largest': Superlative(
+        measure=lambda thing: thing.extent,
+        clear=_longer,
+        before=Wordings(('largest', 'biggest'), ('largest sized', 'biggest sized')),
+        after=Wordings(
+            ('of the largest size', 'of the biggest size'), ('largest of all', 'biggest in size')
+        ),
+    ),
+    'smallest': Superlative(
+        measure=lambda thing: -thing.extent,
+        clear=_shorter,
+        before=Wordings(
+            ('smallest', 'littlest'), ('smallest sized', 'tiniest')
+        ),  # new word: tiniest
+        after=Wordings(
+            ('of the smallest size', 'smallest in size'),
+            ('smallest of all', 'of the littlest size'),
+        ),
+    ),
+    'leftmost': Superlative(
+        measure=lambda thing: -_across(thing),
+        clear=_beside,
+        before=Wordings(('leftmost', 'far left'), ('left-most',)),
+        after=Wordings(
+            ('on the left', 'on the far left', 'farthest to the left', 'furthest left'),
+            ('at the far left', 'furthest to the left', 'farthest on the left'),
+        ),
+    ),
+    'rightmost': Superlative(
+        measure=_across,
+        clear=_beside,
+        before=Wordings(('rightmost', 'far right'), ('right-most',)),
+        after=Wordings(
+            ('on the right', 'on the far right', 'farthest to the right', 'furthest right'),
+            ('at the far right', 'furthest to the right', 'farthest on the right'),
+        ),
+    ),
+    'nearest': Superlative(
+        measure=lambda thing: -_distance(thing),
+        clear=_farther,
+        before=Wordings(('nearest', 'closest'), ('least distant',)),
+        after=Wordings(
+            ('closest to me', 'nearest to me', 'closest to the camera', 'nearest to the camera'),
+            ('closest to you', 'closest of all', 'nearest to you'),
+        ),
+    ),
+    'farthest': Superlative(
+        measure=_distance,
+        clear=_farther,
+        before=Wordings(('farthest', 'furthest', 'most distant'), ('most far',)),
+        after=Wordings(
+            (
+                'farthest away',
+                'furthest from me',
+                'most distant from me',
+                'farthest from the camera',
+            ),
+            ('furthest away', 'farthest from me', 'most far from me'),
+        ),
+    ),
+}
+
+
+def clear_first(candidates: Iterable[Thing], superlative: Superlative) -> Thing | None:
+    """The first of two or more candidates; None unless the runner-up is clearly behind."""
+    ordered = sorted(candidates, key=superlative.measure, reverse=True)
+    if len(ordered) < 2:
+        return None
+    best, runner_up = (superlative.measure(thing) for thing in ordered[:2])
+    return ordered[0] if superlative.clear(best, runner_up) else None
+
+
+def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
+    """How far up each thing of the scene is: squared ranks from 1, the first, to 0, the last."""
+    if len(graph) == 1:
+        return {graph[0].label: 1.0}
+    ordered = sorted(graph, key=superlative.measure)
+    return {thing.label: (rank / (len(graph) - 1)) ** 2 for rank, thing in enumerate(ordered)}

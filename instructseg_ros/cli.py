@@ -1,0 +1,97 @@
+"""The command `instructseg`: one door to everything that is not a ROS node."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ValueError, OSError) as error:
+        # ModelError and the like say what to do; a traceback would hide it.
+        print(f'instructseg: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='instructseg', description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    _add_say(commands)
+    _add_evaluate(commands)
+    _add_train(commands)
+    return parser
+
+
+def _add_say(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('say', help='tell a running node what to segment')
+    parser.add_argument('text', help='the instruction, for example "the red mug"')
+    parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for an answer')
+    parser.add_argument('--answers', type=int, default=1, help='how many results to print')
+    parser.add_argument(
+        '--ros-args', nargs=argparse.REMAINDER, default=[], help='remappings and the like'
+    )
+    parser.set_defaults(run=_say)
+
+
+def _say(options: argparse.Namespace) -> int:
+    from instructseg_ros.ros.say import say
+
+    ros_args = ['--ros-args', *options.ros_args] if options.ros_args else []
+    return say(options.text, timeout=options.timeout, answers=options.answers, ros_args=ros_args)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('evaluate', help='measure a model on a benchmark')
+    parser.add_argument('benchmark', choices=['tabletop'])
+    parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
+    parser.add_argument('--device', default='auto')
+    parser.add_argument('--scenes', type=int, default=300, help='scenes for each wording')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from instructseg_ros.evaluation.tabletop import evaluate_tabletop, table
+    from instructseg_ros.model.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(options.model, device=options.device)
+    figures = evaluate_tabletop(segmenter, scenes=options.scenes)
+    print(table(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + '\n')
+    return 0
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('train', help='train a model')
+    parser.add_argument('source', choices=['tabletop'])
+    parser.add_argument('--folder', type=Path, default=Path('runs/tabletop'), help='its state')
+    parser.add_argument('--recipe', choices=['full', 'smoke'], default='full')
+    parser.add_argument('--stages', nargs='+', help='only these, in order (default: all)')
+    parser.add_argument('--processes', type=int, default=2, help='renderers side by side')
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from instructseg_ros.training.tabletop.recipe import FULL, SMOKE
+    from instructseg_ros.training.tabletop.train import STAGES, TabletopTraining
+
+    stages = options.stages or STAGES
+    if unknown := set(stages) - set(STAGES):
+        raise ValueError(f'unknown stages {sorted(unknown)}: choose from {", ".join(STAGES)}')
+    recipe = FULL if options.recipe == 'full' else SMOKE
+    TabletopTraining(options.folder, recipe, processes=options.processes).run(stages)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""The tabletop benchmark: instructions on simulated scenes that training never saw."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from tqdm import tqdm
+
+from instructseg_ros.evaluation.metrics import intersection_over_union
+from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.simulation.instructions import KINDS, TabletopInstruction, generate
+from instructseg_ros.simulation.tabletop import Tabletop
+
+# Training takes its scenes from 1,000,000 on.
+EVALUATION_SEED: Final = 0
+CALIBRATION_SEED: Final = 500_000
+TRAINING_SEED: Final = 1_000_000
+_ABSENT_EACH = 5  # every fifth instruction asks for what is not there
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How one instruction was answered.
+
+    Args:
+        kind: of the instruction.
+        present: whether its target is in the scene.
+        score: of the best mask.
+        iou: of the best mask with the truth; 0 for an absent target.
+        empty: the best mask has no pixel.
+    """
+
+    kind: str
+    present: bool
+    score: float
+    iou: float
+    empty: bool
+
+    def found(self, threshold: float) -> bool:
+        """Whether the model says that the target is there."""
+        return self.score >= threshold and not self.empty
+
+
+def answer_scenes(
+    segmenter: Segmenter,
+    seeds: Sequence[int],
+    *,
+    held_out: bool = False,
+    size: tuple[int, int] = (640, 480),
+) -> list[Answer]:
+    """Put instructions of every kind to a model on some scenes.
+
+    Args:
+        held_out: word them with what is held out of training.
+        size: (width, height) of the camera.
+    """
+    answers: list[Answer] = []
+    with Tabletop(width=size[0], height=size[1]) as tabletop:
+        for seed in tqdm(seeds, 'held-out wording' if held_out else 'seen wording'):
+            answers += _answer_scene(segmenter, tabletop, seed, held_out=held_out)
+    return answers
+
+
+def evaluate_tabletop(segmenter: Segmenter, *, scenes: int) -> dict[str, Any]:
+    """Evaluate on scenes that training never saw.
+
+    Returns:
+        the figures of `report` for the wordings of training, and the same under `seen_wording`
+        and `held_out_wording` for wordings of training and for those held out of it; under
+        `held_out_wording_seen_scenes` held-out wordings on scenes of the training set.
+    """
+    held_out_scenes = range(EVALUATION_SEED, EVALUATION_SEED + scenes)
+    seen_scenes = range(TRAINING_SEED, TRAINING_SEED + scenes)
+    threshold = segmenter.threshold
+    seen = report(answer_scenes(segmenter, held_out_scenes), threshold)
+    both = report(answer_scenes(segmenter, held_out_scenes, held_out=True), threshold)
+    wording = report(answer_scenes(segmenter, seen_scenes, held_out=True), threshold)
+    return {
+        **seen,
+        'seen_wording': seen,
+        'held_out_wording': both,
+        'held_out_wording_seen_scenes': wording,
+        'model': segmenter.name,
+        'threshold': threshold,
+        'scenes': scenes,
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures of `evaluate_tabletop` for a person to read."""
+    columns = {
+        'held-out scenes': figures['seen_wording'],
+        'held-out wording': figures['held_out_wording_seen_scenes'],
+        'both': figures['held_out_wording'],
+    }
+    lines = [f'{"":16}' + ''.join(f'{name:>28}' for name in columns)]
+    lines.append(f'{"kind":16}' + f'{"IoU   > 0.5      n":>28}' * len(columns))
+    for kind in KINDS:
+        cells = (column['kinds'][kind] for column in columns.values())
+        lines.append(f'{kind:16}' + ''.join(f'{_cell(cell):>28}' for cell in cells))
+    for name, line in (('absent right', _absent), ('present missed', _missed)):
+        lines.append(f'{name:16}' + ''.join(f'{line(c):>28}' for c in columns.values()))
+    return '\n'.join(lines)
+
+
+def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
+    """Figures over answers; a present target that is not answered counts as IoU 0."""
+    present = [answer for answer in answers if answer.present]
+    absent = [answer for answer in answers if not answer.present]
+    silent = [not answer.found(threshold) for answer in absent]
+    missed = [not answer.found(threshold) for answer in present]
+    return {
+        'kinds': {kind: _overlap(_of_kind(present, kind), threshold) for kind in KINDS},
+        'mean_iou': _overlap(present, threshold)['iou'],
+        'absent': {'right': _mean(silent), 'n': len(absent)},
+        'present_missed': _mean(missed),
+    }
+
+
+def calibrate(answers: Sequence[Answer], *, most_missed: float = 0.05) -> float:
+    """Threshold that refuses most absent targets while it misses at most a share of the others.
+
+    The best mean of "absent answered right" and "present found" within that bound.
+    """
+    present = np.array([0.0 if a.empty else a.score for a in answers if a.present])
+    absent = np.array([0.0 if a.empty else a.score for a in answers if not a.present])
+    thresholds = np.linspace(0.01, 0.99, 99)
+    missed = (present[:, None] < thresholds).mean(axis=0)
+    right = (absent[:, None] < thresholds).mean(axis=0)
+    balance = np.where(missed <= most_missed, right - missed, -1 - missed)
+    return float(thresholds[balance.argmax()])
+
+
+def _answer_scene(
+    segmenter: Segmenter, tabletop: Tabletop, seed: int, *, held_out: bool
+) -> Iterator[Answer]:
+    rng = np.random.default_rng((seed, held_out))
+    tabletop.reset(seed)
+    stride = segmenter.reference_stride
+    start = rng.uniform(0, 4)
+    count = segmenter.reference_frames
+    earlier = [tabletop.observe(start + i * stride, truth=False).rgb for i in range(count)]
+    frame = tabletop.observe(start + count * stride)
+    instructions = list(_instructions(frame.graph, rng, held_out=held_out))
+    references = [segmenter.encode(image) for image in earlier]
+    texts = [instruction.text for instruction in instructions]
+    predictions = segmenter.segment_all(frame.rgb, texts, references)
+    for instruction, prediction in zip(instructions, predictions, strict=True):
+        yield _answer(instruction, prediction, frame.labels)
+
+
+def _instructions(
+    graph: Any, rng: np.random.Generator, *, held_out: bool
+) -> Iterator[TabletopInstruction]:
+    """Two instructions of each kind that the scene can give."""
+    for kind in KINDS * 2:
+        absent = bool(rng.integers(_ABSENT_EACH) == 0)
+        instruction = generate(graph, rng, kind=kind, absent=absent, held_out=held_out)
+        if instruction is not None:
+            yield instruction
+
+
+def _answer(
+    instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray
+) -> Answer:
+    truth = np.isin(labels, list(instruction.targets))
+    present = bool(instruction.targets)
+    return Answer(
+        kind=instruction.kind,
+        present=present,
+        score=prediction.score,
+        iou=intersection_over_union(prediction.mask, truth) if present else 0.0,
+        empty=not prediction.mask.any(),
+    )
+
+
+def _of_kind(answers: Iterable[Answer], kind: str) -> list[Answer]:
+    return [answer for answer in answers if answer.kind == kind]
+
+
+def _overlap(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
+    overlaps = [answer.iou if answer.found(threshold) else 0.0 for answer in answers]
+    above = [overlap > 0.5 for overlap in overlaps]
+    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(answers)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    return f'{cell["iou"]:.3f} {cell["above_half"]:7.3f} {cell["n"]:6}'
+
+
+def _absent(column: dict[str, Any]) -> str:
+    return f'{column["absent"]["right"]:.3f}         {column["absent"]["n"]:6}'
+
+
+def _missed(column: dict[str, Any]) -> str:
+    return f'{column["present_missed"]:.3f}               '

@@ -1,0 +1,1 @@
+"""InstructSeg as a transformers model: configuration, stages, processor, checkpoints."""

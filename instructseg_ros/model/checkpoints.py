@@ -1,0 +1,122 @@
+"""Finding and loading a model's folder, with errors that name the remedy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.modeling import InstructSegModel
+    from instructseg_ros.model.processor import InstructSegProcessor
+
+EMBEDDED: Final = 'embedded'
+_SHIPPED = Path(__file__).parent.parent / 'models' / EMBEDDED
+_CONFIG = 'config.json'
+_WEIGHTS = 'model.safetensors'
+_WEIGHTS_INDEX = 'model.safetensors.index.json'
+_PROCESSOR = 'processor_config.json'
+
+
+class ModelError(ValueError):
+    """A model cannot be found or loaded; the message says what to do."""
+
+
+def find_model(model: str) -> Path:
+    """Return the folder of a model: `embedded`, a path, or a hub id that was downloaded before.
+
+    Raises:
+        ModelError: there is no such folder, or it lacks a file that a model has.
+    """
+    folder = _SHIPPED if model == EMBEDDED else Path(model).expanduser()
+    if not folder.is_dir():
+        folder = _downloaded(model)
+    for name in (_CONFIG, _PROCESSOR):
+        if not (folder / name).is_file():
+            raise ModelError(
+                f'{folder} is not a model folder: it has no {name}. Name a folder written by '
+                f'save_pretrained, or use the model "{EMBEDDED}".'
+            )
+    if not (folder / _WEIGHTS).is_file() and not (folder / _WEIGHTS_INDEX).is_file():
+        raise ModelError(f'{folder} has no {_WEIGHTS}: copy the weights into it.')
+    return folder
+
+
+def load_model(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
+    """Load model and processor from a folder.
+
+    Raises:
+        ModelError: a file is truncated, or a tensor is missing, extra or of another shape.
+    """
+    from instructseg_ros.model.modeling import InstructSegModel
+    from instructseg_ros.model.processor import InstructSegProcessor
+
+    _check_weights(folder)
+    try:
+        with _quiet():
+            # Mismatches are reported, not raised, so that they can be named.
+            model, report = InstructSegModel.from_pretrained(
+                folder,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        processor = InstructSegProcessor.from_pretrained(folder)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f'{folder} does not load: {_first_line(error)}. Copy the whole folder again.'
+        ) from error
+    for problem in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
+        if report[problem]:
+            names = ', '.join(str(name) for name in sorted(report[problem])[:3])
+            raise ModelError(
+                f'{folder}: {problem.replace("_", " ")} in the weights ({names}). They do not fit '
+                'its config.json: copy the whole folder again.'
+            )
+    return model.eval(), processor
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no tables on the console of a robot: problems are raised instead."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def _check_weights(folder: Path) -> None:
+    for file in sorted(folder.glob('*.safetensors')):
+        try:
+            with safe_open(file, 'pt') as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f'{file} is truncated or not a safetensors file ({_first_line(error)}): copy or '
+                'download it again.'
+            ) from error
+
+
+def _downloaded(model: str) -> Path:
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f'there is no model folder "{model}", and no such model was downloaded before. Name '
+            f'an existing folder or a hub id downloaded with `hf download`, or use "{EMBEDDED}".'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n', maxsplit=1)[0]

@@ -1,0 +1,146 @@
+"""Configuration of InstructSeg: every size of the model, the released one by default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import Mask2FormerConfig, PhiConfig, PretrainedConfig, SiglipVisionConfig
+
+_SWIN_B: dict[str, Any] = {
+    'model_type': 'swin',
+    'image_size': 1024,
+    'embed_dim': 128,
+    'depths': [2, 2, 18, 2],
+    'num_heads': [4, 8, 16, 32],
+    'window_size': 12,
+    'drop_path_rate': 0.3,
+    'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+}
+# 26 of SigLIP-so400m's 27 layers: the model reads the output of the last but one (spec 2.1).
+_SIGLIP: dict[str, Any] = {
+    'hidden_size': 1152,
+    'intermediate_size': 4304,
+    'num_hidden_layers': 26,
+    'num_attention_heads': 16,
+    'image_size': 384,
+    'patch_size': 14,
+    'vision_use_head': False,
+}
+_PHI2: dict[str, Any] = {
+    'vocab_size': 50296,
+    'hidden_size': 2560,
+    'intermediate_size': 10240,
+    'num_hidden_layers': 32,
+    'num_attention_heads': 32,
+    'partial_rotary_factor': 0.4,
+    'pad_token_id': None,
+}
+
+
+class MaskConfig(Mask2FormerConfig):
+    """Mask2Former's configuration.
+
+    Small models use a ResNet, which learns from fewer images, and `mask_upsampling`: the final
+    masks are that many times finer than the pixel decoder's stride 4. 1 in the released layout.
+    """
+
+    backbones_supported = ['swin', 'resnet']
+    mask_upsampling: int = 1
+
+
+class InstructSegConfig(PretrainedConfig):
+    """Sizes of InstructSeg (arXiv 2412.14006).
+
+    Args:
+        vision_config: SigLIP tower; `num_hidden_layers` counts only the layers that are used.
+        text_config: Phi language model.
+        mask_config: Mask2Former pixel decoder and mask decoder with their backbone;
+            `num_queries` is the number of mask tokens.
+        num_latents: reference tokens per frame that the video perceiver makes.
+        perceiver_layers, perceiver_heads, perceiver_head_dim: its cross attention.
+        fusion_width, fusion_layers, fusion_heads, fusion_head_dim: vision-guided text fusion.
+        reference_frames: earlier frames that the model looks at beside the key frame.
+        reference_stride: seconds between them.
+        score_threshold: calibrated score from which a target counts as found.
+
+    Options for small models trained from nothing, all off in the released layout:
+        stem_channels: strided convolutions in place of SigLIP's single patch convolution.
+        projector_norm: LayerNorm at the projector's end.
+        motion_perceiver: reference frames are read by latents anchored on the key frame's cells
+            and join its image tokens, instead of joining the sequence as tokens of their own.
+        bidirectional_image: image tokens attend to each other in the language model.
+        pointer: mask tokens point at image cells, and what they point at joins their query.
+    """
+
+    model_type = 'instructseg'
+    sub_configs = {
+        'vision_config': SiglipVisionConfig,
+        'text_config': PhiConfig,
+        'mask_config': MaskConfig,
+    }
+
+    def __init__(
+        self,
+        vision_config: dict[str, Any] | SiglipVisionConfig | None = None,
+        text_config: dict[str, Any] | PhiConfig | None = None,
+        mask_config: dict[str, Any] | MaskConfig | None = None,
+        num_latents: int = 128,
+        perceiver_layers: int = 3,
+        perceiver_heads: int = 8,
+        perceiver_head_dim: int = 128,
+        fusion_width: int = 1024,
+        fusion_layers: int = 3,
+        fusion_heads: int = 8,
+        fusion_head_dim: int = 128,
+        reference_frames: int = 4,
+        reference_stride: float = 0.25,
+        score_threshold: float = 0.5,
+        stem_channels: tuple[int, ...] = (),
+        projector_norm: bool = False,
+        motion_perceiver: bool = False,
+        bidirectional_image: bool = False,
+        pointer: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.vision_config = _sub_config(SiglipVisionConfig, vision_config, _SIGLIP)
+        self.text_config = _sub_config(PhiConfig, text_config, _PHI2)
+        self.mask_config = _sub_config(MaskConfig, mask_config, {'backbone_config': _SWIN_B})
+        self.num_latents = num_latents
+        self.perceiver_layers = perceiver_layers
+        self.perceiver_heads = perceiver_heads
+        self.perceiver_head_dim = perceiver_head_dim
+        self.fusion_width = fusion_width
+        self.fusion_layers = fusion_layers
+        self.fusion_heads = fusion_heads
+        self.fusion_head_dim = fusion_head_dim
+        self.reference_frames = reference_frames
+        self.reference_stride = reference_stride
+        self.score_threshold = score_threshold
+        self.stem_channels = tuple(stem_channels)
+        self.projector_norm = projector_norm
+        self.motion_perceiver = motion_perceiver
+        self.bidirectional_image = bidirectional_image
+        self.pointer = pointer
+        super().__init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the language model."""
+        return int(self.text_config.hidden_size)
+
+    @property
+    def image_tokens(self) -> int:
+        """Vision tokens of one frame."""
+        vision = self.vision_config
+        return int((vision.image_size // vision.patch_size) ** 2)
+
+    @property
+    def num_queries(self) -> int:
+        """Mask tokens of one instruction."""
+        return int(self.mask_config.num_queries)
+
+
+def _sub_config(cls: Any, given: Any, default: dict[str, Any]) -> Any:
+    if isinstance(given, cls):
+        return given
+    return cls(**(default if given is None else given))

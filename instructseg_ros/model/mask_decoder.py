@@ -1,0 +1,174 @@
+"""Mask2Former's masked-attention decoder, driven by the language model's states (spec 2.6)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerMLPPredictionHead,
+    Mask2FormerSinePositionEmbedding,
+)
+
+from instructseg_ros.model.attention import attend, merge_heads, split_heads
+from instructseg_ros.model.configuration import MaskConfig
+from instructseg_ros.model.pixels import PixelFeatures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskPredictions:
+    """One prediction: the masks and scores of all mask tokens.
+
+    Args:
+        mask_logits: (F, K, Q, H, W) at stride 4; the last ones at that of the mask features.
+        score_logits: (F, K, Q).
+    """
+
+    mask_logits: torch.Tensor
+    score_logits: torch.Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Queries of K instructions on each of F frames read the frame's features in turn."""
+
+    def __init__(self, config: MaskConfig) -> None:
+        super().__init__()
+        width = config.hidden_dim
+        self.query_position = nn.Embedding(config.num_queries, width)
+        self.level_embed = nn.Embedding(3, width)
+        self.layers = nn.ModuleList(
+            MaskDecoderLayer(width, config.num_attention_heads, config.dim_feedforward)
+            for _ in range(config.decoder_layers - 1)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.mask_embed = Mask2FormerMLPPredictionHead(width, width, config.mask_feature_size, 3)
+        self.score_embed = Mask2FormerMLPPredictionHead(width, width, width, 2)
+        self.upsampling = config.mask_upsampling
+        self.sine = Mask2FormerSinePositionEmbedding(width // 2, normalize=True)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        condition: torch.Tensor,
+        features: PixelFeatures,
+        evidence: torch.Tensor | None = None,
+    ) -> list[MaskPredictions]:
+        """Predict before the first layer and after each: the last prediction is the answer.
+
+        Args:
+            queries: (F, K, Q, C) projected mask tokens.
+            condition: (F, K, C) fused text, which scores are products with.
+            features: of the F frames.
+            evidence: (F, K, Q, C) added to the queries before scoring, or None.
+        """
+        memories = [self._memory(level, index) for index, level in enumerate(features.levels)]
+        fine = features.mask_features
+        coarse = functional.avg_pool2d(fine, self.upsampling) if self.upsampling > 1 else fine
+        predictions = [self._predict(queries, condition, coarse, evidence)]
+        for index, layer in enumerate(self.layers):
+            keys, values = memories[index % 3]
+            size = features.levels[index % 3].shape[-2:]
+            mask = _attention_mask(predictions[-1].mask_logits, size)
+            queries = layer(queries, self.query_position.weight, keys, values, mask)
+            last = index == len(self.layers) - 1
+            predictions.append(
+                self._predict(queries, condition, fine if last else coarse, evidence)
+            )
+        return predictions
+
+    def _memory(self, level: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        values = level.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
+        position = self.sine(level.shape, level.device, level.dtype)
+        return values + position.flatten(2).transpose(1, 2), values
+
+    def _predict(
+        self,
+        queries: torch.Tensor,
+        condition: torch.Tensor,
+        mask_features: torch.Tensor,
+        evidence: torch.Tensor | None,
+    ) -> MaskPredictions:
+        states = self.norm(queries)
+        embeddings = self.mask_embed(states)
+        masks = torch.einsum('fkqc,fchw->fkqhw', embeddings, mask_features)
+        scored = states if evidence is None else states + evidence
+        scores = (self.score_embed(scored) * condition[:, :, None]).sum(dim=-1)
+        return MaskPredictions(mask_logits=masks, score_logits=scores)
+
+
+class MaskDecoderLayer(nn.Module):
+    """Masked cross attention, self attention within an instruction, feed-forward; post-norm."""
+
+    def __init__(self, width: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.cross_attention = _Projections(width)
+        self.cross_norm = nn.LayerNorm(width)
+        self.self_attention = _Projections(width)
+        self.self_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, width)
+        )
+        self.feed_forward_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        position: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Update (F, K, Q, C) queries from (F, M, C) keys and values.
+
+        Args:
+            position: (Q, C) position of each query.
+            mask: (F, K, Q, M) bool, True where a query may read.
+        """
+        frames, instructions, tokens, _ = queries.shape
+        # All queries of a frame share its keys: one product instead of one for each instruction.
+        asked = (queries + position).flatten(1, 2)
+        visible = mask.flatten(1, 2)[:, None]
+        read = self.cross_attention(asked, keys, values, self.heads, visible)
+        queries = self.cross_norm(queries + read.view_as(queries))
+        own = queries.flatten(0, 1)
+        read = self.self_attention(own + position, own + position, own, self.heads)
+        queries = self.self_norm(own + read).view(frames, instructions, tokens, -1)
+        return self.feed_forward_norm(queries + self.feed_forward(queries))
+
+
+class _Projections(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        heads: int,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        out = attend(
+            split_heads(self.q_proj(query), heads),
+            split_heads(self.k_proj(key), heads),
+            split_heads(self.v_proj(value), heads),
+            mask,
+        )
+        return self.out_proj(merge_heads(out))
+
+
+def _attention_mask(mask_logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """Where the last masks are positive; queries that would see nothing see everything."""
+    with torch.no_grad():
+        resized = functional.interpolate(
+            mask_logits.flatten(0, 1).float(), size=size, mode='bilinear', align_corners=False
+        )
+        visible = (resized >= 0).flatten(2).view(*mask_logits.shape[:3], -1)
+        return visible | ~visible.any(dim=-1, keepdim=True)

@@ -1,0 +1,285 @@
+"""InstructSeg: five stages, cut where their inputs change (arXiv 2412.14006)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+from transformers import DynamicCache, PhiModel, PreTrainedModel
+from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
+
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.fusion import TextFusion
+from instructseg_ros.model.mask_decoder import MaskDecoder, MaskPredictions
+from instructseg_ros.model.motion_perceiver import ImageTokenFusion, MotionPerceiver
+from instructseg_ros.model.perceiver import VideoPerceiver
+from instructseg_ros.model.pixels import PixelBranch, PixelFeatures
+from instructseg_ros.model.pointer import Pointer
+from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+from instructseg_ros.model.vision import Projector, VisionTower
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """K tokenised instructions on each of F frames, right-padded to a common length.
+
+    Args:
+        input_ids: (F, K, L) token ids, and the negative ids of places for embeddings.
+        refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
+        prefix_length: leading tokens that are the same for all instructions on a frame.
+    """
+
+    input_ids: torch.Tensor
+    refer_mask: torch.Tensor
+    prefix_length: int
+
+    def to(self, device: torch.device) -> Prompt:
+        """The same prompt on another device."""
+        return dataclasses.replace(
+            self, input_ids=self.input_ids.to(device), refer_mask=self.refer_mask.to(device)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VisualContext:
+    """What the language model is given to see.
+
+    Args:
+        image_tokens: (F, V, D) of the key frame.
+        reference_tokens: (F, K, T * num_latents, D), or None where motion is in the image tokens.
+    """
+
+    image_tokens: torch.Tensor
+    reference_tokens: torch.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reasoning:
+    """What the language model makes of the instructions.
+
+    Args:
+        mask_tokens: (F, K, Q, D) states of the mask tokens.
+        pooled: (F, K, D) mean state of each instruction's tokens.
+        cells: (F, V, D) states of the image tokens, or None without a shared prefix.
+        layers: for each layer, its states of the prefix (F, P, D) and of the rest (F, K, L - P, D);
+            empty unless asked for.
+    """
+
+    mask_tokens: torch.Tensor
+    pooled: torch.Tensor
+    cells: torch.Tensor | None
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstructSegOutput:
+    """Predictions before the first decoder layer and after each; the last one is the answer.
+
+    Args:
+        predictions: deep predictions, last one final.
+        pointer_logits: (F, K, Q, V), or None where the model has no pointer.
+    """
+
+    predictions: list[MaskPredictions]
+    pointer_logits: torch.Tensor | None
+
+    @property
+    def final(self) -> MaskPredictions:
+        """The model's answer."""
+        return self.predictions[-1]
+
+
+class InstructSegModel(PreTrainedModel):
+    """Pixels and instructions -> one mask and score for each mask token."""
+
+    config_class = InstructSegConfig
+    config: InstructSegConfig
+    base_model_prefix = 'instructseg'
+    main_input_name = 'pixel_values'
+    _supports_sdpa = True
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__(config)
+        width = config.mask_config.hidden_dim
+        self.vision_tower = VisionTower(config)
+        self.projector = Projector(config)
+        self.perceiver: nn.Module
+        if config.motion_perceiver:
+            self.perceiver = MotionPerceiver(config)
+            self.image_token_fusion = ImageTokenFusion(config)
+        else:
+            self.perceiver = VideoPerceiver(config)
+        self.language_model = PhiModel(config.text_config)
+        self.seg_query = nn.Parameter(torch.zeros(config.num_queries, config.hidden_size))
+        self.seg_query_projector = nn.Linear(config.hidden_size, width)
+        self.pointer = Pointer(config) if config.pointer else None
+        self.pixel_branch = PixelBranch(config.mask_config)
+        self.text_fusion = TextFusion(config, self.pixel_branch.backbone.channels[-1])
+        self.mask_decoder = MaskDecoder(config.mask_config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SiglipVisionEmbeddings):
+            # A buffer that no checkpoint holds.
+            positions = torch.arange(module.num_positions, device=module.position_ids.device)
+            module.position_ids = positions[None]
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        vision_values: torch.Tensor,
+        prompt: Prompt,
+        reference_values: torch.Tensor | None = None,
+    ) -> InstructSegOutput:
+        """Run the five stages in a row.
+
+        Args:
+            pixel_values: (F, 3, H, W) key frames of the mask branch.
+            vision_values: (F, 3, S, S) key frames of the vision tower.
+            prompt: K instructions on each frame.
+            reference_values: (F, T, 3, S, S) earlier frames, oldest first, or None.
+        """
+        tokens = self.encode_frame(vision_values)
+        references = None
+        if reference_values is not None:
+            references = self.encode_frame(reference_values.flatten(0, 1))
+            references = references.unflatten(0, reference_values.shape[:2])
+        context = self.perceive(tokens, references, prompt)
+        reasoning = self.reason(context, prompt)
+        return self.decode(reasoning, self.encode_pixels(pixel_values))
+
+    def encode_frame(self, vision_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, independent of any instruction."""
+        return self.projector(self.vision_tower(vision_values))
+
+    def perceive(
+        self, tokens: torch.Tensor, references: torch.Tensor | None, prompt: Prompt
+    ) -> VisualContext:
+        """Join reference frames to the key frame.
+
+        Args:
+            tokens: (F, V, D) of the key frames.
+            references: (F, T, V, D), oldest first; None: the key frame stands in (spec 1.5).
+            prompt: the instructions, whose words guide the perceiver.
+        """
+        references = tokens[:, None] if references is None else references
+        if self.config.motion_perceiver:
+            motion = self.perceiver(tokens, self._all_references(references))
+            return VisualContext(
+                image_tokens=self.image_token_fusion(tokens, motion), reference_tokens=None
+            )
+        return VisualContext(
+            image_tokens=tokens, reference_tokens=self._perceive_frames(references, prompt)
+        )
+
+    def encode_pixels(self, pixel_values: torch.Tensor) -> PixelFeatures:
+        """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
+        return self.pixel_branch(pixel_values)
+
+    def reason(
+        self, context: VisualContext, prompt: Prompt, *, output_layers: bool = False
+    ) -> Reasoning:
+        """One prefill of the language model with a fixed, teacher-forced answer (spec 1.3)."""
+        prefix, suffix = self._assemble(context, prompt)
+        frames, instructions = suffix.shape[:2]
+        cache = None
+        head = None
+        if prompt.prefix_length:
+            cache = DynamicCache(config=self.language_model.config)
+            head = self.language_model(
+                inputs_embeds=prefix,
+                attention_mask=self._prefix_mask(prefix),
+                past_key_values=cache,
+                output_hidden_states=output_layers,
+            )
+            cache.batch_repeat_interleave(instructions)
+        tail = self.language_model(
+            inputs_embeds=suffix.flatten(0, 1),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            output_hidden_states=output_layers,
+        )
+        states = tail.last_hidden_state.unflatten(0, (frames, instructions))
+        layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+        if output_layers and head is not None:
+            tails = (x.unflatten(0, (frames, instructions)) for x in tail.hidden_states)
+            layers = tuple(zip(head.hidden_states, tails, strict=True))
+        return Reasoning(
+            mask_tokens=self._mask_tokens(states, prompt),
+            pooled=_masked_mean(states, prompt.refer_mask[:, :, prompt.prefix_length :]),
+            cells=None if head is None else head.last_hidden_state,
+            layers=layers,
+        )
+
+    def decode(self, reasoning: Reasoning, features: PixelFeatures) -> InstructSegOutput:
+        """Fuse text and picture and decode the masks of every mask token."""
+        queries = self.seg_query_projector(reasoning.mask_tokens)
+        condition = self.text_fusion(reasoning.pooled, features.coarse)
+        evidence = None
+        pointer_logits = None
+        if self.pointer is not None and reasoning.cells is not None:
+            pointer_logits = self.pointer.point(reasoning.mask_tokens, reasoning.cells)
+            content, evidence = self.pointer.read(pointer_logits, reasoning.cells)
+            queries = queries + content
+        predictions = self.mask_decoder(queries, condition, features, evidence)
+        return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
+
+    def _all_references(self, references: torch.Tensor) -> torch.Tensor:
+        """Repeat the oldest frame where there are fewer reference frames than the model reads."""
+        missing = self.config.reference_frames - references.shape[1]
+        oldest = references[:, :1].expand(-1, missing, -1, -1)
+        return torch.cat([oldest, references], dim=1)
+
+    def _perceive_frames(self, references: torch.Tensor, prompt: Prompt) -> torch.Tensor:
+        frames, count = references.shape[:2]
+        instructions = prompt.input_ids.shape[1]
+        words = self.language_model.embed_tokens(prompt.input_ids.clamp(min=0))
+        shape = (frames, instructions, count)
+        tokens = self.perceiver(
+            references[:, None].expand(*shape, -1, -1).flatten(0, 2),
+            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2),
+            prompt.refer_mask[:, :, None].expand(*shape, -1).flatten(0, 2),
+        )
+        return tokens.unflatten(0, shape).flatten(2, 3)
+
+    def _assemble(
+        self, context: VisualContext, prompt: Prompt
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put embeddings in the places of the prompt.
+
+        Returns:
+            (F, P, D) of the prefix, once for all instructions of a frame, and
+            (F, K, L - P, D) of the rest.
+        """
+        prefix = prompt.input_ids[:, :1, : prompt.prefix_length]
+        rest = prompt.input_ids[:, :, prompt.prefix_length :]
+        return self._embed(prefix, context)[:, 0], self._embed(rest, context)
+
+    def _embed(self, ids: torch.Tensor, context: VisualContext) -> torch.Tensor:
+        embeddings = self.language_model.embed_tokens(ids.clamp(min=0))
+        places = [(SEG_ID, self.seg_query), (IMAGE_ID, context.image_tokens[:, None])]
+        if context.reference_tokens is not None:
+            places.append((TEMPORAL_ID, context.reference_tokens))
+        for place, values in places:
+            where = ids == place
+            if where.any():
+                values = values.expand(*ids.shape[:2], -1, -1).to(embeddings.dtype)
+                embeddings = embeddings.masked_scatter(where[..., None], values)
+        return embeddings
+
+    def _prefix_mask(self, prefix: torch.Tensor) -> torch.Tensor | None:
+        if not self.config.bidirectional_image:
+            return None
+        frames, length, _ = prefix.shape
+        return prefix.new_zeros(frames, 1, length, length)
+
+    def _mask_tokens(self, states: torch.Tensor, prompt: Prompt) -> torch.Tensor:
+        places = prompt.input_ids[:, :, prompt.prefix_length :] == SEG_ID
+        return states[places].view(*states.shape[:2], self.config.num_queries, -1)
+
+
+def _masked_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(dim=2) / weights.sum(dim=2)

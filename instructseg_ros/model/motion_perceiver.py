@@ -1,0 +1,111 @@
+"""A video perceiver for small models: latents on the key frame's cells look for motion nearby."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import nn
+
+from instructseg_ros.model.attention import attend, merge_heads, split_heads
+from instructseg_ros.model.configuration import InstructSegConfig
+
+_REACH = 2  # cells that a thing may move between the oldest reference frame and the key frame
+
+
+class MotionPerceiver(nn.Module):
+    """Latents that start from the key frame's tokens and read the reference frames around them.
+
+    Each head is bound to one reference frame and sees only the cells near its own: a small model
+    learns motion this way in a minute, and not at all from attention over whole frames.
+    The result joins the image tokens cell by cell.
+    """
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        frames, cells = config.reference_frames, config.image_tokens
+        self.position = nn.Parameter(torch.randn(cells, width) * 0.1)
+        self.frame = nn.Parameter(torch.randn(frames, 1, width) * 0.1)
+        self.layers = nn.ModuleList(
+            _WindowedCrossAttention(width, config.perceiver_heads)
+            for _ in range(config.perceiver_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.heads = config.perceiver_heads
+
+    def forward(self, key: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
+        """Describe what moved at each cell of the key frame.
+
+        Args:
+            key: (B, V, width) tokens of the key frame.
+            references: (B, T, V, width) tokens of the reference frames, oldest first.
+
+        Returns:
+            (B, V, width).
+        """
+        memory = (references + self.position + self.frame).flatten(1, 2)
+        latents = key + self.position
+        window = _window_mask(key.shape[1], references.shape[1], self.heads, key.device)
+        for layer in self.layers:
+            latents = layer(latents, memory, window)
+        return self.norm(latents)
+
+
+class ImageTokenFusion(nn.Module):
+    """Joins what a cell shows and how it moved into the cell's image token.
+
+    The LayerNorm on every summand matters: without it one of them drowns the others.
+    """
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.position = nn.Parameter(torch.randn(config.image_tokens, width) * 0.1)
+        self.appearance = _normed_mlp(width)
+        self.motion = _normed_mlp(width)
+
+    def forward(self, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+        """(B, V, width) vision tokens and motion -> (B, V, width) image tokens."""
+        return self.appearance(tokens) + self.motion(motion) + self.position
+
+
+class _WindowedCrossAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_latents = nn.LayerNorm(width)
+        self.norm_memory = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, width)
+        self.to_kv = nn.Linear(width, 2 * width)
+        self.to_out = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(
+        self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        query = split_heads(self.to_q(self.norm_latents(latents)), self.heads)
+        keys, values = self.to_kv(self.norm_memory(memory)).chunk(2, dim=-1)
+        out = attend(query, split_heads(keys, self.heads), split_heads(values, self.heads), mask)
+        latents = latents + self.to_out(merge_heads(out))
+        return latents + self.feed_forward(latents)
+
+
+def _normed_mlp(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _window_mask(cells: int, frames: int, heads: int, device: torch.device) -> torch.Tensor:
+    """(heads, cells, frames * cells) bool: the frame of each head, within reach of each cell."""
+    side = int(cells**0.5)
+    index = torch.arange(cells)
+    place = torch.stack([index // side, index % side], dim=-1)
+    near = (place[:, None] - place[None]).abs().amax(dim=-1) <= _REACH
+    frame_of_head = torch.arange(heads) * frames // heads
+    bound = frame_of_head[:, None] == torch.arange(frames)
+    return (bound[:, None, :, None] & near[None, :, None, :]).flatten(2).to(device)

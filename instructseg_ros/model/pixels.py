@@ -1,0 +1,76 @@
+"""The mask branch's features: a transformers backbone and Mask2Former's pixel decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoBackbone
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerPixelDecoder,
+    Mask2FormerPreTrainedModel,
+)
+
+from instructseg_ros.model.configuration import MaskConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelFeatures:
+    """Features of a batch of frames, independent of any instruction.
+
+    Args:
+        coarse: (F, C, h, w) the backbone's coarsest features, read by the text fusion.
+        levels: three of (F, D, h, w), coarse to fine, read by the mask decoder.
+        mask_features: (F, M, H, W), at stride 4 or finer by the configuration's upsampling.
+    """
+
+    coarse: torch.Tensor
+    levels: tuple[torch.Tensor, ...]
+    mask_features: torch.Tensor
+
+
+class PixelBranch(Mask2FormerPreTrainedModel):
+    """Backbone and pixel decoder; a `Mask2FormerPreTrainedModel` for its weight initialisation."""
+
+    def __init__(self, config: MaskConfig) -> None:
+        super().__init__(config)
+        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        self.decoder = Mask2FormerPixelDecoder(config, feature_channels=self.backbone.channels)
+        _use_biased_lateral_convolutions(self.decoder)
+        self.upsampling = config.mask_upsampling
+        if self.upsampling > 1:
+            fine = config.mask_feature_size * self.upsampling**2
+            self.decoder.mask_projection = nn.Conv2d(config.feature_size, fine, 1)
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
+        """(F, 3, H, W) normalised pixels -> their features."""
+        # GroupNorm's backward pass on a CPU is slow in the channels-last layout of the backbone.
+        maps = [x.contiguous() for x in self.backbone(pixel_values).feature_maps]
+        decoded = self.decoder(maps)
+        return PixelFeatures(
+            coarse=maps[-1],
+            levels=decoded.multi_scale_features,
+            mask_features=functional.pixel_shuffle(decoded.mask_features, self.upsampling),
+        )
+
+
+def _use_biased_lateral_convolutions(decoder: Mask2FormerPixelDecoder) -> None:
+    """InstructSeg's FPN has biases, and a ReLU on its lateral branch (spec 2.5, 9.4)."""
+    width = decoder.config.feature_size
+    channels = decoder.feature_channels[: decoder.num_fpn_levels]
+    laterals = []
+    outputs = []
+    for index, inputs in enumerate(channels, start=1):
+        lateral = nn.Sequential(nn.Conv2d(inputs, width, 1), nn.GroupNorm(32, width), nn.ReLU())
+        output = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(32, width), nn.ReLU()
+        )
+        decoder.add_module(f'adapter_{index}', lateral)
+        decoder.add_module(f'layer_{index}', output)
+        laterals.append(lateral)
+        outputs.append(output)
+    decoder.lateral_convolutions = laterals[::-1]
+    decoder.output_convolutions = outputs[::-1]

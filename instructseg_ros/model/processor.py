@@ -1,0 +1,195 @@
+"""Images and instructions to tensors, and masks back to the image's size (spec 1, 3, 4)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
+
+from instructseg_ros.model.modeling import Prompt
+from instructseg_ros.model.prompts import (
+    IMAGE,
+    IMAGE_ID,
+    REFER,
+    RELEASED,
+    SEG,
+    SEG_ID,
+    SEG_TOKEN,
+    TEMPORAL,
+    TEMPORAL_ID,
+    prompt_name,
+    split_prompt,
+)
+from instructseg_ros.model.tasks import Task, choose_task
+
+_FILE = 'processor_config.json'
+_PADDING = 128  # raw value, before normalising
+_MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+_STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProcessorConfig:
+    """Sizes that the processor shares with its model.
+
+    Args:
+        vision_size: side of the square that the vision tower sees.
+        mask_size: (height, width) of the canvas that the mask branch sees.
+        image_tokens, num_latents, num_queries: how many places of each kind a prompt has.
+        prompts: template of each task, see `prompts.RELEASED`.
+    """
+
+    vision_size: int
+    mask_size: tuple[int, int]
+    image_tokens: int
+    num_latents: int
+    num_queries: int
+    prompts: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(RELEASED))
+
+
+class InstructSegProcessor:
+    """Turns images and instructions into the model's tensors and logits into masks."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, config: ProcessorConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.seg_token_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> InstructSegProcessor:
+        """Load the processor that `save_pretrained` wrote to a folder."""
+        values: dict[str, Any] = json.loads((Path(folder) / _FILE).read_text())
+        values['mask_size'] = tuple(values['mask_size'])
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return cls(tokenizer, ProcessorConfig(**values))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write tokenizer and configuration to a folder."""
+        self.tokenizer.save_pretrained(folder)
+        values = dataclasses.asdict(self.config)
+        (Path(folder) / _FILE).write_text(json.dumps(values, indent=2) + '\n')
+
+    def vision_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1]: bicubic, aspect not kept (spec 4.1)."""
+        side = self.config.vision_size
+        squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
+        return _to_tensor(squashed) / 127.5 - 1
+
+    def pixel_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> (3, h, w) normalised, letterboxed at the top left (spec 4.2)."""
+        picture = _as_pil(image)
+        height, width = self.resized_size(picture.height, picture.width)
+        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        canvas = torch.full((3, *self.config.mask_size), float(_PADDING))
+        canvas[:, :height, :width] = _to_tensor(resized)
+        return (canvas - _MEAN) / _STD
+
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size of an image on the mask branch's canvas, its aspect kept."""
+        canvas_height, canvas_width = self.config.mask_size
+        scale = min(canvas_height / height, canvas_width / width)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def prompt(
+        self,
+        instructions: Sequence[Sequence[str]],
+        *,
+        task: Task = Task.AUTO,
+        reference_frames: int = 0,
+    ) -> Prompt:
+        """Tokenise K instructions on each of F frames.
+
+        Args:
+            instructions: for each frame its instructions, the same number for every frame.
+            task: AUTO chooses referring or reasoning for each instruction.
+            reference_frames: 0 for a still image.
+        """
+        rows = [self._row(text, task, reference_frames) for frame in instructions for text in frame]
+        length = max(len(row.ids) for row in rows)
+        ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
+        refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
+        shape = (len(instructions), len(instructions[0]))
+        return Prompt(
+            input_ids=ids.unflatten(0, shape),
+            refer_mask=refer.unflatten(0, shape),
+            prefix_length=min(row.prefix_length for row in rows),
+        )
+
+    def restore_masks(self, logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(N, h, w) mask logits -> (N, height, width), the two resizes of spec 3."""
+        resized = self.resized_size(height, width)
+        full = _resize(logits[None].float(), self.config.mask_size)
+        return _resize(full[..., : resized[0], : resized[1]], (height, width))[0]
+
+    def _row(self, instruction: str, task: Task, reference_frames: int) -> _Row:
+        chosen = choose_task(instruction) if task is Task.AUTO else task
+        row = _Row()
+        name = prompt_name(chosen, video=reference_frames > 0)
+        for piece in split_prompt(self.config.prompts[name]):
+            row.add(*self._encode_piece(piece, instruction, chosen, max(1, reference_frames)))
+        return row
+
+    def _encode_piece(
+        self, piece: str, instruction: str, task: Task, frames: int
+    ) -> tuple[list[int], str]:
+        config = self.config
+        if piece == IMAGE:
+            return [IMAGE_ID] * config.image_tokens, piece
+        if piece == TEMPORAL:
+            return [TEMPORAL_ID] * (config.num_latents * frames), piece
+        if piece == SEG:
+            return [SEG_ID] * config.num_queries, piece
+        if piece == REFER:
+            text = _instruction_text(instruction, task)
+            return [*self._encode(text), self.seg_token_id], piece
+        return self._encode(piece), piece
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)['input_ids'])
+
+
+class _Row:
+    """One prompt under construction."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.refer: list[bool] = []
+        self.prefix_length = 0
+        self._shared = True
+
+    def add(self, ids: list[int], piece: str) -> None:
+        self.ids += ids
+        self.refer += [piece == REFER] * len(ids)
+        self._shared = self._shared and piece not in (REFER, TEMPORAL)
+        if self._shared and piece == IMAGE:
+            self.prefix_length = len(self.ids)
+
+
+def _instruction_text(instruction: str, task: Task) -> str:
+    """Whitespace is normalised; a referring phrase ends with a full stop (spec 1.2)."""
+    text = ' '.join(instruction.split())
+    if task is Task.REFERRING and not text.endswith(('.', '!', '?')):
+        return f'{text}.'
+    return text
+
+
+def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert('RGB')
+    return Image.fromarray(image)
+
+
+def _to_tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)

@@ -1,0 +1,155 @@
+"""The model's facade: an image and an instruction in, a mask out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.selection import best_mask
+from instructseg_ros.model.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer to one instruction on one image.
+
+    Args:
+        mask: (H, W) bool at the image's size.
+        probability: (H, W) float32 in 0..1.
+        score: 0..1, the product of presence score and mask quality.
+        found: the score reaches the threshold and the mask is not empty.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    score: float
+    found: bool
+
+
+class Segmenter:
+    """InstructSeg on one device.
+
+    Attributes:
+        name: what the model was named by.
+        threshold: score from which a target counts as found.
+        reference_frames: earlier frames that the model wants beside the one to segment.
+        reference_stride: seconds between them.
+    """
+
+    def __init__(
+        self,
+        model: InstructSegModel,
+        processor: InstructSegProcessor,
+        *,
+        name: str,
+        device: torch.device,
+        threshold: float | None = None,
+    ) -> None:
+        config = model.config
+        self.name = name
+        self.device = device
+        self.threshold = config.score_threshold if threshold is None else threshold
+        self.reference_frames = config.reference_frames
+        self.reference_stride = config.reference_stride
+        self._model = model.to(device).eval()
+        self._processor = processor
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str = 'embedded', *, device: str = 'auto', threshold: float | None = None
+    ) -> Segmenter:
+        """Load a model.
+
+        Args:
+            model: `embedded`, a folder, or a hub id that was downloaded before.
+            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
+            threshold: None: the one stored with the model.
+
+        Raises:
+            ModelError: the model or the device cannot be had; the message names the remedy.
+        """
+        where = _device(device)
+        weights, processor = load_model(find_model(model))
+        return cls(weights, processor, name=model, device=where, threshold=threshold)
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> the frame's (V, D) vision tokens, to keep beside the frame."""
+        values = self._processor.vision_values(image)[None].to(self.device)
+        return self._model.encode_frame(values)[0]
+
+    def segment(
+        self,
+        image: np.ndarray,
+        instruction: str,
+        references: Sequence[torch.Tensor] = (),
+        *,
+        task: Task = Task.AUTO,
+        tokens: torch.Tensor | None = None,
+    ) -> Prediction:
+        """Segment what an instruction means.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            instruction: natural language.
+            references: tokens of earlier frames, oldest first; none for a still image.
+            task: AUTO chooses referring or reasoning from the text.
+            tokens: `encode(image)`, where it is there already.
+        """
+        return self.segment_all(image, [instruction], references, task=task, tokens=tokens)[0]
+
+    @torch.inference_mode()
+    def segment_all(
+        self,
+        image: np.ndarray,
+        instructions: Sequence[str],
+        references: Sequence[torch.Tensor] = (),
+        *,
+        task: Task = Task.AUTO,
+        tokens: torch.Tensor | None = None,
+    ) -> list[Prediction]:
+        """Segment several instructions on one image in one pass; see `segment`."""
+        model, processor = self._model, self._processor
+        prompt = processor.prompt([instructions], task=task, reference_frames=len(references))
+        prompt = prompt.to(self.device)
+        tokens = self.encode(image) if tokens is None else tokens
+        earlier = torch.stack(list(references))[None] if references else None
+        context = model.perceive(tokens[None], earlier, prompt)
+        pixels = processor.pixel_values(image)[None].to(self.device)
+        answer = model.decode(model.reason(context, prompt), model.encode_pixels(pixels)).final
+        height, width = image.shape[:2]
+
+        def restore(logits: torch.Tensor) -> torch.Tensor:
+            return processor.restore_masks(logits, height, width)
+
+        pairs = zip(answer.mask_logits[0], answer.score_logits[0], strict=True)
+        return [self._prediction(*best_mask(masks, scores, restore)) for masks, scores in pairs]
+
+    def _prediction(self, logits: torch.Tensor, score: float) -> Prediction:
+        mask = (logits > 0).cpu().numpy()
+        return Prediction(
+            mask=mask,
+            probability=logits.sigmoid().cpu().numpy(),
+            score=score,
+            found=bool(score >= self.threshold and mask.any()),
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f'device "{name}" cannot be used here ({str(error).splitlines()[0]}): use "auto" or '
+            '"cpu", or install a torch build for that device.'
+        ) from error
+    return device

@@ -1,0 +1,39 @@
+"""The tasks of InstructSeg and how an instruction chooses one of them."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+
+class Task(enum.IntEnum):
+    """What an instruction asks for; the values are those of the ROS messages."""
+
+    AUTO = 0
+    REFERRING = 1
+    REASONING = 2
+
+
+_QUESTION = re.compile(
+    r'^(what|which|where|who|why|how|when|is|are|can|could|do|does|should|would|will|i|if|we|you)\b',
+    re.IGNORECASE,
+)
+_REFERRING_PHRASE = re.compile(
+    r'\b(the|this|that|these|those|all|every|each|both|my|your)\s+\w', re.IGNORECASE
+)
+_IMPLICIT_TARGET = re.compile(r'\b(something|anything|everything|whatever|what)\b', re.IGNORECASE)
+
+
+def choose_task(instruction: str) -> Task:
+    """Return REASONING for a question or a sentence without a referring phrase, else REFERRING.
+
+    "the red mug" and "bring me the red mug" refer; "what could I drink from?" and
+    "bring me something I can drink from" need reasoning.
+    """
+    text = instruction.strip()
+    if text.endswith('?') or _QUESTION.match(text):
+        return Task.REASONING
+    if _IMPLICIT_TARGET.search(text):
+        return Task.REASONING
+    is_phrase = len(text.split()) <= 4
+    return Task.REFERRING if is_phrase or _REFERRING_PHRASE.search(text) else Task.REASONING

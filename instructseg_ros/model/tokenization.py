@@ -1,0 +1,31 @@
+"""A word-level tokenizer for models that are trained on a closed grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from instructseg_ros.model.prompts import SEG_TOKEN
+
+_PAD = '[PAD]'
+_UNKNOWN = '[UNK]'
+
+
+def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Tokenizer whose tokens are whole words: letters and apostrophes, lower-cased.
+
+    Everything between words is dropped; words outside the list become `[UNK]`.
+    """
+    vocabulary = {word: index for index, word in enumerate([_PAD, _UNKNOWN, SEG_TOKEN, *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^a-z']+"), behavior='removed')
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=_PAD,
+        unk_token=_UNKNOWN,
+        additional_special_tokens=[SEG_TOKEN],
+    )

@@ -1,0 +1,83 @@
+"""The vision tower: SigLIP's embeddings and encoder, and the projector into the language model."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+
+from instructseg_ros.model.configuration import InstructSegConfig
+
+
+class VisionTower(nn.Module):
+    """SigLIP up to its last used layer, without post-LayerNorm and pooling head (spec 2.1)."""
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__()
+        siglip = SiglipVisionModel(config.vision_config)
+        self.embeddings = siglip.embeddings
+        self.encoder = siglip.encoder
+        if config.stem_channels:
+            width = config.vision_config.hidden_size
+            self.embeddings.patch_embedding = ConvolutionalStem(config.stem_channels, width)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, tokens, width)."""
+        embeddings = self.embeddings(pixel_values)
+        return self.encoder(inputs_embeds=embeddings).last_hidden_state
+
+
+class Projector(nn.Sequential):
+    """Vision features -> language model width: Linear, exact GELU, Linear (spec 2.2)."""
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        width = config.hidden_size
+        layers: list[nn.Module] = [
+            nn.Linear(config.vision_config.hidden_size, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        ]
+        if config.projector_norm:
+            layers.append(nn.LayerNorm(width))
+        super().__init__(*layers)
+
+
+class ConvolutionalStem(nn.Sequential):
+    """Strided convolutions in place of one patch convolution: it learns from far fewer images."""
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        layers: list[nn.Module] = []
+        previous = 3
+        for index, size in enumerate((*channels, width)):
+            layers.append(_convolution(previous, size, stride=2))
+            if index >= 2:
+                layers.append(ResidualConvolution(size))
+            previous = size
+        super().__init__(*layers)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """SigLIP's embeddings read the dtype of their patch convolution from its weight."""
+        return self[0][0].weight
+
+
+class ResidualConvolution(nn.Module):
+    """Two 3x3 convolutions beside an identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _convolution(width, width)
+        self.second = nn.Sequential(*list(_convolution(width, width))[:-1])
+        self.activation = nn.GELU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, width, h, w) -> the same shape."""
+        return self.activation(x + self.second(self.first(x)))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.GELU(),
+    )

@@ -1,0 +1,1 @@
+"""Training of the embedded model on the simulated tabletop, from nothing, in stages."""

@@ -1,0 +1,220 @@
+"""Stage 4: the language model learns to point at what an instruction means."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID
+from instructseg_ros.training.tabletop.cells import cell_of
+from instructseg_ros.training.tabletop.instruct import GROUPS
+from instructseg_ros.training.tabletop.scenes import (
+    ANCHORS,
+    CANDIDATES,
+    EXISTS,
+    MAX_THINGS,
+    TARGETS,
+    SceneStore,
+)
+
+# What each mask token is trained to mean: later ones can read what earlier ones found.
+ANCHOR_TOKENS: Final = [1]
+CANDIDATE_TOKENS: Final = [3]
+TARGET_TOKENS: Final = [5, 6, 7]
+_ROLES: Final = ((ANCHORS, ANCHOR_TOKENS, 0.5), (CANDIDATES, CANDIDATE_TOKENS, 0.5),
+                 (TARGETS, TARGET_TOKENS, 1.0))  # fmt: skip
+_DEEP = 0.4  # weight of pointers read from earlier layers
+_GROUNDED_LAYERS = (1, 2)
+_UNKNOWN_ID = 1
+_UNKNOWN_SHARE = 0.08  # of the words that point at nothing are hidden, as unknown words are
+# Drawing weights of the kinds of instruction: vocabulary first, comparisons later.
+_EARLY_KINDS = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
+_LATE_KINDS = np.log([0.8, 1.6, 1.6, 0.7, 0.6, 1.5])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """K instructions on each of B scenes.
+
+    Args:
+        prompt: the instructions.
+        roles: (B, K, 3, S) float32, the things that are targets, anchors and candidates.
+        cells: (B, S) cell of each thing's centre.
+        pointed: (B, K, R, S) float32 how true each word is of each thing.
+        groups: (B, K, R) int64, 0 where a word points at nothing.
+        exists: (B, S) float32.
+    """
+
+    prompt: Prompt
+    roles: torch.Tensor
+    cells: torch.Tensor
+    pointed: torch.Tensor
+    groups: torch.Tensor
+    exists: torch.Tensor
+
+    def at_cells(self, values: torch.Tensor, count: int) -> torch.Tensor:
+        """(B, ..., S) values of things -> (B, ..., V) at the cells of their centres."""
+        shape = (len(values), *[1] * (values.dim() - 2), MAX_THINGS)
+        index = self.cells.view(shape).expand(values.shape)
+        zeros = values.new_zeros(*values.shape[:-1], count)
+        return zeros.scatter_reduce(-1, index, values, 'amax')
+
+
+class LanguageStage(nn.Module):
+    """Language model and pointer on cached tokens, with heads that ground its words."""
+
+    def __init__(
+        self,
+        model: InstructSegModel,
+        store: SceneStore,
+        tokens: np.ndarray,
+        motion: np.ndarray,
+        *,
+        instructions: int,
+    ) -> None:
+        super().__init__()
+        if model.pointer is None:
+            raise ValueError('the tabletop is taught to models with `pointer` in their configuration')
+        width = model.config.hidden_size
+        self.image_token_fusion = model.image_token_fusion
+        self.language_model = model.language_model
+        self.seg_query = model.seg_query
+        self.pointer = model.pointer
+        self.word_norm = nn.LayerNorm(width)
+        self.word_query = nn.Linear(width, width)
+        self.cell_key = nn.Linear(width, width)
+        self.word_bias = nn.Parameter(torch.tensor(-2.0))
+        self._model = [model]  # in a list: its other parts are not this stage's to train
+        self._store = store
+        self._tokens = tokens
+        self._motion = motion
+        self._instructions = instructions
+
+    def loss(
+        self, indices: np.ndarray, rng: np.random.Generator, *, progress: float
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Pointer and grounding losses on some scenes."""
+        lesson = self.lesson(indices, rng, progress=progress)
+        reasoning = self.reason(indices, lesson)
+        return self.pointing_loss(reasoning, lesson)
+
+    def lesson(self, indices: np.ndarray, rng: np.random.Generator, *, progress: float) -> Lesson:
+        """Draw instructions of the scenes; `progress` (0 to 1) moves from words to comparisons."""
+        kinds = self._store.kinds[indices]
+        weights = _EARLY_KINDS if progress < 0.2 else _LATE_KINDS
+        order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights[kinds]), axis=1)
+        return read_lesson(
+            self._store, indices, order[:, : self._instructions], self._model[0], rng
+        )
+
+    def reason(self, indices: np.ndarray, lesson: Lesson) -> Reasoning:
+        """The language model's states on cached tokens."""
+        tokens = torch.from_numpy(self._tokens[indices]).float()
+        motion = torch.from_numpy(self._motion[indices]).float()
+        image = self.image_token_fusion(tokens, motion)
+        context = VisualContext(image_tokens=image, reference_tokens=None)
+        return self._model[0].reason(context, lesson.prompt, output_layers=True)
+
+    def pointing_loss(
+        self, reasoning: Reasoning, lesson: Lesson
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Pointers of the mask tokens at the last layers, words of the first ones."""
+        logits = self.pointer.point(reasoning.mask_tokens, reasoning.cells)
+        loss = _pointer_loss(logits, lesson)
+        figures = {'point': loss.item()}
+        norm = self.language_model.final_layernorm
+        # The last entry of `layers` is the final state, which was used above.
+        for cells, states in reasoning.layers[2:-1]:
+            early = self.pointer.point(norm(_mask_tokens(states, lesson)), norm(cells))
+            loss = loss + _DEEP * _pointer_loss(early, lesson)
+        words = torch.zeros(())
+        for index in _GROUNDED_LAYERS:
+            words = words + self._grounding_loss(*reasoning.layers[index], lesson)
+        figures['words'] = words.item()
+        return loss + words, figures
+
+    def _grounding_loss(
+        self, cells: torch.Tensor, states: torch.Tensor, lesson: Lesson
+    ) -> torch.Tensor:
+        """Words point at the cells of the things that they are true of."""
+        count = lesson.pointed.shape[2]
+        queries = self.word_query(self.word_norm(states[:, :, :count])).flatten(1, 2)
+        keys = self.cell_key(self.word_norm(cells))
+        logits = (queries @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5 + self.word_bias
+        logits = logits.unflatten(1, lesson.groups.shape[1:])
+        truth = lesson.at_cells(lesson.pointed, logits.shape[-1])
+        entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction='none')
+        entropy = entropy.sum(dim=-1)
+        loss = torch.zeros(())
+        for group in range(1, len(GROUPS) + 1):
+            mine = lesson.groups == group
+            if mine.any():
+                loss = loss + 0.3 * entropy[mine].mean()
+        return loss
+
+
+def read_lesson(
+    store: SceneStore,
+    indices: np.ndarray,
+    numbers: np.ndarray,
+    model: InstructSegModel,
+    rng: np.random.Generator | None,
+) -> Lesson:
+    """Read chosen instructions (B, K) of the scenes; with a generator some words are hidden."""
+    rows = indices[:, None]
+    words = store.words[rows, numbers].astype(np.int64)
+    words = words[..., : int((words > 0).sum(axis=-1).max())]
+    count = words.shape[-1]
+    groups = store.groups[rows, numbers][..., :count].astype(np.int64)
+    if rng is not None:
+        hidden = (groups == 0) & (words > 2) & (rng.random(words.shape) < _UNKNOWN_SHARE)
+        words = np.where(hidden, _UNKNOWN_ID, words)
+    bits = store.roles[rows, numbers][..., None] >> np.arange(MAX_THINGS) & 1
+    side = int(model.config.image_tokens**0.5)
+    things = np.array(store.things[indices])
+    return Lesson(
+        prompt=word_prompt(torch.from_numpy(words), model),
+        roles=torch.from_numpy(bits.astype(np.float32)),
+        cells=torch.from_numpy(cell_of(things, side)),
+        pointed=torch.from_numpy(store.pointed[rows, numbers][..., :count, :] / np.float32(255)),
+        groups=torch.from_numpy(groups),
+        exists=torch.from_numpy(things[..., EXISTS]),
+    )
+
+
+def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:
+    """(B, K, R) words, 0 = padding -> a compact prompt whose mask tokens follow its last word."""
+    count, queries = model.config.image_tokens, model.config.num_queries
+    shape = (*words.shape[:2], -1)
+    image = torch.full((count,), IMAGE_ID).expand(*shape)
+    rest = torch.cat([words, words.new_zeros(*words.shape[:2], queries)], dim=-1)
+    length = (words > 0).sum(dim=-1, keepdim=True)
+    place = torch.arange(rest.shape[-1]) - length
+    rest = rest.masked_fill((place >= 0) & (place < queries), SEG_ID)
+    refer = torch.cat([torch.zeros_like(image, dtype=torch.bool), place < 0], dim=-1)
+    return Prompt(
+        input_ids=torch.cat([image, rest], dim=-1), refer_mask=refer, prefix_length=count
+    )
+
+
+def _mask_tokens(states: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+    places = lesson.prompt.input_ids[:, :, lesson.prompt.prefix_length :] == SEG_ID
+    return states[places].view(*states.shape[:2], -1, states.shape[-1])
+
+
+def _pointer_loss(logits: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+    loss = torch.zeros(())
+    for role, tokens, weight in _ROLES:
+        truth = lesson.at_cells(lesson.roles[:, :, role], logits.shape[-1])[:, :, None]
+        mine = logits[:, :, tokens]
+        entropy = functional.binary_cross_entropy_with_logits(
+            mine, truth.expand_as(mine), reduction='none'
+        )
+        loss = loss + weight * entropy.sum(dim=-1).mean()
+    return loss

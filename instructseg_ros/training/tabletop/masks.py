@@ -1,0 +1,65 @@
+"""Mask targets and losses on dense maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from instructseg_ros.model.mask_decoder import MaskPredictions
+from instructseg_ros.training.tabletop.scenes import MAX_THINGS, SceneStore
+
+_EARLY = 0.4  # weight of each prediction before the last
+
+
+def thing_masks(store: SceneStore, indices: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """(B, S, h, w) share of each cell that each thing covers."""
+    labels = torch.from_numpy(store.labels[indices])[:, None]
+    slots = torch.arange(1, MAX_THINGS + 1, dtype=torch.uint8)[None, :, None, None]
+    return functional.adaptive_avg_pool2d((labels == slots).float(), size)
+
+
+def union_masks(masks: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+    """(B, S, h, w) masks and (B, K, Q, S) members -> (B, K, Q, h, w) of their unions."""
+    return torch.einsum('bkqs,bshw->bkqhw', members, masks).clamp(max=1)
+
+
+def mask_loss(
+    predictions: list[MaskPredictions],
+    masks: torch.Tensor,
+    members: torch.Tensor,
+    weights: torch.Tensor,
+    queries: list[int],
+) -> tuple[torch.Tensor, float]:
+    """Dice and cross entropy of some queries, over the predictions of all decoder layers.
+
+    Args:
+        masks: (B, S, h, w) of the things, at the size of the last prediction.
+        members: (B, K, Q, S) the things that each of those queries means.
+        weights: (Q,) weight of each.
+    """
+    total = torch.zeros(())
+    dice = torch.zeros(())
+    for number, prediction in enumerate(predictions):
+        logits = prediction.mask_logits[:, :, queries].float()
+        targets = union_masks(functional.adaptive_avg_pool2d(masks, logits.shape[-2:]), members)
+        dice, entropy = _losses(logits.flatten(3), targets.flatten(3), weights)
+        factor = 1.0 if number == len(predictions) - 1 else _EARLY
+        total = total + factor * (2 * dice + 10 * entropy)
+    return total, dice.item()
+
+
+def _losses(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted means: Dice over the masks that are there, cross entropy over all."""
+    present = (targets.sum(dim=-1) > 0).float() * weights
+    dice = (_dice(logits, targets) * present).sum() / present.sum().clamp(min=1e-6)
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+    return dice, (entropy.mean(dim=-1) * weights).mean() / weights.mean()
+
+
+def _dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    share = logits.sigmoid()
+    both = (share * targets).sum(dim=-1)
+    return 1 - (2 * both + 1) / (share.sum(dim=-1) + targets.sum(dim=-1) + 1)

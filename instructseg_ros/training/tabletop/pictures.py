@@ -1,0 +1,30 @@
+"""Pictures of a store as tensors, with the noise and exposure of a camera."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+_MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+_STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+
+
+def vision_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], disturbed where a generator is given."""
+    return _disturbed(pictures, rng) / 127.5 - 1
+
+
+def mask_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) as the mask branch expects it."""
+    return (_disturbed(pictures, rng) - _MEAN) / _STD
+
+
+def _disturbed(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    if rng is None:
+        return x
+    size = (len(x), 1, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, size)).float()
+    balance = torch.from_numpy(rng.uniform(0.96, 1.04, (len(x), 3, 1, 1))).float()
+    noise = torch.from_numpy(rng.uniform(0, 6, size)).float() * torch.randn_like(x)
+    return (x * gain * balance + noise).clamp(0, 255)

@@ -1,0 +1,61 @@
+"""The recipe of the embedded model: what each stage sees and how long it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from instructseg_ros.evaluation.tabletop import TRAINING_SEED
+from instructseg_ros.training.tabletop.loop import Schedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Numbers of one training run.
+
+    Args:
+        scenes, instructions: rendered scenes and instructions of each.
+        seed: of the scenes; scene i is that of seed + i.
+        joint_scenes: scenes whose pixel features are cached for the joint stage.
+        language_instructions, joint_instructions: instructions of a scene in one step.
+    """
+
+    scenes: int
+    instructions: int
+    seed: int
+    joint_scenes: int
+    language_instructions: int
+    joint_instructions: int
+    tower: Schedule
+    motion: Schedule
+    pixels: Schedule
+    language: Schedule
+    joint: Schedule
+
+
+FULL: Final = Recipe(
+    scenes=16_000,
+    instructions=32,
+    seed=TRAINING_SEED,
+    joint_scenes=9_000,
+    language_instructions=10,
+    joint_instructions=8,
+    tower=Schedule(steps=1300, batch=48, learning_rate=2e-3),
+    motion=Schedule(steps=900, batch=64, learning_rate=2e-3, weight_decay=0.02),
+    pixels=Schedule(steps=1700, batch=16, learning_rate=1.5e-3),
+    language=Schedule(steps=2200, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
+    joint=Schedule(steps=2600, batch=12, learning_rate=1e-3, weight_decay=0.02),
+)
+SMOKE: Final = Recipe(
+    scenes=16,
+    instructions=8,
+    seed=TRAINING_SEED,
+    joint_scenes=16,
+    language_instructions=4,
+    joint_instructions=4,
+    tower=Schedule(steps=3, batch=8, learning_rate=1e-3, warmup=1),
+    motion=Schedule(steps=3, batch=8, learning_rate=1e-3, warmup=1),
+    pixels=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
+    language=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
+    joint=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
+)

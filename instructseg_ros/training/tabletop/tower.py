@@ -1,0 +1,79 @@
+"""Stage 1: the vision tower learns what lies in every cell of a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
+from instructseg_ros.training.tabletop.cells import CellLabels, cell_labels
+from instructseg_ros.training.tabletop.pictures import vision_batch
+from instructseg_ros.training.tabletop.scenes import COLOR, DEPTH, KIND, SCALE, SIZE, SceneStore
+
+_SCALE = 0.2  # m, a typical extent
+_CENTRE_SIZES = (1, len(KINDS), len(COLORS), len(SIZES), 2, 1, 1)
+_COVER_SIZES = (1, len(KINDS), len(COLORS), 2)
+
+
+class TowerStage(nn.Module):
+    """Vision tower and projector, with heads that are dropped after training."""
+
+    def __init__(self, model: InstructSegModel, store: SceneStore) -> None:
+        super().__init__()
+        self.tower = model.vision_tower
+        self.projector = model.projector
+        self.centre_head = nn.Linear(model.config.hidden_size, sum(_CENTRE_SIZES))
+        self.cover_head = nn.Linear(model.config.hidden_size, sum(_COVER_SIZES))
+        self._store = store
+        self._side = int(model.config.image_tokens**0.5)
+
+    def loss(
+        self, indices: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss on the key frames of some scenes."""
+        pictures = vision_batch(self._store.vision[indices, -1], rng)
+        tokens = self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
+        labels = cell_labels(self._store, indices, self._side)
+        centre, figures = self._centre_loss(self.centre_head(tokens).float(), labels)
+        return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), labels), figures
+
+    def _centre_loss(
+        self, out: torch.Tensor, labels: CellLabels
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        there = labels.centre >= 0
+        thing, kind, color, size, offset, scale, depth = out.split(_CENTRE_SIZES, dim=-1)
+        is_kind = labels.of(labels.centre, KIND).long()
+        is_color = labels.of(labels.centre, COLOR).long()
+        error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
+        loss = (
+            4 * functional.binary_cross_entropy_with_logits(thing[..., 0], there.float())
+            + functional.cross_entropy(kind[there], is_kind)
+            + functional.cross_entropy(color[there], is_color)
+            + 0.3 * functional.cross_entropy(size[there], labels.of(labels.centre, SIZE).long())
+            + 3 * error
+            + 3 * (scale[there][:, 0] - labels.of(labels.centre, SCALE) / _SCALE).abs().mean()
+            + 3 * (depth[there][:, 0] - labels.of(labels.centre, DEPTH)).abs().mean()
+        )
+        return loss, {
+            'kind': _accuracy(kind[there], is_kind),
+            'color': _accuracy(color[there], is_color),
+            'size': _accuracy(size[there], labels.of(labels.centre, SIZE).long()),
+            'offset': error.item(),
+        }
+
+    def _cover_loss(self, out: torch.Tensor, labels: CellLabels) -> torch.Tensor:
+        there = labels.cover >= 0
+        thing, kind, color, offset = out.split(_COVER_SIZES, dim=-1)
+        return (
+            functional.binary_cross_entropy_with_logits(thing[..., 0], there.float())
+            + functional.cross_entropy(kind[there], labels.of(labels.cover, KIND).long())
+            + functional.cross_entropy(color[there], labels.of(labels.cover, COLOR).long())
+            + (offset[there] - labels.offsets(labels.cover)).abs().mean()
+        )
+
+
+def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return (logits.argmax(dim=-1) == labels).float().mean().item()

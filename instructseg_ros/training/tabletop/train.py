@@ -1,0 +1,162 @@
+"""Trains the embedded model stage by stage; every stage goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes, calibrate
+from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.simulation.instructions import vocabulary
+from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
+from instructseg_ros.training.tabletop.initial import start_from_nothing
+from instructseg_ros.training.tabletop.instruct import write_instructions
+from instructseg_ros.training.tabletop.joint import JointStage
+from instructseg_ros.training.tabletop.language import LanguageStage
+from instructseg_ros.training.tabletop.loop import Draw, Loop, Loss
+from instructseg_ros.training.tabletop.motion import MotionStage
+from instructseg_ros.training.tabletop.pixels import PixelStage
+from instructseg_ros.training.tabletop.recipe import Recipe
+from instructseg_ros.training.tabletop.render import render_scenes
+from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
+from instructseg_ros.training.tabletop.tower import TowerStage
+
+STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint')
+_CALIBRATION_SCENES = 150
+
+
+class TabletopTraining:
+    """One training run in one folder: its scenes, its stages and its model."""
+
+    def __init__(self, folder: Path, recipe: Recipe, *, processes: int) -> None:
+        # Stages run side by side, one core each: two threads of one process wait for each other.
+        torch.set_num_threads(1)
+        self.folder = folder
+        self.recipe = recipe
+        self.processes = processes
+        self.processor, self.model = _fresh_model(recipe.seed)
+        self.store = self._rendered()
+
+    def run(self, stages: Sequence[str] = STAGES) -> None:
+        """Run stages; earlier ones that are finished are loaded.
+
+        `tower` and `pixels` need only the scenes: two processes may train them at the same time.
+        After the last stage the score threshold is calibrated and the model is saved.
+        """
+        for name in STAGES[: STAGES.index(stages[-1]) + 1]:
+            if name in stages:
+                self._train(name)
+            elif self._file(name).exists():
+                self._loop(name)[0].finish()
+        if stages[-1] == STAGES[-1]:
+            self._save()
+
+    def _train(self, name: str) -> None:
+        loop, draw, loss = self._loop(name)
+        loop.run(draw, loss)
+        loop.finish()
+
+    def _loop(self, name: str) -> tuple[Loop, Draw, Loss]:
+        makers: dict[str, Callable[[], tuple[Loop, Draw, Loss]]] = {
+            'tower': self._tower,
+            'motion': self._motion,
+            'pixels': self._pixels,
+            'language': self._language,
+            'joint': self._joint,
+        }
+        return makers[name]()
+
+    def _tower(self) -> tuple[Loop, Draw, Loss]:
+        stage = TowerStage(self.model, self.store)
+        loop = Loop(stage, self.recipe.tower, self._file('tower'), seed=1)
+        return loop, self._draw(), stage.loss
+
+    def _motion(self) -> tuple[Loop, Draw, Loss]:
+        stage = MotionStage(self.model, self.store, cache_tokens(self.model, self.store))
+        loop = Loop(stage, self.recipe.motion, self._file('motion'), seed=2)
+        return loop, stage.draw, stage.loss
+
+    def _pixels(self) -> tuple[Loop, Draw, Loss]:
+        stage = PixelStage(self.model, self.store)
+        loop = Loop(stage, self.recipe.pixels, self._file('pixels'), seed=3)
+        return loop, self._draw(), stage.loss
+
+    def _language(self) -> tuple[Loop, Draw, Loss]:
+        stage = self._language_stage(self.recipe.language_instructions)
+        loop = Loop(stage, self.recipe.language, self._file('language'), seed=4)
+
+        def loss(
+            indices: np.ndarray, rng: np.random.Generator
+        ) -> tuple[torch.Tensor, dict[str, float]]:
+            return stage.loss(indices, rng, progress=loop.step / loop.schedule.steps)
+
+        return loop, self._draw(), loss
+
+    def _joint(self) -> tuple[Loop, Draw, Loss]:
+        language = self._language_stage(self.recipe.joint_instructions)
+        features = cache_pixels(self.model, self.store, self.recipe.joint_scenes)
+        stage = JointStage(self.model, language, features, self.store)
+        loop = Loop(stage, self.recipe.joint, self._file('joint'), seed=5)
+        return loop, self._draw(self.recipe.joint_scenes), stage.loss
+
+    def _language_stage(self, instructions: int) -> LanguageStage:
+        tokens = cache_tokens(self.model, self.store)
+        motion = cache_motion(self.model, self.store, tokens)
+        return LanguageStage(
+            self.model, self.store, tokens[:, -1], motion, instructions=instructions
+        )
+
+    def _rendered(self) -> SceneStore:
+        config = self.model.config
+        shape = StoreShape(
+            scenes=self.recipe.scenes,
+            instructions=self.recipe.instructions,
+            vision_size=config.vision_config.image_size,
+            mask_size=MASK_SIZE,
+        )
+        store = SceneStore.create(self.folder / 'scenes', shape)
+        render_scenes(
+            store,
+            first_seed=self.recipe.seed,
+            stride=config.reference_stride,
+            processes=self.processes,
+        )
+        write_instructions(store, self.processor, seed=self.recipe.seed)
+        return store
+
+    def _save(self) -> None:
+        segmenter = Segmenter(
+            self.model, self.processor, name='trained', device=torch.device('cpu')
+        )
+        scenes = min(_CALIBRATION_SCENES, self.recipe.scenes)
+        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
+        self.model.config.score_threshold = calibrate(answer_scenes(segmenter, seeds))
+        self.model.save_pretrained(self.folder / 'model')
+        self.processor.save_pretrained(self.folder / 'model')
+
+    def _draw(self, scenes: int | None = None) -> Draw:
+        def draw(rng: np.random.Generator, batch: int) -> np.ndarray:
+            return rng.choice(scenes or self.recipe.scenes, batch, replace=False)
+
+        return draw
+
+    def _file(self, stage: str) -> Path:
+        return self.folder / f'{stage}.safetensors'
+
+
+def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
+    torch.manual_seed(seed)
+    words = vocabulary()
+    # Padding, unknown and [SEG] come before the words.
+    config = embedded_config(len(words) + 3)
+    model = InstructSegModel(config)
+    model.set_attn_implementation('eager')  # its backward pass is the faster one on a CPU
+    start_from_nothing(model)
+    return processor_for(config, words), model

@@ -1,0 +1,24 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of the embedded shape and random weights."""
+    import torch
+
+    from instructseg_ros.model.embedded import embedded_config, processor_for
+    from instructseg_ros.model.modeling import InstructSegModel
+
+    words = ['all', 'blue', 'from', 'is', 'left', 'moving', 'mug', 'of', 'red', 'the', 'where']
+    config = embedded_config(len(words) + 3)
+    folder = tmp_path_factory.mktemp('tiny_model')
+    torch.manual_seed(0)
+    InstructSegModel(config).save_pretrained(folder)
+    processor_for(config, words).save_pretrained(folder)
+    return folder

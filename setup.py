@@ -24,13 +24,12 @@ INTERFACES = ('msg', 'srv', 'action')
 SOURCED = os.environ.get('AMENT_PREFIX_PATH')
 
 RUNTIME = [
+    'huggingface_hub',
     'mujoco>=3.2',
     'numpy',
     'pillow',
-    'pyyaml',
-    'rosbags>=0.10',
+    'rosbags>=0.11',
     'safetensors>=0.4.3',
-    'scipy',
     'tokenizers',
     'torch>=2.4',
     'tqdm',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,11 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
         ModelError: The model cannot be loaded; the message names the remedy.
     """
     # torch and transformers take seconds to import and are needed from here on only.
+    import torch
+
     from instructseg_ros.model.segmenter import Segmenter
 
+    torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     segmenter = Segmenter.from_pretrained(values.model, device=values.device)
     image = np.zeros(WARM_UP_SIZE, np.uint8)
     tokens = segmenter.encode(image)

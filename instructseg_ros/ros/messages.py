@@ -12,9 +12,9 @@ from std_msgs.msg import Header
 from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
-from instructseg_ros.ros.conversions import mask_to_image
+from instructseg_ros.ros.conversions import image_to_rgb, mask_to_image
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
-from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
+from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
 NANO = 10**9
 SHOWN_LENGTH = 80
@@ -70,6 +70,18 @@ def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationM
         message.task = int(instruction.task or choose_task(instruction.text))
         _fill_times(message, result.timing)
     return message
+
+
+def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
+    """Return the result that a message tells of, without its times."""
+    mask = None
+    if message.mask.width:
+        mask = image_to_rgb(message.mask)[..., 0] > 0
+    return Segmentation(
+        instruction=Instruction(text=message.instruction, id=message.command_id),
+        state=State(message.state), reason=message.reason, camera=message.camera,
+        header=message.header, score=message.score, mask=mask, source=Source(message.source),
+        reference_frames=message.reference_frames, dropped=message.dropped, final=message.final)
 
 
 def stamp_to_nanoseconds(stamp: Time) -> int:

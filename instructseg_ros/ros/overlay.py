@@ -50,7 +50,7 @@ def _with_caption(image: np.ndarray, result: Segmentation) -> np.ndarray:
     text = _shorten(result.instruction.text, left - 3 * MARGIN, draw, font)
     draw.text((MARGIN, height - strip + MARGIN // 2), text, font=font, fill=(240, 240, 240))
     draw.text((left, height - strip + MARGIN // 2), state, font=font, fill=color)
-    return np.asarray(canvas)
+    return np.array(canvas)
 
 
 def _shorten(text: str, width: float, draw: ImageDraw.ImageDraw,

@@ -17,29 +17,23 @@ from rclpy.signals import SignalHandlerOptions
 WAKE_PERIOD = 0.1
 
 
-class ClosableNode(Node):
-    """A node that may have something to put away before it is destroyed."""
-
-    def close(self) -> None:
-        """Put it away."""
-
-
-def run_node(make_node: Callable[[], ClosableNode], *, args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
     rclpy's own signal handlers would end the context at once, and the last results could not be
-    published any more; these let the node close first. A second signal ends the process.
+    published any more; these let `destroy_node` end everything first. A second signal ends the
+    process.
     """
     stopping = _stop_on_signals()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=None if args is None else list(args),
+                   signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
     except (ParameterException, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     _spin(node, stopping)
-    node.close()
     node.destroy_node()
     rclpy.try_shutdown()
     return 0

@@ -59,10 +59,10 @@ class SegmentationNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def close(self) -> None:
-        """Stop following instructions and free the model."""
-        self._stop()
-        self._free()
+    def destroy_node(self) -> None:
+        """End live instructions and free the model, then the node."""
+        self._close()
+        super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create what publishes results."""
@@ -85,12 +85,12 @@ class SegmentationNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free everything, from any state."""
-        self.close()
+        self._close()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured with nothing held."""
-        self.close()
+        self._close()
         return TransitionCallbackReturn.SUCCESS
 
     def _attempt(self, transition: str, action: Callable[[], None]) -> TransitionCallbackReturn:
@@ -100,7 +100,7 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().error(
                 f'cannot {transition}: {error or type(error).__name__}. Then try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
-            self.close()
+            self._close()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'{transition}: done')
         return TransitionCallbackReturn.SUCCESS
@@ -125,6 +125,10 @@ class SegmentationNode(LifecycleNode):
             self._inputs.append(self.create_subscription(
                 message_type, topic, callback, profile,
                 qos_overriding_options=qos.overridable()))
+
+    def _close(self) -> None:
+        self._stop()
+        self._free()
 
     def _stop(self) -> None:
         for subscription in self._inputs:

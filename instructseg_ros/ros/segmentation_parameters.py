@@ -18,6 +18,9 @@ class SegmentationParameters:
     model: str = parameter(
         'embedded', 'embedded, a folder in from_pretrained layout, or a hub id')
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:N')
+    threads: int = parameter(
+        0, 'CPU threads of the model; 0: one less than the cores, which leaves one to the camera',
+        minimum=0, maximum=256)
     threshold: float = parameter(
         -1.0, "Least score of a target that counts as found, 0..1; negative: the model's own",
         minimum=-1.0, maximum=1.0, dynamic=True)

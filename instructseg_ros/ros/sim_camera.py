@@ -7,7 +7,6 @@ each thing, 0 background) and `scene` (JSON of the scene graph), all with the sa
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,10 +16,16 @@ from std_msgs.msg import Header, String
 
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.simulation.camera import Intrinsics
-from instructseg_ros.simulation.tabletop import Observation
+from instructseg_ros.simulation.opengl import OpenGLError
+from instructseg_ros.simulation.recording import Recording
+from instructseg_ros.simulation.scene_graph import to_json
+from instructseg_ros.simulation.tabletop import Observation, Tabletop
+
+SOURCES = ('auto', 'live', 'recording')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,7 @@ class SimCameraParameters:
         'auto', 'live: render with MuJoCo; recording: play the one in the package; '
         'auto: live where OpenGL works, else the recording', read_only=True)
     scene: int = parameter(
-        0, 'Seed of the scene on the table; setting it lays a new table (live only)',
+        0, 'Seed of the scene on the table; setting it lays another table',
         minimum=0, maximum=2**31 - 1, dynamic=True)
     rate: float = parameter(
         15.0, 'Images per second', minimum=0.1, maximum=120.0, read_only=True)
@@ -64,7 +69,8 @@ class SimCamera(Node):
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
         self._values = parameters.read(self, SimCameraParameters)
-        self._source: FrameSource = open_source(self._values)
+        self._source = open_source(self._values)
+        self.get_logger().info(f'frames come from {type(self._source).__name__}')
         self._scene = self._values.scene
         self._start = self.get_clock().now()
         self._image = self._publisher(Image, 'image')
@@ -74,9 +80,10 @@ class SimCamera(Node):
         self._graph = self._publisher(String, 'scene')
         self.create_timer(1.0 / self._values.rate, self._show)
 
-    def close(self) -> None:
-        """Free the renderer."""
+    def destroy_node(self) -> None:
+        """Free the renderer, then the node."""
         self._source.close()
+        super().destroy_node()
 
     def _publisher(self, message_type: type, topic: str) -> Any:
         return self.create_publisher(message_type, topic, qos.reliable(),
@@ -100,14 +107,29 @@ class SimCamera(Node):
                 array_to_image(observation.depth, header=header, encoding='32FC1'))
             self._labels.publish(
                 array_to_image(observation.labels, header=header, encoding='mono8'))
-            self._graph.publish(String(data=scene_to_json(observation, header, self._scene)))
+            self._graph.publish(String(data=to_json(
+                observation.graph, stamp=stamp_to_nanoseconds(header.stamp), scene=self._scene,
+                time=observation.time)))
         self._image.publish(array_to_image(observation.rgb, header=header, encoding='rgb8'))
 
 
 def open_source(values: SimCameraParameters) -> FrameSource:
-    """Open the renderer of the tabletop."""
-    from instructseg_ros.simulation.tabletop import Tabletop
-    return Tabletop(width=values.width, height=values.height, seed=values.scene)
+    """Open the renderer or the recording, as the parameters ask for.
+
+    Raises:
+        RuntimeError: There is no such source, or it cannot be opened; the message says why.
+    """
+    if values.source not in SOURCES:
+        raise RuntimeError(f'source "{values.source}" does not exist; use {", ".join(SOURCES)}')
+    if values.source != 'recording':
+        try:
+            return Tabletop(width=values.width, height=values.height, seed=values.scene)
+        except OpenGLError:
+            if values.source == 'live':
+                raise
+    source: FrameSource = Recording()
+    source.reset(values.scene)
+    return source
 
 
 def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
@@ -119,16 +141,6 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
         k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
-
-
-def scene_to_json(observation: Observation, header: Header, scene: int) -> str:
-    """Return the scene graph of a frame; `stamp` is the frame's, in nanoseconds."""
-    return json.dumps({
-        'stamp': header.stamp.sec * 10**9 + header.stamp.nanosec,
-        'scene': scene,
-        'time': observation.time,
-        'things': [dataclasses.asdict(thing) for thing in observation.graph],
-    })
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -59,7 +59,8 @@ def robot(domain: None, tiny_model_dir: Path,
     """The segmentation node in the namespace /robot, active, with a tiny model."""
     node = NodeProcess(
         'segmentation_node', tmp_path_factory.mktemp('robot') / 'output.txt', namespace='/robot',
-        parameters={'model': tiny_model_dir, 'device': 'cpu', 'image_timeout': 60.0})
+        parameters={'model': tiny_model_dir, 'device': 'cpu', 'max_age': 60.0,
+                    'image_timeout': 60.0})
     node.wait_for_output('activate: done')
     yield node
     assert node.stop() == 0

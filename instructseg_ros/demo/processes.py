@@ -1,0 +1,64 @@
+"""The demo's nodes as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import profile_environment
+
+END_TIMEOUT = 20.0
+DOMAINS = range(1, 101)
+
+
+class NodeProcess:
+    """A node of this package, ended with the `with` block; its output goes to a file."""
+
+    def __init__(self, module: str, log: Path, *, arguments: list[str],
+                 parameters: dict[str, Any]) -> None:
+        """Start `instructseg_ros.ros.<module>` with ROS arguments and parameters."""
+        self.name = module
+        self.log = log
+        for name, value in parameters.items():
+            arguments = [*arguments, '-p', f'{name}:={value}']
+        code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
+        with log.open('w') as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, '-c', code, '--ros-args', *arguments],
+                stdout=stream, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> NodeProcess:
+        """Return the running process."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """End it; kill it where it does not end by itself."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def check(self) -> None:
+        """Raise RuntimeError, with its last words, when it has ended."""
+        if self._process.poll() is not None:
+            words = '\n'.join(self.log.read_text().splitlines()[-5:])
+            raise RuntimeError(f'{self.name} ended with status {self._process.returncode}; '
+                               f'the end of {self.log}:\n{words}')
+
+
+def choose_environment() -> None:
+    """Set the transport, and a ROS domain on this machine only, unless the user chose theirs."""
+    os.environ.update(profile_environment(share_folder() / 'config' / 'fastdds.xml'))
+    if 'ROS_DOMAIN_ID' not in os.environ:
+        os.environ['ROS_DOMAIN_ID'] = str(random.choice(DOMAINS))
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')

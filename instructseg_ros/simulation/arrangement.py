@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from instructseg_ros.simulation.motion import Loop, Motion, Shuttle
 from instructseg_ros.simulation.rotations import compose, to_matrix, turn, yaw
 from instructseg_ros.simulation.scene import Item, Scene, random_camera, random_room
 from instructseg_ros.simulation.shapes import strip
+from instructseg_ros.simulation.stacking import into, onto
 from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
 
 ROLLERS = ('ball', 'apple', 'can', 'car')
-STICKS = ('spoon', 'pen', 'knife')
 LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
 PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
 PUT_ON = ('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book', 'teapot', 'spoon',
@@ -76,7 +75,7 @@ class Arranger:
             article, color = self._draw(kinds)
             if article is None:
                 continue
-            put = self._into(carrier, article) if inside else self._onto(carrier, article)
+            put = (into if inside else onto)(carrier, article, self.rng)
             if put is None or not self._claim(carrier, article, *put):
                 continue
             self._add(article, color, *put, on=None if inside else carrier.label,
@@ -161,54 +160,6 @@ class Arranger:
         return Shuttle(manner=manner, direction=np.cos(angle) * right + np.sin(angle) * away,
                        length=rng.uniform(0.16, 0.42), there=speed, back=speed, rest=rest,
                        phase=phase, roll=article.shape.roll if manner == 'rolling' else None)
-
-    def _onto(self, carrier: Item, article: Article) -> tuple[np.ndarray, np.ndarray] | None:
-        """Centre and orientation on top of a carrier, None if it does not fit."""
-        platform, shape = carrier.article.shape.platform, article.shape
-        if platform is None or shape.reach > (1.9 if article.kind in STICKS else 1.15) * platform.radius:
-            return None
-        overhangs = shape.reach > platform.radius
-        top = carrier.article.shape.height if overhangs else platform.height
-        base = carrier.center[2] - 0.5 * carrier.article.shape.height
-        shift = 0.12 * platform.radius * self.rng.uniform(-1, 1, 2)
-        center = np.array([*(carrier.center[:2] + shift), base + top + 0.5 * shape.height])
-        return center, yaw(self.rng.uniform(0, 2 * np.pi))
-
-    def _into(self, carrier: Item, article: Article) -> tuple[np.ndarray, np.ndarray] | None:
-        """Centre and orientation inside a container, None if it does not fit."""
-        hollow, base = carrier.article.shape.hollow, carrier.center[2]
-        assert hollow is not None
-        base -= 0.5 * carrier.article.shape.height
-        around = yaw(self.rng.uniform(0, 2 * np.pi))
-        if article.kind in STICKS:
-            return self._leaning(carrier, article, base)
-        radius = 0.5 * article.shape.height
-        if article.shape.reach > 0.75 * hollow.mouth:
-            return None
-        center = np.array([*carrier.center[:2], base + hollow.bottom + radius + 0.15 * radius])
-        return center, around
-
-    def _leaning(self, carrier: Item, article: Article,
-                 base: float) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
-        """A stick from the floor of a container over its rim."""
-        hollow, rim = carrier.article.shape.hollow, carrier.article.shape.height
-        assert hollow is not None
-        half = 0.5 * article.shape.height
-        low = np.array([-0.6 * (hollow.floor - half), hollow.bottom + half])
-        high = np.array([hollow.mouth - half, rim + half])
-        length = article.shape.length
-        along = (high - low) / np.linalg.norm(high - low)
-        if length < 1.25 * np.linalg.norm(high - low):
-            return None
-        angle = self.rng.uniform(0, 2 * np.pi)
-        c, s = np.cos(angle), np.sin(angle)
-        middle = low + 0.5 * length * along
-        center = np.array([*carrier.center[:2], base])
-        center += np.array([c * middle[0], s * middle[0], middle[1]])
-        orientation = compose(yaw(angle), turn(np.array([0, -1.0, 0]), np.arctan2(along[1], along[0])))
-        if article.kind == 'spoon' and carrier.article.kind == 'bowl':
-            orientation = compose(orientation, yaw(np.pi))
-        return center, orientation
 
 
 def random_scene(seed: int) -> Scene:

@@ -13,10 +13,12 @@ UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 def carton(rng: np.random.Generator) -> Shape:
     """A closed box with a strip of tape in a darker shade."""
-    x, y, z = 0.115 * rng.uniform(0.9, 1.15), 0.088 * rng.uniform(0.9, 1.1), rng.uniform(0.06, 0.09)
+    x, y = 0.115 * rng.uniform(0.9, 1.15), 0.088 * rng.uniform(0.9, 1.1)
+    z = rng.uniform(0.06, 0.09)
     tape = box(x + 0.001, 0.022, z + 0.001)
-    return Shape(parts=(Part(mesh=box(x, y, z)), Part(mesh=tape, shade='dark')),
-                 discs=strip(x, y), height=z, platform=Platform(radius=0.48 * min(x, y), height=z))  # fmt: skip
+    parts = (Part(mesh=box(x, y, z)), Part(mesh=tape, shade='dark'))
+    return Shape(parts=parts, discs=strip(x, y), height=z,
+                 platform=Platform(radius=0.48 * min(x, y), height=z))  # fmt: skip
 
 
 def _band(radius: float, width: float, turn: np.ndarray) -> Mesh:
@@ -38,7 +40,8 @@ def apple(rng: np.random.Generator) -> Shape:
     """An apple with a dimple and a stem."""
     r = 0.047 * rng.uniform(0.93, 1.07)
     profile = [(0.0, 0.08), (0.22, 0.02), (0.42, 0.0), (0.62, 0.12), (0.82, 0.42), (0.97, 0.85),
-               (1.0, 1.2), (0.9, 1.56), (0.66, 1.8), (0.4, 1.85), (0.18, 1.72), (0, 1.55)]  # fmt: skip
+               (1.0, 1.2), (0.9, 1.56), (0.66, 1.8), (0.4, 1.85), (0.18, 1.72),
+               (0, 1.55)]  # fmt: skip
     body = lathe([(x * r, z * r) for x, z in profile])
     t = np.linspace(0, 1, 5)
     path = np.column_stack([0.25 * r * t**2, 0 * t, r * (1.5 + 0.75 * t)])
@@ -67,7 +70,8 @@ def banana(rng: np.random.Generator) -> Shape:
 
 def book(rng: np.random.Generator) -> Shape:
     """A closed book: cover and spine around paler pages."""
-    x, y, z = 0.165 * rng.uniform(0.92, 1.1), 0.118 * rng.uniform(0.95, 1.08), rng.uniform(0.022, 0.036)
+    x, y = 0.165 * rng.uniform(0.92, 1.1), 0.118 * rng.uniform(0.95, 1.08)
+    z = rng.uniform(0.022, 0.036)
     cover = 0.004
     pages = box(x - 0.008, y - 0.006, z - 2 * cover).moved(y=-0.001, z=cover)
     back = box(x, y, cover)

@@ -64,10 +64,11 @@ class Tabletop:
             self._label_of_geom[body.geoms + 1] = item.label
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds (any number, also negative); `truth` costs half of the time."""
+        """The frame at `time` seconds, also before 0; without `truth` it takes half as long."""
         self._open()
         self._move(time)
-        rgb, depth, labels, graph = self._renderer.color(), None, None, ()
+        rgb, depth, labels = self._renderer.color(), None, None
+        graph: SceneGraph = ()
         intrinsics = self.scene.camera.intrinsics(self.width, self.height)
         if truth:
             geoms, depth = self._renderer.geoms_and_depth()

@@ -25,7 +25,7 @@ def _ramp() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Brightness (SIDE, SIDE) or broadcastable to it, about -1..1."""
+    """Brightness (SIDE, SIDE), about -1..1."""
     u, v = _ramp()
     if kind == 'wood':
         rings = u * rng.integers(5, 14) + 0.35 * _noise(rng, 3) + 0.06 * _noise(rng, 40)
@@ -39,7 +39,8 @@ def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
         a, b = rng.uniform(-1, 1, 2)
         return 1.4 * (a * (u - 0.5) + b * (v - 0.5)) + 0.1 * _noise(rng, 30)
     if kind == 'stripes':
-        return 0.8 * np.sin(2 * np.pi * u * rng.integers(4, 16)) + 0.0 * v
+        bands = 0.8 * np.sin(2 * np.pi * u * rng.integers(4, 16))
+        return np.broadcast_to(bands, (SIDE, SIDE))
     return 0.12 * _noise(rng, 80)
 
 

@@ -51,7 +51,8 @@ def hammer(rng: np.random.Generator) -> Shape:
     handle = sweep(path, 0.0125 - 0.003 * t, segments=10)
     block = box(0.03, 0.62 * across, 0.03).moved(x=length / 2 - 0.017, y=-0.12 * across, z=0.002)
     face = lathe([(0, 0), (0.014, 0), (0.018, 0.006), (0.018, 0.026), (0.012, 0.034), (0, 0.034)],
-                 segments=16).rotated(np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]))  # fmt: skip
+                 segments=16)  # fmt: skip
+    face = face.rotated(np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]))
     face = face.moved(x=length / 2 - 0.017, y=0.15 * across, z=0.018)
     parts = (Part(mesh=handle), Part(mesh=block, shade='dark'), Part(mesh=face, shade='dark'))
     head = np.array([[length / 2 - 0.017, y * across, 0.024] for y in (-0.35, 0.0, 0.35)])

@@ -31,7 +31,7 @@ def bowl(rng: np.random.Generator) -> Shape:
     """A round bowl, open at the top."""
     r, h = 0.088 * rng.uniform(0.93, 1.07), 0.062 * rng.uniform(0.88, 1.15)
     angle = np.linspace(0.35, np.pi / 2, 8)
-    outside = [(r * np.sin(a), h * (1 - np.cos(a)) / 1.0) for a in angle]
+    outside = [(r * np.sin(a), h * (1 - np.cos(a))) for a in angle]
     low = outside[0][1]
     outside = [(x, (z - low) * h / (h - low)) for x, z in outside]
     inside = [(x - 0.005, max(z, 0.007)) for x, z in reversed(outside)]

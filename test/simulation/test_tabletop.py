@@ -7,7 +7,7 @@ from instructseg_ros.simulation.camera import project
 from instructseg_ros.simulation.scene_graph import Thing
 from instructseg_ros.simulation.tabletop import Observation, Tabletop
 
-SEEDS = range(40, 52)
+SEEDS = range(40, 50)
 
 
 def test_an_observation_has_the_promised_shapes_and_types(tabletop: Tabletop) -> None:
@@ -92,22 +92,23 @@ def test_depth_is_metric_and_agrees_with_the_positions_of_things(tabletop: Table
             assert abs(near - thing.position[2]) < 0.6 * thing.extent
 
 
-def test_a_ball_projects_onto_the_middle_of_its_mask(tabletop: Tabletop) -> None:
-    checked = 0
-    for seed in range(60):
+def test_balls_project_onto_the_middle_of_their_masks(tabletop: Tabletop) -> None:
+    errors = []
+    for seed in range(40):
         tabletop.reset(seed)
         seen = tabletop.observe(0.0)
         for ball in (t for t in seen.graph if t.kind == 'ball' and t.inside is None):
             x, y, z = ball.position
             r, f = 0.5 * ball.extent, seen.intrinsics.fx
             tangent = np.sqrt(x * x + y * y + z * z - r * r)
-            if ball.area < 0.985 * np.pi * (f * r) ** 2 * tangent / (z * z - r * r) ** 1.5:
+            if ball.area < 0.94 * np.pi * (f * r) ** 2 * tangent / (z * z - r * r) ** 1.5:
                 continue
             # The outline of a ball is an ellipse around this point, not around its centre.
             middle = project(np.array([x, y, z - r * r / z]), seen.intrinsics)
-            assert np.abs(middle - ball.pixel).max() < 0.4
-            checked += 1
-    assert checked > 5
+            errors.append(middle - ball.pixel)
+    assert len(errors) > 10
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.2
+    assert np.abs(errors).max() < 1.0
 
 
 def _moving(tabletop: Tabletop, time: float) -> list[tuple[Thing, Thing]]:
@@ -119,7 +120,7 @@ def _moving(tabletop: Tabletop, time: float) -> list[tuple[Thing, Thing]]:
 def test_motion_agrees_with_what_the_picture_shows(tabletop: Tabletop) -> None:
     signs = {'left': (0, -1), 'right': (0, 1), 'towards': (1, 1), 'away': (1, -1), 'up': (1, -1)}
     met = set()
-    for seed in range(60):
+    for seed in range(40):
         tabletop.reset(seed)
         for old, new in _moving(tabletop, 3.0):
             assert new.motion is not None
@@ -130,7 +131,7 @@ def test_motion_agrees_with_what_the_picture_shows(tabletop: Tabletop) -> None:
 
 
 def test_velocity_is_the_change_of_position(tabletop: Tabletop) -> None:
-    for seed in range(30):
+    for seed in range(20):
         tabletop.reset(seed)
         for old, new in _moving(tabletop, 3.0):
             if new.manner == 'path':

@@ -40,9 +40,12 @@ def mask_loss(
     """
     total = torch.zeros(())
     dice = torch.zeros(())
+    fine = union_masks(masks, members)
+    size = predictions[0].mask_logits.shape[-2:]
+    coarse = union_masks(functional.adaptive_avg_pool2d(masks, size), members)
     for number, prediction in enumerate(predictions):
         logits = prediction.mask_logits[:, :, queries].float()
-        targets = union_masks(functional.adaptive_avg_pool2d(masks, logits.shape[-2:]), members)
+        targets = coarse if logits.shape[-2:] == size else fine
         dice, entropy = _losses(logits.flatten(3), targets.flatten(3), weights)
         factor = 1.0 if number == len(predictions) - 1 else _EARLY
         total = total + factor * (2 * dice + 10 * entropy)

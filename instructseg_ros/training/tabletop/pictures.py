@@ -26,5 +26,6 @@ def _disturbed(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.T
     size = (len(x), 1, 1, 1)
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, size)).float()
     balance = torch.from_numpy(rng.uniform(0.96, 1.04, (len(x), 3, 1, 1))).float()
-    noise = torch.from_numpy(rng.uniform(0, 6, size)).float() * torch.randn_like(x)
+    strength = torch.from_numpy(rng.uniform(0, 10, size)).float()
+    noise = strength * torch.empty_like(x).uniform_(-1, 1)
     return (x * gain * balance + noise).clamp(0, 255)

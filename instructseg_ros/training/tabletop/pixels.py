@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -33,6 +35,7 @@ class PixelStage(nn.Module):
         self.prompt = nn.Sequential(nn.Linear(_PROMPT, 192), nn.GELU(), nn.Linear(192, width))
         features = model.config.mask_config.feature_size
         self.cover_head = nn.Conv2d(features, 2 + len(KINDS) + len(COLORS) + 2, 1)
+        in_full_precision(model.pixel_branch.decoder.encoder)
         self._store = store
         self._queries = model.config.num_queries
 
@@ -112,6 +115,22 @@ def draw_prompts(
     ]
     prompts = torch.from_numpy(np.concatenate(parts, axis=-1)).float()
     return prompts, torch.from_numpy(members).float()
+
+
+def in_full_precision(module: nn.Module) -> None:
+    """Keep a module out of autocast: products of two precisions are slow on a CPU."""
+    forward = module.forward
+
+    def forward_in_float32(**tensors: Any) -> Any:
+        with torch.autocast('cpu', enabled=False):
+            return forward(**{name: _float32(value) for name, value in tensors.items()})
+
+    module.forward = forward_in_float32
+
+
+def _float32(value: Any) -> Any:
+    is_half = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.float() if is_half else value
 
 
 def _wrong(

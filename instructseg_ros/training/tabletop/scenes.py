@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
+from instructseg_ros.simulation.scene_graph import SceneGraph, from_json, to_json
 
 MAX_THINGS: Final = 14
 MAX_WORDS: Final = 28
@@ -85,13 +85,12 @@ class SceneStore:
 
     def write_graph(self, index: int, graph: SceneGraph) -> None:
         """Keep the scene graph of scene `index`."""
-        text = json.dumps([dataclasses.asdict(thing) for thing in graph]).encode()
+        text = to_json(graph, stamp=0, scene=index, time=0).encode()
         self.graphs[index] = np.frombuffer(text.ljust(_GRAPH_BYTES, b'\0'), np.uint8)
 
     def read_graph(self, index: int) -> SceneGraph:
         """The scene graph of scene `index`."""
-        text = self.graphs[index].tobytes().rstrip(b'\0')
-        return tuple(_thing(values) for values in json.loads(text))
+        return from_json(self.graphs[index].tobytes().rstrip(b'\0').decode())
 
     def feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A float16 array over scenes for features of a trained stage: (N, *shape)."""
@@ -102,7 +101,3 @@ class SceneStore:
         mode = 'r+' if file.exists() else 'w+'
         return np.memmap(file, dtype, mode, shape=shape)
 
-
-def _thing(values: dict[str, Any]) -> Thing:
-    pairs = {name: tuple(values[name]) for name in ('position', 'velocity', 'pixel')}
-    return Thing(**{**values, **pairs})

@@ -46,15 +46,16 @@ def cell_of(things: np.ndarray, side: int) -> np.ndarray:
     return row * side + column
 
 
-def cell_labels(store: SceneStore, indices: np.ndarray, side: int) -> CellLabels:
-    """Labels of the key frames of some scenes."""
-    things = np.array(store.things[indices])
+def cell_labels(
+    store: SceneStore, indices: np.ndarray, side: int, *, mirrored: bool = False
+) -> CellLabels:
+    """Labels of the key frames of some scenes, or of their mirror images."""
+    things, labels = store.key_frames(indices, mirrored=mirrored)
     batch = np.arange(len(indices))[:, None]
     centre = np.full((len(indices), side * side), -1)
     for slot in range(things.shape[1]):
         there = things[:, slot, EXISTS] > 0
         centre[batch[there, 0], cell_of(things[there, slot], side)] = slot
-    labels = store.labels[indices]
     height, width = labels.shape[1:]
     rows = ((np.arange(side) + 0.5) * height / side).astype(int)
     columns = ((np.arange(side) + 0.5) * width / side).astype(int)

@@ -81,7 +81,7 @@ class JointStage(nn.Module):
         output = self._model[0].decode(reasoning, self._features.read(indices))
         pointing, figures = self.language.pointing_loss(reasoning, lesson)
         queries = [*ANCHOR_TOKENS, *CANDIDATE_TOKENS, int(rng.choice(TARGET_TOKENS))]
-        truth = thing_masks(self._store, indices, output.final.mask_logits.shape[-2:])
+        truth = thing_masks(self._store.labels[indices], output.final.mask_logits.shape[-2:])
         members = lesson.roles[:, :, _ROLES]
         masks, dice = mask_loss(output.predictions, truth, members, _ROLE_WEIGHTS, queries)
         scores, right = _score_loss(output.final.score_logits.float(), lesson)

@@ -80,7 +80,7 @@ class LanguageStage(nn.Module):
     ) -> None:
         super().__init__()
         if model.pointer is None:
-            raise ValueError('the tabletop is taught to models with `pointer` in their configuration')
+            raise ValueError('the tabletop is taught to models whose configuration has a pointer')
         width = model.config.hidden_size
         self.image_token_fusion = model.image_token_fusion
         self.language_model = model.language_model

@@ -7,16 +7,16 @@ import torch
 from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import MaskPredictions
-from instructseg_ros.training.tabletop.scenes import MAX_THINGS, SceneStore
+from instructseg_ros.training.tabletop.scenes import MAX_THINGS
 
 _EARLY = 0.4  # weight of each prediction before the last
 
 
-def thing_masks(store: SceneStore, indices: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """(B, S, h, w) share of each cell that each thing covers."""
-    labels = torch.from_numpy(store.labels[indices])[:, None]
+def thing_masks(labels: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """(B, H, W) labels -> (B, S, h, w) share of each cell that each thing covers."""
+    pictures = torch.from_numpy(np.ascontiguousarray(labels))[:, None]
     slots = torch.arange(1, MAX_THINGS + 1, dtype=torch.uint8)[None, :, None, None]
-    return functional.adaptive_avg_pool2d((labels == slots).float(), size)
+    return functional.adaptive_avg_pool2d((pictures == slots).float(), size)
 
 
 def union_masks(masks: torch.Tensor, members: torch.Tensor) -> torch.Tensor:

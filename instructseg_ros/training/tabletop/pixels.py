@@ -43,25 +43,26 @@ class PixelStage(nn.Module):
         self, indices: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss on the key frames of some scenes, with a prompt for each query."""
-        pictures = mask_batch(self._store.image[indices], rng)
+        mirrored = bool(rng.integers(2))
+        frames = self._store.image[indices]
+        pictures = mask_batch(frames[:, :, ::-1] if mirrored else frames, rng)
         features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
-        things = np.array(self._store.things[indices])
+        things, labels = self._store.key_frames(indices, mirrored=mirrored)
         prompts, members = draw_prompts(things, self._queries, rng)
         queries = self.prompt(prompts)[:, None]
-        masks = thing_masks(self._store, indices, features.mask_features.shape[-2:])
+        masks = thing_masks(labels, features.mask_features.shape[-2:])
         predictions = self.mask_decoder(queries, torch.zeros_like(queries[:, :, 0]), features)
         everything = list(range(self._queries))
         weights = torch.ones(self._queries)
         loss, dice = mask_loss(predictions, masks, members[:, None], weights, everything)
-        cover, kind = self._cover_loss(features, indices, torch.from_numpy(things))
+        cover, kind = self._cover_loss(features, labels, torch.from_numpy(things))
         return loss + cover, {'dice': dice, 'kind': kind}
 
     def _cover_loss(
-        self, features: PixelFeatures, indices: np.ndarray, things: torch.Tensor
+        self, features: PixelFeatures, labels: np.ndarray, things: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
         out = self.cover_head(features.levels[-1]).float()
         height, width = out.shape[-2:]
-        labels = self._store.labels[indices]
         step = labels.shape[1] // height
         slots = torch.from_numpy(labels[:, step // 2 :: step, step // 2 :: step].astype(int)) - 1
         there = slots >= 0

@@ -40,7 +40,7 @@ FULL: Final = Recipe(
     joint_scenes=9_000,
     language_instructions=10,
     joint_instructions=8,
-    tower=Schedule(steps=1300, batch=48, learning_rate=2e-3),
+    tower=Schedule(steps=2100, batch=48, learning_rate=2e-3),
     motion=Schedule(steps=900, batch=64, learning_rate=2e-3, weight_decay=0.02),
     pixels=Schedule(steps=1700, batch=16, learning_rate=1.5e-3),
     language=Schedule(steps=2200, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),

@@ -92,6 +92,19 @@ class SceneStore:
         """The scene graph of scene `index`."""
         return from_json(self.graphs[index].tobytes().rstrip(b'\0').decode())
 
+    def key_frames(
+        self, indices: np.ndarray, *, mirrored: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Things (B, MAX_THINGS, 11) and labels (B, H, W) of key frames, or of their mirror images.
+
+        What a picture shows stays the same in a mirror; words like "left" do not.
+        """
+        things, labels = np.array(self.things[indices]), self.labels[indices]
+        if mirrored:
+            things[..., U] = np.where(things[..., EXISTS] > 0, 1 - things[..., U], 0)
+            labels = labels[:, :, ::-1]
+        return things, labels
+
     def feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A float16 array over scenes for features of a trained stage: (N, *shape)."""
         return self._array(name, (self.shape.scenes, *shape), 'float16')

@@ -34,9 +34,11 @@ class TowerStage(nn.Module):
         self, indices: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss on the key frames of some scenes."""
-        pictures = vision_batch(self._store.vision[indices, -1], rng)
+        mirrored = rng is not None and bool(rng.integers(2))
+        frames = self._store.vision[indices, -1]
+        pictures = vision_batch(frames[:, :, ::-1] if mirrored else frames, rng)
         tokens = self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
-        labels = cell_labels(self._store, indices, self._side)
+        labels = cell_labels(self._store, indices, self._side, mirrored=mirrored)
         centre, figures = self._centre_loss(self.centre_head(tokens).float(), labels)
         return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), labels), figures
 

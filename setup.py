@@ -35,15 +35,15 @@ RUNTIME = [
     'tqdm',
     'transformers>=5,<6',
 ]
-# colcon does not work with newer setuptools, nor launch_testing with newer pytest.
-DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', 'setuptools<80', 'wheel']
+# launch_testing does not work with newer pytest.
+DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff']
 
 
-def wheels(kind: str) -> list[str]:
-    """Read requirements/ros-<kind>.txt; nothing where a distribution takes their place."""
-    if SOURCED:
+def requirements(name: str) -> list[str]:
+    """Read a file of requirements/; ROS comes from the distribution where one is sourced."""
+    if SOURCED and name.startswith('ros-'):
         return []
-    lines = (ROOT / 'requirements' / f'ros-{kind}.txt').read_text().splitlines()
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
 
@@ -146,8 +146,8 @@ setup(
     data_files=[],
     ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
     cmdclass={'build_ext': BuildInterfaces},
-    setup_requires=wheels('build'),
-    install_requires=RUNTIME + wheels('run'),
+    setup_requires=requirements('build') + requirements('ros-build'),
+    install_requires=RUNTIME + requirements('ros-run'),
     extras_require={'dev': DEVELOPMENT},
     entry_points={
         'console_scripts': [

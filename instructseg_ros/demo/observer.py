@@ -13,6 +13,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -71,7 +72,8 @@ class Observer:
         self._node = rclpy.create_node('demo')
         self._commands = self._node.create_publisher(
             Command, 'command_request', qos.reliable(10))
-        self._scenes = self._node.create_client(SetParameters, 'camera/sim_camera/set_parameters')
+        self._scenes: Client = self._node.create_client(
+            SetParameters, 'camera/sim_camera/set_parameters')
         self._node.create_subscription(
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30))
         self._views = [

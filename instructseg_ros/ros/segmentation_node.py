@@ -43,14 +43,15 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self) -> None:
         """Declare the parameters; nothing is loaded yet."""
-        super().__init__('segmentation_node')
-        parameters.declare(self, SegmentationParameters)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._warn = ThrottledLog(self.get_logger().warning)
+        # First, because rclpy destroys a node whose parameters are refused.
         self._segmenter: Segmenter | None = None
         self._engine: Engine | None = None
         self._results: ResultPublisher | None = None
         self._inputs: list[Subscription] = []
+        super().__init__('segmentation_node')
+        self._warn = ThrottledLog(self.get_logger().warning)
+        parameters.declare(self, SegmentationParameters)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
 
     def start(self) -> None:
         """Configure and activate where `autostart` asks for it; a failure leaves the node idle."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from rclpy.node import Node
@@ -66,10 +67,13 @@ class SimCamera(Node):
 
     def __init__(self) -> None:
         """Open the source and start to publish."""
+        # First, because rclpy destroys a node whose parameters are refused.
+        self._opened = ExitStack()
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
         self._values = parameters.read(self, SimCameraParameters)
         self._source = open_source(self._values)
+        self._opened.callback(self._source.close)
         self.get_logger().info(f'frames come from {type(self._source).__name__}')
         self._scene = self._values.scene
         self._start = self.get_clock().now()
@@ -82,7 +86,7 @@ class SimCamera(Node):
 
     def destroy_node(self) -> None:
         """Free the renderer, then the node."""
-        self._source.close()
+        self._opened.close()
         super().destroy_node()
 
     def _publisher(self, message_type: type, topic: str) -> Any:

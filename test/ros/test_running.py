@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from ros_probe import TIMEOUT, NodeProcess, Probe
+
+pytestmark = pytest.mark.ros
+
+Run = Callable[..., NodeProcess]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_without_a_word(
+        run_process: Run, tiny_model_dir: Path, number: int) -> None:
+    node = run_process('segmentation_node', model=tiny_model_dir, device='cpu')
+    node.wait_for_output('activate: done')
+    assert node.stop(number) == 0
+    assert node.output().rstrip().endswith('activate: done')
+
+
+@pytest.mark.parametrize(('parameters', 'complaint'), [
+    ({'threshold': 7.0}, 'threshold'),
+    ({'threshold': 'high'}, 'threshold'),
+    ({'max_text_length': 0}, 'max_text_length'),
+])
+def test_a_parameter_that_cannot_be_ends_the_node_with_one_line(
+        run_process: Run, parameters: dict[str, Any], complaint: str) -> None:
+    node = run_process('segmentation_node', **parameters)
+    assert node.process.wait(TIMEOUT) == 1
+    assert node.output().startswith('error: ')
+    assert complaint in node.output()
+    assert 'Traceback' not in node.output()
+
+
+def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: Run) -> None:
+    node = run_process('segmentation_node', model='/nowhere', device='cpu')
+    node.wait_for_output('cannot configure')
+    assert '/nowhere' in node.output()
+    assert 'ros2 lifecycle set /segmentation_node configure' in node.output()
+    assert node.stop() == 0
+    assert 'Traceback' not in node.output()
+
+
+def test_without_autostart_services_walk_the_node(
+        run_process: Run, tiny_model_dir: Path) -> None:
+    node = run_process('segmentation_node', namespace='/walk', model=tiny_model_dir,
+                       device='cpu', autostart=False)
+    probe = Probe('/walk')
+    client = probe.node.create_client(ChangeState, 'segmentation_node/change_state')
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        probe.wait(client.service_is_ready)
+        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        probe.wait(future.done)
+        assert future.result().success
+    probe.wait_for_node()
+    probe.close()
+    assert node.stop() == 0

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from ros_probe import NodeProcess, Probe
+from sensor_msgs.msg import RegionOfInterest
+
+from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros.say import describe, say
+
+ROBOT = ['--ros-args', '-r', '__ns:=/robot']
+
+
+def test_what_was_found_is_described_with_its_place_and_age() -> None:
+    message = Segmentation(
+        state=Segmentation.FOUND, score=0.93, area=412,
+        region_of_interest=RegionOfInterest(x_offset=10, y_offset=20, width=30, height=40))
+    message.header.stamp.sec = 1
+    assert describe(message, now=1_120_000_000) == (
+        'FOUND, score 0.93: 412 pixels in 30 x 40 at (10, 20), 120 ms after the image')
+
+
+def test_what_was_not_found_is_described_with_its_reason() -> None:
+    message = Segmentation(state=Segmentation.REJECTED, reason='the instruction is empty')
+    assert describe(message, now=0) == 'REJECTED: the instruction is empty'
+
+
+@pytest.mark.ros
+def test_an_answer_is_printed_and_the_exit_status_is_0(
+        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    status: list[int] = []
+    speaker = threading.Thread(
+        target=lambda: status.append(say('the red mug', timeout=30.0, ros_args=ROBOT)))
+    speaker.start()
+    while speaker.is_alive():
+        probe.show()
+        probe.spin(0.1)
+    assert status == [0]
+    assert capsys.readouterr().out.startswith(('FOUND', 'NOT_FOUND'))
+
+
+@pytest.mark.ros
+def test_a_rejected_instruction_is_printed_and_the_exit_status_is_1(
+        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say('', timeout=30.0, ros_args=ROBOT) == 1
+    assert 'the instruction is empty' in capsys.readouterr().out
+
+
+@pytest.mark.ros
+@pytest.mark.usefixtures('domain')
+def test_where_nobody_listens_the_error_names_the_topic(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    ros_args = ['--ros-args', '-r', '__ns:=/nobody']
+    assert say('the red mug', timeout=0.2, ros_args=ros_args) == 1
+    assert '/nobody/command_request' in capsys.readouterr().err

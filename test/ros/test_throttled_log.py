@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from instructseg_ros.ros.throttled_log import KINDS_KEPT, ThrottledLog
+
+
+def test_texts_that_differ_only_in_numbers_are_said_once_in_a_while() -> None:
+    said: list[str] = []
+    now = [0.0]
+    log = ThrottledLog(said.append, period=5.0, clock=lambda: now[0])
+    for second in range(11):
+        now[0] = float(second)
+        log(f'no image for {second} s')
+    assert said == ['no image for 0 s', 'no image for 5 s', 'no image for 10 s']
+
+
+def test_another_text_is_said_at_once() -> None:
+    said: list[str] = []
+    log = ThrottledLog(said.append)
+    for text in ('one', 'two', 'one'):
+        log(text)
+    assert said == ['one', 'two']
+
+
+def test_ever_new_texts_do_not_fill_the_memory() -> None:
+    said: list[str] = []
+    log = ThrottledLog(said.append)
+    for number in range(10 * KINDS_KEPT):
+        log('x' * number)
+    assert len(said) == 10 * KINDS_KEPT
+    log('x')
+    assert said[-1] == 'x'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -21,8 +22,7 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
     rclpy's own signal handlers would end the context at once, and the last results could not be
-    published any more; these let `destroy_node` end everything first. A second signal ends the
-    process.
+    published any more; these let `destroy_node` end everything first.
     """
     stopping = _stop_on_signals()
     try:
@@ -36,6 +36,8 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     _spin(node, stopping)
     node.destroy_node()
     rclpy.try_shutdown()
+    # Collecting the module graph of torch once more would hold up the end for seconds.
+    gc.freeze()
     return 0
 
 
@@ -58,7 +60,6 @@ def _stop_on_signals() -> threading.Event:
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
-        signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -84,8 +84,9 @@ class Observer:
 
     def __enter__(self) -> Observer:
         """Wait until the camera shows something and the node listens."""
-        self.wait(lambda: self.newest() and self._commands.get_subscription_count(),
-                  timeout=START_TIMEOUT)
+        if not self.wait(lambda: self.newest() and self._commands.get_subscription_count(),
+                         timeout=START_TIMEOUT):
+            raise RuntimeError(f'no image or no node came up within {START_TIMEOUT:.0f} s')
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

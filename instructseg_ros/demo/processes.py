@@ -49,11 +49,14 @@ class NodeProcess:
             self._process.wait()
 
     def check(self) -> None:
-        """Raise RuntimeError, with its last words, when it has ended."""
+        """Raise RuntimeError, with its last words, when it has ended or reports an error."""
+        lines = self.log.read_text().splitlines()
+        errors = [line for line in lines if line.startswith('[ERROR]')]
+        if errors:
+            raise RuntimeError(f'{self.name} says: {errors[0]}')
         if self._process.poll() is not None:
-            words = '\n'.join(self.log.read_text().splitlines()[-5:])
-            raise RuntimeError(f'{self.name} ended with status {self._process.returncode}; '
-                               f'the end of {self.log}:\n{words}')
+            raise RuntimeError(f'{self.name} ended with status {self._process.returncode}: '
+                               f'{" ".join(lines[-5:])} (see {self.log})')
 
 
 def choose_environment() -> None:

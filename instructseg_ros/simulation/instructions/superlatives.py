@@ -76,8 +76,14 @@ SUPERLATIVES = {
         clear=_beside,
         before=Wordings(('leftmost', 'far left'), ('left-most',)),
         after=Wordings(
-            ('on the left', 'on the far left', 'farthest to the left', 'furthest left'),
-            ('at the far left', 'furthest to the left', 'farthest on the left'),
+            (
+                'on the left',
+                'on the far left',
+                'farthest to the left',
+                'furthest left',
+                'at the far left',
+            ),
+            ('furthest to the left', 'farthest on the left'),
         ),
     ),
     'rightmost': Superlative(
@@ -85,8 +91,14 @@ SUPERLATIVES = {
         clear=_beside,
         before=Wordings(('rightmost', 'far right'), ('right-most',)),
         after=Wordings(
-            ('on the right', 'on the far right', 'farthest to the right', 'furthest right'),
-            ('at the far right', 'furthest to the right', 'farthest on the right'),
+            (
+                'on the right',
+                'on the far right',
+                'farthest to the right',
+                'furthest right',
+                'at the far right',
+            ),
+            ('furthest to the right', 'farthest on the right'),
         ),
     ),
     'nearest': Superlative(
@@ -94,8 +106,14 @@ SUPERLATIVES = {
         clear=_farther,
         before=Wordings(('nearest', 'closest'), ('least distant',)),
         after=Wordings(
-            ('closest to me', 'nearest to me', 'closest to the camera', 'nearest to the camera'),
-            ('closest to you', 'closest of all', 'nearest to you'),
+            (
+                'closest to me',
+                'nearest to me',
+                'closest to the camera',
+                'nearest to the camera',
+                'closest to you',
+            ),
+            ('closest of all', 'nearest to you'),
         ),
     ),
     'farthest': Superlative(

@@ -24,16 +24,28 @@ USES = {
     'drink': Use(
         kinds=frozenset({'mug', 'bottle', 'can'}),
         actions=Wordings(
-            ('drink from', 'drink water from', 'drink out of', 'have a drink from'),
-            ('drink some water from', 'drink something from'),
+            (
+                'drink from',
+                'drink water from',
+                'drink out of',
+                'have a drink from',
+                'drink some water from',
+            ),
+            ('drink something from',),
         ),
         properties=Wordings(('for drinking', 'to drink water with'), ('for drinking water',)),
     ),
     'pour tea': Use(
         kinds=frozenset({'teapot'}),
         actions=Wordings(
-            ('pour tea from', 'make tea with', 'serve tea from', 'make some tea with'),
-            ('serve some tea with', 'pour some tea from'),
+            (
+                'pour tea from',
+                'make tea with',
+                'serve tea from',
+                'make some tea with',
+                'serve some tea with',
+            ),
+            ('pour some tea from',),
         ),
         properties=Wordings(('for making tea', 'for tea time'), ('for some tea',)),
     ),
@@ -49,15 +61,21 @@ USES = {
     'cut': Use(
         kinds=frozenset({'knife'}),
         actions=Wordings(
-            ('cut with', 'cut bread with', 'slice bread with', 'cut a cake with'),
-            ('cut an apple with', 'slice a banana with'),
+            (
+                'cut with',
+                'cut bread with',
+                'slice bread with',
+                'cut a cake with',
+                'cut an apple with',
+            ),
+            ('slice a banana with',),
         ),
         properties=Wordings(('that is sharp', 'with a blade', 'for cutting'), ('that can cut',)),
     ),
     'eat': Use(
         kinds=frozenset({'banana', 'apple'}),
         actions=Wordings(
-            ('eat', 'eat now', 'have for lunch', 'have as a snack'), ('eat for lunch', 'bite into')
+            ('eat', 'eat now', 'have for lunch', 'have as a snack', 'eat for lunch'), ('bite into',)
         ),  # new words: bite into
         properties=Wordings(
             ('that tastes good', 'that is a fruit', 'that grows on trees', 'for lunch'),
@@ -67,15 +85,21 @@ USES = {
     'read': Use(
         kinds=frozenset({'book'}),
         actions=Wordings(
-            ('read', 'read in bed', 'learn from', 'read a story in'), ('read now', 'read from')
+            ('read', 'read in bed', 'learn from', 'read a story in', 'read now'), ('read from',)
         ),
         properties=Wordings(('with pages', 'that has a story', 'for reading'), ('that has pages',)),
     ),
     'write': Use(
         kinds=frozenset({'pen'}),
         actions=Wordings(
-            ('write with', 'draw with', 'write a story with', 'sign my name with'),
-            ('draw a car with', 'write my name with'),
+            (
+                'write with',
+                'draw with',
+                'write a story with',
+                'sign my name with',
+                'draw a car with',
+            ),
+            ('write my name with',),
         ),
         properties=Wordings(('that writes', 'for writing', 'with ink'), ('that can write',)),
     ),
@@ -98,7 +122,7 @@ USES = {
     'throw': Use(
         kinds=frozenset({'ball'}),
         actions=Wordings(
-            ('throw', 'kick', 'bounce', 'play catch with'), ('throw and catch', 'bounce and catch')
+            ('throw', 'kick', 'bounce', 'play catch with', 'throw and catch'), ('bounce and catch',)
         ),
         properties=Wordings(('that bounces', 'that can bounce'), ('that bounces well',)),
     ),
@@ -114,16 +138,28 @@ USES = {
     'hit': Use(
         kinds=frozenset({'hammer'}),
         actions=Wordings(
-            ('hit a nail with', 'drive a nail with', 'build a house with', 'hit nails with'),
-            ('hit the nail with', 'build with'),
+            (
+                'hit a nail with',
+                'drive a nail with',
+                'build a house with',
+                'hit nails with',
+                'hit the nail with',
+            ),
+            ('build with',),
         ),
         properties=Wordings(('that is a tool', 'for nails'), ('for a nail', 'for some nails')),
     ),
     'stir': Use(
         kinds=frozenset({'spoon'}),
         actions=Wordings(
-            ('stir with', 'stir coffee with', 'eat soup with', 'stir my tea with'),
-            ('stir my soup with', 'eat cereal with'),
+            (
+                'stir with',
+                'stir coffee with',
+                'eat soup with',
+                'stir my tea with',
+                'stir my soup with',
+            ),
+            ('eat cereal with',),
         ),
         properties=Wordings(('for stirring', 'for eating soup with'), ('for stirring tea',)),
     ),
@@ -131,16 +167,28 @@ USES = {
         kinds=frozenset({'plate'}),
         doubtful=frozenset({'bowl'}),
         actions=Wordings(
-            ('put food on', 'serve food on', 'serve dinner on', 'put a sandwich on'),
-            ('put my dinner on', 'serve a cake on'),
+            (
+                'put food on',
+                'serve food on',
+                'serve dinner on',
+                'put a sandwich on',
+                'put my dinner on',
+            ),
+            ('serve a cake on',),
         ),
         properties=Wordings(('for a sandwich', 'for dinner'), ('for my dinner',)),
     ),
     'pack': Use(
         kinds=frozenset({'box'}),
         actions=Wordings(
-            ('pack a gift in', 'pack things in', 'send a gift in', 'store shoes in'),
-            ('send things in', 'pack shoes in'),
+            (
+                'pack a gift in',
+                'pack things in',
+                'send a gift in',
+                'store shoes in',
+                'send things in',
+            ),
+            ('pack shoes in',),
         ),
         properties=Wordings(('for packing', 'for a gift', 'for shoes'), ('for packing things',)),
     ),

@@ -9,15 +9,15 @@ from __future__ import annotations
 from instructseg_ros.simulation.instructions.writer import Wordings
 
 NOUNS = {
-    'mug': Wordings(('mug', 'cup', 'mug', 'coffee cup'), ('coffee mug', 'tea mug')),
+    'mug': Wordings(('mug', 'cup', 'coffee mug', 'coffee cup'), ('tea mug',)),
     'bowl': Wordings(('bowl', 'bowl', 'cereal bowl'), ('soup bowl',)),
-    'bottle': Wordings(('bottle', 'bottle', 'flask'), ('water bottle', 'drink bottle')),
+    'bottle': Wordings(('bottle', 'water bottle', 'flask'), ('drink bottle',)),
     'can': Wordings(('can', 'tin', 'soda can'), ('drink can', 'soda tin')),
     'box': Wordings(('box', 'box', 'carton'), ('gift box', 'package')),  # new word: package
     'ball': Wordings(('ball', 'ball', 'rubber ball'), ('toy ball',)),
-    'plate': Wordings(('plate', 'plate', 'dish'), ('dinner plate', 'food plate')),
+    'plate': Wordings(('plate', 'dinner plate', 'dish'), ('food plate',)),
     'spoon': Wordings(('spoon', 'spoon', 'soup spoon'), ('cereal spoon',)),
-    'knife': Wordings(('knife', 'knife', 'bread knife'), ('dinner knife', 'table knife')),
+    'knife': Wordings(('knife', 'knife', 'bread knife'), ('table knife',)),
     'banana': Wordings(('banana',), ('banana fruit',)),
     'apple': Wordings(('apple',), ('apple fruit',)),
     'book': Wordings(('book', 'book', 'novel'), ('story book',)),
@@ -90,11 +90,11 @@ REQUESTS = Wordings(
         'I am looking for {it}', 'point at {it}', 'could you point at {it}?', 'mark {it}',
         'please mark {it}', 'get {it} for me', 'do you see {it}?', 'can you see {it}?',
         'pick up {it}', 'please pick up {it}', 'go and get {it}', 'I would like {it}, please',
-        'where do you see {it}?',
+        'where do you see {it}?', 'could you find {it} for me?', 'can you get {it}, please?',
     ),
     (
-        'could you find {it} for me?', 'I want you to show me {it}', 'please look for {it}',
-        'I need you to pick up {it}', 'where can I find {it}?', 'can you get {it}, please?',
+        'I want you to show me {it}', 'please look for {it}',
+        'I need you to pick up {it}', 'where can I find {it}?',
         'please go and find {it} for me', 'could you please point at {it}?',
         'locate {it}', 'highlight {it}',  # new words
     ),

@@ -50,17 +50,21 @@ def answer(model: Model, job: Job, instruction: Instruction, *,
            clock: Callable[[], int]) -> Segmentation:
     """Run the model; whatever it raises becomes a FAILED result."""
     started, begun = clock(), time.monotonic()
+
+    def result(**outcome: Any) -> Segmentation:
+        timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
+                        finished=clock(), latency=time.monotonic() - begun)
+        return Segmentation(
+            instruction=instruction, camera=job.camera.name, header=job.frame.header,
+            timing=timing, image=job.frame.image, reference_frames=len(job.references),
+            dropped=job.dropped, **outcome)
+
     try:
-        outcome = _infer(model, job, instruction)
+        return result(**_infer(model, job, instruction))
     except Exception as error:
         logger.debug('the model failed', exc_info=True)
-        outcome = {'state': State.FAILED,
-                   'reason': f'the model failed: {type(error).__name__}: {error}'}
-    timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
-                    finished=clock(), latency=time.monotonic() - begun)
-    return Segmentation(
-        instruction=instruction, camera=job.camera.name, header=job.frame.header, timing=timing,
-        image=job.frame.image, reference_frames=len(job.references), dropped=job.dropped, **outcome)
+        return result(state=State.FAILED,
+                      reason=f'the model failed: {type(error).__name__}: {error}')
 
 
 def _infer(model: Model, job: Job, instruction: Instruction) -> dict[str, Any]:

@@ -78,13 +78,16 @@ def test_a_slow_model_sees_the_newest_frame_and_the_others_are_counted(stream: S
     assert result.dropped == 3
 
 
-def test_a_model_that_raises_gives_a_failed_result_and_the_engine_lives_on(
-        stream: Stream) -> None:
-    stream.engine.give(Instruction(text='explode red'))
+@pytest.mark.parametrize(('text', 'reason'), [
+    ('explode red', 'the model failed: RuntimeError: out of dynamite'),
+    ('doubt red', 'the model failed: ValueError: score must be in 0..1, got nan'),
+])
+def test_a_model_that_fails_gives_a_failed_result_and_the_engine_lives_on(
+        stream: Stream, text: str, reason: str) -> None:
+    stream.engine.give(Instruction(text=text))
     stamp = stream.frame()
     result = stream.result()
-    assert result.state is State.FAILED
-    assert 'out of dynamite' in result.reason
+    assert (result.state, result.reason) == (State.FAILED, reason)
     assert result.header == ('header', stamp)
     stream.engine.give(RED)
     assert stream.result().final

@@ -9,6 +9,7 @@ import torch
 from tqdm import trange
 
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.joint import FeatureStore
 from instructseg_ros.training.tabletop.pictures import mask_batch, vision_batch
 from instructseg_ros.training.tabletop.scenes import FRAMES, SceneStore
@@ -64,7 +65,8 @@ def _over_scenes(
 ) -> None:
     """Encode the scenes, once; a marker file says that it is done."""
     marker = store.folder / f'{name}.done'
-    if marker.exists():
+    if parallel.rank() > 0 or marker.exists():
+        parallel.wait()
         return
     model.eval()
     count = scenes or store.shape.scenes
@@ -72,3 +74,4 @@ def _over_scenes(
         for start in trange(0, count, _BATCH, desc=f'cache {name}'):
             encode(np.arange(start, min(start + _BATCH, count)))
     marker.touch()
+    parallel.wait()

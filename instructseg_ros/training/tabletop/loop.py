@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
+
+from instructseg_ros.training.tabletop import parallel
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Loss = Callable[[np.ndarray, np.random.Generator], tuple[torch.Tensor, dict[str, float]]]
@@ -78,34 +79,30 @@ class Loop:
         """Train to the schedule's end on the loss of the scenes that `draw` chooses."""
         self.module.train()
         saved = time.monotonic()
-        progress = tqdm(self._steps(), self.file.stem, initial=self.step, total=self.schedule.steps)
+        progress = tqdm(
+            range(self.step, self.schedule.steps),
+            self.file.stem,
+            initial=self.step,
+            total=self.schedule.steps,
+            disable=parallel.rank() > 0,
+        )
         for step in progress:
-            rng = np.random.default_rng((self.seed, step))
+            # The draw is the same in every process, what is drawn for the scenes is not.
+            drawn = draw(np.random.default_rng((self.seed, step)), self.schedule.batch)
+            rng = np.random.default_rng((self.seed, step, parallel.rank()))
             torch.manual_seed(self.seed + step)
-            indices = np.sort(draw(rng, self.schedule.batch))
+            indices = np.sort(parallel.share(drawn))
             with torch.autocast('cpu', torch.bfloat16):
                 value, figures = loss(indices, rng)
             self._update(value, step)
             self.step = step + 1
-            if step % _REPORT_EVERY == 0:
+            if step % _REPORT_EVERY == 0 and parallel.rank() == 0:
                 shown = ' '.join(f'{name} {figure:.3f}' for name, figure in figures.items())
                 progress.write(f'{self.file.stem} {step} loss {value.item():.3f} {shown}')
             if time.monotonic() - saved > _SAVE_EVERY:
                 self.save()
                 saved = time.monotonic()
         self.save()
-
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The module in evaluation mode, with the moving average as its weights."""
-        own = {n: p.detach().clone() for n, p in self._trained.items()}
-        self._set(self._average)
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self._set(own)
-            self.module.train()
 
     def finish(self) -> None:
         """Leave the moving average in the module."""
@@ -114,6 +111,8 @@ class Loop:
 
     def save(self) -> None:
         """Write weights, buffers, average, optimiser state and step to the file, atomically."""
+        if parallel.rank() > 0:
+            return
         state = {f'module.{n}': t for n, t in self.module.state_dict().items()}
         state |= {f'average.{n}': t for n, t in self._average.items()}
         for name, parameter in self._trained.items():
@@ -125,14 +124,12 @@ class Loop:
         save_file(state, scratch, {'step': str(self.step)})
         scratch.replace(self.file)
 
-    def _steps(self) -> Iterator[int]:
-        return iter(range(self.step, self.schedule.steps))
-
     def _update(self, loss: torch.Tensor, step: int) -> None:
         for group in self._optimizer.param_groups:
             group['lr'] = self.schedule.rate(step)
         self._optimizer.zero_grad()
         loss.backward()
+        parallel.average_gradients(self._trained.values())
         nn.utils.clip_grad_norm_(self._trained.values(), self.schedule.clip)
         self._optimizer.step()
         weight = 1 - min(self.schedule.averaging, (step + 1) / (step + 20))

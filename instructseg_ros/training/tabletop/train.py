@@ -15,6 +15,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
+from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
 from instructseg_ros.training.tabletop.initial import start_from_nothing
 from instructseg_ros.training.tabletop.instruct import write_instructions
@@ -38,6 +39,7 @@ class TabletopTraining:
     def __init__(self, folder: Path, recipe: Recipe, *, processes: int) -> None:
         # Stages run side by side, one core each: two threads of one process wait for each other.
         torch.set_num_threads(1)
+        parallel.join()
         self.folder = folder
         self.recipe = recipe
         self.processes = processes
@@ -55,7 +57,7 @@ class TabletopTraining:
                 self._train(name)
             elif self._file(name).exists():
                 self._loop(name)[0].finish()
-        if stages[-1] == STAGES[-1]:
+        if stages[-1] == STAGES[-1] and parallel.rank() == 0:
             self._save()
 
     def _train(self, name: str) -> None:
@@ -122,13 +124,15 @@ class TabletopTraining:
             mask_size=MASK_SIZE,
         )
         store = SceneStore.create(self.folder / 'scenes', shape)
-        render_scenes(
-            store,
-            first_seed=self.recipe.seed,
-            stride=config.reference_stride,
-            processes=self.processes,
-        )
-        write_instructions(store, self.processor, seed=self.recipe.seed)
+        if parallel.rank() == 0:
+            render_scenes(
+                store,
+                first_seed=self.recipe.seed,
+                stride=config.reference_stride,
+                processes=self.processes,
+            )
+            write_instructions(store, self.processor, seed=self.recipe.seed)
+        parallel.wait()
         return store
 
     def _save(self) -> None:
@@ -157,6 +161,6 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     # Padding, unknown and [SEG] come before the words.
     config = embedded_config(len(words) + 3)
     model = InstructSegModel(config)
-    model.set_attn_implementation('eager')  # its backward pass is the faster one on a CPU
+    model.language_model.set_attn_implementation('eager')  # its backward pass is the faster one on a CPU
     start_from_nothing(model)
     return processor_for(config, words), model

@@ -14,7 +14,7 @@ CONFIG = share_folder() / 'config'
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the node, and rviz where it is wanted."""
-    camera = LaunchConfiguration('camera')
+    image = [LaunchConfiguration('camera'), '/', LaunchConfiguration('image')]
     return LaunchDescription([
         *declare_arguments(),
         *(SetEnvironmentVariable(name, value)
@@ -27,13 +27,13 @@ def generate_launch_description() -> LaunchDescription:
                 'device': LaunchConfiguration('device'),
                 'autostart': LaunchConfiguration('autostart'),
             }],
-            remappings=[('image', [camera, '/image'])],
+            remappings=[('image', image)],
             arguments=['--ros-args', '--log-level',
                        ['segmentation_node:=', LaunchConfiguration('log_level')]]),
         Node(
             package='rviz2', executable='rviz2', name='rviz2',
             arguments=['-d', str(CONFIG / 'instructseg.rviz')],
-            remappings=[('camera/image', [camera, '/image'])],
+            remappings=[('camera/image', image)],
             condition=IfCondition(LaunchConfiguration('rviz'))),
     ])
 
@@ -43,7 +43,10 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
     return [
         DeclareLaunchArgument(
             'camera', default_value='camera',
-            description='Namespace of the camera; its images are expected on <camera>/image'),
+            description='Namespace of the camera; its images are expected on <camera>/<image>'),
+        DeclareLaunchArgument(
+            'image', default_value='image',
+            description='Name of the image topic in it; many drivers call it image_raw'),
         DeclareLaunchArgument(
             'model', default_value='embedded',
             description='embedded, a folder in from_pretrained layout, or a hub id'),

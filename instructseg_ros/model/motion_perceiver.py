@@ -26,9 +26,11 @@ class MotionPerceiver(nn.Module):
         width = config.hidden_size
         frames, cells = config.reference_frames, config.image_tokens
         self.position = nn.Parameter(torch.randn(cells, width) * 0.1)
+        # Linear in the place, so that a difference of places is a difference of states.
+        self.coordinate = nn.Linear(2, width, bias=False)
         self.frame = nn.Parameter(torch.randn(frames, 1, width) * 0.1)
         self.layers = nn.ModuleList(
-            _WindowedCrossAttention(width, config.perceiver_heads)
+            WindowedCrossAttention(width, config.perceiver_heads)
             for _ in range(config.perceiver_layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -44,9 +46,11 @@ class MotionPerceiver(nn.Module):
         Returns:
             (B, V, width).
         """
-        memory = (references + self.position + self.frame).flatten(1, 2)
-        latents = key + self.position
-        window = _window_mask(key.shape[1], references.shape[1], self.heads, key.device)
+        cells = key.shape[1]
+        position = self.position + self.coordinate(_places(cells, key.device).to(key.dtype))
+        memory = (references + position + self.frame).flatten(1, 2)
+        latents = key + position
+        window = _window_mask(cells, references.shape[1], self.heads, key.device)
         for layer in self.layers:
             latents = layer(latents, memory, window)
         return self.norm(latents)
@@ -70,7 +74,9 @@ class ImageTokenFusion(nn.Module):
         return self.appearance(tokens) + self.motion(motion) + self.position
 
 
-class _WindowedCrossAttention(nn.Module):
+class WindowedCrossAttention(nn.Module):
+    """Latents read a memory through a mask of their own for each head; pre-norm, residual."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -86,6 +92,7 @@ class _WindowedCrossAttention(nn.Module):
     def forward(
         self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
+        """(B, L, width) latents, (B, M, width) memory, (heads, L, M) bool -> (B, L, width)."""
         query = split_heads(self.to_q(self.norm_latents(latents)), self.heads)
         keys, values = self.to_kv(self.norm_memory(memory)).chunk(2, dim=-1)
         out = attend(query, split_heads(keys, self.heads), split_heads(values, self.heads), mask)
@@ -100,12 +107,20 @@ def _normed_mlp(width: int) -> nn.Sequential:
 
 
 @functools.lru_cache(maxsize=4)
+def _places(cells: int, device: torch.device) -> torch.Tensor:
+    """(cells, 2) row and column of each cell, -1 to 1."""
+    side = int(cells**0.5)
+    index = torch.arange(cells, device=device)
+    place = torch.stack([index // side, index % side], dim=-1)
+    return (2 * place + 1) / side - 1
+
+
+@functools.lru_cache(maxsize=4)
 def _window_mask(cells: int, frames: int, heads: int, device: torch.device) -> torch.Tensor:
     """(heads, cells, frames * cells) bool: the frame of each head, within reach of each cell."""
-    side = int(cells**0.5)
-    index = torch.arange(cells)
-    place = torch.stack([index // side, index % side], dim=-1)
-    near = (place[:, None] - place[None]).abs().amax(dim=-1) <= _REACH
+    place = _places(cells, torch.device('cpu'))
+    apart = (place[:, None] - place[None]).abs().amax(dim=-1)
+    near = apart < (_REACH + 0.5) * 2 / cells**0.5
     frame_of_head = torch.arange(heads) * frames // heads
     bound = frame_of_head[:, None] == torch.arange(frames)
     return (bound[:, None, :, None] & near[None, :, None, :]).flatten(2).to(device)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from tqdm import trange
+from tqdm import tqdm
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.training.tabletop import parallel
@@ -65,13 +65,14 @@ def _over_scenes(
 ) -> None:
     """Encode the scenes, once; a marker file says that it is done."""
     marker = store.folder / f'{name}.done'
-    if parallel.rank() > 0 or marker.exists():
-        parallel.wait()
+    parallel.wait()  # for every process to have opened the arrays
+    if marker.exists():
         return
     model.eval()
     count = scenes or store.shape.scenes
+    starts = parallel.share(np.arange(0, count, _BATCH))
     with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
-        for start in trange(0, count, _BATCH, desc=f'cache {name}'):
+        for start in tqdm(starts, f'cache {name}', disable=parallel.rank() > 0):
             encode(np.arange(start, min(start + _BATCH, count)))
-    marker.touch()
     parallel.wait()
+    marker.touch()

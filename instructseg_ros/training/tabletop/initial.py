@@ -15,6 +15,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.motion_perceiver import WindowedCrossAttention
 
 _EMBEDDINGS = 0.1
 _LAYERS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
@@ -31,6 +32,9 @@ def start_from_nothing(model: InstructSegModel) -> None:
     for module in model.modules():
         if isinstance(module, Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
             _look_around(module)
+        elif isinstance(module, WindowedCrossAttention):
+            # Keys start as queries do: what looks alike attends to each other.
+            module.to_kv.weight[: len(module.to_q.weight)] = module.to_q.weight
     # Zeros, the start value of the released model, cannot be told apart by a small one.
     nn.init.normal_(model.seg_query, std=_EMBEDDINGS)
     nn.init.normal_(model.pixel_branch.decoder.level_embed, std=_EMBEDDINGS)

@@ -98,8 +98,9 @@ class SegmentationNode(LifecycleNode):
         try:
             action()
         except Exception as error:
+            reason = str(error).rstrip('.') or type(error).__name__
             self.get_logger().error(
-                f'cannot {transition}: {error or type(error).__name__}. Then try again: '
+                f'cannot {transition}: {reason}. Then try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
             self._close()
             return TransitionCallbackReturn.FAILURE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,10 @@ from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfi
 from instructseg_ros.model.prompts import COMPACT, RELEASED
 from instructseg_ros.model.tokenization import word_tokenizer
 
-WORDS = tuple('all ball blue is left mug of reasoning red referring the where'.split())
+WORDS = (
+    *('all', 'ball', 'blue', 'is', 'left', 'mug', 'of'),
+    *('reasoning', 'red', 'referring', 'the', 'where'),
+)
 VOCABULARY = len(WORDS) + 3  # with padding, unknown and [SEG]
 
 _TEXT: dict[str, Any] = {
@@ -98,11 +102,15 @@ def released_config() -> InstructSegConfig:
 
 
 def processor_of(
-    config: InstructSegConfig, *, mask_size: tuple[int, int], compact: bool
+    config: InstructSegConfig,
+    *,
+    mask_size: tuple[int, int],
+    compact: bool,
+    words: Sequence[str] = WORDS,
 ) -> InstructSegProcessor:
-    """A processor with `WORDS` for a configuration."""
+    """A processor for a configuration."""
     return InstructSegProcessor(
-        word_tokenizer(WORDS),
+        word_tokenizer(words),
         ProcessorConfig(
             vision_size=config.vision_config.image_size,
             mask_size=mask_size,

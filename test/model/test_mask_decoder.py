@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from small_models import compact_config, released_config, scramble
+
+from instructseg_ros.model.mask_decoder import MaskDecoder
+from instructseg_ros.model.pixels import PixelFeatures
+
+WIDTH, QUERIES = 32, 8
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def make_decoder(*, upsampling: int = 1) -> MaskDecoder:
+    config = (compact_config() if upsampling > 1 else released_config()).mask_config
+    config.mask_upsampling = upsampling
+    torch.manual_seed(0)
+    module = MaskDecoder(config).eval()
+    scramble(module)
+    return module
+
+
+@pytest.fixture
+def decoder() -> MaskDecoder:
+    return make_decoder()
+
+
+def features(channels: int = 16, frames: int = 2, upsampling: int = 1) -> PixelFeatures:
+    generator = torch.Generator().manual_seed(5)
+    sizes = [(2, 3), (4, 6), (8, 12)]
+    fine = (16 * upsampling, 24 * upsampling)
+    return PixelFeatures(
+        coarse=torch.zeros(frames, 1, 2, 3),
+        levels=tuple(torch.randn(frames, WIDTH, *size, generator=generator) for size in sizes),
+        mask_features=torch.randn(frames, channels, *fine, generator=generator),
+    )
+
+
+def prompts(frames: int = 2, instructions: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(6)
+    return (
+        torch.randn(frames, instructions, QUERIES, WIDTH, generator=generator),
+        torch.randn(frames, instructions, WIDTH, generator=generator),
+    )
+
+
+def uniform(mask_features: torch.Tensor) -> PixelFeatures:
+    """(C, H, W) mask features on one frame."""
+    plain = features(frames=1)
+    return PixelFeatures(
+        coarse=plain.coarse, levels=plain.levels, mask_features=mask_features[None]
+    )
+
+
+def embedding_of_first(decoder: MaskDecoder, queries: torch.Tensor) -> torch.Tensor:
+    """(C,) embedding of the first query, before the first layer."""
+    return decoder.mask_embed(decoder.norm(queries))[0, 0, 0]
+
+
+def test_the_first_prediction_comes_before_the_first_layer(decoder: MaskDecoder) -> None:
+    queries, condition = prompts()
+    pixels = features()
+    predictions = decoder(queries, condition, pixels)
+    assert len(predictions) == len(decoder.layers) + 1
+    states = decoder.norm(queries)
+    masks = torch.einsum('fkqc,fchw->fkqhw', decoder.mask_embed(states), pixels.mask_features)
+    scores = (decoder.score_embed(states) * condition[:, :, None]).sum(dim=-1)
+    torch.testing.assert_close(predictions[0].mask_logits, masks)
+    torch.testing.assert_close(predictions[0].score_logits, scores)
+
+
+def test_instructions_and_frames_do_not_look_at_each_other(decoder: MaskDecoder) -> None:
+    queries, condition = prompts()
+    pixels = features()
+    together = decoder(queries, condition, pixels)[-1]
+    own = PixelFeatures(
+        coarse=pixels.coarse[1:],
+        levels=tuple(level[1:] for level in pixels.levels),
+        mask_features=pixels.mask_features[1:],
+    )
+    alone = decoder(queries[1:, 2:], condition[1:, 2:], own)[-1]
+    torch.testing.assert_close(
+        together.mask_logits[1:, 2:], alone.mask_logits, atol=1e-4, rtol=1e-3
+    )
+    torch.testing.assert_close(
+        together.score_logits[1:, 2:], alone.score_logits, atol=1e-4, rtol=1e-3
+    )
+
+
+def test_queries_of_one_instruction_look_at_each_other(decoder: MaskDecoder) -> None:
+    queries, condition = prompts(frames=1, instructions=1)
+    changed = queries.clone()
+    changed[0, 0, 4] *= -1
+    before = decoder(queries, condition, features(frames=1))[-1].score_logits[0, 0]
+    after = decoder(changed, condition, features(frames=1))[-1].score_logits[0, 0]
+    assert ((before - after).abs() > 1e-4).all()
+
+
+def test_a_query_that_would_see_nothing_sees_everything(decoder: MaskDecoder) -> None:
+    queries, condition = prompts(frames=1, instructions=1)
+    queries = queries[:, :, :1].expand(-1, -1, QUERIES, -1)  # all masks are alike at first
+    one = embedding_of_first(decoder, queries)[:, None, None].expand(-1, 16, 24)
+    nowhere = decoder(queries, condition, uniform(-one))
+    everywhere = decoder(queries, condition, uniform(one))
+    assert (nowhere[0].mask_logits < 0).all() and (everywhere[0].mask_logits > 0).all()
+    torch.testing.assert_close(nowhere[1].score_logits, everywhere[1].score_logits)
+
+
+def test_a_query_reads_only_where_its_last_mask_is(decoder: MaskDecoder) -> None:
+    queries, condition = prompts(frames=1, instructions=1)
+    queries = queries[:, :, :1].expand(-1, -1, QUERIES, -1)
+    mask = embedding_of_first(decoder, queries)[:, None, None].repeat(1, 16, 24)
+    mask[:, :, 8:] *= -1  # the mask is the leftmost of three columns of the coarsest level
+    pixels = uniform(mask)
+
+    def score(column: int) -> torch.Tensor:
+        level = pixels.levels[0].clone()
+        level[..., column] += 3
+        changed = PixelFeatures(
+            coarse=pixels.coarse,
+            levels=(level, *pixels.levels[1:]),
+            mask_features=pixels.mask_features,
+        )
+        return decoder(queries, condition, changed)[1].score_logits
+
+    before = decoder(queries, condition, pixels)[1].score_logits
+    assert not torch.allclose(score(0), before, atol=1e-3)
+    torch.testing.assert_close(score(1), before)
+    torch.testing.assert_close(score(2), before)
+
+
+def test_layers_read_levels_from_coarse_to_fine_in_turn() -> None:
+    config = released_config().mask_config
+    config.decoder_layers = 5
+    torch.manual_seed(0)
+    decoder = MaskDecoder(config)
+    scramble(decoder)
+    queries, condition = prompts(frames=1, instructions=1)
+    pixels = features(frames=1)
+
+    def first_change(level: int) -> int:
+        levels = list(pixels.levels)
+        levels[level] = -levels[level]
+        changed = PixelFeatures(
+            coarse=pixels.coarse, levels=tuple(levels), mask_features=pixels.mask_features
+        )
+        pairs = zip(
+            decoder(queries, condition, pixels), decoder(queries, condition, changed), strict=True
+        )
+        same = [torch.equal(a.score_logits, b.score_logits) for a, b in pairs]
+        return same.index(False)
+
+    assert [first_change(level) for level in range(3)] == [1, 2, 3]
+
+
+def test_upsampled_mask_features_make_only_the_last_masks_finer() -> None:
+    decoder = make_decoder(upsampling=2)
+    queries, condition = prompts()
+    predictions = decoder(queries, condition, features(channels=8, upsampling=2))
+    sizes = [prediction.mask_logits.shape[-2:] for prediction in predictions]
+    assert sizes == [(16, 24)] * (len(sizes) - 1) + [(32, 48)]
+
+
+def test_finer_masks_average_to_the_coarse_ones() -> None:
+    fine = make_decoder(upsampling=2)
+    coarse = make_decoder(upsampling=2)
+    coarse.upsampling = 1
+    queries, condition = prompts()
+    pixels = features(channels=8, upsampling=2)
+    averaged = PixelFeatures(
+        coarse=pixels.coarse,
+        levels=pixels.levels,
+        mask_features=torch.nn.functional.avg_pool2d(pixels.mask_features, 2),
+    )
+    mine = fine(queries, condition, pixels)[-1]
+    its = coarse(queries, condition, averaged)[-1]
+    torch.testing.assert_close(mine.score_logits, its.score_logits)
+    means = torch.nn.functional.avg_pool2d(mine.mask_logits.flatten(0, 2), 2)
+    torch.testing.assert_close(
+        means.view_as(its.mask_logits), its.mask_logits, atol=1e-4, rtol=1e-3
+    )
+
+
+def test_evidence_changes_scores_and_no_mask(decoder: MaskDecoder) -> None:
+    queries, condition = prompts()
+    evidence = torch.randn(queries.shape, generator=torch.Generator().manual_seed(7))
+    without = decoder(queries, condition, features())
+    with_it = decoder(queries, condition, features(), evidence)
+    for before, after in zip(without, with_it, strict=True):
+        assert torch.equal(before.mask_logits, after.mask_logits)
+        assert not torch.allclose(before.score_logits, after.score_logits, atol=1e-3)
+
+
+def test_scores_are_products_with_the_condition(decoder: MaskDecoder) -> None:
+    queries, condition = prompts()
+    once = decoder(queries, condition, features())[-1]
+    twice = decoder(queries, 2 * condition, features())[-1]
+    torch.testing.assert_close(twice.score_logits, 2 * once.score_logits)
+    assert torch.equal(twice.mask_logits, once.mask_logits)
+
+
+def test_training_and_inference_decode_alike(decoder: MaskDecoder) -> None:
+    queries, condition = prompts()
+    fused = decoder(queries, condition, features())[-1]
+    with torch.enable_grad():
+        plain = decoder(queries, condition, features())[-1]
+    torch.testing.assert_close(plain.mask_logits, fused.mask_logits, atol=1e-4, rtol=1e-3)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from small_models import SmallModel
+from torch import nn
+
+from instructseg_ros.model.pixels import PixelBranch
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def test_features_have_the_strides_of_the_pixel_decoder(small: SmallModel) -> None:
+    config = small.model.config.mask_config
+    height, width = small.processor.config.mask_size
+    features = small.model.encode_pixels(small.inputs(frames=2)['pixel_values'])
+    channels = small.model.pixel_branch.backbone.channels[-1]
+    assert features.coarse.shape == (2, channels, height // 32, width // 32)
+    assert [tuple(level.shape) for level in features.levels] == [
+        (2, config.feature_size, height // stride, width // stride) for stride in (32, 16, 8)
+    ]
+    stride = 4 // config.mask_upsampling
+    assert features.mask_features.shape == (
+        2, config.mask_feature_size, height // stride, width // stride,
+    )  # fmt: skip
+
+
+def test_features_of_a_frame_do_not_depend_on_its_batch(small: SmallModel) -> None:
+    pictures = small.inputs(frames=2)['pixel_values']
+    both = small.model.encode_pixels(pictures)
+    alone = small.model.encode_pixels(pictures[1:])
+    torch.testing.assert_close(both.coarse[1:], alone.coarse, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(both.mask_features[1:], alone.mask_features, atol=1e-4, rtol=1e-3)
+    for mine, its in zip(both.levels, alone.levels, strict=True):
+        torch.testing.assert_close(mine[1:], its, atol=1e-4, rtol=1e-3)
+
+
+def test_features_do_not_depend_on_what_was_seen_before(small: SmallModel) -> None:
+    branch = small.model.pixel_branch
+    pictures = small.inputs()['pixel_values']
+    before = branch(pictures).mask_features
+    branch(torch.zeros_like(pictures))
+    assert torch.equal(branch(pictures).mask_features, before)
+
+
+def test_memory_layout_does_not_change_features(small: SmallModel) -> None:
+    pictures = small.inputs()['pixel_values']
+    plain = small.model.encode_pixels(pictures)
+    last = small.model.encode_pixels(pictures.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(plain.mask_features, last.mask_features, atol=1e-4, rtol=1e-3)
+
+
+def test_the_finest_level_joins_by_convolutions_with_biases_and_relu(small: SmallModel) -> None:
+    decoder = small.model.pixel_branch.decoder
+    for module in (decoder.adapter_1, decoder.layer_1):
+        convolution, norm, activation = module
+        assert convolution.bias is not None
+        assert isinstance(norm, nn.GroupNorm) and norm.num_groups == 32
+        assert isinstance(activation, nn.ReLU)
+    assert decoder.lateral_convolutions == [decoder.adapter_1]
+    assert decoder.output_convolutions == [decoder.layer_1]
+
+
+def test_mask_features_are_the_released_top_down_step(released: SmallModel) -> None:
+    branch: PixelBranch = released.model.pixel_branch
+    pictures = released.inputs()['pixel_values']
+    features = branch(pictures)
+    finest = branch.backbone(pictures).feature_maps[0]
+    coarser = nn.functional.interpolate(
+        features.levels[-1], size=finest.shape[-2:], mode='bilinear', align_corners=False
+    )
+    joined = branch.decoder.layer_1(branch.decoder.adapter_1(finest) + coarser)
+    expected = branch.decoder.mask_projection(joined)
+    torch.testing.assert_close(features.mask_features, expected, atol=1e-4, rtol=1e-3)

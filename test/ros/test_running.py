@@ -10,6 +10,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from ros_probe import TIMEOUT, NodeProcess, Probe
 
+from instructseg_ros.msg import Segmentation
+
 pytestmark = pytest.mark.ros
 
 Run = Callable[..., NodeProcess]
@@ -45,6 +47,27 @@ def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: 
     assert 'ros2 lifecycle set /segmentation_node configure' in node.output()
     assert node.stop() == 0
     assert 'Traceback' not in node.output()
+
+
+def test_a_camera_that_is_not_there_yet_and_one_that_stops_are_told(
+        run_process: Run, tiny_model_dir: Path) -> None:
+    node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir,
+                       device='cpu', image_timeout=0.5, max_age=60.0)
+    node.wait_for_output('activate: done')
+    probe = Probe('/quiet')
+    probe.wait_for_node()
+    probe.request(id='early', instruction='the red mug')
+    never = probe.answer()
+    assert (never.state, never.command_id) == (Segmentation.FAILED, 'early')
+    assert 'no image has arrived on /quiet/image' in never.reason
+    assert probe.answer_to(probe.show()).command_id == 'early'
+    stopped = probe.answer()
+    assert (stopped.state, stopped.final) == (Segmentation.FAILED, False)
+    assert 'on /quiet/image; check that the camera still runs' in stopped.reason
+    probe.spin(1.0)
+    assert probe.results == []
+    probe.close()
+    assert node.stop() == 0
 
 
 def test_without_autostart_services_walk_the_node(

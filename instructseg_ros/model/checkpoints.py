@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -22,6 +23,7 @@ _CONFIG = 'config.json'
 _WEIGHTS = 'model.safetensors'
 _WEIGHTS_INDEX = 'model.safetensors.index.json'
 _PROCESSOR = 'processor_config.json'
+_MODEL_TYPE = 'instructseg'
 
 
 class ModelError(ValueError):
@@ -57,6 +59,7 @@ def load_model(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
     from instructseg_ros.model.modeling import InstructSegModel
     from instructseg_ros.model.processor import InstructSegProcessor
 
+    _check_description(folder)
     _check_weights(folder)
     try:
         with _quiet():
@@ -69,17 +72,9 @@ def load_model(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
                 use_safetensors=True,
             )
         processor = InstructSegProcessor.from_pretrained(folder)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f'{folder} does not load: {_first_line(error)}. Copy the whole folder again.'
-        ) from error
-    for problem in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
-        if report[problem]:
-            names = ', '.join(str(name) for name in sorted(report[problem])[:3])
-            raise ModelError(
-                f'{folder}: {problem.replace("_", " ")} in the weights ({names}). They do not fit '
-                'its config.json: copy the whole folder again.'
-            )
+    except Exception as error:  # what a damaged file raises is up to three libraries
+        raise _does_not_load(folder, _first_line(error)) from error
+    _check_report(folder, report)
     return model.eval(), processor
 
 
@@ -94,6 +89,31 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(before)
         logging.enable_progress_bar()
+
+
+def _check_description(folder: Path) -> None:
+    """Another model's description would be read as one of the released size: 14 GB of memory."""
+    try:
+        values = json.loads((folder / _CONFIG).read_text())
+        kind = values.get('model_type') if isinstance(values, dict) else None
+    except (OSError, ValueError) as error:
+        raise _does_not_load(folder, f'{_CONFIG}: {_first_line(error)}') from error
+    if kind != _MODEL_TYPE:
+        raise _does_not_load(folder, f'{_CONFIG} has no "model_type": "{_MODEL_TYPE}"')
+
+
+def _check_report(folder: Path, report: Mapping[str, Collection[Any]]) -> None:
+    for problem in ('missing_keys', 'unexpected_keys', 'mismatched_keys'):
+        if report[problem]:
+            names = ', '.join(str(name) for name in sorted(report[problem])[:3])
+            raise ModelError(
+                f'{folder}: {problem.replace("_", " ")} in the weights ({names}). They do not fit '
+                'its config.json: copy the whole folder again.'
+            )
+
+
+def _does_not_load(folder: Path, reason: str) -> ModelError:
+    return ModelError(f'{folder} does not load: {reason}. Copy the whole folder again.')
 
 
 def _check_weights(folder: Path) -> None:

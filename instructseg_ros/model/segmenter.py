@@ -115,6 +115,8 @@ class Segmenter:
         tokens: torch.Tensor | None = None,
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
+        if not instructions:
+            return []
         model, processor = self._model, self._processor
         prompt = processor.prompt([instructions], task=task, reference_frames=len(references))
         prompt = prompt.to(self.device)
@@ -146,7 +148,7 @@ def _device(name: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
             f'device "{name}" cannot be used here ({str(error).splitlines()[0]}): use "auto" or '

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_models import compact_model
+
+from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.segmenter import Segmenter
+
+WEIGHTS = 'model.safetensors'
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope='module')
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model that loads."""
+    folder = tmp_path_factory.mktemp('sound')
+    small = compact_model()
+    small.model.save_pretrained(folder)
+    small.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to be damaged."""
+    return Path(shutil.copytree(sound, tmp_path / 'model'))
+
+
+def refused(model: str | Path) -> str:
+    """The message that a model is refused with."""
+    with pytest.raises(ModelError) as refusal:
+        Segmenter.from_pretrained(str(model), device='cpu')
+    message = str(refusal.value)
+    assert '\n' not in message and len(message) < 600
+    return message
+
+
+def assert_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    captured = capfd.readouterr()
+    assert captured.out == '' and captured.err == ''
+
+
+def change_weights(folder: Path, change: Callable[[Tensors], object]) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, {'format': 'pt'})
+
+
+def test_a_sound_folder_loads_without_a_word(
+    sound: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, processor = load_model(find_model(str(sound)))
+    assert_quiet(capfd)
+    assert not model.training
+    assert model.config.image_tokens == processor.config.image_tokens
+    assert all(p.device.type == 'cpu' for p in model.parameters())
+
+
+@pytest.mark.parametrize('name', ['/no/such/folder', 'no/such', 'nosuch', 'a b?', '~/no such'])
+def test_a_missing_folder_is_named_with_the_remedy(
+    name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refused(name)
+    assert name in message
+    assert 'existing folder' in message and '"embedded"' in message
+    assert_quiet(capfd)
+
+
+def test_a_file_is_no_model_folder(folder: Path) -> None:
+    assert str(folder / 'config.json') in refused(folder / 'config.json')
+
+
+@pytest.mark.parametrize('name', ['config.json', 'processor_config.json'])
+def test_a_folder_without_a_description_is_no_model_folder(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    message = refused(folder)
+    assert str(folder) in message and name in message and 'save_pretrained' in message
+
+
+def test_a_folder_without_weights_is_told_to_get_some(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    message = refused(folder)
+    assert str(folder) in message and WEIGHTS in message and 'copy' in message
+
+
+def test_a_folder_without_its_tokenizer_does_not_load(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / 'tokenizer.json').unlink()
+    message = refused(folder)
+    assert str(folder) in message and 'Copy the whole folder again' in message
+    assert_quiet(capfd)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.001, 0.5, 0.999])
+def test_truncated_weights_are_named(
+    folder: Path, share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[: int(len(content) * share)])
+    message = refused(folder)
+    assert str(folder / WEIGHTS) in message
+    assert 'truncated' in message and 'again' in message
+    assert_quiet(capfd)
+
+
+def test_a_pointer_to_large_files_is_no_weights_file(folder: Path) -> None:
+    (folder / WEIGHTS).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
+    message = refused(folder)
+    assert str(folder / WEIGHTS) in message and 'download it again' in message
+
+
+def test_a_missing_tensor_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change_weights(folder, lambda tensors: tensors.pop('seg_query_projector.bias'))
+    message = refused(folder)
+    assert 'missing' in message and 'seg_query_projector.bias' in message
+    assert str(folder) in message and 'copy the whole folder again' in message
+    assert_quiet(capfd)
+
+
+def test_an_extra_tensor_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change_weights(folder, lambda tensors: tensors.update(stranger=torch.zeros(3)))
+    message = refused(folder)
+    assert 'unexpected' in message and 'stranger' in message
+    assert_quiet(capfd)
+
+
+def test_a_tensor_of_another_shape_is_named(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {'seg_query_projector.weight': torch.zeros(7, 3)}
+    change_weights(folder, lambda tensors: tensors.update(wrong))
+    message = refused(folder)
+    assert 'mismatched' in message and 'seg_query_projector.weight' in message
+    assert_quiet(capfd)
+
+
+def test_weights_of_another_configuration_do_not_load(folder: Path) -> None:
+    values = json.loads((folder / 'config.json').read_text())
+    values['mask_config']['num_queries'] += 1
+    (folder / 'config.json').write_text(json.dumps(values))
+    assert 'mismatched' in refused(folder)
+
+
+@pytest.mark.parametrize('name', ['config.json', 'processor_config.json', 'tokenizer.json'])
+@pytest.mark.parametrize('text', ['', '{"model_type": "instructseg",', '[1, 2]', '\x00\xff'])
+def test_a_damaged_description_does_not_load(
+    folder: Path, name: str, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).write_text(text)
+    message = refused(folder)
+    assert str(folder) in message and 'Copy the whole folder again' in message
+    assert_quiet(capfd)
+
+
+@pytest.mark.parametrize('values', [{}, {'model_type': 'bert'}, {'model_type': 'llava'}])
+def test_a_model_of_another_kind_is_refused_before_it_takes_memory(
+    folder: Path, values: dict[str, str]
+) -> None:
+    (folder / 'config.json').write_text(json.dumps(values))
+    message = refused(folder)
+    assert str(folder) in message and 'instructseg' in message
+
+
+def test_a_missing_part_of_the_weights_does_not_load(folder: Path, tmp_path: Path) -> None:
+    small = compact_model()
+    small.model.save_pretrained(folder, max_shard_size='40KB')
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    load_model(find_model(str(folder)))
+    part = sorted(folder.glob('model-*.safetensors'))[1]
+    part.unlink()
+    message = refused(folder)
+    assert str(folder) in message and 'Copy the whole folder again' in message
+
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', '', 'tpu:0', 'meta', 'cpu:x'])
+def test_an_unknown_device_is_named_with_the_remedy(
+    sound: Path, device: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError) as refusal:
+        Segmenter.from_pretrained(str(sound), device=device)
+    message = str(refusal.value)
+    assert f'"{device}"' in message and '"cpu"' in message and '\n' not in message
+    assert_quiet(capfd)
+
+
+def test_a_threshold_given_by_name_comes_before_the_models_own(sound: Path) -> None:
+    own = Segmenter.from_pretrained(str(sound), device='cpu')
+    given = Segmenter.from_pretrained(str(sound), device='cpu', threshold=0.125)
+    assert own.threshold == 0.5 and given.threshold == 0.125
+    assert own.name == str(sound)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import SmallModel
+
+from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.model.tasks import Task
+
+INSTRUCTIONS = ['the red mug', 'where is the blue mug?', 'all']
+
+
+@pytest.fixture(scope='module')
+def segmenter(tiny_model_dir: Path) -> Segmenter:
+    return Segmenter.from_pretrained(str(tiny_model_dir), device='cpu')
+
+
+def segmenter_of(small: SmallModel, threshold: float | None = None) -> Segmenter:
+    return Segmenter(
+        small.model, small.processor, name='small', device=torch.device('cpu'), threshold=threshold
+    )
+
+
+def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def assert_same(first: Prediction, second: Prediction) -> None:
+    np.testing.assert_allclose(first.probability, second.probability, atol=1e-3)
+    assert first.score == pytest.approx(second.score, abs=1e-3)
+    assert first.found == second.found
+
+
+@pytest.mark.parametrize(
+    ('height', 'width'), [(480, 640), (101, 37), (37, 101), (1, 1), (3, 200), (200, 3)]
+)
+def test_a_prediction_has_the_images_size(segmenter: Segmenter, height: int, width: int) -> None:
+    prediction = segmenter.segment(picture(height, width), 'the red mug')
+    assert prediction.mask.shape == prediction.probability.shape == (height, width)
+    assert prediction.mask.dtype == np.bool_
+    assert prediction.probability.dtype == np.float32
+    assert isinstance(prediction.score, float) and isinstance(prediction.found, bool)
+    assert 0 <= prediction.score <= 1
+    assert np.isfinite(prediction.probability).all()
+
+
+def test_the_mask_is_where_the_probability_is_above_a_half(segmenter: Segmenter) -> None:
+    prediction = segmenter.segment(picture(), 'the red mug')
+    away = np.abs(prediction.probability - 0.5) > 1e-6
+    assert (prediction.mask == (prediction.probability > 0.5))[away].all()
+    assert prediction.probability.min() >= 0 and prediction.probability.max() <= 1
+
+
+def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
+    prediction = segmenter.segment(picture(), 'mug')
+    assert [field.name for field in fields(prediction)] == [
+        'mask', 'probability', 'score', 'found',
+    ]  # fmt: skip
+    with pytest.raises(AttributeError):
+        prediction.score = 1.0  # type: ignore[misc]
+
+
+def test_the_same_question_gets_the_same_answer(segmenter: Segmenter) -> None:
+    first = segmenter.segment(picture(), 'the red mug')
+    segmenter.segment(picture(seed=1), 'all')
+    again = segmenter.segment(picture(), 'the red mug')
+    assert np.array_equal(first.probability, again.probability)
+    assert first.score == again.score
+
+
+@pytest.mark.parametrize('references', [0, 1, 2])
+def test_several_instructions_in_one_pass_are_answered_as_one_by_one(
+    small: SmallModel, references: int
+) -> None:
+    segmenter = segmenter_of(small)
+    earlier = [segmenter.encode(picture(seed=seed)) for seed in range(1, 1 + references)]
+    together = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
+    assert len(together) == len(INSTRUCTIONS)
+    for instruction, prediction in zip(INSTRUCTIONS, together, strict=True):
+        assert_same(prediction, segmenter.segment(picture(), instruction, earlier))
+
+
+def test_tokens_that_are_there_already_are_not_made_again(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    image = picture()
+    tokens = segmenter.encode(image)
+    config = small.model.config
+    assert tokens.shape == (config.image_tokens, config.hidden_size)
+    given = segmenter.segment(image, 'the red mug', tokens=tokens)
+    assert np.array_equal(given.probability, segmenter.segment(image, 'the red mug').probability)
+    other = segmenter.segment(image, 'the red mug', tokens=segmenter.encode(picture(seed=9)))
+    assert not np.array_equal(given.probability, other.probability)
+
+
+def test_reference_frames_change_the_answer(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    earlier = [segmenter.encode(picture(seed=1)), segmenter.encode(picture(seed=2))]
+    still = segmenter.segment(picture(), 'the red mug')
+    moving = segmenter.segment(picture(), 'the red mug', earlier)
+    assert still.score != moving.score
+
+
+def test_no_instruction_has_no_answer(segmenter: Segmenter) -> None:
+    assert segmenter.segment_all(picture(), []) == []
+
+
+@pytest.mark.parametrize('text', ['', '   ', '?!', 'qwertz ' * 300, '[SEG]', 'żółty kubek'])
+def test_any_text_is_answered(segmenter: Segmenter, text: str) -> None:
+    prediction = segmenter.segment(picture(), text)
+    assert np.isfinite(prediction.probability).all() and 0 <= prediction.score <= 1
+
+
+def test_unknown_words_are_all_the_same(segmenter: Segmenter) -> None:
+    first = segmenter.segment(picture(), 'the crimson mug')
+    second = segmenter.segment(picture(), 'the scarlet mug')
+    assert np.array_equal(first.probability, second.probability)
+
+
+def test_the_task_matters_where_prompts_differ(compact: SmallModel, released: SmallModel) -> None:
+    def scores(small: SmallModel) -> set[float]:
+        tasks = (Task.REFERRING, Task.REASONING)
+        return {segmenter_of(small).segment(picture(), 'mug', task=task).score for task in tasks}
+
+    assert len(scores(compact)) == 1
+    assert len(scores(released)) == 2
+
+
+def test_a_target_is_found_from_the_threshold_on(small: SmallModel) -> None:
+    image = picture()
+    for instruction in INSTRUCTIONS:
+        score = segmenter_of(small).segment(image, instruction).score
+        at = segmenter_of(small, score).segment(image, instruction)
+        above = segmenter_of(small, float(np.nextafter(score, 2))).segment(image, instruction)
+        assert at.found == at.mask.any()
+        assert not above.found
+
+
+def test_an_empty_mask_is_never_found(compact: SmallModel) -> None:
+    blind = SmallModel(model=copy.deepcopy(compact.model), processor=compact.processor)
+    with torch.no_grad():
+        for parameter in blind.model.mask_decoder.mask_embed.parameters():
+            parameter.zero_()
+    prediction = segmenter_of(blind, 0.0).segment(picture(), 'the red mug')
+    assert not prediction.mask.any()
+    assert not prediction.found and prediction.score == 0
+
+
+def test_what_the_model_wants_is_told_to_its_user(
+    segmenter: Segmenter, tiny_model_dir: Path
+) -> None:
+    assert segmenter.name == str(tiny_model_dir)
+    assert segmenter.reference_frames == 2
+    assert segmenter.reference_stride == pytest.approx(0.2)
+    assert 0 < segmenter.threshold < 1
+
+
+def test_answers_need_no_memory_for_gradients(segmenter: Segmenter) -> None:
+    assert segmenter.encode(picture()).is_inference()
+
+
+def test_a_read_only_image_is_no_problem(segmenter: Segmenter) -> None:
+    image = picture()
+    image.flags.writeable = False
+    assert_same(segmenter.segment(image, 'mug'), segmenter.segment(picture(), 'mug'))

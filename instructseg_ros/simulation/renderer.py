@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from instructseg_ros.simulation.world import HIDDEN
 class Renderer:
     """Owns one OpenGL context for images of one size; use it from one thread at a time."""
 
+    _current: tuple[Renderer, int] | None = None  # whose context is current, in which thread
+
     def __init__(self, model: Any, *, width: int, height: int) -> None:
         self._mujoco = mujoco = load_mujoco()
         self._model = model
@@ -20,7 +23,7 @@ class Renderer:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         try:
             self._gl = mujoco.GLContext(width, height)
-            self._gl.make_current()
+            self._make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         except Exception as error:
@@ -36,13 +39,13 @@ class Renderer:
 
     def upload_texture(self, number: int) -> None:
         """Take over a texture that was changed in the model."""
-        self._gl.make_current()
+        self._make_current()
         self._mujoco.mjr_uploadTexture(self._model, self._context, number)
 
     def look(self, data: Any) -> None:
         """Take over the poses; needed before rendering."""
         mujoco = self._mujoco
-        self._gl.make_current()
+        self._make_current()
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera,
                                mujoco.mjtCatBit.mjCAT_ALL, self._scene)  # fmt: skip
 
@@ -78,7 +81,15 @@ class Renderer:
     def close(self) -> None:
         """Free the OpenGL context; closing twice is fine."""
         if self._gl is not None:
-            self._gl.make_current()
+            self._make_current()
             self._context.free()
             self._gl.free()
             self._gl = None
+            Renderer._current = None
+
+    def _make_current(self) -> None:
+        """Switch to this context where another one is current: OSMesa rebuilds its buffers."""
+        owner = (self, threading.get_ident())
+        if Renderer._current != owner:
+            self._gl.make_current()
+            Renderer._current = owner

@@ -42,8 +42,8 @@ FULL: Final = Recipe(
     joint_instructions=8,
     tower=Schedule(steps=2100, batch=48, learning_rate=2e-3),
     motion=Schedule(steps=900, batch=64, learning_rate=2e-3, weight_decay=0.02),
-    pixels=Schedule(steps=1700, batch=16, learning_rate=1.5e-3),
-    language=Schedule(steps=3000, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
+    pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
+    language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
     joint=Schedule(steps=2600, batch=12, learning_rate=1e-3, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(

@@ -107,6 +107,7 @@ def _normed_mlp(width: int) -> nn.Sequential:
 
 
 @functools.lru_cache(maxsize=4)
+@torch.inference_mode(mode=False)  # training may use what an answer has left here
 def _places(cells: int, device: torch.device) -> torch.Tensor:
     """(cells, 2) row and column of each cell, -1 to 1."""
     side = int(cells**0.5)

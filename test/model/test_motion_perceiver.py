@@ -59,6 +59,17 @@ def test_motion_does_not_depend_on_the_batch(perceiver: MotionPerceiver) -> None
     assert torch.allclose(both[1:], perceiver(-key, references.flip(1)), atol=1e-5)
 
 
+def test_a_model_that_has_answered_can_still_be_trained() -> None:
+    config = compact_config()
+    config.vision_config.image_size = 48  # nine cells, as in no other test
+    perceiver = MotionPerceiver(config)
+    key, references = torch.randn(1, 9, WIDTH), torch.randn(1, FRAMES, 9, WIDTH)
+    with torch.inference_mode():
+        perceiver(key, references)
+    perceiver(key, references).sum().backward()
+    assert perceiver.position.grad is not None
+
+
 @torch.no_grad()
 def test_the_same_appearance_at_another_place_is_another_image_token() -> None:
     torch.manual_seed(0)

@@ -227,10 +227,10 @@ class InstructSegModel(PreTrainedModel):
         return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
 
     def _all_references(self, references: torch.Tensor) -> torch.Tensor:
-        """Repeat the oldest frame where there are fewer reference frames than the model reads."""
-        missing = self.config.reference_frames - references.shape[1]
-        oldest = references[:, :1].expand(-1, missing, -1, -1)
-        return torch.cat([oldest, references], dim=1)
+        """As many of the newest frames as the model reads; of fewer, the oldest is repeated."""
+        newest = references[:, -self.config.reference_frames :]
+        missing = self.config.reference_frames - newest.shape[1]
+        return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)
 
     def _perceive_frames(self, references: torch.Tensor, prompt: Prompt) -> torch.Tensor:
         frames, count = references.shape[:2]

@@ -219,6 +219,16 @@ def test_a_single_reference_frame_stands_in_for_older_ones(compact: SmallModel) 
     assert torch.equal(alone.image_tokens, repeated.image_tokens)
 
 
+def test_of_more_reference_frames_than_it_reads_a_model_takes_the_newest(
+    compact: SmallModel,
+) -> None:
+    prompt = compact.prompt('the red mug', references=4)
+    frames = compact.model.encode_frame(compact.inputs(frames=5)['vision_values'])
+    given = compact.model.perceive(frames[:1], frames[None, 1:], prompt)
+    newest = compact.model.perceive(frames[:1], frames[None, 3:], prompt)
+    assert torch.equal(given.image_tokens, newest.image_tokens)
+
+
 @pytest.mark.parametrize('references', [1, 2, 3, 4])
 def test_the_released_layout_takes_as_many_reference_frames_as_there_are(
     released: SmallModel, references: int

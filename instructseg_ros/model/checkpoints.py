@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,8 +37,9 @@ def find_model(model: str) -> Path:
     Raises:
         ModelError: there is no such folder, or it lacks a file that a model has.
     """
-    folder = _SHIPPED if model == EMBEDDED else Path(model).expanduser()
-    if not folder.is_dir():
+    # os.path takes any text; Path refuses unknown users and overlong names.
+    folder = _SHIPPED if model == EMBEDDED else Path(os.path.expanduser(model))
+    if not os.path.isdir(folder):
         folder = _downloaded(model)
     for name in (_CONFIG, _PROCESSOR):
         if not (folder / name).is_file():

@@ -63,7 +63,10 @@ def test_a_sound_folder_loads_without_a_word(
     assert all(p.device.type == 'cpu' for p in model.parameters())
 
 
-@pytest.mark.parametrize('name', ['/no/such/folder', 'no/such', 'nosuch', 'a b?', '~/no such'])
+@pytest.mark.parametrize(
+    'name',
+    ['/no/such/folder', 'no/such', 'nosuch', 'a b?', '~/no such', '~nobody-here/model', 'x' * 300],
+)
 def test_a_missing_folder_is_named_with_the_remedy(
     name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

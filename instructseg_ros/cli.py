@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from instructseg_ros.simulation.opengl import OpenGLError
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OpenGLError) as error:
         # ModelError and the like say what to do; a traceback would hide it.
         print(f'instructseg: {error}', file=sys.stderr)
         return 1
@@ -64,6 +66,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from instructseg_ros.model.segmenter import Segmenter
 
     segmenter = Segmenter.from_pretrained(options.model, device=options.device)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     figures = evaluate_tabletop(segmenter, scenes=options.scenes)
     print(table(figures))
     if options.json:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,8 +100,8 @@ def test_unknown_stages_are_named_before_anything_is_rendered(
 def test_evaluation_prints_a_table_and_writes_the_figures(
     capsys: pytest.CaptureFixture[str], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    file = tmp_path / 'figures.json'
-    arguments = ['--model', str(tiny_model_dir), '--device', 'cpu', '--scenes', '1']
+    file = tmp_path / 'new' / 'figures.json'
+    arguments = ['--model', str(tiny_model_dir), '--device', 'cpu', '--scenes', '0']
     assert main(['evaluate', 'tabletop', *arguments, '--json', str(file)]) == 0
     shown = capsys.readouterr().out
     figures = json.loads(file.read_text())
@@ -106,3 +109,15 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     assert set(figures) >= {
         'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording',
     }  # fmt: skip
+
+
+def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, '-m', 'instructseg_ros.cli', 'train', 'tabletop', '--recipe', 'smoke',
+         '--folder', str(tmp_path), '--processes', '1'],
+        env={**os.environ, 'MUJOCO_GL': 'nothing'}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert 'Traceback' not in process.stderr
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith('instructseg: ') and 'libosmesa6' in last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,9 +34,9 @@ def render_scenes(store: SceneStore, *, first_seed: int, stride: float, processe
     chunks = [todo[i : i + _CHUNK] for i in range(0, len(todo), _CHUNK)]
     if not chunks:
         return
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(processes, _start_worker, (store.folder, first_seed, stride)) as pool:
-        for _ in tqdm(pool.imap_unordered(_render_chunk, chunks), 'render', total=len(chunks)):
+    render = functools.partial(_render, store.folder, first_seed, stride)
+    with multiprocessing.get_context('spawn').Pool(processes) as pool:
+        for _ in tqdm(pool.imap_unordered(render, chunks), 'render', total=len(chunks)):
             pass
 
 
@@ -73,17 +74,16 @@ class SceneWriter:
         store.done[index] = True
 
 
-_worker: SceneWriter
-
-
-def _start_worker(folder: Path, first_seed: int, stride: float) -> None:
-    global _worker
-    _worker = SceneWriter(SceneStore.open(folder), first_seed, stride)
-
-
-def _render_chunk(indices: np.ndarray) -> None:
+def _render(folder: Path, first_seed: int, stride: float, indices: np.ndarray) -> None:
+    writer = _writer(folder, first_seed, stride)
     for index in indices:
-        _worker.write(int(index))
+        writer.write(int(index))
+
+
+@functools.lru_cache(maxsize=1)
+def _writer(folder: Path, first_seed: int, stride: float) -> SceneWriter:
+    """This process's writer: made in a task, whose errors reach the one who asked."""
+    return SceneWriter(SceneStore.open(folder), first_seed, stride)
 
 
 def _describe(thing: Thing, stride: float) -> list[float]:

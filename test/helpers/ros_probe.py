@@ -22,7 +22,7 @@ from std_msgs.msg import Header, String
 
 from instructseg_ros.msg import Command, Segmentation
 
-TIMEOUT = 30.0
+TIMEOUT = 120.0
 SIZE = (48, 64)
 
 

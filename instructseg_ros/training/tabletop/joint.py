@@ -60,7 +60,7 @@ class JointStage(nn.Module):
     """Everything after the encoders."""
 
     def __init__(
-        self, model: InstructSegModel, language: LanguageStage, features: FeatureStore,
+        self, model: InstructSegModel, language: LanguageStage, features: FeatureStore | None,
         store: SceneStore,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -78,7 +78,7 @@ class JointStage(nn.Module):
         """Pointing, mask and score losses on some scenes."""
         lesson = self.language.lesson(indices, rng, progress=1.0)
         reasoning = self.language.reason(indices, lesson)
-        output = self._model[0].decode(reasoning, self._features.read(indices))
+        output = self._model[0].decode(reasoning, self.pixel_features(indices, rng))
         pointing, figures = self.language.pointing_loss(reasoning, lesson)
         queries = [*ANCHOR_TOKENS, *CANDIDATE_TOKENS, int(rng.choice(TARGET_TOKENS))]
         truth = thing_masks(self._store.labels[indices], output.final.mask_logits.shape[-2:])
@@ -87,6 +87,11 @@ class JointStage(nn.Module):
         scores, right = _score_loss(output.final.score_logits.float(), lesson)
         figures |= {'dice': dice, 'present': right}
         return pointing + masks + 2 * scores, figures
+
+    def pixel_features(self, indices: np.ndarray, rng: np.random.Generator) -> PixelFeatures:
+        """The frozen pixel branch's features of the key frames."""
+        assert self._features is not None
+        return self._features.read(indices)
 
 
 def _score_loss(logits: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, float]:

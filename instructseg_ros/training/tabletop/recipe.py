@@ -31,6 +31,7 @@ class Recipe:
     pixels: Schedule
     language: Schedule
     joint: Schedule
+    finetune: Schedule
 
 
 FULL: Final = Recipe(
@@ -44,7 +45,8 @@ FULL: Final = Recipe(
     motion=Schedule(steps=900, batch=64, learning_rate=2e-3, weight_decay=0.02),
     pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
     language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
-    joint=Schedule(steps=2600, batch=12, learning_rate=1e-3, weight_decay=0.02),
+    joint=Schedule(steps=1200, batch=12, learning_rate=1e-3, weight_decay=0.02),
+    finetune=Schedule(steps=500, batch=12, learning_rate=5e-4, warmup=50, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,
@@ -58,4 +60,5 @@ SMOKE: Final = Recipe(
     pixels=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     language=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     joint=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
+    finetune=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
 )

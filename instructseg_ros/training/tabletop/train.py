@@ -17,6 +17,7 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
 from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
+from instructseg_ros.training.tabletop.finetune import FinetuneStage
 from instructseg_ros.training.tabletop.initial import start_from_nothing
 from instructseg_ros.training.tabletop.instruct import write_instructions
 from instructseg_ros.training.tabletop.joint import JointStage
@@ -29,7 +30,7 @@ from instructseg_ros.training.tabletop.render import render_scenes
 from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
 from instructseg_ros.training.tabletop.tower import TowerStage
 
-STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint')
+STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint', 'finetune')
 _CALIBRATION_SCENES = 150
 
 
@@ -72,6 +73,7 @@ class TabletopTraining:
             'pixels': self._pixels,
             'language': self._language,
             'joint': self._joint,
+            'finetune': self._finetune,
         }
         return makers[name]()
 
@@ -108,6 +110,12 @@ class TabletopTraining:
         loop = Loop(stage, self.recipe.joint, self._file('joint'), seed=5)
         return loop, self._draw(self.recipe.joint_scenes), stage.loss
 
+    def _finetune(self) -> tuple[Loop, Draw, Loss]:
+        language = self._language_stage(self.recipe.joint_instructions)
+        stage = FinetuneStage(self.model, language, self.store)
+        loop = Loop(stage, self.recipe.finetune, self._file('finetune'), seed=6)
+        return loop, self._draw(), stage.loss
+
     def _language_stage(self, instructions: int) -> LanguageStage:
         tokens = cache_tokens(self.model, self.store)
         motion = cache_motion(self.model, self.store, tokens)
@@ -139,7 +147,7 @@ class TabletopTraining:
         segmenter = Segmenter(
             self.model, self.processor, name='trained', device=torch.device('cpu')
         )
-        scenes = min(_CALIBRATION_SCENES, self.recipe.scenes)
+        scenes = min(_CALIBRATION_SCENES, self.recipe.scenes // 4)
         seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
         self.model.config.score_threshold = calibrate(answer_scenes(segmenter, seeds))
         self.model.save_pretrained(self.folder / 'model')

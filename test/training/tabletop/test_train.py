@@ -1,0 +1,86 @@
+"""The whole training pipeline in small, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.simulation.instructions import vocabulary
+from instructseg_ros.training.tabletop.recipe import FULL, SMOKE, Recipe
+from instructseg_ros.training.tabletop.train import STAGES, TabletopTraining
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the smoke recipe was trained."""
+    folder = tmp_path_factory.mktemp('training')
+    TabletopTraining(folder, SMOKE, processes=1).run()
+    return folder
+
+
+def test_the_trained_model_answers(folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(str(folder / 'model'), device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    references = [segmenter.encode(image)] * segmenter.reference_frames
+    prediction = segmenter.segment(image, 'the red mug that is moving left', references)
+    assert prediction.mask.shape == (120, 160)
+    assert 0 <= prediction.score <= 1
+    assert 0.01 <= segmenter.threshold <= 0.99
+
+
+def test_the_trained_model_knows_the_words_of_the_tabletop(folder: Path) -> None:
+    processor = InstructSegProcessor.from_pretrained(folder / 'model')
+    prompt = processor.prompt([[' '.join(vocabulary())]])
+    assert not (prompt.input_ids == 1).any()
+
+
+def test_every_stage_leaves_its_state(folder: Path) -> None:
+    for stage in STAGES:
+        with safe_open(folder / f'{stage}.safetensors', 'pt') as opened:
+            assert int(opened.metadata()['step']) == getattr(SMOKE, stage).steps
+    assert list(folder.glob('*.partial')) == []
+
+
+def test_the_saved_model_is_the_moving_average_of_its_stages(folder: Path) -> None:
+    parts = {
+        'tower': ('average.tower.', 'vision_tower.'),
+        'motion': ('average.perceiver.', 'perceiver.'),
+        'pixels': ('average.pixel_branch.', 'pixel_branch.'),
+        'joint': ('average.mask_decoder.', 'mask_decoder.'),
+    }
+    with safe_open(folder / 'model' / 'model.safetensors', 'pt') as model:
+        for stage, (kept, saved) in parts.items():
+            with safe_open(folder / f'{stage}.safetensors', 'pt') as state:
+                names = [name for name in state.keys() if name.startswith(kept)]  # noqa: SIM118
+                assert names
+                for name in names:
+                    mine = model.get_tensor(name.replace(kept, saved))
+                    assert torch.equal(mine, state.get_tensor(name)), name
+
+
+def test_running_again_trains_nothing_anew(folder: Path) -> None:
+    files = [folder / f'{stage}.safetensors' for stage in STAGES]
+    before = [file.read_bytes() for file in files]
+    TabletopTraining(folder, SMOKE, processes=1).run(['language'])
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_folder_of_another_recipe_is_left_alone(folder: Path) -> None:
+    with pytest.raises(ValueError, match='another shape'):
+        TabletopTraining(folder, replace(SMOKE, scenes=17), processes=1)
+
+
+@pytest.mark.parametrize('recipe', [FULL, SMOKE], ids=['full', 'smoke'])
+def test_a_recipe_has_enough_scenes_for_its_batches(recipe: Recipe) -> None:
+    assert recipe.joint_scenes <= recipe.scenes
+    for stage in STAGES:
+        schedule = getattr(recipe, stage)
+        assert schedule.batch <= recipe.joint_scenes
+        assert schedule.warmup < schedule.steps

@@ -67,7 +67,11 @@ class Lesson:
 
 
 class LanguageStage(nn.Module):
-    """Language model and pointer on cached tokens, with heads that ground its words."""
+    """Language model and pointer on cached tokens, with heads that ground its words.
+
+    Attributes:
+        instructions: of each scene in one step.
+    """
 
     def __init__(
         self,
@@ -75,8 +79,6 @@ class LanguageStage(nn.Module):
         store: SceneStore,
         tokens: np.ndarray,
         motion: np.ndarray,
-        *,
-        instructions: int,
     ) -> None:
         super().__init__()
         if model.pointer is None:
@@ -94,7 +96,7 @@ class LanguageStage(nn.Module):
         self._store = store
         self._tokens = tokens
         self._motion = motion
-        self._instructions = instructions
+        self.instructions = 1
 
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator, *, progress: float
@@ -110,7 +112,7 @@ class LanguageStage(nn.Module):
         weights = _EARLY_KINDS if progress < 0.2 else _LATE_KINDS
         order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights[kinds]), axis=1)
         return read_lesson(
-            self._store, indices, order[:, : self._instructions], self._model[0], rng
+            self._store, indices, order[:, : self.instructions], self._model[0], rng
         )
 
     def reason(self, indices: np.ndarray, lesson: Lesson) -> Reasoning:

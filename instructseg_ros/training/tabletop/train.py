@@ -46,6 +46,7 @@ class TabletopTraining:
         self.processes = processes
         self.processor, self.model = _fresh_model(recipe.seed)
         self.store = self._rendered()
+        self._teacher: LanguageStage | None = None
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
         """Run stages; earlier ones that are finished are loaded.
@@ -117,11 +118,13 @@ class TabletopTraining:
         return loop, self._draw(), stage.loss
 
     def _language_stage(self, instructions: int) -> LanguageStage:
-        tokens = cache_tokens(self.model, self.store)
-        motion = cache_motion(self.model, self.store, tokens)
-        return LanguageStage(
-            self.model, self.store, tokens[:, -1], motion, instructions=instructions
-        )
+        """The one language stage of this run: its teaching heads serve the later stages too."""
+        if self._teacher is None:
+            tokens = cache_tokens(self.model, self.store)
+            motion = cache_motion(self.model, self.store, tokens)
+            self._teacher = LanguageStage(self.model, self.store, tokens[:, -1], motion)
+        self._teacher.instructions = instructions
+        return self._teacher
 
     def _rendered(self) -> SceneStore:
         config = self.model.config

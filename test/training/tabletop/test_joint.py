@@ -22,7 +22,8 @@ def stage(filled: Path, tmp_path: Path, taught_model: InstructSegModel) -> Joint
     config = taught_model.config
     shape = (store.shape.scenes, config.image_tokens, config.hidden_size)
     tokens, motion = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float16)
-    language = LanguageStage(taught_model, store, tokens, motion, instructions=3)
+    language = LanguageStage(taught_model, store, tokens, motion)
+    language.instructions = 3
     return JointStage(taught_model, language, cache_pixels(taught_model, store, 8), store)
 
 

@@ -28,7 +28,9 @@ def stage(
     generator = np.random.default_rng(0)
     shape = (store.shape.scenes, model.config.image_tokens, model.config.hidden_size)
     tokens, motion = generator.normal(size=(2, *shape)).astype(np.float16)
-    return LanguageStage(model, store, tokens, motion, instructions=instructions)
+    made = LanguageStage(model, store, tokens, motion)
+    made.instructions = instructions
+    return made
 
 
 def test_a_lesson_says_what_the_store_says(
@@ -165,4 +167,4 @@ def test_pointing_right_costs_less_than_pointing_wrong(
 def test_a_model_without_a_pointer_cannot_be_taught(store: SceneStore) -> None:
     nothing = np.zeros((12, 16, 40), np.float16)
     with pytest.raises(ValueError, match='pointer'):
-        LanguageStage(released_model().model, store, nothing, nothing, instructions=1)
+        LanguageStage(released_model().model, store, nothing, nothing)

@@ -49,14 +49,15 @@ def test_every_stage_leaves_its_state(folder: Path) -> None:
 
 
 def test_the_saved_model_is_the_moving_average_of_its_stages(folder: Path) -> None:
-    parts = {
-        'tower': ('average.tower.', 'vision_tower.'),
-        'motion': ('average.perceiver.', 'perceiver.'),
-        'pixels': ('average.pixel_branch.', 'pixel_branch.'),
-        'joint': ('average.mask_decoder.', 'mask_decoder.'),
-    }
+    parts = [
+        ('tower', 'average.tower.', 'vision_tower.'),
+        ('motion', 'average.perceiver.', 'perceiver.'),
+        ('finetune', 'average.pixel_branch.', 'pixel_branch.'),
+        ('finetune', 'average.mask_decoder.', 'mask_decoder.'),
+        ('finetune', 'average.language.language_model.', 'language_model.'),
+    ]
     with safe_open(folder / 'model' / 'model.safetensors', 'pt') as model:
-        for stage, (kept, saved) in parts.items():
+        for stage, kept, saved in parts:
             with safe_open(folder / f'{stage}.safetensors', 'pt') as state:
                 names = [name for name in state.keys() if name.startswith(kept)]  # noqa: SIM118
                 assert names

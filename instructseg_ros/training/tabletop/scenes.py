@@ -78,9 +78,10 @@ class SceneStore:
         folder.mkdir(parents=True, exist_ok=True)
         description = json.dumps(dataclasses.asdict(shape)) + '\n'
         file = folder / 'store.json'
-        if file.exists() and file.read_text() != description:
+        if not file.exists():
+            file.write_text(description)
+        if file.read_text() != description:
             raise ValueError(f'{folder} holds scenes of another shape: remove it or name another')
-        file.write_text(description)
         return cls(folder, shape)
 
     def write_graph(self, index: int, graph: SceneGraph) -> None:

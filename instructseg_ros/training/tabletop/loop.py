@@ -150,13 +150,16 @@ class Loop:
             kept = _strip(state, f'optimizer.{name}.')
             if kept:
                 self._optimizer.state[parameter] = kept
-        self.step = _saved_step(self.file)
+        self.step = saved_step(self.file)
 
 
 def _strip(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
 
 
-def _saved_step(file: Path) -> int:
+def saved_step(file: Path) -> int:
+    """Steps that a loop had done when it wrote its file; 0 without one."""
+    if not file.exists():
+        return 0
     with safe_open(file, 'pt') as opened:
         return int(opened.metadata()['step'])

@@ -22,7 +22,7 @@ from instructseg_ros.training.tabletop.initial import start_from_nothing
 from instructseg_ros.training.tabletop.instruct import write_instructions
 from instructseg_ros.training.tabletop.joint import JointStage
 from instructseg_ros.training.tabletop.language import LanguageStage
-from instructseg_ros.training.tabletop.loop import Draw, Loop, Loss
+from instructseg_ros.training.tabletop.loop import Draw, Loop, Loss, saved_step
 from instructseg_ros.training.tabletop.motion import MotionStage
 from instructseg_ros.training.tabletop.pixels import PixelStage
 from instructseg_ros.training.tabletop.recipe import Recipe
@@ -31,6 +31,14 @@ from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
 from instructseg_ros.training.tabletop.tower import TowerStage
 
 STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint', 'finetune')
+_NEEDS: Final = {
+    'tower': (),
+    'motion': ('tower',),
+    'pixels': (),
+    'language': ('tower', 'motion'),
+    'joint': ('tower', 'motion', 'pixels', 'language'),
+    'finetune': ('tower', 'motion', 'pixels', 'language', 'joint'),
+}
 _CALIBRATION_SCENES = 150
 
 
@@ -53,6 +61,9 @@ class TabletopTraining:
 
         `tower` and `pixels` need only the scenes: two processes may train them at the same time.
         After the last stage the score threshold is calibrated and the model is saved.
+
+        Raises:
+            ValueError: a stage that another one needs is not finished.
         """
         for name in STAGES[: STAGES.index(stages[-1]) + 1]:
             if name in stages:
@@ -63,9 +74,13 @@ class TabletopTraining:
             self._save()
 
     def _train(self, name: str) -> None:
+        for need in _NEEDS[name]:
+            if saved_step(self._file(need)) < getattr(self.recipe, need).steps:
+                raise ValueError(f'stage {name} needs stage {need}, which is not finished: run it')
         loop, draw, loss = self._loop(name)
         loop.run(draw, loss)
         loop.finish()
+        parallel.wait()  # for the file, which only the first process writes
 
     def _loop(self, name: str) -> tuple[Loop, Draw, Loss]:
         makers: dict[str, Callable[[], tuple[Loop, Draw, Loss]]] = {

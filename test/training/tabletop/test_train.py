@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,3 +86,11 @@ def test_a_recipe_has_enough_scenes_for_its_batches(recipe: Recipe) -> None:
         schedule = getattr(recipe, stage)
         assert schedule.batch <= recipe.joint_scenes
         assert schedule.warmup < schedule.steps
+
+
+def test_a_stage_waits_for_those_that_it_needs(folder: Path, tmp_path: Path) -> None:
+    longer = replace(SMOKE, tower=replace(SMOKE.tower, steps=SMOKE.tower.steps + 1))
+    copy = Path(shutil.copytree(folder, tmp_path / 'run'))
+    training = TabletopTraining(copy, longer, processes=1)
+    with pytest.raises(ValueError, match='motion needs stage tower'):
+        training.run(['motion'])

@@ -86,12 +86,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
+    from instructseg_ros.memory import keep_freed_memory
     from instructseg_ros.training.tabletop.recipe import FULL, SMOKE
     from instructseg_ros.training.tabletop.train import STAGES, TabletopTraining
 
     stages = options.stages or STAGES
     if unknown := set(stages) - set(STAGES):
         raise ValueError(f'unknown stages {sorted(unknown)}: choose from {", ".join(STAGES)}')
+    keep_freed_memory()
     recipe = FULL if options.recipe == 'full' else SMOKE
     TabletopTraining(options.folder, recipe, processes=options.processes).run(stages)
     return 0

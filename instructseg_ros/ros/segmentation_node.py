@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from instructseg_ros.memory import keep_freed_memory
 from instructseg_ros.msg import Command
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.conversions import ConversionError, image_to_rgb
@@ -27,7 +28,6 @@ from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.throttled_log import ThrottledLog
-from instructseg_ros.ros.transport import keep_image_memory
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -196,7 +196,7 @@ class SegmentationNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is stopped; return the exit status."""
-    keep_image_memory()
+    keep_freed_memory()
 
     def make_node() -> SegmentationNode:
         node = SegmentationNode()

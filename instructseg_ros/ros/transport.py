@@ -1,35 +1,17 @@
-"""What camera-sized messages need of the middleware and of the memory allocator."""
+"""What camera-sized messages need of the middleware."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-
-M_TRIM_THRESHOLD = -1
-M_TOP_PAD = -2
-M_MMAP_THRESHOLD = -3
 
 #: Where Fast DDS looks for a profile, from Kilted on and up to Jazzy.
 PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 CHOICE_VARIABLES = (PROFILE_VARIABLE, OLD_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS')
 JAZZY_RCLPY = 7
-
-
-def keep_image_memory() -> None:
-    """Let glibc reuse the memory of image messages instead of mapping fresh pages for each.
-
-    Does nothing where the C library has no `mallopt`.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
-        return
-    for option, size in ((M_MMAP_THRESHOLD, 256 << 20), (M_TRIM_THRESHOLD, 512 << 20),
-                         (M_TOP_PAD, 64 << 20)):
-        mallopt(option, size)
 
 
 def profile_environment(

@@ -19,7 +19,7 @@ BELOW = {
     'streaming': {'model'},
     'evaluation': {'model', 'simulation'},
     'training': {'model', 'simulation', 'evaluation'},
-    'ros': {'model', 'simulation', 'streaming', 'msg', 'srv', 'action'},
+    'ros': {'memory', 'model', 'simulation', 'streaming', 'msg', 'srv', 'action'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge', 'launch', 'ament_index_python'}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.ros.transport import CHOICE_VARIABLES, keep_image_memory, profile_environment
+from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment
 
 PROFILE = Path('fastdds.xml')
 
@@ -18,8 +18,3 @@ def test_the_profile_is_named_as_the_installed_version_of_fast_dds_reads_it() ->
 @pytest.mark.parametrize('variable', CHOICE_VARIABLES)
 def test_what_the_user_has_chosen_stays(variable: str) -> None:
     assert profile_environment(PROFILE, {variable: 'mine'}) == {}
-
-
-def test_keeping_image_memory_can_be_asked_for_twice() -> None:
-    keep_image_memory()
-    keep_image_memory()

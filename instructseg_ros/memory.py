@@ -1,0 +1,27 @@
+"""How this process keeps the memory that it frees."""
+
+from __future__ import annotations
+
+import ctypes
+
+# Names of malloc.h.
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_THRESHOLD = -3
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of images and tensors instead of mapping fresh pages for each.
+
+    Page faults are most of the cost of a 1080p message, and half of a training step on a CPU.
+    Does nothing where the C library has no `mallopt`.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is None:
+        return
+    for option, size in (
+        (M_MMAP_THRESHOLD, 256 << 20),
+        (M_TRIM_THRESHOLD, 1 << 30),
+        (M_TOP_PAD, 64 << 20),
+    ):
+        mallopt(option, size)

@@ -17,6 +17,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_an_array_as_large_as_one_that_was_freed_costs_no_fresh_pages() -> None:
-    done = subprocess.run([sys.executable, '-c', SCRIPT], capture_output=True, text=True, check=True)
+    command = [sys.executable, '-c', SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     # Mapped anew, it would cost 32 faults even with pages of 2 MB.
     assert int(done.stdout) < 16

@@ -46,7 +46,7 @@ FULL: Final = Recipe(
     pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
     language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
     joint=Schedule(steps=1200, batch=12, learning_rate=1e-3, weight_decay=0.02),
-    finetune=Schedule(steps=480, batch=12, learning_rate=5e-4, warmup=50, weight_decay=0.02),
+    finetune=Schedule(steps=1000, batch=12, learning_rate=5e-4, warmup=50, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,

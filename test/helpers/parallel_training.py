@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import distributed, nn
 
 from instructseg_ros.training.tabletop import parallel
@@ -43,6 +44,6 @@ def train_beside_others(rank: int, count: int, folder: Path) -> None:
     torch.set_num_threads(1)
     parallel.join()
     weights = train(folder / 'state.safetensors')
-    torch.save(weights, folder / f'weights{rank}.pt')
+    save_file(weights, folder / f'weights{rank}.safetensors')
     parallel.wait()
     distributed.destroy_process_group()

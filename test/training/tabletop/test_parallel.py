@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from parallel_training import train, train_beside_others
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from instructseg_ros.training.tabletop import parallel
 
@@ -38,7 +39,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     for rank in range(2):
-        weights = torch.load(tmp_path / f'weights{rank}.pt', weights_only=True)
+        weights = load_file(tmp_path / f'weights{rank}.safetensors')
         for name, value in alone.items():
             torch.testing.assert_close(weights[name], value)
     with safe_open(tmp_path / 'state.safetensors', 'pt') as opened:

@@ -33,7 +33,7 @@ RUNTIME = [
     'tokenizers',
     'torch>=2.4',
     'tqdm',
-    'transformers>=5,<6',
+    'transformers>=5.24,<6',
 ]
 # launch_testing does not work with newer pytest.
 DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff']

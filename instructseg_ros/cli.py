@@ -80,7 +80,10 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument('source', choices=['tabletop'])
     parser.add_argument('--folder', type=Path, default=Path('runs/tabletop'), help='its state')
     parser.add_argument('--recipe', choices=['full', 'smoke'], default='full')
-    parser.add_argument('--stages', nargs='+', help='only these, in order (default: all)')
+    parser.add_argument(
+        '--stages', nargs='+', default=(), help='only these, in order (default: all)'
+    )
+    parser.add_argument('--model', help='go on from this model, not from nothing')
     parser.add_argument('--processes', type=int, default=2, help='renderers side by side')
     parser.set_defaults(run=_train)
 
@@ -88,14 +91,17 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _train(options: argparse.Namespace) -> int:
     from instructseg_ros.memory import keep_freed_memory
     from instructseg_ros.training.tabletop.recipe import FULL, SMOKE
-    from instructseg_ros.training.tabletop.train import STAGES, TabletopTraining
+    from instructseg_ros.training.tabletop.train import TabletopTraining
 
-    stages = options.stages or STAGES
-    if unknown := set(stages) - set(STAGES):
-        raise ValueError(f'unknown stages {sorted(unknown)}: choose from {", ".join(STAGES)}')
     keep_freed_memory()
     recipe = FULL if options.recipe == 'full' else SMOKE
-    TabletopTraining(options.folder, recipe, processes=options.processes).run(stages)
+    TabletopTraining(
+        options.folder,
+        recipe,
+        processes=options.processes,
+        start=options.model,
+        stages=options.stages,
+    ).run()
     return 0
 
 

@@ -191,13 +191,13 @@ class InstructSegModel(PreTrainedModel):
             head = self.language_model(
                 inputs_embeds=prefix,
                 attention_mask=self._prefix_mask(prefix),
-                past_key_values=cache,
+                cache=cache,
                 output_hidden_states=output_layers,
             )
             cache.batch_repeat_interleave(instructions)
         tail = self.language_model(
             inputs_embeds=suffix.flatten(0, 1),
-            past_key_values=cache,
+            cache=cache,
             use_cache=cache is not None,
             output_hidden_states=output_layers,
         )

@@ -1,4 +1,4 @@
-"""Stage 6: the pixel branch learns with everything after it, on pictures instead of a cache."""
+"""Stage 6: the whole model learns together, on pictures instead of caches."""
 
 from __future__ import annotations
 
@@ -7,33 +7,66 @@ import torch
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.pixels import PixelFeatures
 from instructseg_ros.training.tabletop.joint import JointStage
 from instructseg_ros.training.tabletop.language import LanguageStage
-from instructseg_ros.training.tabletop.pictures import mask_batch
+from instructseg_ros.training.tabletop.pictures import mask_batch, vision_batch
 from instructseg_ros.training.tabletop.pixels import in_full_precision
 from instructseg_ros.training.tabletop.scenes import SceneStore
+from instructseg_ros.training.tabletop.tower import TowerStage
+
+_CELLS = 0.5  # weight of the tower's own lesson, which instructions alone would let it forget
 
 
 class FinetuneStage(JointStage):
-    """Everything but the vision tower and the motion perceiver."""
+    """Every part of the model, and the tower's heads."""
 
     def __init__(
-        self, model: InstructSegModel, language: LanguageStage, store: SceneStore
+        self,
+        model: InstructSegModel,
+        language: LanguageStage,
+        tower: TowerStage,
+        store: SceneStore,
     ) -> None:
         super().__init__(model, language, None, store)
+        self.tower = tower
+        self.perceiver = model.perceiver
         self.pixel_branch = model.pixel_branch
         in_full_precision(model.pixel_branch.decoder.encoder)
 
     def train(self, mode: bool = True) -> FinetuneStage:
         """Training mode, in which batch statistics stay: these batches are too small for them."""
         super().train(mode)
-        for module in self.pixel_branch.modules():
+        for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 
-    def pixel_features(self, indices: np.ndarray, rng: np.random.Generator) -> PixelFeatures:
-        """The pixel branch's features of the key frames, with gradients."""
+    def heads(self) -> list[nn.Module]:
+        """The parts that teach and are dropped after training."""
+        return [*self.language.heads(), *self.tower.heads()]
+
+    def loss(
+        self, indices: np.ndarray, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Losses of answers and of the tower on some scenes."""
+        tokens, references = self._encode(indices, rng)
+        image = self.language.image_token_fusion(tokens, self.perceiver(tokens, references))
         pictures = mask_batch(self._store.image[indices], rng)
-        return self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
+        features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
+        answers, figures = self.answer_loss(image, features, indices, rng)
+        cells, seen = self.tower.cell_loss(tokens, indices)
+        return answers + _CELLS * cells, figures | seen
+
+    def _encode(
+        self, indices: np.ndarray, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, V, D) tokens of the key frames, and (B, T, V, D) of the frames before, as they are.
+
+        The tower learns from key frames only: they show what the others do, at a third of the cost.
+        """
+        pictures = vision_batch(self._store.vision[indices], rng)
+        # First: autocast keeps the weights it converts, and without gradients if that comes first.
+        tokens = self.tower.encode(pictures[:, -1])
+        with torch.no_grad():
+            references = self.tower.encode(pictures[:, :-1].flatten(0, 1))
+        return tokens, references.unflatten(0, (len(indices), -1))

@@ -75,10 +75,27 @@ class JointStage(nn.Module):
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Pointing, mask and score losses on some scenes."""
+        """Pointing, mask and score losses on some scenes, seen by the frozen encoders."""
+        assert self._features is not None
+        image = self.language.image_tokens(indices)
+        return self.answer_loss(image, self._features.read(indices), indices, rng)
+
+    def answer_loss(
+        self,
+        image: torch.Tensor,
+        features: PixelFeatures,
+        indices: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Pointing, mask and score losses of the answers to instructions that are drawn.
+
+        Args:
+            image: (B, V, D) image tokens of the scenes `indices`.
+            features: of their key frames.
+        """
         lesson = self.language.lesson(indices, rng, progress=1.0)
-        reasoning = self.language.reason(indices, lesson)
-        output = self._model[0].decode(reasoning, self.pixel_features(indices, rng))
+        reasoning = self.language.reason(image, lesson)
+        output = self._model[0].decode(reasoning, features)
         pointing, figures = self.language.pointing_loss(reasoning, lesson)
         queries = [*ANCHOR_TOKENS, *CANDIDATE_TOKENS, int(rng.choice(TARGET_TOKENS))]
         truth = thing_masks(self._store.labels[indices], output.final.mask_logits.shape[-2:])
@@ -87,11 +104,6 @@ class JointStage(nn.Module):
         scores, right = _score_loss(output.final.score_logits.float(), lesson)
         figures |= {'dice': dice, 'present': right}
         return pointing + masks + 2 * scores, figures
-
-    def pixel_features(self, indices: np.ndarray, rng: np.random.Generator) -> PixelFeatures:
-        """The frozen pixel branch's features of the key frames."""
-        assert self._features is not None
-        return self._features.read(indices)
 
 
 def _score_loss(logits: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, float]:

@@ -35,7 +35,8 @@ _UNKNOWN_ID = 1
 _UNKNOWN_SHARE = 0.08  # of the words that point at nothing are hidden, as unknown words are
 # Drawing weights of the kinds of instruction: vocabulary first, comparisons later.
 _EARLY_KINDS = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
-_LATE_KINDS = np.log([0.8, 1.6, 1.6, 0.7, 0.6, 1.5])
+_LATE_KINDS = np.log([1.4, 1.4, 1.7, 0.9, 1.0, 1.2])
+_ABSENT = np.log(1.5)  # added for what is not there: the answer that is learned last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,11 @@ class Lesson:
 
 
 class LanguageStage(nn.Module):
-    """Language model and pointer on cached tokens, with heads that ground its words.
+    """Language model and pointer, with heads that ground its words.
+
+    Args:
+        tokens, motion: (N, V, D) of the scenes' key frames, cached; None where `image_tokens`
+            is not asked for.
 
     Attributes:
         instructions: of each scene in one step.
@@ -77,8 +82,8 @@ class LanguageStage(nn.Module):
         self,
         model: InstructSegModel,
         store: SceneStore,
-        tokens: np.ndarray,
-        motion: np.ndarray,
+        tokens: np.ndarray | None = None,
+        motion: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         if model.pointer is None:
@@ -88,38 +93,44 @@ class LanguageStage(nn.Module):
         self.language_model = model.language_model
         self.seg_query = model.seg_query
         self.pointer = model.pointer
-        self.word_norm = nn.LayerNorm(width)
-        self.word_query = nn.Linear(width, width)
-        self.cell_key = nn.Linear(width, width)
-        self.word_bias = nn.Parameter(torch.tensor(-2.0))
+        self.words = WordHead(width)
         self._model = [model]  # in a list: its other parts are not this stage's to train
         self._store = store
         self._tokens = tokens
         self._motion = motion
         self.instructions = 1
 
+    def heads(self) -> list[nn.Module]:
+        """The parts that teach and are dropped after training."""
+        return [self.words]
+
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator, *, progress: float
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Pointer and grounding losses on some scenes."""
         lesson = self.lesson(indices, rng, progress=progress)
-        reasoning = self.reason(indices, lesson)
+        reasoning = self.reason(self.image_tokens(indices), lesson)
         return self.pointing_loss(reasoning, lesson)
 
     def lesson(self, indices: np.ndarray, rng: np.random.Generator, *, progress: float) -> Lesson:
         """Draw instructions of the scenes; `progress` (0 to 1) moves from words to comparisons."""
         kinds = self._store.kinds[indices]
-        weights = _EARLY_KINDS if progress < 0.2 else _LATE_KINDS
-        order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights[kinds]), axis=1)
+        absent = self._store.roles[indices][:, :, TARGETS] == 0
+        weights = (_EARLY_KINDS if progress < 0.2 else _LATE_KINDS)[kinds] + _ABSENT * absent
+        order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights), axis=1)
         return read_lesson(
             self._store, indices, order[:, : self.instructions], self._model[0], rng
         )
 
-    def reason(self, indices: np.ndarray, lesson: Lesson) -> Reasoning:
-        """The language model's states on cached tokens."""
+    def image_tokens(self, indices: np.ndarray) -> torch.Tensor:
+        """(B, V, D) image tokens of some scenes, from what the frozen encoders said of them."""
+        assert self._tokens is not None and self._motion is not None
         tokens = torch.from_numpy(self._tokens[indices]).float()
         motion = torch.from_numpy(self._motion[indices]).float()
-        image = self.image_token_fusion(tokens, motion)
+        return self.image_token_fusion(tokens, motion)
+
+    def reason(self, image: torch.Tensor, lesson: Lesson) -> Reasoning:
+        """The language model's states on (B, V, D) image tokens."""
         context = VisualContext(image_tokens=image, reference_tokens=None)
         return self._model[0].reason(context, lesson.prompt, output_layers=True)
 
@@ -145,11 +156,7 @@ class LanguageStage(nn.Module):
         self, cells: torch.Tensor, states: torch.Tensor, lesson: Lesson
     ) -> torch.Tensor:
         """Words point at the cells of the things that they are true of."""
-        count = lesson.pointed.shape[2]
-        queries = self.word_query(self.word_norm(states[:, :, :count])).flatten(1, 2)
-        keys = self.cell_key(self.word_norm(cells))
-        logits = (queries @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5 + self.word_bias
-        logits = logits.unflatten(1, lesson.groups.shape[1:])
+        logits = self.words(states[:, :, : lesson.pointed.shape[2]], cells)
         truth = lesson.at_cells(lesson.pointed, logits.shape[-1])
         entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction='none')
         entropy = entropy.sum(dim=-1)
@@ -159,6 +166,24 @@ class LanguageStage(nn.Module):
             if mine.any():
                 loss = loss + 0.3 * entropy[mine].mean()
         return loss
+
+
+class WordHead(nn.Module):
+    """Words point at image cells: a pointer that teaches and is dropped after training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.tensor(-2.0))
+
+    def forward(self, states: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """(B, K, R, width) states of words, (B, V, width) of cells -> (B, K, R, V) logits."""
+        queries = self.query(self.norm(states)).flatten(1, 2)
+        keys = self.key(self.norm(cells))
+        logits = queries @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
+        return logits.unflatten(1, states.shape[1:3]).float() + self.bias
 
 
 def read_lesson(

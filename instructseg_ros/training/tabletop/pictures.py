@@ -10,7 +10,10 @@ _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
 
 def vision_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) in [-1, 1], disturbed where a generator is given."""
+    """(B, ..., S, S, 3) uint8 -> (B, ..., 3, S, S) in [-1, 1], disturbed where a generator is given.
+
+    The frames of one scene share their exposure, as those of one camera do.
+    """
     return _disturbed(pictures, rng) / 127.5 - 1
 
 
@@ -20,12 +23,12 @@ def mask_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.T
 
 
 def _disturbed(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float()
     if rng is None:
         return x
-    size = (len(x), 1, 1, 1)
+    size = (len(x), *[1] * (x.dim() - 1))
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, size)).float()
-    balance = torch.from_numpy(rng.uniform(0.96, 1.04, (len(x), 3, 1, 1))).float()
+    balance = torch.from_numpy(rng.uniform(0.96, 1.04, (*size[:-3], 3, 1, 1))).float()
     strength = torch.from_numpy(rng.uniform(0, 10, size)).float()
     noise = strength * torch.empty_like(x).uniform_(-1, 1)
     return (x * gain * balance + noise).clamp(0, 255)

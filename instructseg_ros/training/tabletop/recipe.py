@@ -31,6 +31,7 @@ class Recipe:
     pixels: Schedule
     language: Schedule
     joint: Schedule
+    heads: Schedule
     finetune: Schedule
 
 
@@ -46,7 +47,8 @@ FULL: Final = Recipe(
     pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
     language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
     joint=Schedule(steps=1200, batch=12, learning_rate=1e-3, weight_decay=0.02),
-    finetune=Schedule(steps=1000, batch=12, learning_rate=5e-4, warmup=50, weight_decay=0.02),
+    heads=Schedule(steps=250, batch=12, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
+    finetune=Schedule(steps=6000, batch=12, learning_rate=6e-4, warmup=200, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,
@@ -60,5 +62,6 @@ SMOKE: Final = Recipe(
     pixels=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     language=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     joint=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
+    heads=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     finetune=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
 )

@@ -30,6 +30,10 @@ class TowerStage(nn.Module):
         self._store = store
         self._side = int(model.config.image_tokens**0.5)
 
+    def heads(self) -> list[nn.Module]:
+        """The parts that teach and are dropped after training."""
+        return [self.centre_head, self.cover_head]
+
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -37,7 +41,16 @@ class TowerStage(nn.Module):
         mirrored = rng is not None and bool(rng.integers(2))
         frames = self._store.vision[indices, -1]
         pictures = vision_batch(frames[:, :, ::-1] if mirrored else frames, rng)
-        tokens = self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
+        return self.cell_loss(self.encode(pictures), indices, mirrored=mirrored)
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, with gradients."""
+        return self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
+
+    def cell_loss(
+        self, tokens: torch.Tensor, indices: np.ndarray, *, mirrored: bool = False
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """What the tokens (B, V, D) of the scenes' key frames, or of their mirror images, miss."""
         labels = cell_labels(self._store, indices, self._side, mirrored=mirrored)
         centre, figures = self._centre_loss(self.centre_head(tokens).float(), labels)
         return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), labels), figures

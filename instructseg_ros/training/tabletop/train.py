@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes, calibrate
+from instructseg_ros.model.checkpoints import find_model, load_model
 from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -31,6 +32,8 @@ from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
 from instructseg_ros.training.tabletop.tower import TowerStage
 
 STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint', 'finetune')
+# Of a model that is there already: its heads, which no model keeps, then all of it.
+LATER_STAGES: Final = ('heads', 'finetune')
 _NEEDS: Final = {
     'tower': (),
     'motion': ('tower',),
@@ -39,13 +42,36 @@ _NEEDS: Final = {
     'joint': ('tower', 'motion', 'pixels', 'language'),
     'finetune': ('tower', 'motion', 'pixels', 'language', 'joint'),
 }
+_LATER_NEEDS: Final = {'heads': (), 'finetune': ('heads',)}
 _CALIBRATION_SCENES = 150
 
 
 class TabletopTraining:
-    """One training run in one folder: its scenes, its stages and its model."""
+    """One training run in one folder: its scenes, its stages and its model.
 
-    def __init__(self, folder: Path, recipe: Recipe, *, processes: int) -> None:
+    Args:
+        processes: renderers side by side.
+        start: a model to go on from, by `LATER_STAGES`; None: from nothing, by `STAGES`.
+        stages: those to run; none: all.
+
+    Raises:
+        ValueError: there is no such stage, or `start` is not of the embedded model's shape and words.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        processes: int,
+        start: str | None = None,
+        stages: Sequence[str] = (),
+    ) -> None:
+        self.stages = STAGES if start is None else LATER_STAGES
+        self.chosen = stages or self.stages
+        if unknown := set(self.chosen) - set(self.stages):
+            known = ', '.join(self.stages)
+            raise ValueError(f'unknown stages {sorted(unknown)}: choose from {known}')
         # Stages run side by side, one core each: two threads of one process wait for each other.
         torch.set_num_threads(1)
         parallel.join()
@@ -53,11 +79,15 @@ class TabletopTraining:
         self.recipe = recipe
         self.processes = processes
         self.processor, self.model = _fresh_model(recipe.seed)
+        self._needs: Mapping[str, Sequence[str]] = _NEEDS if start is None else _LATER_NEEDS
+        if start is not None:
+            _start_from(start, self.processor, self.model)
         self.store = self._rendered()
         self._teacher: LanguageStage | None = None
+        self._tower_teacher: TowerStage | None = None
 
-    def run(self, stages: Sequence[str] = STAGES) -> None:
-        """Run stages; earlier ones that are finished are loaded.
+    def run(self) -> None:
+        """Run the chosen stages; earlier ones that are finished are loaded.
 
         `tower` and `pixels` need only the scenes: two processes may train them at the same time.
         After the last stage the score threshold is calibrated and the model is saved.
@@ -65,16 +95,17 @@ class TabletopTraining:
         Raises:
             ValueError: a stage that another one needs is not finished.
         """
-        for name in STAGES[: STAGES.index(stages[-1]) + 1]:
-            if name in stages:
+        last = self.chosen[-1]
+        for name in self.stages[: self.stages.index(last) + 1]:
+            if name in self.chosen:
                 self._train(name)
             elif self._file(name).exists():
                 self._loop(name)[0].finish()
-        if stages[-1] == STAGES[-1] and parallel.rank() == 0:
+        if last == self.stages[-1] and parallel.rank() == 0:
             self._save()
 
     def _train(self, name: str) -> None:
-        for need in _NEEDS[name]:
+        for need in self._needs[name]:
             if saved_step(self._file(need)) < getattr(self.recipe, need).steps:
                 raise ValueError(f'stage {name} needs stage {need}, which is not finished: run it')
         loop, draw, loss = self._loop(name)
@@ -89,12 +120,13 @@ class TabletopTraining:
             'pixels': self._pixels,
             'language': self._language,
             'joint': self._joint,
+            'heads': self._heads,
             'finetune': self._finetune,
         }
         return makers[name]()
 
     def _tower(self) -> tuple[Loop, Draw, Loss]:
-        stage = TowerStage(self.model, self.store)
+        stage = self._tower_stage()
         loop = Loop(stage, self.recipe.tower, self._file('tower'), seed=1)
         return loop, self._draw(), stage.loss
 
@@ -126,15 +158,33 @@ class TabletopTraining:
         loop = Loop(stage, self.recipe.joint, self._file('joint'), seed=5)
         return loop, self._draw(self.recipe.joint_scenes), stage.loss
 
+    def _heads(self) -> tuple[Loop, Draw, Loss]:
+        stage = self._finetune_stage().requires_grad_(False)
+        for head in stage.heads():
+            head.requires_grad_(True)
+        loop = Loop(stage, self.recipe.heads, self._file('heads'), seed=7)
+        return loop, self._draw(), stage.loss
+
     def _finetune(self) -> tuple[Loop, Draw, Loss]:
-        language = self._language_stage(self.recipe.joint_instructions)
-        stage = FinetuneStage(self.model, language, self.store)
+        stage = self._finetune_stage().requires_grad_(True)
         loop = Loop(stage, self.recipe.finetune, self._file('finetune'), seed=6)
         return loop, self._draw(), stage.loss
 
+    def _tower_stage(self) -> TowerStage:
+        """The one tower stage of this run: its teaching heads serve the last stage too."""
+        if self._tower_teacher is None:
+            self._tower_teacher = TowerStage(self.model, self.store)
+        return self._tower_teacher
+
+    def _finetune_stage(self) -> FinetuneStage:
+        language = self._language_stage(self.recipe.joint_instructions)
+        return FinetuneStage(self.model, language, self._tower_stage(), self.store)
+
     def _language_stage(self, instructions: int) -> LanguageStage:
         """The one language stage of this run: its teaching heads serve the later stages too."""
-        if self._teacher is None:
+        if self._teacher is None and self.stages == LATER_STAGES:
+            self._teacher = LanguageStage(self.model, self.store)
+        elif self._teacher is None:
             tokens = cache_tokens(self.model, self.store)
             motion = cache_motion(self.model, self.store, tokens)
             self._teacher = LanguageStage(self.model, self.store, tokens[:, -1], motion)
@@ -191,3 +241,14 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     model.language_model.set_attn_implementation('eager')
     start_from_nothing(model)
     return processor_for(config, words), model
+
+
+def _start_from(name: str, processor: InstructSegProcessor, model: InstructSegModel) -> None:
+    """Give a fresh model the weights of another one of the same shape and words."""
+    other, other_processor = load_model(find_model(name))
+    if other_processor.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+        raise ValueError(f'{name} knows other words than the tabletop: train from nothing')
+    try:
+        model.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f'{name} has another shape than the embedded model: {error}') from error

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
 from instructseg_ros.training.tabletop.recipe import FULL, SMOKE, Recipe
-from instructseg_ros.training.tabletop.train import STAGES, TabletopTraining
+from instructseg_ros.training.tabletop.train import LATER_STAGES, STAGES, TabletopTraining
 
 
 @pytest.fixture(scope='module')
@@ -49,29 +50,56 @@ def test_every_stage_leaves_its_state(folder: Path) -> None:
     assert list(folder.glob('*.partial')) == []
 
 
-def test_the_saved_model_is_the_moving_average_of_its_stages(folder: Path) -> None:
-    parts = [
-        ('tower', 'average.tower.', 'vision_tower.'),
-        ('motion', 'average.perceiver.', 'perceiver.'),
-        ('finetune', 'average.pixel_branch.', 'pixel_branch.'),
-        ('finetune', 'average.mask_decoder.', 'mask_decoder.'),
-        ('finetune', 'average.language.language_model.', 'language_model.'),
-    ]
-    with safe_open(folder / 'model' / 'model.safetensors', 'pt') as model:
-        for stage, kept, saved in parts:
-            with safe_open(folder / f'{stage}.safetensors', 'pt') as state:
-                names = [name for name in state.keys() if name.startswith(kept)]  # noqa: SIM118
-                assert names
-                for name in names:
-                    mine = model.get_tensor(name.replace(kept, saved))
-                    assert torch.equal(mine, state.get_tensor(name)), name
+def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -> None:
+    parts = {
+        'average.tower.tower.': 'vision_tower.',
+        'average.perceiver.': 'perceiver.',
+        'average.pixel_branch.': 'pixel_branch.',
+        'average.mask_decoder.': 'mask_decoder.',
+        'average.language.language_model.': 'language_model.',
+    }
+    model = load_file(folder / 'model' / 'model.safetensors')
+    state = load_file(folder / 'finetune.safetensors')
+    for kept, saved in parts.items():
+        names = [name for name in state if name.startswith(kept)]
+        assert names
+        for name in names:
+            assert torch.equal(model[name.replace(kept, saved)], state[name]), name
 
 
 def test_running_again_trains_nothing_anew(folder: Path) -> None:
     files = [folder / f'{stage}.safetensors' for stage in STAGES]
     before = [file.read_bytes() for file in files]
-    TabletopTraining(folder, SMOKE, processes=1).run(['language'])
+    TabletopTraining(folder, SMOKE, processes=1, stages=['language']).run()
     assert [file.read_bytes() for file in files] == before
+
+
+def test_a_model_that_is_there_is_trained_on(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / 'scenes', tmp_path / 'scenes')
+    start = folder / 'model'
+    TabletopTraining(tmp_path, SMOKE, processes=1, start=str(start)).run()
+    assert {file.stem for file in tmp_path.glob('*.safetensors')} == set(LATER_STAGES)
+    before = load_file(start / 'model.safetensors')
+    heads = load_file(tmp_path / 'heads.safetensors')
+    after = load_file(tmp_path / 'model' / 'model.safetensors')
+    assert set(after) == set(before)
+    for name in ('embeddings.position_embedding.weight', 'encoder.layers.0.mlp.fc1.weight'):
+        was = before[f'vision_tower.{name}']
+        assert torch.equal(heads[f'module.tower.tower.{name}'], was)
+        assert not torch.equal(after[f'vision_tower.{name}'], was)
+
+
+def test_only_a_model_of_the_same_words_is_trained_on(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
+    text = (other / 'tokenizer.json').read_text()
+    (other / 'tokenizer.json').write_text(text.replace('"mug"', '"gum"'))
+    with pytest.raises(ValueError, match='other words'):
+        TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
+
+
+def test_stages_are_those_of_the_training(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown stages \['heads'\]: choose from tower"):
+        TabletopTraining(folder, SMOKE, processes=1, stages=['heads'])
 
 
 def test_a_folder_of_another_recipe_is_left_alone(folder: Path) -> None:
@@ -91,6 +119,6 @@ def test_a_recipe_has_enough_scenes_for_its_batches(recipe: Recipe) -> None:
 def test_a_stage_waits_for_those_that_it_needs(folder: Path, tmp_path: Path) -> None:
     longer = replace(SMOKE, tower=replace(SMOKE.tower, steps=SMOKE.tower.steps + 1))
     copy = Path(shutil.copytree(folder, tmp_path / 'run'))
-    training = TabletopTraining(copy, longer, processes=1)
+    training = TabletopTraining(copy, longer, processes=1, stages=['motion'])
     with pytest.raises(ValueError, match='motion needs stage tower'):
-        training.run(['motion'])
+        training.run()

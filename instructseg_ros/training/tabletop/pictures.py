@@ -10,7 +10,7 @@ _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
 
 def vision_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """(B, ..., S, S, 3) uint8 -> (B, ..., 3, S, S) in [-1, 1], disturbed where a generator is given.
+    """(B, ..., S, S, 3) uint8 -> (B, ..., 3, S, S) in [-1, 1], disturbed with a generator.
 
     The frames of one scene share their exposure, as those of one camera do.
     """

@@ -55,7 +55,8 @@ class TabletopTraining:
         stages: those to run; none: all.
 
     Raises:
-        ValueError: there is no such stage, or `start` is not of the embedded model's shape and words.
+        ValueError: there is no such stage, or `start` has another shape or other words than the
+            embedded model.
     """
 
     def __init__(

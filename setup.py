@@ -27,13 +27,13 @@ RUNTIME = [
     'huggingface_hub',
     'mujoco>=3.2',
     'numpy',
-    'pillow',
+    'pillow>=10.1',
     'rosbags>=0.11',
     'safetensors>=0.4.3',
     'tokenizers',
     'torch>=2.4',
     'tqdm',
-    'transformers>=5.24,<6',
+    'transformers>=5.20,<6',
 ]
 # launch_testing does not work with newer pytest.
 DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff']

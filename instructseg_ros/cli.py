@@ -8,15 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from instructseg_ros.simulation.opengl import OpenGLError
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (ValueError, OSError, OpenGLError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         # ModelError and the like say what to do; a traceback would hide it.
         print(f'instructseg: {error}', file=sys.stderr)
         return 1
@@ -37,11 +35,20 @@ def _add_say(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser('say', help='tell a running node what to segment')
     parser.add_argument('text', help='the instruction, for example "the red mug"')
     parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for an answer')
-    parser.add_argument('--answers', type=int, default=1, help='how many results to print')
+    parser.add_argument(
+        '--answers', type=_positive, default=1, help='how many results to print'
+    )
     parser.add_argument(
         '--ros-args', nargs=argparse.REMAINDER, default=[], help='remappings and the like'
     )
     parser.set_defaults(run=_say)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError('at least 1')
+    return value
 
 
 def _say(options: argparse.Namespace) -> int:

@@ -57,18 +57,25 @@ def install_system_packages() -> None:
     """Install what is missing with apt where that is allowed, else name the command and exit."""
     missing = missing_system_packages()
     if missing and may_use_apt():
-        sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
-        settings = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get']
-        subprocess.run([*sudo, *settings, 'update'], check=False)
-        subprocess.run([*sudo, *settings, 'install', '-y', '--no-install-recommends', *missing],
-                       check=False)
+        apt_get('update')
+        # By themselves: newer releases have no OSMesa, and one unknown name refuses all others.
+        for package in missing:
+            apt_get('install', '-y', '--no-install-recommends', package)
         missing = missing_system_packages()
-    if not missing:
-        return
-    command = f'sudo apt-get update && sudo apt-get install -y {" ".join(missing)}'
-    if missing != [OSMESA]:
-        sys.exit(f'System packages are missing. Run this, then make again:\n  {command}')
-    print(f'No OSMesa: the demo plays its recording; to simulate live, run\n  {command}')
+    command = 'sudo apt-get update && sudo apt-get install -y '
+    if needed := [package for package in missing if package != OSMESA]:
+        sys.exit('System packages are missing. Run this, then make again:\n'
+                 f'  {command}{" ".join(needed)}')
+    if missing:
+        print('No OSMesa: the demo plays its recording; to simulate live, run\n'
+              f'  {command}{OSMESA}')
+
+
+def apt_get(*arguments: str) -> None:
+    """Run apt-get as root without questions; what it could not do shows afterwards."""
+    sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
+    subprocess.run([*sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', *arguments],
+                   check=False)
 
 
 def may_use_apt() -> bool:

@@ -77,6 +77,12 @@ def test_a_missing_model_is_one_clear_line(capfd: pytest.CaptureFixture[str]) ->
     assert '/no/such/model' in message and 'existing folder' in message
 
 
+def test_at_least_one_answer_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['say', 'the red mug', '--answers', '0'])
+    assert 'at least 1' in capfd.readouterr().err
+
+
 def test_an_unknown_device_is_one_clear_line(
     capfd: pytest.CaptureFixture[str], tiny_model_dir: Path
 ) -> None:

@@ -15,11 +15,11 @@ from instructseg_ros.demo.runner import FILM_PERIOD, run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo, write its files and print its table; 0 when it passed."""
     options = _parse(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
     try:
+        options.output.mkdir(parents=True, exist_ok=True)
         report, film = run(options.output, model=options.model, source=options.source,
                            say=lambda text: print(text, flush=True))
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     (options.output / 'demo.json').write_text(json.dumps(report.to_json(), indent=2) + '\n')

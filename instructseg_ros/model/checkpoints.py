@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
 if TYPE_CHECKING:
+    from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
     from instructseg_ros.model.processor import InstructSegProcessor
 
@@ -77,6 +78,7 @@ def load_model(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
     except Exception as error:  # what a damaged file raises is up to three libraries
         raise _does_not_load(folder, _first_line(error)) from error
     _check_report(folder, report)
+    _check_processor(folder, processor, model.config)
     return model.eval(), processor
 
 
@@ -111,6 +113,23 @@ def _check_report(folder: Path, report: Mapping[str, Collection[Any]]) -> None:
             raise ModelError(
                 f'{folder}: {problem.replace("_", " ")} in the weights ({names}). They do not fit '
                 'its config.json: copy the whole folder again.'
+            )
+
+
+def _check_processor(
+    folder: Path, processor: InstructSegProcessor, config: InstructSegConfig
+) -> None:
+    mine, wanted = processor.config, config
+    pairs = {
+        'vision_size': (mine.vision_size, wanted.vision_config.image_size),
+        'image_tokens': (mine.image_tokens, wanted.image_tokens),
+        'num_latents': (mine.num_latents, wanted.num_latents),
+        'num_queries': (mine.num_queries, wanted.num_queries),
+    }
+    for name, (value, right) in pairs.items():
+        if value != right:
+            raise _does_not_load(
+                folder, f'{_PROCESSOR} has {name} {value}, and {_CONFIG} makes it {right}'
             )
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 from transformers import DynamicCache, PhiModel, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 
 from instructseg_ros.model.configuration import InstructSegConfig
@@ -188,18 +189,12 @@ class InstructSegModel(PreTrainedModel):
         head = None
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
-            head = self.language_model(
-                inputs_embeds=prefix,
-                attention_mask=self._prefix_mask(prefix),
-                cache=cache,
-                output_hidden_states=output_layers,
+            head = self._run_language_model(
+                prefix, self._prefix_mask(prefix), cache, output_layers=output_layers
             )
             cache.batch_repeat_interleave(instructions)
-        tail = self.language_model(
-            inputs_embeds=suffix.flatten(0, 1),
-            cache=cache,
-            use_cache=cache is not None,
-            output_hidden_states=output_layers,
+        tail = self._run_language_model(
+            suffix.flatten(0, 1), None, cache, output_layers=output_layers
         )
         states = tail.last_hidden_state.unflatten(0, (frames, instructions))
         layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
@@ -225,6 +220,25 @@ class InstructSegModel(PreTrainedModel):
             queries = queries + content
         predictions = self.mask_decoder(queries, condition, features, evidence)
         return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
+
+    def _run_language_model(
+        self,
+        embeddings: torch.Tensor,
+        mask: torch.Tensor | None,
+        cache: DynamicCache | None,
+        *,
+        output_layers: bool,
+    ) -> BaseModelOutputWithPast:
+        # By position: transformers 5.24 renamed the cache, and any unknown name is ignored.
+        return self.language_model(
+            None,
+            mask,
+            None,
+            cache,
+            inputs_embeds=embeddings,
+            use_cache=cache is not None,
+            output_hidden_states=output_layers,
+        )
 
     def _all_references(self, references: torch.Tensor) -> torch.Tensor:
         """As many of the newest frames as the model reads; of fewer, the oldest is repeated."""

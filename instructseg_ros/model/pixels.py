@@ -37,6 +37,9 @@ class PixelBranch(Mask2FormerPreTrainedModel):
     def __init__(self, config: MaskConfig) -> None:
         super().__init__(config)
         self.backbone = AutoBackbone.from_config(config.backbone_config)
+        if hasattr(self.backbone, 'swin'):
+            # For classification: every feature map has a norm of its own.
+            self.backbone.swin.layernorm = nn.Identity()
         self.decoder = Mask2FormerPixelDecoder(config, feature_channels=self.backbone.channels)
         _use_biased_lateral_convolutions(self.decoder)
         self.upsampling = config.mask_upsampling

@@ -123,6 +123,20 @@ class InstructSegProcessor:
             prefix_length=min(row.prefix_length for row in rows),
         )
 
+    def unknown_words(self, instruction: str) -> list[str]:
+        """The parts of an instruction that the tokenizer has no token for."""
+        encoded = self.tokenizer(
+            instruction, add_special_tokens=False, return_offsets_mapping=True
+        )
+        places = zip(encoded['input_ids'], encoded['offset_mapping'], strict=True)
+        unknown = self.tokenizer.unk_token_id
+        return [instruction[start:end] for token, (start, end) in places if token == unknown]
+
+    def knows_any(self, instruction: str) -> bool:
+        """Whether the tokenizer has a token for anything in an instruction."""
+        ids = self.tokenizer(instruction, add_special_tokens=False)['input_ids']
+        return any(token != self.tokenizer.unk_token_id for token in ids)
+
     def restore_masks(self, logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(N, h, w) mask logits -> (N, height, width), the two resizes of spec 3."""
         resized = self.resized_size(height, width)
@@ -184,6 +198,10 @@ def _instruction_text(instruction: str, task: Task) -> str:
 def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert('RGB')
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f'an image is (H, W, 3) uint8 RGB or of PIL, this one is {image.shape} {image.dtype}'
+        )
     return Image.fromarray(image)
 
 

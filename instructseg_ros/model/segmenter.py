@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
 from instructseg_ros.model.modeling import InstructSegModel
@@ -24,12 +25,14 @@ class Prediction:
         probability: (H, W) float32 in 0..1.
         score: 0..1, the product of presence score and mask quality.
         found: the score reaches the threshold and the mask is not empty.
+        unknown: words of the instruction that the model has never met.
     """
 
     mask: np.ndarray
     probability: np.ndarray
     score: float
     found: bool
+    unknown: tuple[str, ...] = ()
 
 
 class Segmenter:
@@ -79,24 +82,24 @@ class Segmenter:
         return cls(weights, processor, name=model, device=where, threshold=threshold)
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> the frame's (V, D) vision tokens, to keep beside the frame."""
+    def encode(self, image: np.ndarray | Image.Image) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB or PIL image -> (V, D) vision tokens, to keep beside the frame."""
         values = self._processor.vision_values(image)[None].to(self.device)
         return self._model.encode_frame(values)[0]
 
     def segment(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Image.Image,
         instruction: str,
         references: Sequence[torch.Tensor] = (),
         *,
         task: Task = Task.AUTO,
         tokens: torch.Tensor | None = None,
     ) -> Prediction:
-        """Segment what an instruction means.
+        """Segment what an instruction means; one without any known word is not found, score 0.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or an image of PIL.
             instruction: natural language.
             references: tokens of earlier frames, oldest first; none for a still image.
             task: AUTO chooses referring or reasoning from the text.
@@ -107,7 +110,7 @@ class Segmenter:
     @torch.inference_mode()
     def segment_all(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Image.Image,
         instructions: Sequence[str],
         references: Sequence[torch.Tensor] = (),
         *,
@@ -125,22 +128,33 @@ class Segmenter:
         context = model.perceive(tokens[None], earlier, prompt)
         pixels = processor.pixel_values(image)[None].to(self.device)
         answer = model.decode(model.reason(context, prompt), model.encode_pixels(pixels)).final
-        height, width = image.shape[:2]
+        height, width = _size(image)
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
             return processor.restore_masks(logits, height, width)
 
-        pairs = zip(answer.mask_logits[0], answer.score_logits[0], strict=True)
-        return [self._prediction(*best_mask(masks, scores, restore)) for masks, scores in pairs]
+        answers = zip(instructions, answer.mask_logits[0], answer.score_logits[0], strict=True)
+        return [
+            self._prediction(text, *best_mask(masks, scores, restore))
+            for text, masks, scores in answers
+        ]
 
-    def _prediction(self, logits: torch.Tensor, score: float) -> Prediction:
+    def _prediction(self, text: str, logits: torch.Tensor, score: float) -> Prediction:
         mask = (logits > 0).cpu().numpy()
+        # Of what it has no word for, a model is as sure as of anything else.
+        score = score if self._processor.knows_any(text) else 0.0
         return Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
             found=bool(score >= self.threshold and mask.any()),
+            unknown=tuple(self._processor.unknown_words(text)),
         )
+
+
+def _size(image: np.ndarray | Image.Image) -> tuple[int, int]:
+    """(height, width)."""
+    return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
 
 
 def _device(name: str) -> torch.device:

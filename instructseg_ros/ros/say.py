@@ -66,12 +66,13 @@ class _Speaker:
         if not self._wait(self._is_heard, timeout):
             topic = self._commands.topic_name
             print(f'error: nobody listens on {topic}; is segmentation_node running and active? '
-                  f'Try "ros2 lifecycle get /segmentation_node"', file=sys.stderr)
+                  f'Or did its model not load? See what it printed', file=sys.stderr)
             return 1
         self._commands.publish(Command(id=self._instruction.id, instruction=text))
         for count in range(1, answers + 1):
             if not self._wait(lambda: len(self._answers) >= count, timeout):  # noqa: B023
-                print(f'error: no answer within {timeout:.0f} s', file=sys.stderr)
+                print(f'error: no answer within {timeout:.0f} s; see what the node printed, or '
+                      f'wait longer with --timeout', file=sys.stderr)
                 return 1
             answer = self._answers[count - 1]
             print(describe(answer, now=self._node.get_clock().now().nanoseconds), flush=True)

@@ -67,12 +67,12 @@ class SegmentationNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create what publishes results."""
-        return self._attempt('configure', self._configure)
+        return self._attempt('configure', self._configure, undo=self._close)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to listen to the camera and to commands."""
         super().on_activate(state)
-        return self._attempt('activate', self._listen)
+        return self._attempt('activate', self._listen, undo=self._stop)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End live instructions and stop listening."""
@@ -94,7 +94,8 @@ class SegmentationNode(LifecycleNode):
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _attempt(self, transition: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+    def _attempt(self, transition: str, action: Callable[[], None], *,
+                 undo: Callable[[], None]) -> TransitionCallbackReturn:
         try:
             action()
         except Exception as error:
@@ -102,7 +103,7 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().error(
                 f'cannot {transition}: {reason}. Then try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
-            self._close()
+            undo()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f'{transition}: done')
         return TransitionCallbackReturn.SUCCESS

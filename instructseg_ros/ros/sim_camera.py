@@ -7,9 +7,9 @@ each thing, 0 background) and `scene` (JSON of the scene graph), all with the sa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -22,9 +22,10 @@ from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.simulation.camera import Intrinsics
 from instructseg_ros.simulation.opengl import OpenGLError
-from instructseg_ros.simulation.recording import Recording
 from instructseg_ros.simulation.scene_graph import to_json
-from instructseg_ros.simulation.tabletop import Observation, Tabletop
+
+if TYPE_CHECKING:
+    from instructseg_ros.simulation.tabletop import Observation
 
 SOURCES = ('auto', 'live', 'recording')
 
@@ -72,7 +73,7 @@ class SimCamera(Node):
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
         self._values = parameters.read(self, SimCameraParameters)
-        self._source = open_source(self._values)
+        self._source = open_source(self._values, warn=self.get_logger().warning)
         self._opened.callback(self._source.close)
         self.get_logger().info(f'frames come from {type(self._source).__name__}')
         self._scene = self._values.scene
@@ -117,20 +118,31 @@ class SimCamera(Node):
         self._image.publish(array_to_image(observation.rgb, header=header, encoding='rgb8'))
 
 
-def open_source(values: SimCameraParameters) -> FrameSource:
+def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -> FrameSource:
     """Open the renderer or the recording, as the parameters ask for.
+
+    Args:
+        warn: Told why `auto` does not render.
 
     Raises:
         RuntimeError: There is no such source, or it cannot be opened; the message says why.
     """
     if values.source not in SOURCES:
         raise RuntimeError(f'source "{values.source}" does not exist; use {", ".join(SOURCES)}')
+    try:
+        # A robot that has a camera needs neither.
+        from instructseg_ros.simulation.recording import Recording
+        from instructseg_ros.simulation.tabletop import Tabletop
+    except ImportError as error:
+        raise RuntimeError(f'the simulated camera needs the Python package {error.name}: '
+                           'python3 -m pip install mujoco rosbags') from error
     if values.source != 'recording':
         try:
             return Tabletop(width=values.width, height=values.height, seed=values.scene)
-        except OpenGLError:
+        except OpenGLError as error:
             if values.source == 'live':
                 raise
+            warn(f'the recording is shown, at its own size: {error}')
     source: FrameSource = Recording()
     source.reset(values.scene)
     return source

@@ -115,7 +115,8 @@ class Camera:
     def _describe_silence(self, now: float) -> str:
         if self.last_arrival is None:
             return (f'no image has arrived on {self.topic} within {self.image_timeout:.1f} s; '
-                    f'check that the camera runs and publishes on this topic')
+                    f'check that the camera runs and publishes on this topic, and that its '
+                    f"driver's transport is set up for images (config/fastdds.xml, see README)")
         return (f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '
                 f'check that the camera still runs')
 

@@ -74,9 +74,16 @@ def _infer(model: Model, job: Job, instruction: Instruction) -> dict[str, Any]:
     prediction = model.segment(
         job.frame.image, instruction.text, [frame.tokens for frame in job.references],
         task=instruction.task, tokens=job.frame.tokens)
-    reason = '' if prediction.found else (
-        f'nothing in the image matches the instruction (score {prediction.score:.2f}, '
-        f'threshold {model.threshold:.2f})')
+    reason = '' if prediction.found else _why_not(prediction, model.threshold)
     return {'state': State.FOUND if prediction.found else State.NOT_FOUND, 'reason': reason,
             'score': prediction.score, 'mask': prediction.mask,
             'probability': prediction.probability, 'source': Source.INFERRED}
+
+
+def _why_not(prediction: Prediction, threshold: float) -> str:
+    reason = (f'nothing in the image matches the instruction (score {prediction.score:.2f}, '
+              f'threshold {threshold:.2f})')
+    if prediction.unknown:
+        words = ', '.join(f'"{word}"' for word in prediction.unknown[:3])
+        reason += f'; the model does not know {words}, say it in other words'
+    return reason

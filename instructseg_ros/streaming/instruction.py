@@ -46,8 +46,8 @@ def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
     """Normalise the text of an instruction (NFC, single spaces) and refuse what is not one.
 
     Raises:
-        InstructionError: The text is empty, too long, or holds control characters or one of the
-            model's own tokens.
+        InstructionError: The text is empty, too long, without a letter, or holds control
+            characters or one of the model's own tokens.
     """
     if len(text) > max_length:
         raise InstructionError(
@@ -61,6 +61,8 @@ def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
     cleaned = ' '.join(cleaned.split())
     if not cleaned:
         raise InstructionError('the instruction is empty; say what to segment')
+    if not any(character.isalpha() for character in cleaned):
+        raise InstructionError('the instruction holds no word; say what to segment')
     return cleaned
 
 

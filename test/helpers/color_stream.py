@@ -21,6 +21,7 @@ class ColorPrediction:
     probability: np.ndarray
     score: float
     found: bool
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass

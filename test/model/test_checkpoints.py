@@ -164,6 +164,15 @@ def test_a_damaged_description_does_not_load(
     assert_quiet(capfd)
 
 
+@pytest.mark.parametrize('name', ['vision_size', 'image_tokens', 'num_latents', 'num_queries'])
+def test_a_processor_of_another_model_does_not_load(folder: Path, name: str) -> None:
+    values = json.loads((folder / 'processor_config.json').read_text())
+    values[name] += 1
+    (folder / 'processor_config.json').write_text(json.dumps(values))
+    message = refused(folder)
+    assert f'{name} {values[name]}' in message and 'Copy the whole folder again' in message
+
+
 @pytest.mark.parametrize('values', [{}, {'model_type': 'bert'}, {'model_type': 'llava'}])
 def test_a_model_of_another_kind_is_refused_before_it_takes_memory(
     folder: Path, values: dict[str, str]

@@ -322,8 +322,7 @@ def test_the_default_configuration_has_the_released_models_size() -> None:
     assert count(model.projector) == 9_507_840
     # The embedding has 50,296 rows: [SEG] was added to it.
     assert count(model.language_model) == 50_296 * 2560 + 2_517_483_520 + 5_120
-    # transformers' backbone has a last norm that its feature maps do not go through.
-    assert count(model.pixel_branch.backbone) == 86_880_376 + 2 * 1024
+    assert count(model.pixel_branch.backbone) == 86_880_376
     assert count(model.seg_query) == 256_000
     assert count(model.perceiver) == 327_680 + 110_151_680
     assert count(model.text_fusion) == sum(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_models import SmallModel
 
 from instructseg_ros.model.segmenter import Prediction, Segmenter
@@ -60,7 +61,7 @@ def test_the_mask_is_where_the_probability_is_above_a_half(segmenter: Segmenter)
 def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
     prediction = segmenter.segment(picture(), 'mug')
     assert [field.name for field in fields(prediction)] == [
-        'mask', 'probability', 'score', 'found',
+        'mask', 'probability', 'score', 'found', 'unknown',
     ]  # fmt: skip
     with pytest.raises(AttributeError):
         prediction.score = 1.0  # type: ignore[misc]
@@ -114,6 +115,29 @@ def test_no_instruction_has_no_answer(segmenter: Segmenter) -> None:
 def test_any_text_is_answered(segmenter: Segmenter, text: str) -> None:
     prediction = segmenter.segment(picture(), text)
     assert np.isfinite(prediction.probability).all() and 0 <= prediction.score <= 1
+
+
+def test_an_instruction_without_a_known_word_is_not_found(segmenter: Segmenter) -> None:
+    segmenter.threshold = 0.0001
+    for text in ('qwertz', '123', 'żółty kubek'):
+        prediction = segmenter.segment(picture(), text)
+        assert prediction.score == 0 and not prediction.found
+    assert segmenter.segment(picture(), 'the red qwertz').unknown == ('qwertz',)
+    assert segmenter.segment(picture(), 'the red mug').unknown == ()
+
+
+def test_an_image_of_pil_is_as_good_as_an_array(segmenter: Segmenter) -> None:
+    array = segmenter.segment(picture(), 'the red mug')
+    image = segmenter.segment(Image.fromarray(picture()), 'the red mug')
+    assert np.array_equal(array.probability, image.probability)
+
+
+@pytest.mark.parametrize('shape', [(40, 60), (40, 60, 4), (0, 60, 3)])
+def test_an_array_that_is_no_picture_is_named(
+    segmenter: Segmenter, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r'\(H, W, 3\) uint8 RGB'):
+        segmenter.segment(np.zeros(shape, np.uint8), 'the red mug')
 
 
 def test_unknown_words_are_all_the_same(segmenter: Segmenter) -> None:

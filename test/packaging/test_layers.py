@@ -16,6 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob('*.py')
 BELOW = {
     'simulation': set(),
     'model': set(),
+    'conversion': {'model'},
     'streaming': {'model'},
     'evaluation': {'model', 'simulation'},
     'training': {'model', 'simulation', 'evaluation'},

@@ -21,6 +21,7 @@ def test_text_is_normalised(text: str, cleaned: str) -> None:
 @pytest.mark.parametrize(('text', 'reason'), [
     ('', 'is empty'),
     (' \t\n ', 'is empty'),
+    ('!? 42', 'holds no word'),
     ('x' * 10_000, 'has 10000 characters, the limit is 512'),
     ('the red\x07 mug', r'control character U\+0007 at position 7'),
     ('the red\nmug', r'control character U\+000A'),

@@ -1,0 +1,1 @@
+"""Checkpoints that others have published, in this package's layout."""

@@ -1,0 +1,124 @@
+"""A released checkpoint's sizes, from its config.json and the shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.configuration import InstructSegConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_TEXT_FIELDS: Final = (
+    'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
+    'partial_rotary_factor', 'rope_theta', 'hidden_act', 'layer_norm_eps',
+    'max_position_embeddings',
+)  # fmt: skip
+_VISION_FIELDS: Final = (
+    'hidden_size', 'intermediate_size', 'num_attention_heads', 'image_size', 'patch_size',
+    'hidden_act', 'layer_norm_eps',
+)  # fmt: skip
+# Fixed in the authors' code: no file holds them.
+_RESAMPLER_HEAD_DIM = 128
+_MASK_HEADS = 8
+_MASK_CANVAS = 1024
+_DROP_PATH = 0.3
+
+
+def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
+    """Configuration of the model whose config.json and tensor shapes are given.
+
+    The mask branch's sizes stand in no config.json: they are read from the shapes.
+
+    Raises:
+        ModelError: a field or a tensor is missing.
+    """
+    try:
+        return InstructSegConfig(
+            vision_config=_vision(config['vision_config']['vision_tower']),
+            text_config=_text(config, shapes),
+            mask_config=_masks(shapes),
+            num_latents=shapes['temporal_query'][0],
+            **_resampler('perceiver', 'ovp_layers', shapes),
+            fusion_width=shapes['text_vmtf_projector.weight'][0],
+            **_resampler('fusion', 'vmtf_layers', shapes),
+        )
+    except KeyError as error:
+        raise ModelError(
+            f'{error} is missing: this is not the whole checkpoint of InstructSeg (config.json of '
+            'model_type mipha_phi, and every shard). Copy all of its files.'
+        ) from error
+
+
+def _text(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    # The field `vocab_size` may be that of the language model's head, which has more rows.
+    rows = shapes['model.embed_tokens.weight'][0]
+    return {'vocab_size': rows, 'pad_token_id': None, **{f: config[f] for f in _TEXT_FIELDS}}
+
+
+def _vision(tower: Mapping[str, Any]) -> dict[str, Any]:
+    # The states before layer 0 count too: the last but one of 27 layers' is that after 26.
+    used = tower['num_hidden_layers'] + 1 + tower['mm_vision_select_layer']
+    fields = {field: tower[field] for field in _VISION_FIELDS}
+    return {'num_hidden_layers': used, 'vision_use_head': False, **fields}
+
+
+def _masks(shapes: Shapes) -> dict[str, Any]:
+    out, features = shapes['pixel_decoder.mask_features.weight'][:2]
+    encoder, decoder = 'pixel_decoder.transformer.encoder.layers', 'predictor.transformer'
+    return {
+        'backbone_config': _swin('model.vision_tower_mask.', shapes),
+        'feature_size': features,
+        'mask_feature_size': out,
+        'encoder_layers': _count(f'{encoder}.{{}}.norm1.weight', shapes),
+        'encoder_feedforward_dim': shapes[f'{encoder}.0.linear1.weight'][0],
+        'hidden_dim': shapes['predictor.decoder_norm.weight'][0],
+        # One more than there are, as Mask2Former counts them.
+        'decoder_layers': _count(f'{decoder}_ffn_layers.{{}}.norm.weight', shapes) + 1,
+        'dim_feedforward': shapes[f'{decoder}_ffn_layers.0.linear1.weight'][0],
+        'num_attention_heads': _MASK_HEADS,
+        'num_queries': shapes['seg_query'][0],
+    }
+
+
+def _swin(prefix: str, shapes: Shapes) -> dict[str, Any]:
+    stages = _count(f'{prefix}norm{{}}.weight', shapes)
+    tables = [
+        shapes[f'{prefix}layers.{i}.blocks.0.attn.relative_position_bias_table']
+        for i in range(stages)
+    ]
+    width = shapes[f'{prefix}patch_embed.proj.weight'][0]
+    return {
+        'model_type': 'swin',
+        'image_size': _MASK_CANVAS,
+        'embed_dim': width,
+        'depths': [
+            _count(f'{prefix}layers.{i}.blocks.{{}}.norm1.weight', shapes) for i in range(stages)
+        ],
+        'num_heads': [heads for _, heads in tables],
+        # A table has a row for each of the (2 w - 1)^2 offsets within a window of side w.
+        'window_size': (round(tables[0][0] ** 0.5) + 1) // 2,
+        'mlp_ratio': shapes[f'{prefix}layers.0.blocks.0.mlp.fc1.weight'][0] / width,
+        'drop_path_rate': _DROP_PATH,
+        'out_features': [f'stage{i + 1}' for i in range(stages)],
+    }
+
+
+def _resampler(ours: str, released: str, shapes: Shapes) -> dict[str, Any]:
+    inner = shapes[f'{released}.layers.0.0.to_q.weight'][0]
+    return {
+        f'{ours}_layers': _count(f'{released}.layers.{{}}.0.to_q.weight', shapes),
+        f'{ours}_heads': inner // _RESAMPLER_HEAD_DIM,
+        f'{ours}_head_dim': _RESAMPLER_HEAD_DIM,
+    }
+
+
+def _count(name: str, shapes: Shapes) -> int:
+    """How many tensors there are, counted in the braces of a name."""
+    count = 0
+    while name.format(count) in shapes:
+        count += 1
+    if not count:
+        raise KeyError(name.format(0))
+    return count

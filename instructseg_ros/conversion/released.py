@@ -1,0 +1,205 @@
+"""The authors' checkpoint in this package's layout, and back (spec 5)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerFast
+
+from instructseg_ros.conversion.description import describe
+from instructseg_ros.conversion.released_keys import our_names
+from instructseg_ros.conversion.tensors import TensorFolder, sha256, write_shards
+from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
+from instructseg_ros.model.prompts import SEG_TOKEN
+
+RELEASED: Final = 'released'  # the folder of what only the way back needs
+MANIFEST: Final = 'manifest.json'
+_UNUSED: Final = 'unused.safetensors'
+_CONFIG: Final = 'config.json'
+_CANVAS: Final = (1024, 1024)
+_NAMED = 5  # tensors in an error
+
+
+def convert_released(source: Path, target: Path) -> None:
+    """Convert a released checkpoint to the layout of `from_pretrained`.
+
+    Every tensor is used or known to be unused; the unused ones, the authors' small files and a
+    manifest (SHA-256 of what was read, and where each tensor stood) go to `target/released`.
+
+    Args:
+        source: folder with config.json, safetensors and tokenizer files.
+        target: new or empty folder.
+
+    Raises:
+        ModelError: a file or tensor is missing, extra, pickled, damaged or of another shape.
+    """
+    config_file = source / _CONFIG
+    if not config_file.is_file():
+        raise ModelError(f'{source} has no {_CONFIG}: copy all files of the checkpoint into it.')
+    with TensorFolder(source) as tensors:
+        config = describe(_read_json(config_file), tensors.shapes)
+        processor = _processor(source, config)
+        convert_weights(tensors, target, config)
+        processor.save_pretrained(target)
+        _keep_for_the_way_back(tensors, target / RELEASED, config)
+
+
+def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConfig) -> None:
+    """Write a released checkpoint's tensors and the configuration for `from_pretrained`.
+
+    Raises:
+        ModelError: a tensor is missing, extra or of another shape than the configuration says.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise ModelError(f'{target} is not empty: name a new folder.')
+    places = _places(tensors, config)
+    _check(places, tensors, config)
+    target.mkdir(parents=True, exist_ok=True)
+    sizes = {ours: tensors.bytes_of(name) // parts for ours, (name, _, parts) in places.items()}
+
+    def read(ours: str) -> torch.Tensor:
+        name, part, parts = places[ours]
+        return tensors.read_part(name, part, parts) if parts > 1 else tensors.read(name)
+
+    write_shards(target, sizes, read)
+    config.architectures = [InstructSegModel.__name__]
+    config.dtype = torch.float32
+    config.save_pretrained(target)
+
+
+def restore_released(source: Path, target: Path) -> None:
+    """Write the authors' layout back from a folder that `convert_released` made.
+
+    Files are bit-identical to those converted as long as no weight was changed.
+
+    Raises:
+        ModelError: the folder was not made by `convert_released`, or the target is not empty.
+    """
+    kept = source / RELEASED
+    if not (kept / MANIFEST).is_file():
+        raise ModelError(f'{source} has no {RELEASED}/{MANIFEST}: only a converted release has.')
+    if target.exists() and any(target.iterdir()):
+        raise ModelError(f'{target} is not empty: name a new folder.')
+    manifest = _read_json(kept / MANIFEST)
+    target.mkdir(parents=True, exist_ok=True)
+    config = InstructSegConfig.from_pretrained(source)
+    layers = config.vision_config.num_hidden_layers
+    with TensorFolder(source) as ours, TensorFolder(kept, [_UNUSED]) as unused:
+
+        def read(name: str) -> torch.Tensor:
+            parts = our_names(name, vision_layers=layers)
+            return torch.cat([ours.read(part) for part in parts]) if parts else unused.read(name)
+
+        for file, shard in manifest['shards'].items():
+            tensors = {name: read(name) for name in shard['tensors']}
+            save_file(tensors, target / file, shard['metadata'])
+    for file in manifest['sha256']:
+        if file not in manifest['shards']:
+            shutil.copyfile(kept / file, target / file)
+
+
+def _places(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple[str, int, int]]:
+    """Our name -> (released tensor, which of its parts, how many it has)."""
+    layers = config.vision_config.num_hidden_layers
+    places: dict[str, tuple[str, int, int]] = {}
+    unknown = []
+    for name in tensors.shapes:
+        try:
+            parts = our_names(name, vision_layers=layers)
+        except KeyError:
+            unknown.append(name)
+            continue
+        places |= {ours: (name, index, len(parts)) for index, ours in enumerate(parts)}
+    if unknown:
+        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', unknown))
+    return places
+
+
+def _check(
+    places: Mapping[str, tuple[str, int, int]], tensors: TensorFolder, config: InstructSegConfig
+) -> None:
+    with torch.device('meta'):
+        wanted = {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
+    if extra := [places[ours][0] for ours in places if ours not in wanted]:
+        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
+    if missing := [ours for ours in wanted if ours not in places]:
+        raise ModelError(_says(tensors, 'no tensors for', missing))
+    misfits = []
+    for ours, (name, _, parts) in places.items():
+        rows, *rest = tensors.shapes[name] or (1,)
+        if (rows // parts, *rest) != wanted[ours] or rows % parts:
+            misfits.append(f'{name} {tensors.shapes[name]} in place of {wanted[ours]}')
+    if misfits:
+        raise ModelError(_says(tensors, 'tensors of another shape', misfits))
+
+
+def _says(tensors: TensorFolder, problem: str, names: Sequence[str]) -> str:
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    return (
+        f'{tensors.folder} has {problem}: {", ".join(names[:_NAMED])}{more}. It is not the '
+        'released checkpoint, or not whole: copy or download it again.'
+    )
+
+
+def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
+    except Exception as error:  # what a damaged file raises is up to two libraries
+        raise ModelError(
+            f'{source} has no tokenizer that loads ({error}): copy tokenizer.json and '
+            'tokenizer_config.json of the checkpoint into it.'
+        ) from error
+    if tokenizer.convert_tokens_to_ids(SEG_TOKEN) in (None, tokenizer.unk_token_id):
+        raise ModelError(f'the tokenizer in {source} has no {SEG_TOKEN}: copy added_tokens.json '
+                         'and tokenizer.json of the checkpoint.')  # fmt: skip
+    return InstructSegProcessor(
+        tokenizer,
+        ProcessorConfig(
+            vision_size=config.vision_config.image_size,
+            mask_size=_CANVAS,
+            image_tokens=config.image_tokens,
+            num_latents=config.num_latents,
+            num_queries=config.num_queries,
+        ),
+    )
+
+
+def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSegConfig) -> None:
+    kept.mkdir()
+    layers = config.vision_config.num_hidden_layers
+    unused = [name for name in tensors.shapes if not our_names(name, vision_layers=layers)]
+    save_file({name: tensors.read(name) for name in unused}, kept / _UNUSED)
+    small = [file.name for file in _small_files(tensors)]
+    for file in small:
+        shutil.copyfile(tensors.folder / file, kept / file)
+    shards = {
+        file: {
+            'metadata': tensors.metadata(file),
+            'tensors': [name for name, where in tensors.file_of.items() if where == file],
+        }
+        for file in tensors.files
+    }
+    hashes = {file: sha256(tensors.folder / file) for file in [*small, *tensors.files]}
+    manifest = {'sha256': hashes, 'shards': shards}
+    (kept / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+
+
+def _small_files(tensors: TensorFolder) -> Iterable[Path]:
+    """Everything of a checkpoint that is text."""
+    return (f for f in sorted(tensors.folder.iterdir()) if f.suffix in ('.json', '.txt', '.md'))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise ModelError(f'{file} is damaged ({error}): copy it again.') from error

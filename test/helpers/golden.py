@@ -1,0 +1,155 @@
+"""The authors' recorded cases: where they are, their model in our layout, what goes in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from instructseg_ros.conversion.description import describe
+from instructseg_ros.conversion.released import convert_weights
+from instructseg_ros.conversion.tensors import TensorFolder
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.modeling import InstructSegModel, Prompt
+from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+
+FOLDER = Path(os.environ.get('INSTRUCTSEG_GOLDEN_DIR')
+              or Path(__file__).resolve().parents[1] / 'data' / 'golden')
+WEIGHTS = 'weights.safetensors'
+REFER_ID = -204  # in the authors' ids only: ours hold the instruction itself
+
+# What a config.json of the tiny model would say.
+CONFIG: dict[str, Any] = {
+    'hidden_size': 80,
+    'intermediate_size': 160,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 4,
+    'partial_rotary_factor': 0.4,
+    'rope_theta': 10000.0,
+    'hidden_act': 'gelu_new',
+    'layer_norm_eps': 1e-5,
+    'max_position_embeddings': 2048,
+    'vision_config': {
+        'vision_tower': {
+            'hidden_size': 48,
+            'intermediate_size': 96,
+            'num_hidden_layers': 3,
+            'num_attention_heads': 4,
+            'image_size': 60,
+            'patch_size': 14,
+            'hidden_act': 'gelu_pytorch_tanh',
+            'layer_norm_eps': 1e-6,
+            'mm_vision_select_layer': -2,
+        }
+    },
+}
+
+
+def cases() -> list[Path]:
+    """Files of the recorded cases."""
+    return sorted(file for file in FOLDER.glob('*.safetensors') if file.name != WEIGHTS)
+
+
+def is_training(case: Path) -> bool:
+    """Whether a case recorded losses."""
+    with safe_open(case, 'pt') as opened:
+        return any(name.startswith('loss.') for name in opened.keys())  # noqa: SIM118
+
+
+def golden_model(folder: Path) -> InstructSegModel:
+    """The authors' weights, converted into an empty folder and loaded."""
+    with TensorFolder(FOLDER, [WEIGHTS]) as tensors:
+        convert_weights(tensors, folder, describe(CONFIG, tensors.shapes))
+    return InstructSegModel.from_pretrained(folder, local_files_only=True).eval()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What `InstructSegModel.forward` takes."""
+
+    pixel_values: torch.Tensor
+    vision_values: torch.Tensor
+    prompt: Prompt
+    reference_values: torch.Tensor | None
+
+
+def read_case(file: Path, config: InstructSegConfig) -> tuple[Inputs, dict[str, torch.Tensor]]:
+    """Inputs and all tensors of an inference case."""
+    case = load_file(file)
+    frames = case['in.images_clip']
+    references = frames[:, 1:] if frames.dim() == 5 and frames.shape[1] > 1 else None
+    key = frames[:, 0] if frames.dim() == 5 else frames
+    inputs = Inputs(
+        pixel_values=case['in.images'].flatten(0, -4),
+        vision_values=key,
+        prompt=_prompt(case, config, 1 if references is None else references.shape[1]),
+        reference_values=references,
+    )
+    return inputs, case
+
+
+def _prompt(case: dict[str, torch.Tensor], config: InstructSegConfig, frames: int) -> Prompt:
+    instruction = case['in.token_refer_id'].tolist()
+    places = {
+        -200: [IMAGE_ID] * config.image_tokens,
+        -201: [SEG_ID] * config.num_queries,
+        REFER_ID: instruction,
+        -205: [TEMPORAL_ID] * (frames * config.num_latents),
+    }
+    ids: list[int] = []
+    refer: list[bool] = []
+    for token in case['in.input_ids'][0].tolist():
+        piece = places.get(token, [token])
+        ids += piece
+        refer += [token == REFER_ID] * len(piece)
+    return Prompt(
+        input_ids=torch.tensor(ids)[None, None],
+        refer_mask=torch.tensor(refer)[None, None],
+        prefix_length=0,
+    )
+
+
+@contextmanager
+def recorded(model: InstructSegModel) -> Iterator[dict[str, list[torch.Tensor]]]:
+    """Collect what the parts of a model give while it runs, under the authors' names."""
+    parts: dict[str, nn.Module] = {
+        'siglip.features': model.vision_tower,
+        'projector.out': model.projector,
+        'ovp.out': model.perceiver,
+        'decoder.seg_query_in': model.seg_query_projector,
+        'cond.origin_pooled_proj': model.text_fusion.pooled_projector,
+        'vmtf.local_vision_map': model.text_fusion.local_project,
+        'vmtf.text_latents_in': model.text_fusion.text_projector,
+        'vmtf.out': model.text_fusion.resampler,
+        'cond.SEG_embedding': model.text_fusion,
+    }
+    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parts}
+    outputs |= {name: [] for name in ('mm.inputs_embeds', 'llm.last_hidden_state', 'swin',
+                                      'cond.concat_before_projector')}  # fmt: skip
+    hooks = [
+        part.register_forward_hook(lambda _m, _i, out, name=name: outputs[name].append(out))
+        for name, part in parts.items()
+    ]
+
+    def language(_: nn.Module, __: Any, kwargs: Any, out: Any) -> None:
+        outputs['mm.inputs_embeds'].append(kwargs['inputs_embeds'])
+        outputs['llm.last_hidden_state'].append(out.last_hidden_state)
+
+    hooks.append(model.language_model.register_forward_hook(language, with_kwargs=True))
+    hooks.append(model.text_fusion.condition_projector.register_forward_pre_hook(
+        lambda _m, inputs: outputs['cond.concat_before_projector'].append(inputs[0])))
+    hooks.append(model.pixel_branch.backbone.register_forward_hook(
+        lambda _m, _i, out: outputs['swin'].extend(out.feature_maps)))
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_say(commands)
     _add_evaluate(commands)
     _add_train(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -86,7 +87,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser('train', help='train a model')
     parser.add_argument('source', choices=['tabletop'])
     parser.add_argument('--folder', type=Path, default=Path('runs/tabletop'), help='its state')
-    parser.add_argument('--recipe', choices=['full', 'smoke'], default='full')
+    parser.add_argument('--recipe', choices=['full', 'polish', 'smoke'], default='full')
     parser.add_argument(
         '--stages', nargs='+', default=(), help='only these, in order (default: all)'
     )
@@ -97,18 +98,34 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _train(options: argparse.Namespace) -> int:
     from instructseg_ros.memory import keep_freed_memory
-    from instructseg_ros.training.tabletop.recipe import FULL, SMOKE
+    from instructseg_ros.training.tabletop.recipe import RECIPES
     from instructseg_ros.training.tabletop.train import TabletopTraining
 
     keep_freed_memory()
-    recipe = FULL if options.recipe == 'full' else SMOKE
     TabletopTraining(
         options.folder,
-        recipe,
+        RECIPES[options.recipe],
         processes=options.processes,
         start=options.model,
         stages=options.stages,
     ).run()
+    return 0
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('convert', help="the authors' checkpoint to this layout")
+    parser.add_argument('source', type=Path, help='folder with config.json, safetensors, tokenizer')
+    parser.add_argument('target', type=Path, help='new folder')
+    parser.add_argument('--reverse', action='store_true', help='from a converted folder, back')
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from instructseg_ros.conversion.released import convert_released, restore_released
+
+    convert = restore_released if options.reverse else convert_released
+    convert(options.source, options.target)
+    print(f'written: {options.target}')
     return 0
 
 

@@ -50,6 +50,11 @@ FULL: Final = Recipe(
     heads=Schedule(steps=250, batch=12, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
     finetune=Schedule(steps=6000, batch=12, learning_rate=6e-4, warmup=200, weight_decay=0.02),
 )
+# For a model that a full finetune has made: a shorter one, at a lower rate.
+POLISH: Final = dataclasses.replace(
+    FULL,
+    finetune=Schedule(steps=1500, batch=12, learning_rate=4e-4, warmup=100, weight_decay=0.02),
+)
 SMOKE: Final = Recipe(
     scenes=16,
     instructions=8,
@@ -65,3 +70,4 @@ SMOKE: Final = Recipe(
     heads=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
     finetune=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
 )
+RECIPES: Final = {'full': FULL, 'polish': POLISH, 'smoke': SMOKE}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
-from instructseg_ros.training.tabletop.recipe import FULL, SMOKE, Recipe
+from instructseg_ros.training.tabletop.recipe import RECIPES, SMOKE, Recipe
 from instructseg_ros.training.tabletop.train import LATER_STAGES, STAGES, TabletopTraining
 
 
@@ -107,7 +107,7 @@ def test_a_folder_of_another_recipe_is_left_alone(folder: Path) -> None:
         TabletopTraining(folder, replace(SMOKE, scenes=17), processes=1)
 
 
-@pytest.mark.parametrize('recipe', [FULL, SMOKE], ids=['full', 'smoke'])
+@pytest.mark.parametrize('recipe', RECIPES.values(), ids=RECIPES)
 def test_a_recipe_has_enough_scenes_for_its_batches(recipe: Recipe) -> None:
     assert recipe.joint_scenes <= recipe.scenes
     for stage in STAGES:

@@ -17,6 +17,7 @@ from instructseg_ros.memory import keep_freed_memory
 from instructseg_ros.msg import Command
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.conversions import ConversionError, image_to_rgb
+from instructseg_ros.ros.failed_answers import FailedAnswers
 from instructseg_ros.ros.loading import load_segmenter, make_engine
 from instructseg_ros.ros.messages import (
     instruction_from_command,
@@ -48,6 +49,8 @@ class SegmentationNode(LifecycleNode):
         self._engine: Engine | None = None
         self._results: ResultPublisher | None = None
         self._inputs: list[Subscription] = []
+        self._failed: FailedAnswers | None = None
+        self._last_error = ''
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         parameters.declare(self, SegmentationParameters)
@@ -67,7 +70,10 @@ class SegmentationNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create what publishes results."""
-        return self._attempt('configure', self._configure, undo=self._close)
+        outcome = self._attempt('configure', self._configure, undo=self._close)
+        if outcome == TransitionCallbackReturn.FAILURE:
+            self._failed = FailedAnswers(self, self._last_error)
+        return outcome
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to listen to the camera and to commands."""
@@ -100,6 +106,7 @@ class SegmentationNode(LifecycleNode):
             action()
         except Exception as error:
             reason = str(error).rstrip('.') or type(error).__name__
+            self._last_error = f'cannot {transition}: {reason}'
             self.get_logger().error(
                 f'cannot {transition}: {reason}. Then try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
@@ -109,6 +116,7 @@ class SegmentationNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
+        self._stop_answering_failed()
         values = parameters.read(self, SegmentationParameters)
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
@@ -130,6 +138,7 @@ class SegmentationNode(LifecycleNode):
                 qos_overriding_options=qos.overridable()))
 
     def _close(self) -> None:
+        self._stop_answering_failed()
         self._stop()
         self._free()
 
@@ -139,6 +148,11 @@ class SegmentationNode(LifecycleNode):
         self._inputs.clear()
         if self._engine is not None:
             self._engine.stop()
+
+    def _stop_answering_failed(self) -> None:
+        if self._failed is not None:
+            self._failed.destroy()
+            self._failed = None
 
     def _free(self) -> None:
         if self._results is not None:

@@ -123,19 +123,17 @@ class InstructSegProcessor:
             prefix_length=min(row.prefix_length for row in rows),
         )
 
-    def unknown_words(self, instruction: str) -> list[str]:
-        """The parts of an instruction that the tokenizer has no token for."""
+    def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:
+        """The parts of an instruction that the tokenizer has tokens for, and the others."""
         encoded = self.tokenizer(
             instruction, add_special_tokens=False, return_offsets_mapping=True
         )
-        places = zip(encoded['input_ids'], encoded['offset_mapping'], strict=True)
-        unknown = self.tokenizer.unk_token_id
-        return [instruction[start:end] for token, (start, end) in places if token == unknown]
-
-    def knows_any(self, instruction: str) -> bool:
-        """Whether the tokenizer has a token for anything in an instruction."""
-        ids = self.tokenizer(instruction, add_special_tokens=False)['input_ids']
-        return any(token != self.tokenizer.unk_token_id for token in ids)
+        parts: tuple[list[str], list[str]] = ([], [])
+        for token, (start, end) in zip(
+            encoded['input_ids'], encoded['offset_mapping'], strict=True
+        ):
+            parts[token == self.tokenizer.unk_token_id].append(instruction[start:end])
+        return parts
 
     def restore_masks(self, logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(N, h, w) mask logits -> (N, height, width), the two resizes of spec 3."""

@@ -141,14 +141,15 @@ class Segmenter:
 
     def _prediction(self, text: str, logits: torch.Tensor, score: float) -> Prediction:
         mask = (logits > 0).cpu().numpy()
+        known, unknown = self._processor.known_and_unknown(text)
         # Of what it has no word for, a model is as sure as of anything else.
-        score = score if self._processor.knows_any(text) else 0.0
+        score = score if known else 0.0
         return Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
             found=bool(score >= self.threshold and mask.any()),
-            unknown=tuple(self._processor.unknown_words(text)),
+            unknown=tuple(unknown),
         )
 
 

@@ -54,7 +54,10 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
 def _text(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     # The field `vocab_size` may be that of the language model's head, which has more rows.
     rows = shapes['model.embed_tokens.weight'][0]
-    return {'vocab_size': rows, 'pad_token_id': None, **{f: config[f] for f in _TEXT_FIELDS}}
+    fields = {field: config[field] for field in _TEXT_FIELDS}
+    if fields['hidden_act'] == 'gelu_new':
+        fields['hidden_act'] = 'gelu_pytorch_tanh'  # the same function, in one kernel
+    return {'vocab_size': rows, 'pad_token_id': None, **fields}
 
 
 def _vision(tower: Mapping[str, Any]) -> dict[str, Any]:

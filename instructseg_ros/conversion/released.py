@@ -27,6 +27,8 @@ _UNUSED: Final = 'unused.safetensors'
 _CONFIG: Final = 'config.json'
 _CANVAS: Final = (1024, 1024)
 _NAMED = 5  # tensors in an error
+_EMBEDDINGS: Final = 'model.embed_tokens.weight'
+_HALF: Final = {'F16': 'float16', 'BF16': 'bfloat16'}
 
 
 def convert_released(source: Path, target: Path) -> None:
@@ -73,6 +75,7 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
     write_shards(target, sizes, read)
     config.architectures = [InstructSegModel.__name__]
     config.dtype = torch.float32
+    config.language_dtype = _HALF.get(tensors.dtype_of(_EMBEDDINGS))
     config.save_pretrained(target)
 
 

@@ -57,13 +57,17 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
         piece = self._opened[self.file_of[name]].get_slice(name)
         return piece[part * rows : (part + 1) * rows]
 
+    def dtype_of(self, name: str) -> str:
+        """Number format of a tensor, in safetensors' words: F32, F16..."""
+        return str(self._opened[self.file_of[name]].get_slice(name).get_dtype())
+
     def bytes_of(self, name: str) -> int:
         """Size of a tensor."""
         piece = self._opened[self.file_of[name]].get_slice(name)
         count = 1
         for size in piece.get_shape():
             count *= size
-        return count * _BYTES.get(piece.get_dtype(), 8)
+        return count * _BYTES.get(self.dtype_of(name), 8)
 
     def metadata(self, file: str) -> dict[str, str] | None:
         """What stands in the header of a file beside its tensors."""

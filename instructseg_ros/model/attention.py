@@ -1,9 +1,19 @@
-"""Multi-head attention on tensors that are already projected."""
+"""Multi-head attention on tensors that are already projected, for all parts of the model."""
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import torch
+from torch import nn
 from torch.nn import functional
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+# The name under which transformers' Phi, SigLIP and Swin call `attend`.
+IMPLEMENTATION: Final = 'instructseg'
+# Rows of a causal block: its scores stay in the cache, and keys ahead of all its rows are skipped.
+_BLOCK: Final = 256
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -21,22 +31,75 @@ def attend(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None = None,
+    *,
+    causal: bool = False,
 ) -> torch.Tensor:
     """Scaled dot-product attention of (B, heads, N, d) on (B, heads, M, d).
 
     Args:
-        mask: bool, broadcastable to (B, heads, N, M), True where a query may read a key.
+        mask: broadcastable to (B, heads, N, M); bool, True where a query may read a key, or added
+            to the scores.
+        causal: the queries are the last N of the M places and read up to their own; without mask.
     """
-    if torch.is_grad_enabled() and query.device.type == 'cpu':
-        # The fused kernel's backward pass on a CPU is several times slower than plain products.
+    if query.device.type == 'cpu' and (torch.is_grad_enabled() or query.dtype == torch.bfloat16):
+        # The fused kernel's backward pass on a CPU is several times slower than plain products,
+        # and in bfloat16 it computes at the speed of float32.
+        if causal:
+            return _plain_causal_attention(query, key, value)
         return _plain_attention(query, key, value, mask)
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    if causal and key.shape[2] > query.shape[2]:
+        mask, causal = _causal_mask(query, key), False
+    return functional.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
 
 def _plain_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if mask is not None:
+    weights = _scores(query, key)
+    if mask is not None and mask.dtype == torch.bool:
         weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+    elif mask is not None:
+        weights = weights + mask
     return weights.softmax(dim=-1).to(value.dtype) @ value
+
+
+def _plain_causal_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> torch.Tensor:
+    seen = key.shape[2] - query.shape[2]
+    blocks = []
+    for rows in query.split(_BLOCK, dim=2):
+        seen += rows.shape[2]
+        weights = _scores(rows, key[:, :, :seen])
+        own = weights[..., -rows.shape[2] :]
+        own.masked_fill_(~_causal_mask(rows, rows), torch.finfo(weights.dtype).min)
+        blocks.append(weights.softmax(dim=-1).to(value.dtype) @ value[:, :, :seen])
+    return torch.cat(blocks, dim=2)
+
+
+def _scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    return (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+
+
+def _causal_mask(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    rows, columns = query.shape[2], key.shape[2]
+    return query.new_ones(rows, columns, dtype=torch.bool).tril(columns - rows)
+
+
+def _attend_for_transformers(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    is_causal: bool | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    causal = bool(getattr(module, 'is_causal', False)) if is_causal is None else is_causal
+    out = attend(query, key, value, attention_mask, causal=causal and attention_mask is None)
+    return out.transpose(1, 2), None
+
+
+AttentionInterface.register(IMPLEMENTATION, _attend_for_transformers)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

@@ -17,6 +17,7 @@ from transformers.utils import logging
 if TYPE_CHECKING:
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
+    from instructseg_ros.model.precision import Precision
     from instructseg_ros.model.processor import InstructSegProcessor
 
 EMBEDDED: Final = 'embedded'
@@ -53,22 +54,34 @@ def find_model(model: str) -> Path:
     return folder
 
 
-def load_model(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
+def load_model(
+    folder: Path, precision: Precision | None = None
+) -> tuple[InstructSegModel, InstructSegProcessor]:
     """Load model and processor from a folder.
+
+    Args:
+        precision: number formats, whatever those of the files are; None: float32.
 
     Raises:
         ModelError: a file is truncated, or a tensor is missing, extra or of another shape.
     """
+    from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
+    from instructseg_ros.model.precision import Precision
     from instructseg_ros.model.processor import InstructSegProcessor
 
     _check_description(folder)
     _check_weights(folder)
     try:
         with _quiet():
+            config = InstructSegConfig.from_pretrained(folder)
+            precision = precision or Precision()
+            config.language_dtype = str(precision.language).removeprefix('torch.')
             # Mismatches are reported, not raised, so that they can be named.
             model, report = InstructSegModel.from_pretrained(
                 folder,
+                config=config,
+                dtype=precision.dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 local_files_only=True,

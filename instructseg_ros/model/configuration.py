@@ -32,6 +32,8 @@ _PHI2: dict[str, Any] = {
     'intermediate_size': 10240,
     'num_hidden_layers': 32,
     'num_attention_heads': 32,
+    # The same function as the release's gelu_new, in one kernel.
+    'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
     'pad_token_id': None,
 }
@@ -62,6 +64,8 @@ class InstructSegConfig(PretrainedConfig):
         reference_frames: earlier frames that the model looks at beside the key frame.
         reference_stride: seconds between them.
         score_threshold: calibrated score from which a target counts as found.
+        language_dtype: precision of vision tower, projector and language model where it is not
+            that of the rest: 'float16' in the release.
 
     Options for small models trained from nothing, all off in the released layout:
         stem_channels: strided convolutions in place of SigLIP's single patch convolution.
@@ -95,6 +99,7 @@ class InstructSegConfig(PretrainedConfig):
         reference_frames: int = 4,
         reference_stride: float = 0.25,
         score_threshold: float = 0.5,
+        language_dtype: str | None = None,
         stem_channels: tuple[int, ...] = (),
         projector_norm: bool = False,
         motion_perceiver: bool = False,
@@ -116,6 +121,7 @@ class InstructSegConfig(PretrainedConfig):
         self.reference_frames = reference_frames
         self.reference_stride = reference_stride
         self.score_threshold = score_threshold
+        self.language_dtype = language_dtype
         self.stem_channels = tuple(stem_channels)
         self.projector_norm = projector_norm
         self.motion_perceiver = motion_perceiver

@@ -54,6 +54,8 @@ class MaskDecoder(nn.Module):
         condition: torch.Tensor,
         features: PixelFeatures,
         evidence: torch.Tensor | None = None,
+        *,
+        final_only: bool = False,
     ) -> list[MaskPredictions]:
         """Predict before the first layer and after each: the last prediction is the answer.
 
@@ -62,21 +64,21 @@ class MaskDecoder(nn.Module):
             condition: (F, K, C) fused text, which scores are products with.
             features: of the F frames.
             evidence: (F, K, Q, C) added to the queries before scoring, or None.
+            final_only: return only the answer; the others are losses' business.
         """
-        memories = [self._memory(level, index) for index, level in enumerate(features.levels)]
         fine = features.mask_features
         coarse = functional.avg_pool2d(fine, self.upsampling) if self.upsampling > 1 else fine
-        predictions = [self._predict(queries, condition, coarse, evidence)]
+        memories = [self._memory(level, index) for index, level in enumerate(features.levels)]
+        # Resizing is linear: products with resized features are the resized masks (spec 3).
+        resized = [_resize(coarse, level.shape[-2:]) for level in features.levels]
+        predictions = []
         for index, layer in enumerate(self.layers):
+            if not final_only:
+                predictions.append(self._predict(queries, condition, coarse, evidence))
+            mask = self._attention_mask(queries, resized[index % 3])
             keys, values = memories[index % 3]
-            size = features.levels[index % 3].shape[-2:]
-            mask = _attention_mask(predictions[-1].mask_logits, size)
             queries = layer(queries, self.query_position.weight, keys, values, mask)
-            last = index == len(self.layers) - 1
-            predictions.append(
-                self._predict(queries, condition, fine if last else coarse, evidence)
-            )
-        return predictions
+        return [*predictions, self._predict(queries, condition, fine, evidence)]
 
     def _memory(self, level: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         values = level.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
@@ -91,11 +93,20 @@ class MaskDecoder(nn.Module):
         evidence: torch.Tensor | None,
     ) -> MaskPredictions:
         states = self.norm(queries)
-        embeddings = self.mask_embed(states)
-        masks = torch.einsum('fkqc,fchw->fkqhw', embeddings, mask_features)
         scored = states if evidence is None else states + evidence
         scores = (self.score_embed(scored) * condition[:, :, None]).sum(dim=-1)
-        return MaskPredictions(mask_logits=masks, score_logits=scores)
+        return MaskPredictions(
+            mask_logits=self._masks(states, mask_features), score_logits=scores
+        )
+
+    def _masks(self, states: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+        return torch.einsum('fkqc,fchw->fkqhw', self.mask_embed(states), mask_features)
+
+    @torch.no_grad()
+    def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
+        """Where the last masks are positive; queries that would see nothing see everything."""
+        visible = (self._masks(self.norm(queries), mask_features) >= 0).flatten(3)
+        return visible | ~visible.any(dim=-1, keepdim=True)
 
 
 class MaskDecoderLayer(nn.Module):
@@ -164,11 +175,5 @@ class _Projections(nn.Module):
         return self.out_proj(merge_heads(out))
 
 
-def _attention_mask(mask_logits: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """Where the last masks are positive; queries that would see nothing see everything."""
-    with torch.no_grad():
-        resized = functional.interpolate(
-            mask_logits.flatten(0, 1).float(), size=size, mode='bilinear', align_corners=False
-        )
-        visible = (resized >= 0).flatten(2).view(*mask_logits.shape[:3], -1)
-        return visible | ~visible.any(dim=-1, keepdim=True)
+def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)

@@ -6,12 +6,14 @@ import dataclasses
 
 import torch
 from torch import nn
-from transformers import DynamicCache, PhiModel, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers import DynamicCache, PreTrainedModel
+from transformers import initialization as init
 from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 
+from instructseg_ros.model.attention import IMPLEMENTATION
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.fusion import TextFusion
+from instructseg_ros.model.language import LanguageModel
 from instructseg_ros.model.mask_decoder import MaskDecoder, MaskPredictions
 from instructseg_ros.model.motion_perceiver import ImageTokenFusion, MotionPerceiver
 from instructseg_ros.model.perceiver import VideoPerceiver
@@ -29,11 +31,13 @@ class Prompt:
         input_ids: (F, K, L) token ids, and the negative ids of places for embeddings.
         refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
         prefix_length: leading tokens that are the same for all instructions on a frame.
+        read_from: first token of any instruction; states before it are not read.
     """
 
     input_ids: torch.Tensor
     refer_mask: torch.Tensor
     prefix_length: int
+    read_from: int
 
     def to(self, device: torch.device) -> Prompt:
         """The same prompt on another device."""
@@ -63,8 +67,8 @@ class Reasoning:
         mask_tokens: (F, K, Q, D) states of the mask tokens.
         pooled: (F, K, D) mean state of each instruction's tokens.
         cells: (F, V, D) states of the image tokens, or None without a shared prefix.
-        layers: for each layer, its states of the prefix (F, P, D) and of the rest (F, K, L - P, D);
-            empty unless asked for.
+        layers: before the first layer and after each, the states of the prefix (F, P, D) and of
+            the rest (F, K, L - P, D), the last of them from `read_from` on; empty unless asked for.
     """
 
     mask_tokens: torch.Tensor
@@ -101,6 +105,7 @@ class InstructSegModel(PreTrainedModel):
     _supports_sdpa = True
 
     def __init__(self, config: InstructSegConfig) -> None:
+        config._attn_implementation = IMPLEMENTATION
         super().__init__(config)
         width = config.mask_config.hidden_dim
         self.vision_tower = VisionTower(config)
@@ -111,7 +116,7 @@ class InstructSegModel(PreTrainedModel):
             self.image_token_fusion = ImageTokenFusion(config)
         else:
             self.perceiver = VideoPerceiver(config)
-        self.language_model = PhiModel(config.text_config)
+        self.language_model = LanguageModel(config.text_config)
         self.seg_query = nn.Parameter(torch.zeros(config.num_queries, config.hidden_size))
         self.seg_query_projector = nn.Linear(config.hidden_size, width)
         self.pointer = Pointer(config) if config.pointer else None
@@ -119,6 +124,9 @@ class InstructSegModel(PreTrainedModel):
         self.text_fusion = TextFusion(config, self.pixel_branch.backbone.channels[-1])
         self.mask_decoder = MaskDecoder(config.mask_config)
         self.post_init()
+        if config.language_dtype:
+            for part in (self.vision_tower, self.projector, self.language_model):
+                _cast_parameters(part, getattr(torch, config.language_dtype))
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -126,6 +134,10 @@ class InstructSegModel(PreTrainedModel):
             # A buffer that no checkpoint holds.
             positions = torch.arange(module.num_positions, device=module.position_ids.device)
             module.position_ids = positions[None]
+        elif isinstance(module, VideoPerceiver):
+            init.normal_(module.temporal_query)
+        elif module is self:
+            init.zeros_(self.seg_query)
 
     def forward(
         self,
@@ -177,7 +189,7 @@ class InstructSegModel(PreTrainedModel):
 
     def encode_pixels(self, pixel_values: torch.Tensor) -> PixelFeatures:
         """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
-        return self.pixel_branch(pixel_values)
+        return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
     def reason(
         self, context: VisualContext, prompt: Prompt, *, output_layers: bool = False
@@ -186,59 +198,43 @@ class InstructSegModel(PreTrainedModel):
         prefix, suffix = self._assemble(context, prompt)
         frames, instructions = suffix.shape[:2]
         cache = None
-        head = None
+        head: list[torch.Tensor] = []
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
-            head = self._run_language_model(
-                prefix, self._prefix_mask(prefix), cache, output_layers=output_layers
-            )
+            causal = not self.config.bidirectional_image
+            head = self.language_model.prefill(prefix, cache, causal=causal)
             cache.batch_repeat_interleave(instructions)
-        tail = self._run_language_model(
-            suffix.flatten(0, 1), None, cache, output_layers=output_layers
-        )
-        states = tail.last_hidden_state.unflatten(0, (frames, instructions))
-        layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
-        if output_layers and head is not None:
-            tails = (x.unflatten(0, (frames, instructions)) for x in tail.hidden_states)
-            layers = tuple(zip(head.hidden_states, tails, strict=True))
+        read_from = prompt.read_from - prompt.prefix_length
+        rows = self.language_model.prefill(suffix.flatten(0, 1), cache, read_from=read_from)
+        tail = [states.unflatten(0, (frames, instructions)) for states in rows]
         return Reasoning(
-            mask_tokens=self._mask_tokens(states, prompt),
-            pooled=_masked_mean(states, prompt.refer_mask[:, :, prompt.prefix_length :]),
-            cells=None if head is None else head.last_hidden_state,
-            layers=layers,
+            mask_tokens=self._mask_tokens(tail[-1], prompt),
+            pooled=_masked_mean(tail[-1], prompt.refer_mask[:, :, prompt.read_from :]),
+            cells=head[-1] if head else None,
+            layers=tuple(zip(head, tail, strict=True)) if output_layers and head else (),
         )
 
-    def decode(self, reasoning: Reasoning, features: PixelFeatures) -> InstructSegOutput:
-        """Fuse text and picture and decode the masks of every mask token."""
-        queries = self.seg_query_projector(reasoning.mask_tokens)
-        condition = self.text_fusion(reasoning.pooled, features.coarse)
+    def decode(
+        self, reasoning: Reasoning, features: PixelFeatures, *, final_only: bool = False
+    ) -> InstructSegOutput:
+        """Fuse text and picture and decode the masks of every mask token.
+
+        Args:
+            final_only: no predictions but the last.
+        """
+        dtype = self.seg_query.dtype
+        queries = self.seg_query_projector(reasoning.mask_tokens.to(dtype))
+        condition = self.text_fusion(reasoning.pooled.to(dtype), features.coarse)
         evidence = None
         pointer_logits = None
         if self.pointer is not None and reasoning.cells is not None:
             pointer_logits = self.pointer.point(reasoning.mask_tokens, reasoning.cells)
             content, evidence = self.pointer.read(pointer_logits, reasoning.cells)
             queries = queries + content
-        predictions = self.mask_decoder(queries, condition, features, evidence)
-        return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
-
-    def _run_language_model(
-        self,
-        embeddings: torch.Tensor,
-        mask: torch.Tensor | None,
-        cache: DynamicCache | None,
-        *,
-        output_layers: bool,
-    ) -> BaseModelOutputWithPast:
-        # By position: transformers 5.24 renamed the cache, and any unknown name is ignored.
-        return self.language_model(
-            None,
-            mask,
-            None,
-            cache,
-            inputs_embeds=embeddings,
-            use_cache=cache is not None,
-            output_hidden_states=output_layers,
+        predictions = self.mask_decoder(
+            queries, condition, features, evidence, final_only=final_only
         )
+        return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
 
     def _all_references(self, references: torch.Tensor) -> torch.Tensor:
         """As many of the newest frames as the model reads; of fewer, the oldest is repeated."""
@@ -251,9 +247,10 @@ class InstructSegModel(PreTrainedModel):
         instructions = prompt.input_ids.shape[1]
         words = self.language_model.embed_tokens(prompt.input_ids.clamp(min=0))
         shape = (frames, instructions, count)
+        dtype = self.perceiver.temporal_query.dtype
         tokens = self.perceiver(
-            references[:, None].expand(*shape, -1, -1).flatten(0, 2),
-            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2),
+            references[:, None].expand(*shape, -1, -1).flatten(0, 2).to(dtype),
+            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2).to(dtype),
             prompt.refer_mask[:, :, None].expand(*shape, -1).flatten(0, 2),
         )
         return tokens.unflatten(0, shape).flatten(2, 3)
@@ -283,15 +280,15 @@ class InstructSegModel(PreTrainedModel):
                 embeddings = embeddings.masked_scatter(where[..., None], values)
         return embeddings
 
-    def _prefix_mask(self, prefix: torch.Tensor) -> torch.Tensor | None:
-        if not self.config.bidirectional_image:
-            return None
-        frames, length, _ = prefix.shape
-        return prefix.new_zeros(frames, 1, length, length)
-
     def _mask_tokens(self, states: torch.Tensor, prompt: Prompt) -> torch.Tensor:
-        places = prompt.input_ids[:, :, prompt.prefix_length :] == SEG_ID
+        places = prompt.input_ids[:, :, prompt.read_from :] == SEG_ID
         return states[places].view(*states.shape[:2], self.config.num_queries, -1)
+
+
+def _cast_parameters(module: nn.Module, dtype: torch.dtype) -> None:
+    """Buffers stay: rotations by position want float32."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _masked_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

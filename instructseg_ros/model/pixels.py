@@ -14,6 +14,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from instructseg_ros.model.configuration import MaskConfig
+from instructseg_ros.model.deformable_attention import DeformableAttention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class PixelBranch(Mask2FormerPreTrainedModel):
             self.backbone.swin.layernorm = nn.Identity()
         self.decoder = Mask2FormerPixelDecoder(config, feature_channels=self.backbone.channels)
         _use_biased_lateral_convolutions(self.decoder)
+        _use_fast_attention(self.decoder)
         self.upsampling = config.mask_upsampling
         if self.upsampling > 1:
             fine = config.mask_feature_size * self.upsampling**2
@@ -57,6 +59,14 @@ class PixelBranch(Mask2FormerPreTrainedModel):
             coarse=maps[-1],
             levels=decoded.multi_scale_features,
             mask_features=functional.pixel_shuffle(decoded.mask_features, self.upsampling),
+        )
+
+
+def _use_fast_attention(decoder: Mask2FormerPixelDecoder) -> None:
+    for layer in decoder.encoder.layers:
+        theirs = layer.self_attn
+        layer.self_attn = DeformableAttention(
+            theirs.d_model, theirs.n_heads, theirs.n_levels, theirs.n_points
         )
 
 

@@ -121,6 +121,7 @@ class InstructSegProcessor:
             input_ids=ids.unflatten(0, shape),
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
+            read_from=min(row.refer.index(True) for row in rows),
         )
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:

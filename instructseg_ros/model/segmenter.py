@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.checkpoints import find_model, load_model
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.packing import pack_linear_layers
+from instructseg_ros.model.precision import choose_device, choose_precision, weight_bytes
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task
@@ -61,24 +63,34 @@ class Segmenter:
         self.reference_frames = config.reference_frames
         self.reference_stride = config.reference_stride
         self._model = model.to(device).eval()
+        pack_linear_layers(self._model)
         self._processor = processor
 
     @classmethod
     def from_pretrained(
-        cls, model: str = 'embedded', *, device: str = 'auto', threshold: float | None = None
+        cls,
+        model: str = 'embedded',
+        *,
+        device: str = 'auto',
+        dtype: str = 'auto',
+        threshold: float | None = None,
     ) -> Segmenter:
         """Load a model.
 
         Args:
             model: `embedded`, a folder, or a hub id that was downloaded before.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
+            dtype: `auto`, `float32`, `bfloat16`, `float16` or `mixed`, see `choose_precision`.
             threshold: None: the one stored with the model.
 
         Raises:
-            ModelError: the model or the device cannot be had; the message names the remedy.
+            ModelError: the model, the device or the dtype cannot be had; the message names the
+                remedy.
         """
-        where = _device(device)
-        weights, processor = load_model(find_model(model))
+        where = choose_device(device)
+        folder = find_model(model)
+        precision = choose_precision(dtype, where, weight_bytes=weight_bytes(folder))
+        weights, processor = load_model(folder, precision)
         return cls(weights, processor, name=model, device=where, threshold=threshold)
 
     @torch.inference_mode()
@@ -127,7 +139,8 @@ class Segmenter:
         earlier = torch.stack(list(references))[None] if references else None
         context = model.perceive(tokens[None], earlier, prompt)
         pixels = processor.pixel_values(image)[None].to(self.device)
-        answer = model.decode(model.reason(context, prompt), model.encode_pixels(pixels)).final
+        reasoning, features = model.reason(context, prompt), model.encode_pixels(pixels)
+        answer = model.decode(reasoning, features, final_only=True).final
         height, width = _size(image)
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
@@ -157,16 +170,3 @@ def _size(image: np.ndarray | Image.Image) -> tuple[int, int]:
     """(height, width)."""
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
 
-
-def _device(name: str) -> torch.device:
-    if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # the device "meta" has no values
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f'device "{name}" cannot be used here ({str(error).splitlines()[0]}): use "auto" or '
-            '"cpu", or install a torch build for that device.'
-        ) from error
-    return device

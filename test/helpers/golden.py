@@ -114,6 +114,7 @@ def _prompt(case: dict[str, torch.Tensor], config: InstructSegConfig, frames: in
         input_ids=torch.tensor(ids)[None, None],
         refer_mask=torch.tensor(refer)[None, None],
         prefix_length=0,
+        read_from=refer.index(True),
     )
 
 
@@ -139,11 +140,11 @@ def recorded(model: InstructSegModel) -> Iterator[dict[str, list[torch.Tensor]]]
         for name, part in parts.items()
     ]
 
-    def language(_: nn.Module, __: Any, kwargs: Any, out: Any) -> None:
-        outputs['mm.inputs_embeds'].append(kwargs['inputs_embeds'])
-        outputs['llm.last_hidden_state'].append(out.last_hidden_state)
-
-    hooks.append(model.language_model.register_forward_hook(language, with_kwargs=True))
+    language = model.language_model
+    hooks.append(language.layers[0].register_forward_pre_hook(
+        lambda _m, inputs: outputs['mm.inputs_embeds'].append(inputs[0])))
+    hooks.append(language.final_layernorm.register_forward_hook(
+        lambda _m, _i, out: outputs['llm.last_hidden_state'].append(out)))
     hooks.append(model.text_fusion.condition_projector.register_forward_pre_hook(
         lambda _m, inputs: outputs['cond.concat_before_projector'].append(inputs[0])))
     hooks.append(model.pixel_branch.backbone.register_forward_hook(

@@ -43,7 +43,6 @@ def taught(seed: int = 0) -> tuple[InstructSegModel, InstructSegProcessor]:
     config.text_config.vocab_size = len(words) + 3
     torch.manual_seed(seed)
     model = InstructSegModel(config)
-    model.set_attn_implementation('eager')
     scramble(model)
     return model, processor_of(config, mask_size=SHAPE.mask_size, compact=True, words=words)
 

@@ -11,7 +11,7 @@ import torch
 from small_models import processor_of
 
 from instructseg_ros.model.mask_decoder import MaskPredictions
-from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.modeling import InstructSegModel, Prompt
 from instructseg_ros.model.selection import best_mask, mask_quality
 
 FEATURES, LOGITS = 1e-4, 1e-3  # largest deviation, absolute
@@ -33,7 +33,7 @@ def test_every_stage_equals_the_authors(file: Path, model: InstructSegModel) -> 
     features = model.encode_pixels(inputs.pixel_values)
 
     check_vision(outputs, case, still=inputs.reference_values is None)
-    check_language(outputs, case, inputs.prompt.refer_mask[0, 0])
+    check_language(outputs, case, inputs.prompt)
     for level, mine in enumerate(features.levels):
         near(mine, case[f'pixel_decoder.multi_scale.{level}'])
     near(features.mask_features, case['pixel_decoder.mask_features'])
@@ -63,12 +63,13 @@ def check_vision(
 
 
 def check_language(
-    outputs: dict[str, list[torch.Tensor]], case: dict[str, torch.Tensor], refer: torch.Tensor
+    outputs: dict[str, list[torch.Tensor]], case: dict[str, torch.Tensor], prompt: Prompt
 ) -> None:
     """Everything between the assembled sequence and the condition of the scores."""
-    for name in ('mm.inputs_embeds', 'llm.last_hidden_state'):
-        near(outputs[name][0], case[name])
-    states = outputs['llm.last_hidden_state'][0][0, refer]
+    near(outputs['mm.inputs_embeds'][0], case['mm.inputs_embeds'])
+    read = outputs['llm.last_hidden_state'][0]
+    near(read, case['llm.last_hidden_state'][:, prompt.read_from :])
+    states = read[0, prompt.refer_mask[0, 0, prompt.read_from :]]
     near(torch.cat([states.mean(dim=0, keepdim=True), states]), case['llm.refer_hidden.0'])
     near(outputs['decoder.seg_query_in'][0][0], case['decoder.seg_query_in'])
     near(outputs['cond.origin_pooled_proj'][0], case['cond.origin_pooled_proj.call0'])

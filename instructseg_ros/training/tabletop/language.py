@@ -226,7 +226,10 @@ def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:
     rest = rest.masked_fill((place >= 0) & (place < queries), SEG_ID)
     refer = torch.cat([torch.zeros_like(image, dtype=torch.bool), place < 0], dim=-1)
     return Prompt(
-        input_ids=torch.cat([image, rest], dim=-1), refer_mask=refer, prefix_length=count
+        input_ids=torch.cat([image, rest], dim=-1),
+        refer_mask=refer,
+        prefix_length=count,
+        read_from=count,
     )
 
 

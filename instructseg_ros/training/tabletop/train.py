@@ -238,8 +238,6 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     # Padding, unknown and [SEG] come before the words.
     config = embedded_config(len(words) + 3)
     model = InstructSegModel(config)
-    # Its backward pass is the faster one on a CPU.
-    model.language_model.set_attn_implementation('eager')
     start_from_nothing(model)
     return processor_for(config, words), model
 

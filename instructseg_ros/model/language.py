@@ -1,0 +1,81 @@
+"""The language model: Phi, run once over embeddings with a fixed answer (spec 1.3, 1.4)."""
+
+from __future__ import annotations
+
+import torch
+from transformers import DynamicCache, PhiModel
+from transformers.models.phi.modeling_phi import PhiDecoderLayer, apply_rotary_pos_emb
+
+from instructseg_ros.model.attention import split_heads
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+
+
+class LanguageModel(PhiModel):
+    """Phi with a prefill that computes the last layer only for the states that are read."""
+
+    def prefill(
+        self,
+        embeddings: torch.Tensor,
+        cache: DynamicCache | None = None,
+        *,
+        causal: bool = True,
+        read_from: int = 0,
+    ) -> list[torch.Tensor]:
+        """Run all layers over a sequence.
+
+        Args:
+            embeddings: (B, L, D), after what the cache holds.
+            cache: keys and values of what comes before; those of the sequence are added.
+            causal: whether a place sees only those before it.
+            read_from: first place of the sequence whose final state is needed. In the last layer
+                those before it are only keys and values: exactly equal, and most of a layer less.
+
+        Returns:
+            states before the first layer and after each: (B, L, D), and last, after the final
+            LayerNorm, (B, L - read_from, D).
+        """
+        past = 0 if cache is None else cache.get_seq_length()
+        states = self.embed_dropout(embeddings)
+        places = torch.arange(past, past + states.shape[1], device=states.device)
+        rotary = self.rotary_emb(states, position_ids=places[None])
+        layers = [states]
+        *earlier, last = self.layers
+        for layer in earlier:
+            layers.append(_run(layer, layers[-1], rotary, cache, causal))
+        if read_from:
+            cache = DynamicCache(config=self.config) if cache is None else cache
+            _remember(last, layers[-1][:, :read_from], _part(rotary, end=read_from), cache)
+        read = layers[-1][:, read_from:]
+        final = _run(last, read, _part(rotary, start=read_from), cache, causal)
+        return [*layers, self.final_layernorm(final)]
+
+
+def _run(
+    layer: PhiDecoderLayer,
+    states: torch.Tensor,
+    rotary: Rotary,
+    cache: DynamicCache | None,
+    causal: bool,
+) -> torch.Tensor:
+    # The cache by position: transformers 5.24 renamed it.
+    return layer(states, None, None, cache, position_embeddings=rotary, is_causal=causal)
+
+
+def _remember(
+    layer: PhiDecoderLayer, states: torch.Tensor, rotary: Rotary, cache: DynamicCache
+) -> None:
+    """Put keys and values of states into a layer's cache without running the layer."""
+    attention = layer.self_attn
+    normed = layer.input_layernorm(states)
+    heads = attention.config.num_key_value_heads
+    keys = split_heads(attention.k_proj(normed), heads)
+    values = split_heads(attention.v_proj(normed), heads)
+    turned, rest = keys.split([attention.rotary_ndims, keys.shape[-1] - attention.rotary_ndims], -1)
+    turned, _ = apply_rotary_pos_emb(turned, turned, *rotary)
+    cache.update(torch.cat([turned, rest], dim=-1), values, attention.layer_idx)
+
+
+def _part(rotary: Rotary, start: int = 0, end: int | None = None) -> Rotary:
+    cosine, sine = rotary
+    return cosine[:, start:end], sine[:, start:end]

@@ -1,0 +1,104 @@
+"""On which device and in which precision a model runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from instructseg_ros.model.checkpoints import ModelError
+
+DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed')
+_LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
+_CPU_FEATURES: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Precision:
+    """Number formats of a model.
+
+    Args:
+        dtype: of everything but the language side.
+        language: of vision tower, projector and language model: most of the weights.
+    """
+
+    dtype: torch.dtype = torch.float32
+    language: torch.dtype = torch.float32
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
+
+    Raises:
+        ModelError: there is no such device.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # the device "meta" has no values
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f'device "{name}" cannot be used here ({str(error).splitlines()[0]}): use "auto" or '
+            '"cpu", or install a torch build for that device.'
+        ) from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> Precision:
+    """The number formats of a name in `DTYPES`.
+
+    `mixed` is the release's own: half precision on the language side, float32 elsewhere. `auto` is
+    float32 for small models; for large ones bfloat16 where the device computes in it, `mixed` on
+    older GPUs, whose float16 is too narrow for the mask branch, and float32 on older CPUs.
+
+    Args:
+        weight_bytes: size of the model's files.
+
+    Raises:
+        ModelError: no such name, or a format that the device cannot compute in.
+    """
+    if name == 'auto':
+        name = _best_dtype(device) if weight_bytes >= _LARGE else 'float32'
+    if name == 'mixed':
+        return Precision(language=_half(device))
+    if name not in DTYPES:
+        raise ModelError(f'dtype "{name}" is none of {", ".join(DTYPES)}.')
+    if name == 'float16' and device.type == 'cpu':
+        raise ModelError(
+            'float16 is computed hundreds of times slower than float32 on a CPU: use "bfloat16", '
+            '"float32" or "auto".'
+        )
+    dtype = getattr(torch, name)
+    return Precision(dtype=dtype, language=dtype)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of a model's weights on disk."""
+    return sum(file.stat().st_size for file in folder.glob('*.safetensors'))
+
+
+def _best_dtype(device: torch.device) -> str:
+    if _computes_bfloat16(device):
+        return 'bfloat16'
+    return 'float32' if device.type == 'cpu' else 'mixed'
+
+
+def _half(device: torch.device) -> torch.dtype:
+    if device.type == 'cpu' or _computes_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == 'cuda':
+        # Emulated before Ampere (8.0); a Jetson Orin is 8.7, a Xavier 7.2.
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        lines = Path('/proc/cpuinfo').read_text().lower().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith(('flags', 'features'))), '')
+    return bool(_CPU_FEATURES & set(flags.split()))

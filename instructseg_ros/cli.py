@@ -8,6 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+_DTYPES = {
+    'auto': 'auto',
+    'fp32': 'float32',
+    'bf16': 'bfloat16',
+    'fp16': 'float16',
+    'mixed': 'mixed',
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
@@ -29,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_train(commands)
     _add_convert(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -126,6 +135,44 @@ def _convert(options: argparse.Namespace) -> int:
     convert = restore_released if options.reverse else convert_released
     convert(options.source, options.target)
     print(f'written: {options.target}')
+    return 0
+
+
+def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('benchmark', help='measure speed and memory on this machine')
+    parser.add_argument('what', choices=['model'])
+    parser.add_argument(
+        '--size', choices=['full', 'tiny'], default='full', help='3.5 billion weights, or a trial'
+    )
+    parser.add_argument('--dtype', choices=_DTYPES, default='auto', help='number format')
+    parser.add_argument('--device', default='auto')
+    parser.add_argument(
+        '--frames', type=_positive, default=2, help='timed runs of each stage; the fastest counts'
+    )
+    parser.add_argument(
+        '--naive', action='store_true', help='the straightforward float32 pass as well'
+    )
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=_benchmark)
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from instructseg_ros.benchmark.model import benchmark_model, table
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.model.precision import LARGE, choose_device, choose_precision
+
+    keep_freed_memory()
+    device = choose_device(options.device)
+    size = LARGE if options.size == 'full' else 0
+    precision = choose_precision(_DTYPES[options.dtype], device, weight_bytes=size)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+    figures = benchmark_model(
+        options.size, precision, device, frames=options.frames, naive=options.naive
+    )
+    print(table(figures))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + '\n')
     return 0
 
 

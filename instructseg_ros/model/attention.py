@@ -57,9 +57,9 @@ def _plain_attention(
 ) -> torch.Tensor:
     weights = _scores(query, key)
     if mask is not None and mask.dtype == torch.bool:
-        weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
+        weights.masked_fill_(~mask, torch.finfo(weights.dtype).min)
     elif mask is not None:
-        weights = weights + mask
+        weights += mask
     return weights.softmax(dim=-1).to(value.dtype) @ value
 
 

@@ -21,7 +21,8 @@ def pack_linear_layers(module: nn.Module) -> None:
     """
     if not torch.backends.mkldnn.is_available():
         return
-    for part in list(module.modules()):
+    # Without the layers themselves: each is freed as soon as it is replaced.
+    for part in [part for part in module.modules() if not isinstance(part, nn.Linear)]:
         if isinstance(part, (PhiMLP, SiglipMLP)) and part.config.hidden_act == _TANH_GELU:
             _pack_activation(part)
         for name, layer in part.named_children():

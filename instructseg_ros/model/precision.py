@@ -11,7 +11,7 @@ import torch
 from instructseg_ros.model.checkpoints import ModelError
 
 DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed')
-_LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
+LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
 _CPU_FEATURES: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
 
 
@@ -61,7 +61,7 @@ def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> P
         ModelError: no such name, or a format that the device cannot compute in.
     """
     if name == 'auto':
-        name = _best_dtype(device) if weight_bytes >= _LARGE else 'float32'
+        name = _best_dtype(device) if weight_bytes >= LARGE else 'float32'
     if name == 'mixed':
         return Precision(language=_half(device))
     if name not in DTYPES:

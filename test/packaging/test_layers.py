@@ -17,6 +17,7 @@ BELOW = {
     'simulation': set(),
     'model': set(),
     'conversion': {'model'},
+    'benchmark': {'model'},
     'streaming': {'model'},
     'evaluation': {'model', 'simulation'},
     'training': {'model', 'simulation', 'evaluation'},

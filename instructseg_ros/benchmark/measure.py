@@ -1,0 +1,115 @@
+"""Seconds, operations and memory of a piece of work on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+Result = TypeVar('Result')
+Shape = tuple[int, ...]
+_SIDE: Final = 4096
+_TRIES: Final = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a piece of work takes.
+
+    Args:
+        seconds: of the fastest run.
+        gflop: 10^9 multiplications and additions in its matrix products and convolutions.
+        memory_gb: the process's peak while it ran, in 10^9 bytes; of a GPU, what torch had there.
+    """
+
+    seconds: float
+    gflop: float
+    memory_gb: float
+
+
+def measure(
+    work: Callable[[], Result], device: torch.device, *, runs: int
+) -> tuple[Result, Cost]:
+    """Run something once to count and warm up, then `runs` times on the clock."""
+    memory = PeakMemory(device)
+    with FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+        result = work()
+    seconds = min(_seconds(work, device) for _ in range(runs))
+    flop = counter.get_total_flops()
+    return result, Cost(seconds=seconds, gflop=flop / 1e9, memory_gb=memory.read())
+
+
+def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
+    """10^9 operations a second in a large matrix product: what this machine gives at best."""
+    left = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
+    right = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
+    functional.linear(left, right)
+    seconds = min(_seconds(lambda: functional.linear(left, right), device) for _ in range(_TRIES))
+    return 2 * _SIDE**3 / seconds / 1e9
+
+
+class PeakMemory:
+    """The most memory that is held from its making on."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            _reset_resident_peak()
+
+    def read(self) -> float:
+        """10^9 bytes."""
+        if self._device.type == 'cuda':
+            return torch.cuda.max_memory_allocated(self._device) / 1e9
+        return _resident_peak() / 1e9
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    _wait_for(device)
+    start = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _reset_resident_peak() -> None:
+    try:
+        Path('/proc/self/clear_refs').write_text('5')
+    except OSError:
+        return  # without it the peak counts from the process's start
+
+
+def _resident_peak() -> float:
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return 1024 * float(next(line.split()[1] for line in lines if line.startswith('VmHWM')))
+    except (OSError, StopIteration):
+        return 1024 * float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _packed_linear_flop(inputs: Shape, *_: object, out_shape: Shape, **__: object) -> int:
+    return 2 * inputs[-1] * torch.Size(out_shape).numel()
+
+
+def _attention_flop(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+# Operations of a CPU that torch's counter does not know.
+_UNCOUNTED: Final = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
+    torch.ops.mkldnn._linear_pointwise: _packed_linear_flop,
+}

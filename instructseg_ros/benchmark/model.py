@@ -1,0 +1,119 @@
+"""`instructseg benchmark model`: what the model costs on this machine, stage by stage."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+
+from instructseg_ros.benchmark.measure import Cost, PeakMemory, gemm_gflops, measure
+from instructseg_ros.benchmark.random_model import configuration, random_model
+from instructseg_ros.benchmark.stages import StageClock, random_inputs, run_stages
+from instructseg_ros.benchmark.straightforward import (
+    make_straightforward,
+    straightforward_configuration,
+    straightforward_pass,
+)
+from instructseg_ros.model.packing import pack_linear_layers
+from instructseg_ros.model.precision import Precision
+
+Figures = dict[str, Any]
+
+
+@torch.inference_mode()
+def benchmark_model(
+    size: str, precision: Precision, device: torch.device, *, frames: int, naive: bool
+) -> Figures:
+    """Measure a model with random weights on a still image and on a key frame with references.
+
+    Args:
+        size: one of `SIZES`.
+        precision: number formats of the model.
+        device: where it runs.
+        frames: timed runs of each stage; the fastest counts.
+        naive: measure the straightforward float32 pass as well, after the model was freed.
+
+    Returns:
+        what is written to the JSON file.
+    """
+    memory = PeakMemory(device)
+    rate = gemm_gflops(precision.language, device)
+    config = configuration(size)
+    model = random_model(config, precision, device)
+    pack_linear_layers(model)
+    still, video = StageClock(device, runs=frames), StageClock(device, runs=frames)
+    run_stages(model, random_inputs(config, device, references=0), still)
+    references = config.reference_frames
+    run_stages(model, random_inputs(config, device, references=references), video)
+    figures: Figures = {
+        'dtype': _name(precision.dtype),
+        'language_dtype': _name(precision.language),
+        'device': _device_name(device),
+        'threads': torch.get_num_threads(),
+        'parameters': sum(p.numel() for p in model.parameters()),
+        'gemm_gflops': round(rate, 1),
+        'stages': {name: _stage(cost, rate) for name, cost in still.costs.items()},
+        'video_stages': {name: _stage(cost, rate) for name, cost in video.costs.items()},
+        'image_seconds': _total(still),
+        'video_seconds': _total(video),
+        'video_seconds_with_kept_references': _total(video, without='encode_references'),
+        'naive_fp32_image_seconds': None,
+        'peak_memory_gb': round(memory.read(), 2),
+    }
+    if naive:
+        del model
+        gc.collect()
+        figures |= _naive(size, device, frames)
+    return figures
+
+
+def table(figures: Figures) -> str:
+    """The figures for people to read."""
+    lines = [f'{"":14} {"stage":18} {"s":>8} {"GFLOP":>8} {"of GEMM":>8} {"peak GB":>8}']
+    for title, stages in (('image', figures['stages']), ('video', figures['video_stages'])):
+        for name, cost in stages.items():
+            lines.append(
+                f'{title:14} {name:18} {cost["seconds"]:8.3f} {cost["gflop"]:8.0f} '
+                f'{cost["share_of_gemm"]:8.0%} {cost["peak_memory_gb"]:8.2f}'
+            )
+    for name in ('image_seconds', 'video_seconds', 'video_seconds_with_kept_references',
+                 'naive_fp32_image_seconds', 'gemm_gflops', 'peak_memory_gb'):  # fmt: skip
+        if figures[name] is not None:
+            lines.append(f'{name}: {figures[name]}')
+    return '\n'.join(lines)
+
+
+def _naive(size: str, device: torch.device, frames: int) -> Figures:
+    memory = PeakMemory(device)
+    config = straightforward_configuration(configuration(size))
+    model = random_model(config, Precision(), device)
+    make_straightforward(model)
+    inputs = random_inputs(config, device, references=0)
+    _, cost = measure(lambda: straightforward_pass(model, inputs), device, runs=frames)
+    return {
+        'naive_fp32_image_seconds': round(cost.seconds, 3),
+        'naive_fp32_gemm_gflops': round(gemm_gflops(torch.float32, device), 1),
+        'naive_fp32_peak_memory_gb': round(memory.read(), 2),
+    }
+
+
+def _stage(cost: Cost, rate: float) -> dict[str, float]:
+    return {
+        'seconds': round(cost.seconds, 4),
+        'gflop': round(cost.gflop, 2),
+        'share_of_gemm': round(cost.gflop / cost.seconds / rate, 4),
+        'peak_memory_gb': round(cost.memory_gb, 2),
+    }
+
+
+def _total(clock: StageClock, without: str = '') -> float:
+    return round(sum(cost.seconds for name, cost in clock.costs.items() if name != without), 3)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix('torch.')
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'

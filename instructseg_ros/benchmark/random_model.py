@@ -1,0 +1,86 @@
+"""Models with random weights: as fast as trained ones."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.modeling import InstructSegModel, Prompt
+from instructseg_ros.model.precision import Precision
+from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+
+SIZES: Final = ('full', 'tiny')
+_TINY: Final[dict[str, Any]] = {
+    'vision_config': {
+        'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2,
+        'num_attention_heads': 2, 'image_size': 56, 'patch_size': 14, 'vision_use_head': False,
+    },
+    'text_config': {
+        'vocab_size': 64, 'hidden_size': 64, 'intermediate_size': 128, 'num_hidden_layers': 2,
+        'num_attention_heads': 2, 'partial_rotary_factor': 0.4, 'pad_token_id': None,
+        'hidden_act': 'gelu_pytorch_tanh',
+    },
+    'mask_config': {
+        'backbone_config': {
+            'model_type': 'swin', 'image_size': 128, 'embed_dim': 16, 'depths': [1, 1, 1, 1],
+            'num_heads': [1, 2, 2, 4], 'window_size': 4,
+            'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+        },
+        'feature_size': 32, 'mask_feature_size': 32, 'hidden_dim': 32, 'encoder_layers': 1,
+        'encoder_feedforward_dim': 32, 'decoder_layers': 4, 'dim_feedforward': 32,
+        'num_attention_heads': 4, 'num_queries': 10,
+    },
+    'num_latents': 4, 'fusion_width': 32,
+}  # fmt: skip
+# Tokens of the released prompts' fixed texts (spec 1.3): before the reference tokens, between
+# image and instruction, after the instruction.
+_STILL_TEXT: Final = (36, 16, 15)
+_VIDEO_TEXT: Final = (39, 23, 16)
+_INSTRUCTION: Final = 6
+
+
+def configuration(size: str) -> InstructSegConfig:
+    """`full`: the released model's. `tiny`: the same layout, to try the benchmark out."""
+    return InstructSegConfig(**({} if size == 'full' else _TINY))
+
+
+def random_model(
+    config: InstructSegConfig, precision: Precision, device: torch.device
+) -> InstructSegModel:
+    """A model that is given its memory once, in its final precision."""
+    config.language_dtype = str(precision.language).removeprefix('torch.')
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(precision.dtype)
+    try:
+        with torch.device('meta'):
+            model = InstructSegModel(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.to_empty(device=device)
+    model.initialize_weights()
+    return model.eval().requires_grad_(False)
+
+
+def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt:
+    """The released prompt's layout for an instruction of six tokens; its words do not matter."""
+    lead, middle, tail = _VIDEO_TEXT if references else _STILL_TEXT
+    pieces = (
+        (0, lead),
+        (TEMPORAL_ID, config.num_latents * max(1, references)),
+        (0, 1),
+        (IMAGE_ID, config.image_tokens),
+        (0, middle + _INSTRUCTION + tail),
+        (SEG_ID, config.num_queries),
+    )
+    ids = torch.tensor([token for token, count in pieces for _ in range(count)])
+    read_from = len(ids) - config.num_queries - tail - _INSTRUCTION
+    place = torch.arange(len(ids))
+    refer = (place >= read_from) & (place < read_from + _INSTRUCTION)
+    return Prompt(
+        input_ids=ids[None, None],
+        refer_mask=refer[None, None],
+        prefix_length=0,
+        read_from=read_from,
+    )

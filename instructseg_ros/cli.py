@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='instructseg', description=__doc__)
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     _add_say(commands)
+    _add_segment(commands)
     _add_evaluate(commands)
     _add_train(commands)
     _add_convert(commands)
@@ -68,11 +69,61 @@ def _say(options: argparse.Namespace) -> int:
     return say(options.text, timeout=options.timeout, answers=options.answers, ros_args=ros_args)
 
 
+def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser('segment', help='segment a picture from a file')
+    parser.add_argument('image', type=Path, help='the picture, or a video frame')
+    parser.add_argument('instruction', help='for example "the red mug"')
+    _add_model(parser)
+    parser.add_argument(
+        '--reference', type=Path, nargs='+', default=[], metavar='IMG',
+        help='frames before it, oldest first',
+    )  # fmt: skip
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE',
+                        help='draw the answer here, and write its mask beside: FILE_mask.png')
+    parser.add_argument('--json', action='store_true', help='print the answer as JSON')
+    parser.set_defaults(run=_segment)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.model.segmenter import Segmenter
+    from instructseg_ros.streaming.still import (
+        check_output,
+        read_picture,
+        segment_still,
+        summary,
+        write_pictures,
+    )
+
+    keep_freed_memory()
+    if options.output:
+        check_output(options.output)
+    image, *references = map(read_picture, [options.image, *options.reference])
+    segmenter = Segmenter.from_pretrained(
+        options.model, device=options.device, dtype=_DTYPES[options.dtype]
+    )
+    result = segment_still(segmenter, image, options.instruction, references)
+    answer = summary(result)
+    if options.output:
+        answer |= write_pictures(result, options.output)
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print(f'{result.state.name}, score {result.score:.2f}, {result.pixels} pixels'
+              + (f': {result.reason}' if result.reason else ''))
+    return 0
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--dtype', choices=_DTYPES, default='auto', help='number format')
+
+
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser('evaluate', help='measure a model on a benchmark')
     parser.add_argument('benchmark', choices=['tabletop'])
-    parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
-    parser.add_argument('--device', default='auto')
+    _add_model(parser)
     parser.add_argument('--scenes', type=int, default=300, help='scenes for each wording')
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=_evaluate)
@@ -82,7 +133,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     from instructseg_ros.evaluation.tabletop import evaluate_tabletop, table
     from instructseg_ros.model.segmenter import Segmenter
 
-    segmenter = Segmenter.from_pretrained(options.model, device=options.device)
+    segmenter = Segmenter.from_pretrained(
+        options.model, device=options.device, dtype=_DTYPES[options.dtype]
+    )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
     figures = evaluate_tabletop(segmenter, scenes=options.scenes)

@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerFast
 from instructseg_ros.conversion.description import describe
 from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.tensors import TensorFolder, sha256, write_shards
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.generation import HEAD
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.prompts import SEG_TOKEN
@@ -34,8 +35,9 @@ _HALF: Final = {'F16': 'float16', 'BF16': 'bfloat16'}
 def convert_released(source: Path, target: Path) -> None:
     """Convert a released checkpoint to the layout of `from_pretrained`.
 
-    Every tensor is used or known to be unused; the unused ones, the authors' small files and a
-    manifest (SHA-256 of what was read, and where each tensor stood) go to `target/released`.
+    Every tensor is used or known to be unused. The head of the language model, which only text
+    answers need, gets a file of its own; the unused ones, the authors' small files and a manifest
+    (SHA-256 of what was read, and where each tensor stood) go to `target/released`.
 
     Args:
         source: folder with config.json, safetensors and tokenizer files.
@@ -52,6 +54,7 @@ def convert_released(source: Path, target: Path) -> None:
         processor = _processor(source, config)
         convert_weights(tensors, target, config)
         processor.save_pretrained(target)
+        save_file({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
         _keep_for_the_way_back(tensors, target / RELEASED, config)
 
 
@@ -96,11 +99,17 @@ def restore_released(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     config = InstructSegConfig.from_pretrained(source)
     layers = config.vision_config.num_hidden_layers
-    with TensorFolder(source) as ours, TensorFolder(kept, [_UNUSED]) as unused:
+    with (
+        TensorFolder(source) as ours,
+        TensorFolder(source, [HEAD_FILE]) as head,
+        TensorFolder(kept, [_UNUSED]) as unused,
+    ):
 
         def read(name: str) -> torch.Tensor:
             parts = our_names(name, vision_layers=layers)
-            return torch.cat([ours.read(part) for part in parts]) if parts else unused.read(name)
+            if parts:
+                return torch.cat([ours.read(part) for part in parts])
+            return (head if name == HEAD else unused).read(name)
 
         for file, shard in manifest['shards'].items():
             tensors = {name: read(name) for name in shard['tensors']}
@@ -134,7 +143,9 @@ def _check(
         wanted = {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
     if extra := [places[ours][0] for ours in places if ours not in wanted]:
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
-    if missing := [ours for ours in wanted if ours not in places]:
+    missing = [ours for ours in wanted if ours not in places]
+    missing += [HEAD] if HEAD not in tensors.shapes else []
+    if missing:
         raise ModelError(_says(tensors, 'no tensors for', missing))
     misfits = []
     for ours, (name, _, parts) in places.items():
@@ -179,7 +190,10 @@ def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
 def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSegConfig) -> None:
     kept.mkdir()
     layers = config.vision_config.num_hidden_layers
-    unused = [name for name in tensors.shapes if not our_names(name, vision_layers=layers)]
+    unused = [
+        name for name in tensors.shapes
+        if name != HEAD and not our_names(name, vision_layers=layers)
+    ]  # fmt: skip
     save_file({name: tensors.read(name) for name in unused}, kept / _UNUSED)
     small = [file.name for file in _small_files(tensors)]
     for file in small:

@@ -69,7 +69,7 @@ _SECTIONS: Final = (
 _QKV: Final = '{qkv}'
 # What the authors' segmentation never reads, with the reason.
 UNUSED: Final = {
-    r'lm_head\.weight': 'nothing is generated',
+    r'lm_head\.weight': 'only text answers need it',
     r'model\.vision_tower\.vision_model\.(post_layernorm|head)\..+': 'features come from before it',
     r'model\.vision_tower_mask\..+\.relative_position_index': 'follows from the window',
     r'predictor\.query_feat\.weight': "queries start from the language model's states",

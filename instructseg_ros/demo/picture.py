@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from instructseg_ros.demo.report import Answer
-from instructseg_ros.ros.overlay import draw_overlay, outline
+from instructseg_ros.streaming.overlay import draw_overlay, outline
 from instructseg_ros.streaming.segmentation import State
 
 TILE = (320, 240)

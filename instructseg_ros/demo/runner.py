@@ -14,8 +14,8 @@ from instructseg_ros.demo.processes import NodeProcess, choose_environment
 from instructseg_ros.demo.report import Answer, Report
 from instructseg_ros.demo.script import FIRST_SCENE, KINDS, Line
 from instructseg_ros.ros.messages import segmentation_from_message
-from instructseg_ros.ros.overlay import draw_overlay
 from instructseg_ros.simulation.instructions import TabletopInstruction
+from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
 
 SETTLE = 1.0

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers.utils import logging
 
 if TYPE_CHECKING:
+    import torch
+
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
     from instructseg_ros.model.precision import Precision
@@ -25,6 +28,7 @@ _SHIPPED = Path(__file__).parent.parent / 'models' / EMBEDDED
 _CONFIG = 'config.json'
 _WEIGHTS = 'model.safetensors'
 _WEIGHTS_INDEX = 'model.safetensors.index.json'
+HEAD_FILE: Final = 'lm_head.safetensors'  # of the language model; where text can be generated
 _PROCESSOR = 'processor_config.json'
 _MODEL_TYPE = 'instructseg'
 
@@ -93,6 +97,22 @@ def load_model(
     _check_report(folder, report)
     _check_processor(folder, processor, model.config)
     return model.eval(), processor
+
+
+def load_head(folder: Path) -> torch.Tensor:
+    """(rows, D) head of a model's language model.
+
+    Raises:
+        ModelError: the model has none.
+    """
+    file = folder / HEAD_FILE
+    if not file.is_file():
+        raise ModelError(
+            f'{folder} has no {HEAD_FILE}: this model generates no text. Models that '
+            '`instructseg convert` made of the release do.'
+        )
+    (head,) = load_file(file).values()
+    return head
 
 
 @contextlib.contextmanager

@@ -35,7 +35,6 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
         *,
         encoder_hidden_states: torch.Tensor,
         position_embeddings: torch.Tensor,
-        reference_points: torch.Tensor,
         spatial_shapes_list: Shapes,
         **_: object,
     ) -> tuple[torch.Tensor, None]:
@@ -46,7 +45,6 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
             attention_mask: unused: nothing of a frame is masked (spec 2.5).
             encoder_hidden_states: (B, N, width) what is read.
             position_embeddings: (B, N, width), added to what asks.
-            reference_points: (B, N, levels, 2) x and y of each cell in each map, 0 to 1.
             spatial_shapes_list: (height, width) of each map.
 
         Returns:
@@ -57,18 +55,29 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
         offsets = self.sampling_offsets(asking).view(*shape, 2)
         weights = self.attention_weights(asking).view(*shape[:3], -1).softmax(dim=-1).view(shape)
         values = self.value_proj(encoder_hidden_states).unflatten(-1, (self.n_heads, -1))
-        places = _places(reference_points, offsets, spatial_shapes_list)
+        places = _places(offsets, spatial_shapes_list)
         return self.output_proj(sample(values, spatial_shapes_list, places, weights)), None
 
 
-def _places(points: torch.Tensor, offsets: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-    """(B, N, levels, 2) in 0..1 and offsets in cells -> (B, N, heads, levels, points, 2) in cells.
+def _places(offsets: torch.Tensor, shapes: Shapes) -> torch.Tensor:
+    """Where each cell looks, from its own centre in every map.
 
-    The centre of a map's first cell is 0.
+    Args:
+        offsets: (B, N, heads, levels, points, 2) x and y in cells of the level's map.
+
+    Returns:
+        the same shape, in cells of the level's map; the centre of its first cell is 0.
     """
-    size = torch.tensor([[w, h] for h, w in shapes], dtype=torch.float32, device=points.device)
-    centres = points.float() * size - 0.5
-    return centres[:, :, None, :, None] + offsets.float()
+    size = torch.tensor([[w, h] for h, w in shapes], dtype=torch.float32, device=offsets.device)
+    centres = torch.cat([_centres(*shape, offsets.device) for shape in shapes])
+    return (centres[:, None] * size - 0.5)[:, None, :, None] + offsets.float()
+
+
+def _centres(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """(height * width, 2) x and y of the cells of a map, 0 to 1."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
 
 
 def sample(

@@ -71,6 +71,8 @@ def _remember(
     heads = attention.config.num_key_value_heads
     keys = split_heads(attention.k_proj(normed), heads)
     values = split_heads(attention.v_proj(normed), heads)
+    if attention.qk_layernorm:
+        keys = attention.k_layernorm(keys)
     turned, rest = keys.split([attention.rotary_ndims, keys.shape[-1] - attention.rotary_ndims], -1)
     turned, _ = apply_rotary_pos_emb(turned, turned, *rotary)
     cache.update(torch.cat([turned, rest], dim=-1), values, attention.layer_idx)

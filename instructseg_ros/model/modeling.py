@@ -125,8 +125,7 @@ class InstructSegModel(PreTrainedModel):
         self.mask_decoder = MaskDecoder(config.mask_config)
         self.post_init()
         if config.language_dtype:
-            for part in (self.vision_tower, self.projector, self.language_model):
-                _cast_parameters(part, getattr(torch, config.language_dtype))
+            self._use_language_dtype(getattr(torch, config.language_dtype))
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -138,6 +137,13 @@ class InstructSegModel(PreTrainedModel):
             init.normal_(module.temporal_query)
         elif module is self:
             init.zeros_(self.seg_query)
+
+    def _use_language_dtype(self, dtype: torch.dtype) -> None:
+        self.vision_tower.to(dtype)
+        self.projector.to(dtype)
+        # Not its buffers: rotations by position want float32.
+        for parameter in self.language_model.parameters():
+            parameter.data = parameter.data.to(dtype)
 
     def forward(
         self,
@@ -177,7 +183,8 @@ class InstructSegModel(PreTrainedModel):
             references: (F, T, V, D), oldest first; None: the key frame stands in (spec 1.5).
             prompt: the instructions, whose words guide the perceiver.
         """
-        references = tokens[:, None] if references is None else references
+        tokens = tokens.to(self.seg_query.dtype)
+        references = tokens[:, None] if references is None else references.to(tokens.dtype)
         if self.config.motion_perceiver:
             motion = self.perceiver(tokens, self._all_references(references))
             return VisualContext(
@@ -195,7 +202,7 @@ class InstructSegModel(PreTrainedModel):
         self, context: VisualContext, prompt: Prompt, *, output_layers: bool = False
     ) -> Reasoning:
         """One prefill of the language model with a fixed, teacher-forced answer (spec 1.3)."""
-        prefix, suffix = self._assemble(context, prompt)
+        prefix, suffix = self.assemble(context, prompt)
         frames, instructions = suffix.shape[:2]
         cache = None
         head: list[torch.Tensor] = []
@@ -228,8 +235,9 @@ class InstructSegModel(PreTrainedModel):
         evidence = None
         pointer_logits = None
         if self.pointer is not None and reasoning.cells is not None:
-            pointer_logits = self.pointer.point(reasoning.mask_tokens, reasoning.cells)
-            content, evidence = self.pointer.read(pointer_logits, reasoning.cells)
+            tokens, cells = reasoning.mask_tokens.to(dtype), reasoning.cells.to(dtype)
+            pointer_logits = self.pointer.point(tokens, cells)
+            content, evidence = self.pointer.read(pointer_logits, cells)
             queries = queries + content
         predictions = self.mask_decoder(
             queries, condition, features, evidence, final_only=final_only
@@ -247,15 +255,14 @@ class InstructSegModel(PreTrainedModel):
         instructions = prompt.input_ids.shape[1]
         words = self.language_model.embed_tokens(prompt.input_ids.clamp(min=0))
         shape = (frames, instructions, count)
-        dtype = self.perceiver.temporal_query.dtype
         tokens = self.perceiver(
-            references[:, None].expand(*shape, -1, -1).flatten(0, 2).to(dtype),
-            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2).to(dtype),
+            references[:, None].expand(*shape, -1, -1).flatten(0, 2),
+            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2).to(references.dtype),
             prompt.refer_mask[:, :, None].expand(*shape, -1).flatten(0, 2),
         )
         return tokens.unflatten(0, shape).flatten(2, 3)
 
-    def _assemble(
+    def assemble(
         self, context: VisualContext, prompt: Prompt
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put embeddings in the places of the prompt.
@@ -283,12 +290,6 @@ class InstructSegModel(PreTrainedModel):
     def _mask_tokens(self, states: torch.Tensor, prompt: Prompt) -> torch.Tensor:
         places = prompt.input_ids[:, :, prompt.read_from :] == SEG_ID
         return states[places].view(*states.shape[:2], self.config.num_queries, -1)
-
-
-def _cast_parameters(module: nn.Module, dtype: torch.dtype) -> None:
-    """Buffers stay: rotations by position want float32."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
 
 
 def _masked_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -17,16 +17,16 @@ _TANH_GELU = 'gelu_pytorch_tanh'
 def pack_linear_layers(module: nn.Module) -> None:
     """Replace the bfloat16 linear layers that are on a CPU by packed ones, for inference only.
 
-    Does nothing where torch is built without oneDNN. Packed layers cannot be saved or trained.
+    Does nothing where oneDNN or its bfloat16 is missing. Packed layers cannot be saved or trained.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return
     # Without the layers themselves: each is freed as soon as it is replaced.
     for part in [part for part in module.modules() if not isinstance(part, nn.Linear)]:
         if isinstance(part, (PhiMLP, SiglipMLP)) and part.config.hidden_act == _TANH_GELU:
             _pack_activation(part)
         for name, layer in part.named_children():
-            if type(layer) is nn.Linear and _can_be_packed(layer):
+            if _can_be_packed(layer):
                 setattr(part, name, PackedLinear(layer))
 
 
@@ -36,7 +36,9 @@ def _pack_activation(part: PhiMLP | SiglipMLP) -> None:
         part.activation_fn = nn.Identity()
 
 
-def _can_be_packed(layer: nn.Linear) -> bool:
+def _can_be_packed(layer: nn.Module) -> bool:
+    if type(layer) is not nn.Linear:
+        return False
     return layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == 'cpu'
 
 

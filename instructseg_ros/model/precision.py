@@ -39,7 +39,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # the device "meta" has no values
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ModelError(
             f'device "{name}" cannot be used here ({str(error).splitlines()[0]}): use "auto" or '
             '"cpu", or install a torch build for that device.'

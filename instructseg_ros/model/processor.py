@@ -16,8 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.modeling import Prompt
 from instructseg_ros.model.prompts import (
+    CHAT,
+    EXPLAIN,
     IMAGE,
     IMAGE_ID,
+    QUESTION,
     REFER,
     RELEASED,
     SEG,
@@ -122,6 +125,21 @@ class InstructSegProcessor:
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
             read_from=min(row.refer.index(True) for row in rows),
+        )
+
+    def conversation(self, text: str, *, explain: bool = False) -> Prompt:
+        """Tokenise a question on an image, or an instruction whose reasons are asked for."""
+        row = _Row()
+        for piece in split_prompt(EXPLAIN if explain else CHAT):
+            if QUESTION in piece:
+                row.add(self._encode(piece.replace(QUESTION, text.strip())), piece)
+            else:
+                row.add(*self._encode_piece(piece, text, Task.REASONING, 1))
+        return Prompt(
+            input_ids=torch.tensor(row.ids)[None, None],
+            refer_mask=torch.tensor(row.refer)[None, None],
+            prefix_length=0,
+            read_from=0,
         )
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:

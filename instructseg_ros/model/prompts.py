@@ -16,6 +16,7 @@ IMAGE: Final = '<image>'
 TEMPORAL: Final = '<temporal>'
 REFER: Final = '<refer>'
 SEG: Final = '<seg>'
+QUESTION: Final = '<question>'
 SEG_TOKEN: Final = '[SEG]'
 
 # Ids that stand for embeddings in `input_ids`; never in a vocabulary.
@@ -43,6 +44,14 @@ RELEASED: Final[Mapping[str, str]] = {
     'video_referring': _SYSTEM + _VIDEO.format('Referring') + _ANSWER,
     'video_reasoning': _SYSTEM + _VIDEO.format('Reasoning') + _ANSWER,
 }
+# Conversations about an image (spec 7.6), and the reasons for a segmentation (spec 1.1): what the
+# language model goes on from.
+CHAT: Final = _SYSTEM + '<image>\n<question> ASSISTANT:'
+EXPLAIN: Final = (
+    _SYSTEM + 'This is an image <temporal>\n<image>\n, please doing Reasoning Segmentation '
+    'according to the following instruction and explain why:\n<refer> '
+    'ASSISTANT: \nSure, the segmentation result is '
+)
 # The image first, so that instructions on one frame share its states; nothing that says the same
 # to every instruction: a model trained from nothing has no use for it.
 COMPACT: Final[Mapping[str, str]] = dict.fromkeys(RELEASED, '<image><refer><seg>')

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from instructseg_ros.model.checkpoints import find_model, load_model
+from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
+from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, weight_bytes
@@ -55,6 +58,7 @@ class Segmenter:
         name: str,
         device: torch.device,
         threshold: float | None = None,
+        folder: Path | None = None,
     ) -> None:
         config = model.config
         self.name = name
@@ -65,6 +69,8 @@ class Segmenter:
         self._model = model.to(device).eval()
         pack_linear_layers(self._model)
         self._processor = processor
+        self._folder = folder
+        self._generator: TextGenerator | None = None
 
     @classmethod
     def from_pretrained(
@@ -91,7 +97,9 @@ class Segmenter:
         folder = find_model(model)
         precision = choose_precision(dtype, where, weight_bytes=weight_bytes(folder))
         weights, processor = load_model(folder, precision)
-        return cls(weights, processor, name=model, device=where, threshold=threshold)
+        return cls(
+            weights, processor, name=model, device=where, threshold=threshold, folder=folder
+        )
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray | Image.Image) -> torch.Tensor:
@@ -151,6 +159,29 @@ class Segmenter:
             self._prediction(text, *best_mask(masks, scores, restore))
             for text, masks, scores in answers
         ]
+
+    def generate(
+        self,
+        image: np.ndarray | Image.Image,
+        text: str,
+        **options: Any,
+    ) -> str:
+        """Answer a question on an image in words.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or an image of PIL.
+            text: the question.
+            options: those of `TextGenerator.generate`.
+
+        Raises:
+            ModelError: the model has no head for text: the embedded one has none.
+        """
+        if self._generator is None:
+            if self._folder is None:
+                raise ModelError('only a model that was loaded from a folder generates text.')
+            head = load_head(self._folder)
+            self._generator = TextGenerator(self._model, self._processor, head)
+        return self._generator.generate(self.encode(image), text, **options)
 
     def _prediction(self, text: str, logits: torch.Tensor, score: float) -> Prediction:
         mask = (logits > 0).cpu().numpy()

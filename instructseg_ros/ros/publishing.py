@@ -10,7 +10,7 @@ from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image, mask_to_image
 from instructseg_ros.ros.messages import segmentation_to_message
-from instructseg_ros.ros.overlay import draw_overlay
+from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 

@@ -74,7 +74,12 @@ def _infer(model: Model, job: Job, instruction: Instruction) -> dict[str, Any]:
     prediction = model.segment(
         job.frame.image, instruction.text, [frame.tokens for frame in job.references],
         task=instruction.task, tokens=job.frame.tokens)
-    reason = '' if prediction.found else _why_not(prediction, model.threshold)
+    return outcome(prediction, model.threshold)
+
+
+def outcome(prediction: Prediction, threshold: float) -> dict[str, Any]:
+    """The fields of a `Segmentation` that a prediction decides."""
+    reason = '' if prediction.found else _why_not(prediction, threshold)
     return {'state': State.FOUND if prediction.found else State.NOT_FOUND, 'reason': reason,
             'score': prediction.score, 'mask': prediction.mask,
             'probability': prediction.probability, 'source': Source.INFERRED}

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import compact_model
+from small_models import SmallModel, compact_model
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.segmenter import Segmenter
 
 WEIGHTS = 'model.safetensors'
@@ -209,3 +211,65 @@ def test_a_threshold_given_by_name_comes_before_the_models_own(sound: Path) -> N
     given = Segmenter.from_pretrained(str(sound), device='cpu', threshold=0.125)
     assert own.threshold == 0.5 and given.threshold == 0.125
     assert own.name == str(sound)
+
+
+HALF = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
+MIXED = Precision(language=torch.bfloat16)
+LANGUAGE_SIDE = ('vision_tower', 'projector', 'language_model')
+
+
+def dtypes(model: InstructSegModel, *, language: bool) -> set[torch.dtype]:
+    """Of the parameters on one of the two sides."""
+    return {
+        parameter.dtype
+        for name, parameter in model.named_parameters()
+        if name.startswith(LANGUAGE_SIDE) == language
+    }
+
+
+def saved(small: SmallModel, folder: Path) -> Path:
+    small.model.save_pretrained(folder)
+    small.processor.save_pretrained(folder)
+    return folder
+
+
+def assert_near(model: InstructSegModel, small: SmallModel) -> None:
+    """Masks and scores, of a still image and of moving ones, are those of float32 but for noise."""
+    for references in (0, 2):
+        inputs = small.inputs(references=references)
+        prompt = small.prompt('the red mug', references=references)
+        with torch.no_grad():
+            mine, exact = (part(**inputs, prompt=prompt).final for part in (model, small.model))
+        for name in ('mask_logits', 'score_logits'):
+            noise = (getattr(mine, name).float() - getattr(exact, name)).abs().mean()
+            assert noise < 0.15 * getattr(exact, name).std()
+
+
+@pytest.mark.parametrize('precision', [None, HALF, MIXED], ids=['none', 'half', 'mixed'])
+def test_a_model_is_loaded_in_the_precision_that_is_asked_for(
+    small: SmallModel, precision: Precision | None, tmp_path: Path
+) -> None:
+    model, _ = load_model(saved(small, tmp_path), precision)
+    precision = precision or Precision()
+    assert dtypes(model, language=True) == {precision.language}
+    assert dtypes(model, language=False) == {precision.dtype}
+    assert_near(model, small)
+
+
+@pytest.mark.parametrize('precision', [None, HALF, MIXED], ids=['none', 'half', 'mixed'])
+def test_rotations_by_position_stay_in_float32(
+    small: SmallModel, precision: Precision | None, tmp_path: Path
+) -> None:
+    model, _ = load_model(saved(small, tmp_path), precision)
+    mine, its = (x.language_model.rotary_emb.inv_freq for x in (model, small.model))
+    assert mine.dtype == torch.float32 and torch.equal(mine, its)
+
+
+def test_a_model_saved_in_half_precision_is_loaded_in_float32(
+    released: SmallModel, tmp_path: Path
+) -> None:
+    half, processor = load_model(saved(released, tmp_path / 'full'), MIXED)
+    folder = saved(SmallModel(model=half, processor=processor), tmp_path / 'half')
+    model, _ = load_model(folder)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert_near(model, released)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from small_models import compact_config, released_config, scramble
+from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.pixels import PixelFeatures
@@ -212,3 +213,35 @@ def test_training_and_inference_decode_alike(decoder: MaskDecoder) -> None:
     with torch.enable_grad():
         plain = decoder(queries, condition, features())[-1]
     torch.testing.assert_close(plain.mask_logits, fused.mask_logits, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('upsampling', [1, 2])
+def test_the_final_prediction_alone_is_that_of_all(upsampling: int) -> None:
+    decoder = make_decoder(upsampling=upsampling)
+    queries, condition = prompts()
+    evidence = torch.randn(queries.shape, generator=torch.Generator().manual_seed(7))
+    pixels = features(channels=16 // upsampling, upsampling=upsampling)
+    *_, last = decoder(queries, condition, pixels, evidence)
+    (alone,) = decoder(queries, condition, pixels, evidence, final_only=True)
+    assert torch.equal(alone.mask_logits, last.mask_logits)
+    assert torch.equal(alone.score_logits, last.score_logits)
+
+
+@pytest.mark.parametrize('size', [(2, 3), (4, 6), (8, 12), (5, 7)])
+def test_attention_masks_are_the_full_masks_made_smaller(
+    decoder: MaskDecoder, size: tuple[int, int]
+) -> None:
+    queries, condition = prompts()
+    pixels = features()
+
+    def resize(x: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)
+
+    full = decoder(queries, condition, pixels)[0].mask_logits
+    logits = resize(full.flatten(0, 1)).view(*full.shape[:3], -1)
+    expected = (logits >= 0) | (logits < 0).all(dim=-1, keepdim=True)
+    clear = logits.abs() > 1e-4
+    mask = decoder._attention_mask(queries, resize(pixels.mask_features))
+    assert mask.dtype == torch.bool and mask.shape == logits.shape
+    assert torch.equal(mask[clear], expected[clear])
+    assert 0 < mask.float().mean() < 1 and clear.float().mean() > 0.9

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from small_models import SmallModel
 
+from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
 
@@ -192,3 +193,52 @@ def test_a_read_only_image_is_no_problem(segmenter: Segmenter) -> None:
     image = picture()
     image.flags.writeable = False
     assert_same(segmenter.segment(image, 'mug'), segmenter.segment(picture(), 'mug'))
+
+
+def assert_near(folder: Path, dtype: str) -> None:
+    """Answers on a still image and on moving ones are nearly those of float32."""
+    clear = INSTRUCTIONS[:2]  # for the third, two masks are as good as each other
+    exact, half = (
+        Segmenter.from_pretrained(str(folder), device='cpu', dtype=name)
+        for name in ('float32', dtype)
+    )
+    for seeds in ((), (1, 2)):
+        first, second = (
+            x.segment_all(picture(), clear, [x.encode(picture(seed=i)) for i in seeds])
+            for x in (exact, half)
+        )
+        for wanted, near in zip(first, second, strict=True):
+            assert near.probability.dtype == np.float32
+            np.testing.assert_allclose(near.probability, wanted.probability, atol=0.05)
+            assert near.score == pytest.approx(wanted.score, abs=0.03)
+            assert (near.mask == wanted.mask).mean() > 0.95
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'mixed'])
+def test_half_precision_answers_nearly_as_float32(
+    small: SmallModel, dtype: str, tmp_path: Path
+) -> None:
+    small.model.save_pretrained(tmp_path)
+    small.processor.save_pretrained(tmp_path)
+    assert_near(tmp_path, dtype)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'mixed'])
+def test_the_embedded_layout_answers_in_half_precision(tiny_model_dir: Path, dtype: str) -> None:
+    assert_near(tiny_model_dir, dtype)
+
+
+def test_a_small_model_is_computed_in_float32_of_itself(
+    segmenter: Segmenter, tiny_model_dir: Path
+) -> None:
+    exact = Segmenter.from_pretrained(str(tiny_model_dir), device='cpu', dtype='float32')
+    mine, its = (x.segment(picture(), 'the red mug') for x in (segmenter, exact))
+    assert np.array_equal(mine.probability, its.probability)
+
+
+@pytest.mark.parametrize(('dtype', 'remedy'), [('float16', '"bfloat16"'), ('half', 'mixed')])
+def test_a_precision_that_cannot_be_had_is_refused_with_the_remedy(
+    tiny_model_dir: Path, dtype: str, remedy: str
+) -> None:
+    with pytest.raises(ModelError, match=remedy):
+        Segmenter.from_pretrained(str(tiny_model_dir), device='cpu', dtype=dtype)

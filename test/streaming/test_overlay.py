@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.ros.overlay import MASK_COLOR, draw_overlay, outline
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.overlay import MASK_COLOR, draw_overlay, outline
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 IMAGE = np.full((120, 160, 3), 100, np.uint8)

@@ -1,0 +1,101 @@
+"""Text answers: the language model goes on from a conversation about an image (spec 7.6)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, PhiForCausalLM
+
+from instructseg_ros.model.modeling import InstructSegModel, VisualContext
+from instructseg_ros.model.processor import InstructSegProcessor
+
+HEAD: Final = 'lm_head.weight'
+
+
+class TextGenerator:
+    """A model's language model with its head, under transformers' generation loop."""
+
+    def __init__(
+        self, model: InstructSegModel, processor: InstructSegProcessor, head: torch.Tensor
+    ) -> None:
+        """Join what segmentation uses and the head.
+
+        Args:
+            model: on its device.
+            processor: the model's.
+            head: (rows, D) a row for each token, and perhaps more that were never trained.
+        """
+        self._model = model
+        self._processor = processor
+        words = processor.tokenizer
+        self._phi = _with_head(model, head[: len(words)])
+        self._end = int(words.convert_tokens_to_ids(words.eos_token))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        tokens: torch.Tensor,
+        text: str,
+        *,
+        explain: bool = False,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> str:
+        """Answer a question on an image, or explain what an instruction means in it.
+
+        Args:
+            tokens: (V, D) vision tokens of the image.
+            text: the question; with `explain`, the instruction.
+            explain: give the reasons for a segmentation, up to its [SEG].
+            max_new_tokens: longest answer; also bounded by the model's context.
+            temperature: 0 for the likeliest token each time, else that of sampling.
+            top_p: sampling draws from the likeliest tokens with this share of the probability.
+
+        Raises:
+            ValueError: the text leaves no room for an answer in the model's context.
+        """
+        embeddings = self._embeddings(tokens, text, explain=explain)
+        room = self._phi.config.max_position_embeddings - embeddings.shape[1]
+        if room < 1:
+            raise ValueError(
+                f'the text leaves no room for an answer: {embeddings.shape[1]} tokens of '
+                f'{self._phi.config.max_position_embeddings}. Shorten it.'
+            )
+        sampling: dict[str, Any] = {'do_sample': False}
+        if temperature > 0:
+            sampling = {'do_sample': True, 'temperature': temperature, 'top_p': top_p, 'top_k': 0}
+        settings = GenerationConfig(
+            max_new_tokens=min(max_new_tokens, room),
+            eos_token_id=[self._end, self._processor.seg_token_id],
+            pad_token_id=self._end,
+            **sampling,
+        )
+        ids = self._phi.generate(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], device=embeddings.device),
+            generation_config=settings,
+        )
+        return str(self._processor.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()
+
+    def _embeddings(self, tokens: torch.Tensor, text: str, *, explain: bool) -> torch.Tensor:
+        prompt = self._processor.conversation(text, explain=explain).to(tokens.device)
+        context = VisualContext(image_tokens=tokens[None], reference_tokens=None)
+        if explain:
+            context = self._model.perceive(tokens[None], None, prompt)
+        prefix, rest = self._model.assemble(context, prompt)
+        return torch.cat([prefix, rest[:, 0]], dim=1)
+
+
+def _with_head(model: InstructSegModel, head: torch.Tensor) -> PhiForCausalLM:
+    config = model.language_model.config
+    with torch.device('meta'):
+        phi = PhiForCausalLM(config)
+        # Phi's head has a bias, InstructSeg's none.
+        phi.lm_head = nn.Linear(config.hidden_size, len(head), bias=False)
+    phi.model = model.language_model
+    embeddings = model.language_model.embed_tokens.weight
+    phi.lm_head.weight = nn.Parameter(head.to(embeddings), requires_grad=False)
+    return phi.eval()

@@ -1,0 +1,100 @@
+"""One picture, or a frame with its reference frames, from files: `instructseg segment`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from instructseg_ros.model.tasks import Task
+from instructseg_ros.streaming.inference import outcome
+from instructseg_ros.streaming.instruction import Instruction, clean_text
+from instructseg_ros.streaming.overlay import draw_overlay
+from instructseg_ros.streaming.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
+
+
+def read_picture(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image file, turned as its camera says.
+
+    Raises:
+        ValueError: the file is no image, or of a size that would fill the memory.
+    """
+    try:
+        with Image.open(file) as opened:
+            return np.array(ImageOps.exif_transpose(opened).convert('RGB'))
+    except FileNotFoundError:
+        raise
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f'{file} cannot be read as an image: {error}') from error
+
+
+def segment_still(
+    segmenter: Segmenter,
+    image: np.ndarray,
+    text: str,
+    references: Sequence[np.ndarray] = (),
+    *,
+    task: Task = Task.AUTO,
+) -> Segmentation:
+    """Segment what a text means on one picture.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        text: the instruction.
+        references: earlier frames, oldest first; none for a still image.
+
+    Raises:
+        InstructionError: the text is no instruction.
+    """
+    instruction = Instruction(text=clean_text(text), task=task)
+    tokens = [segmenter.encode(reference) for reference in references]
+    prediction = segmenter.segment(image, instruction.text, tokens, task=task)
+    return Segmentation(
+        instruction=instruction,
+        image=image,
+        reference_frames=len(references),
+        **outcome(prediction, segmenter.threshold),
+    )
+
+
+def check_output(file: Path) -> None:
+    """Refuse a file that no picture can be written to.
+
+    Raises:
+        ValueError: its name does not end as an image's.
+    """
+    if file.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f'{file}: name a file for an image, such as {file.stem}.png')
+
+
+def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
+    """Write the overlay to a file and the mask (0 or 255) beside it.
+
+    Returns:
+        the names of both files.
+    """
+    assert result.image is not None and result.mask is not None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    mask = file.with_name(f'{file.stem}_mask.png')
+    Image.fromarray(draw_overlay(result.image, result)).save(file)
+    Image.fromarray(result.mask.astype(np.uint8) * 255).save(mask)
+    return {'overlay': str(file), 'mask': str(mask)}
+
+
+def summary(result: Segmentation) -> dict[str, Any]:
+    """What a program wants to know of a result, ready for JSON."""
+    return {
+        'instruction': result.instruction.text,
+        'state': result.state.name,
+        'reason': result.reason,
+        'score': round(result.score, 4),
+        'pixels': result.pixels,
+        'region': result.region,
+        'reference_frames': result.reference_frames,
+    }

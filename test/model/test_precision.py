@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from instructseg_ros.model import precision
+from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.precision import (
+    DTYPES,
+    Precision,
+    choose_device,
+    choose_precision,
+    weight_bytes,
+)
+
+CPU, CUDA = torch.device('cpu'), torch.device('cuda')
+SMALL, FULL = 2**24, 2**33  # bytes: of the embedded model's order, and of the released one's
+FULL_PRECISION = Precision(dtype=torch.float32, language=torch.float32)
+BFLOAT16 = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
+
+
+def let_bfloat16_be_computed(monkeypatch: pytest.MonkeyPatch, computed: bool) -> None:
+    monkeypatch.setattr(precision, '_computes_bfloat16', lambda device: computed)
+
+
+def refused(name: str, device: torch.device = CPU) -> str:
+    with pytest.raises(ModelError) as refusal:
+        choose_precision(name, device, weight_bytes=SMALL)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize('device', [CPU, CUDA])
+@pytest.mark.parametrize('computed', [True, False])
+def test_a_small_model_is_float32_of_itself(
+    device: torch.device, computed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_bfloat16_be_computed(monkeypatch, computed)
+    assert choose_precision('auto', device, weight_bytes=SMALL) == FULL_PRECISION
+
+
+@pytest.mark.parametrize(
+    ('device', 'computed', 'expected'),
+    [
+        (CPU, True, BFLOAT16),
+        (CPU, False, FULL_PRECISION),
+        (CUDA, True, BFLOAT16),
+        (CUDA, False, Precision(language=torch.float16)),
+    ],
+)
+def test_a_large_model_is_as_narrow_as_its_device_computes(
+    device: torch.device, computed: bool, expected: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_bfloat16_be_computed(monkeypatch, computed)
+    assert choose_precision('auto', device, weight_bytes=FULL) == expected
+
+
+@pytest.mark.parametrize(
+    ('device', 'computed', 'language'),
+    [
+        (CPU, True, torch.bfloat16),
+        (CPU, False, torch.bfloat16),
+        (CUDA, True, torch.bfloat16),
+        (CUDA, False, torch.float16),
+    ],
+)
+def test_mixed_is_half_precision_of_the_language_side_alone(
+    device: torch.device,
+    computed: bool,
+    language: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_bfloat16_be_computed(monkeypatch, computed)
+    mixed = choose_precision('mixed', device, weight_bytes=SMALL)
+    assert mixed == Precision(dtype=torch.float32, language=language)
+
+
+@pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
+@pytest.mark.parametrize('size', [SMALL, FULL])
+def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: int) -> None:
+    dtype = getattr(torch, name)
+    expected = Precision(dtype=dtype, language=dtype)
+    assert choose_precision(name, CUDA, weight_bytes=size) == expected
+    if name != 'float16':
+        assert choose_precision(name, CPU, weight_bytes=size) == expected
+
+
+def test_float16_on_a_cpu_is_refused_with_the_remedy() -> None:
+    message = refused('float16')
+    assert 'float16' in message and 'CPU' in message and '"bfloat16"' in message
+
+
+@pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int8', 'Float32', 'float64', '__name__'])
+def test_an_unknown_format_is_refused_with_the_choices(name: str) -> None:
+    for device in (CPU, CUDA):
+        message = refused(name, device)
+        assert f'"{name}"' in message and all(dtype in message for dtype in DTYPES)
+
+
+@pytest.mark.parametrize(
+    ('text', 'computed'),
+    [
+        ('processor : 0\nflags\t\t: fpu avx2 avx512_bf16 amx_tile\nvmx flags : x\n', True),
+        ('flags\t\t: fpu amx_bf16\n', True),
+        ('Features\t: fp asimd bf16 i8mm\n', True),
+        ('flags\t\t: fpu avx2 avx512f avx512bw\nvmx flags : avx512_bf16\n', False),
+        ('Features\t: fp asimd\n', False),
+        ('flags\t\t: fpu avx512_bf16_not\n', False),
+        ('', False),
+    ],
+)
+def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
+    text: str, computed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / 'cpuinfo'
+    file.write_text(text)
+    monkeypatch.setattr(precision, 'Path', lambda _: file)
+    expected = BFLOAT16 if computed else FULL_PRECISION
+    assert choose_precision('auto', CPU, weight_bytes=FULL) == expected
+
+
+def test_a_system_that_tells_nothing_of_its_cpu_gets_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, 'Path', lambda _: tmp_path / 'cpuinfo')
+    assert choose_precision('auto', CPU, weight_bytes=FULL) == FULL_PRECISION
+
+
+@pytest.mark.parametrize(
+    ('capability', 'expected'),
+    [
+        ((7, 2), Precision(language=torch.float16)),
+        ((7, 5), Precision(language=torch.float16)),
+        ((8, 0), BFLOAT16),
+        ((8, 7), BFLOAT16),
+        ((12, 0), BFLOAT16),
+    ],
+)
+def test_a_gpu_computes_in_bfloat16_from_ampere_on(
+    capability: tuple[int, int], expected: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    assert choose_precision('auto', CUDA, weight_bytes=FULL) == expected
+
+
+def test_the_size_of_a_model_is_that_of_all_its_weights(tmp_path: Path) -> None:
+    assert weight_bytes(tmp_path) == 0
+    for name, size in [('a.safetensors', 30), ('b.safetensors', 12), ('config.json', 9)]:
+        (tmp_path / name).write_bytes(bytes(size))
+    assert weight_bytes(tmp_path) == 42
+
+
+def test_a_device_is_there_without_being_named() -> None:
+    assert choose_device('auto').type in {'cpu', 'cuda'}
+    assert choose_device('cpu') == CPU
+
+
+@pytest.mark.parametrize(
+    'name', ['gpu', '', 'meta', 'CPU', 'cpu:x', 'cuda:99', 'hpu', 'a\nb', 'x' * 300]
+)
+def test_a_device_that_is_not_there_is_refused_with_the_remedy(name: str) -> None:
+    with pytest.raises(ModelError) as refusal:
+        choose_device(name)
+    message = str(refusal.value)
+    assert f'"{name}"' in message and '"auto"' in message and '"cpu"' in message

@@ -176,17 +176,26 @@ def _train(options: argparse.Namespace) -> int:
 
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser('convert', help="the authors' checkpoint to this layout")
-    parser.add_argument('source', type=Path, help='folder with config.json, safetensors, tokenizer')
+    parser.add_argument(
+        'source', help="the release's folder or hub id; or that of a Mask2Former to train from"
+    )
     parser.add_argument('target', type=Path, help='new folder')
     parser.add_argument('--reverse', action='store_true', help='from a converted folder, back')
     parser.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from instructseg_ros.conversion.mask2former import convert_mask2former
     from instructseg_ros.conversion.released import convert_released, restore_released
+    from instructseg_ros.conversion.source import find_source, read_config
 
-    convert = restore_released if options.reverse else convert_released
-    convert(options.source, options.target)
+    source = find_source(options.source)
+    if options.reverse:
+        restore_released(source, options.target)
+    elif read_config(source).get('model_type') == 'mask2former':
+        convert_mask2former(source, options.target)
+    else:
+        convert_released(source, options.target)
     print(f'written: {options.target}')
     return 0
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors.torch import save_file
@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.conversion.description import describe
 from instructseg_ros.conversion.released_keys import our_names
+from instructseg_ros.conversion.source import read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, sha256, write_shards
 from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
@@ -25,7 +26,6 @@ from instructseg_ros.model.prompts import SEG_TOKEN
 RELEASED: Final = 'released'  # the folder of what only the way back needs
 MANIFEST: Final = 'manifest.json'
 _UNUSED: Final = 'unused.safetensors'
-_CONFIG: Final = 'config.json'
 _CANVAS: Final = (1024, 1024)
 _NAMED = 5  # tensors in an error
 _EMBEDDINGS: Final = 'model.embed_tokens.weight'
@@ -46,11 +46,9 @@ def convert_released(source: Path, target: Path) -> None:
     Raises:
         ModelError: a file or tensor is missing, extra, pickled, damaged or of another shape.
     """
-    config_file = source / _CONFIG
-    if not config_file.is_file():
-        raise ModelError(f'{source} has no {_CONFIG}: copy all files of the checkpoint into it.')
+    described = read_config(source)
     with TensorFolder(source) as tensors:
-        config = describe(_read_json(config_file), tensors.shapes)
+        config = describe(described, tensors.shapes)
         processor = _processor(source, config)
         convert_weights(tensors, target, config)
         processor.save_pretrained(target)
@@ -95,7 +93,7 @@ def restore_released(source: Path, target: Path) -> None:
         raise ModelError(f'{source} has no {RELEASED}/{MANIFEST}: only a converted release has.')
     if target.exists() and any(target.iterdir()):
         raise ModelError(f'{target} is not empty: name a new folder.')
-    manifest = _read_json(kept / MANIFEST)
+    manifest = read_json(kept / MANIFEST)
     target.mkdir(parents=True, exist_ok=True)
     config = InstructSegConfig.from_pretrained(source)
     layers = config.vision_config.num_hidden_layers
@@ -213,10 +211,3 @@ def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSe
 def _small_files(tensors: TensorFolder) -> Iterable[Path]:
     """Everything of a checkpoint that is text."""
     return (f for f in sorted(tensors.folder.iterdir()) if f.suffix in ('.json', '.txt', '.md'))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
-        raise ModelError(f'{file} is damaged ({error}): copy it again.') from error

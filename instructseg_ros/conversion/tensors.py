@@ -36,7 +36,7 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
 
     def __init__(self, folder: Path, files: Sequence[str] | None = None) -> None:
         self.folder = folder
-        self.files = _weight_files(folder) if files is None else list(files)
+        self.files = weight_files(folder) if files is None else list(files)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.file_of: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
@@ -107,16 +107,12 @@ def write_shards(
     (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open('rb') as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def weight_files(folder: Path) -> list[str]:
+    """Names of the safetensors files that hold a folder's weights.
 
-
-def _weight_files(folder: Path) -> list[str]:
+    Raises:
+        ModelError: there are none, or they are pickled.
+    """
     if (folder / INDEX).is_file():
         try:
             return sorted(set(json.loads((folder / INDEX).read_text())['weight_map'].values()))
@@ -135,6 +131,15 @@ def _weight_files(folder: Path) -> list[str]:
         f'{folder} has no {INDEX} and no {WEIGHTS}: copy config.json, the index, every shard and '
         'the tokenizer files into it.'
     )
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _grouped(sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -77,7 +77,7 @@ def load_model(
     _check_description(folder)
     _check_weights(folder)
     try:
-        with _quiet():
+        with quiet():
             config = InstructSegConfig.from_pretrained(folder)
             precision = precision or Precision()
             config.language_dtype = str(precision.language).removeprefix('torch.')
@@ -93,7 +93,7 @@ def load_model(
             )
         processor = InstructSegProcessor.from_pretrained(folder)
     except Exception as error:  # what a damaged file raises is up to three libraries
-        raise _does_not_load(folder, _first_line(error)) from error
+        raise _does_not_load(folder, first_line(error)) from error
     _check_report(folder, report)
     _check_processor(folder, processor, model.config)
     return model.eval(), processor
@@ -116,7 +116,7 @@ def load_head(folder: Path) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no tables on the console of a robot: problems are raised instead."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -128,13 +128,18 @@ def _quiet() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without a library's explanations."""
+    return str(error).strip().split('\n', maxsplit=1)[0]
+
+
 def _check_description(folder: Path) -> None:
     """Another model's description would be read as one of the released size: 14 GB of memory."""
     try:
         values = json.loads((folder / _CONFIG).read_text())
         kind = values.get('model_type') if isinstance(values, dict) else None
     except (OSError, ValueError) as error:
-        raise _does_not_load(folder, f'{_CONFIG}: {_first_line(error)}') from error
+        raise _does_not_load(folder, f'{_CONFIG}: {first_line(error)}') from error
     if kind != _MODEL_TYPE:
         raise _does_not_load(folder, f'{_CONFIG} has no "model_type": "{_MODEL_TYPE}"')
 
@@ -177,7 +182,7 @@ def _check_weights(folder: Path) -> None:
                 opened.keys()
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f'{file} is truncated or not a safetensors file ({_first_line(error)}): copy or '
+                f'{file} is truncated or not a safetensors file ({first_line(error)}): copy or '
                 'download it again.'
             ) from error
 
@@ -190,7 +195,3 @@ def _downloaded(model: str) -> Path:
             f'there is no model folder "{model}", and no such model was downloaded before. Name '
             f'an existing folder or a hub id downloaded with `hf download`, or use "{EMBEDDED}".'
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split('\n', maxsplit=1)[0]

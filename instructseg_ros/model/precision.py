@@ -51,8 +51,9 @@ def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> P
     """The number formats of a name in `DTYPES`.
 
     `mixed` is the release's own: half precision on the language side, float32 elsewhere. `auto` is
-    float32 for small models; for large ones bfloat16 where the device computes in it, `mixed` on
-    older GPUs, whose float16 is too narrow for the mask branch, and float32 on older CPUs.
+    float32 for small models. For large ones it is `mixed` on a graphics card, to which the mask
+    branch in float32 is little work; bfloat16 on CPUs and boards (Jetson) that compute in it, where
+    it is a third of the time; `mixed` on older boards and float32 on older CPUs.
 
     Args:
         weight_bytes: size of the model's files.
@@ -81,9 +82,13 @@ def weight_bytes(folder: Path) -> int:
 
 
 def _best_dtype(device: torch.device) -> str:
-    if _computes_bfloat16(device):
-        return 'bfloat16'
-    return 'float32' if device.type == 'cpu' else 'mixed'
+    if device.type == 'cpu':
+        return 'bfloat16' if _computes_bfloat16(device) else 'float32'
+    return 'bfloat16' if _is_board(device) and _computes_bfloat16(device) else 'mixed'
+
+
+def _is_board(device: torch.device) -> bool:
+    return device.type == 'cuda' and bool(torch.cuda.get_device_properties(device).is_integrated)
 
 
 def _half(device: torch.device) -> torch.dtype:

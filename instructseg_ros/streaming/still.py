@@ -13,7 +13,7 @@ from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.inference import outcome
 from instructseg_ros.streaming.instruction import Instruction, clean_text
 from instructseg_ros.streaming.overlay import draw_overlay
-from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.segmentation import Segmentation, State
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
@@ -74,7 +74,7 @@ def check_output(file: Path) -> None:
 
 
 def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
-    """Write the overlay to a file and the mask (0 or 255) beside it.
+    """Write the overlay to a file and the mask (0 or 255; all 0 unless FOUND) beside it.
 
     Returns:
         the names of both files.
@@ -83,7 +83,8 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
     file.parent.mkdir(parents=True, exist_ok=True)
     mask = file.with_name(f'{file.stem}_mask.png')
     Image.fromarray(draw_overlay(result.image, result)).save(file)
-    Image.fromarray(result.mask.astype(np.uint8) * 255).save(mask)
+    found = result.mask & (result.state is State.FOUND)
+    Image.fromarray(found.astype(np.uint8) * 255).save(mask)
     return {'overlay': str(file), 'mask': str(mask)}
 
 

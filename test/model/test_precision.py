@@ -41,18 +41,25 @@ def test_a_small_model_is_float32_of_itself(
 
 
 @pytest.mark.parametrize(
-    ('device', 'computed', 'expected'),
+    ('device', 'board', 'computed', 'expected'),
     [
-        (CPU, True, BFLOAT16),
-        (CPU, False, FULL_PRECISION),
-        (CUDA, True, BFLOAT16),
-        (CUDA, False, Precision(language=torch.float16)),
+        (CPU, False, True, BFLOAT16),
+        (CPU, False, False, FULL_PRECISION),
+        (CUDA, False, True, Precision(language=torch.bfloat16)),
+        (CUDA, False, False, Precision(language=torch.float16)),
+        (CUDA, True, True, BFLOAT16),
+        (CUDA, True, False, Precision(language=torch.float16)),
     ],
 )
-def test_a_large_model_is_as_narrow_as_its_device_computes(
-    device: torch.device, computed: bool, expected: Precision, monkeypatch: pytest.MonkeyPatch
+def test_a_large_model_is_as_narrow_as_its_device_computes_well(
+    device: torch.device,
+    board: bool,
+    computed: bool,
+    expected: Precision,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, computed)
+    monkeypatch.setattr(precision, '_is_board', lambda device: board)
     assert choose_precision('auto', device, weight_bytes=FULL) == expected
 
 
@@ -141,6 +148,7 @@ def test_a_gpu_computes_in_bfloat16_from_ampere_on(
     capability: tuple[int, int], expected: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    monkeypatch.setattr(precision, '_is_board', lambda device: True)
     assert choose_precision('auto', CUDA, weight_bytes=FULL) == expected
 
 

@@ -22,3 +22,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     InstructSegModel(config).save_pretrained(folder)
     processor_for(config, words).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a benchmark measure the machine with small matrices: large ones take seconds."""
+    monkeypatch.setattr('instructseg_ros.benchmark.measure._SIDE', 256)

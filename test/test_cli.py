@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from instructseg_ros.cli import main
+from instructseg_ros.simulation.recording import Recording
 
-COMMANDS = ['say', 'evaluate', 'train']
+COMMANDS = ['say', 'segment', 'evaluate', 'train', 'convert', 'benchmark']
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -44,7 +48,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         main(['--help'])
     assert end.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f'\n    {command} ' in shown for command in COMMANDS)
+    assert all(f'\n    {command}' in shown for command in COMMANDS)
 
 
 def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,11 +62,16 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (['say'], 'text'),
         (['say', 'the mug', '--loudly'], '--loudly'),
         (['say', 'the mug', '--timeout', 'long'], 'long'),
+        (['segment', 'table.png'], 'instruction'),
+        (['segment', 'table.png', 'the mug', '--dtype', 'fp8'], 'fp8'),
         (['evaluate'], 'benchmark'),
         (['evaluate', 'kitchen'], 'kitchen'),
         (['evaluate', 'tabletop', '--scenes', 'many'], 'many'),
         (['train'], 'source'),
         (['train', 'tabletop', '--recipe', 'secret'], 'secret'),
+        (['benchmark', 'kitchen'], 'kitchen'),
+        (['benchmark', 'model', '--size', 'huge'], 'huge'),
+        (['benchmark', 'model', '--frames', '0'], 'at least 1'),
     ],
 )
 def test_unknown_arguments_are_named(
@@ -127,3 +136,127 @@ def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> Non
     assert 'Traceback' not in process.stderr
     last = process.stderr.splitlines()[-1]
     assert last.startswith('instructseg: ') and 'libosmesa6' in last
+
+
+@pytest.fixture(scope='module')
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two pictures of a table with a black car and nothing green, one after the other."""
+    folder = tmp_path_factory.mktemp('pictures')
+    files = [folder / 'earlier.png', folder / 'table.png']
+    with Recording() as recording:
+        for number, file in enumerate(files):
+            Image.fromarray(recording.observe(0.25 * number, truth=False).rgb).save(file)
+    return files
+
+
+def segmented(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What `instructseg segment` with the embedded model prints."""
+    assert main(['segment', *map(str, arguments), '--device', 'cpu']) == 0
+    return capsys.readouterr().out
+
+
+def test_a_picture_is_segmented_to_one_json_object(
+    capsys: pytest.CaptureFixture[str], recorded: list[Path]
+) -> None:
+    answer = json.loads(segmented(capsys, recorded[1], 'the black car', '--json'))
+    assert answer['instruction'] == 'the black car'
+    assert answer['state'] == 'FOUND' and answer['reason'] == ''
+    assert 0.5 < answer['score'] <= 1
+    assert len(answer['region']) == 4 and answer['pixels'] > 1000
+    assert answer['reference_frames'] == 0
+    assert 'overlay' not in answer and 'mask' not in answer
+
+
+def test_the_files_that_were_written_are_named(
+    capsys: pytest.CaptureFixture[str], recorded: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / 'new' / 'answer.jpg'
+    answer = json.loads(
+        segmented(capsys, recorded[1], 'the black car', '--json', '-o', file)
+    )
+    assert answer['overlay'] == str(file)
+    with Image.open(file) as overlay, Image.open(answer['mask']) as mask:
+        assert overlay.size == mask.size == (640, 480)
+        assert np.count_nonzero(np.array(mask) == 255) == answer['pixels']
+
+
+def test_frames_before_a_picture_are_shown_to_the_model(
+    capsys: pytest.CaptureFixture[str], recorded: list[Path]
+) -> None:
+    earlier, picture = recorded
+    answer = json.loads(
+        segmented(capsys, picture, 'the black car', '--json', '--reference', earlier, earlier)
+    )
+    assert answer['state'] == 'FOUND' and answer['reference_frames'] == 2
+
+
+def test_without_json_the_answer_is_a_line_for_people(
+    capsys: pytest.CaptureFixture[str], recorded: list[Path]
+) -> None:
+    found = segmented(capsys, recorded[1], 'the black car')
+    assert re.fullmatch(r'FOUND, score 0\.\d\d, \d+ pixels\n', found)
+    missing = segmented(capsys, recorded[1], 'the green bowl')
+    assert re.fullmatch(r'NOT_FOUND, score 0\.\d\d, 0 pixels: nothing in the image .*\n', missing)
+
+
+def test_a_picture_that_cannot_be_read_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert 'none.png' in failed(capfd, 'segment', str(tmp_path / 'none.png'), 'the mug')
+    file = tmp_path / 'odd.png'
+    file.write_text('not a picture')
+    message = failed(capfd, 'segment', str(file), 'the mug')
+    assert str(file) in message and 'cannot be read as an image' in message
+
+
+def test_a_reference_that_cannot_be_read_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], recorded: list[Path]
+) -> None:
+    message = failed(
+        capfd, 'segment', str(recorded[1]), 'the mug', '--reference', '/no/such/frame.png'
+    )
+    assert '/no/such/frame.png' in message
+
+
+def test_an_output_that_is_no_picture_is_refused_before_anything_is_read(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    message = failed(capfd, 'segment', '/no/such/table.png', 'the mug', '-o', 'answer.txt')
+    assert 'answer.txt' in message and 'answer.png' in message
+
+
+def test_a_text_without_words_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], recorded: list[Path]
+) -> None:
+    assert 'say what to segment' in failed(capfd, 'segment', str(recorded[1]), '?')
+
+
+def test_half_precision_that_a_cpu_does_not_compute_in_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], recorded: list[Path], tmp_path: Path
+) -> None:
+    options = ['--device', 'cpu', '--dtype', 'fp16']
+    assert '"bfloat16"' in failed(capfd, 'segment', str(recorded[1]), 'the mug', *options)
+    file = tmp_path / 'figures.json'
+    benchmark = ['benchmark', 'model', '--size', 'tiny', '--json', str(file)]
+    assert '"bfloat16"' in failed(capfd, *benchmark, *options)
+    assert not file.exists()
+
+
+@pytest.mark.usefixtures('small_products')
+def test_a_benchmark_prints_a_table_and_writes_the_figures(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / 'new' / 'figures.json'
+    options = ['--size', 'tiny', '--device', 'cpu', '--frames', '1', '--json', str(file)]
+    assert main(['benchmark', 'model', *options]) == 0
+    shown = capsys.readouterr().out
+    figures = json.loads(file.read_text())
+    assert 'choose_mask' in shown and 'image_seconds: ' in shown
+    assert figures['dtype'] == 'float32' and figures['naive_fp32_image_seconds'] is None
+    assert set(figures) >= {
+        'gemm_gflops', 'stages', 'video_stages', 'image_seconds', 'video_seconds',
+        'peak_memory_gb',
+    }  # fmt: skip
+    assert figures['stages'].keys() == {
+        'encode_frame', 'perceive', 'reason', 'encode_pixels', 'decode', 'choose_mask',
+    }  # fmt: skip

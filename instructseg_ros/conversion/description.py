@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.checkpoints import ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,7 +32,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
     The mask branch's sizes stand in no config.json: they are read from the shapes.
 
     Raises:
-        ModelError: a field or a tensor is missing.
+        ModelError: a field or a tensor is missing, or of a wrong kind.
     """
     try:
         return InstructSegConfig(
@@ -48,6 +48,11 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
         raise ModelError(
             f'{error} is missing: this is not the whole checkpoint of InstructSeg (config.json of '
             'model_type mipha_phi, and every shard). Copy all of its files.'
+        ) from error
+    except Exception as error:  # what wrong types and shapes raise, also in transformers
+        raise ModelError(
+            'config.json and tensors do not describe an InstructSeg '
+            f'({type(error).__name__}: {first_line(error)}): copy the checkpoint again.'
         ) from error
 
 

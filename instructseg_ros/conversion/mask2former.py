@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import save_file
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
-from instructseg_ros.conversion.tensors import sha256, weight_files
+from instructseg_ros.conversion.tensors import save, sha256, weight_files
 from instructseg_ros.model.checkpoints import ModelError, first_line, quiet
 
 WEIGHTS: Final = 'mask_branch.safetensors'
@@ -62,7 +61,7 @@ def convert_mask2former(source: Path, target: Path, *, num_queries: int = 100) -
         raise ModelError(f'{source} has {len(tensors[positions])} queries, not {num_queries}.')
     tensors[positions] = tensors[positions][:num_queries]
     target.mkdir(parents=True, exist_ok=True)
-    save_file({name: x.contiguous() for name, x in tensors.items()}, target / WEIGHTS)
+    save({name: x.contiguous() for name, x in tensors.items()}, target / WEIGHTS)
     hashes = {file: sha256(source / file) for file in ['config.json', *files]}
     (target / MANIFEST).write_text(json.dumps({'sha256': hashes}, indent=2) + '\n')
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.conversion.description import describe
 from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.source import read_config, read_json
-from instructseg_ros.conversion.tensors import TensorFolder, sha256, write_shards
+from instructseg_ros.conversion.tensors import TensorFolder, save, sha256, write_shards
 from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.generation import HEAD
@@ -50,9 +49,10 @@ def convert_released(source: Path, target: Path) -> None:
     with TensorFolder(source) as tensors:
         config = describe(described, tensors.shapes)
         processor = _processor(source, config)
+        _check_head(tensors, config, words=len(processor.tokenizer))
         convert_weights(tensors, target, config)
         processor.save_pretrained(target)
-        save_file({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
+        save({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
         _keep_for_the_way_back(tensors, target / RELEASED, config)
 
 
@@ -105,13 +105,15 @@ def restore_released(source: Path, target: Path) -> None:
 
         def read(name: str) -> torch.Tensor:
             parts = our_names(name, vision_layers=layers)
+            if len(parts) == 1:
+                return ours.read(parts[0])
             if parts:
                 return torch.cat([ours.read(part) for part in parts])
             return (head if name == HEAD else unused).read(name)
 
         for file, shard in manifest['shards'].items():
-            tensors = {name: read(name) for name in shard['tensors']}
-            save_file(tensors, target / file, shard['metadata'])
+            # One shard's tensors at a time.
+            save({n: read(n) for n in shard['tensors']}, target / file, shard['metadata'])
     for file in manifest['sha256']:
         if file not in manifest['shards']:
             shutil.copyfile(kept / file, target / file)
@@ -139,11 +141,9 @@ def _check(
 ) -> None:
     with torch.device('meta'):
         wanted = {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
-    if extra := [places[ours][0] for ours in places if ours not in wanted]:
+    if extra := list(dict.fromkeys(places[ours][0] for ours in places if ours not in wanted)):
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
-    missing = [ours for ours in wanted if ours not in places]
-    missing += [HEAD] if HEAD not in tensors.shapes else []
-    if missing:
+    if missing := [ours for ours in wanted if ours not in places]:
         raise ModelError(_says(tensors, 'no tensors for', missing))
     misfits = []
     for ours, (name, _, parts) in places.items():
@@ -152,6 +152,16 @@ def _check(
             misfits.append(f'{name} {tensors.shapes[name]} in place of {wanted[ours]}')
     if misfits:
         raise ModelError(_says(tensors, 'tensors of another shape', misfits))
+
+
+def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
+    if HEAD not in tensors.shapes:
+        raise ModelError(_says(tensors, 'no tensors for', [HEAD]))
+    for name in (HEAD, _EMBEDDINGS):
+        shape = tensors.shapes[name]
+        if len(shape) != 2 or shape[0] < words or shape[1] != config.hidden_size:
+            problem = f'{name} {shape} in place of at least ({words}, {config.hidden_size})'
+            raise ModelError(_says(tensors, 'tensors of another shape', [problem]))
 
 
 def _says(tensors: TensorFolder, problem: str, names: Sequence[str]) -> str:
@@ -170,6 +180,7 @@ def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
             f'{source} has no tokenizer that loads ({error}): copy tokenizer.json and '
             'tokenizer_config.json of the checkpoint into it.'
         ) from error
+    tokenizer.clean_up_tokenization_spaces = False  # of no meaning to this tokenizer, but warned of
     if tokenizer.convert_tokens_to_ids(SEG_TOKEN) in (None, tokenizer.unk_token_id):
         raise ModelError(f'the tokenizer in {source} has no {SEG_TOKEN}: copy added_tokens.json '
                          'and tokenizer.json of the checkpoint.')  # fmt: skip
@@ -192,7 +203,7 @@ def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSe
         name for name in tensors.shapes
         if name != HEAD and not our_names(name, vision_layers=layers)
     ]  # fmt: skip
-    save_file({name: tensors.read(name) for name in unused}, kept / _UNUSED)
+    save({name: tensors.read(name) for name in unused}, kept / _UNUSED)
     small = [file.name for file in _small_files(tensors)]
     for file in small:
         shutil.copyfile(tensors.folder / file, kept / file)

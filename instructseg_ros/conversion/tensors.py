@@ -43,6 +43,8 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
         self._opened: dict[str, Any] = {}
         for file in self.files:
             self._open(file)
+        if files is None:
+            self._compare_with_index()
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -73,6 +75,20 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
         """What stands in the header of a file beside its tensors."""
         return self._opened[file].metadata()
 
+    def _compare_with_index(self) -> None:
+        if not (self.folder / INDEX).is_file():
+            return
+        listed = _weight_map(self.folder)
+        missing = [
+            f'{name} is not in {file}' for name, file in listed.items() if name not in self.shapes
+        ]
+        extra = [f'{name} is not in {INDEX}' for name in self.shapes.keys() - listed.keys()]
+        if missing or extra:
+            raise ModelError(
+                f'{self.folder} is not whole: {", ".join(sorted(missing + extra)[:3])}. Copy or '
+                'download it again.'
+            )
+
     def _open(self, file: str) -> None:
         try:
             opened = self._stack.enter_context(safe_open(self.folder / file, 'pt'))
@@ -101,7 +117,7 @@ def write_shards(
     for number, names in enumerate(shards, start=1):
         file = f'model-{number:05}-of-{len(shards):05}.safetensors'
         tensors = {name: read(name).contiguous() for name in names}
-        save_file(tensors, folder / file, {'format': 'pt'})
+        save(tensors, folder / file, {'format': 'pt'})
         weight_map |= dict.fromkeys(names, file)
     index = {'metadata': {'total_size': sum(sizes.values())}, 'weight_map': weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
@@ -114,10 +130,7 @@ def weight_files(folder: Path) -> list[str]:
         ModelError: there are none, or they are pickled.
     """
     if (folder / INDEX).is_file():
-        try:
-            return sorted(set(json.loads((folder / INDEX).read_text())['weight_map'].values()))
-        except (ValueError, KeyError) as error:
-            raise ModelError(f'{folder / INDEX} is damaged: download it again.') from error
+        return sorted(set(_weight_map(folder).values()))
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     pickled = [file.name for pattern in _PICKLED for file in folder.glob(pattern)]
@@ -133,6 +146,14 @@ def weight_files(folder: Path) -> list[str]:
     )
 
 
+def save(
+    tensors: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file that everybody may read."""
+    save_file(dict(tensors), file, None if metadata is None else dict(metadata))
+    file.chmod(0o644)
+
+
 def sha256(file: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -140,6 +161,17 @@ def sha256(file: Path) -> str:
         while chunk := opened.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor -> file, of an index."""
+    try:
+        files = dict(json.loads((folder / INDEX).read_text())['weight_map'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f'{folder / INDEX} is damaged: download it again.') from error
+    if outside := [file for file in files.values() if Path(str(file)).name != file]:
+        raise ModelError(f'{folder / INDEX} names "{outside[0]}", which is not a file beside it.')
+    return files
 
 
 def _grouped(sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -78,7 +78,9 @@ class TextGenerator:
             attention_mask=torch.ones(embeddings.shape[:2], device=embeddings.device),
             generation_config=settings,
         )
-        return str(self._processor.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()
+        # [SEG], which ends an explanation, is a token but not a special one.
+        words = ids[0][ids[0] != self._processor.seg_token_id]
+        return str(self._processor.tokenizer.decode(words, skip_special_tokens=True)).strip()
 
     def _embeddings(self, tokens: torch.Tensor, text: str, *, explain: bool) -> torch.Tensor:
         prompt = self._processor.conversation(text, explain=explain).to(tokens.device)

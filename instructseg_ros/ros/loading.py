@@ -30,7 +30,8 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     from instructseg_ros.model.segmenter import Segmenter
 
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
-    segmenter = Segmenter.from_pretrained(values.model, device=values.device)
+    segmenter = Segmenter.from_pretrained(
+        values.model, device=values.device, dtype=values.dtype)
     image = np.zeros(WARM_UP_SIZE, np.uint8)
     tokens = segmenter.encode(image)
     segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)

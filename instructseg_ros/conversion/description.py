@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+import torch
 
 from instructseg_ros.model.checkpoints import ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.modeling import InstructSegModel
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -34,7 +38,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
     Raises:
         ModelError: a field or a tensor is missing, or of a wrong kind.
     """
-    try:
+    with _named_errors():
         return InstructSegConfig(
             vision_config=_vision(config['vision_config']['vision_tower']),
             text_config=_text(config, shapes),
@@ -44,12 +48,29 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
             fusion_width=shapes['text_vmtf_projector.weight'][0],
             **_resampler('fusion', 'vmtf_layers', shapes),
         )
+
+
+def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a model, in our names.
+
+    Raises:
+        ModelError: no model can have these sizes.
+    """
+    with _named_errors(), torch.device('meta'):
+        return {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
+
+
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    """What wrong values raise, here and in transformers, as an error that names the remedy."""
+    try:
+        yield
     except KeyError as error:
         raise ModelError(
             f'{error} is missing: this is not the whole checkpoint of InstructSeg (config.json of '
             'model_type mipha_phi, and every shard). Copy all of its files.'
         ) from error
-    except Exception as error:  # what wrong types and shapes raise, also in transformers
+    except Exception as error:
         raise ModelError(
             'config.json and tensors do not describe an InstructSeg '
             f'({type(error).__name__}: {first_line(error)}): copy the checkpoint again.'

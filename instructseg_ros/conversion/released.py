@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.conversion.description import describe
+from instructseg_ros.conversion.description import describe, expected_shapes
 from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.source import read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, save, sha256, write_shards
@@ -139,8 +139,7 @@ def _places(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple
 def _check(
     places: Mapping[str, tuple[str, int, int]], tensors: TensorFolder, config: InstructSegConfig
 ) -> None:
-    with torch.device('meta'):
-        wanted = {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
+    wanted = expected_shapes(config)
     if extra := list(dict.fromkeys(places[ours][0] for ours in places if ours not in wanted)):
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
     if missing := [ours for ours in wanted if ours not in places]:

@@ -205,3 +205,72 @@ def test_a_tokenizer_without_seg_is_refused_with_the_remedy(tmp_path: Path) -> N
     assert len(PreTrainedTokenizerFast.from_pretrained(source)) == 50295
     with pytest.raises(ModelError, match=r'no \[SEG\]: copy added_tokens\.json'):
         convert_released(source, tmp_path / 'ours')
+
+
+def edited(folder: Path, file: str, edit: Callable[[dict[str, object]], object]) -> Path:
+    """A checkpoint whose JSON file a test has changed."""
+    write_released_checkpoint(folder)
+    values = json.loads((folder / file).read_text())
+    edit(values)
+    (folder / file).write_text(json.dumps(values))
+    return folder
+
+
+def refused(source: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        convert_released(source, source.parent / 'ours')
+    assert not (source.parent / 'ours').exists() and '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_a_tensor_that_only_the_index_has_is_named(tmp_path: Path) -> None:
+    name = 'ovp_layers.layers.9.0.to_q.weight'
+
+    def add(index: dict[str, object]) -> None:
+        index['weight_map'][name] = SHARDS[1]  # type: ignore[index]
+
+    assert f'{name} is not in {SHARDS[1]}' in refused(edited(tmp_path / 'source', INDEX, add))
+
+
+def test_an_index_reaches_only_files_beside_it(tmp_path: Path) -> None:
+    def leave(index: dict[str, object]) -> None:
+        index['weight_map'][EMBEDDINGS] = f'../source/{SHARDS[0]}'  # type: ignore[index]
+
+    assert 'not a file beside it' in refused(edited(tmp_path / 'source', INDEX, leave))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'vision_config': None},
+        {'num_hidden_layers': 'two'},
+        {'hidden_act': 'no such thing'},
+        {'num_attention_heads': 0},
+    ],
+)
+def test_a_config_of_wrong_kinds_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    message = refused(edited(tmp_path / 'source', 'config.json', lambda old: old.update(change)))
+    assert 'copy' in message.lower()
+
+
+@pytest.mark.parametrize('name', [EMBEDDINGS, 'lm_head.weight'])
+@pytest.mark.parametrize('rows', [50257, 1])
+def test_fewer_rows_than_the_tokenizer_has_tokens_are_refused(
+    name: str, rows: int, tmp_path: Path
+) -> None:
+    def cut(tensors: Tensors) -> None:
+        tensors[name] = tensors[name][:rows].clone()
+
+    message = refused(write_released_checkpoint(tmp_path / 'source', change=cut))
+    assert f'{name} ({rows}, 40) in place of at least (50296, 40)' in message
+
+
+def test_a_missing_head_is_named(tmp_path: Path) -> None:
+    source = write_released_checkpoint(
+        tmp_path / 'source', change=lambda tensors: tensors.pop('lm_head.weight')
+    )
+    assert 'lm_head.weight' in refused(source)
+
+
+def test_everybody_may_read_what_was_converted(ours: Path) -> None:
+    assert [file for file in ours.rglob('*.safetensors') if not file.stat().st_mode & 0o044] == []

@@ -204,7 +204,7 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser('benchmark', help='measure speed and memory on this machine')
     parser.add_argument('what', choices=['model'])
     parser.add_argument(
-        '--size', choices=['full', 'tiny'], default='full', help='3.5 billion weights, or a trial'
+        '--size', choices=['full', 'tiny'], default='full', help='the released size, or a trial'
     )
     parser.add_argument('--dtype', choices=_DTYPES, default='auto', help='number format')
     parser.add_argument('--device', default='auto')

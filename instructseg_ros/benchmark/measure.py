@@ -56,7 +56,7 @@ def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
 
 
 class PeakMemory:
-    """The most memory that is held from its making on."""
+    """The most memory that is held from its making on; one at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

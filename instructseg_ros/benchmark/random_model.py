@@ -64,7 +64,7 @@ def random_model(
 
 
 def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt:
-    """The released prompt's layout for an instruction of six tokens; its words do not matter."""
+    """The released prompt's layout for five tokens and [SEG]; which ones does not matter."""
     lead, middle, tail = _VIDEO_TEXT if references else _STILL_TEXT
     pieces = (
         (0, lead),

@@ -27,10 +27,13 @@ def read_picture(file: Path) -> np.ndarray:
     """
     try:
         with Image.open(file) as opened:
-            return np.array(ImageOps.exif_transpose(opened).convert('RGB'))
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith('I;16'):  # which Pillow would clip at 255
+                picture = Image.fromarray((np.array(picture) >> 8).astype(np.uint8))
+            return np.array(picture.convert('RGB'))
     except FileNotFoundError:
         raise
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f'{file} cannot be read as an image: {error}') from error
 
 
@@ -69,7 +72,7 @@ def check_output(file: Path) -> None:
     Raises:
         ValueError: its name does not end as an image's.
     """
-    if file.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(file.suffix.lower()) not in Image.SAVE:
         raise ValueError(f'{file}: name a file for an image, such as {file.stem}.png')
 
 

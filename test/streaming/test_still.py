@@ -237,3 +237,9 @@ def test_an_output_that_no_picture_can_be_written_to_is_refused(name: str) -> No
     with pytest.raises(ValueError, match=r'name a file for an image, such as .*\.png') as refusal:
         check_output(Path(name))
     assert name in str(refusal.value)
+
+
+def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:
+    grey = np.array([[0, 256, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / 'grey.png')
+    assert read_picture(tmp_path / 'grey.png')[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]

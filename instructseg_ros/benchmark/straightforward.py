@@ -17,7 +17,8 @@ from instructseg_ros.model.selection import mask_quality
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """Phi with its own activation function, which is the same in several kernels."""
+    """With all layers of SigLIP, whose last nothing reads, and Phi's activation in several kernels."""
+    config.vision_config.num_hidden_layers += 1
     config.text_config.hidden_act = 'gelu_new'
     return config
 

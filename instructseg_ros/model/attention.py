@@ -13,7 +13,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 # The name under which transformers' Phi, SigLIP and Swin call `attend`.
 IMPLEMENTATION: Final = 'instructseg'
 # Rows of a causal block: its scores stay in the cache, and keys ahead of all its rows are skipped.
-_BLOCK: Final = 256
+_BLOCK: Final = 192
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -67,14 +67,21 @@ def _plain_causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> torch.Tensor:
     seen = key.shape[2] - query.shape[2]
+    value = value.contiguous()  # once instead of for each block
+    later = _later(query)
     blocks = []
     for rows in query.split(_BLOCK, dim=2):
-        seen += rows.shape[2]
+        count = rows.shape[2]
+        seen += count
         weights = _scores(rows, key[:, :, :seen])
-        own = weights[..., -rows.shape[2] :]
-        own.masked_fill_(~_causal_mask(rows, rows), torch.finfo(weights.dtype).min)
+        weights[..., -count:] += later[:count, :count]
         blocks.append(weights.softmax(dim=-1).to(value.dtype) @ value[:, :, :seen])
     return torch.cat(blocks, dim=2)
+
+
+def _later(query: torch.Tensor) -> torch.Tensor:
+    """(_BLOCK, _BLOCK) to be added to scores: -inf where a row of a block would see a later one."""
+    return query.new_full((_BLOCK, _BLOCK), -torch.inf).triu(1)
 
 
 def _scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

@@ -6,12 +6,12 @@ the time of a prefill. Weights that are only read can stay in that order (docs/a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
-from transformers.models.phi.modeling_phi import PhiMLP
-from transformers.models.siglip.modeling_siglip import SiglipMLP
-
-_TANH_GELU = 'gelu_pytorch_tanh'
+from torch.nn import functional
+from transformers.activations import GELUActivation, GELUTanh
 
 
 def pack_linear_layers(module: nn.Module) -> None:
@@ -23,36 +23,49 @@ def pack_linear_layers(module: nn.Module) -> None:
         return
     # Without the layers themselves: each is freed as soon as it is replaced.
     for part in [part for part in module.modules() if not isinstance(part, nn.Linear)]:
-        if isinstance(part, (PhiMLP, SiglipMLP)) and part.config.hidden_act == _TANH_GELU:
-            _pack_activation(part)
+        _pack_activation(part)
         for name, layer in part.named_children():
             if _can_be_packed(layer):
                 setattr(part, name, PackedLinear(layer))
 
 
-def _pack_activation(part: PhiMLP | SiglipMLP) -> None:
-    if _can_be_packed(part.fc1):
-        part.fc1 = PackedLinear(part.fc1, gelu=True)
+def _pack_activation(part: nn.Module) -> None:
+    """Transformers' feed-forward layers call their parts by these names."""
+    first, activation = getattr(part, 'fc1', None), getattr(part, 'activation_fn', None)
+    after = _fused(activation)
+    if after and _can_be_packed(first):
+        part.fc1 = PackedLinear(first, *after)
         part.activation_fn = nn.Identity()
 
 
-def _can_be_packed(layer: nn.Module) -> bool:
+def _fused(activation: Any) -> tuple[str, str] | None:
+    """OneDNN's name of an activation, and its variant."""
+    if activation is functional.relu or isinstance(activation, nn.ReLU):
+        return 'relu', ''
+    if isinstance(activation, GELUTanh):
+        return 'gelu', 'tanh'
+    if isinstance(activation, GELUActivation):
+        return 'gelu', 'none'
+    return None
+
+
+def _can_be_packed(layer: Any) -> bool:
     if type(layer) is not nn.Linear:
         return False
     return layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == 'cpu'
 
 
 class PackedLinear(nn.Module):
-    """A linear layer, and the tanh approximation of GELU after it where that is asked for."""
+    """A linear layer, and an activation in the same kernel where one is named."""
 
-    def __init__(self, layer: nn.Linear, *, gelu: bool = False) -> None:
+    def __init__(self, layer: nn.Linear, after: str = 'none', variant: str = '') -> None:
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
         self.bias = layer.bias
-        self._after = 'gelu' if gelu else 'none'
+        self._after, self._variant = after, variant
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) -> (..., outputs)."""
         return torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self.bias, self._after, [], 'tanh' if self._after == 'gelu' else ''
+            x, self._weight, self.bias, self._after, [], self._variant
         )

@@ -58,8 +58,13 @@ class PixelBranch(Mask2FormerPreTrainedModel):
         return PixelFeatures(
             coarse=maps[-1],
             levels=decoded.multi_scale_features,
-            mask_features=functional.pixel_shuffle(decoded.mask_features, self.upsampling),
+            mask_features=self._upsample(decoded.mask_features),
         )
+
+    def _upsample(self, features: torch.Tensor) -> torch.Tensor:
+        if self.upsampling == 1:
+            return features  # in their memory layout
+        return functional.pixel_shuffle(features, self.upsampling)
 
 
 def _use_fast_attention(decoder: Mask2FormerPixelDecoder) -> None:

@@ -17,7 +17,7 @@ from instructseg_ros.model.selection import mask_quality
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """With all layers of SigLIP, whose last nothing reads, and Phi's activation in several kernels."""
+    """All layers of SigLIP, the last of them unread, and Phi's activation in several kernels."""
     config.vision_config.num_hidden_layers += 1
     config.text_config.hidden_act = 'gelu_new'
     return config

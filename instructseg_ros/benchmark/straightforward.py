@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import torch
+from torch import nn
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
 )
@@ -17,14 +19,19 @@ from instructseg_ros.model.selection import mask_quality
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """All layers of SigLIP, the last of them unread, and Phi's activation in several kernels."""
-    config.vision_config.num_hidden_layers += 1
+    """Phi with its own activation function, which is the same in several kernels."""
     config.text_config.hidden_act = 'gelu_new'
     return config
 
 
 def make_straightforward(model: InstructSegModel) -> None:
-    """Give the pixel decoder transformers' own sampling back."""
+    """Give the pixel decoder transformers' own sampling back, and SigLIP its last layer."""
+    unread = copy.deepcopy(model.vision_tower.encoder.layers[-1])
+
+    def run_unread(_: nn.Module, __: object, features: torch.Tensor) -> None:
+        unread(features, None)
+
+    model.vision_tower.register_forward_hook(run_unread)
     for module in model.modules():
         if isinstance(module, DeformableAttention):
             module.__class__ = Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention

@@ -60,9 +60,9 @@ def test_attention_is_two_products_for_each_head(masked: bool, dtype: torch.dtyp
 
 
 @packs_bfloat16
-@pytest.mark.parametrize('gelu', [True, False])
-def test_a_packed_layer_counts_as_the_layer_it_replaces(gelu: bool) -> None:
-    layer = PackedLinear(nn.Linear(40, 24, dtype=torch.bfloat16), gelu=gelu)
+@pytest.mark.parametrize('activation', [('none', ''), ('gelu', 'tanh')])
+def test_a_packed_layer_counts_as_the_layer_it_replaces(activation: tuple[str, str]) -> None:
+    layer = PackedLinear(nn.Linear(40, 24, dtype=torch.bfloat16), *activation)
     rows = torch.ones(2, 5, 40, dtype=torch.bfloat16)
     assert counted(lambda: layer(rows)) == pytest.approx(2 * (2 * 5) * 40 * 24)
 

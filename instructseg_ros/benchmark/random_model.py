@@ -83,4 +83,5 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         refer_mask=refer[None, None],
         prefix_length=0,
         read_from=read_from,
+        text=(0,) * lead,
     )

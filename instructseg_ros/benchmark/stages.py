@@ -64,7 +64,8 @@ def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> No
         kept = clock('encode_references', lambda: model.encode_frame(earlier[0]))
         references = kept[None]
     context = clock('perceive', lambda: model.perceive(tokens, references, prompt))
-    reasoning = clock('reason', lambda: model.reason(context, prompt))
+    lead = model.read_lead(prompt)  # once for all frames
+    reasoning = clock('reason', lambda: model.reason(context, prompt, lead=lead))
     features = clock('encode_pixels', lambda: model.encode_pixels(inputs.pixel_values))
     output = clock('decode', lambda: model.decode(reasoning, features, final_only=True))
     masks = output.final.mask_logits[0, 0]

@@ -35,20 +35,33 @@ class LanguageModel(PhiModel):
             states before the first layer and after each: (B, L, D), and last, after the final
             LayerNorm, (B, L - read_from, D).
         """
-        past = 0 if cache is None else cache.get_seq_length()
-        states = self.embed_dropout(embeddings)
-        places = torch.arange(past, past + states.shape[1], device=states.device)
-        rotary = self.rotary_emb(states, position_ids=places[None])
-        layers = [states]
-        *earlier, last = self.layers
-        for layer in earlier:
-            layers.append(_run(layer, layers[-1], rotary, cache, causal))
+        layers, rotary = self._run_all_but_last(embeddings, cache, causal=causal)
+        last = self.layers[-1]
         if read_from:
             cache = DynamicCache(config=self.config) if cache is None else cache
             _remember(last, layers[-1][:, :read_from], _part(rotary, end=read_from), cache)
         read = layers[-1][:, read_from:]
         final = _run(last, read, _part(rotary, start=read_from), cache, causal)
         return [*layers, self.final_layernorm(final)]
+
+    def remember(self, embeddings: torch.Tensor) -> DynamicCache:
+        """Keys and values of the (B, L, D) start of sequences, for prefills of what follows."""
+        cache = DynamicCache(config=self.config)
+        layers, rotary = self._run_all_but_last(embeddings, cache, causal=True)
+        _remember(self.layers[-1], layers[-1], rotary, cache)
+        return cache
+
+    def _run_all_but_last(
+        self, embeddings: torch.Tensor, cache: DynamicCache | None, *, causal: bool
+    ) -> tuple[list[torch.Tensor], Rotary]:
+        past = 0 if cache is None else cache.get_seq_length()
+        states = self.embed_dropout(embeddings)
+        places = torch.arange(past, past + states.shape[1], device=states.device)
+        rotary = self.rotary_emb(states, position_ids=places[None])
+        layers = [states]
+        for layer in self.layers[:-1]:
+            layers.append(_run(layer, layers[-1], rotary, cache, causal))
+        return layers, rotary
 
 
 def _run(

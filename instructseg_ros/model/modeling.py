@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import torch
@@ -32,12 +33,14 @@ class Prompt:
         refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
         prefix_length: leading tokens that are the same for all instructions on a frame.
         read_from: first token of any instruction; states before it are not read.
+        text: leading ids that are words and the same in all instructions.
     """
 
     input_ids: torch.Tensor
     refer_mask: torch.Tensor
     prefix_length: int
     read_from: int
+    text: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Prompt:
         """The same prompt on another device."""
@@ -57,6 +60,19 @@ class VisualContext:
 
     image_tokens: torch.Tensor
     reference_tokens: torch.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lead:
+    """What the first tokens of a prompt leave in the language model, to be kept while they stay.
+
+    Args:
+        text: their ids.
+        cache: their keys and values, of one sequence.
+    """
+
+    text: tuple[int, ...]
+    cache: DynamicCache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,20 +214,44 @@ class InstructSegModel(PreTrainedModel):
         """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
+    def read_lead(self, prompt: Prompt) -> Lead:
+        """Read the text that prompts of a kind begin with; `reason` then goes on from there."""
+        ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
+        cache = self.language_model.remember(self.language_model.embed_tokens(ids))
+        return Lead(text=prompt.text, cache=cache)
+
     def reason(
-        self, context: VisualContext, prompt: Prompt, *, output_layers: bool = False
+        self,
+        context: VisualContext,
+        prompt: Prompt,
+        *,
+        lead: Lead | None = None,
+        output_layers: bool = False,
     ) -> Reasoning:
-        """One prefill of the language model with a fixed, teacher-forced answer (spec 1.3)."""
+        """One prefill of the language model with a fixed, teacher-forced answer (spec 1.3).
+
+        Args:
+            context: what `perceive` gave.
+            prompt: the instructions.
+            lead: what `read_lead` gave for a prompt with the same `text` and these weights.
+            output_layers: return the states of every layer too, where there is a shared prefix.
+        """
         prefix, suffix = self.assemble(context, prompt)
         frames, instructions = suffix.shape[:2]
         cache = None
         head: list[torch.Tensor] = []
+        done = prompt.prefix_length
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
             causal = not self.config.bidirectional_image
             head = self.language_model.prefill(prefix, cache, causal=causal)
             cache.batch_repeat_interleave(instructions)
-        read_from = prompt.read_from - prompt.prefix_length
+        elif lead is not None:
+            cache = copy.deepcopy(lead.cache)
+            cache.batch_repeat_interleave(frames * instructions)
+            done = len(lead.text)
+            suffix = suffix[:, :, done:]
+        read_from = prompt.read_from - done
         rows = self.language_model.prefill(suffix.flatten(0, 1), cache, read_from=read_from)
         tail = [states.unflatten(0, (frames, instructions)) for states in rows]
         return Reasoning(

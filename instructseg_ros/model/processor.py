@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,6 +126,7 @@ class InstructSegProcessor:
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
             read_from=min(row.refer.index(True) for row in rows),
+            text=_common_start([row.ids[: row.text_length] for row in rows]),
         )
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
@@ -194,14 +196,22 @@ class _Row:
         self.ids: list[int] = []
         self.refer: list[bool] = []
         self.prefix_length = 0
+        self.text_length = 0
         self._shared = True
 
     def add(self, ids: list[int], piece: str) -> None:
+        if self.text_length == len(self.ids) and piece not in (IMAGE, TEMPORAL, REFER, SEG):
+            self.text_length += len(ids)
         self.ids += ids
         self.refer += [piece == REFER] * len(ids)
         self._shared = self._shared and piece not in (REFER, TEMPORAL)
         if self._shared and piece == IMAGE:
             self.prefix_length = len(self.ids)
+
+
+def _common_start(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    same = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*rows, strict=False))
+    return tuple(ids[0] for ids in same)
 
 
 def _instruction_text(instruction: str, task: Task) -> str:

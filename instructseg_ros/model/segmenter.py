@@ -13,7 +13,7 @@ from PIL import Image
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.modeling import InstructSegModel, Lead, Prompt
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, weight_bytes
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -71,6 +71,7 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
+        self._leads: dict[tuple[int, ...], Lead] = {}  # one for each kind of prompt
 
     @classmethod
     def from_pretrained(
@@ -147,7 +148,8 @@ class Segmenter:
         earlier = torch.stack(list(references))[None] if references else None
         context = model.perceive(tokens[None], earlier, prompt)
         pixels = processor.pixel_values(image)[None].to(self.device)
-        reasoning, features = model.reason(context, prompt), model.encode_pixels(pixels)
+        reasoning = model.reason(context, prompt, lead=self._lead(prompt))
+        features = model.encode_pixels(pixels)
         answer = model.decode(reasoning, features, final_only=True).final
         height, width = _size(image)
 
@@ -182,6 +184,14 @@ class Segmenter:
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
         return self._generator.generate(self.encode(image), text, **options)
+
+    def _lead(self, prompt: Prompt) -> Lead | None:
+        """The text that every prompt for images, or for video, begins with, is read once."""
+        if not prompt.text:
+            return None
+        if prompt.text not in self._leads:
+            self._leads[prompt.text] = self._model.read_lead(prompt)
+        return self._leads[prompt.text]
 
     def _prediction(self, text: str, logits: torch.Tensor, score: float) -> Prediction:
         mask = (logits > 0).cpu().numpy()

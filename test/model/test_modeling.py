@@ -331,3 +331,34 @@ def test_the_default_configuration_has_the_released_models_size() -> None:
     assert count(model.seg_query_projector) == 655_616
     assert count(model.pixel_branch.decoder) == 5_544_896
     assert count(model.mask_decoder) == 14_616_064 - 51_456
+
+
+@pytest.mark.parametrize('references', [0, 2])
+def test_text_that_was_read_before_changes_nothing(released: SmallModel, references: int) -> None:
+    prompt = released.prompt(*INSTRUCTIONS, frames=2, references=references)
+    context = released.model.perceive(
+        *(torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)) for shape in (
+            (released.model.config.image_tokens, released.model.config.hidden_size),
+            (max(1, references), released.model.config.image_tokens,
+             released.model.config.hidden_size),
+        )),
+        prompt,
+    )  # fmt: skip
+    assert len(prompt.text) > 10
+    lead = released.model.read_lead(prompt)
+    for _ in range(2):  # the lead is kept as it is
+        kept = released.model.reason(context, prompt, lead=lead)
+        whole = released.model.reason(context, prompt)
+        torch.testing.assert_close(kept.mask_tokens, whole.mask_tokens, atol=1e-5, rtol=0)
+        torch.testing.assert_close(kept.pooled, whole.pooled, atol=1e-5, rtol=0)
+
+
+def test_only_the_text_before_any_place_and_any_difference_is_common(
+    compact: SmallModel, released: SmallModel
+) -> None:
+    assert compact.prompt(*INSTRUCTIONS).text == ()
+    for references in (0, 2):
+        prompt = released.prompt(*INSTRUCTIONS, references=references)
+        count = len(prompt.text)
+        assert (prompt.input_ids[0, :, :count] == torch.tensor(prompt.text)).all()
+        assert (prompt.input_ids[0, :, count] == TEMPORAL_ID).all()

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _DTYPES = {
-    'auto': 'auto',
+    **{name: name for name in ('auto', 'float32', 'bfloat16', 'float16', 'mixed')},
     'fp32': 'float32',
     'bf16': 'bfloat16',
     'fp16': 'float16',
-    'mixed': 'mixed',
 }
 
 
@@ -87,6 +86,7 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _segment(options: argparse.Namespace) -> int:
     from instructseg_ros.memory import keep_freed_memory
     from instructseg_ros.model.segmenter import Segmenter
+    from instructseg_ros.streaming.instruction import clean_text
     from instructseg_ros.streaming.still import (
         check_output,
         read_picture,
@@ -96,8 +96,9 @@ def _segment(options: argparse.Namespace) -> int:
     )
 
     keep_freed_memory()
+    clean_text(options.instruction)
     if options.output:
-        check_output(options.output)
+        check_output(options.output, inputs=[options.image, *options.reference])
     image, *references = map(read_picture, [options.image, *options.reference])
     segmenter = Segmenter.from_pretrained(
         options.model, device=options.device, dtype=_DTYPES[options.dtype]
@@ -221,12 +222,12 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 def _benchmark(options: argparse.Namespace) -> int:
     from instructseg_ros.benchmark.model import benchmark_model, table
     from instructseg_ros.memory import keep_freed_memory
-    from instructseg_ros.model.precision import LARGE, choose_device, choose_precision
+    from instructseg_ros.model.precision import choose_device, choose_precision
 
     keep_freed_memory()
     device = choose_device(options.device)
-    size = LARGE if options.size == 'full' else 0
-    precision = choose_precision(_DTYPES[options.dtype], device, weight_bytes=size)
+    large = options.size == 'full'
+    precision = choose_precision(_DTYPES[options.dtype], device, large=large)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
     figures = benchmark_model(

@@ -83,5 +83,6 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         refer_mask=refer[None, None],
         prefix_length=0,
         read_from=read_from,
+        refer_stop=read_from + _INSTRUCTION,
         text=(0,) * lead,
     )

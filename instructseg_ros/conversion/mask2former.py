@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
+from instructseg_ros.conversion.source import check_target
 from instructseg_ros.conversion.tensors import save, sha256, weight_files
 from instructseg_ros.model.checkpoints import ModelError, first_line, quiet
 
@@ -52,8 +53,7 @@ def convert_mask2former(source: Path, target: Path, *, num_queries: int = 100) -
     Raises:
         ModelError: the folder does not load, lacks tensors, or the target is in use.
     """
-    if target.exists() and any(target.iterdir()):
-        raise ModelError(f'{target} is not empty: name a new folder.')
+    check_target(target)
     files = weight_files(source)
     tensors = dict(_renamed(_load(source)))
     positions = 'mask_decoder.query_position.weight'

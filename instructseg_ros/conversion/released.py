@@ -6,16 +6,17 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.conversion.description import describe, expected_shapes
 from instructseg_ros.conversion.released_keys import our_names
-from instructseg_ros.conversion.source import read_config, read_json
+from instructseg_ros.conversion.source import check_target, read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, save, sha256, write_shards
-from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError
+from instructseg_ros.conversion.unused import unused_shapes
+from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.generation import HEAD
 from instructseg_ros.model.modeling import InstructSegModel
@@ -46,14 +47,15 @@ def convert_released(source: Path, target: Path) -> None:
         ModelError: a file or tensor is missing, extra, pickled, damaged or of another shape.
     """
     described = read_config(source)
-    with TensorFolder(source) as tensors:
-        config = describe(described, tensors.shapes)
-        processor = _processor(source, config)
-        _check_head(tensors, config, words=len(processor.tokenizer))
-        convert_weights(tensors, target, config)
-        processor.save_pretrained(target)
-        save({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
-        _keep_for_the_way_back(tensors, target / RELEASED, config)
+    tensors = TensorFolder(source)
+    config = describe(described, tensors.shapes)
+    processor = _processor(source, config)
+    _check_head(tensors, config, words=len(processor.tokenizer))
+    _check_unused(tensors, config)
+    convert_weights(tensors, target, config)
+    processor.save_pretrained(target)
+    save({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
+    _keep_for_the_way_back(tensors, target / RELEASED, config)
 
 
 def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConfig) -> None:
@@ -62,8 +64,7 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
     Raises:
         ModelError: a tensor is missing, extra or of another shape than the configuration says.
     """
-    if target.exists() and any(target.iterdir()):
-        raise ModelError(f'{target} is not empty: name a new folder.')
+    check_target(target)
     places = _places(tensors, config)
     _check(places, tensors, config)
     target.mkdir(parents=True, exist_ok=True)
@@ -91,29 +92,25 @@ def restore_released(source: Path, target: Path) -> None:
     kept = source / RELEASED
     if not (kept / MANIFEST).is_file():
         raise ModelError(f'{source} has no {RELEASED}/{MANIFEST}: only a converted release has.')
-    if target.exists() and any(target.iterdir()):
-        raise ModelError(f'{target} is not empty: name a new folder.')
-    manifest = read_json(kept / MANIFEST)
+    check_target(target)
+    manifest = _read_manifest(kept)
     target.mkdir(parents=True, exist_ok=True)
     config = InstructSegConfig.from_pretrained(source)
     layers = config.vision_config.num_hidden_layers
-    with (
-        TensorFolder(source) as ours,
-        TensorFolder(source, [HEAD_FILE]) as head,
-        TensorFolder(kept, [_UNUSED]) as unused,
-    ):
+    ours, head = TensorFolder(source), TensorFolder(source, [HEAD_FILE])
+    unused = TensorFolder(kept, [_UNUSED])
 
-        def read(name: str) -> torch.Tensor:
-            parts = our_names(name, vision_layers=layers)
-            if len(parts) == 1:
-                return ours.read(parts[0])
-            if parts:
-                return torch.cat([ours.read(part) for part in parts])
-            return (head if name == HEAD else unused).read(name)
+    def read(name: str) -> torch.Tensor:
+        parts = our_names(name, vision_layers=layers)
+        if len(parts) == 1:
+            return ours.read(parts[0])
+        if parts:
+            return torch.cat([ours.read(part) for part in parts])
+        return (head if name == HEAD else unused).read(name)
 
-        for file, shard in manifest['shards'].items():
-            # One shard's tensors at a time.
-            save({n: read(n) for n in shard['tensors']}, target / file, shard['metadata'])
+    for file, shard in manifest['shards'].items():
+        # One shard's tensors at a time.
+        save({n: read(n) for n in shard['tensors']}, target / file, shard['metadata'])
     for file in manifest['sha256']:
         if file not in manifest['shards']:
             shutil.copyfile(kept / file, target / file)
@@ -130,6 +127,8 @@ def _places(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple
         except KeyError:
             unknown.append(name)
             continue
+        if taken := [places[ours][0] for ours in parts if ours in places]:
+            raise ModelError(_says(tensors, 'two tensors for one place', [taken[0], name]))
         places |= {ours: (name, index, len(parts)) for index, ours in enumerate(parts)}
     if unknown:
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', unknown))
@@ -144,13 +143,13 @@ def _check(
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
     if missing := [ours for ours in wanted if ours not in places]:
         raise ModelError(_says(tensors, 'no tensors for', missing))
-    misfits = []
+    misfits = {}
     for ours, (name, _, parts) in places.items():
-        rows, *rest = tensors.shapes[name] or (1,)
-        if (rows // parts, *rest) != wanted[ours] or rows % parts:
-            misfits.append(f'{name} {tensors.shapes[name]} in place of {wanted[ours]}')
+        rows, *rest = wanted[ours]
+        if tensors.shapes[name] != (rows * parts, *rest):
+            misfits[name] = f'{name} {tensors.shapes[name]} in place of {(rows * parts, *rest)}'
     if misfits:
-        raise ModelError(_says(tensors, 'tensors of another shape', misfits))
+        raise ModelError(_says(tensors, 'tensors of another shape', list(misfits.values())))
 
 
 def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
@@ -161,6 +160,22 @@ def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int)
         if len(shape) != 2 or shape[0] < words or shape[1] != config.hidden_size:
             problem = f'{name} {shape} in place of at least ({words}, {config.hidden_size})'
             raise ModelError(_says(tensors, 'tensors of another shape', [problem]))
+
+
+def _check_unused(tensors: TensorFolder, config: InstructSegConfig) -> None:
+    layers = config.vision_config.num_hidden_layers
+    wanted = unused_shapes(config)
+    mine = {name for name in tensors.shapes if not our_names(name, vision_layers=layers)} - {HEAD}
+    if extra := sorted(mine - wanted.keys()):
+        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
+    if missing := sorted(wanted.keys() - mine):
+        raise ModelError(_says(tensors, 'no tensors for', missing))
+    misfits = [
+        f'{name} {tensors.shapes[name]} in place of {wanted[name]}'
+        for name in sorted(mine) if tensors.shapes[name] != wanted[name]
+    ]  # fmt: skip
+    if misfits:
+        raise ModelError(_says(tensors, 'tensors of another shape', misfits))
 
 
 def _says(tensors: TensorFolder, problem: str, names: Sequence[str]) -> str:
@@ -176,7 +191,7 @@ def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
     except Exception as error:  # what a damaged file raises is up to two libraries
         raise ModelError(
-            f'{source} has no tokenizer that loads ({error}): copy tokenizer.json and '
+            f'{source} has no tokenizer that loads ({first_line(error)}): copy tokenizer.json and '
             'tokenizer_config.json of the checkpoint into it.'
         ) from error
     tokenizer.clean_up_tokenization_spaces = False  # of no meaning to this tokenizer, but warned of
@@ -216,6 +231,18 @@ def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSe
     hashes = {file: sha256(tensors.folder / file) for file in [*small, *tensors.files]}
     manifest = {'sha256': hashes, 'shards': shards}
     (kept / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+
+
+def _read_manifest(kept: Path) -> dict[str, Any]:
+    manifest = read_json(kept / MANIFEST)
+    try:
+        files = [*manifest['shards'], *manifest['sha256']]
+        tensors = [name for shard in manifest['shards'].values() for name in shard['tensors']]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f'{kept / MANIFEST} is damaged: convert the release again.') from error
+    if not tensors or any(Path(file).name != file for file in files):
+        raise ModelError(f'{kept / MANIFEST} is damaged: convert the release again.')
+    return manifest
 
 
 def _small_files(tensors: TensorFolder) -> Iterable[Path]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from huggingface_hub import snapshot_download
 
+from instructseg_ros.conversion.tensors import refuse_pickled
 from instructseg_ros.model.checkpoints import ModelError, first_line
 
 # Nothing that could be run or unpickled.
@@ -24,6 +25,9 @@ def find_source(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        refuse_pickled(folder)
+        raise ModelError(f'{folder} is a file: name the folder of the checkpoint.')
     try:
         return Path(snapshot_download(name, allow_patterns=list(_FILES)))
     except Exception as error:  # of the hub, its transport or the disk
@@ -34,6 +38,12 @@ def find_source(name: str) -> Path:
             'names, tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.json, '
             'merges.txt, added_tokens.json) and name it.'
         ) from error
+
+
+def check_target(folder: Path) -> None:
+    """Raise ModelError where a folder to be written is in use."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f'{folder} is not empty: name a new folder.')
 
 
 def read_config(folder: Path) -> dict[str, Any]:

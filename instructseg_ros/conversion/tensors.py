@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,16 +19,19 @@ WEIGHTS: Final = 'model.safetensors'
 INDEX: Final = f'{WEIGHTS}.index.json'
 _SHARD_BYTES = 2**30
 _CHUNK = 2**24
-_PICKLED: Final = ('*.bin', '*.pth', '*.pt', '*.ckpt')
+_PICKLED: Final = ('.bin', '.pth', '.pt', '.ckpt', '.pkl', '.pickle')
 _BYTES: Final = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'I64': 8, 'I32': 4, 'U8': 1, 'BOOL': 1}
 
 
-class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
+class TensorFolder:
     """The tensors of some files; by default of `model.safetensors` or the shards of its index.
+
+    A file is mapped into memory only while one of its tensors is read.
 
     Attributes:
         files: names of the safetensors files.
         shapes: of every tensor.
+        file_of: where each tensor stands.
 
     Raises:
         ModelError: there are no such files, they are pickled, damaged or not all there.
@@ -39,41 +42,60 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
         self.files = weight_files(folder) if files is None else list(files)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.file_of: dict[str, str] = {}
-        self._stack = contextlib.ExitStack()
-        self._opened: dict[str, Any] = {}
+        self._dtypes: dict[str, str] = {}
+        self._metadata: dict[str, dict[str, str] | None] = {}
         for file in self.files:
-            self._open(file)
+            self._read_header(file)
         if files is None:
             self._compare_with_index()
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
     def read(self, name: str) -> torch.Tensor:
         """The tensor of a name."""
-        return self._opened[self.file_of[name]].get_tensor(name)
+        with self._opened(name) as opened:
+            return opened.get_tensor(name)
 
     def read_part(self, name: str, part: int, parts: int) -> torch.Tensor:
         """One of `parts` equal pieces of a tensor, cut along its first axis."""
         rows = self.shapes[name][0] // parts
-        piece = self._opened[self.file_of[name]].get_slice(name)
-        return piece[part * rows : (part + 1) * rows]
+        with self._opened(name) as opened:
+            return opened.get_slice(name)[part * rows : (part + 1) * rows]
 
     def dtype_of(self, name: str) -> str:
         """Number format of a tensor, in safetensors' words: F32, F16..."""
-        return str(self._opened[self.file_of[name]].get_slice(name).get_dtype())
+        return self._dtypes[name]
 
     def bytes_of(self, name: str) -> int:
         """Size of a tensor."""
-        piece = self._opened[self.file_of[name]].get_slice(name)
-        count = 1
-        for size in piece.get_shape():
-            count *= size
-        return count * _BYTES.get(self.dtype_of(name), 8)
+        return math.prod(self.shapes[name]) * _BYTES.get(self.dtype_of(name), 8)
 
     def metadata(self, file: str) -> dict[str, str] | None:
         """What stands in the header of a file beside its tensors."""
-        return self._opened[file].metadata()
+        return self._metadata[file]
+
+    def _opened(self, name: str) -> Any:
+        if name not in self.file_of:
+            raise ModelError(f'{self.folder} has no tensor {name}: copy all of its files again.')
+        return safe_open(self.folder / self.file_of[name], 'pt')
+
+    def _read_header(self, file: str) -> None:
+        refuse_pickled(self.folder / file)
+        try:
+            with safe_open(self.folder / file, 'pt') as opened:
+                self._metadata[file] = opened.metadata()
+                for name in opened.keys():  # noqa: SIM118 (no mapping)
+                    self._add(name, file, opened.get_slice(name))
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f'{self.folder / file} is missing, truncated or not a safetensors file ({error}): '
+                'download it again.'
+            ) from error
+
+    def _add(self, name: str, file: str, piece: Any) -> None:
+        if name in self.file_of:
+            raise ModelError(f'{self.folder}: {name} is in {self.file_of[name]} and in {file}.')
+        self.shapes[name] = tuple(piece.get_shape())
+        self._dtypes[name] = str(piece.get_dtype())
+        self.file_of[name] = file
 
     def _compare_with_index(self) -> None:
         if not (self.folder / INDEX).is_file():
@@ -88,19 +110,6 @@ class TensorFolder(contextlib.AbstractContextManager['TensorFolder']):
                 f'{self.folder} is not whole: {", ".join(sorted(missing + extra)[:3])}. Copy or '
                 'download it again.'
             )
-
-    def _open(self, file: str) -> None:
-        try:
-            opened = self._stack.enter_context(safe_open(self.folder / file, 'pt'))
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f'{self.folder / file} is missing, truncated or not a safetensors file ({error}): '
-                'download it again.'
-            ) from error
-        self._opened[file] = opened
-        for name in opened.keys():  # noqa: SIM118 (no mapping)
-            self.shapes[name] = tuple(opened.get_slice(name).get_shape())
-            self.file_of[name] = file
 
 
 def write_shards(
@@ -133,13 +142,8 @@ def weight_files(folder: Path) -> list[str]:
         return sorted(set(_weight_map(folder).values()))
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
-    pickled = [file.name for pattern in _PICKLED for file in folder.glob(pattern)]
-    if pickled:
-        raise ModelError(
-            f'{folder} holds pickled weights ({", ".join(sorted(pickled)[:3])}), which are '
-            'refused: they can run code when they are read. Use the release in safetensors, or let '
-            'a machine that you trust with them write safetensors.'
-        )
+    for file in sorted(folder.iterdir()):
+        refuse_pickled(file)
     raise ModelError(
         f'{folder} has no {INDEX} and no {WEIGHTS}: copy config.json, the index, every shard and '
         'the tokenizer files into it.'
@@ -149,8 +153,15 @@ def weight_files(folder: Path) -> list[str]:
 def save(
     tensors: Mapping[str, torch.Tensor], file: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file that everybody may read."""
-    save_file(dict(tensors), file, None if metadata is None else dict(metadata))
+    """Write a safetensors file that everybody may read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        save_file(dict(tensors), file, None if metadata is None else dict(metadata))
+    except SafetensorError as error:
+        raise OSError(f'{file} cannot be written: {error}') from error
     file.chmod(0o644)
 
 
@@ -161,6 +172,15 @@ def sha256(file: Path) -> str:
         while chunk := opened.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def refuse_pickled(file: Path) -> None:
+    """Raise ModelError where a name says that a file is pickled."""
+    if file.suffix in _PICKLED:
+        raise ModelError(
+            f'{file} is pickled and is refused: such files can run code when they are read. Use '
+            'the release in safetensors, or let a machine that you trust with it write safetensors.'
+        )
 
 
 def _weight_map(folder: Path) -> dict[str, str]:

@@ -33,6 +33,7 @@ class Prompt:
         refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
         prefix_length: leading tokens that are the same for all instructions on a frame.
         read_from: first token of any instruction; states before it are not read.
+        refer_stop: end of the last instruction.
         text: leading ids that are words and the same in all instructions.
     """
 
@@ -40,6 +41,7 @@ class Prompt:
     refer_mask: torch.Tensor
     prefix_length: int
     read_from: int
+    refer_stop: int
     text: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Prompt:
@@ -236,6 +238,8 @@ class InstructSegModel(PreTrainedModel):
             lead: what `read_lead` gave for a prompt with the same `text` and these weights.
             output_layers: return the states of every layer too, where there is a shared prefix.
         """
+        if lead is not None and lead.text != prompt.text:
+            raise ValueError('the lead was read from a prompt that begins with another text')
         prefix, suffix = self.assemble(context, prompt)
         frames, instructions = suffix.shape[:2]
         cache = None
@@ -293,12 +297,14 @@ class InstructSegModel(PreTrainedModel):
     def _perceive_frames(self, references: torch.Tensor, prompt: Prompt) -> torch.Tensor:
         frames, count = references.shape[:2]
         instructions = prompt.input_ids.shape[1]
-        words = self.language_model.embed_tokens(prompt.input_ids.clamp(min=0))
+        # Of the whole prompt only the instructions are read: the rest would be masked.
+        span = slice(prompt.read_from, prompt.refer_stop)
+        words = self.language_model.embed_tokens(prompt.input_ids[..., span].clamp(min=0))
         shape = (frames, instructions, count)
         tokens = self.perceiver(
             references[:, None].expand(*shape, -1, -1).flatten(0, 2),
             words[:, :, None].expand(*shape, -1, -1).flatten(0, 2).to(references.dtype),
-            prompt.refer_mask[:, :, None].expand(*shape, -1).flatten(0, 2),
+            prompt.refer_mask[:, :, None, span].expand(*shape, -1).flatten(0, 2),
         )
         return tokens.unflatten(0, shape).flatten(2, 3)
 

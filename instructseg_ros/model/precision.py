@@ -11,7 +11,7 @@ import torch
 from instructseg_ros.model.checkpoints import ModelError
 
 DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed')
-LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
+_LARGE: Final = 2**30  # bytes of weights
 _CPU_FEATURES: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
 
 
@@ -47,7 +47,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> Precision:
+def choose_precision(name: str, device: torch.device, *, large: bool) -> Precision:
     """The number formats of a name in `DTYPES`.
 
     `mixed` is the release's own: half precision on the language side, float32 elsewhere. `auto` is
@@ -56,13 +56,13 @@ def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> P
     it is a third of the time; `mixed` on older boards and float32 on older CPUs.
 
     Args:
-        weight_bytes: size of the model's files.
+        large: whether half precision is worth its rounding, see `is_large`.
 
     Raises:
         ModelError: no such name, or a format that the device cannot compute in.
     """
     if name == 'auto':
-        name = _best_dtype(device) if weight_bytes >= LARGE else 'float32'
+        name = _best_dtype(device) if large else 'float32'
     if name == 'mixed':
         return Precision(language=_half(device))
     if name not in DTYPES:
@@ -76,9 +76,9 @@ def choose_precision(name: str, device: torch.device, *, weight_bytes: int) -> P
     return Precision(dtype=dtype, language=dtype)
 
 
-def weight_bytes(folder: Path) -> int:
-    """Size of a model's weights on disk."""
-    return sum(file.stat().st_size for file in folder.glob('*.safetensors'))
+def is_large(folder: Path) -> bool:
+    """Whether a model has a gigabyte of weights or more."""
+    return sum(file.stat().st_size for file in folder.glob('*.safetensors')) >= _LARGE
 
 
 def _best_dtype(device: torch.device) -> str:

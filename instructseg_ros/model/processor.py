@@ -99,6 +99,8 @@ class InstructSegProcessor:
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """Size of an image on the mask branch's canvas, its aspect kept."""
         canvas_height, canvas_width = self.config.mask_size
+        if canvas_height == canvas_width:
+            return _released_size(height, width, canvas_height)
         scale = min(canvas_height / height, canvas_width / width)
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
@@ -126,6 +128,7 @@ class InstructSegProcessor:
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
             read_from=min(row.refer.index(True) for row in rows),
+            refer_stop=max(row.refer_stop for row in rows),
             text=_common_start([row.ids[: row.text_length] for row in rows]),
         )
 
@@ -142,6 +145,7 @@ class InstructSegProcessor:
             refer_mask=torch.tensor(row.refer)[None, None],
             prefix_length=0,
             read_from=0,
+            refer_stop=row.refer_stop,
         )
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:
@@ -197,6 +201,7 @@ class _Row:
         self.refer: list[bool] = []
         self.prefix_length = 0
         self.text_length = 0
+        self.refer_stop = 0
         self._shared = True
 
     def add(self, ids: list[int], piece: str) -> None:
@@ -204,9 +209,21 @@ class _Row:
             self.text_length += len(ids)
         self.ids += ids
         self.refer += [piece == REFER] * len(ids)
+        if piece == REFER:
+            self.refer_stop = len(self.ids)
         self._shared = self._shared and piece not in (REFER, TEMPORAL)
         if self._shared and piece == IMAGE:
             self.prefix_length = len(self.ids)
+
+
+def _released_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """The authors' two steps, whose rounding differs from one step's for a few sizes (spec 4.2)."""
+    scale = side / min(height, width)
+    tall, wide = (side, scale * width) if height < width else (scale * height, side)
+    longest = max(tall, wide)
+    if longest > side:
+        tall, wide = tall * (side / longest), wide * (side / longest)
+    return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
 
 
 def _common_start(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -224,7 +241,13 @@ def _instruction_text(instruction: str, task: Task) -> str:
 
 def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, Image.Image):
-        return image.convert('RGB')
+        if image.mode[0] not in 'IF' and min(image.size) > 0:
+            return image.convert('RGB')
+        raise ValueError(
+            f'an image of mode {image.mode} and size {image.size}: bring it to 8 bits, (H, W, 3)'
+        )
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f'an image is (H, W, 3) uint8 RGB or of PIL, this one is {type(image)}')
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
             f'an image is (H, W, 3) uint8 RGB or of PIL, this one is {image.shape} {image.dtype}'

@@ -15,7 +15,7 @@ from instructseg_ros.model.checkpoints import ModelError, find_model, load_head,
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel, Lead, Prompt
 from instructseg_ros.model.packing import pack_linear_layers
-from instructseg_ros.model.precision import choose_device, choose_precision, weight_bytes
+from instructseg_ros.model.precision import choose_device, choose_precision, is_large
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task
@@ -41,7 +41,7 @@ class Prediction:
 
 
 class Segmenter:
-    """InstructSeg on one device.
+    """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
 
     Attributes:
         name: what the model was named by.
@@ -96,7 +96,7 @@ class Segmenter:
         """
         where = choose_device(device)
         folder = find_model(model)
-        precision = choose_precision(dtype, where, weight_bytes=weight_bytes(folder))
+        precision = choose_precision(dtype, where, large=is_large(folder))
         weights, processor = load_model(folder, precision)
         return cls(
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
@@ -139,11 +139,14 @@ class Segmenter:
         tokens: torch.Tensor | None = None,
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
+        if isinstance(instructions, str):
+            raise ValueError('instructions is a list of texts; for one text there is `segment`')
         if not instructions:
             return []
         model, processor = self._model, self._processor
         prompt = processor.prompt([instructions], task=task, reference_frames=len(references))
         prompt = prompt.to(self.device)
+        self._check_length(prompt, len(references))
         tokens = self.encode(image) if tokens is None else tokens
         earlier = torch.stack(list(references))[None] if references else None
         context = model.perceive(tokens[None], earlier, prompt)
@@ -184,6 +187,15 @@ class Segmenter:
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
         return self._generator.generate(self.encode(image), text, **options)
+
+    def _check_length(self, prompt: Prompt, references: int) -> None:
+        length = prompt.input_ids.shape[-1]
+        most = self._model.config.text_config.max_position_embeddings
+        if length > most:
+            raise ValueError(
+                f'the instruction and {references} reference frames take {length} tokens, and the '
+                f'model reads {most}: shorten the text or give fewer reference frames'
+            )
 
     def _lead(self, prompt: Prompt) -> Lead | None:
         """The text that every prompt for images, or for video, begins with, is read once."""

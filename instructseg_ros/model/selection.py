@@ -24,6 +24,9 @@ def best_mask(
         score_logits: (Q,).
         restore: brings (N, h, w) logits to the image's size.
 
+    Raises:
+        ValueError: the scores or masks are NaN.
+
     Returns:
         (H, W) logits of the best mask, and its product of score and quality in 0..1.
     """
@@ -37,7 +40,11 @@ def best_mask(
         product = score * mask_quality(logits).item()
         if product > best_score:
             best, best_score = logits, product
-    assert best is not None
+    if best is None:
+        raise ValueError(
+            'the model gave no numbers (NaN): use the dtype "float32" or "bfloat16", and if it '
+            'stays so, copy the weights again'
+        )
     return best, best_score
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,10 @@ def read_picture(file: Path) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith('I;16'):  # which Pillow would clip at 255
+            if picture.mode.startswith('I'):  # 16 bits of grey, which Pillow would clip at 255
                 picture = Image.fromarray((np.array(picture) >> 8).astype(np.uint8))
+            if picture.mode == 'F':
+                raise OSError('it holds floating-point numbers, bring it to 8 bits')
             return np.array(picture.convert('RGB'))
     except FileNotFoundError:
         raise
@@ -66,14 +69,27 @@ def segment_still(
     )
 
 
-def check_output(file: Path) -> None:
-    """Refuse a file that no picture can be written to.
+def check_output(file: Path, *, inputs: Sequence[Path]) -> None:
+    """Refuse a file that no picture can be written to, or that would overwrite one that is read.
 
     Raises:
-        ValueError: its name does not end as an image's.
+        ValueError: its name does not end as an image's, or it is one of the inputs.
     """
-    if Image.registered_extensions().get(file.suffix.lower()) not in Image.SAVE:
-        raise ValueError(f'{file}: name a file for an image, such as {file.stem}.png')
+    kind = Image.registered_extensions().get(file.suffix.lower())
+    try:
+        Image.new('RGB', (1, 1)).save(io.BytesIO(), kind)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f'{file}: name a file for an image, such as {file.stem or "answer"}.png'
+        ) from error
+    read = {path.resolve() for path in inputs}
+    for written in (file, _mask_file(file)):
+        if written.resolve() in read:
+            raise ValueError(f'{written} would be overwritten: name another output')
+
+
+def _mask_file(file: Path) -> Path:
+    return file.with_name(f'{file.stem}_mask.png')
 
 
 def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
@@ -84,7 +100,7 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
     """
     assert result.image is not None and result.mask is not None
     file.parent.mkdir(parents=True, exist_ok=True)
-    mask = file.with_name(f'{file.stem}_mask.png')
+    mask = _mask_file(file)
     Image.fromarray(draw_overlay(result.image, result)).save(file)
     found = result.mask & (result.state is State.FOUND)
     Image.fromarray(found.astype(np.uint8) * 255).save(mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -103,9 +104,9 @@ def test_the_way_there_and_back_changes_no_bit_of_any_file(
 def test_every_number_keeps_its_format(source: Path, ours: Path) -> None:
     def formats(folder: Path) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        with TensorFolder(folder) as tensors:
-            for name in tensors.shapes:
-                found.setdefault(tensors.dtype_of(name), set()).add(name)
+        tensors = TensorFolder(folder)
+        for name in tensors.shapes:
+            found.setdefault(tensors.dtype_of(name), set()).add(name)
         return found
 
     theirs, mine = formats(source), formats(ours)
@@ -189,7 +190,7 @@ def test_a_checkpoint_of_pickled_weights_is_refused_and_the_file_named(tmp_path:
     for file in (INDEX, *SHARDS):
         (source / file).unlink()
     (source / 'pytorch_model.bin').write_bytes(b'\x80\x04.')
-    with pytest.raises(ModelError, match=r'pickled weights \(pytorch_model\.bin\)'):
+    with pytest.raises(ModelError, match=r'pytorch_model\.bin is pickled'):
         convert_released(source, tmp_path / 'ours')
     assert not (tmp_path / 'ours').exists()
 
@@ -274,3 +275,73 @@ def test_a_missing_head_is_named(tmp_path: Path) -> None:
 
 def test_everybody_may_read_what_was_converted(ours: Path) -> None:
     assert [file for file in ours.rglob('*.safetensors') if not file.stat().st_mode & 0o044] == []
+
+
+TOWER = 'model.vision_tower.vision_model.'
+
+
+@pytest.mark.parametrize(
+    'name',
+    [f'{TOWER}encoder.layers.7.mlp.fc1.bias', f'{TOWER}head.other', 'predictor.norm.weight',
+     'predictor.query_feat.bias'],
+)  # fmt: skip
+def test_a_tensor_that_only_looks_like_one_of_the_release_is_named(
+    name: str, tmp_path: Path
+) -> None:
+    extra = {name: torch.zeros(3)}
+    source = write_released_checkpoint(tmp_path / 'source', change=lambda old: old.update(extra))
+    assert name in refused(source)
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['predictor.SEG_query_embed.weight', f'{TOWER}post_layernorm.weight', f'{TOWER}head.probe'],
+)
+def test_unused_tensors_are_there_and_of_their_shape_too(name: str, tmp_path: Path) -> None:
+    lost = write_released_checkpoint(tmp_path / 'lost' / 'source', change=lambda old: old.pop(name))
+    assert f'no tensors for: {name}' in refused(lost)
+    other = {name: torch.zeros(2, 2)}
+    bent = write_released_checkpoint(
+        tmp_path / 'bent' / 'source', change=lambda old: old.update(other)
+    )
+    assert f'{name} (2, 2) in place of' in refused(bent)
+
+
+def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Path) -> None:
+    name = 'predictor.transformer_cross_attention_layers.0.multihead_attn.in_proj_bias'
+    other = {name: torch.zeros(7)}
+    message = refused(write_released_checkpoint(
+        tmp_path / 'source', change=lambda old: old.update(other)))  # fmt: skip
+    width = Sizes().mask_width
+    assert message.count(f'{name} (7,) in place of ({3 * width},)') == 1
+
+
+def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
+    def rename(index: dict[str, object]) -> None:
+        index['weight_map'][EMBEDDINGS] = 'pytorch_model.bin'  # type: ignore[index]
+
+    assert 'is pickled' in refused(edited(tmp_path / 'source', INDEX, rename))
+
+
+@pytest.mark.parametrize('damage', ['{}', '[]', '{"shards": {"../x": {"tensors": ["a"]}}}'])
+def test_the_way_back_needs_a_sound_manifest(damage: str, ours: Path, tmp_path: Path) -> None:
+    copy = tmp_path / 'ours'
+    shutil.copytree(ours, copy)
+    (copy / 'released' / 'manifest.json').write_text(damage)
+    with pytest.raises(ModelError, match=r'manifest\.json is damaged'):
+        restore_released(copy, tmp_path / 'back')
+    assert not (tmp_path / 'back').exists()
+
+
+def test_memory_holds_a_shard_and_not_the_whole_checkpoint(source: Path) -> None:
+    tensors = TensorFolder(source)
+    before = mapped(source)
+    kept = tensors.read(EMBEDDINGS)
+    assert mapped(source) > before == 0
+    del kept
+    assert mapped(source) == 0
+
+
+def mapped(folder: Path) -> int:
+    """How many pieces of a folder's files this process has in its memory."""
+    return Path('/proc/self/maps').read_text().count(f'{folder}/')

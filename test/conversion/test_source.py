@@ -34,3 +34,17 @@ def test_a_damaged_config_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text('{')
     with pytest.raises(ModelError, match='damaged'):
         read_config(tmp_path)
+
+
+def test_a_pickled_file_is_refused_as_such(tmp_path: Path) -> None:
+    file = tmp_path / 'model_final.pkl'
+    file.write_bytes(b'\x80\x04.')
+    with pytest.raises(ModelError, match=r'model_final\.pkl is pickled'):
+        find_source(str(file))
+
+
+def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / 'model.safetensors'
+    file.touch()
+    with pytest.raises(ModelError, match='name the folder'):
+        find_source(str(file))

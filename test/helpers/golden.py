@@ -21,8 +21,8 @@ from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel, Prompt
 from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
-FOLDER = Path(os.environ.get('INSTRUCTSEG_GOLDEN_DIR')
-              or Path(__file__).resolve().parents[1] / 'data' / 'golden')
+SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
+FOLDER = Path(os.environ.get('INSTRUCTSEG_GOLDEN_DIR') or SHIPPED)
 WEIGHTS = 'weights.safetensors'
 REFER_ID = -204  # in the authors' ids only: ours hold the instruction itself
 
@@ -53,9 +53,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def cases() -> list[Path]:
+def cases(folder: Path = FOLDER) -> list[Path]:
     """Files of the recorded cases."""
-    return sorted(file for file in FOLDER.glob('*.safetensors') if file.name != WEIGHTS)
+    return sorted(file for file in folder.glob('*.safetensors') if file.name != WEIGHTS)
 
 
 def is_training(case: Path) -> bool:
@@ -66,8 +66,8 @@ def is_training(case: Path) -> bool:
 
 def golden_model(folder: Path) -> InstructSegModel:
     """The authors' weights, converted into an empty folder and loaded."""
-    with TensorFolder(FOLDER, [WEIGHTS]) as tensors:
-        convert_weights(tensors, folder, describe(CONFIG, tensors.shapes))
+    tensors = TensorFolder(FOLDER, [WEIGHTS])
+    convert_weights(tensors, folder, describe(CONFIG, tensors.shapes))
     return InstructSegModel.from_pretrained(folder, local_files_only=True).eval()
 
 
@@ -115,6 +115,7 @@ def _prompt(case: dict[str, torch.Tensor], config: InstructSegConfig, frames: in
         refer_mask=torch.tensor(refer)[None, None],
         prefix_length=0,
         read_from=refer.index(True),
+        refer_stop=len(refer) - refer[::-1].index(True),
     )
 
 

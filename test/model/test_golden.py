@@ -115,4 +115,9 @@ def restorer(
 
 
 def test_the_repository_has_cases_of_both_kinds() -> None:
-    assert {golden.is_training(case) for case in golden.cases()} == {True, False}
+    assert {golden.is_training(case) for case in golden.cases(golden.SHIPPED)} == {True, False}
+
+
+def test_there_is_a_case_of_inference_in_the_golden_folder() -> None:
+    found = [case for case in golden.cases() if not golden.is_training(case)]
+    assert found, f'{golden.FOLDER} has none: set INSTRUCTSEG_GOLDEN_DIR to a folder of cases'

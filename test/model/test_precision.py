@@ -12,11 +12,11 @@ from instructseg_ros.model.precision import (
     Precision,
     choose_device,
     choose_precision,
-    weight_bytes,
+    is_large,
 )
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
-SMALL, FULL = 2**24, 2**33  # bytes: of the embedded model's order, and of the released one's
+
 FULL_PRECISION = Precision(dtype=torch.float32, language=torch.float32)
 BFLOAT16 = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
 
@@ -27,7 +27,7 @@ def let_bfloat16_be_computed(monkeypatch: pytest.MonkeyPatch, computed: bool) ->
 
 def refused(name: str, device: torch.device = CPU) -> str:
     with pytest.raises(ModelError) as refusal:
-        choose_precision(name, device, weight_bytes=SMALL)
+        choose_precision(name, device, large=False)
     return str(refusal.value)
 
 
@@ -37,7 +37,7 @@ def test_a_small_model_is_float32_of_itself(
     device: torch.device, computed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, computed)
-    assert choose_precision('auto', device, weight_bytes=SMALL) == FULL_PRECISION
+    assert choose_precision('auto', device, large=False) == FULL_PRECISION
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_large_model_is_as_narrow_as_its_device_computes_well(
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, computed)
     monkeypatch.setattr(precision, '_is_board', lambda device: board)
-    assert choose_precision('auto', device, weight_bytes=FULL) == expected
+    assert choose_precision('auto', device, large=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_mixed_is_half_precision_of_the_language_side_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, computed)
-    mixed = choose_precision('mixed', device, weight_bytes=SMALL)
+    mixed = choose_precision('mixed', device, large=False)
     assert mixed == Precision(dtype=torch.float32, language=language)
 
 
 @pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
-@pytest.mark.parametrize('size', [SMALL, FULL])
-def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: int) -> None:
+@pytest.mark.parametrize('size', [False, True])
+def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: bool) -> None:
     dtype = getattr(torch, name)
     expected = Precision(dtype=dtype, language=dtype)
-    assert choose_precision(name, CUDA, weight_bytes=size) == expected
+    assert choose_precision(name, CUDA, large=size) == expected
     if name != 'float16':
-        assert choose_precision(name, CPU, weight_bytes=size) == expected
+        assert choose_precision(name, CPU, large=size) == expected
 
 
 def test_float16_on_a_cpu_is_refused_with_the_remedy() -> None:
@@ -124,14 +124,14 @@ def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
     file.write_text(text)
     monkeypatch.setattr(precision, 'Path', lambda _: file)
     expected = BFLOAT16 if computed else FULL_PRECISION
-    assert choose_precision('auto', CPU, weight_bytes=FULL) == expected
+    assert choose_precision('auto', CPU, large=True) == expected
 
 
 def test_a_system_that_tells_nothing_of_its_cpu_gets_float32(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(precision, 'Path', lambda _: tmp_path / 'cpuinfo')
-    assert choose_precision('auto', CPU, weight_bytes=FULL) == FULL_PRECISION
+    assert choose_precision('auto', CPU, large=True) == FULL_PRECISION
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,19 @@ def test_a_gpu_computes_in_bfloat16_from_ampere_on(
 ) -> None:
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
     monkeypatch.setattr(precision, '_is_board', lambda device: True)
-    assert choose_precision('auto', CUDA, weight_bytes=FULL) == expected
+    assert choose_precision('auto', CUDA, large=True) == expected
 
 
-def test_the_size_of_a_model_is_that_of_all_its_weights(tmp_path: Path) -> None:
-    assert weight_bytes(tmp_path) == 0
-    for name, size in [('a.safetensors', 30), ('b.safetensors', 12), ('config.json', 9)]:
+def test_a_model_is_large_by_all_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, '_LARGE', 42)
+    assert not is_large(tmp_path)
+    for name, size in [('a.safetensors', 30), ('config.json', 90)]:
         (tmp_path / name).write_bytes(bytes(size))
-    assert weight_bytes(tmp_path) == 42
+    assert not is_large(tmp_path)
+    (tmp_path / 'b.safetensors').write_bytes(bytes(12))
+    assert is_large(tmp_path)
 
 
 def test_a_device_is_there_without_being_named() -> None:

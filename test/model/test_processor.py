@@ -94,6 +94,7 @@ def test_sizes_on_a_square_canvas_follow_the_released_rule(
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(8, 2500, (2000, 2))]
     sizes += [(480, 640), (1080, 1920), (3, 1024), (1024, 3), (1023, 1025), (683, 1024), (9, 512)]
+    sizes += [(93, 2048), (2048, 93), (2160, 3840)]
     wrong = [size for size in sizes
              if square.resized_size(*size) != released_size_rule(*size, 1024)]  # fmt: skip
     assert wrong == []

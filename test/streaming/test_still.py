@@ -225,7 +225,7 @@ def test_the_mask_is_a_png_whatever_the_overlay_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('name', ['answer.png', 'answer.jpg', 'answer.JPEG', 'a.b.webp'])
 def test_an_output_may_be_any_picture(name: str, tmp_path: Path) -> None:
-    check_output(tmp_path / name)
+    check_output(tmp_path / name, inputs=[])
     write_pictures(result(State.FOUND), tmp_path / name)
 
 
@@ -235,8 +235,15 @@ def test_an_output_may_be_any_picture(name: str, tmp_path: Path) -> None:
 )
 def test_an_output_that_no_picture_can_be_written_to_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r'name a file for an image, such as .*\.png') as refusal:
-        check_output(Path(name))
+        check_output(Path(name), inputs=[])
     assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize('name', ['frame.png', 'mug_mask.png'])
+def test_an_output_never_overwrites_an_input(name: str, tmp_path: Path) -> None:
+    output = tmp_path / name.replace('_mask', '')
+    with pytest.raises(ValueError, match='would be overwritten'):
+        check_output(output, inputs=[tmp_path / 'other.png', tmp_path / '.' / name])
 
 
 def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:

@@ -230,6 +230,7 @@ def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:
         refer_mask=refer,
         prefix_length=count,
         read_from=count,
+        refer_stop=count + words.shape[-1],
     )
 
 

@@ -35,7 +35,7 @@ def benchmark_model(
         naive: measure the straightforward float32 pass as well, after the model was freed.
 
     Returns:
-        what is written to the JSON file.
+        what is written to the JSON file; shares are of the rate of the language side's format.
     """
     before = gemm_gflops(precision.language, device)
     config = configuration(size)

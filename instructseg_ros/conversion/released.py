@@ -16,9 +16,8 @@ from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.source import check_target, read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, save, sha256, write_shards
 from instructseg_ros.conversion.unused import unused_shapes
-from instructseg_ros.model.checkpoints import HEAD_FILE, ModelError, first_line
+from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.generation import HEAD
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.prompts import SEG_TOKEN

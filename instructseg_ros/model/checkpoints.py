@@ -29,6 +29,7 @@ _CONFIG = 'config.json'
 _WEIGHTS = 'model.safetensors'
 _WEIGHTS_INDEX = 'model.safetensors.index.json'
 HEAD_FILE: Final = 'lm_head.safetensors'  # of the language model; where text can be generated
+HEAD: Final = 'lm_head.weight'
 _PROCESSOR = 'processor_config.json'
 _MODEL_TYPE = 'instructseg'
 
@@ -111,8 +112,10 @@ def load_head(folder: Path) -> torch.Tensor:
             f'{folder} has no {HEAD_FILE}: this model generates no text. Models that '
             '`instructseg convert` made of the release do.'
         )
-    (head,) = load_file(file).values()
-    return head
+    try:
+        return load_file(file)[HEAD]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise _does_not_load(folder, f'{HEAD_FILE}: {first_line(error)}') from error
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,8 +10,6 @@ from transformers import GenerationConfig, PhiForCausalLM
 
 from instructseg_ros.model.modeling import InstructSegModel, VisualContext
 from instructseg_ros.model.processor import InstructSegProcessor
-
-HEAD: Final = 'lm_head.weight'
 
 
 class TextGenerator:
@@ -55,7 +53,8 @@ class TextGenerator:
             top_p: sampling draws from the likeliest tokens with this share of the probability.
 
         Raises:
-            ValueError: the text leaves no room for an answer in the model's context.
+            ValueError: the text leaves no room for an answer in the model's context, or a number
+                is out of range.
         """
         embeddings = self._embeddings(tokens, text, explain=explain)
         room = self._phi.config.max_position_embeddings - embeddings.shape[1]
@@ -64,14 +63,11 @@ class TextGenerator:
                 f'the text leaves no room for an answer: {embeddings.shape[1]} tokens of '
                 f'{self._phi.config.max_position_embeddings}. Shorten it.'
             )
-        sampling: dict[str, Any] = {'do_sample': False}
-        if temperature > 0:
-            sampling = {'do_sample': True, 'temperature': temperature, 'top_p': top_p, 'top_k': 0}
         settings = GenerationConfig(
             max_new_tokens=min(max_new_tokens, room),
             eos_token_id=[self._end, self._processor.seg_token_id],
             pad_token_id=self._end,
-            **sampling,
+            **_sampling(temperature, top_p),
         )
         ids = self._phi.generate(
             inputs_embeds=embeddings,
@@ -89,6 +85,14 @@ class TextGenerator:
             context = self._model.perceive(tokens[None], None, prompt)
         prefix, rest = self._model.assemble(context, prompt)
         return torch.cat([prefix, rest[:, 0]], dim=1)
+
+
+def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
+    if not (temperature >= 0 and 0 < top_p <= 1):
+        raise ValueError(f'temperature {temperature} and top_p {top_p}: from 0 on, and in 0..1')
+    if temperature == 0:
+        return {'do_sample': False}
+    return {'do_sample': True, 'temperature': temperature, 'top_p': top_p, 'top_k': 0}
 
 
 def _with_head(model: InstructSegModel, head: torch.Tensor) -> PhiForCausalLM:

@@ -19,6 +19,7 @@ from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import Precision
 
 Figures = dict[str, Any]
+Costs = dict[str, Cost]
 
 
 @torch.inference_mode()
@@ -41,6 +42,7 @@ def benchmark_model(
     config = configuration(size)
     memory = PeakMemory(device)
     model = random_model(config, precision, device)
+    parameters = model.num_parameters()  # packed layers have none
     pack_linear_layers(model)
     built = memory.read()
     still, video = StageClock(device, runs=frames), StageClock(device, runs=frames)
@@ -53,13 +55,9 @@ def benchmark_model(
         'language_dtype': _name(precision.language),
         'device': _device_name(device),
         'threads': torch.get_num_threads(),
-        'parameters': sum(p.numel() for p in model.parameters()),
+        'parameters': parameters,
         'gemm_gflops': round(rate, 1),
-        'stages': {name: _stage(cost, rate) for name, cost in still.costs.items()},
-        'video_stages': {name: _stage(cost, rate) for name, cost in video.costs.items()},
-        'image_seconds': _total(still),
-        'video_seconds': _total(video),
-        'video_seconds_with_kept_references': _total(video, without='encode_references'),
+        **_passes(still.costs, video.costs, rate),
         'naive_fp32_image_seconds': None,
         'peak_memory_gb': _peak(built, *still.costs.values(), *video.costs.values()),
     }
@@ -101,6 +99,16 @@ def _naive(size: str, device: torch.device, frames: int) -> Figures:
     }
 
 
+def _passes(still: Costs, video: Costs, rate: float) -> Figures:
+    return {
+        'stages': {name: _stage(cost, rate) for name, cost in still.items()},
+        'video_stages': {name: _stage(cost, rate) for name, cost in video.items()},
+        'image_seconds': _total(still),
+        'video_seconds': _total(video),
+        'video_seconds_with_kept_references': _total(video, without='encode_references'),
+    }
+
+
 def _stage(cost: Cost, rate: float) -> dict[str, float]:
     return {
         'seconds': round(cost.seconds, 4),
@@ -114,8 +122,8 @@ def _peak(built: float, *costs: Cost) -> float:
     return round(max(built, *(cost.memory_gb for cost in costs)), 2)
 
 
-def _total(clock: StageClock, without: str = '') -> float:
-    return round(sum(cost.seconds for name, cost in clock.costs.items() if name != without), 3)
+def _total(costs: Costs, without: str = '') -> float:
+    return round(sum(cost.seconds for name, cost in costs.items() if name != without), 3)
 
 
 def _name(dtype: torch.dtype) -> str:

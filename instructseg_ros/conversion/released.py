@@ -20,6 +20,7 @@ from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, first
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
+from instructseg_ros.model.prompts import RELEASED as RELEASED_PROMPTS
 from instructseg_ros.model.prompts import SEG_TOKEN
 
 RELEASED: Final = 'released'  # the folder of what only the way back needs
@@ -199,13 +200,7 @@ def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
                          'and tokenizer.json of the checkpoint.')  # fmt: skip
     return InstructSegProcessor(
         tokenizer,
-        ProcessorConfig(
-            vision_size=config.vision_config.image_size,
-            mask_size=_CANVAS,
-            image_tokens=config.image_tokens,
-            num_latents=config.num_latents,
-            num_queries=config.num_queries,
-        ),
+        ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED_PROMPTS),
     )
 
 

@@ -78,12 +78,5 @@ def processor_for(config: InstructSegConfig, words: Iterable[str]) -> InstructSe
     """Processor with a word-level tokenizer and compact prompts for an embedded model."""
     return InstructSegProcessor(
         word_tokenizer(words),
-        ProcessorConfig(
-            vision_size=config.vision_config.image_size,
-            mask_size=MASK_SIZE,
-            image_tokens=config.image_tokens,
-            num_latents=config.num_latents,
-            num_queries=config.num_queries,
-            prompts=dict(COMPACT),
-        ),
+        ProcessorConfig.of_model(config, mask_size=MASK_SIZE, prompts=COMPACT),
     )

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
+from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import Prompt
 from instructseg_ros.model.prompts import (
     CHAT,
@@ -57,6 +58,20 @@ class ProcessorConfig:
     num_latents: int
     num_queries: int
     prompts: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(RELEASED))
+
+    @classmethod
+    def of_model(
+        cls, config: InstructSegConfig, *, mask_size: tuple[int, int], prompts: Mapping[str, str]
+    ) -> ProcessorConfig:
+        """What the processor of a model has to know of it."""
+        return cls(
+            vision_size=config.vision_config.image_size,
+            mask_size=mask_size,
+            image_tokens=config.image_tokens,
+            num_latents=config.num_latents,
+            num_queries=config.num_queries,
+            prompts=dict(prompts),
+        )
 
 
 class InstructSegProcessor:

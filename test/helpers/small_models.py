@@ -111,13 +111,8 @@ def processor_of(
     """A processor for a configuration."""
     return InstructSegProcessor(
         word_tokenizer(words),
-        ProcessorConfig(
-            vision_size=config.vision_config.image_size,
-            mask_size=mask_size,
-            image_tokens=config.image_tokens,
-            num_latents=config.num_latents,
-            num_queries=config.num_queries,
-            prompts=dict(COMPACT if compact else RELEASED),
+        ProcessorConfig.of_model(
+            config, mask_size=mask_size, prompts=COMPACT if compact else RELEASED
         ),
     )
 

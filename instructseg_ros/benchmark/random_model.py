@@ -84,5 +84,5 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         prefix_length=0,
         read_from=read_from,
         refer_stop=read_from + _INSTRUCTION,
-        text=(0,) * lead,
+        lead=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
     )

@@ -39,7 +39,6 @@ class TextFusion(nn.Module):
         """
         frames, instructions, _ = pooled.shape
         memory = self.local_project(coarse).flatten(2).transpose(1, 2)
-        memory = memory.repeat_interleave(instructions, dim=0)
         text = self.text_projector(pooled).flatten(0, 1)[:, None]
         fused = self.resampler(text, memory).view(frames, instructions, -1)
         return self.condition_projector(torch.cat([self.pooled_projector(pooled), fused], dim=-1))

@@ -1,4 +1,4 @@
-"""Cross attention of learned latents on a memory: the block of the perceiver and of the fusion."""
+"""Cross attention of latents on a memory: the block of the perceiver and of the fusion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from instructseg_ros.model.attention import attend, merge_heads, split_heads
 
 
 class LatentAttention(nn.Module):
-    """Latents attend to [memory ; latents]; every projection is free of biases (spec 2.7)."""
+    """Latents attend to [memory ; own ; latents], without biases (spec 2.7)."""
 
     def __init__(self, width: int, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -22,12 +22,18 @@ class LatentAttention(nn.Module):
         self.to_out = nn.Linear(inner, width, bias=False)
 
     def forward(
-        self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None
+        self,
+        latents: torch.Tensor,
+        memory: torch.Tensor,
+        own: torch.Tensor | None,
+        mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """(B, L, width) latents read (B, M, width) memory -> (B, L, width)."""
+        """See `LatentResampler`; the memory is projected once for all rows that share it."""
         latents = self.norm_latents(latents)
-        source = torch.cat([self.norm_media(memory), latents], dim=1)
-        keys, values = self.to_kv(source).chunk(2, dim=-1)
+        rows = len(latents) // len(memory)
+        shared = self.to_kv(self.norm_media(memory)).repeat_interleave(rows, dim=0)
+        source = latents if own is None else torch.cat([self.norm_media(own), latents], dim=1)
+        keys, values = torch.cat([shared, self.to_kv(source)], dim=1).chunk(2, dim=-1)
         out = attend(
             split_heads(self.to_q(latents), self.heads),
             split_heads(keys, self.heads),
@@ -49,24 +55,30 @@ class LatentResampler(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, latents: torch.Tensor, memory: torch.Tensor, memory_mask: torch.Tensor | None = None
+        self,
+        latents: torch.Tensor,
+        memory: torch.Tensor,
+        own: torch.Tensor | None = None,
+        own_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Resample `memory` into `latents`.
+        """Resample a memory that several rows share, and what each has of its own.
 
         Args:
-            latents: (B, L, width) start of the latents.
-            memory: (B, M, width).
-            memory_mask: (B, M) bool, True where the memory may be read; None: everywhere.
+            latents: (S * n, L, width) start of the latents, n rows in a row for each memory.
+            memory: (S, M, width).
+            own: (S * n, R, width) further memory of each row.
+            own_mask: (S * n, R) bool, True where it may be read; None: everywhere.
 
         Returns:
-            (B, L, width).
+            (S * n, L, width).
         """
         mask = None
-        if memory_mask is not None:
-            always = memory_mask.new_ones(latents.shape[:2])
-            mask = torch.cat([memory_mask, always], dim=1)[:, None, None]
+        if own_mask is not None:
+            shared = own_mask.new_ones(len(latents), memory.shape[1])
+            always = own_mask.new_ones(latents.shape[:2])
+            mask = torch.cat([shared, own_mask, always], dim=1)[:, None, None]
         for attention, feed_forward in self.layers:
-            latents = latents + attention(latents, memory, mask)
+            latents = latents + attention(latents, memory, own, mask)
             latents = latents + feed_forward(latents)
         return self.norm(latents)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -34,7 +35,8 @@ class Prompt:
         prefix_length: leading tokens that are the same for all instructions on a frame.
         read_from: first token of any instruction; states before it are not read.
         refer_stop: end of the last instruction.
-        text: leading ids that are words and the same in all instructions.
+        lead: leading ids before the image that are the same in all instructions: words, and
+            places of reference tokens.
     """
 
     input_ids: torch.Tensor
@@ -42,7 +44,12 @@ class Prompt:
     prefix_length: int
     read_from: int
     refer_stop: int
-    text: tuple[int, ...] = ()
+    lead: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> tuple[int, ...]:
+        """Leading ids of `lead` that are words."""
+        return tuple(itertools.takewhile(lambda token: token >= 0, self.lead))
 
     def to(self, device: torch.device) -> Prompt:
         """The same prompt on another device."""
@@ -57,7 +64,8 @@ class VisualContext:
 
     Args:
         image_tokens: (F, V, D) of the key frame.
-        reference_tokens: (F, K, T * num_latents, D), or None where motion is in the image tokens.
+        reference_tokens: (F, K, T * num_latents, D), or None where motion is in the image tokens,
+            and where a kept lead has them.
     """
 
     image_tokens: torch.Tensor
@@ -66,15 +74,33 @@ class VisualContext:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lead:
-    """What the first tokens of a prompt leave in the language model, to be kept while they stay.
+    """What the first tokens of prompts leave in the language model, to be kept while they stay.
 
     Args:
-        text: their ids.
-        cache: their keys and values, of one sequence.
+        ids: their ids, the same in all N sequences.
+        states: keys and values of each layer, (N, heads, len(ids), d).
     """
 
-    text: tuple[int, ...]
-    cache: DynamicCache
+    ids: tuple[int, ...]
+    states: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+    def __len__(self) -> int:
+        return len(self.states[0][0])
+
+    def row(self, index: int) -> Lead:
+        """The lead of one sequence."""
+        part = slice(index, index + 1)
+        return Lead(ids=self.ids, states=tuple((k[part], v[part]) for k, v in self.states))
+
+    @classmethod
+    def join(cls, leads: Sequence[Lead]) -> Lead:
+        """One lead of all sequences."""
+        layers = zip(*(lead.states for lead in leads), strict=True)
+        return cls(
+            ids=leads[0].ids,
+            states=tuple((torch.cat(keys), torch.cat(values))
+                         for keys, values in (zip(*layer, strict=True) for layer in layers)),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,26 +227,61 @@ class InstructSegModel(PreTrainedModel):
             references: (F, T, V, D), oldest first; None: the key frame stands in (spec 1.5).
             prompt: the instructions, whose words guide the perceiver.
         """
-        tokens = tokens.to(self.seg_query.dtype)
-        references = tokens[:, None] if references is None else references.to(tokens.dtype)
+        references = tokens[:, None] if references is None else references
         if self.config.motion_perceiver:
-            motion = self.perceiver(tokens, self._all_references(references))
+            tokens = tokens.to(self.seg_query.dtype)
+            motion = self.perceiver(tokens, self._all_references(references.to(tokens.dtype)))
             return VisualContext(
                 image_tokens=self.image_token_fusion(tokens, motion), reference_tokens=None
             )
         return VisualContext(
-            image_tokens=tokens, reference_tokens=self._perceive_frames(references, prompt)
+            image_tokens=tokens,
+            reference_tokens=self.perceive_frames(references, prompt).flatten(2, 3),
         )
+
+    def perceive_frames(self, frames: torch.Tensor, prompt: Prompt) -> torch.Tensor:
+        """Read reference frames, each by itself, with the words of each instruction (spec 2.7).
+
+        Args:
+            frames: (F, T, V, D).
+            prompt: K instructions on each of F frames.
+
+        Returns:
+            (F, K, T, num_latents, D).
+        """
+        count = frames.shape[1]
+        # Of the whole prompt only the instructions are read: the rest would be masked.
+        span = slice(prompt.read_from, prompt.refer_stop)
+        words = self.language_model.embed_tokens(prompt.input_ids[..., span].clamp(min=0))
+        dtype = self.seg_query.dtype
+        tokens = self.perceiver(
+            frames.flatten(0, 1).to(dtype),
+            _for_each(words.to(dtype), count),
+            _for_each(prompt.refer_mask[..., span], count),
+        )
+        return tokens.unflatten(0, (len(frames), count, -1)).transpose(1, 2)
 
     def encode_pixels(self, pixel_values: torch.Tensor) -> PixelFeatures:
         """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
-    def read_lead(self, prompt: Prompt) -> Lead:
-        """Read the text that prompts of a kind begin with; `reason` then goes on from there."""
-        ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
-        cache = self.language_model.remember(self.language_model.embed_tokens(ids))
-        return Lead(text=prompt.text, cache=cache)
+    def read_lead(self, prompt: Prompt, reference_tokens: torch.Tensor | None = None) -> Lead:
+        """Read what prompts begin with; `reason` then goes on from there.
+
+        Args:
+            prompt: the instructions.
+            reference_tokens: (1, K, T * num_latents, D) to read with the text around them, one
+                sequence for each instruction; None: only the text before them, one for all.
+        """
+        if reference_tokens is None:
+            ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
+            cache = self.language_model.remember(self.language_model.embed_tokens(ids))
+        else:
+            start = prompt.input_ids[:, :, : len(prompt.lead)]
+            embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})
+            cache = self.language_model.remember(embeddings.flatten(0, 1))
+        states = tuple((layer.keys, layer.values) for layer in cache.layers)
+        return Lead(ids=prompt.text if reference_tokens is None else prompt.lead, states=states)
 
     def reason(
         self,
@@ -235,26 +296,25 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: what `perceive` gave.
             prompt: the instructions.
-            lead: what `read_lead` gave for a prompt with the same `text` and these weights.
+            lead: what `read_lead` gave for prompts that begin alike: one sequence, or one for
+                each instruction.
             output_layers: return the states of every layer too, where there is a shared prefix.
         """
-        if lead is not None and lead.text != prompt.text:
+        if lead is not None and lead.ids != prompt.lead[: len(lead.ids)]:
             raise ValueError('the lead was read from a prompt that begins with another text')
-        prefix, suffix = self.assemble(context, prompt)
-        frames, instructions = suffix.shape[:2]
+        frames, instructions = prompt.input_ids.shape[:2]
         cache = None
         head: list[torch.Tensor] = []
         done = prompt.prefix_length
+        if not done and lead is not None:
+            cache = self._go_on_from(lead, frames * instructions)
+            done = len(lead.ids)
+        prefix, suffix = self.assemble(context, prompt, start=done)
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
             causal = not self.config.bidirectional_image
             head = self.language_model.prefill(prefix, cache, causal=causal)
             cache.batch_repeat_interleave(instructions)
-        elif lead is not None:
-            cache = copy.deepcopy(lead.cache)
-            cache.batch_repeat_interleave(frames * instructions)
-            done = len(lead.text)
-            suffix = suffix[:, :, done:]
         read_from = prompt.read_from - done
         rows = self.language_model.prefill(suffix.flatten(0, 1), cache, read_from=read_from)
         tail = [states.unflatten(0, (frames, instructions)) for states in rows]
@@ -294,39 +354,35 @@ class InstructSegModel(PreTrainedModel):
         missing = self.config.reference_frames - newest.shape[1]
         return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)
 
-    def _perceive_frames(self, references: torch.Tensor, prompt: Prompt) -> torch.Tensor:
-        frames, count = references.shape[:2]
-        instructions = prompt.input_ids.shape[1]
-        # Of the whole prompt only the instructions are read: the rest would be masked.
-        span = slice(prompt.read_from, prompt.refer_stop)
-        words = self.language_model.embed_tokens(prompt.input_ids[..., span].clamp(min=0))
-        shape = (frames, instructions, count)
-        tokens = self.perceiver(
-            references[:, None].expand(*shape, -1, -1).flatten(0, 2),
-            words[:, :, None].expand(*shape, -1, -1).flatten(0, 2).to(references.dtype),
-            prompt.refer_mask[:, :, None, span].expand(*shape, -1).flatten(0, 2),
-        )
-        return tokens.unflatten(0, shape).flatten(2, 3)
+    def _go_on_from(self, lead: Lead, rows: int) -> DynamicCache:
+        cache = DynamicCache(config=self.language_model.config)
+        shape = (rows, -1, -1, -1)
+        for index, (keys, values) in enumerate(lead.states):
+            cache.update(keys.expand(shape), values.expand(shape), index)
+        return cache
 
     def assemble(
-        self, context: VisualContext, prompt: Prompt
+        self, context: VisualContext, prompt: Prompt, *, start: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put embeddings in the places of the prompt.
 
+        Args:
+            start: tokens of the rest before it are left out.
+
         Returns:
             (F, P, D) of the prefix, once for all instructions of a frame, and
-            (F, K, L - P, D) of the rest.
+            (F, K, L - max(P, start), D) of the rest.
         """
-        prefix = prompt.input_ids[:, :1, : prompt.prefix_length]
-        rest = prompt.input_ids[:, :, prompt.prefix_length :]
-        return self._embed(prefix, context)[:, 0], self._embed(rest, context)
-
-    def _embed(self, ids: torch.Tensor, context: VisualContext) -> torch.Tensor:
-        embeddings = self.language_model.embed_tokens(ids.clamp(min=0))
-        places = [(SEG_ID, self.seg_query), (IMAGE_ID, context.image_tokens[:, None])]
+        values = {SEG_ID: self.seg_query, IMAGE_ID: context.image_tokens[:, None]}
         if context.reference_tokens is not None:
-            places.append((TEMPORAL_ID, context.reference_tokens))
-        for place, values in places:
+            values[TEMPORAL_ID] = context.reference_tokens
+        prefix = prompt.input_ids[:, :1, : prompt.prefix_length]
+        rest = prompt.input_ids[:, :, max(prompt.prefix_length, start) :]
+        return self._embed(prefix, values)[:, 0], self._embed(rest, values)
+
+    def _embed(self, ids: torch.Tensor, values_of: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        embeddings = self.language_model.embed_tokens(ids.clamp(min=0))
+        for place, values in values_of.items():
             where = ids == place
             if where.any():
                 values = values.expand(*ids.shape[:2], -1, -1).to(embeddings.dtype)
@@ -336,6 +392,12 @@ class InstructSegModel(PreTrainedModel):
     def _mask_tokens(self, states: torch.Tensor, prompt: Prompt) -> torch.Tensor:
         places = prompt.input_ids[:, :, prompt.read_from :] == SEG_ID
         return states[places].view(*states.shape[:2], self.config.num_queries, -1)
+
+
+def _for_each(values: torch.Tensor, count: int) -> torch.Tensor:
+    """(F, K, ...) -> (F * count * K, ...): the same K rows for each of a frame's `count`."""
+    repeated = values[:, None].expand(-1, count, *values.shape[1:])
+    return repeated.flatten(0, 2)
 
 
 def _masked_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

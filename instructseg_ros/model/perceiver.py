@@ -31,14 +31,13 @@ class VideoPerceiver(nn.Module):
         """Make the reference tokens of each pair of frame and instruction.
 
         Args:
-            frames: (B, V, width) projected vision tokens.
-            words: (B, R, width) word embeddings of the instruction, with its [SEG].
-            word_mask: (B, R) bool, False at padding.
+            frames: (N, V, width) projected vision tokens.
+            words: (N * K, R, width) word embeddings of K instructions for each frame, each with
+                its [SEG].
+            word_mask: (N * K, R) bool, False at padding.
 
         Returns:
-            (B, num_latents, width).
+            (N * K, num_latents, width).
         """
-        memory = torch.cat([frames, words], dim=1)
-        mask = torch.cat([word_mask.new_ones(frames.shape[:2]), word_mask], dim=1)
-        latents = self.temporal_query.expand(len(frames), -1, -1)
-        return self.resampler(latents, memory, mask)
+        latents = self.temporal_query.expand(len(words), -1, -1)
+        return self.resampler(latents, frames, words, word_mask)

@@ -35,7 +35,10 @@ from instructseg_ros.model.prompts import (
 )
 from instructseg_ros.model.tasks import Task, choose_task
 
+Size = tuple[int, int]
+
 _FILE = 'processor_config.json'
+_CELL = 16  # pixels; the masks' own grid of 4 divides it
 _PADDING = 128  # raw value, before normalising
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
@@ -102,18 +105,30 @@ class InstructSegProcessor:
         squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
         return _to_tensor(squashed) / 127.5 - 1
 
-    def pixel_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, h, w) normalised, letterboxed at the top left (spec 4.2)."""
-        picture = _as_pil(image)
-        height, width = self.resized_size(picture.height, picture.width)
-        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-        canvas = torch.full((3, *self.config.mask_size), float(_PADDING))
-        canvas[:, :height, :width] = _to_tensor(resized)
-        return (canvas - _MEAN) / _STD
+    def pixel_values(
+        self, image: np.ndarray | Image.Image, canvas: Size | None = None
+    ) -> torch.Tensor:
+        """(H, W, 3) uint8 RGB -> (3, h, w) normalised, letterboxed at the top left (spec 4.2).
 
-    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        Args:
+            canvas: (h, w); None: the model's own.
+        """
+        canvas = canvas or self.config.mask_size
+        picture = _as_pil(image)
+        height, width = self.resized_size(picture.height, picture.width, canvas)
+        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        values = torch.full((3, *canvas), float(_PADDING))
+        values[:, :height, :width] = _to_tensor(resized)
+        return (values - _MEAN) / _STD
+
+    def scaled_canvas(self, scale: float) -> Size:
+        """(h, w) of the mask branch's canvas, smaller or larger by a factor, in whole cells."""
+        height, width = self.config.mask_size
+        return _whole_cells(height * scale), _whole_cells(width * scale)
+
+    def resized_size(self, height: int, width: int, canvas: Size | None = None) -> Size:
         """Size of an image on the mask branch's canvas, its aspect kept."""
-        canvas_height, canvas_width = self.config.mask_size
+        canvas_height, canvas_width = canvas or self.config.mask_size
         if canvas_height == canvas_width:
             return _released_size(height, width, canvas_height)
         scale = min(canvas_height / height, canvas_width / width)
@@ -123,28 +138,35 @@ class InstructSegProcessor:
         self,
         instructions: Sequence[Sequence[str]],
         *,
-        task: Task = Task.AUTO,
+        task: Task | Sequence[Task] = Task.AUTO,
         reference_frames: int = 0,
     ) -> Prompt:
         """Tokenise K instructions on each of F frames.
 
         Args:
             instructions: for each frame its instructions, the same number for every frame.
-            task: AUTO chooses referring or reasoning for each instruction.
+            task: of all, or of each of a frame's instructions; AUTO chooses referring or
+                reasoning from the text.
             reference_frames: 0 for a still image.
         """
-        rows = [self._row(text, task, reference_frames) for frame in instructions for text in frame]
+        count = len(instructions[0])
+        tasks = [task] * count if isinstance(task, Task) else task
+        rows = [
+            self._row(text, kind, reference_frames)
+            for frame in instructions
+            for text, kind in zip(frame, tasks, strict=True)
+        ]
         length = max(len(row.ids) for row in rows)
         ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
         refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
-        shape = (len(instructions), len(instructions[0]))
+        shape = (len(instructions), count)
         return Prompt(
             input_ids=ids.unflatten(0, shape),
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
             read_from=min(row.refer.index(True) for row in rows),
             refer_stop=max(row.refer_stop for row in rows),
-            text=_common_start([row.ids[: row.text_length] for row in rows]),
+            lead=_common_start([row.ids[: row.lead_length] for row in rows]),
         )
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
@@ -175,10 +197,12 @@ class InstructSegProcessor:
             parts[token == self.tokenizer.unk_token_id].append(instruction[start:end])
         return parts
 
-    def restore_masks(self, logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """(N, h, w) mask logits -> (N, height, width), the two resizes of spec 3."""
-        resized = self.resized_size(height, width)
-        full = _resize(logits[None].float(), self.config.mask_size)
+    def restore_masks(
+        self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
+    ) -> torch.Tensor:
+        """(N, h, w) mask logits of a canvas -> (N, height, width), the two resizes of spec 3."""
+        resized = self.resized_size(height, width, canvas)
+        full = _resize(logits[None].float(), canvas or self.config.mask_size)
         return _resize(full[..., : resized[0], : resized[1]], (height, width))[0]
 
     def _row(self, instruction: str, task: Task, reference_frames: int) -> _Row:
@@ -215,13 +239,13 @@ class _Row:
         self.ids: list[int] = []
         self.refer: list[bool] = []
         self.prefix_length = 0
-        self.text_length = 0
+        self.lead_length = 0
         self.refer_stop = 0
         self._shared = True
 
     def add(self, ids: list[int], piece: str) -> None:
-        if self.text_length == len(self.ids) and piece not in (IMAGE, TEMPORAL, REFER, SEG):
-            self.text_length += len(ids)
+        if self.lead_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
+            self.lead_length += len(ids)
         self.ids += ids
         self.refer += [piece == REFER] * len(ids)
         if piece == REFER:
@@ -231,7 +255,11 @@ class _Row:
             self.prefix_length = len(self.ids)
 
 
-def _released_size(height: int, width: int, side: int) -> tuple[int, int]:
+def _whole_cells(length: float) -> int:
+    return max(1, round(length / _CELL)) * _CELL
+
+
+def _released_size(height: int, width: int, side: int) -> Size:
     """The authors' two steps, whose rounding differs from one step's for a few sizes (spec 4.2)."""
     scale = side / min(height, width)
     tall, wide = (side, scale * width) if height < width else (scale * height, side)

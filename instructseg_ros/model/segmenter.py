@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,23 @@ import torch
 from PIL import Image
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
+from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.modeling import InstructSegModel, Lead, Prompt
+from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, is_large
 from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.reuse import (
+    Expression,
+    FramePixels,
+    FrameTokens,
+    ReferenceReader,
+    Understanding,
+)
 from instructseg_ros.model.selection import best_mask
-from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.tasks import Task, choose_task
+
+_PROMPTS = 32  # sets of instructions whose tokens are kept
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,10 @@ class Prediction:
 
 class Segmenter:
     """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
+
+    `segment` answers in one call. A stream calls the stages that it is made of, and each only
+    where its inputs changed: `read` an instruction, `encode` a frame, `reason` about both,
+    `encode_pixels` of a frame, `decode` the masks. One thread at a time.
 
     Attributes:
         name: what the model was named by.
@@ -71,7 +86,10 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
-        self._leads: dict[tuple[int, ...], Lead] = {}  # one for each kind of prompt
+        self._upload = Upload(device)
+        self._side = SideStream(device)
+        self._prompt = functools.lru_cache(maxsize=_PROMPTS)(self._tokenize)
+        self._references = ReferenceReader(self._model, self._prompt_of)
 
     @classmethod
     def from_pretrained(
@@ -102,20 +120,14 @@ class Segmenter:
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
 
-    @torch.inference_mode()
-    def encode(self, image: np.ndarray | Image.Image) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB or PIL image -> (V, D) vision tokens, to keep beside the frame."""
-        values = self._processor.vision_values(image)[None].to(self.device)
-        return self._model.encode_frame(values)[0]
-
     def segment(
         self,
         image: np.ndarray | Image.Image,
         instruction: str,
-        references: Sequence[torch.Tensor] = (),
+        references: Sequence[FrameTokens] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: torch.Tensor | None = None,
+        tokens: FrameTokens | None = None,
     ) -> Prediction:
         """Segment what an instruction means; one without any known word is not found, score 0.
 
@@ -128,42 +140,115 @@ class Segmenter:
         """
         return self.segment_all(image, [instruction], references, task=task, tokens=tokens)[0]
 
-    @torch.inference_mode()
     def segment_all(
         self,
         image: np.ndarray | Image.Image,
         instructions: Sequence[str],
-        references: Sequence[torch.Tensor] = (),
+        references: Sequence[FrameTokens] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: torch.Tensor | None = None,
+        tokens: FrameTokens | None = None,
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
         if isinstance(instructions, str):
             raise ValueError('instructions is a list of texts; for one text there is `segment`')
         if not instructions:
             return []
-        model, processor = self._model, self._processor
-        prompt = processor.prompt([instructions], task=task, reference_frames=len(references))
-        prompt = prompt.to(self.device)
-        self._check_length(prompt, len(references))
+        expressions = [self.read(text, task) for text in instructions]
+        self._check_length(self._prompt_of(expressions, len(references)), len(references))
+        pixels = self.encode_pixels(image)
         tokens = self.encode(image) if tokens is None else tokens
-        earlier = torch.stack(list(references))[None] if references else None
-        context = model.perceive(tokens[None], earlier, prompt)
-        pixels = processor.pixel_values(image)[None].to(self.device)
-        reasoning = model.reason(context, prompt, lead=self._lead(prompt))
-        features = model.encode_pixels(pixels)
-        answer = model.decode(reasoning, features, final_only=True).final
-        height, width = _size(image)
+        return self.decode(self.reason(expressions, tokens, references), pixels)
 
-        def restore(logits: torch.Tensor) -> torch.Tensor:
-            return processor.restore_masks(logits, height, width)
+    def read(self, text: str, task: Task = Task.AUTO) -> Expression:
+        """Make of a text what is kept of it from frame to frame."""
+        known, unknown = self._processor.known_and_unknown(text)
+        kind = choose_task(text) if task is Task.AUTO else task
+        return Expression(text=text, task=kind, known=bool(known), unknown=tuple(unknown))
 
-        answers = zip(instructions, answer.mask_logits[0], answer.score_logits[0], strict=True)
-        return [
-            self._prediction(text, *best_mask(masks, scores, restore))
-            for text, masks, scores in answers
-        ]
+    @on_device
+    def encode(self, image: np.ndarray | Image.Image) -> FrameTokens:
+        """(H, W, 3) uint8 RGB or PIL image -> its vision tokens, to keep beside the frame."""
+        values = self._upload(self._processor.vision_values(image)[None])
+        return FrameTokens(vision=self._model.encode_frame(values)[0])
+
+    @on_device
+    def reason(
+        self,
+        expressions: Sequence[Expression],
+        tokens: FrameTokens,
+        references: Sequence[FrameTokens] = (),
+        *,
+        keep_references: bool = False,
+    ) -> list[Understanding]:
+        """Let the language model read some expressions on a frame, in one batch.
+
+        Args:
+            expressions: at least one.
+            tokens: of the frame.
+            references: of earlier frames, oldest first; none for a still image.
+            keep_references: the references will stay for some frames: what the language model
+                makes of them is kept for each expression.
+
+        Raises:
+            ValueError: the text and the reference frames are longer than the model reads.
+        """
+        prompt = self._prompt_of(expressions, len(references))
+        self._check_length(prompt, len(references))
+        image = tokens.vision[None]
+        lead = None
+        if self._model.config.motion_perceiver:
+            earlier = torch.stack([each.vision for each in references])[None] if references else None
+            context = self._model.perceive(image, earlier, prompt)
+        elif keep_references and references:
+            lead = self._references.lead(expressions, references, prompt)
+            context = VisualContext(image_tokens=image, reference_tokens=None)
+        else:
+            lead = self._references.text_lead(prompt)
+            seen = self._references.tokens(expressions, references or [tokens])
+            context = VisualContext(image_tokens=image, reference_tokens=seen)
+        return _understandings(expressions, self._model.reason(context, prompt, lead=lead))
+
+    @on_device
+    def encode_pixels(self, image: np.ndarray | Image.Image, *, scale: float = 1.0) -> FramePixels:
+        """What the mask branch sees of an (H, W, 3) uint8 RGB or PIL image.
+
+        Args:
+            scale: of the side of what it looks at; smaller is faster and coarser.
+        """
+        processor = self._processor
+        canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
+        values = self._upload(processor.pixel_values(image, canvas)[None])
+        features = self._side.run(lambda: self._model.encode_pixels(values))
+        return FramePixels(features=features, size=_size(image), canvas=canvas)
+
+    @on_device
+    def decode(
+        self, understandings: Sequence[Understanding], pixels: FramePixels
+    ) -> list[Prediction]:
+        """The masks of expressions on a frame, in their order.
+
+        The frame may be a later one than that of an understanding.
+        """
+        self._side.join()
+        groups: dict[int, list[int]] = {}
+        for index, understanding in enumerate(understandings):
+            groups.setdefault(id(understanding.cells), []).append(index)
+        answers: dict[int, Prediction] = {}
+        for group in groups.values():
+            predictions = self._decode([understandings[index] for index in group], pixels)
+            answers.update(zip(group, predictions, strict=True))
+        return [answers[index] for index in range(len(understandings))]
+
+    def forget(self) -> None:
+        """Give back what memory can be given back, after a DeviceMemoryError.
+
+        Callers drop their FrameTokens and Expressions first.
+        """
+        self._prompt.cache_clear()
+        self._references.clear()
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
 
     def generate(
         self,
@@ -186,7 +271,7 @@ class Segmenter:
                 raise ModelError('only a model that was loaded from a folder generates text.')
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
-        return self._generator.generate(self.encode(image), text, **options)
+        return self._generator.generate(self.encode(image).vision, text, **options)
 
     def _check_length(self, prompt: Prompt, references: int) -> None:
         length = prompt.input_ids.shape[-1]
@@ -197,26 +282,63 @@ class Segmenter:
                 f'model reads {most}: shorten the text or give fewer reference frames'
             )
 
-    def _lead(self, prompt: Prompt) -> Lead | None:
-        """The text that every prompt for images, or for video, begins with, is read once."""
-        if not prompt.text:
-            return None
-        if prompt.text not in self._leads:
-            self._leads[prompt.text] = self._model.read_lead(prompt)
-        return self._leads[prompt.text]
+    def _prompt_of(self, expressions: Sequence[Expression], references: int) -> Prompt:
+        return self._prompt(tuple((each.text, each.task) for each in expressions), references)
 
-    def _prediction(self, text: str, logits: torch.Tensor, score: float) -> Prediction:
+    def _tokenize(self, instructions: tuple[tuple[str, Task], ...], references: int) -> Prompt:
+        texts, tasks = zip(*instructions, strict=True)
+        prompt = self._processor.prompt([texts], task=tasks, reference_frames=references)
+        return prompt.to(self.device)
+
+    def _decode(
+        self, understandings: Sequence[Understanding], pixels: FramePixels
+    ) -> list[Prediction]:
+        answer = self._model.decode(_join(understandings), pixels.features, final_only=True).final
+
+        def restore(logits: torch.Tensor) -> torch.Tensor:
+            return self._processor.restore_masks(logits, *pixels.size, pixels.canvas)
+
+        return [
+            self._prediction(each.expression, *best_mask(masks, scores, restore))
+            for each, masks, scores in zip(
+                understandings, answer.mask_logits[0], answer.score_logits[0], strict=True
+            )
+        ]
+
+    def _prediction(
+        self, expression: Expression, logits: torch.Tensor, score: float
+    ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
-        known, unknown = self._processor.known_and_unknown(text)
         # Of what it has no word for, a model is as sure as of anything else.
-        score = score if known else 0.0
+        score = score if expression.known else 0.0
         return Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
             found=bool(score >= self.threshold and mask.any()),
-            unknown=tuple(unknown),
+            unknown=expression.unknown,
         )
+
+
+def _understandings(
+    expressions: Sequence[Expression], reasoning: Reasoning
+) -> list[Understanding]:
+    cells = None if reasoning.cells is None else reasoning.cells[0]
+    rows = zip(expressions, reasoning.mask_tokens[0], reasoning.pooled[0], strict=True)
+    return [
+        Understanding(expression=expression, mask_tokens=tokens, pooled=pooled, cells=cells)
+        for expression, tokens, pooled in rows
+    ]
+
+
+def _join(understandings: Sequence[Understanding]) -> Reasoning:
+    """One batch of expressions that share their cells."""
+    cells = understandings[0].cells
+    return Reasoning(
+        mask_tokens=torch.stack([each.mask_tokens for each in understandings])[None],
+        pooled=torch.stack([each.pooled for each in understandings])[None],
+        cells=None if cells is None else cells[None],
+    )
 
 
 def _size(image: np.ndarray | Image.Image) -> tuple[int, int]:

@@ -55,9 +55,9 @@ def test_training_and_inference_attend_alike(resampler: LatentResampler) -> None
     latents, memory = inputs(2)
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[0, 3:] = False
-    trained = resampler(latents, memory, mask)
+    trained = resampler(latents, memory, memory, mask)
     with torch.no_grad():
-        assert torch.allclose(resampler(latents, memory, mask), trained, atol=1e-5)
+        assert torch.allclose(resampler(latents, memory, memory, mask), trained, atol=1e-5)
 
 
 @torch.no_grad()
@@ -65,16 +65,33 @@ def test_masked_memory_is_as_if_it_were_not_there(resampler: LatentResampler) ->
     latents, memory = inputs(2)
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[:, 5:] = False
-    expected = resampler(latents, memory[:, :5])
-    assert torch.allclose(resampler(latents, memory, mask), expected, atol=1e-5)
+    expected = resampler(latents, memory, memory[:, :5])
+    assert torch.allclose(resampler(latents, memory, memory, mask), expected, atol=1e-5)
 
 
 @torch.no_grad()
 def test_latents_without_any_memory_read_themselves(resampler: LatentResampler) -> None:
     latents, memory = inputs()
-    out = resampler(latents, memory, torch.zeros(1, 7, dtype=torch.bool))
+    nothing = memory[:, :0]
+    out = resampler(latents, nothing, memory, torch.zeros(1, 7, dtype=torch.bool))
     assert out.isfinite().all()
-    assert torch.allclose(out, resampler(latents, memory[:, :0]), atol=1e-5)
+    assert torch.allclose(out, resampler(latents, nothing), atol=1e-5)
+
+
+@torch.no_grad()
+def test_own_memory_is_read_like_shared_memory(resampler: LatentResampler) -> None:
+    latents, memory = inputs()
+    split = resampler(latents, memory[:, :3], memory[:, 3:])
+    assert torch.allclose(split, resampler(latents, memory), atol=1e-5)
+
+
+@torch.no_grad()
+def test_rows_that_share_a_memory_are_as_if_each_had_its_copy(resampler: LatentResampler) -> None:
+    latents, own = inputs(4)
+    memory = own[:2]
+    shared = resampler(latents, memory, own)
+    copied = resampler(latents, memory.repeat_interleave(2, dim=0), own)
+    assert torch.allclose(shared, copied, atol=1e-5)
 
 
 def test_no_projection_has_a_bias(resampler: LatentResampler) -> None:

@@ -93,7 +93,7 @@ def test_tokens_that_are_there_already_are_not_made_again(small: SmallModel) -> 
     image = picture()
     tokens = segmenter.encode(image)
     config = small.model.config
-    assert tokens.shape == (config.image_tokens, config.hidden_size)
+    assert tokens.vision.shape == (config.image_tokens, config.hidden_size)
     given = segmenter.segment(image, 'the red mug', tokens=tokens)
     assert np.array_equal(given.probability, segmenter.segment(image, 'the red mug').probability)
     other = segmenter.segment(image, 'the red mug', tokens=segmenter.encode(picture(seed=9)))
@@ -186,7 +186,7 @@ def test_what_the_model_wants_is_told_to_its_user(
 
 
 def test_answers_need_no_memory_for_gradients(segmenter: Segmenter) -> None:
-    assert segmenter.encode(picture()).is_inference()
+    assert segmenter.encode(picture()).vision.is_inference()
 
 
 def test_a_read_only_image_is_no_problem(segmenter: Segmenter) -> None:

@@ -120,7 +120,7 @@ class Observer:
 
     def give(self, *, id: str, text: str) -> None:
         """Give the node an instruction."""
-        self._commands.publish(Command(id=id, instruction=text))
+        self._commands.publish(Command(id=id, instruction=text, slot=Command.PERSON))
 
     def newest(self) -> Moment | None:
         """Return the newest moment of which everything has arrived."""

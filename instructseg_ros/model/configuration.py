@@ -64,6 +64,8 @@ class InstructSegConfig(PretrainedConfig):
         reference_frames: earlier frames that the model looks at beside the key frame.
         reference_stride: seconds between them.
         score_threshold: calibrated score from which a target counts as found.
+        release_threshold: calibrated score below which a target that was there counts as gone;
+            None: the same.
         language_dtype: precision of vision tower, projector and language model where it is not
             that of the rest: 'float16' in the release.
 
@@ -99,6 +101,7 @@ class InstructSegConfig(PretrainedConfig):
         reference_frames: int = 4,
         reference_stride: float = 0.25,
         score_threshold: float = 0.5,
+        release_threshold: float | None = None,
         language_dtype: str | None = None,
         stem_channels: tuple[int, ...] = (),
         projector_norm: bool = False,
@@ -121,6 +124,7 @@ class InstructSegConfig(PretrainedConfig):
         self.reference_frames = reference_frames
         self.reference_stride = reference_stride
         self.score_threshold = score_threshold
+        self.release_threshold = release_threshold
         self.language_dtype = language_dtype
         self.stem_channels = tuple(stem_channels)
         self.projector_norm = projector_norm

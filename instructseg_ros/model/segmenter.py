@@ -79,6 +79,8 @@ class Segmenter:
         self.name = name
         self.device = device
         self.threshold = config.score_threshold if threshold is None else threshold
+        release = config.release_threshold
+        self._release = 1.0 if release is None else release / config.score_threshold
         self.reference_frames = config.reference_frames
         self.reference_stride = config.reference_stride
         self._model = model.to(device).eval()
@@ -119,6 +121,11 @@ class Segmenter:
         return cls(
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
+
+    @property
+    def release_threshold(self) -> float:
+        """Score below which a target that was there counts as gone; moves with `threshold`."""
+        return self.threshold * self._release
 
     def segment(
         self,

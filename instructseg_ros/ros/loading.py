@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.streaming.engine import Engine, EngineSettings
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
@@ -39,16 +41,33 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
 
 
 def make_engine(segmenter: Segmenter, values: SegmentationParameters, *, topic: str,
-                on_result: Callable[[Segmentation], None], clock: Callable[[], int]) -> Engine:
-    """Return a stopped engine for one camera, whose stream is called `topic` to people."""
+                on_result: Callable[[Segmentation], None], clock: Callable[[], int],
+                on_notice: Callable[[str], object]) -> Engine:
+    """Return a stopped engine for one camera, whose stream is called `topic` to people.
+
+    Raises:
+        ValueError: There is no such schedule.
+    """
     frames = own_or(values.reference_frames)
     stride = own_or(values.reference_stride)
     settings = EngineSettings(
         topics={'': topic},
         reference_frames=segmenter.reference_frames if frames is None else int(frames),
         reference_stride=segmenter.reference_stride if stride is None else stride,
-        max_age=values.max_age, image_timeout=values.image_timeout)
-    return Engine(segmenter, on_result=on_result, settings=settings, clock=clock)
+        max_age=values.max_age, image_timeout=values.image_timeout,
+        max_instructions=values.max_instructions, schedule=_schedule(values.schedule),
+        reason_every=values.reason_every, refresh_every=values.refresh_every,
+        scene_change=values.scene_change, target_rate=values.target_rate,
+        target_latency=values.target_latency)
+    return Engine(segmenter, on_result=on_result, settings=settings, clock=clock,
+                  on_notice=on_notice)
+
+
+def _schedule(name: str) -> Schedule:
+    names = [schedule.value for schedule in Schedule]
+    if name not in names:
+        raise ValueError(f'schedule "{name}" is none of {", ".join(names)}')
+    return Schedule(name)
 
 
 def own_or(value: float) -> float | None:

@@ -13,7 +13,12 @@ from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros.conversions import image_to_rgb, mask_to_image
-from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
+from instructseg_ros.streaming.instruction import (
+    MAX_NAME_LENGTH,
+    Instruction,
+    InstructionError,
+    clean_text,
+)
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
 NANO = 10**9
@@ -40,7 +45,8 @@ def instruction_from_command(message: Command, *, cameras: Collection[str],
     fields: dict[str, Any] = {'id': message.id} if message.id else {}
     return Instruction(
         text=clean_text(message.instruction, max_length=max_length), task=Task(message.task),
-        cameras=tuple(message.cameras), lifetime=lifetime if lifetime else None, **fields)
+        cameras=tuple(message.cameras), lifetime=lifetime if lifetime else None,
+        slot=message.slot, **fields)
 
 
 def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
@@ -48,8 +54,9 @@ def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
     shown = ''.join(character if character.isprintable() else '\ufffd' for character in text)
     if len(shown) > SHOWN_LENGTH:
         shown = shown[:SHOWN_LENGTH - 1] + '\u2026'
-    return Segmentation(instruction=Instruction(text=shown, id=id), state=State.REJECTED,
-                        reason=reason, final=True)
+    instruction = Instruction(text=shown, id=id[:MAX_NAME_LENGTH])
+    return Segmentation(
+        instruction=instruction, state=State.REJECTED, reason=reason, final=True)
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
@@ -60,6 +67,7 @@ def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationM
         command_id=instruction.id, instruction=instruction.text, state=int(result.state),
         reason=result.reason, score=float(result.score), area=result.pixels,
         reference_frames=result.reference_frames, source=int(result.source),
+        mask_age=seconds_to_duration(max(0.0, result.mask_age)), track_id=result.track_id,
         dropped=result.dropped, final=result.final)
     if result.state is State.FOUND and result.mask is not None:
         left, top, width, height = result.region
@@ -81,7 +89,9 @@ def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
         instruction=Instruction(text=message.instruction, id=message.command_id),
         state=State(message.state), reason=message.reason, camera=message.camera,
         header=message.header, score=message.score, mask=mask, source=Source(message.source),
-        reference_frames=message.reference_frames, dropped=message.dropped, final=message.final)
+        mask_age=message.mask_age.sec + message.mask_age.nanosec / NANO,
+        track_id=message.track_id, reference_frames=message.reference_frames,
+        dropped=message.dropped, final=message.final)
 
 
 def stamp_to_nanoseconds(stamp: Time) -> int:

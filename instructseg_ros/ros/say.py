@@ -68,7 +68,8 @@ class _Speaker:
             print(f'error: nobody listens on {topic}; is segmentation_node running and active? '
                   f'Or did its model not load? See what it printed', file=sys.stderr)
             return 1
-        self._commands.publish(Command(id=self._instruction.id, instruction=text))
+        self._commands.publish(
+            Command(id=self._instruction.id, instruction=text, slot=Command.PERSON))
         for count in range(1, answers + 1):
             if not self._wait(lambda: len(self._answers) >= count, timeout):  # noqa: B023
                 print(f'error: no answer within {timeout:.0f} s; see what the node printed, or '

@@ -124,7 +124,8 @@ class SegmentationNode(LifecycleNode):
         self._results = ResultPublisher(self)
         self._engine = make_engine(
             self._segmenter, values, topic=self.resolve_topic_name('image'),
-            on_result=self._on_result, clock=lambda: self.get_clock().now().nanoseconds)
+            on_result=self._on_result, clock=lambda: self.get_clock().now().nanoseconds,
+            on_notice=self.get_logger().info)
 
     def _listen(self) -> None:
         assert self._engine is not None
@@ -175,7 +176,8 @@ class SegmentationNode(LifecycleNode):
 
     def _on_text(self, message: String) -> None:
         lifetime = seconds_to_duration(self.get_parameter('lifetime').value)
-        self._on_command(Command(instruction=message.data, lifetime=lifetime))
+        self._on_command(
+            Command(instruction=message.data, lifetime=lifetime, slot=Command.PERSON))
 
     def _on_command(self, message: Command) -> None:
         if self._engine is None:

@@ -32,6 +32,25 @@ class SegmentationParameters:
     reference_stride: float = parameter(
         -1.0, "Seconds between reference frames; negative: the model's own",
         minimum=-1.0, maximum=10.0)
+    schedule: str = parameter(
+        'exact', 'What runs when: exact (everything on every frame), fixed_references, two_rate '
+        '(the language model less often than the masks) or auto (as needed for target_rate)')
+    reason_every: int = parameter(
+        3, 'two_rate: frames from one run of the language model to the next',
+        minimum=1, maximum=1000)
+    refresh_every: int = parameter(
+        10, 'fixed_references: frames for which the reference frames stay',
+        minimum=1, maximum=1000)
+    scene_change: float = parameter(
+        0.2, 'two_rate, auto: share of the picture whose change makes the language model run',
+        minimum=0.0, maximum=1.0)
+    target_rate: float = parameter(
+        10.0, 'auto: frames a second to hold, for each camera', minimum=0.01, maximum=1000.0)
+    target_latency: float = parameter(
+        0.0, 'auto: longest time of a frame in the model, s; 0: no limit',
+        minimum=0.0, maximum=600.0)
+    max_instructions: int = parameter(
+        8, 'Most instructions that are followed at once', minimum=1, maximum=64)
     max_age: float = parameter(
         1.0, 'An image that arrived longer ago is not segmented, s', minimum=0.01, maximum=60.0)
     image_timeout: float = parameter(

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
-from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.job import Job
+from instructseg_ros.streaming.live_instruction import LiveInstruction
+from instructseg_ros.streaming.planner import Planner
+from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation, State
-
-
-@dataclass(kw_only=True, eq=False)
-class LiveInstruction:
-    """An instruction being followed on one camera; times in seconds of the steady clock."""
-
-    instruction: Instruction
-    given: float
-    last_frame: Frame | None = None
-    silence_told: bool = False
-
-    @property
-    def deadline(self) -> float:
-        """When it expires, infinity without a lifetime."""
-        lifetime = self.instruction.lifetime
-        return float('inf') if lifetime is None else self.given + lifetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +30,7 @@ class Camera:
         name: Name of the camera, comes back in every result.
         topic: What to call its stream in messages to people.
         buffer: Its recent frames.
+        planner: Decides what runs on a frame.
         image_timeout: Seconds without an image after which live instructions are told.
         live: The instructions that are followed on it.
         dropped: Frames replaced unseen while an instruction was live.
@@ -52,6 +40,7 @@ class Camera:
     name: str
     topic: str
     buffer: FrameBuffer
+    planner: Planner
     image_timeout: float
     live: list[LiveInstruction] = field(default_factory=list)
     dropped: int = 0
@@ -70,14 +59,34 @@ class Camera:
         self.refusal = refusal
         self._note_arrival(now)
 
-    def pending(self, *, now: float, max_age: float) -> tuple[Frame, list[LiveInstruction]] | None:
-        """Return the newest frame and the live instructions that have no result for it yet."""
+    def next_job(self, *, now: float, max_age: float, pace: Pace) -> Job | None:
+        """Return the work on the newest frame, for the live instructions not answered on it yet.
+
+        Args:
+            now: Seconds of the steady clock.
+            max_age: A frame that arrived longer ago is not worked on, s.
+            pace: How often what is computed anew.
+        """
         try:
             frame = self.buffer.newest(now=now, max_age=max_age)
         except StaleFrameError:
             return None
         waiting = [live for live in self.live if live.last_frame is not frame]
-        return (frame, waiting) if waiting else None
+        if not waiting:
+            return None
+        self.buffer.take()
+        self.served = now
+        for live in waiting:
+            live.last_frame = frame
+        job = self.planner.plan(self.name, frame, waiting, self.buffer, pace)
+        return replace(job, dropped=self.dropped)
+
+    def forget(self) -> None:
+        """Let go of everything that the model made of frames and instructions."""
+        self.buffer.forget_tokens()
+        self.planner.forget()
+        for live in self.live:
+            live.expression = live.conclusion = None
 
     def next_event(self) -> float:
         """Return when `overdue` will next have something to say, seconds of the steady clock."""
@@ -92,10 +101,10 @@ class Camera:
         refusal, self.refusal = self.refusal, None
         for live in self.live:
             if refusal:
-                yield self._failed(live, refusal.reason, refusal.header)
+                yield self.fail(live, refusal.reason, refusal.header)
             if not live.silence_told and self._silent_at(live) <= now:
                 live.silence_told = True
-                yield self._failed(live, self._describe_silence(now))
+                yield self.fail(live, self._describe_silence(now))
 
     def end(self, live: LiveInstruction, reason: str) -> Segmentation:
         """Stop following an instruction and return its last result."""
@@ -103,6 +112,12 @@ class Camera:
         return Segmentation(
             instruction=live.instruction, state=State.EXPIRED, reason=reason, camera=self.name,
             dropped=self.dropped, final=True)
+
+    def fail(self, live: LiveInstruction, reason: str, header: Any = None) -> Segmentation:
+        """Return the answer to an instruction for which nothing could be done."""
+        return Segmentation(
+            instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
+            header=header, dropped=self.dropped)
 
     def _note_arrival(self, now: float) -> None:
         self.last_arrival = now
@@ -119,8 +134,3 @@ class Camera:
                     f"driver's transport is set up for images (config/fastdds.xml, see README)")
         return (f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '
                 f'check that the camera still runs')
-
-    def _failed(self, live: LiveInstruction, reason: str, header: Any = None) -> Segmentation:
-        return Segmentation(
-            instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
-            header=header, dropped=self.dropped)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from instructseg_ros.streaming.camera import Camera, LiveInstruction, Refusal
-from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer
-from instructseg_ros.streaming.inference import Job, Model, answer
-from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.camera import Camera, Refusal
+from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.streaming.inference import Model, answer
+from instructseg_ros.streaming.instruction import Instruction, InstructionError
+from instructseg_ros.streaming.job import Job
+from instructseg_ros.streaming.live_instruction import LiveInstruction
+from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,43 +25,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """Bounds of the engine.
-
-    Attributes:
-        topics: Name of each camera -> what to call its stream in messages to people.
-        reference_frames: Most earlier frames shown to the model beside the newest.
-        reference_stride: Seconds between them.
-        max_age: A frame that arrived longer ago is not segmented, s.
-        image_timeout: Live instructions are told after so many seconds without an image.
-    """
-
-    topics: Mapping[str, str] = field(default_factory=lambda: {'': 'image'})
-    reference_frames: int = 0
-    reference_stride: float = 0.2
-    max_age: float = 1.0
-    image_timeout: float = 3.0
-
-    def make_camera(self, name: str) -> Camera:
-        """Make the empty state of one camera, its buffer as large as the references need."""
-        stride = int(self.reference_stride * 1e9)
-        buffer = FrameBuffer(
-            capacity=4 * self.reference_frames + 4, spacing=stride // 4,
-            max_span=(self.reference_frames + 1) * stride)
-        return Camera(name=name, topic=self.topics[name], buffer=buffer,
-                      image_timeout=self.image_timeout)
+SHRINK = 0.75
+SMALLEST = 0.5
 
 
 class Engine:
     """Owns the model; every method returns at once, the work happens in one thread.
 
     A frame that arrives while the model works replaces the one that waits. Each live instruction
-    gets exactly one result for each segmented frame, and one final result when it ends.
+    gets exactly one result for each segmented frame, and one final result when it ends. All
+    instructions of a camera go through the model in one batch.
     """
 
     def __init__(self, model: Model, *, on_result: Callable[[Segmentation], None],
-                 settings: EngineSettings, clock: Callable[[], int] = time.time_ns) -> None:
+                 settings: EngineSettings, clock: Callable[[], int] = time.time_ns,
+                 on_notice: Callable[[str], object] = logger.info) -> None:
         """Make a stopped engine.
 
         Args:
@@ -65,11 +47,15 @@ class Engine:
             on_result: Called from the worker thread with every result, in order.
             settings: Bounds of memory and time.
             clock: Nanoseconds on the time line of the frames' stamps.
+            on_notice: Called from the worker thread when the pace changes, and why.
         """
         self._model = model
         self._on_result = on_result
         self._settings = settings
         self._clock = clock
+        self._on_notice = on_notice
+        self._governor = settings.make_governor()
+        self._largest_scale = 1.0
         self._cameras = {name: settings.make_camera(name) for name in settings.topics}
         self._notices: list[Segmentation] = []
         self._changed = threading.Condition()
@@ -118,25 +104,48 @@ class Engine:
             self._changed.notify()
 
     def give(self, instruction: Instruction) -> None:
-        """Follow an instruction from now on; it replaces what is live on its cameras."""
+        """Follow an instruction from now on, beside those that are live in other slots.
+
+        Raises:
+            InstructionError: One of that id is live, or as many as may be.
+        """
         with self._changed:
+            replaced = self._ids_in(instruction.slot)
+            self._refuse_too_much(instruction, replaced)
+            for id in replaced:
+                self._end_all(f'replaced by instruction {instruction.id}', id=id)
             for name in instruction.cameras or self._cameras:
-                camera = self._cameras[name]
-                self._end(camera, f'replaced by instruction {instruction.id}')
-                camera.live.append(
+                self._cameras[name].live.append(
                     LiveInstruction(instruction=instruction, given=time.monotonic()))
             self._changed.notify()
+
+    def _live(self) -> set[Instruction]:
+        return {live.instruction for camera in self._cameras.values() for live in camera.live}
+
+    def _ids_in(self, slot: str) -> set[str]:
+        return {each.id for each in self._live() if slot and each.slot == slot}
+
+    def _refuse_too_much(self, instruction: Instruction, replaced: set[str]) -> None:
+        live = {each.id for each in self._live()}
+        if instruction.id in live:
+            raise InstructionError(
+                f'instruction {instruction.id} is live already; cancel it, or choose another id')
+        most = self._settings.max_instructions
+        if len(live - replaced) >= most:
+            raise InstructionError(
+                f'{most} instructions are live, which is the limit; cancel one, or raise '
+                f'max_instructions')
 
     def cancel(self, id: str = '', *, reason: str = 'cancelled') -> bool:
         """Stop following the instruction of that id, or every live one; False if none was live."""
         with self._changed:
-            ended = [self._end(camera, reason, id=id) for camera in self._cameras.values()]
+            ended = self._end_all(reason, id=id)
             self._changed.notify()
-        return any(ended)
+        return ended
 
-    def _end(self, camera: Camera, reason: str, *, id: str = '') -> bool:
-        ended = [camera.end(live, reason) for live in list(camera.live)
-                 if id in ('', live.instruction.id)]
+    def _end_all(self, reason: str, *, id: str) -> bool:
+        ended = [camera.end(live, reason) for camera in self._cameras.values()
+                 for live in list(camera.live) if id in ('', live.instruction.id)]
         self._notices += ended
         return bool(ended)
 
@@ -165,28 +174,45 @@ class Engine:
 
     def _next_job(self, now: float) -> Job | None:
         """Return work for the camera that has waited longest for the model."""
-        settings = self._settings
         for camera in sorted(self._cameras.values(), key=lambda camera: camera.served):
-            pending = camera.pending(now=now, max_age=settings.max_age)
-            if pending:
-                frame, lives = pending
-                camera.buffer.take()
-                camera.served = now
-                references = camera.buffer.references(
-                    frame, count=settings.reference_frames,
-                    stride=int(settings.reference_stride * 1e9))
-                return Job(camera=camera, frame=frame, references=references, lives=lives,
-                           dropped=camera.dropped)
+            job = camera.next_job(now=now, max_age=self._settings.max_age, pace=self._pace())
+            if job:
+                return job
         return None
 
+    def _pace(self) -> Pace:
+        pace = self._governor.pace
+        return replace(pace, scale=min(pace.scale, self._largest_scale))
+
     def _segment(self, job: Job) -> None:
-        for live in job.lives:
-            live.last_frame = job.frame
-            result = answer(self._model, job, live.instruction, clock=self._clock)
-            with self._changed:
-                is_live = live in job.camera.live
-            if is_live:
-                self._emit(result)
+        begun = time.monotonic()
+        results = self._answer(job)
+        with self._changed:
+            live = self._cameras[job.camera].live
+            wanted = [result for result, of in zip(results, job.lives, strict=True) if of in live]
+            cameras = sum(bool(camera.live) for camera in self._cameras.values())
+        for result in wanted:
+            self._emit(result)
+        notice = self._governor.note(time.monotonic() - begun, cameras=cameras)
+        if notice:
+            self._on_notice(notice)
+
+    def _answer(self, job: Job) -> Sequence[Segmentation]:
+        try:
+            return answer(self._model, job, clock=self._clock)
+        except MemoryError as error:
+            self._make_room(str(error))
+            return [self._cameras[job.camera].fail(live, str(error), job.frame.header)
+                    for live in job.lives]
+
+    def _make_room(self, reason: str) -> None:
+        """Let go of everything kept and look at a smaller image from now on."""
+        with self._changed:
+            for camera in self._cameras.values():
+                camera.forget()
+        self._model.forget()
+        self._largest_scale = max(SMALLEST, SHRINK * self._largest_scale)
+        self._on_notice(f'{reason}: kept tokens were dropped, now {self._pace()}')
 
     def _emit(self, result: Segmentation) -> None:
         try:

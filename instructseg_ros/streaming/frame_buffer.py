@@ -119,6 +119,11 @@ class FrameBuffer:
                 chosen.append(min(near, key=lambda f: (f.tokens is None, abs(f.stamp - wanted))))
         return sorted(chosen, key=lambda frame: frame.stamp)
 
+    def forget_tokens(self) -> None:
+        """Let go of all vision tokens; the frames stay."""
+        for frame in self._frames:
+            frame.tokens = None
+
     def _span(self) -> int:
         return self._frames[-1].stamp - self._frames[0].stamp
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from instructseg_ros.model.tasks import Task
 
 MAX_TEXT_LENGTH = 512
+MAX_NAME_LENGTH = 128
 RESERVED = re.compile(r'<\|?\w+\|?>|\[SEG\]', re.IGNORECASE)
 JOINERS = '\u200c\u200d'
 
@@ -28,6 +29,8 @@ class Instruction:
         task: How to read the text.
         cameras: Names of the cameras it is for; () for all of them.
         lifetime: Seconds it stays live from when it is given; None for ever.
+        slot: Holds one live instruction at a time: a new one in it replaces the last; '': it is
+            in none.
     """
 
     text: str
@@ -35,8 +38,14 @@ class Instruction:
     task: Task = Task.AUTO
     cameras: tuple[str, ...] = ()
     lifetime: float | None = None
+    slot: str = ''
 
     def __post_init__(self) -> None:
+        for name, value in (('id', self.id), ('slot', self.slot)):
+            if len(value) > MAX_NAME_LENGTH:
+                raise InstructionError(
+                    f'{name} has {len(value)} characters, the limit is {MAX_NAME_LENGTH}; '
+                    f'choose a shorter one')
         if self.lifetime is not None and not self.lifetime > 0.0:
             raise InstructionError(
                 f'lifetime must be positive, got {self.lifetime} s; leave it 0 for no limit')

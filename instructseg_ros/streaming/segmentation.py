@@ -67,6 +67,9 @@ class Segmentation:
         mask: (H, W) bool, or None where nothing was segmented.
         probability: (H, W) float32 0..1, or None where nothing was segmented.
         source: How the mask came about.
+        mask_age: Seconds from the capture of the frame that the language model last read to that
+            of this one; 0 unless PROPAGATED.
+        track_id: Identity of the target, the same while its masks overlap in time; 0 unless FOUND.
         reference_frames: Number of earlier frames the model saw beside this one.
         dropped: Frames of this camera that were replaced unseen so far.
         timing: When the frame was captured, received and segmented, or None without a frame.
@@ -83,6 +86,8 @@ class Segmentation:
     mask: np.ndarray | None = None
     probability: np.ndarray | None = None
     source: Source = Source.NONE
+    mask_age: float = 0.0
+    track_id: int = 0
     reference_frames: int = 0
     dropped: int = 0
     timing: Timing | None = None

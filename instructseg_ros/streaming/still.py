@@ -65,7 +65,7 @@ def segment_still(
         instruction=instruction,
         image=image,
         reference_frames=len(references),
-        **outcome(prediction, segmenter.threshold),
+        **outcome(prediction, found=prediction.found, threshold=segmenter.threshold),
     )
 
 

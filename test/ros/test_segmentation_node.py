@@ -118,10 +118,10 @@ def test_a_bad_command_is_rejected_with_a_reason(
     assert len(result.instruction) <= 80
 
 
-def test_a_new_command_replaces_the_live_one(probe: Probe) -> None:
-    probe.request(id='first', instruction='the red mug')
+def test_a_command_replaces_the_live_one_in_its_slot(probe: Probe) -> None:
+    probe.request(id='first', instruction='the red mug', slot='gripper')
     assert probe.answer_to(probe.show()).command_id == 'first'
-    probe.request(id='second', instruction='the bowl')
+    probe.request(id='second', instruction='the bowl', slot='gripper')
     ended = probe.answer(lambda result: result.final)
     assert (ended.command_id, ended.state) == ('first', Segmentation.EXPIRED)
     assert probe.answer_to(probe.show()).command_id == 'second'
@@ -153,7 +153,7 @@ def test_a_command_expires_after_its_lifetime(probe: Probe) -> None:
 
 def test_a_flood_of_commands_ends_with_the_last_one_live(probe: Probe) -> None:
     for number in range(200):
-        probe.request(id=f'flood{number}', instruction='the mug')
+        probe.request(id=f'flood{number}', instruction='the mug', slot='flood')
         probe.spin(0.002)
     probe.answer(lambda result: result.final and result.command_id == 'flood198')
     assert probe.answer_to(probe.show()).command_id == 'flood199'

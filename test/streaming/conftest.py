@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from color_stream import ColorModel, Stream
 
-from instructseg_ros.streaming.engine import Engine, EngineSettings
+from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.settings import EngineSettings
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from color_stream import ColorModel, Stream
 
-from instructseg_ros.streaming.engine import Engine, EngineSettings
+from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
+from instructseg_ros.streaming.settings import EngineSettings
 
 RED = Instruction(text='find red', id='red')
 
@@ -84,12 +85,12 @@ def test_a_slow_model_sees_the_newest_frame_and_the_others_are_counted(stream: S
 ])
 def test_a_model_that_fails_gives_a_failed_result_and_the_engine_lives_on(
         stream: Stream, text: str, reason: str) -> None:
-    stream.engine.give(Instruction(text=text))
+    stream.engine.give(Instruction(text=text, slot='only'))
     stamp = stream.frame()
     result = stream.result()
     assert (result.state, result.reason) == (State.FAILED, reason)
     assert result.header == ('header', stamp)
-    stream.engine.give(RED)
+    stream.engine.give(Instruction(text='find red', slot='only'))
     assert stream.result().final
     assert stream.result().state is State.FOUND
 
@@ -115,10 +116,10 @@ def test_a_receiver_that_raises_does_not_stop_the_engine() -> None:
 
 def test_a_replaced_instruction_ends_and_gets_nothing_more(stream: Stream) -> None:
     stream.model.gate.clear()
-    stream.engine.give(RED)
+    stream.engine.give(Instruction(text='find red', id='red', slot='only'))
     stream.frame()
     stream.model.begun.get(timeout=10.0)
-    stream.engine.give(Instruction(text='find green', id='green'))
+    stream.engine.give(Instruction(text='find green', id='green', slot='only'))
     stream.model.gate.set()
     ended = stream.result()
     assert (ended.instruction.id, ended.state, ended.final) == ('red', State.EXPIRED, True)

@@ -1,0 +1,62 @@
+"""Bounds and schedule of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from instructseg_ros.streaming.camera import Camera
+from instructseg_ros.streaming.frame_buffer import FrameBuffer
+from instructseg_ros.streaming.governor import Governor
+from instructseg_ros.streaming.planner import Planner
+from instructseg_ros.streaming.schedule import Schedule, paces
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Bounds and schedule of the engine.
+
+    Attributes:
+        topics: Name of each camera -> what to call its stream in messages to people.
+        reference_frames: Most earlier frames shown to the model beside the newest.
+        reference_stride: Seconds between them.
+        max_age: A frame that arrived longer ago is not segmented, s.
+        image_timeout: Live instructions are told after so many seconds without an image.
+        max_instructions: Most instructions that are live at once.
+        schedule: What runs when.
+        reason_every: TWO_RATE: frames from one run of the language model to the next.
+        refresh_every: FIXED_REFERENCES: frames for which reference frames stay.
+        scene_change: TWO_RATE, AUTO: share of the picture whose change makes the language model
+            run at once.
+        target_rate: AUTO: frames a second to hold.
+        target_latency: AUTO: longest time of a frame in the model, s; 0: no limit.
+    """
+
+    topics: Mapping[str, str] = field(default_factory=lambda: {'': 'image'})
+    reference_frames: int = 0
+    reference_stride: float = 0.2
+    max_age: float = 1.0
+    image_timeout: float = 3.0
+    max_instructions: int = 8
+    schedule: Schedule = Schedule.EXACT
+    reason_every: int = 3
+    refresh_every: int = 10
+    scene_change: float = 0.2
+    target_rate: float = 10.0
+    target_latency: float = 0.0
+
+    def make_camera(self, name: str) -> Camera:
+        """Make the empty state of one camera, its buffer as large as the references need."""
+        stride = int(self.reference_stride * 1e9)
+        buffer = FrameBuffer(
+            capacity=4 * self.reference_frames + 4, spacing=stride // 4,
+            max_span=(self.reference_frames + 1) * stride)
+        return Camera(name=name, topic=self.topics[name], buffer=buffer,
+                      planner=Planner(stride=stride, scene_change=self.scene_change),
+                      image_timeout=self.image_timeout)
+
+    def make_governor(self) -> Governor:
+        """Make what chooses the pace."""
+        ladder = paces(self.schedule, reason_every=self.reason_every,
+                       refresh_every=self.refresh_every, reference_frames=self.reference_frames)
+        return Governor(ladder, rate=self.target_rate, latency=self.target_latency)

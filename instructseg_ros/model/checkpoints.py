@@ -68,12 +68,14 @@ def load_model(
         precision: number formats, whatever those of the files are; None: float32.
 
     Raises:
-        ModelError: a file is truncated, or a tensor is missing, extra or of another shape.
+        ModelError: a file is truncated, or a tensor is missing, extra or of another shape; or
+            int8 needs a library that is not installed.
     """
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
     from instructseg_ros.model.precision import Precision
     from instructseg_ros.model.processor import InstructSegProcessor
+    from instructseg_ros.model.quantization import quantize_weights
 
     _check_description(folder)
     _check_weights(folder)
@@ -97,6 +99,8 @@ def load_model(
         raise _does_not_load(folder, first_line(error)) from error
     _check_report(folder, report)
     _check_processor(folder, processor, model.config)
+    if precision.int8:
+        quantize_weights(model)
     return model.eval(), processor
 
 

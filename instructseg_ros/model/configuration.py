@@ -63,6 +63,7 @@ class InstructSegConfig(PretrainedConfig):
         fusion_width, fusion_layers, fusion_heads, fusion_head_dim: vision-guided text fusion.
         reference_frames: earlier frames that the model looks at beside the key frame.
         reference_stride: seconds between them.
+        max_reference_stride: most seconds between them that the model was trained for.
         score_threshold: calibrated score from which a target counts as found.
         release_threshold: calibrated score below which a target that was there counts as gone;
             None: the same.
@@ -100,6 +101,7 @@ class InstructSegConfig(PretrainedConfig):
         fusion_head_dim: int = 128,
         reference_frames: int = 4,
         reference_stride: float = 0.25,
+        max_reference_stride: float = 1.0,
         score_threshold: float = 0.5,
         release_threshold: float | None = None,
         language_dtype: str | None = None,
@@ -123,6 +125,7 @@ class InstructSegConfig(PretrainedConfig):
         self.fusion_head_dim = fusion_head_dim
         self.reference_frames = reference_frames
         self.reference_stride = reference_stride
+        self.max_reference_stride = max_reference_stride
         self.score_threshold = score_threshold
         self.release_threshold = release_threshold
         self.language_dtype = language_dtype

@@ -50,6 +50,7 @@ _SIZES: Final[dict[str, Any]] = {
     'fusion_head_dim': 16,
     'reference_frames': 2,
     'reference_stride': 0.2,
+    'max_reference_stride': 0.2,
     'stem_channels': (32, 64, 128),
     'projector_norm': True,
     'motion_perceiver': True,

@@ -50,7 +50,8 @@ def _fused(activation: Any) -> tuple[str, str] | None:
 
 
 def _can_be_packed(layer: Any) -> bool:
-    if type(layer) is not nn.Linear:
+    # A weight of another type is one that quantization.py rounded.
+    if type(layer) is not nn.Linear or type(layer.weight) is not nn.Parameter:
         return False
     return layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == 'cpu'
 

@@ -10,7 +10,7 @@ import torch
 
 from instructseg_ros.model.checkpoints import ModelError
 
-DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed')
+DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')
 _LARGE: Final = 2**30  # bytes of weights
 _CPU_FEATURES: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
 
@@ -22,10 +22,12 @@ class Precision:
     Args:
         dtype: of everything but the language side.
         language: of vision tower, projector and language model: most of the weights.
+        int8: their linear layers keep int8 in memory, and compute in `language`.
     """
 
     dtype: torch.dtype = torch.float32
     language: torch.dtype = torch.float32
+    int8: bool = False
 
 
 def choose_device(name: str) -> torch.device:
@@ -53,7 +55,8 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
     `mixed` is the release's own: half precision on the language side, float32 elsewhere. `auto` is
     float32 for small models. For large ones it is `mixed` on a graphics card, to which the mask
     branch in float32 is little work; bfloat16 on CPUs and boards (Jetson) that compute in it, where
-    it is a third of the time; `mixed` on older boards and float32 on older CPUs.
+    it is a third of the time; `mixed` on older boards and float32 on older CPUs. `int8` computes
+    as `auto` does, with the language side's weights in a byte each: see `quantize_weights`.
 
     Args:
         large: whether half precision is worth its rounding, see `is_large`.
@@ -65,6 +68,8 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
         name = _best_dtype(device) if large else 'float32'
     if name == 'mixed':
         return Precision(language=_half(device))
+    if name == 'int8':
+        return _int8(choose_precision('auto', device, large=large))
     if name not in DTYPES:
         raise ModelError(f'dtype "{name}" is none of {", ".join(DTYPES)}.')
     if name == 'float16' and device.type == 'cpu':
@@ -85,6 +90,13 @@ def _best_dtype(device: torch.device) -> str:
     if device.type == 'cpu':
         return 'bfloat16' if _computes_bfloat16(device) else 'float32'
     return 'bfloat16' if _is_board(device) and _computes_bfloat16(device) else 'mixed'
+
+
+def _int8(computed: Precision) -> Precision:
+    # A product with int8 is scaled only after its sum, which is often more than float16 can hold.
+    overflows = computed.language == torch.float16
+    language = torch.float32 if overflows else computed.language
+    return dataclasses.replace(computed, language=language, int8=True)
 
 
 def _is_board(device: torch.device) -> bool:

@@ -63,6 +63,7 @@ class Segmenter:
         threshold: score from which a target counts as found.
         reference_frames: earlier frames that the model wants beside the one to segment.
         reference_stride: seconds between them.
+        max_reference_stride: most seconds between them that it was trained for.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Segmenter:
         self._release = 1.0 if release is None else release / config.score_threshold
         self.reference_frames = config.reference_frames
         self.reference_stride = config.reference_stride
+        self.max_reference_stride = config.max_reference_stride
         self._model = model.to(device).eval()
         pack_linear_layers(self._model)
         self._processor = processor
@@ -107,7 +109,7 @@ class Segmenter:
         Args:
             model: `embedded`, a folder, or a hub id that was downloaded before.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
-            dtype: `auto`, `float32`, `bfloat16`, `float16` or `mixed`, see `choose_precision`.
+            dtype: `auto`, `float32`, `bfloat16`, `float16`, `mixed` or `int8`, see `choose_precision`.
             threshold: None: the one stored with the model.
 
         Raises:
@@ -205,8 +207,9 @@ class Segmenter:
         image = tokens.vision[None]
         lead = None
         if self._model.config.motion_perceiver:
-            earlier = torch.stack([each.vision for each in references])[None] if references else None
-            context = self._model.perceive(image, earlier, prompt)
+            earlier = [each.vision for each in references]
+            stacked = torch.stack(earlier)[None] if earlier else None
+            context = self._model.perceive(image, stacked, prompt)
         elif keep_references and references:
             lead = self._references.lead(expressions, references, prompt)
             context = VisualContext(image_tokens=image, reference_tokens=None)

@@ -54,6 +54,7 @@ def make_engine(segmenter: Segmenter, values: SegmentationParameters, *, topic: 
         topics={'': topic},
         reference_frames=segmenter.reference_frames if frames is None else int(frames),
         reference_stride=segmenter.reference_stride if stride is None else stride,
+        max_reference_stride=segmenter.max_reference_stride if stride is None else stride,
         max_age=values.max_age, image_timeout=values.image_timeout,
         max_instructions=values.max_instructions, schedule=_schedule(values.schedule),
         reason_every=values.reason_every, refresh_every=values.refresh_every,

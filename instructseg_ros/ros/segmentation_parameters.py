@@ -19,7 +19,7 @@ class SegmentationParameters:
         'embedded', 'embedded, a folder in from_pretrained layout, or a hub id')
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:N')
     dtype: str = parameter(
-        'auto', 'Number format of the model: auto, float32, bfloat16, float16 or mixed')
+        'auto', 'Number format of the model: auto, float32, bfloat16, float16, mixed or int8')
     threads: int = parameter(
         0, 'CPU threads of the model; 0: one less than the cores, which leaves one to the camera',
         minimum=0, maximum=256)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,30 @@ def test_mixed_is_half_precision_of_the_language_side_alone(
     assert mixed == Precision(dtype=torch.float32, language=language)
 
 
+@pytest.mark.parametrize('large', [False, True])
+@pytest.mark.parametrize('device', [CPU, CUDA])
+@pytest.mark.parametrize('board', [False, True])
+def test_int8_is_computed_in_what_the_device_computes_well(
+    device: torch.device, board: bool, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_bfloat16_be_computed(monkeypatch, True)
+    monkeypatch.setattr(precision, '_is_board', lambda device: board)
+    computed = choose_precision('auto', device, large=large)
+    assert not computed.int8
+    assert choose_precision('int8', device, large=large) == dataclasses.replace(computed, int8=True)
+
+
+@pytest.mark.parametrize('device', [CPU, CUDA])
+@pytest.mark.parametrize('board', [False, True])
+def test_int8_is_never_computed_in_float16_which_cannot_hold_its_sums(
+    device: torch.device, board: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_bfloat16_be_computed(monkeypatch, False)
+    monkeypatch.setattr(precision, '_is_board', lambda device: board)
+    expected = dataclasses.replace(FULL_PRECISION, int8=True)
+    assert choose_precision('int8', device, large=True) == expected
+
+
 @pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
 @pytest.mark.parametrize('size', [False, True])
 def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: bool) -> None:
@@ -98,7 +123,7 @@ def test_float16_on_a_cpu_is_refused_with_the_remedy() -> None:
     assert 'float16' in message and 'CPU' in message and '"bfloat16"' in message
 
 
-@pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int8', 'Float32', 'float64', '__name__'])
+@pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int4', 'Float32', 'float64', '__name__'])
 def test_an_unknown_format_is_refused_with_the_choices(name: str) -> None:
     for device in (CPU, CUDA):
         message = refused(name, device)

@@ -15,8 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 # Import names that are spelled otherwise in the Python registry.
 DISTRIBUTIONS = {'PIL': 'pillow'}
-# Used where a distribution of ROS brings it, and answered for where it is missing.
-OPTIONAL = {'cv_bridge', 'launch', 'launch_ros', 'message_filters', 'vision_msgs'}
+# Used where it is installed, and answered for where it is missing.
+OPTIONAL = {
+    'cv_bridge', 'launch', 'launch_ros', 'message_filters', 'vision_msgs',  # of ROS
+    'av', 'matplotlib', 'torchao',  # extras of setup.py
+}
 
 
 def third_party_imports() -> set[str]:

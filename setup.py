@@ -35,8 +35,14 @@ RUNTIME = [
     'tqdm',
     'transformers>=5.20,<6',
 ]
+# For films; pictures and bags are read without it.
+VIDEO = ['av>=14', 'rosbags>=0.11']
+# For the dtype int8. Not for development: where it is, every start takes two seconds more.
+INT8 = ['torchao>=0.16']
+# For the benchmarks' plots.
+PLOT = ['matplotlib']
 # launch_testing does not work with newer pytest.
-DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff']
+DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', *VIDEO, *PLOT]
 
 
 def requirements(name: str) -> list[str]:
@@ -148,7 +154,7 @@ setup(
     cmdclass={'build_ext': BuildInterfaces},
     setup_requires=requirements('build') + requirements('ros-build'),
     install_requires=RUNTIME + requirements('ros-run'),
-    extras_require={'dev': DEVELOPMENT},
+    extras_require={'dev': DEVELOPMENT, 'video': VIDEO, 'int8': INT8, 'plot': PLOT},
     entry_points={
         'console_scripts': [
             'instructseg = instructseg_ros.cli:main',

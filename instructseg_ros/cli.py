@@ -7,13 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _DTYPES = {
-    **{name: name for name in ('auto', 'float32', 'bfloat16', 'float16', 'mixed')},
+    **{name: name for name in ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')},
     'fp32': 'float32',
     'bf16': 'bfloat16',
     'fp16': 'float16',
 }
+_SCHEDULES = ('exact', 'fixed_references', 'two_rate', 'auto')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     _add_say(commands)
     _add_segment(commands)
+    _add_video(commands)
     _add_evaluate(commands)
     _add_train(commands)
     _add_convert(commands)
@@ -112,6 +115,49 @@ def _segment(options: argparse.Namespace) -> int:
     else:
         print(f'{result.state.name}, score {result.score:.2f}, {result.pixels} pixels'
               + (f': {result.reason}' if result.reason else ''))
+    return 0
+
+
+def _add_video(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        'video', help='segment every frame of a film, a folder of frames or a bag',
+        description='Segment every frame of a film, a folder of frames or a bag. A run that was '
+                    'stopped goes on when the same command is given again.')  # fmt: skip
+    parser.add_argument('file', type=Path, help='an mp4, a folder of pictures, an MCAP or a bag')
+    parser.add_argument('instructions', nargs='+', help='for example "the red mug"')
+    _add_model(parser)
+    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER',
+                        help='for what is written (default: FILE_masks)')
+    parser.add_argument(
+        '--formats', nargs='+', choices=['png', 'rle', 'overlay', 'bag'],
+        default=['rle', 'overlay'],
+        help='masks as pictures, as run lengths (masks.jsonl, which is always written), drawn into '
+             'a film for each instruction, or as a bag (default: rle overlay)',
+    )  # fmt: skip
+    parser.add_argument('--topic', help='the images of a bag, where it has several')
+    parser.add_argument('--overwrite', action='store_true', help='begin anew, do not go on')
+    parser.set_defaults(run=_video)
+
+
+def _video(options: argparse.Namespace) -> int:
+    from functools import partial
+
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.video.loading import load_model
+    from instructseg_ros.video.segment_video import segment_video
+
+    keep_freed_memory()
+    folder = options.output or Path(f'{options.file.resolve().stem}_masks')
+    load = partial(
+        load_model, options.model, device=options.device, dtype=_DTYPES[options.dtype]
+    )
+    summary = segment_video(
+        options.file, options.instructions, folder, load=load, model=options.model,
+        formats=options.formats, topic=options.topic, overwrite=options.overwrite,
+    )  # fmt: skip
+    print(f'{summary.frames} frames in {folder}')
+    for text, states in summary.states.items():
+        print(f'{text}: ' + ', '.join(f'{count} {state.name}' for state, count in states.items()))
     return 0
 
 
@@ -203,23 +249,34 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser('benchmark', help='measure speed and memory on this machine')
-    parser.add_argument('what', choices=['model'])
-    parser.add_argument(
-        '--size', choices=['full', 'tiny'], default='full', help='the released size, or a trial'
-    )
+    kinds = parser.add_subparsers(required=True, metavar='WHAT')
+    _add_benchmark_model(kinds)
+    _add_benchmark_stream(kinds)
+
+
+def _add_measured(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dtype', choices=_DTYPES, default='auto', help='number format')
-    parser.add_argument('--device', default='auto')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+
+
+def _add_benchmark_model(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser('model', help='the stages of the model, one by one')
+    parser.add_argument(
+        '--size', choices=['full', 'medium', 'tiny'], default='full',
+        help='the released size, a tenth of it, or a trial',
+    )  # fmt: skip
     parser.add_argument(
         '--frames', type=_positive, default=2, help='timed runs of each stage; the fastest counts'
     )
     parser.add_argument(
         '--naive', action='store_true', help='the straightforward float32 pass as well'
     )
-    parser.add_argument('--json', type=Path, help='file for the figures')
-    parser.set_defaults(run=_benchmark)
+    _add_measured(parser)
+    parser.set_defaults(run=_benchmark_model)
 
 
-def _benchmark(options: argparse.Namespace) -> int:
+def _benchmark_model(options: argparse.Namespace) -> int:
     from instructseg_ros.benchmark.model import benchmark_model, table
     from instructseg_ros.memory import keep_freed_memory
     from instructseg_ros.model.precision import choose_device, choose_precision
@@ -228,15 +285,78 @@ def _benchmark(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     large = options.size == 'full'
     precision = choose_precision(_DTYPES[options.dtype], device, large=large)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
+    _prepare(options.json)
     figures = benchmark_model(
         options.size, precision, device, frames=options.frames, naive=options.naive
     )
     print(table(figures))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + '\n')
+    _write(figures, options.json)
     return 0
+
+
+def _add_benchmark_stream(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser('stream', help='the schedules on a video')
+    parser.add_argument(
+        '--size', choices=['embedded', 'medium', 'full', 'tiny'], default='embedded',
+        help='the embedded model; or random weights of the released size, a tenth of it, a trial',
+    )  # fmt: skip
+    parser.add_argument(
+        '--schedules', nargs='+', choices=_SCHEDULES, default=_SCHEDULES[:3], metavar='SCHEDULE',
+        help=f'which of {", ".join(_SCHEDULES)} (default: all but the last)',
+    )
+    parser.add_argument('--frames', type=_positive, default=40, help='length of the timed video')
+    parser.add_argument(
+        '--reason-every', type=_positive, default=5, metavar='K',
+        help='two_rate: frames from one run of the language model to the next',
+    )  # fmt: skip
+    parser.add_argument(
+        '--refresh-every', type=_positive, default=10, metavar='K',
+        help='fixed_references: frames for which reference frames stay',
+    )  # fmt: skip
+    parser.add_argument('--target-rate', type=float, default=30.0, help='auto: frames a second')
+    parser.add_argument(
+        '--scenes', type=int, default=4, help='embedded: videos on which J&F is measured'
+    )
+    parser.add_argument('--naive', action='store_true', help="the authors' procedure as well")
+    parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latency and accuracy')
+    _add_measured(parser)
+    parser.set_defaults(run=_benchmark_stream)
+
+
+def _benchmark_stream(options: argparse.Namespace) -> int:
+    from instructseg_ros.benchmark.plot import plot_stream
+    from instructseg_ros.benchmark.stream import Options, benchmark_stream, table
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.model.precision import choose_device
+    from instructseg_ros.streaming.schedule import Schedule
+
+    keep_freed_memory()
+    _prepare(options.json, options.plot)
+    figures = benchmark_stream(
+        Options(
+            size=options.size, dtype=_DTYPES[options.dtype], device=choose_device(options.device),
+            schedules=[Schedule(name) for name in options.schedules], frames=options.frames,
+            reason_every=options.reason_every, refresh_every=options.refresh_every,
+            target_rate=options.target_rate, scenes=options.scenes, naive=options.naive,
+        )
+    )  # fmt: skip
+    print(table(figures))
+    _write(figures, options.json)
+    if options.plot:
+        plot_stream(figures, options.plot)
+    return 0
+
+
+def _prepare(*files: Path | None) -> None:
+    """Make the folders of output files before anything takes long."""
+    for file in files:
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _write(figures: dict[str, Any], file: Path | None) -> None:
+    if file:
+        file.write_text(json.dumps(figures, indent=2) + '\n')
 
 
 if __name__ == '__main__':

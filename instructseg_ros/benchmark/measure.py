@@ -39,7 +39,7 @@ def measure(
 ) -> tuple[Result, Cost]:
     """Run something once to count and warm up, then `runs` times on the clock."""
     memory = PeakMemory(device)
-    with FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         result = work()
     seconds = min(_seconds(work, device) for _ in range(runs))
     flop = counter.get_total_flops()
@@ -109,7 +109,7 @@ def _attention_flop(query: Shape, key: Shape, value: Shape, *_: object, **__: ob
 
 
 # Operations of a CPU that torch's counter does not know.
-_UNCOUNTED: Final = {
+UNCOUNTED: Final = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
     torch.ops.mkldnn._linear_pointwise: _packed_linear_flop,
 }

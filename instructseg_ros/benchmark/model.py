@@ -52,7 +52,7 @@ def benchmark_model(
     rate = max(before, gemm_gflops(precision.language, device))
     figures: Figures = {
         'dtype': _name(precision.dtype),
-        'language_dtype': _name(precision.language),
+        'language_dtype': 'int8' if precision.int8 else _name(precision.language),
         'device': _device_name(device),
         'threads': torch.get_num_threads(),
         'parameters': parameters,

@@ -10,8 +10,30 @@ from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel, Prompt
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+from instructseg_ros.model.quantization import quantize_weights
 
-SIZES: Final = ('full', 'tiny')
+# A tenth of the released model's parameters, with its tokens, canvas and mask tokens.
+_MEDIUM: Final[dict[str, Any]] = {
+    'vision_config': {
+        'hidden_size': 768, 'intermediate_size': 3072, 'num_hidden_layers': 12,
+        'num_attention_heads': 12, 'image_size': 384, 'patch_size': 14, 'vision_use_head': False,
+    },
+    'text_config': {
+        'vocab_size': 50296, 'hidden_size': 1024, 'intermediate_size': 4096,
+        'num_hidden_layers': 11, 'num_attention_heads': 16, 'partial_rotary_factor': 0.5,
+        'hidden_act': 'gelu_pytorch_tanh', 'pad_token_id': None,
+    },
+    'mask_config': {
+        'backbone_config': {
+            'model_type': 'swin', 'image_size': 1024, 'embed_dim': 64, 'depths': [2, 2, 6, 2],
+            'num_heads': [2, 4, 8, 16], 'window_size': 12,
+            'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+        },
+        'feature_size': 128, 'mask_feature_size': 128, 'hidden_dim': 128,
+        'encoder_feedforward_dim': 512, 'dim_feedforward': 1024, 'num_attention_heads': 4,
+    },
+    'fusion_width': 512,
+}  # fmt: skip
 _TINY: Final[dict[str, Any]] = {
     'vision_config': {
         'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2,
@@ -34,6 +56,8 @@ _TINY: Final[dict[str, Any]] = {
     },
     'num_latents': 4, 'fusion_width': 32,
 }  # fmt: skip
+_SIZES: Final[dict[str, dict[str, Any]]] = {'full': {}, 'medium': _MEDIUM, 'tiny': _TINY}
+SIZES: Final = tuple(_SIZES)
 # Tokens of the released prompts' fixed texts (spec 1.3): before the reference tokens, between
 # image and instruction, after the instruction.
 _STILL_TEXT: Final = (36, 16, 15)
@@ -42,8 +66,12 @@ _INSTRUCTION: Final = 6
 
 
 def configuration(size: str) -> InstructSegConfig:
-    """`full`: the released model's. `tiny`: the same layout, to try the benchmark out."""
-    return InstructSegConfig(**({} if size == 'full' else _TINY))
+    """The released model's sizes, or smaller ones of the same layout.
+
+    Args:
+        size: `full`: the released; `medium`: about 300 M parameters; `tiny`: to try things out.
+    """
+    return InstructSegConfig(**_SIZES[size])
 
 
 def random_model(
@@ -60,6 +88,8 @@ def random_model(
         torch.set_default_dtype(before)
     model.to_empty(device=device)
     model.initialize_weights()
+    if precision.int8:
+        quantize_weights(model)
     return model.eval().requires_grad_(False)
 
 

@@ -1,10 +1,12 @@
-"""The model as its parts come: what the faster paths are measured against."""
+"""The model as its parts come, and the authors' procedure: what the faster paths are beside."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.models.mask2former.modeling_mask2former import (
@@ -14,7 +16,8 @@ from transformers.models.mask2former.modeling_mask2former import (
 from instructseg_ros.benchmark.stages import Inputs, restore
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
-from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.modeling import InstructSegModel, InstructSegOutput, Prompt
+from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import mask_quality
 
 
@@ -43,11 +46,59 @@ def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tenso
     The picture is encoded once as key frame and once as its own reference, the last layer runs for
     all states, every layer's masks are made, and all masks are brought to the picture's size.
     """
-    prompt = dataclasses.replace(inputs.prompt, read_from=0)
     tokens = model.encode_frame(inputs.vision_values)
     references = model.encode_frame(inputs.vision_values)[:, None]
-    reasoning = model.reason(model.perceive(tokens, references, prompt), prompt)
-    answer = model.decode(reasoning, model.encode_pixels(inputs.pixel_values)).final
-    masks = restore(answer.mask_logits[0, 0])
-    scores = answer.score_logits[0, 0].sigmoid() * mask_quality(masks)
-    return masks[scores.argmax()] > 0
+    answer = _answer(model, tokens, references, inputs.prompt, inputs.pixel_values).final
+    masks, _ = _best(restore(answer.mask_logits[0, 0]), answer.score_logits[0, 0])
+    return masks
+
+
+@torch.inference_mode()
+def straightforward_frame(
+    model: InstructSegModel,
+    processor: InstructSegProcessor,
+    images: Sequence[np.ndarray],
+    instruction: str,
+) -> tuple[np.ndarray, float]:
+    """The authors' procedure for one expression on one frame of a video.
+
+    Every frame is encoded by itself, and everything is computed for this expression alone.
+
+    Args:
+        images: the reference frames, oldest first, and the key frame: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H, W) bool mask and its score.
+    """
+    device = model.device
+    encoded = [
+        model.encode_frame(processor.vision_values(image)[None].to(device)) for image in images
+    ]
+    *earlier, tokens = encoded
+    references = torch.stack(earlier, dim=1) if earlier else None
+    prompt = processor.prompt([[instruction]], reference_frames=len(earlier)).to(device)
+    pixels = processor.pixel_values(images[-1])[None].to(device)
+    answer = _answer(model, tokens, references, prompt, pixels).final
+    height, width = images[-1].shape[:2]
+    restored = processor.restore_masks(answer.mask_logits[0, 0], height, width)
+    mask, score = _best(restored, answer.score_logits[0, 0])
+    return mask.cpu().numpy(), score
+
+
+def _answer(
+    model: InstructSegModel,
+    tokens: torch.Tensor,
+    references: torch.Tensor | None,
+    prompt: Prompt,
+    pixels: torch.Tensor,
+) -> InstructSegOutput:
+    context = model.perceive(tokens, references, prompt)
+    if not prompt.prefix_length:
+        prompt = dataclasses.replace(prompt, read_from=0)  # the whole last layer
+    return model.decode(model.reason(context, prompt), model.encode_pixels(pixels))
+
+
+def _best(masks: torch.Tensor, score_logits: torch.Tensor) -> tuple[torch.Tensor, float]:
+    scores = score_logits.sigmoid() * mask_quality(masks)
+    best = int(scores.argmax())
+    return masks[best] > 0, float(scores[best])

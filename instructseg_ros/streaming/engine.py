@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from instructseg_ros.streaming.camera import Camera, Refusal
+from instructseg_ros.streaming.camera import Refusal
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, answer
 from instructseg_ros.streaming.live_instruction import LiveInstruction
+from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ class Follower:
         self._model = model
         self._camera = settings.make_camera(next(iter(settings.topics)))
         self._governor = settings.make_governor()
+
+    @property
+    def pace(self) -> Pace:
+        """The pace at which the next frame will be answered."""
+        return self._governor.pace
 
     def follow(self, instruction: Instruction) -> None:
         """Answer an instruction from the next frame on."""
@@ -47,4 +54,9 @@ class Follower:
         """
         self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
         job = self._camera.next_job(now=0.0, max_age=math.inf, pace=self._governor.pace)
-        return answer(self._model, job, clock=lambda: stamp) if job else []
+        if job is None:
+            return []
+        begun = time.monotonic()
+        results = answer(self._model, job, clock=lambda: stamp)
+        self._governor.note(time.monotonic() - begun)
+        return results

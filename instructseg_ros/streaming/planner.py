@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,15 +18,21 @@ from instructseg_ros.streaming.schedule import Pace
 class Planner:
     """Keeps what the plan of a frame depends on; not thread-safe."""
 
-    def __init__(self, *, stride: int, scene_change: float) -> None:
+    def __init__(self, *, reference_frames: int, stride: int, max_stride: int,
+                 scene_change: float) -> None:
         """Begin with nothing planned.
 
         Args:
+            reference_frames: Most that are shown.
             stride: Between reference frames, ns.
+            max_stride: Most between them where the language model read frames further apart than
+                the stride: those are then shown, and no other has to be encoded.
             scene_change: Share of the picture whose change makes the language model run.
         """
         self._stride = stride
+        self._max_stride = max_stride
         self._scene_change = scene_change
+        self._read: deque[Frame] = deque(maxlen=reference_frames)
         self._kept: Sequence[Frame] = ()
         self._kept_for = 0
         self._since_reasoning = 0
@@ -35,18 +43,22 @@ class Planner:
              buffer: FrameBuffer, pace: Pace) -> Job:
         """Return what to do for some instructions on the newest frame of a camera."""
         if frame.stamp < self._last_stamp:  # time jumped back: a recording starts over
-            self._kept, self._since_reasoning = (), pace.reason_every
+            self.forget()
+            self._since_reasoning = pace.reason_every
         self._last_stamp = frame.stamp
         self._since_reasoning += 1
         reason = self._to_reason(frame, lives, pace)
+        references = self._references(frame, buffer, pace) if reason else ()
+        if reason and frame not in self._read:
+            self._read.append(frame)
         return Job(
-            camera=camera, frame=frame, lives=lives, reason=reason,
-            references=self._references(frame, buffer, pace) if reason else (),
+            camera=camera, frame=frame, lives=lives, reason=reason, references=references,
             keep_references=pace.refresh_every > 0, scale=pace.scale)
 
     def forget(self) -> None:
-        """Let go of the reference frames and of the last conclusions' time."""
+        """Let go of all reference frames."""
         self._kept = ()
+        self._read.clear()
 
     def _to_reason(self, frame: Frame, lives: Sequence[LiveInstruction],
                    pace: Pace) -> Sequence[LiveInstruction]:
@@ -68,10 +80,19 @@ class Planner:
     def _references(self, frame: Frame, buffer: FrameBuffer, pace: Pace) -> Sequence[Frame]:
         self._kept_for += 1
         if not self._keeps(pace):
-            self._kept = buffer.references(
-                frame, count=pace.reference_frames, stride=self._stride)
+            self._kept = self._choose(frame, buffer, pace.reference_frames)
             self._kept_for = 0
         return self._kept
+
+    def _choose(self, frame: Frame, buffer: FrameBuffer, count: int) -> Sequence[Frame]:
+        read = [each for each in self._read if each is not frame][-count:] if count else []
+        if read and self._are_spread([*read, frame]):
+            return read
+        return buffer.references(frame, count=count, stride=self._stride)
+
+    def _are_spread(self, frames: Sequence[Frame]) -> bool:
+        gaps = [later.stamp - earlier.stamp for earlier, later in pairwise(frames)]
+        return all(self._stride < gap <= self._max_stride for gap in gaps)
 
     def _keeps(self, pace: Pace) -> bool:
         """Whether the references stay: once there are as many as wanted, and for some frames."""

@@ -20,6 +20,8 @@ class EngineSettings:
         topics: Name of each camera -> what to call its stream in messages to people.
         reference_frames: Most earlier frames shown to the model beside the newest.
         reference_stride: Seconds between them.
+        max_reference_stride: Most seconds between them, where the language model reads frames
+            further apart than the stride; None: the stride.
         max_age: A frame that arrived longer ago is not segmented, s.
         image_timeout: Live instructions are told after so many seconds without an image.
         max_instructions: Most instructions that are live at once.
@@ -35,6 +37,7 @@ class EngineSettings:
     topics: Mapping[str, str] = field(default_factory=lambda: {'': 'image'})
     reference_frames: int = 0
     reference_stride: float = 0.2
+    max_reference_stride: float | None = None
     max_age: float = 1.0
     image_timeout: float = 3.0
     max_instructions: int = 8
@@ -51,8 +54,11 @@ class EngineSettings:
         buffer = FrameBuffer(
             capacity=4 * self.reference_frames + 4, spacing=stride // 4,
             max_span=(self.reference_frames + 1) * stride)
-        return Camera(name=name, topic=self.topics[name], buffer=buffer,
-                      planner=Planner(stride=stride, scene_change=self.scene_change),
+        planner = Planner(
+            reference_frames=self.reference_frames, stride=stride,
+            max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
+            scene_change=self.scene_change)
+        return Camera(name=name, topic=self.topics[name], buffer=buffer, planner=planner,
                       image_timeout=self.image_timeout)
 
     def make_governor(self) -> Governor:

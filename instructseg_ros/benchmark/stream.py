@@ -1,0 +1,206 @@
+"""`instructseg benchmark stream`: what each schedule costs, and what it does to the masks."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from instructseg_ros.benchmark.clips import Clip, tabletop_clips, timing_clip
+from instructseg_ros.benchmark.measure import PeakMemory
+from instructseg_ros.benchmark.models import (
+    EMBEDDED,
+    StreamModel,
+    straightforward_model,
+    stream_model,
+)
+from instructseg_ros.benchmark.runs import Answer, Timed, dropped, run, straightforward, streamed
+from instructseg_ros.evaluation.boundary import region_and_boundary
+from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.settings import EngineSettings
+
+Figures = dict[str, Any]
+NAIVE: Final = 'naive'
+_NAIVE_FRAMES: Final = 3
+_NAIVE_STEP: Final = 5
+_WARM_UP: Final = 10  # frames until there are as many reference frames as wanted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is measured.
+
+    Args:
+        size: `embedded`, or one of `random_model.SIZES`.
+        dtype: name of the number format, see `choose_precision`.
+        device: where.
+        schedules: which.
+        frames: of the clip that is timed.
+        reason_every, refresh_every: of `two_rate` and `fixed_references`.
+        target_rate: of `auto`.
+        scenes: of the tabletop on which J&F is measured; only of the embedded model.
+        naive: the authors' procedure beside them.
+    """
+
+    size: str
+    dtype: str
+    device: torch.device
+    schedules: Sequence[Schedule]
+    frames: int
+    reason_every: int
+    refresh_every: int
+    target_rate: float
+    scenes: int
+    naive: bool
+
+    def settings(self, model: StreamModel, schedule: Schedule) -> EngineSettings:
+        """The engine's settings for a schedule."""
+        segmenter = model.segmenter
+        return EngineSettings(
+            reference_frames=segmenter.reference_frames,
+            reference_stride=segmenter.reference_stride,
+            max_reference_stride=segmenter.max_reference_stride,
+            schedule=schedule,
+            reason_every=self.reason_every,
+            refresh_every=self.refresh_every,
+            target_rate=self.target_rate,
+        )
+
+
+@torch.inference_mode()
+def benchmark_stream(options: Options) -> Figures:
+    """Measure schedules on the same frames and instructions, one after the other.
+
+    Returns:
+        what is written to the JSON file; `jf` is the mean of J and F in percent, None where the
+        weights are random; of the authors' procedure on every fifth frame.
+    """
+    model = stream_model(options.size, options.dtype, options.device)
+    videos = Videos(options, rate=model.rate)
+    settings = {each: options.settings(model, each) for each in options.schedules}
+    schedules = {
+        each.value: videos.measure(functools.partial(streamed, model.segmenter, settings[each]))
+        for each in options.schedules
+    }
+    exact = options.settings(model, Schedule.EXACT)
+    four = {'exact_fps': videos.four_fps(streamed(model.segmenter, exact))}
+    about = {
+        'size': options.size, 'dtype': model.dtype, 'device': options.device.type,
+        'threads': torch.get_num_threads(), 'parameters': model.parameters,
+        'reference_frames': model.segmenter.reference_frames, 'frames': options.frames,
+        'reason_every': options.reason_every, 'refresh_every': options.refresh_every,
+    }  # fmt: skip
+    if options.naive:
+        del model
+        gc.collect()
+        answer = _straightforward(options)
+        schedules = {NAIVE: videos.measure(lambda: answer, last=_NAIVE_FRAMES)} | schedules
+        four = {'naive_fps': videos.four_fps(answer, last=1)} | four
+    return about | {'schedules': schedules, 'four_instructions': four}
+
+
+def table(figures: Figures) -> str:
+    """The figures for people to read."""
+    lines = [f'{figures["size"]}, {figures["dtype"]}, {figures["reference_frames"]} reference '
+             f'frames, one instruction, {figures["threads"]} threads',
+             f'{"":18}{"frames/s":>10}{"p50 ms":>9}{"p95 ms":>9}{"p99 ms":>9}{"GFLOP":>9}'
+             f'{"drops":>7}{"GB":>6}{"x naive":>9}{"J&F":>7}']  # fmt: skip
+    naive = figures['schedules'].get(NAIVE)
+    for name, row in figures['schedules'].items():
+        ratio = f'{row["fps"] / naive["fps"]:.2f}' if naive else '-'
+        accuracy = '-' if row['jf'] is None else f'{row["jf"]:.1f}'
+        lines.append(
+            f'{name:18}{row["fps"]:10.2f}{row["latency_p50_ms"]:9.0f}{row["latency_p95_ms"]:9.0f}'
+            f'{row["latency_p99_ms"]:9.0f}{row["gflop_per_frame"]:9.1f}{row["drops"]:7}'
+            f'{row["peak_memory_gb"]:6.1f}{ratio:>9}{accuracy:>7}')  # fmt: skip
+    for name, value in figures['four_instructions'].items():
+        lines.append(f'four instructions, {name}: {value:.3f}')
+    return '\n'.join(lines)
+
+
+class Videos:
+    """What everything is measured on."""
+
+    def __init__(self, options: Options, *, rate: float) -> None:
+        self._options = options
+        self._clip = timing_clip(options.frames, rate=rate)
+        embedded = options.size == EMBEDDED
+        self._films = list(tabletop_clips(scenes=options.scenes)) if embedded else []
+
+    def measure(self, start: Callable[[], Answer], *, last: int | None = None) -> Figures:
+        """The figures of one way to answer.
+
+        Args:
+            start: begins a stream.
+            last: time only so many frames at the clip's end.
+        """
+        memory = PeakMemory(self._options.device)
+        costs = _costs(self._time(start(), last))
+        peak = round(memory.read(), 2)
+        # Frame by frame anew, a part of the frames tells as much.
+        step = 1 if last is None else _NAIVE_STEP
+        return {**costs, 'peak_memory_gb': peak, 'jf': self._accuracy(start, step)}
+
+    def four_fps(self, answer: Answer, *, last: int | None = None) -> float:
+        """Frames a second with all of the clip's instructions at once."""
+        first, warm_up = self._begin(last)
+        timed = run(answer, self._clip, self._clip.instructions, first=first, warm_up=warm_up)
+        return round(len(timed.seconds) / sum(timed.seconds), 4)
+
+    def _time(self, answer: Answer, last: int | None) -> Timed:
+        first, warm_up = self._begin(last, counted := self._counted(last))
+        return run(answer, self._clip, self._clip.instructions[:1], first=first,
+                   warm_up=warm_up, counted=counted)  # fmt: skip
+
+    def _counted(self, last: int | None) -> int:
+        """Frames in which everything that a schedule does comes up."""
+        options = self._options
+        return max(options.reason_every, options.refresh_every) if last is None else 1
+
+    def _begin(self, last: int | None, counted: int = 0) -> tuple[int, int]:
+        """The first frame, and the frames from there on before the clock starts."""
+        if last is None:
+            return 0, _WARM_UP
+        return len(self._clip) - last - counted - 1, 1
+
+    def _accuracy(self, start: Callable[[], Answer], step: int) -> float | None:
+        """Mean J&F in percent over all instructions; a missed target is an empty mask."""
+        values = [
+            np.mean(region_and_boundary(_shown(start(), film, text, step), truths[::step]))
+            for film in tqdm(self._films, 'J&F', leave=False)
+            for text, truths in zip(film.instructions, film.truths, strict=True)
+        ]
+        return round(100 * float(np.mean(values)), 2) if values else None
+
+
+def _shown(answer: Answer, film: Clip, text: str, step: int) -> list[np.ndarray]:
+    empty = np.zeros(film.images[0].shape[:2], bool)
+    masks = run(answer, film, [text], step=step).masks
+    return [empty if mask is None else mask for mask in masks]
+
+
+def _costs(timed: Timed) -> Figures:
+    milliseconds = 1e3 * np.array(timed.seconds)
+    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    return {
+        'fps': round(1e3 / float(milliseconds.mean()), 4),
+        'latency_p50_ms': round(float(p50), 2),
+        'latency_p95_ms': round(float(p95), 2),
+        'latency_p99_ms': round(float(p99), 2),
+        'gflop_per_frame': round(timed.gflop, 2),
+        'drops': dropped(timed.seconds),
+    }
+
+
+def _straightforward(options: Options) -> Answer:
+    plain = straightforward_model(options.size, options.dtype, options.device)
+    return straightforward(
+        plain.model, plain.processor, stride=plain.model.config.reference_stride,
+        threshold=plain.model.config.score_threshold,
+    )  # fmt: skip

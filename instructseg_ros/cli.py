@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_video(commands)
     _add_evaluate(commands)
+    _add_calibrate(commands)
     _add_train(commands)
     _add_convert(commands)
     _add_benchmark(commands)
@@ -192,6 +193,31 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        'calibrate', help='choose the thresholds of a model on the tabletop and store them in it'
+    )
+    _add_model(parser)
+    parser.add_argument('--scenes', type=_positive, default=300, help='to choose them on')
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from instructseg_ros.evaluation.calibration import calibrate
+    from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes
+    from instructseg_ros.model.checkpoints import find_model
+    from instructseg_ros.model.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(
+        options.model, device=options.device, dtype=_DTYPES[options.dtype]
+    )
+    seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + options.scenes)
+    thresholds = calibrate(answer_scenes(segmenter, seeds))
+    file = thresholds.write(find_model(options.model))
+    print(f'found from {thresholds.found:.2f} on, gone below {thresholds.release:.2f}: {file}')
+    return 0
+
+
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser('train', help='train a model')
     parser.add_argument('source', choices=['tabletop'])
@@ -252,6 +278,7 @@ def _add_benchmark(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     kinds = parser.add_subparsers(required=True, metavar='WHAT')
     _add_benchmark_model(kinds)
     _add_benchmark_stream(kinds)
+    _add_benchmark_soak(kinds)
 
 
 def _add_measured(parser: argparse.ArgumentParser) -> None:
@@ -344,6 +371,34 @@ def _benchmark_stream(options: argparse.Namespace) -> int:
     _write(figures, options.json)
     if options.plot:
         plot_stream(figures, options.plot)
+    return 0
+
+
+def _add_benchmark_soak(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = kinds.add_parser('soak', help='memory and age of results over a long stream')
+    _add_model(parser)
+    parser.add_argument('--frames', type=_positive, default=20_000, help='of the camera')
+    parser.add_argument('--rate', type=float, default=30.0, help='of the camera, frames a second')
+    parser.add_argument('--schedule', choices=_SCHEDULES, default='exact')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=_benchmark_soak)
+
+
+def _benchmark_soak(options: argparse.Namespace) -> int:
+    from instructseg_ros.benchmark.soak import Options, soak
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.model.segmenter import Segmenter
+    from instructseg_ros.streaming.schedule import Schedule
+
+    keep_freed_memory()
+    _prepare(options.json)
+    segmenter = Segmenter.from_pretrained(
+        options.model, device=options.device, dtype=_DTYPES[options.dtype]
+    )
+    schedule = Schedule(options.schedule)
+    figures = soak(segmenter, Options(frames=options.frames, rate=options.rate, schedule=schedule))
+    print(json.dumps(figures, indent=2))
+    _write(figures, options.json)
     return 0
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 from instructseg_ros.cli import main
 from instructseg_ros.simulation.recording import Recording
 
-COMMANDS = ['say', 'segment', 'evaluate', 'train', 'convert', 'benchmark']
+COMMANDS = [
+    'say', 'segment', 'video', 'evaluate', 'calibrate', 'train', 'convert', 'benchmark',
+]  # fmt: skip
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -120,20 +120,6 @@ def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     }
 
 
-def calibrate(answers: Sequence[Answer], *, most_missed: float = 0.05) -> float:
-    """Threshold that refuses most absent targets while it misses at most a share of the others.
-
-    The best mean of "absent answered right" and "present found" within that bound.
-    """
-    present = np.array([0.0 if a.empty else a.score for a in answers if a.present])
-    absent = np.array([0.0 if a.empty else a.score for a in answers if not a.present])
-    thresholds = np.linspace(0.01, 0.99, 99)
-    missed = (present[:, None] < thresholds).mean(axis=0)
-    right = (absent[:, None] < thresholds).mean(axis=0)
-    balance = np.where(missed <= most_missed, right - missed, -1 - missed)
-    return float(thresholds[balance.argmax()])
-
-
 def _answer_scene(
     segmenter: Segmenter, tabletop: Tabletop, seed: int, *, held_out: bool
 ) -> Iterator[Answer]:

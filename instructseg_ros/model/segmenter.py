@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
+from instructseg_ros.model.compilation import compile_stages
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
@@ -103,14 +104,18 @@ class Segmenter:
         device: str = 'auto',
         dtype: str = 'auto',
         threshold: float | None = None,
+        compiled: bool = False,
     ) -> Segmenter:
         """Load a model.
 
         Args:
             model: `embedded`, a folder, or a hub id that was downloaded before.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
-            dtype: `auto`, `float32`, `bfloat16`, `float16`, `mixed` or `int8`, see `choose_precision`.
+            dtype: `auto`, `float32`, `bfloat16`, `float16`, `mixed` or `int8`, see
+                `choose_precision`.
             threshold: None: the one stored with the model.
+            compiled: compile what runs on every frame: the first frame then takes a minute or
+                more, and those after it less; needs a C++ compiler.
 
         Raises:
             ModelError: the model, the device or the dtype cannot be had; the message names the
@@ -120,9 +125,12 @@ class Segmenter:
         folder = find_model(model)
         precision = choose_precision(dtype, where, large=is_large(folder))
         weights, processor = load_model(folder, precision)
-        return cls(
+        segmenter = cls(
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
+        if compiled:
+            compile_stages(weights)
+        return segmenter
 
     @property
     def release_threshold(self) -> float:

@@ -33,7 +33,7 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
 
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     segmenter = Segmenter.from_pretrained(
-        values.model, device=values.device, dtype=values.dtype)
+        values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
     image = np.zeros(WARM_UP_SIZE, np.uint8)
     tokens = segmenter.encode(image)
     segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)

@@ -20,6 +20,9 @@ class SegmentationParameters:
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:N')
     dtype: str = parameter(
         'auto', 'Number format of the model: auto, float32, bfloat16, float16, mixed or int8')
+    compiled: bool = parameter(
+        False, 'Compile what runs on every frame: configuring takes a minute or more, and frames '
+        'less; needs a C++ compiler')
     threads: int = parameter(
         0, 'CPU threads of the model; 0: one less than the cores, which leaves one to the camera',
         minimum=0, maximum=256)

@@ -12,7 +12,6 @@ from instructseg_ros.evaluation.tabletop import (
     TRAINING_SEED,
     Answer,
     answer_scenes,
-    calibrate,
     evaluate_tabletop,
     report,
     table,
@@ -72,39 +71,6 @@ def test_no_answers_are_no_figures() -> None:
     figures = report([], 0.5)
     assert figures['absent'] == {'right': 0, 'n': 0}
     assert figures['present_missed'] == 0 and figures['mean_iou'] == 0
-
-
-def test_the_threshold_lies_between_what_is_there_and_what_is_not() -> None:
-    answers = [answer(score) for score in (0.62, 0.7, 0.9)]
-    answers += [absent(score) for score in (0.1, 0.3, 0.57)]
-    assert 0.57 < calibrate(answers) <= 0.62
-
-
-def test_the_threshold_misses_no_more_than_it_may() -> None:
-    present = [answer(score) for score in np.linspace(0.2, 0.9, 100)]
-    answers = present + [absent(0.95)] * 300  # more would be right the higher it is
-    for most_missed in (0.0, 0.05, 0.3):
-        threshold = calibrate(answers, most_missed=most_missed)
-        missed = np.mean([not one.found(threshold) for one in present])
-        assert missed <= most_missed
-
-
-def test_the_best_balance_within_the_bound_is_chosen() -> None:
-    answers = [answer(0.3)] + [answer(0.8)] * 99 + [absent(0.5)] * 50 + [absent(0.2)] * 50
-    assert 0.5 < calibrate(answers, most_missed=0.05) <= 0.8
-    assert 0.2 < calibrate(answers, most_missed=0.0) <= 0.3
-
-
-def test_empty_masks_are_never_found_whatever_their_score() -> None:
-    answers = [answer(0.9)] * 20 + [absent(0.99, empty=True)] * 20
-    threshold = calibrate(answers)
-    figures = report(answers, threshold)
-    assert figures['absent']['right'] == 1 and figures['present_missed'] == 0
-
-
-def test_where_every_mask_is_empty_there_is_still_a_threshold() -> None:
-    answers = [answer(0.5, empty=True), absent(0.5, empty=True)]
-    assert 0 < calibrate(answers) < 1
 
 
 def test_scenes_of_evaluation_calibration_and_training_are_apart() -> None:

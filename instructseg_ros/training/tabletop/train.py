@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes, calibrate
+from instructseg_ros.evaluation.calibration import calibrate
+from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes
 from instructseg_ros.model.checkpoints import find_model, load_model
 from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for
 from instructseg_ros.model.modeling import InstructSegModel
@@ -218,7 +219,9 @@ class TabletopTraining:
         )
         scenes = min(_CALIBRATION_SCENES, self.recipe.scenes // 4)
         seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-        self.model.config.score_threshold = calibrate(answer_scenes(segmenter, seeds))
+        thresholds = calibrate(answer_scenes(segmenter, seeds))
+        self.model.config.score_threshold = thresholds.found
+        self.model.config.release_threshold = thresholds.release
         self.model.save_pretrained(self.folder / 'model')
         self.processor.save_pretrained(self.folder / 'model')
 

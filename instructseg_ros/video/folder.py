@@ -1,0 +1,54 @@
+"""A folder of pictures as a source of frames."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from instructseg_ros.streaming.still import read_picture
+from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
+
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+RATE = 15  # frames a second: pictures do not tell
+
+
+class Folder:
+    """The pictures of a folder in the order of their names, where frame2 comes before frame10."""
+
+    def __init__(self, path: Path) -> None:
+        """List the folder.
+
+        Raises:
+            SourceError: It holds no picture, or two whose masks would have the same name.
+        """
+        self.path = path
+        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        self._names = sorted((file.name for file in files), key=_order)
+        self.count: int | None = len(self._names)
+        if not self._names:
+            raise SourceError(
+                f'{path} holds neither a bag (metadata.yaml) nor pictures ({", ".join(SUFFIXES)})')
+        [(stem, times)] = Counter(file.stem for file in files).most_common(1)
+        if times > 1:
+            raise SourceError(
+                f'{path} holds {times} pictures called {stem}, whose masks would have one name: '
+                f'leave one of them')
+
+    def read(self, since: int = 0) -> Iterator[VideoFrame]:
+        """Yield the pictures from the one recorded at `since` (ns) on."""
+        for number in range(since * RATE // NANO, len(self._names)):
+            name = self._names[number]
+            stamp = -(-number * NANO // RATE)  # rounded up, so that `since` leads back to it
+            try:
+                image = read_picture(self.path / name)
+            except ValueError as error:
+                raise SourceError(str(error)) from error
+            yield VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))
+
+
+def _order(name: str) -> list[tuple[int, str]]:
+    """Key that compares the numbers of a name as numbers."""
+    return [(int(part), '') if part.isdecimal() else (-1, part)
+            for part in re.split(r'([0-9]+)', name)]

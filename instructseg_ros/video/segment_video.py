@@ -1,0 +1,170 @@
+"""The run behind `instructseg video`: all frames through the model, then what is drawn from that.
+
+First every frame is answered and its answers are appended to the record, `masks.jsonl`; that is
+the slow part, and it goes on behind the last frame in the record. Then masks, films and bags are
+made from the record and the source, without the model: each in a folder of its own that gets its
+name when it is whole. So formats can be added later, by the same command with other `--formats`.
+Nothing is held in memory but the frames that the model compares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from instructseg_ros.streaming.follower import Follower
+from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
+from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.video.frame import Source, SourceError, VideoFrame, read_from
+from instructseg_ros.video.history import History
+from instructseg_ros.video.mask_bag import write_bag
+from instructseg_ros.video.output import Output, locked, short_names
+from instructseg_ros.video.overlay_films import write_overlays
+from instructseg_ros.video.png import write_pngs
+from instructseg_ros.video.pyav import import_av
+from instructseg_ros.video.record import (
+    CompleteRecord,
+    Line,
+    RecordWriter,
+    answer_fields,
+    read_lines,
+)
+from instructseg_ros.video.source import open_source
+from instructseg_ros.video.tracks import Tracks
+
+if TYPE_CHECKING:
+    from instructseg_ros.streaming.inference import Model
+
+FORMATS = ('png', 'rle', 'overlay', 'bag')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What came of a run: how many frames there were, and for each text, how often which state."""
+
+    frames: int
+    states: dict[str, Counter[State]]
+
+
+def segment_video(
+        path: Path, texts: Sequence[str], folder: Path, *,
+        load: Callable[[], tuple[Model, EngineSettings]], model: str,
+        formats: Sequence[str] = ('rle', 'overlay'), topic: str | None = None,
+        overwrite: bool = False) -> Summary:
+    """Answer instructions on every frame, or go on with that where it was cut off.
+
+    Args:
+        path: A film, a folder of pictures or a bag.
+        texts: The instructions.
+        folder: Where everything goes.
+        load: Gives the model, and how it is to be run; called only if frames are left to answer.
+        model: Its name, which must stay the same when a run goes on.
+        formats: Of FORMATS; `masks.jsonl` (rle) is always written.
+        topic: Which images of a bag.
+        overwrite: Begin anew.
+
+    Raises:
+        InstructionError: A text is no instruction, or given twice.
+        SourceError: Frames cannot be read.
+        OutputError: The folder holds another run, or something else.
+        MissingPyAVError: Films are read or written, and PyAV is not installed.
+    """
+    texts = _clean(texts)
+    source = open_source(path, topic=topic)
+    if 'overlay' in formats:
+        import_av()  # rather than after hours
+    run = {'source': path.name, 'topic': topic, 'instructions': texts, 'model': model}
+    with locked(folder) as output:
+        output.begin(run, overwrite=overwrite)
+        if output.frames is None:
+            output.complete(_answer_all(source, texts, load, output.record))
+        record = CompleteRecord(output.record, output.frames or 0)
+        _draw(source, record, short_names(texts), output, formats)
+        return _summary(record, texts)
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    cleaned = [clean_text(text) for text in texts]
+    [(text, times)] = Counter(cleaned).most_common(1)
+    if times > 1:
+        raise InstructionError(f'"{text}" is given {times} times: give it once')
+    return cleaned
+
+
+def _answer_all(source: Source, texts: Sequence[str],
+                load: Callable[[], tuple[Model, EngineSettings]], file: Path) -> int:
+    """Append to a record the answers to all frames that are not in it; return their number."""
+    model, settings = load()
+    follower = Follower(model, settings)
+    for text in texts:
+        follower.follow(Instruction(text=text))
+    with RecordWriter(file) as record:
+        history = History(settings)
+        for line in read_lines(file):
+            history.add(line)
+        tracks = Tracks(history.tracks)
+        number = history.frames
+        frames = _remaining(source, history, follower, tracks)
+        for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
+            record.write(_line(number, frame, _follow(follower, frame), tracks))
+            number += 1
+    if not number:
+        raise SourceError(f'{source.path} holds no frame')
+    return number
+
+
+def _remaining(source: Source, history: History, follower: Follower,
+               tracks: Tracks) -> Iterator[VideoFrame]:
+    """Yield the frames that are not in the record, after showing the last ones in it again."""
+    again = history.again()
+    if not again:
+        yield from source.read()
+        return
+    frames = read_from(source, again[0].place)
+    for seen, frame in zip(again, frames, strict=False):
+        tracks.learn(_follow(follower, frame), seen.tracks)
+    yield from frames
+
+
+def _follow(follower: Follower, frame: VideoFrame) -> list[Segmentation]:
+    try:
+        return follower.segment(frame.image, stamp=frame.place.stamp)
+    except MemoryError as error:
+        raise RuntimeError(
+            f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
+            f'same command goes on from here') from error
+
+
+def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation],
+          tracks: Tracks) -> Line:
+    height, width = frame.image.shape[:2]
+    return Line(frame=number, place=frame.place, size=(height, width), answers=[
+        answer_fields(result, (height, width), track_id=tracks.number(result))
+        for result in results])
+
+
+def _draw(source: Source, record: CompleteRecord, names: Sequence[str], output: Output,
+          formats: Sequence[str]) -> None:
+    """Make what is not there yet."""
+    if 'png' in formats:
+        output.make(output.png, lambda folder: write_pngs(record.lines('png'), names, folder))
+    if 'overlay' in formats:
+        output.make(output.overlay,
+                    lambda folder: write_overlays(source, record, names, folder))
+    if 'bag' in formats:
+        output.make(output.bag, lambda folder: write_bag(
+            record.lines('bag'), names, folder, frames=record.frames))
+
+
+def _summary(record: CompleteRecord, texts: Sequence[str]) -> Summary:
+    states: dict[str, Counter[State]] = {text: Counter() for text in texts}
+    for line in read_lines(record.file):
+        for answer in line.answers:
+            states[answer['instruction']][State[answer['state']]] += 1
+    return Summary(frames=record.frames, states=states)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from instructseg_ros.video.film import Film
+from instructseg_ros.video.frame import SourceError, read_from
+from instructseg_ros.video.pyav import MissingPyAVError
+from instructseg_ros.video.source import open_source
+
+Pictures = Callable[[int], list[np.ndarray]]
+WriteFilm = Callable[..., Path]
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean difference of two pictures of one size."""
+    assert first.shape == second.shape
+    return float(np.abs(first.astype(int) - second).mean())
+
+
+def test_frames_come_with_their_pictures_and_times(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    source = open_source(write_film(tmp_path / 'film.mp4', pictures(10)))
+    frames = list(source.read())
+    assert source.count == len(frames) == 10
+    for number, (frame, image) in enumerate(zip(frames, pictures(10), strict=True)):
+        assert difference(frame.image, image) < 6
+        assert frame.place.stamp == pytest.approx(number * 1e9 / 30, abs=1e6)
+        assert frame.place.recorded == frame.place.stamp
+
+
+def test_every_frame_of_a_varying_rate_has_its_own_time(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    times = [0.0, 0.04, 0.05, 0.5, 0.52, 2.0]
+    film = Film(write_film(tmp_path / 'film.mp4', pictures(6), times))
+    assert [frame.place.stamp for frame in film.read()] == pytest.approx(
+        [1e9 * time for time in times], abs=1e6)
+
+
+@pytest.mark.parametrize('rotation', [90, 180, -90])
+def test_frames_are_turned_as_the_camera_was_held(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures, rotation: int
+) -> None:
+    film = write_film(tmp_path / 'film.mp4', pictures(2), rotation=rotation)
+    frame = next(Film(film).read())
+    assert difference(frame.image, np.rot90(pictures(1)[0], rotation // 90)) < 6
+
+
+@pytest.mark.parametrize('gop', [1, 7, 100])
+def test_reading_goes_on_from_any_frame(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures, gop: int
+) -> None:
+    film = Film(write_film(tmp_path / 'film.mp4', pictures(75), gop=gop))
+    whole = list(film.read())
+    for number in (1, 30, 31, 52, 74):
+        rest = list(read_from(film, whole[number].place))
+        assert len(rest) == 75 - number
+        for before, again in zip(whole[number:], rest, strict=True):
+            assert before.place == again.place
+            assert np.array_equal(before.image, again.image)
+
+
+def test_reading_goes_on_without_decoding_all_that_came_before(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    film = Film(write_film(tmp_path / 'film.mp4', pictures(150), gop=15))
+    first = next(film.read(4 * 10**9))
+    assert 2.4 * 10**9 < first.place.recorded <= 4 * 10**9
+
+
+def test_a_container_that_cannot_seek_is_read_from_its_start(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    file = tmp_path / 'raw.h264'
+    with av.open(str(write_film(tmp_path / 'film.mp4', pictures(40)))) as film, \
+            av.open(str(file), 'w', format='h264') as raw:
+        stream = raw.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                raw.mux(packet)
+    whole = list(Film(file).read())
+    assert len(whole) == 40
+    assert whole[39].place.stamp > whole[1].place.stamp > 0
+    assert len(list(read_from(Film(file), whole[35].place))) == 5
+
+
+def test_a_file_that_is_no_film_is_named(tmp_path: Path) -> None:
+    file = tmp_path / 'film.mp4'
+    for content in (b'', b'no film at all', b'#EXTM3U\nhttp://localhost/film.mp4\n'):
+        file.write_bytes(content)
+        with pytest.raises(SourceError, match=f'{file} cannot be read as a film') as refusal:
+            list(open_source(file).read())
+        assert 'give an mp4' in str(refusal.value)
+
+
+def test_a_film_without_pictures_is_named(tmp_path: Path) -> None:
+    file = tmp_path / 'sound.mp4'
+    with av.open(str(file), 'w') as container:
+        stream = container.add_stream('aac', rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
+        sound.rate = 44100
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match='only sound'):
+        open_source(file)
+
+
+def test_what_is_damaged_is_left_out_and_told(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_film(tmp_path / 'film.mp4', pictures(30), gop=1)
+    with av.open(str(file)) as film:
+        places = [(packet.pos, packet.size) for packet in film.demux(video=0) if packet.size]
+    content = bytearray(file.read_bytes())
+    start, size = places[10]
+    content[start:start + size] = bytes([255]) * size
+    file.write_bytes(content)
+    stamps = [frame.place.stamp for frame in Film(file).read()]
+    assert 28 <= len(stamps) <= 29 and stamps == sorted(stamps)
+    assert 'a damaged frame is left out' in caplog.text
+
+
+def test_a_film_that_was_cut_off_is_named(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    file = write_film(tmp_path / 'film.mp4', pictures(30))
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(SourceError, match='cannot be read as a film'):
+        open_source(file)
+
+
+def test_a_missing_library_is_named(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_film(tmp_path / 'film.mp4', pictures(1))
+    monkeypatch.setitem(sys.modules, 'av', None)
+    with pytest.raises(MissingPyAVError, match='pip install av'):
+        open_source(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r'none\.mp4 does not exist'):
+        open_source(tmp_path / 'none.mp4')
+
+
+def test_a_film_has_no_topics(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    with pytest.raises(SourceError, match='leave --topic out'):
+        open_source(write_film(tmp_path / 'film.mp4', pictures(1)), topic='/image')

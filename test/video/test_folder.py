@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instructseg_ros.video.folder import Folder
+from instructseg_ros.video.frame import SourceError, read_from
+from instructseg_ros.video.source import open_source
+
+Pictures = Callable[[int], list[np.ndarray]]
+
+
+def test_pictures_come_in_the_order_of_their_numbers(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(12))
+    (folder / 'notes.txt').write_text('taken on the table')
+    source = open_source(folder)
+    frames = list(source.read())
+    assert source.count == len(frames) == 12
+    assert [frame.place.name for frame in frames] == [f'frame{n}.png' for n in range(12)]
+    for frame, image in zip(frames, pictures(12), strict=True):
+        assert np.array_equal(frame.image, image)
+
+
+def test_pictures_are_a_fifteenth_of_a_second_apart(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    stamps = [frame.place.stamp
+              for frame in Folder(write_folder(tmp_path / 'frames', pictures(31))).read()]
+    assert stamps[0] == 0 and stamps[15] == 10**9 and stamps[30] == 2 * 10**9
+    assert all(abs(step - 10**9 / 15) <= 1 for step in np.diff(stamps))
+
+
+def test_reading_goes_on_from_any_picture(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    source = Folder(write_folder(tmp_path / 'frames', pictures(20)))
+    for number, frame in enumerate(source.read()):
+        names = [later.place.name for later in read_from(source, frame.place)]
+        assert names == [f'frame{n}.png' for n in range(number, 20)]
+
+
+def test_a_picture_that_was_renamed_is_missed(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(4))
+    places = [frame.place for frame in Folder(folder).read()]
+    (folder / 'frame0.png').unlink()
+    with pytest.raises(SourceError, match=r'not what it was.*--overwrite'):
+        next(read_from(Folder(folder), places[2]))
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=f'{tmp_path} holds neither a bag .* nor pictures'):
+        open_source(tmp_path)
+
+
+def test_pictures_whose_masks_would_have_one_name_are_refused(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(2))
+    (folder / 'frame1.jpg').write_bytes((folder / 'frame1.png').read_bytes())
+    with pytest.raises(SourceError, match='2 pictures called frame1'):
+        open_source(folder)
+
+
+def test_a_damaged_picture_is_named(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(3))
+    (folder / 'frame1.png').write_bytes(b'no picture')
+    with pytest.raises(SourceError, match=r'frame1\.png cannot be read as an image'):
+        list(open_source(folder).read())

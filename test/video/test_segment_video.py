@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from rosbags.rosbag2 import Reader
+
+from instructseg_ros.streaming.instruction import InstructionError
+from instructseg_ros.streaming.overlay import draw_overlay
+from instructseg_ros.streaming.segmentation import State
+from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.video import overlay_films
+from instructseg_ros.video.film import Film
+from instructseg_ros.video.frame import SourceError
+from instructseg_ros.video.messages import Image as ImageKind
+from instructseg_ros.video.messages import SegmentationMessage, all_types
+from instructseg_ros.video.output import OutputError
+from instructseg_ros.video.record import read_lines
+from instructseg_ros.video.segment_video import FORMATS, Summary, segment_video
+
+Pictures = Callable[[int], list[np.ndarray]]
+Write = Callable[..., Path]
+TEXTS = ('the red', 'all that is blue')
+NAMES = ('the_red', 'all_that_is_blue')
+
+
+@pytest.fixture
+def run(make_model: Callable[..., Any], settings: EngineSettings) -> Callable[..., Summary]:
+    def segment(path: Path, folder: Path, texts: tuple[str, ...] = TEXTS, *,
+                last: int | None = None, model: Any = None, **options: Any) -> Summary:
+        chosen = model or make_model(last=last)
+        return segment_video(path, texts, folder, load=lambda: (chosen, settings),
+                             model='channels', **options)
+
+    return segment
+
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay_films, 'PIECE', 10)
+
+
+@pytest.fixture
+def film(tmp_path: Path, write_film: Write, pictures: Pictures) -> Path:
+    """35 frames at 30 Hz, but for a gap."""
+    times = [number / 30 + (0.5 if number > 20 else 0) for number in range(35)]
+    return write_film(tmp_path / 'film.mp4', pictures(35), times)
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """The same files, to the byte; but what an encoder makes of a film depends on its threads."""
+    files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
+    assert files == sorted(file.relative_to(second) for file in second.rglob('*') if file.is_file())
+    for file in files:
+        if file.suffix != '.mp4':
+            assert (first / file).read_bytes() == (second / file).read_bytes(), file
+            continue
+        for one, other in zip(Film(first / file).read(), Film(second / file).read(), strict=True):
+            assert one.place == other.place
+            assert np.abs(one.image.astype(int) - other.image).mean() < 3
+
+
+def never() -> Any:
+    raise AssertionError('the model is not needed')
+
+
+def test_every_frame_is_answered_for_every_instruction(
+    tmp_path: Path, film: Path, run: Callable[..., Summary], pictures: Pictures
+) -> None:
+    summary = run(film, tmp_path / 'masks')
+    assert summary.frames == 35
+    assert summary.states['the red'] == {State.FOUND: 30, State.NOT_FOUND: 5}
+    assert summary.states['all that is blue'] == {State.NOT_FOUND: 35}
+    lines = list(read_lines(tmp_path / 'masks' / 'masks.jsonl'))
+    for line, image in zip(lines, pictures(35), strict=True):
+        red, blue = line.segmentations()
+        assert red.mask is not None and blue.mask is not None and not blue.mask.any()
+        assert (red.mask ^ (image[..., 0] > 127)).mean() < 0.02
+    assert [line.answers[0]['reference_frames'] for line in lines[:13:4]] == [0, 1, 1, 2]
+
+
+def test_masks_are_written_as_pictures(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, run: Callable[..., Summary]
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(8), 'view{}.png')
+    run(folder, tmp_path / 'masks', formats=['png'])
+    for number, image in enumerate(pictures(8)):
+        with Image.open(tmp_path / 'masks' / 'png' / 'the_red' / f'view{number}.png') as mask:
+            assert mask.mode == 'L'
+            assert np.array_equal(np.array(mask), np.where(image[..., 0] > 127, 255, 0))
+    assert len(list((tmp_path / 'masks' / 'png' / 'all_that_is_blue').iterdir())) == 8
+
+
+def test_overlays_are_films_with_the_times_of_the_source(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks', formats=['overlay'])
+    assert {file.name for file in (tmp_path / 'masks' / 'overlay').iterdir()} == {
+        f'{name}.mp4' for name in NAMES}
+    lines = list(read_lines(tmp_path / 'masks' / 'masks.jsonl'))
+    for number, name in enumerate(NAMES):
+        drawn = list(Film(tmp_path / 'masks' / 'overlay' / f'{name}.mp4').read())
+        frames = list(Film(film).read())
+        assert len(drawn) == 35
+        for overlay, frame, line in zip(drawn, frames, lines, strict=True):
+            assert overlay.place.stamp == pytest.approx(frame.place.stamp, abs=50_000)
+            wanted = draw_overlay(frame.image, line.segmentations()[number])
+            assert np.abs(overlay.image.astype(int) - wanted).mean() < 12
+
+
+def test_pictures_of_several_and_odd_sizes_become_one_film(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, run: Callable[..., Summary]
+) -> None:
+    images = pictures(3)
+    folder = write_folder(tmp_path / 'frames', [images[0][:47, :63], images[1], images[2].copy()])
+    run(folder, tmp_path / 'masks', formats=['overlay'])
+    frames = list(Film(tmp_path / 'masks' / 'overlay' / 'the_red.mp4').read())
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 3
+
+
+@pytest.fixture
+def bag(tmp_path: Path, write_bag: Write, image_message: Callable[..., Any],
+        pictures: Pictures) -> Path:
+    return write_bag(tmp_path / 'camera', [
+        ('/camera', 10**18 + n * 10**8, image_message(image, 9 * 10**17 + n * 10**8))
+        for n, image in enumerate(pictures(9))])
+
+
+def test_masks_become_a_bag_with_the_headers_of_the_images(
+    tmp_path: Path, bag: Path, run: Callable[..., Summary], pictures: Pictures
+) -> None:
+    run(bag, tmp_path / 'masks', formats=['bag'])
+    with Reader(tmp_path / 'masks' / 'bag') as reader:
+        assert {topic: one.msgtype for topic, one in reader.topics.items()} == {
+            '/segmentation': SegmentationMessage, '/mask/the_red': ImageKind,
+            '/mask/all_that_is_blue': ImageKind}
+        read = [(connection.topic, time, all_types().deserialize_cdr(raw, connection.msgtype))
+                for connection, time, raw in reader.messages()]
+    for topic, text in (('/mask/the_red', 'the red'), ('/mask/all_that_is_blue', TEXTS[1])):
+        masks = [(time, message) for name, time, message in read if name == topic]
+        answers: list[Any] = [message for name, _, message in read
+                              if name == '/segmentation' and message.instruction == text]
+        assert len(masks) == len(answers) == 9
+        for n, ((time, mask), answer) in enumerate(zip(masks, answers, strict=True)):
+            assert time == 10**18 + n * 10**8
+            assert mask.header.stamp.sec * 10**9 + mask.header.stamp.nanosec == time - 10**17
+            assert mask.header.frame_id == 'camera' and answer.header == mask.header
+            wanted = (pictures(9)[n][..., 0] > 127) & (text == 'the red')
+            assert np.array_equal(mask.data.reshape(48, 64), wanted * 255)
+            assert answer.state == (1 if wanted.any() else 2)
+            assert bool(answer.reason) != bool(wanted.any())
+            assert answer.area == wanted.sum() and answer.mask.width == 64 * wanted.any()
+            assert answer.final == (n == 8)
+
+
+def test_a_film_without_times_gives_a_bag_that_begins_at_nought(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks', formats=['bag'])
+    with Reader(tmp_path / 'masks' / 'bag') as reader:
+        assert reader.start_time == 0 and reader.message_count == 4 * 35
+
+
+@pytest.mark.parametrize('kind', ['film', 'folder', 'bag'])
+@pytest.mark.parametrize('last', [0, 1, 17])
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, film: Path, write_folder: Write, write_bag: Write,
+    image_message: Callable[..., Any], pictures: Pictures, run: Callable[..., Summary],
+    killed: Callable[[Callable[[], object]], None], kind: str, last: int
+) -> None:
+    path = film
+    if kind == 'folder':
+        path = write_folder(tmp_path / 'frames', pictures(35))
+    if kind == 'bag':
+        path = write_bag(tmp_path / 'camera', [
+            ('/camera', n * 10**9 // 30 // 2 * 2, image_message(image, 10**15 + n * 10**9 // 30))
+            for n, image in enumerate(pictures(35))])
+    run(path, tmp_path / 'whole', formats=FORMATS)
+    killed(partial(run, path, tmp_path / 'masks', last=last, formats=FORMATS))
+    record = tmp_path / 'masks' / 'masks.jsonl'
+    assert len(record.read_bytes().splitlines()) == last
+    with record.open('ab') as torn:
+        torn.write(b'{"frame": ')
+    assert run(path, tmp_path / 'masks', formats=FORMATS).frames == 35
+    assert_same(tmp_path / 'masks', tmp_path / 'whole')
+
+
+def test_only_what_is_left_and_what_it_is_compared_with_is_shown_to_the_model(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, make_model: Callable[..., Any],
+    run: Callable[..., Summary], killed: Callable[[Callable[[], object]], None]
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(90))
+    killed(partial(run, folder, tmp_path / 'masks', last=60))
+    model = make_model()
+    run(folder, tmp_path / 'masks', model=model)
+    assert 30 < model.decoded < 50
+
+
+def test_a_run_may_be_killed_while_films_are_drawn(
+    tmp_path: Path, film: Path, run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch,
+    killed: Callable[[Callable[[], object]], None]
+) -> None:
+    run(film, tmp_path / 'whole', formats=FORMATS)
+    drawn = itertools.count()
+
+    def draw_until_killed(*arguments: Any) -> np.ndarray:
+        if next(drawn) == 2 * 23:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGKILL)
+        return draw_overlay(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(overlay_films, 'draw_overlay', draw_until_killed)
+        killed(partial(run, film, tmp_path / 'masks', formats=FORMATS))
+    pieces = tmp_path / 'masks' / 'incomplete' / 'overlay' / 'pieces'
+    assert len(list(pieces.rglob('*.mp4'))) == 4
+    segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
+    assert_same(tmp_path / 'masks', tmp_path / 'whole')
+
+
+def test_formats_can_be_added_without_the_model(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks', formats=['rle'])
+    assert {file.name for file in (tmp_path / 'masks').iterdir()} == {'run.json', 'masks.jsonl'}
+    before = (tmp_path / 'masks' / 'masks.jsonl').read_bytes()
+    segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
+    assert {file.name for file in (tmp_path / 'masks').iterdir()} == {
+        'run.json', 'masks.jsonl', 'png', 'overlay', 'bag'}
+    assert (tmp_path / 'masks' / 'masks.jsonl').read_bytes() == before
+
+
+def test_a_run_can_begin_anew(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks')
+    with pytest.raises(OutputError, match='--overwrite'):
+        run(film, tmp_path / 'masks', ('the green',))
+    run(film, tmp_path / 'masks', ('the green',), overwrite=True)
+    assert [file.name for file in (tmp_path / 'masks' / 'overlay').iterdir()] == ['the_green.mp4']
+
+
+def test_tracks_are_numbered_from_one(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    for name in ('first', 'second'):  # ids go on within a process
+        run(film, tmp_path / name, formats=['rle'])
+        lines = (tmp_path / name / 'masks.jsonl').read_text().splitlines()
+        tracks = [json.loads(line)['answers'][0]['track_id'] for line in lines]
+        assert set(tracks) == {0, 1}
+
+
+def test_nothing_accumulates(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, make_model: Callable[..., Any],
+    run: Callable[..., Summary]
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(60))
+    model = make_model()
+    held = []
+    encode = model.encode
+    model.encode = lambda image: held.append(model.alive()) or encode(image)
+    run(folder, tmp_path / 'masks', model=model, formats=['rle'])
+    assert max(held) <= 12 and held[20] >= max(held[21:]) - 1
+
+
+def test_an_instruction_is_given_once(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    with pytest.raises(InstructionError, match='"the red" is given 2 times'):
+        run(film, tmp_path / 'masks', ('the red', ' the  red'))
+    with pytest.raises(InstructionError, match='empty'):
+        run(film, tmp_path / 'masks', ('the red', ''))
+    assert not (tmp_path / 'masks').exists()
+
+
+def test_a_source_that_cannot_be_read_leaves_no_folder(
+    tmp_path: Path, run: Callable[..., Summary]
+) -> None:
+    (tmp_path / 'film.mp4').write_text('no film')
+    with pytest.raises(SourceError):
+        run(tmp_path / 'film.mp4', tmp_path / 'masks')
+    assert not (tmp_path / 'masks').exists()
+
+
+def test_a_film_that_was_replaced_is_missed(
+    tmp_path: Path, film: Path, write_film: Write, pictures: Pictures, run: Callable[..., Summary],
+    killed: Callable[[Callable[[], object]], None]
+) -> None:
+    killed(partial(run, film, tmp_path / 'masks', last=30))
+    write_film(film, pictures(10))
+    with pytest.raises(SourceError, match='is not what it was'):
+        run(film, tmp_path / 'masks')
+
+
+def test_an_answer_that_failed_is_told(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    summary = run(film, tmp_path / 'masks', ('the red', 'the ultraviolet'), formats=FORMATS)
+    assert summary.states['the ultraviolet'] == {State.FAILED: 35}
+    assert summary.states['the red'][State.FOUND] == 30
+
+
+def test_no_memory_is_told_and_the_run_can_go_on(
+    tmp_path: Path, film: Path, make_model: Callable[..., Any], run: Callable[..., Summary]
+) -> None:
+    model = make_model()
+    encode = model.encode
+
+    def encode_some(image: np.ndarray) -> float:
+        if len(model.images) == 12:
+            raise MemoryError('all 4 GB are taken')
+        return encode(image)
+
+    model.encode = encode_some
+    with pytest.raises(RuntimeError, match=r'all 4 GB are taken.*the same command goes on'):
+        run(film, tmp_path / 'masks', model=model)
+    assert run(film, tmp_path / 'masks').frames == 35
+
+
+def test_films_are_joined_without_encoding_them_anew(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks')
+    with av.open(str(tmp_path / 'masks' / 'overlay' / 'the_red.mp4')) as joined:
+        keys = [packet.pts for packet in joined.demux(video=0) if packet.is_keyframe]
+    assert len(keys) == 4  # one for each piece

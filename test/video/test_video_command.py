@@ -1,0 +1,85 @@
+"""The command `instructseg video`, with the embedded model on frames of the shipped recording."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructseg_ros.cli import main
+from instructseg_ros.simulation.recording import Recording
+from instructseg_ros.video.rle import decode_mask
+
+Write = Callable[..., Path]
+
+
+def failed(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a failing command prints."""
+    assert main(['video', *arguments]) == 1
+    captured = capfd.readouterr()
+    assert captured.out == ''
+    assert captured.err.startswith('instructseg: ') and captured.err.count('\n') == 1
+    return captured.err
+
+
+def test_a_film_of_the_recording_is_segmented(
+    tmp_path: Path, write_film: Write, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Recording() as recording:
+        seen = [recording.observe(number / 15) for number in range(4)]
+    write_film(tmp_path / 'table.mp4', [one.rgb for one in seen], [n / 15 for n in range(4)])
+    arguments = ['video', 'table.mp4', 'the black car', 'the green bowl', '--device', 'cpu']
+    assert main([*arguments, '--formats', 'png', 'rle', 'overlay', 'bag']) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        '4 frames in table_masks', 'the black car: 4 FOUND', 'the green bowl: 4 NOT_FOUND']
+    assert 'segment: 100%' in captured.err and 'frames/s' in captured.err
+    lines = (tmp_path / 'table_masks' / 'masks.jsonl').read_text().splitlines()
+    for number, (line, one) in enumerate(zip(lines, seen, strict=True)):
+        label = next(t.label for t in one.graph if (t.color, t.kind) == ('black', 'car'))
+        mask, truth = decode_mask(json.loads(line)['answers'][0]['segmentation']), one.labels
+        assert truth is not None
+        assert (mask & (truth == label)).sum() > 0.8 * (mask | (truth == label)).sum()
+        file = tmp_path / 'table_masks' / 'png' / 'the_black_car' / f'{number:06d}.png'
+        assert np.array_equal(np.array(Image.open(file)) > 0, mask)
+    assert (tmp_path / 'table_masks' / 'overlay' / 'the_green_bowl.mp4').stat().st_size
+    assert (tmp_path / 'table_masks' / 'bag' / 'metadata.yaml').is_file()
+
+
+@pytest.mark.parametrize(('arguments', 'told'), [
+    (['none.mp4', 'the mug'], 'none.mp4 does not exist'),
+    (['film.mp4', 'the mug'], 'film.mp4 cannot be read as a film'),
+    (['film.mp4', 'the mug', 'the mug'], 'given 2 times'),
+    (['film.mp4', '?'], 'say what to segment'),
+    (['.', 'the mug'], 'neither a bag'),
+])  # fmt: skip
+def test_what_cannot_be_done_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'film.mp4').write_text('no film')
+    assert told in failed(capfd, *arguments)
+    assert [file.name for file in tmp_path.iterdir()] == ['film.mp4']
+
+
+def test_a_missing_model_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, write_folder: Write,
+    pictures: Callable[[int], list[np.ndarray]]
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(1))
+    message = failed(capfd, str(folder), 'the mug', '--model', '/no/such/model',
+                     '-o', str(tmp_path / 'masks'))
+    assert '/no/such/model' in message
+
+
+def test_an_unknown_format_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['video', 'film.mp4', 'the mug', '--formats', 'gif'])
+    assert "'gif'" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""Arguments that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
+
+Subparsers: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
+
+DTYPES: Final = {
+    **{name: name for name in ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')},
+    'fp32': 'float32',
+    'bf16': 'bfloat16',
+    'fp16': 'float16',
+}
+SCHEDULES: Final = ('exact', 'fixed_references', 'two_rate', 'auto')
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Arguments that choose a model and how it runs."""
+    parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--dtype', choices=DTYPES, default='auto', help='number format')
+
+
+def load_segmenter(options: argparse.Namespace) -> Segmenter:
+    """The model that the arguments of `add_model` choose."""
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.model.segmenter import Segmenter
+
+    keep_freed_memory()
+    return Segmenter.from_pretrained(
+        options.model, device=options.device, dtype=DTYPES[options.dtype]
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError('at least 1')
+    return value
+
+
+def prepare(*files: Path | None) -> None:
+    """Make the folders of output files before anything takes long."""
+    for file in files:
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write(figures: dict[str, Any], file: Path | None) -> None:
+    """Write figures as JSON where a file was named."""
+    if file:
+        file.write_text(json.dumps(figures, indent=2) + '\n')

@@ -1,0 +1,36 @@
+"""`instructseg convert`: checkpoints of others to this layout, and back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from instructseg_ros.commands.arguments import Subparsers
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser('convert', help="the authors' checkpoint to this layout")
+    parser.add_argument(
+        'source', help="the release's folder or hub id; or that of a Mask2Former to train from"
+    )
+    parser.add_argument('target', type=Path, help='new folder')
+    parser.add_argument('--reverse', action='store_true', help='from a converted folder, back')
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    from instructseg_ros.conversion.mask2former import convert_mask2former
+    from instructseg_ros.conversion.released import convert_released, restore_released
+    from instructseg_ros.conversion.source import find_source, read_config
+
+    source = find_source(options.source)
+    if options.reverse:
+        restore_released(source, options.target)
+    elif read_config(source).get('model_type') == 'mask2former':
+        convert_mask2former(source, options.target)
+    else:
+        convert_released(source, options.target)
+    print(f'written: {options.target}')
+    return 0

@@ -1,0 +1,53 @@
+"""`instructseg video`: every frame of a film, a folder or a bag."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from instructseg_ros.commands.arguments import DTYPES, Subparsers, add_model
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        'video', help='segment every frame of a film, a folder of frames or a bag',
+        description='Segment every frame of a film, a folder of frames or a bag. A run that was '
+                    'stopped goes on when the same command is given again.')  # fmt: skip
+    parser.add_argument('file', type=Path, help='an mp4, a folder of pictures, an MCAP or a bag')
+    parser.add_argument('instructions', nargs='+', help='for example "the red mug"')
+    add_model(parser)
+    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER',
+                        help='for what is written (default: FILE_masks)')
+    parser.add_argument(
+        '--formats', nargs='+', choices=['png', 'rle', 'overlay', 'bag'],
+        default=['rle', 'overlay'],
+        help='masks as pictures, as run lengths (masks.jsonl, which is always written), drawn into '
+             'a film for each instruction, or as a bag (default: rle overlay)',
+    )  # fmt: skip
+    parser.add_argument('--topic', help='the images of a bag, where it has several')
+    parser.add_argument('--overwrite', action='store_true', help='begin anew, do not go on')
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    from functools import partial
+
+    from instructseg_ros.memory import keep_freed_memory
+    from instructseg_ros.video.loading import load_model
+    from instructseg_ros.video.segment_video import segment_video
+
+    keep_freed_memory()
+    folder = options.output or Path(f'{options.file.resolve().stem}_masks')
+    load = partial(
+        load_model, options.model, device=options.device, dtype=DTYPES[options.dtype]
+    )
+    summary = segment_video(
+        options.file, options.instructions, folder, load=load, model=options.model,
+        formats=options.formats, topic=options.topic, overwrite=options.overwrite,
+    )  # fmt: skip
+    print(f'{summary.frames} frames in {folder}')
+    for text, states in summary.states.items():
+        print(f'{text}: ' + ', '.join(f'{count} {state.name}' for state, count in states.items()))
+    return 0

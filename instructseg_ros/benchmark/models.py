@@ -23,7 +23,7 @@ from instructseg_ros.model.tokenization import word_tokenizer
 
 EMBEDDED: Final = 'embedded'
 _CAMERA_RATE: Final = {EMBEDDED: 15.0}
-_SLOW_CAMERA: Final = 8.0  # frames a second that a large model sees, or more than it sees
+_SLOW_CAMERA: Final = 5.0  # frames a second that a large model sees, or more than it sees
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

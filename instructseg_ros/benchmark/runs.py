@@ -73,13 +73,15 @@ def run(
 
 
 def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
-    """The engine under a schedule."""
+    """The engine under a schedule; it follows the instructions that it is first asked for."""
     follower = Follower(segmenter, settings)
+    followed: set[str] = set()
 
     def answer(clip: Clip, number: int, instructions: Sequence[str]) -> list[np.ndarray | None]:
-        if number == 0:
-            for text in instructions:
+        for text in instructions:
+            if text not in followed:
                 follower.follow(Instruction(text=text))
+                followed.add(text)
         results = follower.segment(clip.images[number], stamp=clip.stamps[number])
         return [each.mask if each.state is State.FOUND else None for each in results]
 

@@ -27,9 +27,9 @@ from instructseg_ros.streaming.settings import EngineSettings
 
 Figures = dict[str, Any]
 NAIVE: Final = 'naive'
-_NAIVE_FRAMES: Final = 3
-_NAIVE_STEP: Final = 5
-_WARM_UP: Final = 10  # frames until there are as many reference frames as wanted
+_FEW: Final = 4  # frames where each takes long
+_WARM_UP: Final = 6
+_AUTO_ROUND: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Options:
         dtype: name of the number format, see `choose_precision`.
         device: where.
         schedules: which.
-        frames: of the clip that is timed.
+        frames: that are timed.
         reason_every, refresh_every: of `two_rate` and `fixed_references`.
         target_rate: of `auto`.
         scenes: of the tabletop on which J&F is measured; only of the embedded model.
@@ -79,29 +79,31 @@ def benchmark_stream(options: Options) -> Figures:
 
     Returns:
         what is written to the JSON file; `jf` is the mean of J and F in percent, None where the
-        weights are random; of the authors' procedure on every fifth frame.
+        weights are random; of the authors' procedure on every fourth frame.
     """
     model = stream_model(options.size, options.dtype, options.device)
-    videos = Videos(options, rate=model.rate)
-    settings = {each: options.settings(model, each) for each in options.schedules}
-    schedules = {
-        each.value: videos.measure(functools.partial(streamed, model.segmenter, settings[each]))
-        for each in options.schedules
-    }
-    exact = options.settings(model, Schedule.EXACT)
-    four = {'exact_fps': videos.four_fps(streamed(model.segmenter, exact))}
+    references = model.segmenter.reference_frames
+    videos = Videos(options, references=references, rate=model.rate)
+    schedules: Figures = {}
+    for schedule in options.schedules:
+        start = functools.partial(streamed, model.segmenter, options.settings(model, schedule))
+        schedules[schedule.value] = videos.measure(start, videos.span(schedule))
+    exact = streamed(model.segmenter, options.settings(model, Schedule.EXACT))
+    several = dataclasses.replace(videos.span(Schedule.EXACT), timed=_FEW, counted=0)
+    four = {'exact_fps': videos.four_fps(exact, several)}
     about = {
         'size': options.size, 'dtype': model.dtype, 'device': options.device.type,
         'threads': torch.get_num_threads(), 'parameters': model.parameters,
-        'reference_frames': model.segmenter.reference_frames, 'frames': options.frames,
+        'reference_frames': references, 'frames': options.frames,
         'reason_every': options.reason_every, 'refresh_every': options.refresh_every,
     }  # fmt: skip
     if options.naive:
-        del model
+        del model, start, exact
         gc.collect()
         answer = _straightforward(options)
-        schedules = {NAIVE: videos.measure(lambda: answer, last=_NAIVE_FRAMES)} | schedules
-        four = {'naive_fps': videos.four_fps(answer, last=1)} | four
+        naive = videos.measure(lambda: answer, Span(warm_up=1, timed=_FEW, counted=1), step=_FEW)
+        schedules = {NAIVE: naive} | schedules
+        four = {'naive_fps': videos.four_fps(answer, Span(warm_up=1, timed=1, counted=0))} | four
     return about | {'schedules': schedules, 'four_instructions': four}
 
 
@@ -124,59 +126,69 @@ def table(figures: Figures) -> str:
     return '\n'.join(lines)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Span:
+    """How many frames are answered: before the clock starts, on the clock, and to be counted."""
+
+    warm_up: int
+    timed: int
+    counted: int
+
+    def __len__(self) -> int:
+        return self.warm_up + self.timed + self.counted
+
+
 class Videos:
     """What everything is measured on."""
 
-    def __init__(self, options: Options, *, rate: float) -> None:
+    def __init__(self, options: Options, *, references: int, rate: float) -> None:
         self._options = options
-        self._clip = timing_clip(options.frames, rate=rate)
+        self._references = references
+        spans = [self.span(schedule) for schedule in Schedule]
+        self._clip = timing_clip(max(map(len, spans)), rate=rate)
         embedded = options.size == EMBEDDED
         self._films = list(tabletop_clips(scenes=options.scenes)) if embedded else []
 
-    def measure(self, start: Callable[[], Answer], *, last: int | None = None) -> Figures:
+    def span(self, schedule: Schedule) -> Span:
+        """Until there are all reference frames, and then some rounds of the schedule."""
+        options = self._options
+        rounds = {Schedule.TWO_RATE: options.reason_every, Schedule.AUTO: _AUTO_ROUND,
+                  Schedule.FIXED_REFERENCES: options.refresh_every}  # fmt: skip
+        between = 1 if schedule is Schedule.FIXED_REFERENCES else rounds.get(schedule, 1)
+        return Span(warm_up=max(_WARM_UP, self._references * between + 1), timed=options.frames,
+                    counted=rounds.get(schedule, 1))  # fmt: skip
+
+    def measure(self, start: Callable[[], Answer], span: Span, *, step: int = 1) -> Figures:
         """The figures of one way to answer.
 
         Args:
             start: begins a stream.
-            last: time only so many frames at the clip's end.
+            step: J&F of every so many frames.
         """
         memory = PeakMemory(self._options.device)
-        costs = _costs(self._time(start(), last))
+        costs = _costs(self._run(start(), self._clip.instructions[:1], span))
         peak = round(memory.read(), 2)
-        # Frame by frame anew, a part of the frames tells as much.
-        step = 1 if last is None else _NAIVE_STEP
         return {**costs, 'peak_memory_gb': peak, 'jf': self._accuracy(start, step)}
 
-    def four_fps(self, answer: Answer, *, last: int | None = None) -> float:
+    def four_fps(self, answer: Answer, span: Span) -> float:
         """Frames a second with all of the clip's instructions at once."""
-        first, warm_up = self._begin(last)
-        timed = run(answer, self._clip, self._clip.instructions, first=first, warm_up=warm_up)
+        timed = self._run(answer, self._clip.instructions, span)
         return round(len(timed.seconds) / sum(timed.seconds), 4)
 
-    def _time(self, answer: Answer, last: int | None) -> Timed:
-        first, warm_up = self._begin(last, counted := self._counted(last))
-        return run(answer, self._clip, self._clip.instructions[:1], first=first,
-                   warm_up=warm_up, counted=counted)  # fmt: skip
-
-    def _counted(self, last: int | None) -> int:
-        """Frames in which everything that a schedule does comes up."""
-        options = self._options
-        return max(options.reason_every, options.refresh_every) if last is None else 1
-
-    def _begin(self, last: int | None, counted: int = 0) -> tuple[int, int]:
-        """The first frame, and the frames from there on before the clock starts."""
-        if last is None:
-            return 0, _WARM_UP
-        return len(self._clip) - last - counted - 1, 1
+    def _run(self, answer: Answer, instructions: Sequence[str], span: Span) -> Timed:
+        return run(answer, self._clip, instructions, first=len(self._clip) - len(span),
+                   warm_up=span.warm_up, counted=span.counted)  # fmt: skip
 
     def _accuracy(self, start: Callable[[], Answer], step: int) -> float | None:
         """Mean J&F in percent over all instructions; a missed target is an empty mask."""
+        if not self._films:
+            return None
         values = [
             np.mean(region_and_boundary(_shown(start(), film, text, step), truths[::step]))
             for film in tqdm(self._films, 'J&F', leave=False)
             for text, truths in zip(film.instructions, film.truths, strict=True)
         ]
-        return round(100 * float(np.mean(values)), 2) if values else None
+        return round(100 * float(np.mean(values)), 2)
 
 
 def _shown(answer: Answer, film: Clip, text: str, step: int) -> list[np.ndarray]:

@@ -77,7 +77,7 @@ def _add_stream(kinds: Subparsers) -> None:
         '--schedules', nargs='+', choices=SCHEDULES, default=SCHEDULES[:3], metavar='SCHEDULE',
         help=f'which of {", ".join(SCHEDULES)} (default: all but the last)',
     )
-    parser.add_argument('--frames', type=positive, default=40, help='length of the timed video')
+    parser.add_argument('--frames', type=positive, default=20, help='that are timed')
     parser.add_argument(
         '--reason-every', type=positive, default=5, metavar='K',
         help='two_rate: frames from one run of the language model to the next',

@@ -72,6 +72,11 @@ class PeakMemory:
         return _resident_peak() / 1e9
 
 
+def device_name(device: torch.device) -> str:
+    """The card's name, or 'cpu'."""
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
+
+
 def resident_memory() -> int:
     """Bytes of the process that are in memory now; 0 where the system does not tell."""
     try:

@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-from instructseg_ros.benchmark.measure import Cost, PeakMemory, gemm_gflops, measure
+from instructseg_ros.benchmark.measure import (
+    Cost,
+    PeakMemory,
+    device_name,
+    gemm_gflops,
+    measure,
+)
 from instructseg_ros.benchmark.random_model import configuration, random_model
 from instructseg_ros.benchmark.stages import StageClock, random_inputs, run_stages
 from instructseg_ros.benchmark.straightforward import (
@@ -53,7 +59,7 @@ def benchmark_model(
     figures: Figures = {
         'dtype': _name(precision.dtype),
         'language_dtype': 'int8' if precision.int8 else _name(precision.language),
-        'device': _device_name(device),
+        'device': device_name(device),
         'threads': torch.get_num_threads(),
         'parameters': parameters,
         'gemm_gflops': round(rate, 1),
@@ -128,7 +134,3 @@ def _total(costs: Costs, without: str = '') -> float:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix('torch.')
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'

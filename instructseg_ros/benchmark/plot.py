@@ -6,6 +6,19 @@ from pathlib import Path
 from typing import Any
 
 
+def import_figure() -> Any:
+    """Matplotlib's Figure.
+
+    Raises:
+        RuntimeError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise RuntimeError('drawing needs matplotlib: pip install matplotlib') from error
+    return Figure
+
+
 def plot_stream(figures: dict[str, Any], file: Path) -> None:
     """Draw latency, and accuracy where it was measured, against the schedule.
 
@@ -16,13 +29,9 @@ def plot_stream(figures: dict[str, Any], file: Path) -> None:
     Raises:
         RuntimeError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise RuntimeError('drawing needs matplotlib: pip install matplotlib') from error
     schedules = figures['schedules']
     measured = all(row['jf'] is not None for row in schedules.values())
-    figure = Figure(figsize=(9 if measured else 5, 3.6), layout='constrained')
+    figure = import_figure()(figsize=(9 if measured else 5, 3.6), layout='constrained')
     axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
     _draw_latency(axes[0], schedules)
     if measured:

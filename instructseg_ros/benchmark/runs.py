@@ -110,11 +110,11 @@ def straightforward(
     return answer
 
 
-def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> int:
-    """Frames of a camera that newer ones replace unseen while frames take so long."""
+def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
+    """Share of a camera's frames that newer ones replace unseen while frames take so long."""
     now, last, lost = 0.0, -1, 0
     for each in seconds:
         shown = max(int(now * rate), last + 1)
         lost += shown - last - 1
         now, last = max(now, shown / rate) + each, shown
-    return lost
+    return lost / max(1, last + 1)

@@ -34,7 +34,7 @@ class Options:
     """How long, how fast and how the model works.
 
     Args:
-        frames: of the camera.
+        frames: of the camera, at least 20.
         rate: of the camera, frames a second.
         schedule: of the engine.
         change_every: frames from one coming or going of an instruction to the next.
@@ -90,14 +90,15 @@ def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         model and one frame.
     """
     watch = Watch()
-    engine = Engine(segmenter, on_result=watch.take, settings=EngineSettings(
-        reference_frames=segmenter.reference_frames,
-        reference_stride=segmenter.reference_stride,
-        max_reference_stride=segmenter.max_reference_stride,
-        schedule=options.schedule, target_rate=options.rate))  # fmt: skip
+    settings = EngineSettings.of_model(
+        segmenter, schedule=options.schedule, target_rate=options.rate
+    )
+    engine = Engine(segmenter, on_result=watch.take, settings=settings)
     engine.start()
-    memory = _stream(engine, watch, options)
-    engine.stop()
+    try:
+        memory = _stream(engine, watch, options)
+    finally:
+        engine.stop()
     second, last = (float(np.mean(tenth)) for tenth in (_tenth(memory, 1), _tenth(memory, 9)))
     return {
         'frames': options.frames, 'rate': options.rate, 'schedule': options.schedule.value,
@@ -131,8 +132,8 @@ def _stream(engine: Engine, watch: Watch, options: Options) -> list[int]:
 
 def _change(engine: Engine, watch: Watch, rng: np.random.Generator, number: int) -> None:
     """Give an instruction, with or without an end of its own, or cancel one."""
-    if watch.unended and rng.random() < 0.4:
-        engine.cancel(str(rng.choice(sorted(watch.unended))))
+    if rng.random() < 0.4:
+        _cancel_one(engine, watch, rng)
         return
     instruction = Instruction(
         text=str(rng.choice(TEXTS)), id=f'soak{number}',
@@ -142,9 +143,14 @@ def _change(engine: Engine, watch: Watch, rng: np.random.Generator, number: int)
         engine.give(instruction)
     except InstructionError:  # as many as may be live
         watch.unended.discard(instruction.id)
-        engine.cancel(str(rng.choice(sorted(watch.unended))))
+        _cancel_one(engine, watch, rng)
+
+
+def _cancel_one(engine: Engine, watch: Watch, rng: np.random.Generator) -> None:
+    live = sorted(watch.unended)
+    if live:
+        engine.cancel(str(rng.choice(live)))
 
 
 def _tenth(values: list[int], index: int) -> list[int]:
-    size = max(1, len(values) // 10)
-    return values[index * size : (index + 1) * size]
+    return values[len(values) * index // 10 : max(1, len(values) * (index + 1) // 10)]

@@ -8,7 +8,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
     """Let torch compile vision tower and pixel branch, each when it first runs.
 
-    Their inputs have one shape in a stream, so that nothing is compiled twice. The language model
+    Their inputs have one shape in a stream, as long as its input size stays. The language model
     and the mask decoder are left as they are: their shapes change with the number and length of
     the instructions, and the first is few, large products.
 

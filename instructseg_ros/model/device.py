@@ -10,6 +10,7 @@ import torch
 
 Arguments = ParamSpec('Arguments')
 Result = TypeVar('Result')
+Kind = tuple[torch.Size, torch.dtype]
 
 
 class DeviceMemoryError(MemoryError):
@@ -28,7 +29,7 @@ def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         try:
             with torch.inference_mode():
                 return work(*arguments, **options)
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 'the device is out of memory; use fewer instructions or reference frames, a '
                 'smaller dtype ("int8") or another device'
@@ -42,20 +43,21 @@ class Upload:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._buffers: dict[torch.Size, tuple[torch.Tensor, torch.cuda.Event]] = {}
+        self._buffers: dict[Kind, tuple[torch.Tensor, torch.cuda.Event]] = {}
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """The values on the device; there is one buffer for each shape."""
+        """The values on the device; there is one buffer for each shape and type."""
         if self._device.type != 'cuda':
             return values.to(self._device)
-        if values.shape not in self._buffers:
+        kind = (values.shape, values.dtype)
+        if kind not in self._buffers:
             pinned = torch.empty_like(values, pin_memory=True)
-            self._buffers[values.shape] = pinned, torch.cuda.Event()
-        buffer, copied = self._buffers[values.shape]
+            self._buffers[kind] = pinned, torch.cuda.Event()
+        buffer, copied = self._buffers[kind]
         copied.synchronize()  # the copy before this one has left the buffer
         buffer.copy_(values)
         moved = buffer.to(self._device, non_blocking=True)
-        copied.record()
+        copied.record(torch.cuda.current_stream(self._device))
         return moved
 
 
@@ -63,18 +65,23 @@ class SideStream:
     """Runs work beside that of the current stream; on a CPU in turn with it."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Begin work after everything that was queued; wait with `join` before its use."""
+        """Begin work after everything that was queued; wait with `join` before its use.
+
+        The work must allocate what it reads: memory of the current stream may be given away while
+        the side stream still reads it.
+        """
         if self._stream is None:
             return work()
         # The wait also keeps memory of the last result until its readers are done.
-        self._stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             return work()
 
     def join(self) -> None:
         """Let the current stream wait for what was begun."""
         if self._stream is not None:
-            torch.cuda.current_stream().wait_stream(self._stream)
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)

@@ -84,13 +84,11 @@ class Lead:
     ids: tuple[int, ...]
     states: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
-    def __len__(self) -> int:
-        return len(self.states[0][0])
-
     def row(self, index: int) -> Lead:
-        """The lead of one sequence."""
+        """The lead of one sequence, in memory of its own."""
         part = slice(index, index + 1)
-        return Lead(ids=self.ids, states=tuple((k[part], v[part]) for k, v in self.states))
+        states = tuple((keys[part].clone(), values[part].clone()) for keys, values in self.states)
+        return Lead(ids=self.ids, states=states)
 
     @classmethod
     def join(cls, leads: Sequence[Lead]) -> Lead:
@@ -265,23 +263,26 @@ class InstructSegModel(PreTrainedModel):
         """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
-    def read_lead(self, prompt: Prompt, reference_tokens: torch.Tensor | None = None) -> Lead:
-        """Read what prompts begin with; `reason` then goes on from there.
+    def read_text(self, prompt: Prompt) -> Lead:
+        """Read the text that prompts of a kind begin with; `reason` then goes on from there."""
+        ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
+        return self._lead(prompt.text, self.language_model.embed_tokens(ids))
+
+    def read_lead(self, prompt: Prompt, reference_tokens: torch.Tensor) -> Lead:
+        """Read all that comes before the image, one sequence for each instruction.
 
         Args:
-            prompt: the instructions.
-            reference_tokens: (1, K, T * num_latents, D) to read with the text around them, one
-                sequence for each instruction; None: only the text before them, one for all.
+            prompt: K instructions on one frame.
+            reference_tokens: (1, K, T * num_latents, D).
         """
-        if reference_tokens is None:
-            ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
-            cache = self.language_model.remember(self.language_model.embed_tokens(ids))
-        else:
-            start = prompt.input_ids[:, :, : len(prompt.lead)]
-            embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})
-            cache = self.language_model.remember(embeddings.flatten(0, 1))
+        start = prompt.input_ids[:, :, : len(prompt.lead)]
+        embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})
+        return self._lead(prompt.lead, embeddings.flatten(0, 1))
+
+    def _lead(self, ids: tuple[int, ...], embeddings: torch.Tensor) -> Lead:
+        cache = self.language_model.remember(embeddings)
         states = tuple((layer.keys, layer.values) for layer in cache.layers)
-        return Lead(ids=prompt.text if reference_tokens is None else prompt.lead, states=states)
+        return Lead(ids=ids, states=states)
 
     def reason(
         self,
@@ -296,8 +297,8 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: what `perceive` gave.
             prompt: the instructions.
-            lead: what `read_lead` gave for prompts that begin alike: one sequence, or one for
-                each instruction.
+            lead: what `read_text` or `read_lead` gave for prompts that begin alike: one sequence,
+                or one for each instruction.
             output_layers: return the states of every layer too, where there is a shared prefix.
         """
         if lead is not None and lead.ids != prompt.lead[: len(lead.ids)]:

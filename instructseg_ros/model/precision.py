@@ -29,6 +29,14 @@ class Precision:
     language: torch.dtype = torch.float32
     int8: bool = False
 
+    @property
+    def name(self) -> str:
+        """For people: one format, or that of everything else and that of the language side."""
+        rest, language = (str(each).removeprefix('torch.') for each in (self.dtype, self.language))
+        if self.int8:
+            language = 'int8'
+        return rest if rest == language else f'{rest} and {language}'
+
 
 def choose_device(name: str) -> torch.device:
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...

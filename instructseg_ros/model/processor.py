@@ -39,6 +39,7 @@ Size = tuple[int, int]
 
 _FILE = 'processor_config.json'
 _CELL = 16  # pixels; the masks' own grid of 4 divides it
+_LEAST_CELLS = 4  # so that the coarsest features are more than one
 _PADDING = 128  # raw value, before normalising
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
@@ -256,7 +257,7 @@ class _Row:
 
 
 def _whole_cells(length: float) -> int:
-    return max(1, round(length / _CELL)) * _CELL
+    return max(_LEAST_CELLS, int(length / _CELL + 0.5)) * _CELL
 
 
 def _released_size(height: int, width: int, side: int) -> Size:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel, Lead, PixelFeatures, Prompt
+from instructseg_ros.model.prompts import TEMPORAL_ID
 from instructseg_ros.model.tasks import Task
 
 PromptOf = Callable[[Sequence['Expression'], int], Prompt]
@@ -118,8 +119,13 @@ class ReferenceReader:
         if prompt.text not in self._text_leads:
             if len(self._text_leads) >= _TEXT_LEADS:
                 self._text_leads.clear()
-            self._text_leads[prompt.text] = self._model.read_lead(prompt)
+            self._text_leads[prompt.text] = self._model.read_text(prompt)
         return self._text_leads[prompt.text]
+
+    def end_a_lead(self, prompt: Prompt, frames: Sequence[FrameTokens]) -> bool:
+        """Whether all reference tokens come in the prompts' start, as in the released ones."""
+        places = len(frames) * self._model.config.num_latents
+        return 0 < places == prompt.lead.count(TEMPORAL_ID) and not prompt.prefix_length
 
     def lead(
         self, expressions: Sequence[Expression], frames: Sequence[FrameTokens], prompt: Prompt
@@ -127,6 +133,8 @@ class ReferenceReader:
         """What the prompts of expressions leave up to the end of the reference tokens."""
         frames = tuple(frames)
         new = [each for each in expressions if each.lead is None or each.lead.frames != frames]
+        for expression in new:
+            expression.lead = None  # before the next one takes as much memory
         if new:
             lead = self._model.read_lead(
                 self._prompt_of(new, len(frames)), self.tokens(new, frames)
@@ -134,7 +142,7 @@ class ReferenceReader:
             for row, expression in enumerate(new):
                 expression.lead = ReferenceLead(frames=frames, lead=lead.row(row))
         leads = [each.lead.lead for each in expressions if each.lead is not None]
-        assert leads[0].ids == prompt.lead
+        assert all(lead.ids == prompt.lead for lead in leads)
         return Lead.join(leads) if len(leads) > 1 else leads[0]
 
     def _perceive_missing(

@@ -82,7 +82,7 @@ class Segmenter:
         self.device = device
         self.threshold = config.score_threshold if threshold is None else threshold
         release = config.release_threshold
-        self._release = 1.0 if release is None else release / config.score_threshold
+        self._release = 1.0 if release is None else release / max(config.score_threshold, 1e-6)
         self.reference_frames = config.reference_frames
         self.reference_stride = config.reference_stride
         self.max_reference_stride = config.max_reference_stride
@@ -218,7 +218,7 @@ class Segmenter:
             earlier = [each.vision for each in references]
             stacked = torch.stack(earlier)[None] if earlier else None
             context = self._model.perceive(image, stacked, prompt)
-        elif keep_references and references:
+        elif keep_references and self._references.end_a_lead(prompt, references):
             lead = self._references.lead(expressions, references, prompt)
             context = VisualContext(image_tokens=image, reference_tokens=None)
         else:
@@ -236,8 +236,8 @@ class Segmenter:
         """
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
-        values = self._upload(processor.pixel_values(image, canvas)[None])
-        features = self._side.run(lambda: self._model.encode_pixels(values))
+        values = processor.pixel_values(image, canvas)[None]
+        features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
         return FramePixels(features=features, size=_size(image), canvas=canvas)
 
     @on_device

@@ -48,13 +48,8 @@ def make_engine(segmenter: Segmenter, values: SegmentationParameters, *, topic: 
     Raises:
         ValueError: There is no such schedule.
     """
-    frames = own_or(values.reference_frames)
-    stride = own_or(values.reference_stride)
-    settings = EngineSettings(
-        topics={'': topic},
-        reference_frames=segmenter.reference_frames if frames is None else int(frames),
-        reference_stride=segmenter.reference_stride if stride is None else stride,
-        max_reference_stride=segmenter.max_reference_stride if stride is None else stride,
+    settings = EngineSettings.of_model(
+        segmenter, topics={'': topic}, **_own_references(values),
         max_age=values.max_age, image_timeout=values.image_timeout,
         max_instructions=values.max_instructions, schedule=_schedule(values.schedule),
         reason_every=values.reason_every, refresh_every=values.refresh_every,
@@ -71,6 +66,11 @@ def _schedule(name: str) -> Schedule:
     return Schedule(name)
 
 
-def own_or(value: float) -> float | None:
-    """Return None where a negative parameter leaves the choice to the model."""
-    return None if value < 0 else value
+def _own_references(values: SegmentationParameters) -> dict[str, float]:
+    """Return what the parameters say of reference frames; negative ones leave it to the model."""
+    own: dict[str, float] = {}
+    if values.reference_frames >= 0:
+        own['reference_frames'] = values.reference_frames
+    if values.reference_stride >= 0:
+        own['reference_stride'] = own['max_reference_stride'] = values.reference_stride
+    return own

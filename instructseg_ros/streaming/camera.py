@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
+from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.planner import Planner
@@ -87,17 +88,17 @@ class Camera:
         self.planner.forget()
         for live in self.live:
             live.expression = live.conclusion = None
+            if live.last_frame is not None:  # it may have left the buffer
+                live.last_frame.tokens = None
 
     def next_event(self) -> float:
-        """Return when `overdue` will next have something to say, seconds of the steady clock."""
+        """Return when an instruction expires or must be told something, s of the steady clock."""
         times = [live.deadline for live in self.live]
         times += [self._silent_at(live) for live in self.live if not live.silence_told]
         return min(times, default=float('inf'))
 
     def overdue(self, *, now: float) -> Iterator[Segmentation]:
-        """End what has expired, answer refused frames, and tell of silence once."""
-        for live in [live for live in self.live if live.deadline <= now]:
-            yield self.end(live, f'its lifetime of {live.instruction.lifetime} s is over')
+        """Answer refused frames, and tell of silence once."""
         refusal, self.refusal = self.refusal, None
         for live in self.live:
             if refusal:
@@ -106,12 +107,11 @@ class Camera:
                 live.silence_told = True
                 yield self.fail(live, self._describe_silence(now))
 
-    def end(self, live: LiveInstruction, reason: str) -> Segmentation:
-        """Stop following an instruction and return its last result."""
-        self.live.remove(live)
-        return Segmentation(
-            instruction=live.instruction, state=State.EXPIRED, reason=reason, camera=self.name,
-            dropped=self.dropped, final=True)
+    def drop(self, instruction: Instruction) -> bool:
+        """Stop following an instruction; False if it was not followed here."""
+        before = len(self.live)
+        self.live = [live for live in self.live if live.instruction is not instruction]
+        return len(self.live) < before
 
     def fail(self, live: LiveInstruction, reason: str, header: Any = None) -> Segmentation:
         """Return the answer to an instruction for which nothing could be done."""

@@ -16,7 +16,7 @@ from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.schedule import Pace
-from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class Engine:
 
     def stop(self) -> None:
         """End every live instruction and wait for the worker thread; harmless when stopped."""
-        self.cancel(reason='segmentation was stopped')
         with self._changed:
             self._stopping = True
+            self._end(self._live(), 'segmentation was stopped')
             self._changed.notify()
         if self._worker is not None:
             self._worker.join()
@@ -107,47 +107,63 @@ class Engine:
         """Follow an instruction from now on, beside those that are live in other slots.
 
         Raises:
-            InstructionError: One of that id is live, or as many as may be.
+            InstructionError: One of that id is live, or as many as may be; it names a camera that
+                is not there; or the engine was stopped.
         """
         with self._changed:
-            replaced = self._ids_in(instruction.slot)
-            self._refuse_too_much(instruction, replaced)
-            for id in replaced:
-                self._end_all(f'replaced by instruction {instruction.id}', id=id)
-            for name in instruction.cameras or self._cameras:
+            live = self._live()
+            replaced = [each for each in live if each.slot and each.slot == instruction.slot]
+            self._check(instruction, live, len(replaced))
+            self._end(replaced, f'replaced by instruction {instruction.id}')
+            now = time.monotonic()
+            for name in dict.fromkeys(instruction.cameras or self._cameras):
                 self._cameras[name].live.append(
-                    LiveInstruction(instruction=instruction, given=time.monotonic()))
+                    LiveInstruction(instruction=instruction, given=now))
             self._changed.notify()
-
-    def _live(self) -> set[Instruction]:
-        return {live.instruction for camera in self._cameras.values() for live in camera.live}
-
-    def _ids_in(self, slot: str) -> set[str]:
-        return {each.id for each in self._live() if slot and each.slot == slot}
-
-    def _refuse_too_much(self, instruction: Instruction, replaced: set[str]) -> None:
-        live = {each.id for each in self._live()}
-        if instruction.id in live:
-            raise InstructionError(
-                f'instruction {instruction.id} is live already; cancel it, or choose another id')
-        most = self._settings.max_instructions
-        if len(live - replaced) >= most:
-            raise InstructionError(
-                f'{most} instructions are live, which is the limit; cancel one, or raise '
-                f'max_instructions')
 
     def cancel(self, id: str = '', *, reason: str = 'cancelled') -> bool:
         """Stop following the instruction of that id, or every live one; False if none was live."""
         with self._changed:
-            ended = self._end_all(reason, id=id)
+            ended = [each for each in self._live() if id in ('', each.id)]
+            self._end(ended, reason)
             self._changed.notify()
-        return ended
-
-    def _end_all(self, reason: str, *, id: str) -> bool:
-        ended = [camera.end(live, reason) for camera in self._cameras.values()
-                 for live in list(camera.live) if id in ('', live.instruction.id)]
-        self._notices += ended
         return bool(ended)
+
+    def _live(self) -> list[Instruction]:
+        cameras = self._cameras.values()
+        return list(dict.fromkeys(live.instruction for camera in cameras for live in camera.live))
+
+    def _check(self, instruction: Instruction, live: Sequence[Instruction], replaced: int) -> None:
+        if self._stopping:
+            raise InstructionError('segmentation was stopped; activate the node')
+        unknown = [name for name in instruction.cameras if name not in self._cameras]
+        if unknown:
+            raise InstructionError(
+                f'there is no camera "{unknown[0]}"; use {", ".join(self._cameras)}')
+        if instruction.id in [each.id for each in live]:
+            raise InstructionError(
+                f'instruction {instruction.id} is live already; cancel it, or choose another id')
+        most = self._settings.max_instructions
+        if len(live) - replaced >= most:
+            raise InstructionError(
+                f'{most} instructions are live, which is the limit; cancel one, or raise '
+                f'max_instructions')
+
+    def _end(self, instructions: Sequence[Instruction], reason: str) -> None:
+        """Stop following instructions, with one last result each, whatever cameras they are on."""
+        for instruction in instructions:
+            cameras = [each for each in self._cameras.values() if each.drop(instruction)]
+            self._notices.append(Segmentation(
+                instruction=instruction, state=State.EXPIRED, reason=reason,
+                camera=cameras[0].name if len(cameras) == 1 else '',
+                dropped=sum(each.dropped for each in cameras), final=True))
+
+    def _expire(self, now: float) -> None:
+        over = dict.fromkeys(
+            live.instruction for camera in self._cameras.values() for live in camera.live
+            if live.deadline <= now)
+        for instruction in over:
+            self._end([instruction], f'its lifetime of {instruction.lifetime} s is over')
 
     def _run(self) -> None:
         while True:
@@ -164,6 +180,7 @@ class Engine:
     def _wait_for_work(self) -> Job | None:
         while True:
             now = time.monotonic()
+            self._expire(now)
             for camera in self._cameras.values():
                 self._notices += camera.overdue(now=now)
             job = self._next_job(now)
@@ -193,29 +210,45 @@ class Engine:
             cameras = sum(bool(camera.live) for camera in self._cameras.values())
         for result in wanted:
             self._emit(result)
-        notice = self._governor.note(time.monotonic() - begun, cameras=cameras)
-        if notice:
-            self._on_notice(notice)
+        if cameras:
+            self._notify(self._governor.note(time.monotonic() - begun, cameras=cameras))
 
     def _answer(self, job: Job) -> Sequence[Segmentation]:
         try:
             return answer(self._model, job, clock=self._clock)
         except MemoryError as error:
-            self._make_room(str(error))
-            return [self._cameras[job.camera].fail(live, str(error), job.frame.header)
-                    for live in job.lives]
+            reason = str(error) or 'memory has run out'
+        # Outside of the handler, which would keep all tensors of the attempt.
+        self._make_room(job, reason)
+        return [self._cameras[job.camera].fail(live, reason, job.frame.header)
+                for live in job.lives]
 
-    def _make_room(self, reason: str) -> None:
+    def _make_room(self, job: Job, reason: str) -> None:
         """Let go of everything kept and look at a smaller image from now on."""
+        for frame in (*job.references, job.frame):
+            frame.tokens = None
         with self._changed:
             for camera in self._cameras.values():
                 camera.forget()
-        self._model.forget()
-        self._largest_scale = max(SMALLEST, SHRINK * self._largest_scale)
-        self._on_notice(f'{reason}: kept tokens were dropped, now {self._pace()}')
+        try:
+            self._model.forget()
+        except Exception as error:
+            logger.error('memory could not be given back: %s', error)
+        before = self._pace()
+        self._largest_scale = max(SMALLEST, SHRINK * before.scale)
+        if self._pace() != before:
+            self._notify(f'{reason}: kept tokens were dropped, now {self._pace()}')
 
     def _emit(self, result: Segmentation) -> None:
         try:
             self._on_result(result)
         except Exception as error:
             logger.error('a result could not be delivered: %s: %s', type(error).__name__, error)
+
+    def _notify(self, notice: str) -> None:
+        if not notice:
+            return
+        try:
+            self._on_notice(notice)
+        except Exception as error:
+            logger.error('"%s" could not be told: %s', notice, error)

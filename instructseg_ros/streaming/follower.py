@@ -53,6 +53,7 @@ class Follower:
             MemoryError: The device has no memory left.
         """
         self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
+        self._camera.buffer.take()
         job = self._camera.next_job(now=0.0, max_age=math.inf, pace=self._governor.pace)
         if job is None:
             return []

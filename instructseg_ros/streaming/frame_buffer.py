@@ -72,7 +72,7 @@ class FrameBuffer:
         if self._frames and frame.stamp < self._frames[-1].stamp:
             self._frames.clear()
         elif self._frames and self._is_crowded(frame):
-            self._frames.pop()
+            self._thin_out()
         self._frames.append(frame)
         while len(self._frames) > self._capacity or self._span() > self._max_span:
             self._frames.popleft()
@@ -118,6 +118,14 @@ class FrameBuffer:
             if near:
                 chosen.append(min(near, key=lambda f: (f.tokens is None, abs(f.stamp - wanted))))
         return sorted(chosen, key=lambda frame: frame.stamp)
+
+    def _thin_out(self) -> None:
+        """Let go of the frame that was newest so far, or rather of its neighbour without tokens."""
+        frames = self._frames
+        if len(frames) > 1 and frames[-1].tokens is not None and frames[-2].tokens is None:
+            del frames[-2]
+        else:
+            frames.pop()
 
     def forget_tokens(self) -> None:
         """Let go of all vision tokens; the frames stay."""

@@ -65,6 +65,7 @@ class Governor:
         if load > 1.0:
             if self._climbed:
                 self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+            self._calm = 0
             return self._step(1, load) if self._level + 1 < len(self._ladder) else ''
         self._calm = self._calm + 1 if load < ROOM else 0
         self._climbed = False

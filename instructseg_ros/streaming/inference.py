@@ -87,26 +87,26 @@ def _answer_batch(
     except MemoryError:
         raise
     except Exception as error:
-        return _answer_failure(model, job, clock, error, result)
-    for live in answers:
-        live.in_trouble = False
-    return answers
-
-
-def _answer_failure(
-        model: Model, job: Job, clock: Callable[[], int], error: Exception,
-        result: Callable[..., Segmentation]) -> dict[LiveInstruction, Segmentation]:
-    """Try each instruction of a batch by itself; one that was alone has failed."""
+        logger.debug('the model failed', exc_info=True)
+        failure = f'the model failed: {type(error).__name__}: {error}'
+    else:
+        for live in answers:
+            live.in_trouble = False
+        return answers
+    # Outside of the handler, which would keep all tensors of the attempt.
     if len(job.lives) > 1:
-        results: dict[LiveInstruction, Segmentation] = {}
-        for live in job.lives:
-            results |= _answer_batch(model, job.only([live]), clock)
-        return results
-    logger.debug('the model failed', exc_info=error)
+        return _answer_one_by_one(model, job, clock)
     [live] = job.lives
-    live.in_trouble = True
-    reason = f'the model failed: {type(error).__name__}: {error}'
-    return {live: result(live, state=State.FAILED, reason=reason)}
+    live.in_trouble, live.conclusion = True, None
+    return {live: result(live, state=State.FAILED, reason=failure)}
+
+
+def _answer_one_by_one(
+        model: Model, job: Job, clock: Callable[[], int]) -> dict[LiveInstruction, Segmentation]:
+    results: dict[LiveInstruction, Segmentation] = {}
+    for live in job.lives:
+        results |= _answer_batch(model, job.only([live]), clock)
+    return results
 
 
 def _infer(model: Model, job: Job) -> Sequence[Prediction]:

@@ -33,22 +33,24 @@ class Planner:
         self._max_stride = max_stride
         self._scene_change = scene_change
         self._read: deque[Frame] = deque(maxlen=reference_frames)
+        self._memory = (reference_frames + 1) * max_stride
+        self._frame: Frame | None = None
         self._kept: Sequence[Frame] = ()
         self._kept_for = 0
         self._since_reasoning = 0
         self._reasoned_on: np.ndarray | None = None
-        self._last_stamp = 0
 
     def plan(self, camera: str, frame: Frame, lives: Sequence[LiveInstruction],
              buffer: FrameBuffer, pace: Pace) -> Job:
-        """Return what to do for some instructions on the newest frame of a camera."""
-        if frame.stamp < self._last_stamp:  # time jumped back: a recording starts over
-            self.forget()
-            self._since_reasoning = pace.reason_every
-        self._last_stamp = frame.stamp
-        self._since_reasoning += 1
-        reason = self._to_reason(frame, lives, pace)
-        references = self._references(frame, buffer, pace) if reason else ()
+        """Return what to do for some instructions on the newest frame of a camera.
+
+        The same frame may come again, for instructions that came after it.
+        """
+        is_new = frame is not self._frame
+        if is_new:
+            self._begin(frame)
+        reason = self._to_reason(frame, lives, pace, is_new=is_new)
+        references = self._references(frame, buffer, pace, is_new=is_new) if reason else ()
         if reason and frame not in self._read:
             self._read.append(frame)
         return Job(
@@ -56,20 +58,33 @@ class Planner:
             keep_references=pace.refresh_every > 0, scale=pace.scale)
 
     def forget(self) -> None:
-        """Let go of all reference frames."""
+        """Let go of everything that was seen."""
         self._kept = ()
         self._read.clear()
+        self._reasoned_on = None
 
-    def _to_reason(self, frame: Frame, lives: Sequence[LiveInstruction],
-                   pace: Pace) -> Sequence[LiveInstruction]:
+    def _begin(self, frame: Frame) -> None:
+        """Go on to another frame.
+
+        Nothing is used that is from long ago, or from the future as a recording starts over.
+        """
+        if self._frame and not 0 <= frame.stamp - self._frame.stamp <= self._memory:
+            self.forget()
+        self._frame = frame
+        self._since_reasoning += 1
+        self._kept_for += 1
+
+    def _to_reason(self, frame: Frame, lives: Sequence[LiveInstruction], pace: Pace, *,
+                   is_new: bool) -> Sequence[LiveInstruction]:
         """Return all of the instructions when it is time, else those that are new."""
         if pace.reason_every == 1:
             return lives
-        seen = thumbnail(frame.image)
-        if self._since_reasoning >= pace.reason_every or self._has_changed(seen):
-            self._since_reasoning = 0
-            self._reasoned_on = seen
-            return lives
+        if is_new:
+            seen = thumbnail(frame.image)
+            if self._since_reasoning >= pace.reason_every or self._has_changed(seen):
+                self._since_reasoning = 0
+                self._reasoned_on = seen
+                return lives
         return [live for live in lives if live.conclusion is None]
 
     def _has_changed(self, seen: np.ndarray) -> bool:
@@ -77,18 +92,18 @@ class Planner:
             return True
         return changed_share(self._reasoned_on, seen) > self._scene_change
 
-    def _references(self, frame: Frame, buffer: FrameBuffer, pace: Pace) -> Sequence[Frame]:
-        self._kept_for += 1
-        if not self._keeps(pace):
+    def _references(self, frame: Frame, buffer: FrameBuffer, pace: Pace, *,
+                    is_new: bool) -> Sequence[Frame]:
+        if (is_new and not self._keeps(pace)) or frame in self._kept:
             self._kept = self._choose(frame, buffer, pace.reference_frames)
             self._kept_for = 0
         return self._kept
 
     def _choose(self, frame: Frame, buffer: FrameBuffer, count: int) -> Sequence[Frame]:
+        chosen = buffer.references(frame, count=count, stride=self._stride)
         read = [each for each in self._read if each is not frame][-count:] if count else []
-        if read and self._are_spread([*read, frame]):
-            return read
-        return buffer.references(frame, count=count, stride=self._stride)
+        is_better = len(read) >= len(chosen) and self._are_spread([*read, frame])
+        return read if is_better else chosen
 
     def _are_spread(self, frames: Sequence[Frame]) -> bool:
         gaps = [later.stamp - earlier.stamp for earlier, later in pairwise(frames)]

@@ -38,14 +38,15 @@ class Presence:
             threshold: Score from which a target counts as found.
             release: Score below which one that was there counts as gone.
         """
-        self.found = bool(score >= (release if self.found else threshold) and mask.any())
+        was_found = self.found
+        self.found = bool(score >= (release if was_found else threshold) and mask.any())
         if self.found:
-            if not self._is_same(mask, stamp):
+            if not self._is_same(mask, stamp - self._seen, was_found=was_found):
                 self.track_id = next(_ids)
             self._mask, self._seen = mask, stamp
         return self.found
 
-    def _is_same(self, mask: np.ndarray, stamp: int) -> bool:
-        if self._mask is None or self._mask.shape != mask.shape:
+    def _is_same(self, mask: np.ndarray, elapsed: int, *, was_found: bool) -> bool:
+        if self._mask is None or self._mask.shape != mask.shape or elapsed < 0:
             return False
-        return abs(stamp - self._seen) <= MEMORY and bool((self._mask & mask).any())
+        return (was_found or elapsed <= MEMORY) and bool((self._mask & mask).any())

@@ -13,7 +13,8 @@ CLEAR: Final = 24  # of 255, above a camera's noise
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 -> its pixels on a coarse grid, (h, w, 3) int16."""
     step = max(1, image.shape[1] // COLUMNS)
-    return image[step // 2 :: step, step // 2 :: step].astype(np.int16)
+    row = min(step, image.shape[0]) // 2
+    return image[row::step, step // 2 :: step].astype(np.int16)
 
 
 def changed_share(first: np.ndarray, second: np.ndarray) -> float:

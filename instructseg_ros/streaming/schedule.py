@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 WIDER: Final = (2, 3, 5, 8)
-SMALLER: Final = (0.75, 0.5)
+SMALLER: Final = (0.875, 0.75)
 
 
 class Schedule(enum.Enum):

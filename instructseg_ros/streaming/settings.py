@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from instructseg_ros.streaming.camera import Camera
 from instructseg_ros.streaming.frame_buffer import FrameBuffer
 from instructseg_ros.streaming.governor import Governor
 from instructseg_ros.streaming.planner import Planner
 from instructseg_ros.streaming.schedule import Schedule, paces
+
+
+class Wishes(Protocol):
+    """What a model wants of reference frames: how many, and seconds between them."""
+
+    reference_frames: int
+    reference_stride: float
+    max_reference_stride: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,21 @@ class EngineSettings:
     scene_change: float = 0.2
     target_rate: float = 10.0
     target_latency: float = 0.0
+
+    @classmethod
+    def of_model(cls, model: Wishes, **others: Any) -> EngineSettings:
+        """Return settings with the reference frames that a model wants.
+
+        Args:
+            model: The model.
+            others: Further fields, and those that are to be otherwise than the model wants.
+        """
+        wanted = {
+            'reference_frames': model.reference_frames,
+            'reference_stride': model.reference_stride,
+            'max_reference_stride': model.max_reference_stride,
+        }
+        return cls(**wanted | others)
 
     def make_camera(self, name: str) -> Camera:
         """Make the empty state of one camera, its buffer as large as the references need."""

@@ -12,6 +12,9 @@ import numpy as np
 
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.segmentation import Segmentation
 
 
@@ -29,18 +32,26 @@ class ColorModel:
     """Finds what is brighter than half in the channel that the instruction names.
 
     It works only while `gate` is set, so that a test decides how slow it is; "explode" makes it
-    raise and "doubt" makes it give no number as the score. A frame's token is the image's mean.
-    The score is `score` for what is there and 0.1 for what is not. While `room` is negative it
-    runs out of memory.
+    raise while it is `explosive` and "doubt" makes it give no number as the score. A frame's token
+    is the image's mean. The score is `score` for what is there and 0.1 for what is not. While
+    `room` is negative it runs out of memory.
+
+    It writes down what it was asked: `batches` the texts of each run of the language model,
+    `decoded` those of each run of the decoder, `references` the tokens of earlier frames' number
+    and `kept` whether they stay, `scales` of the images.
     """
 
     threshold: float = 0.5
     release_threshold: float = 0.5
     score: float = 0.9
     room: int = 0
+    explosive: bool = True
     gate: threading.Event = field(default_factory=threading.Event)
     begun: queue.Queue[str] = field(default_factory=queue.Queue)
     references: list[int] = field(default_factory=list)
+    kept: list[bool] = field(default_factory=list)
+    batches: list[list[str]] = field(default_factory=list)
+    decoded: list[list[str]] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
     encoded: int = 0
     reasoned: int = 0
@@ -60,7 +71,9 @@ class ColorModel:
         self.gate.wait(10.0)
         self.reasoned += len(expressions)
         self.references.append(len(references))
-        if any('explode' in text for text in expressions):
+        self.kept.append(keep_references)
+        self.batches.append(list(expressions))
+        if self.explosive and any('explode' in text for text in expressions):
             raise RuntimeError('out of dynamite')
         return list(expressions)
 
@@ -71,7 +84,8 @@ class ColorModel:
             raise MemoryError('no room')
         return image
 
-    def decode(self, understandings: Sequence[str], pixels: np.ndarray) -> list[ColorPrediction]:
+    def decode(self, understandings: Sequence[str], pixels: np.ndarray) -> list[Any]:
+        self.decoded.append(list(understandings))
         return [self._predict(text, pixels) for text in understandings]
 
     def forget(self) -> None:
@@ -84,24 +98,46 @@ class ColorModel:
                                found=bool(mask.any()))
 
 
+def picture(*, red: bool = True) -> np.ndarray:
+    """A red square on black, or only black."""
+    image = np.zeros((12, 16, 3), np.uint8)
+    if red:
+        image[2:5, 3:9, 0] = 255
+    return image
+
+
+def frame(stamp: int, *, red: bool = True, tokens: Any = None, arrived: float = 0.0) -> Frame:
+    return Frame(image=picture(red=red), stamp=stamp, header=('header', stamp), tokens=tokens,
+                 arrived=arrived)
+
+
+def follow(text: str = 'find red', **fields: Any) -> LiveInstruction:
+    """An instruction that is live, its id its text."""
+    return LiveInstruction(instruction=Instruction(**{'text': text, 'id': text, **fields}),
+                           given=0.0)
+
+
 @dataclass
 class Stream:
-    """An engine with its model and the results that come out."""
+    """An engine with its model, the results that come out and what it says about its pace."""
 
     engine: Engine
     model: ColorModel
     results: queue.Queue[Segmentation]
+    notices: queue.Queue[str] = field(default_factory=queue.Queue)
     stamp: int = 0
 
     def result(self) -> Segmentation:
         return self.results.get(timeout=10.0)
 
+    def answers(self, count: int) -> list[tuple[str, str]]:
+        """The next results as (id, state), in order."""
+        return [(result.instruction.id, result.state.name)
+                for result in (self.result() for _ in range(count))]
+
     def frame(self, *, red: bool = True, camera: str = '', step: int = 50_000_000) -> int:
         """Add a frame with a red square or an empty one; return its stamp."""
-        image = np.zeros((12, 16, 3), np.uint8)
-        if red:
-            image[2:5, 3:9, 0] = 255
         self.stamp += step
-        self.engine.add_frame(image, stamp=self.stamp, header=('header', self.stamp),
+        self.engine.add_frame(picture(red=red), stamp=self.stamp, header=('header', self.stamp),
                               camera=camera)
         return self.stamp

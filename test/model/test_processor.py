@@ -321,3 +321,104 @@ def test_a_saved_processor_comes_back_the_same(small: SmallModel, tmp_path: Path
     image = picture(33, 77)
     assert torch.equal(small.processor.pixel_values(image), again.pixel_values(image))
     assert torch.equal(small.processor.vision_values(image), again.vision_values(image))
+
+
+@pytest.mark.parametrize('scale', [0.7, 0.75, 0.9, 1.0, 1.5, 2.0])
+def test_a_smaller_canvas_is_the_nearest_of_whole_cells(
+    processor: InstructSegProcessor, scale: float
+) -> None:
+    for side, whole in zip(processor.scaled_canvas(scale), (96, 128), strict=True):
+        assert side % 16 == 0 and abs(side - scale * whole) <= 8
+    if scale in (1.0, 2.0):
+        assert processor.scaled_canvas(scale) == (96 * scale, 128 * scale)
+
+
+def test_a_canvas_has_at_least_four_cells_a_side(processor: InstructSegProcessor) -> None:
+    assert processor.scaled_canvas(0.001) == (64, 64)
+
+
+@pytest.mark.parametrize('scale', [0.25, 0.5, 0.75])
+@pytest.mark.parametrize(('height', 'width'), SIZES)
+def test_on_another_canvas_all_is_as_for_a_processor_of_that_size(
+    processor: InstructSegProcessor, scale: float, height: int, width: int
+) -> None:
+    canvas = processor.scaled_canvas(scale)
+    other = with_canvas(processor, *canvas)
+    image = picture(height, width)
+    values = processor.pixel_values(image, canvas)
+    assert values.shape == (3, *canvas)
+    assert torch.equal(values, other.pixel_values(image))
+    assert processor.resized_size(height, width, canvas) == other.resized_size(height, width)
+    shape = (2, canvas[0] // 4, canvas[1] // 4)
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    restored = processor.restore_masks(logits, height, width, canvas)
+    assert restored.shape == (2, height, width)
+    assert torch.equal(restored, other.restore_masks(logits, height, width))
+
+
+def test_each_instruction_may_have_a_task_of_its_own(released: SmallModel) -> None:
+    texts, tasks = ['the mug', 'the ball'], [Task.REASONING, Task.REFERRING]
+    mixed = released.processor.prompt([texts] * 2, task=tasks, reference_frames=2)
+    for row, (text, task) in enumerate(zip(texts, tasks, strict=True)):
+        alone = released.processor.prompt([[text]], task=task, reference_frames=2)
+        length = alone.input_ids.shape[-1]
+        for frame in range(2):
+            assert torch.equal(mixed.input_ids[frame, row, :length], alone.input_ids[0, 0])
+            assert torch.equal(mixed.refer_mask[frame, row, :length], alone.refer_mask[0, 0])
+    # A task for all is that task for each.
+    one = released.processor.prompt([texts], task=Task.REASONING)
+    each = released.processor.prompt([texts], task=[Task.REASONING] * 2)
+    assert torch.equal(one.input_ids, each.input_ids)
+
+
+def test_as_many_tasks_as_instructions_are_asked_for(released: SmallModel) -> None:
+    with pytest.raises(ValueError, match='argument'):
+        released.processor.prompt([['mug', 'ball']], task=[Task.REFERRING])
+
+
+@pytest.mark.parametrize('references', [0, 1, 4])
+def test_prompts_lead_up_to_the_image(released: SmallModel, references: int) -> None:
+    instructions = ('the red mug', 'where is the left ball of all?')
+    prompt = released.prompt(*instructions, references=references)
+    count = released.processor.config.num_latents * max(1, references)
+    assert prompt.lead.count(TEMPORAL_ID) == count
+    assert prompt.text == prompt.lead[: prompt.lead.index(TEMPORAL_ID)]
+    for ids in prompt.input_ids[0].tolist():
+        assert tuple(ids[: len(prompt.lead)]) == prompt.lead
+        assert ids.index(IMAGE_ID) == len(prompt.lead)
+
+
+def test_a_prompt_that_begins_with_the_image_has_no_lead(
+    processor: InstructSegProcessor,
+) -> None:
+    prompt = processor.prompt([['the red mug', 'mug']], reference_frames=2)
+    assert prompt.lead == prompt.text == ()
+
+
+def test_prompts_share_a_lead_up_to_where_their_tasks_differ(
+    processor: InstructSegProcessor,
+) -> None:
+    values = {**vars(processor.config), 'prompts': {
+        'image_referring': 'the left <temporal><image><refer><seg>',
+        'image_reasoning': 'the ball <temporal><image><refer><seg>',
+    }}  # fmt: skip
+    other = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
+    tasks = [Task.REFERRING, Task.REASONING]
+    mixed = other.prompt([['mug', 'mug']], task=tasks)
+    assert other.tokenizer.convert_ids_to_tokens(list(mixed.lead)) == ['the']
+    one = other.prompt([['mug']], task=Task.REASONING)
+    assert other.tokenizer.convert_ids_to_tokens(list(one.text)) == ['the', 'ball']
+    assert one.lead == (*one.text, TEMPORAL_ID, TEMPORAL_ID)
+
+
+@pytest.mark.parametrize('references', [0, 2])
+def test_the_bounds_of_a_prompts_instructions_hold_all_of_them(
+    small: SmallModel, references: int
+) -> None:
+    prompt = small.processor.prompt(
+        [['where is the left ball of all', 'mug']],
+        task=[Task.REASONING, Task.REFERRING],
+        reference_frames=references,
+    )
+    places = prompt.refer_mask[0].nonzero()[:, 1]
+    assert (prompt.read_from, prompt.refer_stop) == (int(places.min()), int(places.max()) + 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from PIL import Image
 from small_models import SmallModel
 
 from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.device import DeviceMemoryError
+from instructseg_ros.model.reuse import Expression, FrameTokens
 from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task
+from instructseg_ros.simulation.recording import Recording
 
 INSTRUCTIONS = ['the red mug', 'where is the blue mug?', 'all']
 
@@ -242,3 +247,240 @@ def test_a_precision_that_cannot_be_had_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises(ModelError, match=remedy):
         Segmenter.from_pretrained(str(tiny_model_dir), device='cpu', dtype=dtype)
+
+
+def encode_all(segmenter: Segmenter, *seeds: int) -> list[FrameTokens]:
+    return [segmenter.encode(picture(seed=seed)) for seed in seeds]
+
+
+def read_all(segmenter: Segmenter, *instructions: str) -> list[Expression]:
+    return [segmenter.read(text) for text in instructions]
+
+
+@torch.inference_mode()
+def straight(
+    small: SmallModel, seeds: Sequence[int], instruction: str, *, decoded_on: int
+) -> tuple[torch.Tensor, float]:
+    """Mask probabilities and score by the model alone, of one instruction.
+
+    Args:
+        seeds: pictures that the language model sees, the key frame last.
+        decoded_on: picture whose mask it is.
+    """
+    model, processor = small.model, small.processor
+    vision = [processor.vision_values(picture(seed=seed)) for seed in seeds]
+    *earlier, tokens = model.encode_frame(torch.stack(vision)).unsqueeze(1)
+    prompt = small.prompt(instruction, references=len(earlier))
+    context = model.perceive(tokens, torch.stack(earlier, dim=1) if earlier else None, prompt)
+    image = picture(seed=decoded_on)
+    features = model.encode_pixels(processor.pixel_values(image)[None])
+    answer = model.decode(model.reason(context, prompt), features).final
+    logits, score = best_mask(
+        answer.mask_logits[0, 0],
+        answer.score_logits[0, 0],
+        lambda masks: processor.restore_masks(masks, *image.shape[:2]),
+    )
+    return logits.sigmoid(), score
+
+
+@pytest.mark.parametrize('references', [0, 2])
+def test_the_stages_one_by_one_answer_as_in_one_call(small: SmallModel, references: int) -> None:
+    segmenter = segmenter_of(small)
+    earlier = encode_all(segmenter, *range(1, 1 + references))
+    given = read_all(segmenter, *INSTRUCTIONS)
+    pixels = segmenter.encode_pixels(picture())
+    understandings = segmenter.reason(given, segmenter.encode(picture()), earlier)
+    assert [each.expression for each in understandings] == given
+    by_stages = segmenter.decode(understandings, pixels)
+    at_once = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
+    for mine, its in zip(by_stages, at_once, strict=True):
+        assert_same(mine, its)
+
+
+@pytest.mark.parametrize('seeds', [[0], [2, 1, 0]])
+def test_what_was_understood_is_decoded_on_a_later_frame(
+    small: SmallModel, seeds: list[int]
+) -> None:
+    segmenter = segmenter_of(small)
+    *earlier, tokens = encode_all(segmenter, *seeds)
+    understandings = segmenter.reason(read_all(segmenter, *INSTRUCTIONS), tokens, earlier)
+    for later in (0, 5):
+        predictions = segmenter.decode(
+            understandings, segmenter.encode_pixels(picture(seed=later))
+        )
+        for instruction, prediction in zip(INSTRUCTIONS, predictions, strict=True):
+            probability, score = straight(small, seeds, instruction, decoded_on=later)
+            np.testing.assert_allclose(prediction.probability, probability, atol=1e-3)
+            assert prediction.score == pytest.approx(score, abs=1e-3)
+
+
+def test_understandings_of_different_frames_are_decoded_together_in_their_order(
+    small: SmallModel,
+) -> None:
+    segmenter = segmenter_of(small)
+    red, blue, everything = read_all(segmenter, *INSTRUCTIONS)
+    first, second = encode_all(segmenter, 1, 2)
+    [red_first, all_first] = segmenter.reason([red, everything], first)
+    [blue_second, red_second] = segmenter.reason([blue, red], second)
+    mixed = [red_first, blue_second, all_first, red_second]
+    pixels = segmenter.encode_pixels(picture())
+    together = segmenter.decode(mixed, pixels)
+    alone = [segmenter.decode([each], pixels)[0] for each in mixed]
+    assert len({round(each.score, 3) for each in alone}) == 4  # or the order would not show
+    for mine, its in zip(together, alone, strict=True):
+        assert_same(mine, its)
+
+
+def test_nothing_that_was_understood_has_no_masks(segmenter: Segmenter) -> None:
+    assert segmenter.decode([], segmenter.encode_pixels(picture())) == []
+
+
+def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    keys = encode_all(segmenter, 5, 6, 7, 8)
+    earlier = encode_all(segmenter, 1, 2, 3)
+    plain, kept = (read_all(segmenter, *INSTRUCTIONS) for _ in range(2))
+    # Frames and instructions change from answer to answer, apart and together.
+    for key, shown, asked in zip(
+        keys,
+        ([0, 1], [0, 1], [0, 1, 2], [1, 2]),
+        ([0, 1], [2, 0, 1], [1, 2], [0, 2]),
+        strict=True,
+    ):
+        references = [earlier[index] for index in shown]
+        expected = segmenter.reason([plain[index] for index in asked], key, references)
+        answers = segmenter.reason(
+            [kept[index] for index in asked], key, references, keep_references=True
+        )
+        for mine, its in zip(answers, expected, strict=True):
+            torch.testing.assert_close(mine.mask_tokens, its.mask_tokens, atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(mine.pooled, its.pooled, atol=1e-4, rtol=1e-3)
+
+
+def test_a_still_image_has_no_references_to_keep(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    [tokens] = encode_all(segmenter, 0)
+    plain, kept = (
+        segmenter.reason(read_all(segmenter, *INSTRUCTIONS), tokens, keep_references=keep)
+        for keep in (False, True)
+    )
+    for mine, its in zip(plain, kept, strict=True):
+        torch.testing.assert_close(mine.mask_tokens, its.mask_tokens, atol=1e-5, rtol=1e-4)
+
+
+def test_an_expression_is_read_as_its_text_and_task(segmenter: Segmenter) -> None:
+    phrase, question = read_all(segmenter, 'the red qwertz', 'where is the mug?')
+    assert phrase.task is Task.REFERRING and phrase.known and phrase.unknown == ('qwertz',)
+    assert question.task is Task.REASONING and question.unknown == ()
+    assert segmenter.read('the red mug', Task.REASONING).task is Task.REASONING
+    assert not segmenter.read('qwertz').known
+
+
+@pytest.mark.parametrize('scale', [0.5, 0.75, 1.5])
+@pytest.mark.parametrize(('height', 'width'), [(48, 64), (101, 37), (37, 101)])
+def test_a_mask_has_the_images_size_at_any_input_size(
+    small: SmallModel, scale: float, height: int, width: int
+) -> None:
+    segmenter = segmenter_of(small)
+    image = picture(height, width)
+    pixels = segmenter.encode_pixels(image, scale=scale)
+    assert pixels.size == (height, width)
+    assert pixels.canvas == small.processor.scaled_canvas(scale)
+    given = segmenter.reason(read_all(segmenter, *INSTRUCTIONS), segmenter.encode(image))
+    for prediction in segmenter.decode(given, pixels):
+        assert prediction.mask.shape == prediction.probability.shape == (height, width)
+        assert np.isfinite(prediction.probability).all()
+
+
+def test_the_full_input_size_is_the_models_own(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    pixels = segmenter.encode_pixels(picture(), scale=1.0)
+    assert pixels.canvas == small.processor.config.mask_size
+    assert torch.equal(
+        pixels.features.mask_features, segmenter.encode_pixels(picture()).features.mask_features
+    )
+
+
+def test_the_embedded_model_sees_the_same_things_in_a_smaller_picture() -> None:
+    with Recording() as recording:
+        image = recording.observe(0.0, truth=False).rgb
+    segmenter = Segmenter.from_pretrained('embedded', device='cpu')
+    given = read_all(segmenter, 'the brown book', 'every black item', 'something I could drive')
+    understandings = segmenter.reason(given, segmenter.encode(image))
+    full, small = (
+        segmenter.decode(understandings, segmenter.encode_pixels(image, scale=scale))
+        for scale in (1.0, 0.75)
+    )
+    for wanted, near in zip(full, small, strict=True):
+        assert wanted.found and near.found
+        union = np.count_nonzero(wanted.mask | near.mask)
+        assert np.count_nonzero(wanted.mask & near.mask) / union > 0.7
+
+
+def test_a_target_is_lost_at_the_threshold_where_the_model_names_no_other(
+    compact: SmallModel,
+) -> None:
+    assert compact.model.config.release_threshold is None
+    segmenter = segmenter_of(compact, 0.3)
+    assert segmenter.release_threshold == segmenter.threshold == 0.3
+    segmenter.threshold = 0.7
+    assert segmenter.release_threshold == 0.7
+
+
+def test_the_score_at_which_a_target_is_lost_moves_with_the_threshold(
+    compact: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact.model.config, 'score_threshold', 0.5)
+    monkeypatch.setattr(compact.model.config, 'release_threshold', 0.4)
+    segmenter = segmenter_of(compact)
+    assert (segmenter.threshold, segmenter.release_threshold) == (0.5, pytest.approx(0.4))
+    segmenter.threshold = 0.25
+    assert segmenter.release_threshold == pytest.approx(0.2)
+    assert segmenter_of(compact, 0.8).release_threshold == pytest.approx(0.64)
+
+
+@pytest.fixture
+def crowded(small: SmallModel) -> Iterator[SmallModel]:
+    """A model whose device has no memory for the language model, as a GPU says it."""
+
+    def fail(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+
+    hook = small.model.language_model.layers[0].register_forward_pre_hook(fail)
+    yield small
+    hook.remove()
+
+
+def test_memory_that_runs_out_in_the_model_is_told_in_plain_words(crowded: SmallModel) -> None:
+    segmenter = segmenter_of(crowded)
+    with pytest.raises(DeviceMemoryError, match='fewer instructions'):
+        segmenter.segment(picture(), 'the red mug', encode_all(segmenter, 1))
+
+
+def test_a_model_that_forgot_answers_as_before(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+
+    def answers() -> list[Prediction]:
+        given = read_all(segmenter, *INSTRUCTIONS)
+        *earlier, tokens = encode_all(segmenter, 1, 2, 0)
+        understandings = segmenter.reason(given, tokens, earlier, keep_references=True)
+        plain = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
+        return plain + segmenter.decode(understandings, segmenter.encode_pixels(picture()))
+
+    before = answers()
+    segmenter.forget()
+    segmenter.forget()
+    for mine, its in zip(answers(), before, strict=True):
+        assert_same(mine, its)
+
+
+def test_what_was_understood_before_forgetting_can_still_be_decoded(small: SmallModel) -> None:
+    segmenter = segmenter_of(small)
+    pixels = segmenter.encode_pixels(picture())
+    understandings = segmenter.reason(
+        read_all(segmenter, *INSTRUCTIONS), segmenter.encode(picture())
+    )
+    before = segmenter.decode(understandings, pixels)
+    segmenter.forget()
+    for mine, its in zip(segmenter.decode(understandings, pixels), before, strict=True):
+        assert_same(mine, its)

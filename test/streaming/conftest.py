@@ -23,9 +23,11 @@ def open_stream() -> Iterator[Callable[..., Stream]]:
         model = ColorModel()
         model.gate.set()
         results: queue.Queue[Segmentation] = queue.Queue()
-        engine = Engine(model, on_result=results.put, settings=EngineSettings(**settings))
+        notices: queue.Queue[str] = queue.Queue()
+        engine = Engine(model, on_result=results.put, settings=EngineSettings(**settings),
+                        on_notice=notices.put)
         engine.start()
-        opened.append(Stream(engine, model, results))
+        opened.append(Stream(engine, model, results, notices))
         return opened[-1]
 
     yield open_it

@@ -1,18 +1,43 @@
 from __future__ import annotations
 
+import gc
 import queue
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 from color_stream import ColorModel, Stream
 
 from instructseg_ros.streaming.engine import Engine
-from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.instruction import Instruction, InstructionError
+from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.streaming.settings import EngineSettings
 
 RED = Instruction(text='find red', id='red')
+GREEN = Instruction(text='find green', id='green')
+FOUND, NOT_FOUND, FAILED, EXPIRED = 'FOUND', 'NOT_FOUND', 'FAILED', 'EXPIRED'
+
+
+def hold(stream: Stream, *instructions: Instruction) -> None:
+    """Give instructions and a frame, and keep the model from finishing with it."""
+    stream.model.gate.clear()
+    for instruction in instructions:
+        stream.engine.give(instruction)
+    stream.frame()
+    stream.model.begun.get(timeout=10.0)
+
+
+def start(model: Any, **options: Any) -> Stream:
+    """An engine of another model, or with other receivers, than the fixtures make."""
+    results: queue.Queue[Segmentation] = queue.Queue()
+    model.gate.set()
+    engine = Engine(model, **{'on_result': results.put, 'settings': EngineSettings(), **options})
+    engine.start()
+    return Stream(engine, model, results)
 
 
 def test_a_target_in_the_frame_is_found_with_the_frames_own_header(stream: Stream) -> None:
@@ -178,13 +203,13 @@ def test_an_old_frame_is_not_segmented(open_stream: Callable[..., Stream]) -> No
 
 
 def test_an_unreadable_frame_fails_the_live_instruction(stream: Stream) -> None:
-    stream.engine.refuse_frame('encoding "x" is unknown')
     stream.engine.give(RED)
-    assert stream.result().state is State.FAILED
-    stream.engine.refuse_frame('encoding "y" is unknown', header='h')
-    result = stream.result()
-    assert (result.state, result.reason) == (State.FAILED, 'encoding "y" is unknown')
-    assert result.header == 'h'
+    for encoding in ('x', 'y'):
+        stream.engine.refuse_frame(f'encoding {encoding} is unknown', header=encoding)
+        result = stream.result()
+        assert (result.state, result.reason) == (
+            State.FAILED, f'encoding {encoding} is unknown')
+        assert result.header == encoding
 
 
 def test_earlier_frames_are_references_and_each_is_encoded_once(
@@ -242,3 +267,514 @@ def test_stopping_ends_what_is_live_and_the_engine_can_start_again(stream: Strea
 def test_a_running_engine_cannot_be_started_twice(stream: Stream) -> None:
     with pytest.raises(RuntimeError, match='runs already'):
         stream.engine.start()
+
+
+def test_several_instructions_get_one_result_each_for_every_frame(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    for _ in range(5):
+        stamp = stream.frame()
+        results = [stream.result(), stream.result()]
+        assert [(result.instruction, result.state) for result in results] == [
+            (RED, State.FOUND), (GREEN, State.NOT_FOUND)]
+        assert [result.header for result in results] == [('header', stamp)] * 2
+    stream.engine.stop()
+    assert stream.answers(2) == [('red', EXPIRED), ('green', EXPIRED)]
+    assert stream.results.empty()
+
+
+def test_several_instructions_go_through_the_model_in_one_batch(stream: Stream) -> None:
+    hold(stream, RED)
+    stream.engine.give(GREEN)
+    stream.frame()
+    stream.model.gate.set()
+    stream.answers(3)
+    assert stream.model.batches == [['find red'], ['find red', 'find green']]
+
+
+def test_one_that_comes_while_the_model_runs_is_answered_on_the_frame_that_is_there(
+        stream: Stream) -> None:
+    hold(stream, RED)
+    stream.engine.give(GREEN)
+    stream.model.gate.set()
+    first, second = stream.result(), stream.result()
+    assert (first.instruction, second.instruction) == (RED, GREEN)
+    assert first.header == second.header
+
+
+def test_one_that_is_cancelled_while_the_model_runs_does_not_touch_the_other(
+        stream: Stream) -> None:
+    hold(stream, RED, GREEN)
+    assert stream.engine.cancel('red')
+    stream.model.gate.set()
+    assert sorted(stream.answers(2)) == [('green', NOT_FOUND), ('red', EXPIRED)]
+    stream.frame()
+    assert stream.answers(1) == [('green', NOT_FOUND)]
+
+
+def test_one_that_is_replaced_while_the_model_runs_does_not_touch_the_other(
+        stream: Stream) -> None:
+    hold(stream, Instruction(text='find red', id='old', slot='arm'), GREEN)
+    stream.engine.give(Instruction(text='find red', id='new', slot='arm'))
+    stream.frame()
+    stream.model.gate.set()
+    assert sorted(stream.answers(4)) == [
+        ('green', NOT_FOUND), ('green', NOT_FOUND), ('new', FOUND), ('old', EXPIRED)]
+
+
+def test_one_that_expires_while_the_model_runs_does_not_touch_the_other(stream: Stream) -> None:
+    hold(stream, GREEN, Instruction(text='find red', id='short', lifetime=0.02))
+    threading.Event().wait(0.05)
+    stream.model.gate.set()
+    short: list[Segmentation] = []
+    green = 0
+    while not (green and short and short[-1].final):
+        result = stream.result()
+        if result.instruction is GREEN:
+            assert result.state is State.NOT_FOUND
+            green += 1
+        else:
+            short.append(result)
+    assert [result.final for result in short] == [False] * (len(short) - 1) + [True]
+    stream.frame()
+    assert stream.answers(1) == [('green', NOT_FOUND)]
+
+
+def test_one_that_makes_the_model_fail_does_not_touch_the_other(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.engine.give(Instruction(text='explode red', id='bad'))
+    for _ in range(3):
+        stream.frame()
+        assert stream.answers(2) == [('red', FOUND), ('bad', FAILED)]
+    assert stream.engine.cancel('bad')
+    assert stream.answers(1) == [('bad', EXPIRED)]
+
+
+def test_an_id_is_live_once(stream: Stream) -> None:
+    stream.engine.give(RED)
+    with pytest.raises(InstructionError, match='instruction red is live already; cancel it, or'):
+        stream.engine.give(Instruction(text='find green', id='red'))
+    stream.frame()
+    assert stream.result().instruction is RED
+    stream.engine.cancel('red')
+    stream.engine.give(Instruction(text='find green', id='red'))
+    assert stream.answers(2) == [('red', EXPIRED), ('red', NOT_FOUND)]
+
+
+def test_a_cancelled_id_that_is_not_live_changes_nothing(stream: Stream) -> None:
+    stream.engine.give(RED)
+    assert not stream.engine.cancel('blue')
+    stream.frame()
+    assert stream.answers(1) == [('red', FOUND)]
+
+
+def test_cancelling_without_an_id_ends_all(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    assert stream.engine.cancel()
+    assert not stream.engine.cancel()
+    assert stream.answers(2) == [('red', EXPIRED), ('green', EXPIRED)]
+
+
+def test_there_are_never_more_live_instructions_than_the_limit(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(max_instructions=2)
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    third = Instruction(text='find blue', id='blue')
+    with pytest.raises(InstructionError, match=r'2 instructions are live, which is the limit; '
+                                               r'cancel one, or raise max_instructions'):
+        stream.engine.give(third)
+    stream.engine.cancel('red')
+    stream.engine.give(third)
+    stream.frame()
+    assert stream.answers(3) == [('red', EXPIRED), ('green', NOT_FOUND), ('blue', NOT_FOUND)]
+
+
+def test_one_that_replaces_another_does_not_count_against_the_limit(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(max_instructions=1)
+    for id in ('first', 'second'):
+        stream.engine.give(Instruction(text='find red', id=id, slot='arm'))
+    stream.frame()
+    assert stream.answers(2) == [('first', EXPIRED), ('second', FOUND)]
+
+
+def test_one_that_is_refused_replaces_nothing(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(max_instructions=2)
+    stream.engine.give(Instruction(text='find red', id='old', slot='arm'))
+    stream.engine.give(GREEN)
+    with pytest.raises(InstructionError):
+        stream.engine.give(Instruction(text='find red', id='green', slot='arm'))
+    stream.frame()
+    assert stream.answers(2) == [('old', FOUND), ('green', NOT_FOUND)]
+
+
+def test_an_instruction_on_several_cameras_counts_once_against_the_limit(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, max_instructions=2)
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    stream.frame(camera='wrist')
+    assert stream.answers(2) == [('red', FOUND), ('green', NOT_FOUND)]
+
+
+def test_slots_hold_one_instruction_each(stream: Stream) -> None:
+    stream.engine.give(Instruction(text='find red', id='left', slot='left'))
+    stream.engine.give(Instruction(text='find red', id='right', slot='right'))
+    stream.engine.give(RED)
+    stream.engine.give(Instruction(text='find red', id='left again', slot='left'))
+    ended = stream.result()
+    assert (ended.instruction.id, ended.reason) == ('left', 'replaced by instruction left again')
+    stream.frame()
+    assert stream.answers(3) == [('right', FOUND), ('red', FOUND), ('left again', FOUND)]
+
+
+def test_one_that_replaces_another_may_look_through_another_camera(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
+    for id, camera in (('old', 'front'), ('new', 'wrist')):
+        stream.engine.give(Instruction(text='find red', id=id, slot='arm', cameras=(camera,)))
+    assert stream.answers(1) == [('old', EXPIRED)]
+    stream.frame(camera='front')
+    stream.frame(camera='wrist')
+    result = stream.result()
+    assert (result.instruction.id, result.camera) == ('new', 'wrist')
+
+
+def test_an_instruction_for_a_camera_that_is_not_there_is_refused_and_changes_nothing(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f'})
+    stream.engine.give(Instruction(text='find red', id='old', slot='arm'))
+    with pytest.raises((InstructionError, KeyError)):
+        stream.engine.give(Instruction(text='find red', id='new', slot='arm',
+                                       cameras=('front', 'nowhere')))
+    stream.frame(camera='front')
+    assert stream.answers(1) == [('old', FOUND)]
+
+
+def test_a_camera_that_is_named_twice_is_looked_through_once(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f'})
+    stream.engine.give(Instruction(text='find red', id='red', cameras=('front', 'front')))
+    stream.frame(camera='front')
+    stream.result()
+    stream.engine.stop()
+    assert stream.answers(1) == [('red', EXPIRED)]
+    assert stream.results.empty()
+
+
+def test_one_without_an_id_ends_only_itself(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.engine.give(Instruction(text='find red', id='', slot='arm'))
+    stream.engine.give(Instruction(text='find red', id='new', slot='arm'))
+    stream.frame()
+    assert stream.answers(3) == [('', EXPIRED), ('red', FOUND), ('new', FOUND)]
+
+
+def test_two_cameras_with_several_instructions_take_turns(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    stream.model.gate.clear()
+    stream.frame(camera='front')
+    stream.model.begun.get(timeout=10.0)
+    for camera in ('front', 'wrist', 'front', 'wrist'):
+        stream.frame(camera=camera)
+    stream.model.gate.set()
+    results = [stream.result() for _ in range(6)]
+    assert [(result.camera, result.instruction.id) for result in results] == [
+        (camera, id) for camera in ('front', 'wrist', 'front') for id in ('red', 'green')]
+
+
+def test_a_busy_camera_does_not_starve_another(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, max_age=1e6)
+    stream.engine.give(RED)
+    stream.model.gate.clear()
+    stream.frame(camera='front')
+    stream.model.begun.get(timeout=10.0)
+    stream.frame(camera='front')
+    stream.frame(camera='wrist')
+    for number in range(4):  # the front camera is asked about again and again
+        stream.engine.give(Instruction(text='find red', id=f'front {number}', cameras=('front',)))
+    stream.model.gate.set()
+    assert [stream.result().camera for _ in range(2)] == ['front', 'wrist']
+
+
+def test_two_rate_decodes_frames_between_the_turns_of_the_language_model(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=3)
+    stream.engine.give(RED)
+    results = []
+    for _ in range(6):
+        stream.frame()
+        results.append(stream.result())
+    assert [result.source is Source.INFERRED for result in results] == [
+        True, False, False, True, False, False]
+    assert [result.mask_age for result in results] == pytest.approx([0, 0.05, 0.1, 0, 0.05, 0.1])
+    assert all(result.state is State.FOUND for result in results)
+    assert (stream.model.reasoned, len(stream.model.decoded)) == (2, 6)
+
+
+def test_two_rate_runs_the_language_model_when_the_scene_changes(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=0.05)
+    stream.engine.give(RED)
+    sources = []
+    for red in (True, True, False, False):
+        stream.frame(red=red)
+        sources.append(stream.result().source)
+    assert sources == [Source.INFERRED, Source.PROPAGATED, Source.INFERRED, Source.PROPAGATED]
+
+
+def test_two_rate_counts_the_frames_of_each_camera(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE,
+                         reason_every=2)
+    stream.engine.give(RED)
+    sources: dict[str, list[Source]] = {'front': [], 'wrist': []}
+    for camera in ('front', 'wrist', 'front', 'front', 'wrist', 'wrist'):
+        stream.frame(camera=camera)
+        sources[camera].append(stream.result().source)
+    turns = [Source.INFERRED, Source.PROPAGATED, Source.INFERRED]
+    assert sources == {'front': turns, 'wrist': turns}
+
+
+def test_fixed_references_stay_for_some_frames(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.FIXED_REFERENCES, refresh_every=3, reference_frames=2,
+                         reference_stride=0.05)
+    stream.engine.give(RED)
+    counts = []
+    for _ in range(5):
+        stream.frame()
+        counts.append(stream.result().reference_frames)
+    assert counts == stream.model.references == [0, 1, 2, 2, 2]
+    assert stream.model.kept == [True] * 5
+
+
+def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(reference_frames=1, reference_stride=0.05)
+    stream.engine.give(RED)
+    stream.engine.give(GREEN)
+    stream.frame()
+    stream.answers(2)
+    stream.model.room = -1
+    stamp = stream.frame()
+    results = [stream.result(), stream.result()]
+    assert [(each.state, each.reason) for each in results] == [(State.FAILED, 'no room')] * 2
+    assert [each.header for each in results] == [('header', stamp)] * 2
+    assert stream.model.forgotten == 1
+    assert stream.notices.get(timeout=10.0) == (
+        'no room: kept tokens were dropped, now language model every frame, 1 reference frames, '
+        'input size 75%')
+    encoded = stream.model.encoded
+    stream.frame()
+    assert stream.answers(2) == [('red', FOUND), ('green', NOT_FOUND)]
+    assert stream.model.scales[-1] == 0.75
+    assert stream.model.encoded == encoded + 2  # the reference frame as well
+
+
+def test_memory_that_runs_out_again_and_again_stops_at_half_the_size(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.model.room = -4
+    for _ in range(4):
+        stream.frame()
+        assert stream.result().state is State.FAILED
+    stream.frame()
+    assert stream.result().state is State.FOUND
+    assert stream.model.scales == [1.0, 0.75, 0.5625, 0.5, 0.5]
+
+
+def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.model.room = -20
+    for _ in range(20):
+        stream.frame()
+        assert stream.result().state is State.FAILED
+    assert stream.notices.qsize() <= 4
+
+
+def test_memory_that_runs_out_under_two_rate_makes_all_cameras_conclude_anew(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE,
+                         reason_every=100)
+    stream.engine.give(RED)
+    for camera in ('front', 'wrist'):
+        stream.frame(camera=camera)
+        stream.result()
+    stream.model.room = -1
+    stream.frame(camera='front')
+    assert stream.result().state is State.FAILED
+    for camera in ('front', 'wrist'):
+        stream.frame(camera=camera)
+        assert stream.result().source is Source.INFERRED
+        stream.frame(camera=camera)
+        assert stream.result().source is Source.PROPAGATED
+
+
+def test_memory_that_runs_out_without_a_word_does_not_stop_the_engine() -> None:
+    class Speechless(ColorModel):
+        def encode(self, image: np.ndarray) -> float:
+            if self.encoded == 0:
+                self.encoded += 1
+                raise MemoryError  # as Python itself raises it
+            return super().encode(image)
+
+    stream = start(Speechless())
+    stream.engine.give(RED)
+    stream.frame()
+    failed = stream.result()
+    assert failed.state is State.FAILED and failed.reason
+    stream.frame()
+    assert stream.result().state is State.FOUND
+    stream.engine.stop()
+
+
+def test_what_was_computed_when_memory_ran_out_is_gone_before_memory_is_given_back() -> None:
+    class Activations:
+        pass
+
+    class Greedy(ColorModel):
+        held: weakref.ref[Activations] | None = None
+        gone: list[bool] = []
+
+        def decode(self, understandings: Sequence[str], pixels: np.ndarray) -> list[Any]:
+            if self.held is not None:
+                return super().decode(understandings, pixels)
+            activations = Activations()
+            self.held = weakref.ref(activations)
+            raise MemoryError('no room')
+
+        def forget(self) -> None:
+            assert self.held is not None
+            gc.collect()
+            self.gone.append(self.held() is None)
+
+    model = Greedy()
+    stream = start(model)
+    stream.engine.give(RED)
+    stream.frame()
+    assert stream.result().state is State.FAILED
+    stream.engine.stop()
+    assert model.gone == [True]
+
+
+def test_a_model_that_cannot_give_memory_back_does_not_stop_the_engine() -> None:
+    class Stubborn(ColorModel):
+        def forget(self) -> None:
+            raise RuntimeError('the device is lost')
+
+    stream = start(Stubborn(room=-1))
+    stream.engine.give(RED)
+    stream.frame()
+    assert stream.result().state is State.FAILED
+    stream.frame()
+    assert stream.result().state is State.FOUND
+    stream.engine.stop()
+
+
+def test_someone_who_cannot_take_a_notice_does_not_stop_the_engine() -> None:
+    def refuse(notice: str) -> None:
+        raise OSError(notice)
+
+    stream = start(ColorModel(room=-1), on_notice=refuse)
+    stream.engine.give(RED)
+    stream.frame()
+    assert stream.result().state is State.FAILED
+    stream.frame()
+    assert stream.result().state is State.FOUND
+    stream.engine.stop()
+
+
+def answered(stream: Stream, count: int) -> None:
+    for _ in range(count):
+        stream.frame()
+        assert stream.result().state is State.FOUND
+
+
+def test_auto_tells_each_step_that_it_takes(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.AUTO, reference_frames=1, target_rate=1e9)
+    stream.engine.give(RED)
+    answered(stream, 84)
+    stream.engine.stop()
+    notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
+    assert len(notices) == 7  # four wider, one without references, two smaller
+    assert all('slower than its target' in notice for notice in notices)
+    assert notices[0].endswith('now language model every 2 frames, 1 reference frames, '
+                               'input size 100%')
+    assert notices[-1].endswith('now language model every 8 frames, 0 reference frames, '
+                                'input size 75%')
+    assert stream.model.scales[-1] == 0.75
+
+
+def test_the_other_schedules_never_change_their_pace(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.EXACT, target_rate=1e9)
+    stream.engine.give(RED)
+    answered(stream, 30)
+    stream.engine.stop()
+    assert stream.notices.empty()
+    assert stream.model.reasoned == 30
+
+
+def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9)
+    stream.engine.give(RED)
+    while stream.model.scales[-1:] != [0.75]:
+        answered(stream, 1)
+    stream.model.room = -1
+    stream.frame()
+    assert stream.result().state is State.FAILED
+    stream.frame()
+    stream.result()
+    assert stream.model.scales[-1] < 0.75
+
+
+def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9, scene_change=0.05)
+    stream.engine.give(RED)
+    answered(stream, 15)  # eight of them a step down, seven of the next eight
+    while not stream.model.begun.empty():
+        stream.model.begun.get()
+    stream.model.gate.clear()
+    stream.frame(red=False)  # a change of the scene: the language model runs
+    stream.model.begun.get(timeout=10.0)
+    stream.engine.cancel()
+    stream.model.gate.set()
+    stream.result()
+    stream.engine.stop()
+    notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
+    assert [notice for notice in notices if 'room to spare' in notice] == []
+
+
+def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> None:
+    given: list[str] = []
+    finals: list[str] = []
+
+    def give_another(result: Segmentation) -> None:
+        finals.append(result.instruction.id)
+        if len(given) < 3:
+            another = Instruction(text='find red', id=f'number {len(given)}')
+            try:
+                engine.give(another)
+            except (InstructionError, RuntimeError):
+                return
+            given.append(another.id)
+
+    stream = start(ColorModel(), on_result=give_another)
+    engine = stream.engine
+    engine.give(RED)
+    engine.stop()
+    assert finals == ['red', *given]
+
+
+def test_an_instruction_on_two_cameras_has_one_last_result(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
+    stream.engine.give(RED)
+    stream.engine.stop()
+    results = [stream.results.get() for _ in range(stream.results.qsize())]
+    assert [result.final for result in results if result.final] == [True]
+    assert results[-1].final

@@ -113,3 +113,48 @@ def test_an_encoded_frame_goes_before_a_nearer_one_that_is_not() -> None:
 def test_impossible_bounds_are_refused(bounds: dict[str, int]) -> None:
     with pytest.raises(ValueError, match='capacity must be at least 1'):
         filled(**bounds)
+
+
+def test_a_stamp_that_repeats_does_not_make_the_frame_before_it_a_taken_one() -> None:
+    buffer = filled(1)
+    buffer.take()
+    assert not buffer.add(frame(1))
+    assert buffer.add(frame(1))
+
+
+def test_the_frame_of_a_repeated_stamp_is_the_newest_one() -> None:
+    buffer = filled(1, 2)
+    again = frame(2)
+    buffer.add(again)
+    assert buffer.take() is again
+
+
+def test_a_jump_back_in_time_lets_the_references_of_the_future_go() -> None:
+    buffer = filled(100, 110, 120, 5, 15)
+    assert chosen(buffer, count=4, stride=10) == [5]
+
+
+def test_a_jump_ahead_in_time_lets_the_past_go() -> None:
+    buffer = filled(0, 10, 20, 1_000_000, max_span=50)
+    assert len(buffer) == 1
+
+
+def test_forgotten_tokens_are_gone_and_the_frames_stay() -> None:
+    buffer = filled()
+    frames = [frame(stamp, tokens='tokens') for stamp in (0, 10, 20)]
+    for each in frames:
+        buffer.add(each)
+    buffer.forget_tokens()
+    assert [each.tokens for each in frames] == [None] * 3
+    assert chosen(buffer, count=2, stride=10) == [0, 10]
+
+
+def test_no_reference_is_wanted_when_none_is_asked_for() -> None:
+    assert chosen(filled(0, 10, 20), count=0, stride=10) == []
+
+
+def test_of_frames_too_close_to_each_other_the_encoded_one_is_kept() -> None:
+    buffer = filled(spacing=30)
+    for stamp, tokens in ((0, 'tokens'), (40, None), (50, 'tokens'), (60, None), (100, None)):
+        buffer.add(frame(stamp, tokens=tokens))
+    assert chosen(buffer, count=1, stride=55) == [50]

@@ -13,6 +13,7 @@ from instructseg_ros.benchmark.straightforward import (
     straightforward_configuration,
 )
 from instructseg_ros.model.checkpoints import find_model, load_model
+from instructseg_ros.model.compilation import compile_stages
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
@@ -22,8 +23,8 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.tokenization import word_tokenizer
 
 EMBEDDED: Final = 'embedded'
-_CAMERA_RATE: Final = {EMBEDDED: 15.0}
-_SLOW_CAMERA: Final = 5.0  # frames a second that a large model sees, or more than it sees
+_CAMERA: Final = 15.0  # frames a second, those of the recording
+_SLOW_CAMERA: Final = 5.0  # as many as a large model sees, or more
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,10 @@ class StraightforwardModel:
     processor: InstructSegProcessor
 
 
-def stream_model(size: str, dtype: str, device: torch.device) -> StreamModel:
-    """The embedded model, or one of a size with random weights."""
+def stream_model(
+    size: str, dtype: str, device: torch.device, *, compiled: bool = False
+) -> StreamModel:
+    """The embedded model, or one of a size with random weights; `compiled` as for `Segmenter`."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
@@ -59,10 +62,14 @@ def stream_model(size: str, dtype: str, device: torch.device) -> StreamModel:
         config = configuration(size)
         model, processor = random_model(config, precision, device), _processor(config)
     parameters = model.num_parameters()  # packed layers have none
+    model.requires_grad_(False)
+    segmenter = Segmenter(model, processor, name=size, device=device)
+    if compiled:
+        compile_stages(model)
     return StreamModel(
-        segmenter=Segmenter(model, processor, name=size, device=device),
-        rate=_CAMERA_RATE.get(size, _SLOW_CAMERA),
-        dtype=str(precision.dtype).removeprefix('torch.'),
+        segmenter=segmenter,
+        rate=_CAMERA if size == EMBEDDED else _SLOW_CAMERA,
+        dtype=precision.name,
         parameters=parameters,
     )
 
@@ -76,7 +83,7 @@ def straightforward_model(size: str, dtype: str, device: torch.device) -> Straig
     else:
         config = straightforward_configuration(configuration(size))
         model, processor = random_model(config, precision, device), _processor(config)
-    make_straightforward(model)
+    make_straightforward(model.requires_grad_(False))
     return StraightforwardModel(model=model, processor=processor)
 
 

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from color_stream import ColorModel, follow, frame
+
+from instructseg_ros.streaming.inference import answer
+from instructseg_ros.streaming.job import Job
+from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
+from instructseg_ros.streaming.segmentation import Segmentation, Source, State
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def model() -> ColorModel:
+    model = ColorModel()
+    model.gate.set()
+    return model
+
+
+def ask(model: ColorModel, lives: list[LiveInstruction], *, stamp: int = SECOND, red: bool = True,
+        reason: bool = True, references: int = 0, scale: float = 1.0) -> list[Segmentation]:
+    ticks = itertools.count(100)
+    return answer(model, Job(
+        camera='wrist', frame=frame(stamp, red=red), lives=lives, reason=lives if reason else [],
+        references=[frame(stamp - back) for back in range(references, 0, -1)], scale=scale,
+        dropped=7), clock=lambda: next(ticks))
+
+
+def states(results: list[Segmentation]) -> list[str]:
+    return [result.state.name for result in results]
+
+
+def test_all_instructions_go_through_the_model_in_one_batch_and_keep_their_order(
+        model: ColorModel) -> None:
+    lives = [follow('find green'), follow('find red'), follow('the red')]
+    results = ask(model, lives)
+    assert [result.instruction for result in results] == [live.instruction for live in lives]
+    assert states(results) == ['NOT_FOUND', 'FOUND', 'FOUND']
+    assert model.batches == model.decoded == [['find green', 'find red', 'the red']]
+    assert model.encoded == 1
+
+
+def test_an_answer_tells_where_it_is_from_and_how_long_it_took(model: ColorModel) -> None:
+    [result] = ask(model, [follow()], references=2)
+    assert (result.camera, result.header, result.dropped) == ('wrist', ('header', SECOND), 7)
+    assert (result.source, result.mask_age, result.reference_frames) == (Source.INFERRED, 0.0, 2)
+    assert result.image is not None and result.mask is not None and result.probability is not None
+    assert result.timing is not None
+    assert (result.timing.captured, result.timing.started) == (SECOND, 100)
+    assert result.timing.finished > result.timing.started
+    assert result.timing.latency >= 0.0
+
+
+def test_the_model_sees_the_references_and_the_scale_of_the_plan(model: ColorModel) -> None:
+    ask(model, [follow()], references=3, scale=0.75)
+    assert (model.references, model.scales, model.encoded) == ([3], [0.75], 4)
+
+
+def test_without_reasoning_a_new_frame_is_decoded_with_what_was_concluded_last(
+        model: ColorModel) -> None:
+    live = follow()
+    ask(model, [live], references=2)
+    [result] = ask(model, [live], stamp=3 * SECOND, reason=False)
+    assert (result.state, result.source) == (State.FOUND, Source.PROPAGATED)
+    assert (result.mask_age, result.reference_frames) == (2.0, 2)
+    assert result.header == ('header', 3 * SECOND)
+    assert (len(model.batches), len(model.decoded), model.encoded) == (1, 2, 3)
+    assert ask(model, [live], stamp=4 * SECOND)[0].mask_age == 0.0
+
+
+def test_a_batch_may_hold_new_instructions_beside_old_ones(model: ColorModel) -> None:
+    old, new = follow('find red'), follow('the red')
+    ask(model, [old])
+    results = answer(model, Job(camera='', frame=frame(2 * SECOND), lives=[old, new],
+                                reason=[new]), clock=lambda: 0)
+    assert [(result.source, result.mask_age) for result in results] == [
+        (Source.PROPAGATED, 1.0), (Source.INFERRED, 0.0)]
+    assert model.batches[-1] == ['the red']
+    assert model.decoded[-1] == ['find red', 'the red']
+
+
+def test_an_instruction_is_read_once(model: ColorModel) -> None:
+    live = follow()
+    ask(model, [live])
+    live.expression = 'see red'
+    ask(model, [live])
+    assert model.batches == [['find red'], ['see red']]
+
+
+@pytest.mark.parametrize('bad', ['explode red', 'doubt red'])
+def test_one_that_fails_does_not_keep_the_others_from_their_answers(
+        model: ColorModel, bad: str) -> None:
+    results = ask(model, [follow('find red'), follow(bad), follow('find green')])
+    assert states(results) == ['FOUND', 'FAILED', 'NOT_FOUND']
+    assert results[1].reason.startswith('the model failed: ')
+    assert results[1].header == ('header', SECOND) and results[1].timing is not None
+    assert results[1].mask is None and results[1].source is Source.NONE
+
+
+def test_one_that_fails_is_kept_apart_afterwards(model: ColorModel) -> None:
+    lives = [follow('find red'), follow('explode red'), follow('find green')]
+    ask(model, lives)
+    assert model.batches == [['find red', 'explode red', 'find green'], ['find red'],
+                             ['explode red'], ['find green']]
+    model.batches.clear()
+    results = ask(model, lives)
+    assert states(results) == ['FOUND', 'FAILED', 'NOT_FOUND']
+    assert model.batches == [['find red', 'find green'], ['explode red']]
+
+
+def test_one_that_works_again_comes_back_to_the_others(model: ColorModel) -> None:
+    lives = [follow('explode red'), follow('find green')]
+    ask(model, lives)
+    model.explosive = False
+    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+    model.batches.clear()
+    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+    assert model.batches == [['explode red', 'find green']]
+
+
+def test_all_of_them_may_fail(model: ColorModel) -> None:
+    lives = [follow('explode red'), follow('explode green')]
+    for _ in range(2):
+        assert states(ask(model, lives)) == ['FAILED', 'FAILED']
+    model.explosive = False
+    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+
+
+def test_one_that_was_tried_twice_on_a_frame_remembers_its_target_once(model: ColorModel) -> None:
+    lives = [follow('find red'), follow('doubt red')]
+    tracks = {ask(model, lives)[0].track_id for _ in range(3)}
+    assert len(tracks) == 1 and tracks != {0}
+
+
+def test_one_that_could_not_be_read_anew_is_not_answered_with_what_it_meant_before(
+        model: ColorModel) -> None:
+    model.explosive = False
+    live = follow('explode red')
+    ask(model, [live], stamp=9 * SECOND)
+    model.explosive = True
+    [result] = ask(model, [live], stamp=SECOND)  # time jumped back
+    assert result.state is State.FAILED
+    # The planner lets those reason that have no conclusion.
+    assert live.conclusion is None or live.conclusion.stamp <= SECOND
+
+
+def test_memory_that_runs_out_is_not_the_fault_of_an_instruction(model: ColorModel) -> None:
+    model.room = -1
+    live = follow()
+    with pytest.raises(MemoryError):
+        ask(model, [live, follow('find green')])
+    assert not live.in_trouble
+    assert states(ask(model, [live])) == ['FOUND']
+
+
+def test_memory_that_runs_out_when_one_is_tried_alone_is_told_as_well(model: ColorModel) -> None:
+    lives = [follow('explode red'), follow('find green')]
+    ask(model, lives)
+    model.room = -1
+    with pytest.raises(MemoryError):
+        ask(model, lives)
+
+
+def test_a_target_is_released_only_below_the_lower_threshold(model: ColorModel) -> None:
+    model.threshold, model.release_threshold = 0.6, 0.4
+    live = follow()
+    told = []
+    for score in (0.5, 0.7, 0.5, 0.3, 0.5):
+        model.score = score
+        [result] = ask(model, [live])
+        told.append(result.state.name)
+        assert (result.track_id > 0) is (result.state is State.FOUND)
+        assert result.score == score
+    assert told == ['NOT_FOUND', 'FOUND', 'FOUND', 'NOT_FOUND', 'NOT_FOUND']
+
+
+def test_each_instruction_has_a_target_of_its_own(model: ColorModel) -> None:
+    first, second = ask(model, [follow('find red'), follow('the red')])
+    assert first.track_id != second.track_id
+
+
+def test_what_a_new_conclusion_is_kept_with(model: ColorModel) -> None:
+    live = follow()
+    ask(model, [live], references=1)
+    assert isinstance(live.conclusion, Conclusion)
+    assert (live.conclusion.stamp, live.conclusion.reference_frames) == (SECOND, 1)

@@ -94,6 +94,15 @@ def test_a_broken_model_folder_fails_with_one_clear_line_and_a_good_one_helps(
     assert node.trigger_configure() == SUCCESS
 
 
+def test_an_unknown_schedule_fails_to_configure_and_names_those_there_are(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    node = make_node(model=tiny_model_dir, schedule='lazy')
+    assert node.trigger_configure() == FAILURE
+    output = ''.join(capfd.readouterr())
+    assert 'schedule "lazy" is none of exact, fixed_references, two_rate, auto' in output
+
+
 def test_an_unknown_device_fails_to_configure(
         make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
     node = make_node(model=tiny_model_dir, device='abacus')

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from builtin_interfaces.msg import Duration
-from ros_probe import SIZE, Probe, headers
+from ros_probe import SIZE, NodeProcess, Probe, headers
 from sensor_msgs.msg import Image
 
 from instructseg_ros.msg import Command, Segmentation
@@ -108,6 +110,7 @@ def test_a_bad_image_fails_with_a_reason_and_the_next_good_one_is_answered(
     ({'instruction': 'the mug', 'task': 9}, 'task 9 does not exist'),
     ({'instruction': 'the mug', 'cameras': ['rear']}, 'camera "rear" does not exist'),
     ({'instruction': 'the mug', 'lifetime': Duration(sec=-1)}, 'lifetime must be positive'),
+    ({'instruction': 'the mug', 'slot': 'x' * 129}, 'slot has 129 characters'),
 ])
 def test_a_bad_command_is_rejected_with_a_reason(
         probe: Probe, fields: dict[str, Any], reason: str) -> None:
@@ -125,6 +128,44 @@ def test_a_command_replaces_the_live_one_in_its_slot(probe: Probe) -> None:
     ended = probe.answer(lambda result: result.final)
     assert (ended.command_id, ended.state) == ('first', Segmentation.EXPIRED)
     assert probe.answer_to(probe.show()).command_id == 'second'
+
+
+def test_commands_without_a_slot_are_followed_side_by_side(probe: Probe) -> None:
+    for id in ('mug', 'bowl', 'book'):
+        probe.request(id=id, instruction=f'the {id}')
+    probe.spin(0.3)
+    header = probe.show()
+    answers = [probe.answer_to(header) for _ in range(3)]
+    assert [answer.command_id for answer in answers] == ['mug', 'bowl', 'book']
+    probe.request(id='bowl')
+    assert probe.answer(lambda result: result.final).command_id == 'bowl'
+    header = probe.show()
+    assert [probe.answer_to(header).command_id for _ in range(2)] == ['mug', 'book']
+
+
+def test_what_a_person_says_replaces_only_what_a_person_said(probe: Probe) -> None:
+    probe.request(id='program', instruction='the red mug')
+    probe.say('the bowl')
+    probe.spin(0.3)
+    probe.say('the book')
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.instruction, ended.state) == ('the bowl', Segmentation.EXPIRED)
+    header = probe.show()
+    answers = [probe.answer_to(header) for _ in range(2)]
+    assert [answer.instruction for answer in answers] == ['the red mug', 'the book']
+
+
+def test_the_ninth_command_and_an_id_that_is_live_are_rejected(probe: Probe) -> None:
+    for number in range(8):
+        probe.request(id=str(number), instruction='the mug')
+    probe.request(id='ninth', instruction='the mug')
+    rejected = probe.answer(lambda result: result.command_id == 'ninth')
+    assert rejected.state == Segmentation.REJECTED
+    assert '8 instructions are live, which is the limit' in rejected.reason
+    probe.request(id='3', instruction='the bowl')
+    rejected = probe.answer(lambda result: result.final)
+    assert (rejected.command_id, rejected.state) == ('3', Segmentation.REJECTED)
+    assert 'live already' in rejected.reason
 
 
 def test_an_empty_text_stops_what_is_live(probe: Probe) -> None:
@@ -157,3 +198,21 @@ def test_a_flood_of_commands_ends_with_the_last_one_live(probe: Probe) -> None:
         probe.spin(0.002)
     probe.answer(lambda result: result.final and result.command_id == 'flood198')
     assert probe.answer_to(probe.show()).command_id == 'flood199'
+
+
+def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(
+        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    node = run_process(
+        'segmentation_node', namespace='/fast', model=tiny_model_dir, device='cpu', max_age=60.0,
+        schedule='two_rate', reason_every=3, scene_change=1.0)
+    node.wait_for_output('activate: done')
+    probe = Probe('/fast')
+    probe.wait_for_node()
+    probe.say('the red mug')
+    probe.spin(0.3)
+    answers = [probe.answer_to(probe.show()) for _ in range(6)]
+    probe.close()
+    inferred, propagated = Segmentation.INFERRED, Segmentation.PROPAGATED
+    assert [answer.source for answer in answers] == 2 * [inferred, propagated, propagated]
+    assert [answer.mask_age.nanosec for answer in answers] == 2 * [0, 50_000_000, 100_000_000]
+    assert all(bool(answer.track_id) == (answer.state == Segmentation.FOUND) for answer in answers)

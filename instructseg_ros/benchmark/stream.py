@@ -49,7 +49,7 @@ class Options:
         target_rate: of `auto`.
         scenes: of the tabletop on which J&F is measured; only of the embedded model.
         naive: the authors' procedure beside them.
-        compiled: let torch compile the encoders, but not of the authors' procedure.
+        compiled: let torch compile the model, but not for the authors' procedure.
     """
 
     size: str

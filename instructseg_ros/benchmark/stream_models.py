@@ -13,7 +13,6 @@ from instructseg_ros.benchmark.straightforward import (
     straightforward_configuration,
 )
 from instructseg_ros.model.checkpoints import find_model, load_model
-from instructseg_ros.model.compilation import compile_stages
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
@@ -65,7 +64,7 @@ def stream_model(
     model.requires_grad_(False)
     segmenter = Segmenter(model, processor, name=size, device=device)
     if compiled:
-        compile_stages(model)
+        segmenter.compile()
     return StreamModel(
         segmenter=segmenter,
         rate=_CAMERA if size == EMBEDDED else _SLOW_CAMERA,

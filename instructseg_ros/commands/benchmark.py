@@ -92,7 +92,7 @@ def _add_stream(kinds: Subparsers) -> None:
     )
     parser.add_argument('--naive', action='store_true', help="the authors' procedure as well")
     parser.add_argument(
-        '--compiled', action='store_true', help='compile what runs on every frame'
+        '--compiled', action='store_true', help='compile most of the model first'
     )
     parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latency and accuracy')
     _add_measured(parser)

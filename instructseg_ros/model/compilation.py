@@ -1,20 +1,25 @@
-"""Compiles the stages that run on every frame."""
+"""Compiles what runs on every frame."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from instructseg_ros.model.modeling import InstructSegModel
+
+# Tokens: prompts are padded to multiples of it, so that few lengths have to be compiled.
+BUCKET: Final = 8
 
 
 def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
-    """Let torch compile vision tower and pixel branch, each when it first runs.
+    """Let torch compile vision tower, pixel branch and the language model's layers.
 
-    Their inputs have one shape in a stream, as long as its input size stays. The language model
-    and the mask decoder are left as they are: their shapes change with the number and length of
-    the instructions, and the first is few, large products.
+    Each is compiled for every shape that it meets, when it first meets it: sizes of the input, and
+    numbers and lengths of instructions. From the ninth shape on torch leaves a stage as it is. The
+    mask decoder is not worth it: its shapes change as often, and it is little work.
 
     Args:
         model: on its device, its layers packed or quantized where they will be.
         backend: of `torch.compile`.
     """
-    for stage in (model.vision_tower, model.pixel_branch):
+    for stage in (model.vision_tower, model.pixel_branch, *model.language_model.layers):
         stage.compile(backend=backend, dynamic=False)

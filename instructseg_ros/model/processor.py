@@ -141,6 +141,7 @@ class InstructSegProcessor:
         *,
         task: Task | Sequence[Task] = Task.AUTO,
         reference_frames: int = 0,
+        multiple_of: int = 1,
     ) -> Prompt:
         """Tokenise K instructions on each of F frames.
 
@@ -149,6 +150,8 @@ class InstructSegProcessor:
             task: of all, or of each of a frame's instructions; AUTO chooses referring or
                 reasoning from the text.
             reference_frames: 0 for a still image.
+            multiple_of: prompts are padded to a multiple of so many tokens, and so is the span
+                of the instructions in them.
         """
         count = len(instructions[0])
         tasks = [task] * count if isinstance(task, Task) else task
@@ -157,7 +160,9 @@ class InstructSegProcessor:
             for frame in instructions
             for text, kind in zip(frame, tasks, strict=True)
         ]
-        length = max(len(row.ids) for row in rows)
+        length = _multiple(max(len(row.ids) for row in rows), multiple_of)
+        read_from = min(row.refer.index(True) for row in rows)
+        span = _multiple(max(row.refer_stop for row in rows) - read_from, multiple_of)
         ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
         refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
         shape = (len(instructions), count)
@@ -165,8 +170,8 @@ class InstructSegProcessor:
             input_ids=ids.unflatten(0, shape),
             refer_mask=refer.unflatten(0, shape),
             prefix_length=min(row.prefix_length for row in rows),
-            read_from=min(row.refer.index(True) for row in rows),
-            refer_stop=max(row.refer_stop for row in rows),
+            read_from=read_from,
+            refer_stop=min(length, read_from + span),
             lead=_common_start([row.ids[: row.lead_length] for row in rows]),
         )
 
@@ -254,6 +259,10 @@ class _Row:
         self._shared = self._shared and piece not in (REFER, TEMPORAL)
         if self._shared and piece == IMAGE:
             self.prefix_length = len(self.ids)
+
+
+def _multiple(count: int, of: int) -> int:
+    return -(-count // of) * of
 
 
 def _whole_cells(length: float) -> int:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
-from instructseg_ros.model.compilation import compile_stages
+from instructseg_ros.model.compilation import BUCKET, compile_stages
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
@@ -91,6 +91,7 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
+        self._multiple = 1  # of tokens, to which prompts are padded
         self._upload = Upload(device)
         self._side = SideStream(device)
         self._prompt = functools.lru_cache(maxsize=_PROMPTS)(self._tokenize)
@@ -114,8 +115,7 @@ class Segmenter:
             dtype: `auto`, `float32`, `bfloat16`, `float16`, `mixed` or `int8`, see
                 `choose_precision`.
             threshold: None: the one stored with the model.
-            compiled: compile what runs on every frame: the first frame then takes a minute or
-                more, and those after it less; needs a C++ compiler.
+            compiled: see `compile`; needs a C++ compiler.
 
         Raises:
             ModelError: the model, the device or the dtype cannot be had; the message names the
@@ -129,8 +129,17 @@ class Segmenter:
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
         if compiled:
-            compile_stages(weights)
+            segmenter.compile()
         return segmenter
+
+    def compile(self, *, backend: str = 'inductor') -> None:
+        """Let torch compile most of the model when it first runs, see `compile_stages`.
+
+        The first frame then takes minutes, and those after it less than before.
+        """
+        self._prompt.cache_clear()
+        self._multiple = BUCKET
+        compile_stages(self._model, backend=backend)
 
     @property
     def release_threshold(self) -> float:
@@ -305,7 +314,9 @@ class Segmenter:
 
     def _tokenize(self, instructions: tuple[tuple[str, Task], ...], references: int) -> Prompt:
         texts, tasks = zip(*instructions, strict=True)
-        prompt = self._processor.prompt([texts], task=tasks, reference_frames=references)
+        prompt = self._processor.prompt(
+            [texts], task=tasks, reference_frames=references, multiple_of=self._multiple
+        )
         return prompt.to(self.device)
 
     def _decode(

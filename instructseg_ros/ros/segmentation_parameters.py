@@ -21,7 +21,7 @@ class SegmentationParameters:
     dtype: str = parameter(
         'auto', 'Number format of the model: auto, float32, bfloat16, float16, mixed or int8')
     compiled: bool = parameter(
-        False, 'Compile what runs on every frame: configuring takes a minute or more, and frames '
+        False, 'Compile most of the model: configuring takes minutes, and frames '
         'less; needs a C++ compiler')
     threads: int = parameter(
         0, 'CPU threads of the model; 0: one less than the cores, which leaves one to the camera',

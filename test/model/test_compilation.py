@@ -1,22 +1,38 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
-from small_models import SmallModel
+from small_models import SmallModel, compact_model, released_model
 
-from instructseg_ros.model.compilation import compile_stages
-from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.model.segmenter import Prediction, Segmenter
+
+TEXTS = ['the red mug', 'where is the blue mug?', 'all']
 
 
-def test_compiled_stages_answer_like_the_others(small: SmallModel) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+def answers(segmenter: Segmenter) -> list[Prediction]:
+    """On a still image, and on a frame with reference frames, kept ones and others."""
+    rng = np.random.default_rng(0)
+    earlier, image = rng.integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
+    still = segmenter.segment_all(image, TEXTS)
+    tokens, references = segmenter.encode(image), [segmenter.encode(earlier)]
+    expressions = [segmenter.read(text) for text in TEXTS]
+    pixels = segmenter.encode_pixels(image)
+    for keep in (False, True):
+        understood = segmenter.reason(expressions, tokens, references, keep_references=keep)
+        still += segmenter.decode(understood, pixels)
+    return still
+
+
+@pytest.mark.parametrize('make', [compact_model, released_model])
+def test_compiled_stages_answer_like_the_others(make: Callable[[], SmallModel]) -> None:
+    small = make()
     segmenter = Segmenter(small.model, small.processor, name='small', device=torch.device('cpu'))
-    plain = segmenter.segment(image, 'the red mug')
-    # The tracing is the same with every backend; generating code takes minutes.
-    compile_stages(small.model, backend='aot_eager')
-    try:
-        compiled = segmenter.segment(image, 'the red mug')
-    finally:
-        for stage in (small.model.vision_tower, small.model.pixel_branch):
-            stage._compiled_call_impl = None
-    np.testing.assert_allclose(compiled.probability, plain.probability, atol=1e-4)
+    plain = answers(segmenter)
+    # Tracing is the same for every backend; generating code takes minutes.
+    segmenter.compile(backend='aot_eager')
+    for one, other in zip(plain, answers(segmenter), strict=True):
+        np.testing.assert_allclose(other.probability, one.probability, atol=1e-4)
+        assert other.score == pytest.approx(one.score, abs=1e-4)

@@ -422,3 +422,19 @@ def test_the_bounds_of_a_prompts_instructions_hold_all_of_them(
     )
     places = prompt.refer_mask[0].nonzero()[:, 1]
     assert (prompt.read_from, prompt.refer_stop) == (int(places.min()), int(places.max()) + 1)
+
+
+@pytest.mark.parametrize('references', [0, 2])
+def test_a_padded_prompt_has_lengths_of_whole_multiples_and_the_same_tokens(
+    small: SmallModel, references: int
+) -> None:
+    texts = [['the red mug', 'all']]
+    plain = small.processor.prompt(texts, reference_frames=references)
+    padded = small.processor.prompt(texts, reference_frames=references, multiple_of=8)
+    length = plain.input_ids.shape[-1]
+    assert padded.input_ids.shape[-1] % 8 == 0
+    assert 0 <= padded.input_ids.shape[-1] - length < 8
+    assert torch.equal(padded.input_ids[..., :length], plain.input_ids)
+    assert not padded.refer_mask[..., length:].any()
+    assert padded.read_from == plain.read_from
+    assert plain.refer_stop <= padded.refer_stop <= padded.input_ids.shape[-1]

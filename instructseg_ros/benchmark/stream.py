@@ -83,9 +83,21 @@ def benchmark_stream(options: Options) -> Figures:
         what is written to the JSON file; `jf` is the mean of J and F in percent, None where the
         weights are random; of the authors' procedure on every fourth frame.
     """
-    model = stream_model(
-        options.size, options.dtype, options.device, compiled=options.compiled
-    )
+    figures, videos = _measure_schedules(options)
+    if options.naive:
+        gc.collect()  # the model that was measured
+        span = Span(warm_up=1, timed=_NAIVE, counted=1)
+        answer = _straightforward(options)
+        naive = videos.measure(lambda: answer, span, step=_NAIVE_STEP)
+        naive_fps = videos.four_fps(answer, Span(warm_up=1, timed=1, counted=0))
+        figures['schedules'] = {NAIVE: naive} | figures['schedules']
+        figures['four_instructions']['naive_fps'] = naive_fps
+    return figures
+
+
+def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
+    """Everything but the authors' procedure, and what it was measured on."""
+    model = stream_model(options.size, options.dtype, options.device, compiled=options.compiled)
     references = model.segmenter.reference_frames
     videos = Videos(options, references=references, rate=model.rate)
     schedules: Figures = {}
@@ -94,23 +106,15 @@ def benchmark_stream(options: Options) -> Figures:
         schedules[schedule.value] = videos.measure(start, videos.span(schedule))
     exact = streamed(model.segmenter, options.settings(model, Schedule.EXACT))
     several = dataclasses.replace(videos.span(Schedule.EXACT), timed=_FOUR, counted=0)
-    four = {'exact_fps': videos.four_fps(exact, several)}
-    about = {
+    figures = {
         'size': options.size, 'dtype': model.dtype, 'device': device_name(options.device),
         'threads': torch.get_num_threads(), 'parameters': model.parameters,
         'reference_frames': references, 'frames': options.frames,
         'reason_every': options.reason_every, 'refresh_every': options.refresh_every,
-        'compiled': options.compiled,
+        'compiled': options.compiled, 'schedules': schedules,
+        'four_instructions': {'exact_fps': videos.four_fps(exact, several)},
     }  # fmt: skip
-    if options.naive:
-        del model, start, exact
-        gc.collect()
-        answer = _straightforward(options)
-        span = Span(warm_up=1, timed=_NAIVE, counted=1)
-        naive = videos.measure(lambda: answer, span, step=_NAIVE_STEP)
-        schedules = {NAIVE: naive} | schedules
-        four = {'naive_fps': videos.four_fps(answer, Span(warm_up=1, timed=1, counted=0))} | four
-    return about | {'schedules': schedules, 'four_instructions': four}
+    return figures, videos
 
 
 def table(figures: Figures) -> str:

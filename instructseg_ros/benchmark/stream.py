@@ -91,7 +91,7 @@ def benchmark_stream(options: Options) -> Figures:
         naive = videos.measure(lambda: answer, span, step=_NAIVE_STEP)
         naive_fps = videos.four_fps(answer, Span(warm_up=1, timed=1, counted=0))
         figures['schedules'] = {NAIVE: naive} | figures['schedules']
-        figures['four_instructions']['naive_fps'] = naive_fps
+        figures['four_instructions'] = {'naive_fps': naive_fps} | figures['four_instructions']
     return figures
 
 

@@ -7,10 +7,11 @@ from typing import Any, Final
 import torch
 
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.modeling import InstructSegModel, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
 from instructseg_ros.model.quantization import quantize_weights
+from instructseg_ros.model.states import Prompt
 
 # A tenth of the released model's parameters, with its tokens, canvas and mask tokens.
 _MEDIUM: Final[dict[str, Any]] = {

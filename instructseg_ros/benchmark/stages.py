@@ -12,8 +12,9 @@ from torch.nn import functional
 from instructseg_ros.benchmark.measure import Cost, measure
 from instructseg_ros.benchmark.random_model import released_prompt
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.modeling import InstructSegModel, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.selection import best_mask
+from instructseg_ros.model.states import Prompt
 
 Result = TypeVar('Result')
 _PICTURE: Final = (720, 1280)  # a camera's frame

@@ -16,9 +16,10 @@ from transformers.models.mask2former.modeling_mask2former import (
 from instructseg_ros.benchmark.stages import Inputs, restore
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
-from instructseg_ros.model.modeling import InstructSegModel, InstructSegOutput, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import mask_quality
+from instructseg_ros.model.states import InstructSegOutput, Prompt
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:

@@ -44,7 +44,7 @@ class Options:
         dtype: name of the number format, see `choose_precision`.
         device: where.
         schedules: which.
-        frames: that are timed.
+        frames: that are timed, and as many more as complete a round of the schedule.
         reason_every, refresh_every: of `two_rate` and `fixed_references`.
         target_rate: of `auto`.
         scenes: of the tabletop on which J&F is measured; only of the embedded model.
@@ -162,9 +162,10 @@ class Videos:
         options = self._options
         rounds = {Schedule.TWO_RATE: options.reason_every, Schedule.AUTO: _AUTO_ROUND,
                   Schedule.FIXED_REFERENCES: options.refresh_every}  # fmt: skip
-        between = 1 if schedule is Schedule.FIXED_REFERENCES else rounds.get(schedule, 1)
-        return Span(warm_up=max(_WARM_UP, self._references * between + 1), timed=options.frames,
-                    counted=rounds.get(schedule, 1))  # fmt: skip
+        a_round = rounds.get(schedule, 1)
+        between = 1 if schedule is Schedule.FIXED_REFERENCES else a_round
+        return Span(warm_up=max(_WARM_UP, self._references * between + 1),
+                    timed=-(-options.frames // a_round) * a_round, counted=a_round)  # fmt: skip
 
     def measure(self, start: Callable[[], Answer], span: Span, *, step: int = 1) -> Figures:
         """The figures of one way to answer.
@@ -214,7 +215,7 @@ def _costs(timed: Timed) -> Figures:
         'latency_p50_ms': round(float(p50), 2),
         'latency_p95_ms': round(float(p95), 2),
         'latency_p99_ms': round(float(p99), 2),
-        'gflop_per_frame': round(timed.gflop, 2),
+        'gflop_per_frame': round(timed.gflop, 4),
         'drops': round(dropped(timed.seconds), 4),
     }
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PhiForCausalLM
 
-from instructseg_ros.model.modeling import InstructSegModel, VisualContext
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.states import VisualContext
 
 
 class TextGenerator:

@@ -16,7 +16,6 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.modeling import Prompt
 from instructseg_ros.model.prompts import (
     CHAT,
     EXPLAIN,
@@ -33,6 +32,7 @@ from instructseg_ros.model.prompts import (
     prompt_name,
     split_prompt,
 )
+from instructseg_ros.model.states import Prompt
 from instructseg_ros.model.tasks import Task, choose_task
 
 Size = tuple[int, int]

@@ -9,8 +9,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from instructseg_ros.model.modeling import InstructSegModel, Lead, PixelFeatures, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.pixels import PixelFeatures
 from instructseg_ros.model.prompts import TEMPORAL_ID
+from instructseg_ros.model.states import Lead, Prompt
 from instructseg_ros.model.tasks import Task
 
 PromptOf = Callable[[Sequence['Expression'], int], Prompt]

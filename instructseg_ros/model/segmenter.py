@@ -16,7 +16,7 @@ from instructseg_ros.model.checkpoints import ModelError, find_model, load_head,
 from instructseg_ros.model.compilation import BUCKET, compile_stages
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, is_large
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -28,6 +28,7 @@ from instructseg_ros.model.reuse import (
     Understanding,
 )
 from instructseg_ros.model.selection import best_mask
+from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import Task, choose_task
 
 _PROMPTS = 32  # sets of instructions whose tokens are kept

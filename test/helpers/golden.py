@@ -18,8 +18,9 @@ from instructseg_ros.conversion.description import describe
 from instructseg_ros.conversion.released import convert_weights
 from instructseg_ros.conversion.tensors import TensorFolder
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.modeling import InstructSegModel, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+from instructseg_ros.model.states import Prompt
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
 FOLDER = Path(os.environ.get('INSTRUCTSEG_GOLDEN_DIR') or SHIPPED)

@@ -12,8 +12,8 @@ from torch import nn
 from transformers.models.phi.modeling_phi import PhiMLP
 from transformers.models.siglip.modeling_siglip import SiglipMLP
 
-from instructseg_ros.model.modeling import InstructSegOutput
 from instructseg_ros.model.packing import PackedLinear, pack_linear_layers
+from instructseg_ros.model.states import InstructSegOutput
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),

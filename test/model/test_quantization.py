@@ -12,11 +12,12 @@ from torch import nn
 
 from instructseg_ros.benchmark.random_model import configuration, random_model
 from instructseg_ros.model.checkpoints import ModelError, load_model
-from instructseg_ros.model.modeling import InstructSegModel, InstructSegOutput
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.packing import PackedLinear, pack_linear_layers
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.quantization import quantize_weights
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.model.states import InstructSegOutput
 
 try:
     import torchao  # noqa: F401

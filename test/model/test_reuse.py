@@ -10,8 +10,9 @@ import pytest
 import torch
 from small_models import SmallModel
 
-from instructseg_ros.model.modeling import InstructSegModel, Lead, Prompt
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.reuse import Expression, FrameTokens, ReferenceReader
+from instructseg_ros.model.states import Lead, Prompt
 from instructseg_ros.model.tasks import Task
 
 # Of both tasks and three lengths.

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from instructseg_ros.model.modeling import InstructSegModel, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID
+from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.training.tabletop.cells import cell_of
 from instructseg_ros.training.tabletop.instruct import GROUPS
 from instructseg_ros.training.tabletop.scenes import (

@@ -19,6 +19,6 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     from instructseg_ros.model.segmenter import Segmenter
 
     segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
-    return segmenter, EngineSettings(
-        reference_frames=segmenter.reference_frames,
-        reference_stride=segmenter.reference_stride)
+    # One stride for all films, so that a run that goes on knows how far back it has to begin.
+    stride = segmenter.reference_stride
+    return segmenter, EngineSettings.of_model(segmenter, max_reference_stride=stride)

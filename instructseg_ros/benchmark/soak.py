@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -62,8 +63,13 @@ class Watch:
         with self._lock:
             self._arrivals.append(time.time_ns())
 
-    def take(self, result: Segmentation) -> None:
-        """Judge a result: how old it is, beyond the time in the model and one frame."""
+    def take(self, results: Sequence[Segmentation]) -> None:
+        """Judge the results of a frame, see `judge`."""
+        for result in results:
+            self.judge(result)
+
+    def judge(self, result: Segmentation) -> None:
+        """Judge how old a result is, beyond the time in the model and one frame."""
         self.states[result.state.name] += 1
         if result.final:
             self.unended.discard(result.instruction.id)
@@ -93,7 +99,7 @@ def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
     settings = EngineSettings.of_model(
         segmenter, schedule=options.schedule, target_rate=options.rate
     )
-    engine = Engine(segmenter, on_result=watch.take, settings=settings)
+    engine = Engine(segmenter, on_results=watch.take, settings=settings)
     engine.start()
     try:
         memory = _stream(engine, watch, options)

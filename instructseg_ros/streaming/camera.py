@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,9 +33,10 @@ class Camera:
         buffer: Its recent frames.
         planner: Decides what runs on a frame.
         image_timeout: Seconds without an image after which live instructions are told.
+        max_age: A frame that arrived longer ago is not worked on, s.
         live: The instructions that are followed on it.
         dropped: Frames replaced unseen while an instruction was live.
-        served: When it last got the model, seconds of the steady clock.
+        served: When it last got the model for instructions that go on, s of the steady clock.
     """
 
     name: str
@@ -43,40 +44,49 @@ class Camera:
     buffer: FrameBuffer
     planner: Planner
     image_timeout: float
+    max_age: float
     live: list[LiveInstruction] = field(default_factory=list)
     dropped: int = 0
     served: float = float('-inf')
     last_arrival: float | None = None
     refusal: Refusal | None = None
 
-    def add(self, frame: Frame) -> None:
-        """Take a frame in; the one that waits is replaced and counted."""
+    def add(self, frame: Frame) -> bool:
+        """Take a frame in; the one that waits is replaced and counted.
+
+        Returns:
+            Whether an instruction had been told that no image comes.
+        """
         if self.buffer.add(frame) and self.live:
             self.dropped += 1
-        self._note_arrival(frame.arrived)
+        return self._note_arrival(frame.arrived)
 
     def refuse(self, refusal: Refusal, *, now: float) -> None:
         """Take note that an image came which could not be read."""
         self.refusal = refusal
         self._note_arrival(now)
 
-    def next_job(self, *, now: float, max_age: float, pace: Pace) -> Job | None:
+    def next_job(self, *, now: float, pace: Pace, paused: bool = False,
+                 period: float = 0.0) -> Job | None:
         """Return the work on the newest frame, for the live instructions not answered on it yet.
 
         Args:
             now: Seconds of the steady clock.
-            max_age: A frame that arrived longer ago is not worked on, s.
             pace: How often what is computed anew.
+            paused: Only the instructions on demand are answered.
+            period: Least time from one frame to the next for the others, s.
         """
         try:
-            frame = self.buffer.newest(now=now, max_age=max_age)
+            frame = self.buffer.newest(now=now, max_age=self.max_age)
         except StaleFrameError:
             return None
-        waiting = [live for live in self.live if live.last_frame is not frame]
+        held = paused or now < self.served + period
+        waiting = [live for live in self._answering(held) if live.last_frame is not frame]
         if not waiting:
             return None
         self.buffer.take()
-        self.served = now
+        if not held:
+            self.served = now
         for live in waiting:
             live.last_frame = frame
         job = self.planner.plan(self.name, frame, waiting, self.buffer, pace)
@@ -91,21 +101,23 @@ class Camera:
             if live.last_frame is not None:  # it may have left the buffer
                 live.last_frame.tokens = None
 
-    def next_event(self) -> float:
+    def next_event(self, *, paused: bool = False) -> float:
         """Return when an instruction expires or must be told something, s of the steady clock."""
         times = [live.deadline for live in self.live]
-        times += [self._silent_at(live) for live in self.live if not live.silence_told]
+        times += [self._silent_at(live) for live in self._answering(paused)
+                  if not live.silence_told]
         return min(times, default=float('inf'))
 
-    def overdue(self, *, now: float) -> Iterator[Segmentation]:
+    def overdue(self, *, now: float,
+                paused: bool = False) -> Iterator[tuple[LiveInstruction, Segmentation]]:
         """Answer refused frames, and tell of silence once."""
         refusal, self.refusal = self.refusal, None
-        for live in self.live:
+        for live in self._answering(paused):
             if refusal:
-                yield self.fail(live, refusal.reason, refusal.header)
+                yield live, self.fail(live, refusal.reason, refusal.header)
             if not live.silence_told and self._silent_at(live) <= now:
                 live.silence_told = True
-                yield self.fail(live, self._describe_silence(now))
+                yield live, self.fail(live, self._describe_silence(now))
 
     def drop(self, instruction: Instruction) -> bool:
         """Stop following an instruction; False if it was not followed here."""
@@ -119,10 +131,15 @@ class Camera:
             instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
             header=header, dropped=self.dropped)
 
-    def _note_arrival(self, now: float) -> None:
+    def _answering(self, paused: bool) -> Sequence[LiveInstruction]:
+        return [live for live in self.live if live.instruction.on_demand or not paused]
+
+    def _note_arrival(self, now: float) -> bool:
         self.last_arrival = now
-        for live in self.live:
+        told = [live for live in self.live if live.silence_told]
+        for live in told:
             live.silence_told = False
+        return bool(told)
 
     def _silent_at(self, live: LiveInstruction) -> float:
         return max(live.given, self.last_arrival or live.given) + self.image_timeout

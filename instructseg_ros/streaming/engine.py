@@ -1,4 +1,4 @@
-"""Newest frames and live instructions in, `Segmentation` values out, from one worker thread."""
+"""Newest frames and live instructions in, `Segmentation` values out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from instructseg_ros.streaming.camera import Refusal
+from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.frame_buffer import Frame
-from instructseg_ros.streaming.inference import Model, answer
+from instructseg_ros.streaming.inference import Model, Results, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import LiveInstruction
+from instructseg_ros.streaming.roster import Answers, Roster
 from instructseg_ros.streaming.schedule import Pace
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.statistics import Statistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,55 +31,70 @@ SMALLEST = 0.5
 
 
 class Engine:
-    """Owns the model; every method returns at once, the work happens in one thread.
+    """Owns the model; every method but `stop` returns at once.
 
-    A frame that arrives while the model works replaces the one that waits. Each live instruction
-    gets exactly one result for each segmented frame, and one final result when it ends. All
-    instructions of a camera go through the model in one batch.
+    One thread works: the newest frames of all cameras and all their live instructions go through
+    the model in one batch. A frame that arrives meanwhile replaces the one that waits. A second
+    thread watches, so that what ends while the model works is told at once. Each live instruction
+    gets exactly one result for each segmented frame, and one final result when it ends.
+
+    Attributes:
+        statistics: Of frames and results.
+        paused: Only instructions on demand are answered; the others stay live.
+        max_rate: Most frames a second of a camera that are segmented; 0: no limit.
     """
 
-    def __init__(self, model: Model, *, on_result: Callable[[Segmentation], None],
+    def __init__(self, model: Model, *,
+                 on_results: Callable[[Sequence[Segmentation]], object],
                  settings: EngineSettings, clock: Callable[[], int] = time.time_ns,
                  on_notice: Callable[[str], object] = logger.info) -> None:
         """Make a stopped engine.
 
         Args:
-            model: Only the worker thread touches it.
-            on_result: Called from the worker thread with every result, in order.
+            model: Only the working thread touches it.
+            on_results: Called with the results of a frame, all together, and with each that is of
+                no frame, in order; from both threads, but never from both at once.
             settings: Bounds of memory and time.
             clock: Nanoseconds on the time line of the frames' stamps.
-            on_notice: Called from the worker thread when the pace changes, and why.
+            on_notice: Called from the working thread when the pace changes, and why.
         """
         self._model = model
-        self._on_result = on_result
-        self._settings = settings
+        self._on_results = on_results
         self._clock = clock
         self._on_notice = on_notice
         self._governor = settings.make_governor()
         self._largest_scale = 1.0
-        self._cameras = {name: settings.make_camera(name) for name in settings.topics}
+        self._roster = Roster(settings)
+        self.statistics = Statistics(settings.topics)
         self._notices: list[Segmentation] = []
-        self._changed = threading.Condition()
+        self._paused = False
+        self.max_rate = settings.max_rate
+        self._lock = threading.RLock()
+        self._work = threading.Condition(self._lock)
+        self._news = threading.Condition(self._lock)
+        self._delivery = threading.Lock()
         self._stopping = False
-        self._worker: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start the worker thread."""
-        if self._worker is not None:
+        """Start both threads."""
+        if self._threads:
             raise RuntimeError('the engine runs already')
         self._stopping = False
-        self._worker = threading.Thread(target=self._run, name='segmentation', daemon=True)
-        self._worker.start()
+        self._threads = [threading.Thread(target=run, name=f'segmentation {name}', daemon=True)
+                         for name, run in (('work', self._run_model), ('watch', self._watch))]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End every live instruction and wait for the worker thread; harmless when stopped."""
-        with self._changed:
+        """End every live instruction and wait for the threads; harmless when stopped."""
+        with self._lock:
             self._stopping = True
-            self._end(self._live(), 'segmentation was stopped')
-            self._changed.notify()
-        if self._worker is not None:
-            self._worker.join()
-            self._worker = None
+            self._notices += self._roster.end(self._roster.live(), 'segmentation was stopped')
+            self._notify()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
     def add_frame(self, image: np.ndarray, *, stamp: int, header: Any = None,
                   camera: str = '') -> None:
@@ -90,18 +106,20 @@ class Engine:
             header: Comes back with the result.
             camera: Name of the camera.
         """
-        frame = Frame(image=image, stamp=stamp, header=header, received=self._clock(),
-                      arrived=time.monotonic())
-        with self._changed:
-            self._cameras[camera].add(frame)
-            self._changed.notify()
+        frame = self._frame(image, stamp, header)
+        self.statistics.note_frame(camera, frame)
+        with self._lock:
+            self._work.notify()
+            if self._roster.cameras[camera].add(frame):
+                self._news.notify()
 
     def refuse_frame(self, reason: str, *, header: Any = None, camera: str = '') -> None:
         """Answer live instructions FAILED because an image of the camera could not be read."""
-        with self._changed:
-            self._cameras[camera].refuse(
+        self.statistics.note_refusal(camera, reason)
+        with self._lock:
+            self._roster.cameras[camera].refuse(
                 Refusal(reason=reason, header=header), now=time.monotonic())
-            self._changed.notify()
+            self._news.notify()
 
     def give(self, instruction: Instruction) -> None:
         """Follow an instruction from now on, beside those that are live in other slots.
@@ -110,126 +128,127 @@ class Engine:
             InstructionError: One of that id is live, or as many as may be; it names a camera that
                 is not there; or the engine was stopped.
         """
-        with self._changed:
-            live = self._live()
-            replaced = [each for each in live if each.slot and each.slot == instruction.slot]
-            self._check(instruction, live, len(replaced))
-            self._end(replaced, f'replaced by instruction {instruction.id}')
-            now = time.monotonic()
-            for name in dict.fromkeys(instruction.cameras or self._cameras):
-                self._cameras[name].live.append(
-                    LiveInstruction(instruction=instruction, given=now))
-            self._changed.notify()
+        with self._lock:
+            self._check_running()
+            self._notices += self._roster.give(instruction, now=time.monotonic())
+            self._notify()
 
-    def cancel(self, id: str = '', *, reason: str = 'cancelled') -> bool:
-        """Stop following the instruction of that id, or every live one; False if none was live."""
-        with self._changed:
-            ended = [each for each in self._live() if id in ('', each.id)]
-            self._end(ended, reason)
-            self._changed.notify()
-        return bool(ended)
+    def ask(self, instruction: Instruction, image: np.ndarray, *, stamp: int,
+            header: Any = None) -> None:
+        """Answer an instruction once, on an image that is none of the cameras'.
 
-    def _live(self) -> list[Instruction]:
-        cameras = self._cameras.values()
-        return list(dict.fromkeys(live.instruction for camera in cameras for live in camera.live))
+        Args:
+            instruction: Its `until` must be ANSWERED.
+            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
+            stamp: When it was captured, ns.
+            header: Comes back with the result.
 
-    def _check(self, instruction: Instruction, live: Sequence[Instruction], replaced: int) -> None:
+        Raises:
+            InstructionError: As from `give`.
+        """
+        with self._lock:
+            self._check_running()
+            self._roster.ask(instruction, self._frame(image, stamp, header))
+            self._notify()
+
+    def cancel(self, id: str = '', *, reason: str = 'cancelled') -> list[str]:
+        """Stop following the instruction of that id, or every live one; return the ids ended."""
+        with self._lock:
+            ended = [each for each in self._roster.live() if id in ('', each.id)]
+            self._notices += self._roster.end(ended, reason)
+            self._notify()
+        return [each.id for each in ended]
+
+    def live(self) -> list[Instruction]:
+        """Return what is live, the longest first."""
+        with self._lock:
+            return self._roster.live()
+
+    @property
+    def paused(self) -> bool:
+        """Whether only instructions on demand are answered."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        if value != self._paused:
+            with self._lock:
+                self._paused = value
+                self._notify()
+
+    def _frame(self, image: np.ndarray, stamp: int, header: Any) -> Frame:
+        return Frame(image=image, stamp=stamp, header=header, received=self._clock(),
+                     arrived=time.monotonic())
+
+    def _check_running(self) -> None:
         if self._stopping:
             raise InstructionError('segmentation was stopped; activate the node')
-        unknown = [name for name in instruction.cameras if name not in self._cameras]
-        if unknown:
-            raise InstructionError(
-                f'there is no camera "{unknown[0]}"; use {", ".join(self._cameras)}')
-        if instruction.id in [each.id for each in live]:
-            raise InstructionError(
-                f'instruction {instruction.id} is live already; cancel it, or choose another id')
-        most = self._settings.max_instructions
-        if len(live) - replaced >= most:
-            raise InstructionError(
-                f'{most} instructions are live, which is the limit; cancel one, or raise '
-                f'max_instructions')
 
-    def _end(self, instructions: Sequence[Instruction], reason: str) -> None:
-        """Stop following instructions, with one last result each, whatever cameras they are on."""
-        for instruction in instructions:
-            cameras = [each for each in self._cameras.values() if each.drop(instruction)]
-            self._notices.append(Segmentation(
-                instruction=instruction, state=State.EXPIRED, reason=reason,
-                camera=cameras[0].name if len(cameras) == 1 else '',
-                dropped=sum(each.dropped for each in cameras), final=True))
+    def _notify(self) -> None:
+        self._work.notify()
+        self._news.notify()
 
-    def _expire(self, now: float) -> None:
-        over = dict.fromkeys(
-            live.instruction for camera in self._cameras.values() for live in camera.live
-            if live.deadline <= now)
-        for instruction in over:
-            self._end([instruction], f'its lifetime of {instruction.lifetime} s is over')
+    def _watch(self) -> None:
+        while self._wait_for_news():
+            self._deliver([])
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                job = self._wait_for_work()
-                notices, self._notices = self._notices, []
-            for notice in notices:
-                self._emit(notice)
-            if job:
-                self._segment(job)
-            elif self._stopping:
-                return
+    def _wait_for_news(self) -> bool:
+        with self._lock:
+            while True:
+                now = time.monotonic()
+                self._notices += self._roster.overdue(now=now, paused=self._paused)
+                if self._notices or self._stopping:
+                    return bool(self._notices)
+                next_event = self._roster.next_event(paused=self._paused)
+                self._news.wait(min(next_event - now, threading.TIMEOUT_MAX))
 
-    def _wait_for_work(self) -> Job | None:
-        while True:
-            now = time.monotonic()
-            self._expire(now)
-            for camera in self._cameras.values():
-                self._notices += camera.overdue(now=now)
-            job = self._next_job(now)
-            if job or self._notices or self._stopping:
-                return job
-            next_event = min(camera.next_event() for camera in self._cameras.values())
-            self._changed.wait(min(next_event - now, threading.TIMEOUT_MAX))
+    def _run_model(self) -> None:
+        while jobs := self._wait_for_work():
+            self._segment(jobs)
 
-    def _next_job(self, now: float) -> Job | None:
-        """Return work for the camera that has waited longest for the model."""
-        for camera in sorted(self._cameras.values(), key=lambda camera: camera.served):
-            job = camera.next_job(now=now, max_age=self._settings.max_age, pace=self._pace())
-            if job:
-                return job
-        return None
+    def _wait_for_work(self) -> Sequence[tuple[Camera, Job]]:
+        with self._lock:
+            while not self._stopping:
+                period = 1.0 / self.max_rate if self.max_rate else 0.0
+                jobs = self._roster.next_jobs(
+                    now=time.monotonic(), pace=self._pace(), paused=self._paused, period=period)
+                if jobs:
+                    return jobs
+                # A frame that came too early for `max_rate` waits for its time.
+                self._work.wait(period or None)
+        return []
 
     def _pace(self) -> Pace:
         pace = self._governor.pace
         return replace(pace, scale=min(pace.scale, self._largest_scale))
 
-    def _segment(self, job: Job) -> None:
+    def _segment(self, jobs: Sequence[tuple[Camera, Job]]) -> None:
         begun = time.monotonic()
-        results = self._answer(job)
-        with self._changed:
-            live = self._cameras[job.camera].live
-            wanted = [result for result, of in zip(results, job.lives, strict=True) if of in live]
-            cameras = sum(bool(camera.live) for camera in self._cameras.values())
-        for result in wanted:
-            self._emit(result)
+        results = self._answer(jobs)
+        self._deliver([(camera, {live: results[live] for live in job.lives})
+                       for camera, job in jobs])
+        with self._lock:
+            cameras = self._roster.busy()
         if cameras:
-            self._notify(self._governor.note(time.monotonic() - begun, cameras=cameras))
+            self._tell(self._governor.note(
+                (time.monotonic() - begun) / len(jobs), cameras=cameras))
 
-    def _answer(self, job: Job) -> Sequence[Segmentation]:
+    def _answer(self, jobs: Sequence[tuple[Camera, Job]]) -> Results:
         try:
-            return answer(self._model, job, clock=self._clock)
+            return answer(self._model, [job for _, job in jobs], clock=self._clock)
         except MemoryError as error:
             reason = str(error) or 'memory has run out'
         # Outside of the handler, which would keep all tensors of the attempt.
-        self._make_room(job, reason)
-        return [self._cameras[job.camera].fail(live, reason, job.frame.header)
-                for live in job.lives]
+        self._make_room([job for _, job in jobs], reason)
+        return {live: camera.fail(live, reason, job.frame.header)
+                for camera, job in jobs for live in job.lives}
 
-    def _make_room(self, job: Job, reason: str) -> None:
-        """Let go of everything kept and look at a smaller image from now on."""
-        for frame in (*job.references, job.frame):
+    def _make_room(self, jobs: Sequence[Job], reason: str) -> None:
+        """Let go of everything kept and look at smaller images from now on."""
+        for frame in (frame for job in jobs for frame in (*job.references, job.frame)):
             frame.tokens = None
-        with self._changed:
-            for camera in self._cameras.values():
-                camera.forget()
+        with self._lock:
+            self._roster.forget()
         try:
             self._model.forget()
         except Exception as error:
@@ -237,15 +256,26 @@ class Engine:
         before = self._pace()
         self._largest_scale = max(SMALLEST, SHRINK * before.scale)
         if self._pace() != before:
-            self._notify(f'{reason}: kept tokens were dropped, now {self._pace()}')
+            self._tell(f'{reason}: kept tokens were dropped, now {self._pace()}')
 
-    def _emit(self, result: Segmentation) -> None:
+    def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
+        """Hand out what ended, and then the answers that are still wanted."""
+        with self._delivery:
+            with self._lock:
+                notices, self._notices = self._notices, []
+                frames = [self._roster.settle(camera, answers) for camera, answers in rounds]
+            for results in (*([notice] for notice in notices), *frames):
+                if results:
+                    self._emit(results)
+
+    def _emit(self, results: Sequence[Segmentation]) -> None:
+        self.statistics.note_results(results)
         try:
-            self._on_result(result)
+            self._on_results(results)
         except Exception as error:
             logger.error('a result could not be delivered: %s: %s', type(error).__name__, error)
 
-    def _notify(self, notice: str) -> None:
+    def _tell(self, notice: str) -> None:
         if not notice:
             return
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +53,10 @@ class Follower:
         """
         self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
         self._camera.buffer.take()
-        job = self._camera.next_job(now=0.0, max_age=math.inf, pace=self._governor.pace)
+        job = self._camera.next_job(now=0.0, pace=self._governor.pace)
         if job is None:
             return []
         begun = time.monotonic()
-        results = answer(self._model, job, clock=lambda: stamp)
+        results = answer(self._model, [job], clock=lambda: stamp)
         self._governor.note(time.monotonic() - begun)
-        return results
+        return [results[live] for live in job.lives]

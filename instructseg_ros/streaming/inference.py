@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Results = dict[LiveInstruction, Segmentation]
+
 
 class Model(Protocol):
     """What the engine needs of a model; `instructseg_ros.model.segmenter.Segmenter` has it.
@@ -37,44 +39,46 @@ class Model(Protocol):
     def read(self, text: str, task: Task) -> Any:
         """Return an instruction as the model reads it."""
 
-    def encode(self, image: np.ndarray) -> Any:
-        """Return the vision tokens of an (H, W, 3) uint8 image."""
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return the vision tokens of each of some (H, W, 3) uint8 images."""
 
-    def reason(self, expressions: Sequence[Any], tokens: Any, references: Sequence[Any], *,
-               keep_references: bool) -> Sequence[Any]:
-        """Return what each instruction means on a frame, given the tokens of earlier frames."""
+    def reason(self, expressions: Sequence[Sequence[Any]], tokens: Sequence[Any],
+               references: Sequence[Sequence[Any]], *,
+               keep_references: bool) -> Sequence[Sequence[Any]]:
+        """Return what instructions mean on frames, given the tokens of frames before each."""
 
-    def encode_pixels(self, image: np.ndarray, *, scale: float) -> Any:
-        """Return the features of an image from which masks are decoded."""
+    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Any:
+        """Return the features of images from which masks are decoded."""
 
-    def decode(self, understandings: Sequence[Any], pixels: Any) -> Sequence[Prediction]:
-        """Return the masks of what was meant."""
+    def decode(self, understandings: Sequence[Sequence[Any]],
+               pixels: Any) -> Sequence[Sequence[Prediction]]:
+        """Return the masks of what was meant on each of the images."""
 
     def forget(self) -> None:
         """Give memory back."""
 
 
-def answer(model: Model, job: Job, *, clock: Callable[[], int]) -> list[Segmentation]:
-    """Answer the instructions of a job, in their order, in one batch.
+def answer(model: Model, jobs: Sequence[Job], *, clock: Callable[[], int]) -> Results:
+    """Answer the instructions of the jobs of some cameras in one batch.
 
     One that makes the model raise gets a FAILED result and does not keep the others from theirs.
 
     Raises:
         MemoryError: The device has no memory left.
     """
-    healthy = [live for live in job.lives if not live.in_trouble]
-    alone = [[live] for live in job.lives if live.in_trouble]
-    results: dict[LiveInstruction, Segmentation] = {}
-    for batch in [healthy, *alone] if healthy else alone:
-        results |= _answer_batch(model, job.only(batch), clock)
-    return [results[live] for live in job.lives]
+    healthy = [job.only([live for live in job.lives if not live.in_trouble]) for job in jobs]
+    alone = [job.only([live]) for job in jobs for live in job.lives if live.in_trouble]
+    results: Results = {}
+    for batch in ([job for job in healthy if job.lives], *([job] for job in alone)):
+        if batch:
+            results |= _answer_batch(model, batch, clock)
+    return results
 
 
-def _answer_batch(
-        model: Model, job: Job, clock: Callable[[], int]) -> dict[LiveInstruction, Segmentation]:
+def _answer_batch(model: Model, jobs: Sequence[Job], clock: Callable[[], int]) -> Results:
     started, begun = clock(), time.monotonic()
 
-    def result(live: LiveInstruction, **outcome: Any) -> Segmentation:
+    def result(job: Job, live: LiveInstruction, **outcome: Any) -> Segmentation:
         timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
                         finished=clock(), latency=time.monotonic() - begun)
         return Segmentation(
@@ -82,8 +86,9 @@ def _answer_batch(
             timing=timing, image=job.frame.image, dropped=job.dropped, **outcome)
 
     try:
-        answers = {live: result(live, **_outcome(model, job, live, prediction))
-                   for live, prediction in zip(job.lives, _infer(model, job), strict=True)}
+        answers = {live: result(job, live, **_outcome(model, job, live, prediction))
+                   for job, predictions in zip(jobs, _infer(model, jobs), strict=True)
+                   for live, prediction in zip(job.lives, predictions, strict=True)}
     except MemoryError:
         raise
     except Exception as error:
@@ -94,43 +99,48 @@ def _answer_batch(
             live.in_trouble = False
         return answers
     # Outside of the handler, which would keep all tensors of the attempt.
-    if len(job.lives) > 1:
-        return _answer_one_by_one(model, job, clock)
-    [live] = job.lives
+    alone = [job.only([live]) for job in jobs for live in job.lives]
+    if len(alone) > 1:
+        return {live: answer for job in alone
+                for live, answer in _answer_batch(model, [job], clock).items()}
+    [live] = alone[0].lives
     live.in_trouble, live.conclusion = True, None
-    return {live: result(live, state=State.FAILED, reason=failure)}
+    return {live: result(alone[0], live, state=State.FAILED, reason=failure)}
 
 
-def _answer_one_by_one(
-        model: Model, job: Job, clock: Callable[[], int]) -> dict[LiveInstruction, Segmentation]:
-    results: dict[LiveInstruction, Segmentation] = {}
-    for live in job.lives:
-        results |= _answer_batch(model, job.only([live]), clock)
-    return results
-
-
-def _infer(model: Model, job: Job) -> Sequence[Prediction]:
+def _infer(model: Model, jobs: Sequence[Job]) -> Sequence[Sequence[Prediction]]:
     # First, because a GPU does it beside the rest.
-    pixels = model.encode_pixels(job.frame.image, scale=job.scale)
-    if job.reason:
-        _reason(model, job)
-    return model.decode(
-        [live.conclusion.value for live in job.lives if live.conclusion is not None], pixels)
+    pixels = model.encode_pixels([job.frame.image for job in jobs], scale=jobs[0].scale)
+    if reading := [job for job in jobs if job.reason]:
+        _encode(model, reading)
+        _reason(model, reading)
+    return model.decode([
+        [live.conclusion.value for live in job.lives if live.conclusion is not None]
+        for job in jobs], pixels)
 
 
-def _reason(model: Model, job: Job) -> None:
-    for frame in (*job.references, job.frame):
-        if frame.tokens is None:
-            frame.tokens = model.encode(frame.image)
-    for live in job.reason:
+def _encode(model: Model, jobs: Sequence[Job]) -> None:
+    frames = [frame for job in jobs for frame in (*job.references, job.frame)
+              if frame.tokens is None]
+    if frames:
+        tokens = model.encode([frame.image for frame in frames])
+        for frame, its_tokens in zip(frames, tokens, strict=True):
+            frame.tokens = its_tokens
+
+
+def _reason(model: Model, jobs: Sequence[Job]) -> None:
+    for live in (live for job in jobs for live in job.reason):
         if live.expression is None:
             live.expression = model.read(live.instruction.text, live.instruction.task)
-    values = model.reason(
-        [live.expression for live in job.reason], job.frame.tokens,
-        [frame.tokens for frame in job.references], keep_references=job.keep_references)
-    for live, value in zip(job.reason, values, strict=True):
-        live.conclusion = Conclusion(
-            value=value, stamp=job.frame.stamp, reference_frames=len(job.references))
+    understood = model.reason(
+        [[live.expression for live in job.reason] for job in jobs],
+        [job.frame.tokens for job in jobs],
+        [[frame.tokens for frame in job.references] for job in jobs],
+        keep_references=jobs[0].keep_references)
+    for job, values in zip(jobs, understood, strict=True):
+        for live, value in zip(job.reason, values, strict=True):
+            live.conclusion = Conclusion(
+                value=value, stamp=job.frame.stamp, reference_frames=len(job.references))
 
 
 def _outcome(model: Model, job: Job, live: LiveInstruction,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
 import uuid
@@ -19,6 +20,14 @@ class InstructionError(ValueError):
     """The instruction cannot be followed; the message says why."""
 
 
+class Until(enum.Enum):
+    """What ends an instruction, besides its lifetime and whoever asked."""
+
+    ENDED = 'ended'  # nothing else
+    FOUND = 'found'  # the first answer that it was found
+    ANSWERED = 'answered'  # its first answer
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
     """What to segment.
@@ -31,6 +40,7 @@ class Instruction:
         lifetime: Seconds it stays live from when it is given; None for ever.
         slot: Holds one live instruction at a time: a new one in it replaces the last; '': it is
             in none.
+        until: What ends it.
     """
 
     text: str
@@ -39,6 +49,16 @@ class Instruction:
     cameras: tuple[str, ...] = ()
     lifetime: float | None = None
     slot: str = ''
+    until: Until = Until.ENDED
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether somebody waits for its end: it is answered also while streaming is paused."""
+        return self.until is not Until.ENDED
+
+    def ends(self, *, found: bool) -> bool:
+        """Tell whether an answer that it was found, or was not, is its last."""
+        return self.until is Until.ANSWERED or (found and self.until is Until.FOUND)
 
     def __post_init__(self) -> None:
         for name, value in (('id', self.id), ('slot', self.slot)):

@@ -34,6 +34,7 @@ class EngineSettings:
         max_age: A frame that arrived longer ago is not segmented, s.
         image_timeout: Live instructions are told after so many seconds without an image.
         max_instructions: Most instructions that are live at once.
+        max_rate: Most frames a second of a camera that are segmented; 0: no limit.
         schedule: What runs when.
         reason_every: TWO_RATE: frames from one run of the language model to the next.
         refresh_every: FIXED_REFERENCES: frames for which reference frames stay.
@@ -50,6 +51,7 @@ class EngineSettings:
     max_age: float = 1.0
     image_timeout: float = 3.0
     max_instructions: int = 8
+    max_rate: float = 0.0
     schedule: Schedule = Schedule.EXACT
     reason_every: int = 3
     refresh_every: int = 10
@@ -73,6 +75,14 @@ class EngineSettings:
         return cls(**wanted | others)
 
     def make_camera(self, name: str) -> Camera:
+        """Make the empty state of one of the cameras."""
+        return self._make_camera(name, self.topics[name], self.max_age)
+
+    def make_guest(self) -> Camera:
+        """Make the empty state of a camera that nobody has, for one image that is asked about."""
+        return self._make_camera('', 'the request', float('inf'))
+
+    def _make_camera(self, name: str, topic: str, max_age: float) -> Camera:
         """Make the empty state of one camera, its buffer as large as the references need."""
         stride = int(self.reference_stride * 1e9)
         buffer = FrameBuffer(
@@ -82,8 +92,8 @@ class EngineSettings:
             reference_frames=self.reference_frames, stride=stride,
             max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
             scene_change=self.scene_change)
-        return Camera(name=name, topic=self.topics[name], buffer=buffer, planner=planner,
-                      image_timeout=self.image_timeout)
+        return Camera(name=name, topic=topic, buffer=buffer, planner=planner,
+                      image_timeout=self.image_timeout, max_age=max_age)
 
     def make_governor(self) -> Governor:
         """Make what chooses the pace."""

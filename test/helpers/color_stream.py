@@ -37,8 +37,8 @@ class ColorModel:
     `room` is negative it runs out of memory.
 
     It writes down what it was asked: `batches` the texts of each run of the language model,
-    `decoded` those of each run of the decoder, `references` the tokens of earlier frames' number
-    and `kept` whether they stay, `scales` of the images.
+    `decoded` those of each run of the decoder, `references` the number of earlier frames beside
+    each frame and `kept` whether they stay, `scales` of the images.
     """
 
     threshold: float = 0.5
@@ -60,33 +60,37 @@ class ColorModel:
     def read(self, text: str, task: Task) -> str:
         return text
 
-    def encode(self, image: np.ndarray) -> float:
-        self.encoded += 1
-        return float(image.mean())
+    def encode(self, images: Sequence[np.ndarray]) -> list[float]:
+        self.encoded += len(images)
+        return [float(image.mean()) for image in images]
 
-    def reason(self, expressions: Sequence[str], tokens: Any, references: Sequence[Any], *,
-               keep_references: bool) -> list[str]:
-        for text in expressions:
+    def reason(self, expressions: Sequence[Sequence[str]], tokens: Sequence[Any],
+               references: Sequence[Sequence[Any]], *,
+               keep_references: bool) -> list[list[str]]:
+        texts = [text for row in expressions for text in row]
+        for text in texts:
             self.begun.put(text)
         self.gate.wait(10.0)
-        self.reasoned += len(expressions)
-        self.references.append(len(references))
+        self.reasoned += len(texts)
+        self.references += [len(row) for row in references]
         self.kept.append(keep_references)
-        self.batches.append(list(expressions))
-        if self.explosive and any('explode' in text for text in expressions):
+        self.batches.append(texts)
+        if self.explosive and any('explode' in text for text in texts):
             raise RuntimeError('out of dynamite')
-        return list(expressions)
+        return [list(row) for row in expressions]
 
-    def encode_pixels(self, image: np.ndarray, *, scale: float) -> np.ndarray:
+    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
         self.scales.append(scale)
         if self.room < 0:
             self.room += 1
             raise MemoryError('no room')
-        return image
+        return images
 
-    def decode(self, understandings: Sequence[str], pixels: np.ndarray) -> list[Any]:
-        self.decoded.append(list(understandings))
-        return [self._predict(text, pixels) for text in understandings]
+    def decode(self, understandings: Sequence[Sequence[str]],
+               pixels: Sequence[np.ndarray]) -> list[list[Any]]:
+        self.decoded.append([text for row in understandings for text in row])
+        return [[self._predict(text, image) for text in row]
+                for row, image in zip(understandings, pixels, strict=True)]
 
     def forget(self) -> None:
         self.forgotten += 1

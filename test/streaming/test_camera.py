@@ -9,7 +9,7 @@ from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
 from instructseg_ros.streaming.schedule import Pace
-from instructseg_ros.streaming.segmentation import State
+from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 
 
@@ -21,7 +21,11 @@ def camera() -> Camera:
 
 
 def plan(camera: Camera, *, now: float = 0.0, **pace: int) -> Job | None:
-    return camera.next_job(now=now, max_age=1.0, pace=Pace(**{'reference_frames': 2, **pace}))
+    return camera.next_job(now=now, pace=Pace(**{'reference_frames': 2, **pace}))
+
+
+def tell(camera: Camera, *, now: float) -> list[Segmentation]:
+    return [result for _, result in camera.overdue(now=now)]
 
 
 def planned(camera: Camera, **pace: int) -> list[LiveInstruction]:
@@ -150,7 +154,7 @@ def test_one_that_is_dropped_is_gone_and_the_others_stay(camera: Camera) -> None
 def test_each_instruction_is_told_of_silence_once(camera: Camera) -> None:
     camera.live += [follow('find red'), follow('find green')]
     assert camera.next_event() == 2.0
-    told = list(camera.overdue(now=2.0))
+    told = tell(camera, now=2.0)
     assert [(each.state, each.final) for each in told] == [(State.FAILED, False)] * 2
     assert 'no image has arrived on /front/image within 2.0 s' in told[0].reason
     assert list(camera.overdue(now=100.0)) == []
@@ -164,7 +168,7 @@ def test_one_that_comes_during_the_silence_is_told_in_its_own_time(camera: Camer
     late.given = 3.0
     camera.live.append(late)
     assert camera.next_event() == 5.0
-    [told] = camera.overdue(now=5.0)
+    [told] = tell(camera, now=5.0)
     assert told.instruction is late.instruction
 
 
@@ -173,14 +177,14 @@ def test_an_image_ends_the_silence(camera: Camera) -> None:
     assert len(list(camera.overdue(now=2.0))) == 1
     camera.add(frame(1, arrived=3.0))
     assert camera.next_event() == 5.0
-    [told] = camera.overdue(now=5.5)
+    [told] = tell(camera, now=5.5)
     assert told.reason == ('no image for 2.5 s on /front/image; check that the camera still runs')
 
 
 def test_a_refused_image_is_answered_once_to_each_and_ends_the_silence(camera: Camera) -> None:
     camera.live += [follow('find red'), follow('find green')]
     camera.refuse(Refusal(reason='encoding "x" is unknown', header='h'), now=1.5)
-    told = list(camera.overdue(now=1.5))
+    told = tell(camera, now=1.5)
     assert [(each.state, each.reason, each.header) for each in told] == [
         (State.FAILED, 'encoding "x" is unknown', 'h')] * 2
     assert list(camera.overdue(now=1.5)) == []

@@ -3,16 +3,17 @@ from __future__ import annotations
 import gc
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from color_stream import ColorModel, Stream
+from color_stream import ColorModel, Stream, picture
 
 from instructseg_ros.streaming.engine import Engine
-from instructseg_ros.streaming.instruction import Instruction, InstructionError
+from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.streaming.settings import EngineSettings
@@ -22,12 +23,12 @@ GREEN = Instruction(text='find green', id='green')
 FOUND, NOT_FOUND, FAILED, EXPIRED = 'FOUND', 'NOT_FOUND', 'FAILED', 'EXPIRED'
 
 
-def hold(stream: Stream, *instructions: Instruction) -> None:
+def hold(stream: Stream, *instructions: Instruction, camera: str = '') -> None:
     """Give instructions and a frame, and keep the model from finishing with it."""
     stream.model.gate.clear()
-    for instruction in instructions:
+    for instruction in instructions or [RED]:
         stream.engine.give(instruction)
-    stream.frame()
+    stream.frame(camera=camera)
     stream.model.begun.get(timeout=10.0)
 
 
@@ -35,7 +36,8 @@ def start(model: Any, **options: Any) -> Stream:
     """An engine of another model, or with other receivers, than the fixtures make."""
     results: queue.Queue[Segmentation] = queue.Queue()
     model.gate.set()
-    engine = Engine(model, **{'on_result': results.put, 'settings': EngineSettings(), **options})
+    engine = Engine(model, **{'on_results': lambda some: [results.put(each) for each in some],
+                              'settings': EngineSettings(), **options})
     engine.start()
     return Stream(engine, model, results)
 
@@ -123,13 +125,13 @@ def test_a_model_that_fails_gives_a_failed_result_and_the_engine_lives_on(
 def test_a_receiver_that_raises_does_not_stop_the_engine() -> None:
     results: queue.Queue[Segmentation] = queue.Queue()
 
-    def receive(result: Segmentation) -> None:
-        results.put(result)
+    def receive(some: Sequence[Segmentation]) -> None:
+        results.put(some[0])
         raise OSError('no route')
 
     model = ColorModel()
     model.gate.set()
-    engine = Engine(model, on_result=receive, settings=EngineSettings())
+    engine = Engine(model, on_results=receive, settings=EngineSettings())
     engine.start()
     stream = Stream(engine, model, results)
     engine.give(RED)
@@ -241,16 +243,133 @@ def test_an_instruction_follows_the_cameras_it_names(open_stream: Callable[..., 
     assert stream.model.encoded == 1
 
 
-def test_cameras_take_turns(open_stream: Callable[..., Stream]) -> None:
+def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
+        open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
     stream.engine.give(RED)
     stream.model.gate.clear()
     stream.frame(camera='front')
     stream.model.begun.get(timeout=10.0)
+    stamps = {camera: stream.frame(camera=camera) for camera in ('front', 'wrist')}
+    stream.model.gate.set()
+    stream.result()
+    results = [stream.result() for _ in range(2)]
+    assert {result.camera: result.header[1] for result in results} == stamps
+    assert stream.model.batches == [['find red'], ['find red', 'find red']]
+    assert stream.model.encoded == 3
+
+
+def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': '/front/image', 'wrist': '/wrist/image'},
+                         image_timeout=0.1)
+    stream.engine.give(RED)
+    told = []
+    while not told:
+        stream.frame(camera='front')
+        result = stream.result()
+        told += [result.reason] if result.camera == 'wrist' else []
+        assert result.camera == 'wrist' or result.state is State.FOUND
+    assert 'no image has arrived on /wrist/image' in told[0]
+    stream.frame(camera='front')
+    assert stream.result().state is State.FOUND
+
+
+def test_what_is_to_be_found_ends_when_it_is_found(open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
+    stream.engine.give(Instruction(text='find red', id='red', until=Until.FOUND))
+    stream.frame(camera='front', red=False)
+    assert not stream.result().final
+    stream.frame(camera='wrist')
+    found = stream.result()
+    assert (found.state, found.camera, found.final) == (State.FOUND, 'wrist', True)
+    assert stream.engine.live() == []
+    stream.engine.stop()
+    assert stream.results.empty()
+
+
+def test_when_two_cameras_find_it_at_once_one_of_them_answers(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
+    hold(stream, camera='front')
+    stream.engine.give(Instruction(text='the red', id='once', until=Until.FOUND))
     for camera in ('front', 'wrist'):
         stream.frame(camera=camera)
     stream.model.gate.set()
-    assert [stream.result().camera for _ in range(3)] == ['front', 'wrist', 'front']
+    stream.engine.stop()
+    results = [stream.results.get() for _ in range(stream.results.qsize())]
+    assert sum(result.instruction.id == 'once' for result in results) == 1
+
+
+@pytest.mark.parametrize('red', [True, False])
+def test_a_question_is_answered_once(stream: Stream, red: bool) -> None:
+    stream.engine.give(Instruction(text='find red', until=Until.ANSWERED))
+    stream.frame(red=red)
+    result = stream.result()
+    assert (result.state is State.FOUND, result.final) == (red, True)
+    stream.frame()
+    with pytest.raises(queue.Empty):
+        stream.results.get(timeout=0.1)
+
+
+def test_a_question_on_a_camera_that_is_silent_fails_once(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(image_timeout=0.05)
+    stream.engine.give(Instruction(text='find red', until=Until.ANSWERED))
+    result = stream.result()
+    assert (result.state, result.final) == (State.FAILED, True)
+    assert stream.engine.live() == []
+
+
+def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
+    stream.engine.give(GREEN)
+    ask = Instruction(text='find red', id='asked', until=Until.ANSWERED)
+    stream.engine.ask(ask, picture(), stamp=7, header='mine')
+    result = stream.result()
+    assert (result.instruction.id, result.state, result.final) == ('asked', State.FOUND, True)
+    assert (result.header, result.camera) == ('mine', '')
+    assert [each.id for each in stream.engine.live()] == ['green']
+
+
+def test_while_paused_only_questions_are_answered(stream: Stream) -> None:
+    stream.engine.paused = True
+    stream.engine.give(GREEN)
+    stream.frame()
+    stream.engine.give(Instruction(text='find red', id='asked', until=Until.ANSWERED))
+    assert stream.result().instruction.id == 'asked'
+    with pytest.raises(queue.Empty):
+        stream.results.get(timeout=0.1)
+    stream.engine.paused = False
+    assert stream.result().instruction is GREEN
+
+
+def test_no_camera_is_segmented_more_often_than_max_rate(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(max_rate=10.0)
+    stream.engine.give(RED)
+    begun = time.monotonic()
+    newest = 0
+    while time.monotonic() < begun + 0.45:
+        newest = stream.frame()
+        time.sleep(0.01)
+    while stream.result().header != ('header', newest):
+        pass
+    assert len(stream.model.batches) <= 1 + (time.monotonic() - begun) * 10.0
+
+
+def test_what_is_cancelled_while_the_model_works_ends_before_the_model_is_done(
+        stream: Stream) -> None:
+    hold(stream, RED)
+    assert stream.engine.cancel('red') == ['red']
+    assert stream.result().final
+    stream.model.gate.set()
+
+
+def test_what_expires_while_the_model_works_ends_before_the_model_is_done(
+        stream: Stream) -> None:
+    hold(stream, Instruction(text='find red', lifetime=0.05))
+    assert stream.result().state is State.EXPIRED
+    stream.model.gate.set()
 
 
 def test_stopping_ends_what_is_live_and_the_engine_can_start_again(stream: Stream) -> None:
@@ -472,34 +591,20 @@ def test_one_without_an_id_ends_only_itself(stream: Stream) -> None:
     assert stream.answers(3) == [('', EXPIRED), ('red', FOUND), ('new', FOUND)]
 
 
-def test_two_cameras_with_several_instructions_take_turns(
-        open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
-    stream.engine.give(RED)
-    stream.engine.give(GREEN)
-    stream.model.gate.clear()
-    stream.frame(camera='front')
-    stream.model.begun.get(timeout=10.0)
-    for camera in ('front', 'wrist', 'front', 'wrist'):
-        stream.frame(camera=camera)
-    stream.model.gate.set()
-    results = [stream.result() for _ in range(6)]
-    assert [(result.camera, result.instruction.id) for result in results] == [
-        (camera, id) for camera in ('front', 'wrist', 'front') for id in ('red', 'green')]
-
-
-def test_a_busy_camera_does_not_starve_another(open_stream: Callable[..., Stream]) -> None:
+def test_each_camera_answers_what_it_was_asked(open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, max_age=1e6)
     stream.engine.give(RED)
     stream.model.gate.clear()
     stream.frame(camera='front')
     stream.model.begun.get(timeout=10.0)
-    stream.frame(camera='front')
-    stream.frame(camera='wrist')
-    for number in range(4):  # the front camera is asked about again and again
-        stream.engine.give(Instruction(text='find red', id=f'front {number}', cameras=('front',)))
+    stream.engine.give(Instruction(text='find green', id='only', cameras=('front',)))
+    for camera in ('front', 'wrist'):
+        stream.frame(camera=camera)
     stream.model.gate.set()
-    assert [stream.result().camera for _ in range(2)] == ['front', 'wrist']
+    stream.result()
+    results = [stream.result() for _ in range(3)]
+    assert [(result.camera, result.instruction.id) for result in results] == [
+        ('front', 'red'), ('front', 'only'), ('wrist', 'red')]
 
 
 def test_two_rate_decodes_frames_between_the_turns_of_the_language_model(
@@ -753,8 +858,8 @@ def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> Non
     given: list[str] = []
     finals: list[str] = []
 
-    def give_another(result: Segmentation) -> None:
-        finals.append(result.instruction.id)
+    def give_another(results: Sequence[Segmentation]) -> None:
+        finals.append(results[0].instruction.id)
         if len(given) < 3:
             another = Instruction(text='find red', id=f'number {len(given)}')
             try:
@@ -763,7 +868,7 @@ def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> Non
                 return
             given.append(another.id)
 
-    stream = start(ColorModel(), on_result=give_another)
+    stream = start(ColorModel(), on_results=give_another)
     engine = stream.engine
     engine.give(RED)
     engine.stop()

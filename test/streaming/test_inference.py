@@ -23,10 +23,12 @@ def model() -> ColorModel:
 def ask(model: ColorModel, lives: list[LiveInstruction], *, stamp: int = SECOND, red: bool = True,
         reason: bool = True, references: int = 0, scale: float = 1.0) -> list[Segmentation]:
     ticks = itertools.count(100)
-    return answer(model, Job(
+    job = Job(
         camera='wrist', frame=frame(stamp, red=red), lives=lives, reason=lives if reason else [],
         references=[frame(stamp - back) for back in range(references, 0, -1)], scale=scale,
-        dropped=7), clock=lambda: next(ticks))
+        dropped=7)
+    results = answer(model, [job], clock=lambda: next(ticks))
+    return [results[live] for live in lives]
 
 
 def states(results: list[Segmentation]) -> list[str]:
@@ -74,9 +76,9 @@ def test_without_reasoning_a_new_frame_is_decoded_with_what_was_concluded_last(
 def test_a_batch_may_hold_new_instructions_beside_old_ones(model: ColorModel) -> None:
     old, new = follow('find red'), follow('the red')
     ask(model, [old])
-    results = answer(model, Job(camera='', frame=frame(2 * SECOND), lives=[old, new],
-                                reason=[new]), clock=lambda: 0)
-    assert [(result.source, result.mask_age) for result in results] == [
+    results = answer(model, [Job(camera='', frame=frame(2 * SECOND), lives=[old, new],
+                                 reason=[new])], clock=lambda: 0)
+    assert [(results[live].source, results[live].mask_age) for live in (old, new)] == [
         (Source.PROPAGATED, 1.0), (Source.INFERRED, 0.0)]
     assert model.batches[-1] == ['the red']
     assert model.decoded[-1] == ['find red', 'the red']

@@ -87,7 +87,7 @@ def test_frames_read_further_apart_are_shown_up_to_the_longest_stride(
         camera.add(frame(tenths * SECOND // 10))
         if tenths in (10, 25, 40):
             camera.live = [follow()]
-            job = camera.next_job(now=0.0, max_age=1.0, pace=pace)
+            job = camera.next_job(now=0.0, pace=pace)
             assert job is not None
             references = [each.stamp * 10 // SECOND for each in job.references]
     assert references == shown

@@ -1,0 +1,126 @@
+"""What happened lately: rates, ages, latencies, drops and the last error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.streaming.segmentation import Segmentation, State
+
+WINDOW = 5.0  # s over which a rate is measured
+KEPT = 256  # frames and results that are remembered
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraStatus:
+    """A camera's images lately.
+
+    Attributes:
+        rate: Images a second.
+        age: Median of their age on arrival, by their stamps, s.
+        silence: Seconds since the last one, infinity if there was none.
+        replaced: Images so far that newer ones replaced unseen.
+        unreadable: Images so far that could not be read.
+    """
+
+    rate: float
+    age: float
+    silence: float
+    replaced: int
+    unreadable: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Everything at one moment.
+
+    Attributes:
+        cameras: By name.
+        latencies: Median and 95th percentile of the time in the model, s; zeros without results.
+        ages: The same of the time from an image's stamp to its result.
+        results: Number so far of each state.
+        last_error: The last reason of a FAILED result, '' if there was none.
+    """
+
+    cameras: Mapping[str, CameraStatus]
+    latencies: tuple[float, float]
+    ages: tuple[float, float]
+    results: Mapping[State, int]
+    last_error: str
+
+
+@dataclass(kw_only=True, eq=False)
+class _Camera:
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    ages: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    replaced: int = 0
+    unreadable: int = 0
+
+    def status(self, now: float) -> CameraStatus:
+        recent = [arrived for arrived in self.arrivals if now - arrived <= WINDOW]
+        span = now - recent[0] if recent else 0.0
+        return CameraStatus(
+            rate=(len(recent) - 1) / span if len(recent) > 1 and span > 0.0 else 0.0,
+            age=percentile(self.ages, 0.5),
+            silence=now - self.arrivals[-1] if self.arrivals else float('inf'),
+            replaced=self.replaced, unreadable=self.unreadable)
+
+
+class Statistics:
+    """Of an engine; any thread may call it."""
+
+    def __init__(self, cameras: Iterable[str]) -> None:
+        """Begin with nothing seen of the cameras of these names."""
+        self._cameras = {name: _Camera() for name in cameras}
+        self._latencies: deque[float] = deque(maxlen=KEPT)
+        self._ages: deque[float] = deque(maxlen=KEPT)
+        self._results: Counter[State] = Counter()
+        self._last_error = ''
+        self._lock = threading.Lock()
+
+    def note_frame(self, camera: str, frame: Frame) -> None:
+        """Take note of an image that arrived."""
+        with self._lock:
+            seen = self._cameras[camera]
+            seen.arrivals.append(frame.arrived)
+            seen.ages.append((frame.received - frame.stamp) * 1e-9)
+
+    def note_refusal(self, camera: str, reason: str) -> None:
+        """Take note of an image that could not be read."""
+        with self._lock:
+            self._cameras[camera].unreadable += 1
+            self._last_error = reason
+
+    def note_results(self, results: Sequence[Segmentation]) -> None:
+        """Take note of what was answered."""
+        with self._lock:
+            for result in results:
+                self._results[result.state] += 1
+                if result.state is State.FAILED:
+                    self._last_error = result.reason
+                if result.camera in self._cameras:
+                    camera = self._cameras[result.camera]
+                    camera.replaced = max(camera.replaced, result.dropped)
+                if result.timing is not None:
+                    self._latencies.append(result.timing.latency)
+                    self._ages.append((result.timing.finished - result.timing.captured) * 1e-9)
+
+    def status(self) -> Status:
+        """Return what is known now."""
+        now = time.monotonic()
+        with self._lock:
+            return Status(
+                cameras={name: camera.status(now) for name, camera in self._cameras.items()},
+                latencies=(percentile(self._latencies, 0.5), percentile(self._latencies, 0.95)),
+                ages=(percentile(self._ages, 0.5), percentile(self._ages, 0.95)),
+                results=dict(self._results), last_error=self._last_error)
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the value below which a share of the values lies; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -131,7 +131,7 @@ def _answer_scene(
     earlier = [tabletop.observe(start + i * stride, truth=False).rgb for i in range(count)]
     frame = tabletop.observe(start + count * stride)
     instructions = list(_instructions(frame.graph, rng, held_out=held_out))
-    references = [segmenter.encode(image) for image in earlier]
+    references = segmenter.encode(earlier)
     texts = [instruction.text for instruction in instructions]
     predictions = segmenter.segment_all(frame.rgb, texts, references)
     for instruction, prediction in zip(instructions, predictions, strict=True):

@@ -46,15 +46,16 @@ class Upload:
         self._buffers: dict[Kind, tuple[torch.Tensor, torch.cuda.Event]] = {}
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """The values on the device; there is one buffer for each shape and type."""
+        """A batch on the device; there is one buffer for batches of each shape of row and type."""
         if self._device.type != 'cuda':
             return values.to(self._device)
-        kind = (values.shape, values.dtype)
-        if kind not in self._buffers:
+        kind = (values.shape[1:], values.dtype)
+        if kind not in self._buffers or len(self._buffers[kind][0]) < len(values):
             pinned = torch.empty_like(values, pin_memory=True)
             self._buffers[kind] = pinned, torch.cuda.Event()
-        buffer, copied = self._buffers[kind]
+        whole, copied = self._buffers[kind]
         copied.synchronize()  # the copy before this one has left the buffer
+        buffer = whole[: len(values)]
         buffer.copy_(values)
         moved = buffer.to(self._device, non_blocking=True)
         copied.record(torch.cuda.current_stream(self._device))

@@ -165,8 +165,8 @@ class InstructSegModel(PreTrainedModel):
         """Read all that comes before the image, one sequence for each instruction.
 
         Args:
-            prompt: K instructions on one frame.
-            reference_tokens: (1, K, T * num_latents, D).
+            prompt: K instructions on each of F frames.
+            reference_tokens: (F, K, T * num_latents, D).
         """
         start = prompt.input_ids[:, :, : len(prompt.lead)]
         embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -30,6 +31,17 @@ class PixelFeatures:
     coarse: torch.Tensor
     levels: tuple[torch.Tensor, ...]
     mask_features: torch.Tensor
+
+    def of(self, frames: Sequence[int]) -> PixelFeatures:
+        """Those of some frames, at least one; views where the frames follow one another."""
+        whole = slice(frames[0], frames[-1] + 1)
+        follow = list(frames) == list(range(whole.start, whole.stop))
+        where = whole if follow else list(frames)
+        return PixelFeatures(
+            coarse=self.coarse[where],
+            levels=tuple(level[where] for level in self.levels),
+            mask_features=self.mask_features[where],
+        )
 
 
 class PixelBranch(Mask2FormerPreTrainedModel):

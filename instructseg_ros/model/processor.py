@@ -139,7 +139,7 @@ class InstructSegProcessor:
         self,
         instructions: Sequence[Sequence[str]],
         *,
-        task: Task | Sequence[Task] = Task.AUTO,
+        task: Task | Sequence[Sequence[Task]] = Task.AUTO,
         reference_frames: int = 0,
         multiple_of: int = 1,
     ) -> Prompt:
@@ -147,25 +147,25 @@ class InstructSegProcessor:
 
         Args:
             instructions: for each frame its instructions, the same number for every frame.
-            task: of all, or of each of a frame's instructions; AUTO chooses referring or
+            task: of all, or for each frame those of its instructions; AUTO chooses referring or
                 reasoning from the text.
             reference_frames: 0 for a still image.
             multiple_of: prompts are padded to a multiple of so many tokens, and so is the span
                 of the instructions in them.
         """
-        count = len(instructions[0])
-        tasks = [task] * count if isinstance(task, Task) else task
+        if isinstance(task, Task):
+            task = [[task] * len(frame) for frame in instructions]
         rows = [
             self._row(text, kind, reference_frames)
-            for frame in instructions
-            for text, kind in zip(frame, tasks, strict=True)
+            for texts, kinds in zip(instructions, task, strict=True)
+            for text, kind in zip(texts, kinds, strict=True)
         ]
         length = _multiple(max(len(row.ids) for row in rows), multiple_of)
         read_from = min(row.refer.index(True) for row in rows)
         span = _multiple(max(row.refer_stop for row in rows) - read_from, multiple_of)
         ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
         refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
-        shape = (len(instructions), count)
+        shape = (len(instructions), len(instructions[0]))
         return Prompt(
             input_ids=ids.unflatten(0, shape),
             refer_mask=refer.unflatten(0, shape),

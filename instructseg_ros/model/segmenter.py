@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 
+from instructseg_ros.model.batches import in_batches
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
 from instructseg_ros.model.compilation import BUCKET, compile_stages
+from instructseg_ros.model.decoding import Part, join, parts
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, is_large
 from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.prompt_cache import PromptCache
+from instructseg_ros.model.reasoner import Reasoner
 from instructseg_ros.model.reuse import (
     Expression,
     FramePixels,
     FrameTokens,
-    ReferenceReader,
+    Reading,
     Understanding,
+    own_rows,
 )
 from instructseg_ros.model.selection import best_mask
-from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import Task, choose_task
 
-_PROMPTS = 32  # sets of instructions whose tokens are kept
+Picture: TypeAlias = np.ndarray | Image.Image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,9 @@ class Segmenter:
     """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
 
     `segment` answers in one call. A stream calls the stages that it is made of, and each only
-    where its inputs changed: `read` an instruction, `encode` a frame, `reason` about both,
-    `encode_pixels` of a frame, `decode` the masks. One thread at a time.
+    where its inputs changed: `read` an instruction, `encode` frames, `reason` about both,
+    `encode_pixels` of frames, `decode` the masks. Each stage takes the frames of several cameras
+    and answers as for each by itself. One thread at a time.
 
     Attributes:
         name: what the model was named by.
@@ -92,11 +96,11 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
-        self._multiple = 1  # of tokens, to which prompts are padded
         self._upload = Upload(device)
         self._side = SideStream(device)
-        self._prompt = functools.lru_cache(maxsize=_PROMPTS)(self._tokenize)
-        self._references = ReferenceReader(self._model, self._prompt_of)
+        longest = config.text_config.max_position_embeddings
+        self._prompts = PromptCache(processor, device=device, longest=longest)
+        self._reasoner = Reasoner(self._model, self._prompts)
 
     @classmethod
     def from_pretrained(
@@ -138,8 +142,7 @@ class Segmenter:
 
         The first frame then takes minutes, and those after it less than before.
         """
-        self._prompt.cache_clear()
-        self._multiple = BUCKET
+        self._prompts.pad(BUCKET)
         compile_stages(self._model, backend=backend)
 
     @property
@@ -149,7 +152,7 @@ class Segmenter:
 
     def segment(
         self,
-        image: np.ndarray | Image.Image,
+        image: Picture,
         instruction: str,
         references: Sequence[FrameTokens] = (),
         *,
@@ -163,13 +166,13 @@ class Segmenter:
             instruction: natural language.
             references: tokens of earlier frames, oldest first; none for a still image.
             task: AUTO chooses referring or reasoning from the text.
-            tokens: `encode(image)`, where it is there already.
+            tokens: `encode` of the image, where they are there already.
         """
         return self.segment_all(image, [instruction], references, task=task, tokens=tokens)[0]
 
     def segment_all(
         self,
-        image: np.ndarray | Image.Image,
+        image: Picture,
         instructions: Sequence[str],
         references: Sequence[FrameTokens] = (),
         *,
@@ -182,10 +185,10 @@ class Segmenter:
         if not instructions:
             return []
         expressions = [self.read(text, task) for text in instructions]
-        self._check_length(self._prompt_of(expressions, len(references)), len(references))
-        pixels = self.encode_pixels(image)
-        tokens = self.encode(image) if tokens is None else tokens
-        return self.decode(self.reason(expressions, tokens, references), pixels)
+        self._prompts([expressions], len(references))  # too long a text costs no pass
+        pixels = self.encode_pixels([image])
+        [tokens] = self.encode([image]) if tokens is None else [tokens]
+        return self.decode(self.reason([expressions], [tokens], [references]), pixels)[0]
 
     def read(self, text: str, task: Task = Task.AUTO) -> Expression:
         """Make of a text what is kept of it from frame to frame."""
@@ -194,93 +197,113 @@ class Segmenter:
         return Expression(text=text, task=kind, known=bool(known), unknown=tuple(unknown))
 
     @on_device
-    def encode(self, image: np.ndarray | Image.Image) -> FrameTokens:
-        """(H, W, 3) uint8 RGB or PIL image -> its vision tokens, to keep beside the frame."""
-        values = self._upload(self._processor.vision_values(image)[None])
-        return FrameTokens(vision=self._model.encode_frame(values)[0])
+    def encode(self, images: Sequence[Picture]) -> list[FrameTokens]:
+        """Vision tokens of each frame, to keep beside it, in one pass.
+
+        Args:
+            images: (H, W, 3) uint8 RGB or of PIL, of any sizes.
+        """
+        if not images:
+            return []
+        values = torch.stack([self._processor.vision_values(image) for image in images])
+        tokens = self._model.encode_frame(self._upload(values))
+        return [FrameTokens(vision=each) for each in own_rows(tokens)]
 
     @on_device
     def reason(
         self,
-        expressions: Sequence[Expression],
-        tokens: FrameTokens,
-        references: Sequence[FrameTokens] = (),
+        expressions: Sequence[Sequence[Expression]],
+        tokens: Sequence[FrameTokens],
+        references: Sequence[Sequence[FrameTokens]],
         *,
         keep_references: bool = False,
-    ) -> list[Understanding]:
-        """Let the language model read some expressions on a frame, in one batch.
+    ) -> list[list[Understanding]]:
+        """Let the language model read expressions on F frames.
+
+        Frames with equal numbers of expressions and of references are read in one batch.
 
         Args:
-            expressions: at least one.
-            tokens: of the frame.
-            references: of earlier frames, oldest first; none for a still image.
+            expressions: of each frame.
+            tokens: of each frame.
+            references: for each frame the tokens of earlier ones, oldest first; none for a still
+                image.
             keep_references: the references will stay for some frames: what the language model
                 makes of them is kept for each expression.
 
         Raises:
-            ValueError: the text and the reference frames are longer than the model reads.
+            ValueError: a text and its reference frames are longer than the model reads.
+
+        Returns:
+            for each frame what was understood, in the order of its expressions.
         """
-        prompt = self._prompt_of(expressions, len(references))
-        self._check_length(prompt, len(references))
-        image = tokens.vision[None]
-        lead = None
-        if self._model.config.motion_perceiver:
-            earlier = [each.vision for each in references]
-            stacked = torch.stack(earlier)[None] if earlier else None
-            context = self._model.perceive(image, stacked, prompt)
-        elif keep_references and self._references.end_a_lead(prompt, references):
-            lead = self._references.lead(expressions, references, prompt)
-            context = VisualContext(image_tokens=image, reference_tokens=None)
-        else:
-            lead = self._references.text_lead(prompt)
-            seen = self._references.tokens(expressions, references or [tokens])
-            context = VisualContext(image_tokens=image, reference_tokens=seen)
-        return _understandings(expressions, self._model.reason(context, prompt, lead=lead))
+        readings = [
+            Reading(expressions=asked, tokens=frame, references=tuple(earlier))
+            for asked, frame, earlier in zip(expressions, tokens, references, strict=True)
+        ]
+        return self._reasoner.read(readings, keep_references=keep_references)
 
     @on_device
-    def encode_pixels(self, image: np.ndarray | Image.Image, *, scale: float = 1.0) -> FramePixels:
-        """What the mask branch sees of an (H, W, 3) uint8 RGB or PIL image.
+    def encode_pixels(self, images: Sequence[Picture], *, scale: float = 1.0) -> FramePixels:
+        """What the mask branch sees of frames, in one pass.
 
         Args:
+            images: (H, W, 3) uint8 RGB or of PIL, at least one, of any sizes.
             scale: of the side of what it looks at; smaller is faster and coarser.
         """
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
-        values = processor.pixel_values(image, canvas)[None]
+        values = torch.stack([processor.pixel_values(image, canvas) for image in images])
         features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
-        return FramePixels(features=features, size=_size(image), canvas=canvas)
+        sizes = tuple(_size(image) for image in images)
+        return FramePixels(features=features, sizes=sizes, canvas=canvas)
 
     @on_device
     def decode(
-        self, understandings: Sequence[Understanding], pixels: FramePixels
-    ) -> list[Prediction]:
-        """The masks of expressions on a frame, in their order.
+        self, understandings: Sequence[Sequence[Understanding]], pixels: FramePixels
+    ) -> list[list[Prediction]]:
+        """The masks of expressions on F frames.
 
-        The frame may be a later one than that of an understanding.
+        Frames with equal numbers of expressions are decoded in one batch, as far as the
+        expressions of each were understood together.
+
+        Args:
+            understandings: for each frame, of it or of an earlier one; none where no mask is
+                wanted.
+            pixels: of the F frames.
+
+        Raises:
+            ValueError: there are understandings of more or fewer frames than pixels.
+
+        Returns:
+            for each frame its masks, in the order of the understandings.
         """
+        if len(understandings) != len(pixels.sizes):
+            raise ValueError(
+                f'understandings of {len(understandings)} frames for the pixels of '
+                f'{len(pixels.sizes)}: give an empty list for a frame without any'
+            )
         self._side.join()
-        groups: dict[int, list[int]] = {}
-        for index, understanding in enumerate(understandings):
-            groups.setdefault(id(understanding.cells), []).append(index)
-        answers: dict[int, Prediction] = {}
-        for group in groups.values():
-            predictions = self._decode([understandings[index] for index in group], pixels)
-            answers.update(zip(group, predictions, strict=True))
-        return [answers[index] for index in range(len(understandings))]
+        given = list(parts(understandings))
+        kinds = [part.kind for part in given]
+        decoded = in_batches(given, kinds, lambda batch: self._decode(batch, pixels))
+        answers: list[dict[int, Prediction]] = [{} for _ in understandings]
+        for part, predictions in zip(given, decoded, strict=True):
+            answers[part.frame].update(zip(part.places, predictions, strict=True))
+        return [[answer[place] for place in range(len(answer))] for answer in answers]
 
     def forget(self) -> None:
         """Give back what memory can be given back, after a DeviceMemoryError.
 
         Callers drop their FrameTokens and Expressions first.
         """
-        self._prompt.cache_clear()
-        self._references.clear()
+        self._prompts.clear()
+        self._reasoner.clear()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
     def generate(
         self,
-        image: np.ndarray | Image.Image,
+        image: Picture,
         text: str,
         **options: Any,
     ) -> str:
@@ -299,39 +322,30 @@ class Segmenter:
                 raise ModelError('only a model that was loaded from a folder generates text.')
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
-        return self._generator.generate(self.encode(image).vision, text, **options)
+        return self._generator.generate(self.encode([image])[0].vision, text, **options)
 
-    def _check_length(self, prompt: Prompt, references: int) -> None:
-        length = prompt.input_ids.shape[-1]
-        most = self._model.config.text_config.max_position_embeddings
-        if length > most:
-            raise ValueError(
-                f'the instruction and {references} reference frames take {length} tokens, and the '
-                f'model reads {most}: shorten the text or give fewer reference frames'
+    def _decode(self, batch: Sequence[Part], pixels: FramePixels) -> list[list[Prediction]]:
+        features = pixels.features.of([part.frame for part in batch])
+        answer = self._model.decode(join(batch), features, final_only=True).final
+        return [
+            self._predictions(part, masks, scores, pixels)
+            for part, masks, scores in zip(
+                batch, answer.mask_logits, answer.score_logits, strict=True
             )
+        ]
 
-    def _prompt_of(self, expressions: Sequence[Expression], references: int) -> Prompt:
-        return self._prompt(tuple((each.text, each.task) for each in expressions), references)
-
-    def _tokenize(self, instructions: tuple[tuple[str, Task], ...], references: int) -> Prompt:
-        texts, tasks = zip(*instructions, strict=True)
-        prompt = self._processor.prompt(
-            [texts], task=tasks, reference_frames=references, multiple_of=self._multiple
-        )
-        return prompt.to(self.device)
-
-    def _decode(
-        self, understandings: Sequence[Understanding], pixels: FramePixels
+    def _predictions(
+        self, part: Part, masks: torch.Tensor, scores: torch.Tensor, pixels: FramePixels
     ) -> list[Prediction]:
-        answer = self._model.decode(_join(understandings), pixels.features, final_only=True).final
+        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the part's frame."""
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
-            return self._processor.restore_masks(logits, *pixels.size, pixels.canvas)
+            return self._processor.restore_masks(logits, *pixels.sizes[part.frame], pixels.canvas)
 
         return [
-            self._prediction(each.expression, *best_mask(masks, scores, restore))
-            for each, masks, scores in zip(
-                understandings, answer.mask_logits[0], answer.score_logits[0], strict=True
+            self._prediction(each.expression, *best_mask(candidates, candidate_scores, restore))
+            for each, candidates, candidate_scores in zip(
+                part.understandings, masks, scores, strict=True
             )
         ]
 
@@ -350,28 +364,6 @@ class Segmenter:
         )
 
 
-def _understandings(
-    expressions: Sequence[Expression], reasoning: Reasoning
-) -> list[Understanding]:
-    cells = None if reasoning.cells is None else reasoning.cells[0]
-    rows = zip(expressions, reasoning.mask_tokens[0], reasoning.pooled[0], strict=True)
-    return [
-        Understanding(expression=expression, mask_tokens=tokens, pooled=pooled, cells=cells)
-        for expression, tokens, pooled in rows
-    ]
-
-
-def _join(understandings: Sequence[Understanding]) -> Reasoning:
-    """One batch of expressions that share their cells."""
-    cells = understandings[0].cells
-    return Reasoning(
-        mask_tokens=torch.stack([each.mask_tokens for each in understandings])[None],
-        pooled=torch.stack([each.pooled for each in understandings])[None],
-        cells=None if cells is None else cells[None],
-    )
-
-
-def _size(image: np.ndarray | Image.Image) -> tuple[int, int]:
+def _size(image: Picture) -> tuple[int, int]:
     """(height, width)."""
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-

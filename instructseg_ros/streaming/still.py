@@ -59,7 +59,7 @@ def segment_still(
         InstructionError: the text is no instruction.
     """
     instruction = Instruction(text=clean_text(text), task=task)
-    tokens = [segmenter.encode(reference) for reference in references]
+    tokens = segmenter.encode(references)
     prediction = segmenter.segment(image, instruction.text, tokens, task=task)
     return Segmentation(
         instruction=instruction,

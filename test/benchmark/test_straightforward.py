@@ -29,7 +29,7 @@ def test_the_authors_procedure_gives_the_exact_answer(
     rng = np.random.default_rng(0)
     images = list(rng.integers(0, 256, (references + 1, 48, 64, 3), dtype=np.uint8))
     mask, score = straightforward_frame(plain.model, plain.processor, images, text)
-    earlier = [segmenter.encode(image) for image in images[:-1]]
+    earlier = segmenter.encode(images[:-1])
     expected = segmenter.segment(images[-1], text, earlier)
     assert mask.shape == (48, 64) and mask.dtype == np.bool_
     assert 0 < mask.mean() < 1

@@ -136,7 +136,7 @@ def test_what_is_converted_loads_with_the_release_s_numbers_of_tokens(ours: Path
 def test_a_converted_model_answers_with_finite_masks(
     segmenter: Segmenter, references: int
 ) -> None:
-    earlier = [segmenter.encode(picture(seed)) for seed in range(1, references + 1)]
+    earlier = segmenter.encode([picture(seed) for seed in range(1, references + 1)])
     instructions = ['the red mug', 'what could I drink from?']
     for answer in segmenter.segment_all(picture(), instructions, earlier):
         assert answer.mask.shape == answer.probability.shape == (60, 80)

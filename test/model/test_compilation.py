@@ -17,12 +17,14 @@ def answers(segmenter: Segmenter) -> list[Prediction]:
     rng = np.random.default_rng(0)
     earlier, image = rng.integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
     still = segmenter.segment_all(image, TEXTS)
-    tokens, references = segmenter.encode(image), [segmenter.encode(earlier)]
+    tokens, reference = segmenter.encode([image, earlier])
     expressions = [segmenter.read(text) for text in TEXTS]
-    pixels = segmenter.encode_pixels(image)
+    pixels = segmenter.encode_pixels([image])
     for keep in (False, True):
-        understood = segmenter.reason(expressions, tokens, references, keep_references=keep)
-        still += segmenter.decode(understood, pixels)
+        understood = segmenter.reason(
+            [expressions], [tokens], [[reference]], keep_references=keep
+        )
+        still += segmenter.decode(understood, pixels)[0]
     return still
 
 

@@ -78,3 +78,19 @@ def test_mask_features_are_the_released_top_down_step(released: SmallModel) -> N
     joined = branch.decoder.layer_1(branch.decoder.adapter_1(finest) + coarser)
     expected = branch.decoder.mask_projection(joined)
     torch.testing.assert_close(features.mask_features, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_features_of_some_frames_are_views_where_the_frames_follow_one_another(
+    small: SmallModel,
+) -> None:
+    features = small.model.encode_pixels(small.inputs(frames=4)['pixel_values'])
+    for frames, is_view in (([0, 1, 2, 3], True), ([1, 2], True), ([3], True), ([0, 2], False)):
+        some = features.of(frames)
+        for part, whole in (
+            (some.coarse, features.coarse),
+            (some.mask_features, features.mask_features),
+            *zip(some.levels, features.levels, strict=True),
+        ):
+            assert torch.equal(part, whole[frames])
+            shared = part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+            assert shared == is_view

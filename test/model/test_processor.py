@@ -358,7 +358,7 @@ def test_on_another_canvas_all_is_as_for_a_processor_of_that_size(
 
 def test_each_instruction_may_have_a_task_of_its_own(released: SmallModel) -> None:
     texts, tasks = ['the mug', 'the ball'], [Task.REASONING, Task.REFERRING]
-    mixed = released.processor.prompt([texts] * 2, task=tasks, reference_frames=2)
+    mixed = released.processor.prompt([texts] * 2, task=[tasks] * 2, reference_frames=2)
     for row, (text, task) in enumerate(zip(texts, tasks, strict=True)):
         alone = released.processor.prompt([[text]], task=task, reference_frames=2)
         length = alone.input_ids.shape[-1]
@@ -367,13 +367,26 @@ def test_each_instruction_may_have_a_task_of_its_own(released: SmallModel) -> No
             assert torch.equal(mixed.refer_mask[frame, row, :length], alone.refer_mask[0, 0])
     # A task for all is that task for each.
     one = released.processor.prompt([texts], task=Task.REASONING)
-    each = released.processor.prompt([texts], task=[Task.REASONING] * 2)
+    each = released.processor.prompt([texts], task=[[Task.REASONING] * 2])
     assert torch.equal(one.input_ids, each.input_ids)
+
+
+def test_each_frame_may_have_instructions_and_tasks_of_its_own(released: SmallModel) -> None:
+    texts = [['the mug', 'the ball'], ['where is the left ball of all', 'mug']]
+    tasks = [[Task.REASONING, Task.REFERRING], [Task.REASONING, Task.REASONING]]
+    prompt = released.processor.prompt(texts, task=tasks, reference_frames=1)
+    assert prompt.input_ids.shape[:2] == (2, 2)
+    for frame, (its_texts, its_tasks) in enumerate(zip(texts, tasks, strict=True)):
+        alone = released.processor.prompt([its_texts], task=[its_tasks], reference_frames=1)
+        length = alone.input_ids.shape[-1]
+        assert torch.equal(prompt.input_ids[frame, :, :length], alone.input_ids[0])
+        assert torch.equal(prompt.refer_mask[frame, :, :length], alone.refer_mask[0])
+        assert not prompt.refer_mask[frame, :, length:].any()
 
 
 def test_as_many_tasks_as_instructions_are_asked_for(released: SmallModel) -> None:
     with pytest.raises(ValueError, match='argument'):
-        released.processor.prompt([['mug', 'ball']], task=[Task.REFERRING])
+        released.processor.prompt([['mug', 'ball']], task=[[Task.REFERRING]])
 
 
 @pytest.mark.parametrize('references', [0, 1, 4])
@@ -404,7 +417,7 @@ def test_prompts_share_a_lead_up_to_where_their_tasks_differ(
     }}  # fmt: skip
     other = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
     tasks = [Task.REFERRING, Task.REASONING]
-    mixed = other.prompt([['mug', 'mug']], task=tasks)
+    mixed = other.prompt([['mug', 'mug']], task=[tasks])
     assert other.tokenizer.convert_ids_to_tokens(list(mixed.lead)) == ['the']
     one = other.prompt([['mug']], task=Task.REASONING)
     assert other.tokenizer.convert_ids_to_tokens(list(one.text)) == ['the', 'ball']
@@ -417,7 +430,7 @@ def test_the_bounds_of_a_prompts_instructions_hold_all_of_them(
 ) -> None:
     prompt = small.processor.prompt(
         [['where is the left ball of all', 'mug']],
-        task=[Task.REASONING, Task.REFERRING],
+        task=[[Task.REASONING, Task.REFERRING]],
         reference_frames=references,
     )
     places = prompt.refer_mask[0].nonzero()[:, 1]

@@ -11,7 +11,7 @@ import torch
 from small_models import SmallModel
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.reuse import Expression, FrameTokens, ReferenceReader
+from instructseg_ros.model.reuse import Expression, FrameTokens, Reading, ReferenceReader
 from instructseg_ros.model.states import Lead, Prompt
 from instructseg_ros.model.tasks import Task
 
@@ -51,15 +51,34 @@ def perceived(released: SmallModel) -> Iterator[Perceived]:
 
 
 def prompt_of(small: SmallModel, expressions: Sequence[Expression], references: int) -> Prompt:
+    """On one frame."""
+    return prompts_of(small, [expressions], references)
+
+
+def prompts_of(
+    small: SmallModel, expressions: Sequence[Sequence[Expression]], references: int
+) -> Prompt:
     return small.processor.prompt(
-        [[each.text for each in expressions]],
-        task=[each.task for each in expressions],
+        [[each.text for each in frame] for frame in expressions],
+        task=[[each.task for each in frame] for frame in expressions],
         reference_frames=references,
     )
 
 
 def reader_of(small: SmallModel) -> ReferenceReader:
-    return ReferenceReader(small.model, lambda given, count: prompt_of(small, given, count))
+    return ReferenceReader(small.model, lambda given, count: prompts_of(small, given, count))
+
+
+def reading(given: Sequence[Expression], frames: Sequence[FrameTokens]) -> Reading:
+    """Of expressions with some frames as references; the frame itself is not read here."""
+    return Reading(expressions=given, tokens=frames[0], references=tuple(frames))
+
+
+def read_tokens(
+    reader: ReferenceReader, given: Sequence[Expression], frames: Sequence[FrameTokens]
+) -> torch.Tensor:
+    """On one frame."""
+    return reader.tokens([reading(given, frames)])
 
 
 def expression(text: str) -> Expression:
@@ -85,7 +104,7 @@ def read_leads(
     given: Sequence[Expression],
     frames: Sequence[FrameTokens],
 ) -> Lead:
-    return reader.lead(given, frames, prompt_of(small, given, len(frames)))
+    return reader.lead([reading(given, frames)], prompt_of(small, given, len(frames)))
 
 
 def assert_near(mine: Lead, its: Lead) -> None:
@@ -100,15 +119,15 @@ def test_each_pair_of_a_frame_and_an_expression_is_read_once(
 ) -> None:
     reader, frames = reader_of(released), frames_of(released, 4)
     two = expressions(RED, BLUE)
-    reader.tokens(two, frames[:2])
+    read_tokens(reader, two, frames[:2])
     assert perceived.take() == [(2, 4)]
-    reader.tokens(two, frames[:2])
+    read_tokens(reader, two, frames[:2])
     assert perceived.take() == []
-    reader.tokens(two, frames[1:3])
+    read_tokens(reader, two, frames[1:3])
     assert perceived.take() == [(1, 2)]
-    reader.tokens([*two, expression(ALL)], frames[1:3])
+    read_tokens(reader, [*two, expression(ALL)], frames[1:3])
     assert perceived.take() == [(2, 2)]
-    reader.tokens(two[:1], frames)
+    read_tokens(reader, two[:1], frames)
     assert perceived.take() == [(1, 1)]
 
 
@@ -116,27 +135,41 @@ def test_several_new_frames_are_read_in_one_batch(
     released: SmallModel, perceived: Perceived
 ) -> None:
     reader, frames = reader_of(released), frames_of(released, 4)
-    reader.tokens(expressions(RED, BLUE, ALL), frames)
+    read_tokens(reader, expressions(RED, BLUE, ALL), frames)
     assert perceived.take() == [(4, 12)]
 
 
-def test_frames_that_lack_different_expressions_are_read_apart(
+def test_frames_that_lack_as_many_expressions_are_read_together_whichever_those_are(
     released: SmallModel, perceived: Perceived
 ) -> None:
     reader, frames = reader_of(released), frames_of(released, 3)
     red, blue = expressions(RED, BLUE)
-    reader.tokens([red], frames[:1])
-    reader.tokens([blue], frames[1:2])
+    read_tokens(reader, [red], frames[:1])
+    read_tokens(reader, [blue], frames[1:2])
     perceived.take()
-    reader.tokens([red, blue], frames)
-    assert perceived.take() == [(1, 1), (1, 1), (1, 2)]
+    read_tokens(reader, [red, blue], frames)
+    assert perceived.take() == [(1, 2), (2, 2)]
+
+
+def test_frames_of_several_cameras_are_read_in_one_batch(
+    released: SmallModel, perceived: Perceived
+) -> None:
+    reader, frames = reader_of(released), frames_of(released, 4)
+    asked, earlier = [expressions(RED, BLUE), expressions(ALL, RED)], [frames[:2], frames[2:]]
+    tokens = reader.tokens([reading(*each) for each in zip(asked, earlier, strict=True)])
+    assert perceived.take() == [(4, 8)]
+    alone = [
+        read_tokens(reader_of(released), expressions(*(each.text for each in given)), shown)[0]
+        for given, shown in zip(asked, earlier, strict=True)
+    ]
+    torch.testing.assert_close(tokens, torch.stack(alone), atol=1e-5, rtol=1e-4)
 
 
 def test_the_same_text_in_two_expressions_is_read_for_each(
     released: SmallModel, perceived: Perceived
 ) -> None:
     reader, frames = reader_of(released), frames_of(released, 1)
-    first, second = reader.tokens(expressions(RED, RED), frames)[0]
+    first, second = read_tokens(reader, expressions(RED, RED), frames)[0]
     assert perceived.take() == [(1, 2)]
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
 
@@ -147,9 +180,9 @@ def test_reference_tokens_are_those_that_the_model_makes_of_all_at_once(
     reader, frames = reader_of(released), frames_of(released, 4)
     three = expressions(RED, BLUE, ALL)
     # Bit by bit, so that some are there and others are not.
-    reader.tokens(three[1:], frames[1:2])
-    reader.tokens(three[:1], frames[2:])
-    tokens = reader.tokens(three, frames)
+    read_tokens(reader, three[1:], frames[1:2])
+    read_tokens(reader, three[:1], frames[2:])
+    tokens = read_tokens(reader, three, frames)
     vision = torch.stack([frame.vision for frame in frames])[None]
     expected = released.model.perceive_frames(vision, prompt_of(released, three, 4))
     config = released.model.config
@@ -160,7 +193,7 @@ def test_reference_tokens_are_those_that_the_model_makes_of_all_at_once(
 def test_reference_tokens_of_a_pair_do_not_hold_those_of_others(released: SmallModel) -> None:
     reader, frames = reader_of(released), frames_of(released, 2)
     given = expressions(RED, BLUE)
-    reader.tokens(given, frames)
+    read_tokens(reader, given, frames)
     for frame in frames:
         for tokens in frame.perceived.values():
             assert tokens.untyped_storage().nbytes() == tokens.nbytes
@@ -169,7 +202,7 @@ def test_reference_tokens_of_a_pair_do_not_hold_those_of_others(released: SmallM
 def test_reference_tokens_leave_with_their_expression(released: SmallModel) -> None:
     reader, frames = reader_of(released), frames_of(released, 2)
     given = expressions(RED, BLUE)
-    reader.tokens(given, frames)
+    read_tokens(reader, given, frames)
     tokens = weakref.ref(frames[0].perceived[given[0]])
     del given[0]
     gc.collect()
@@ -180,7 +213,7 @@ def test_reference_tokens_leave_with_their_expression(released: SmallModel) -> N
 def test_reference_tokens_leave_with_their_frame(released: SmallModel) -> None:
     reader, frames = reader_of(released), frames_of(released, 2)
     given = expressions(RED, BLUE)
-    reader.tokens(given, frames)
+    read_tokens(reader, given, frames)
     tokens = weakref.ref(frames[0].perceived[given[0]])
     del frames[0]
     gc.collect()
@@ -230,9 +263,46 @@ def test_a_new_expression_joins_without_the_others_being_read_again(
     assert (red.lead, everything.lead) == kept
     whole = released.model.read_lead(
         prompt_of(released, [red, blue, everything], 2),
-        reader.tokens([red, blue, everything], frames),
+        read_tokens(reader, [red, blue, everything], frames),
     )
     assert_near(lead, whole)
+
+
+def test_leads_of_several_cameras_are_read_in_one_batch(
+    released: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, frames = reader_of(released), frames_of(released, 4)
+    rows: list[int] = []
+    read_lead = released.model.read_lead
+
+    def noted(prompt: Prompt, reference_tokens: torch.Tensor) -> Lead:
+        rows.append(prompt.input_ids.shape[:2].numel())
+        return read_lead(prompt, reference_tokens)
+
+    monkeypatch.setattr(released.model, 'read_lead', noted)
+    asked, earlier = [expressions(RED, BLUE), expressions(ALL, RED)], [frames[:2], frames[2:]]
+    readings = [reading(*each) for each in zip(asked, earlier, strict=True)]
+    lead = reader.lead(readings, prompts_of(released, asked, 2))
+    again = reader.lead(readings, prompts_of(released, asked, 2))
+    assert rows == [4]
+    alone = Lead.join([
+        read_leads(released, reader_of(released), expressions(*(each.text for each in given)), its)
+        for given, its in zip(asked, earlier, strict=True)
+    ])  # fmt: skip
+    assert_near(lead, alone)
+    assert_near(again, alone)
+
+
+def test_an_expression_that_two_cameras_share_has_a_lead_of_each(released: SmallModel) -> None:
+    reader, frames = reader_of(released), frames_of(released, 4)
+    red = expression(RED)
+    readings = [reading([red], frames[:2]), reading([red], frames[2:])]
+    for _ in range(2):
+        lead = reader.lead(readings, prompts_of(released, [[red], [red]], 2))
+        for row, each in enumerate(readings):
+            alone = reader_of(released)
+            fresh = read_leads(released, alone, expressions(RED), each.references)
+            assert_near(lead.row(row), fresh)
 
 
 def test_a_lead_leaves_with_its_expression(released: SmallModel) -> None:

@@ -13,7 +13,7 @@ from small_models import SmallModel
 
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.device import DeviceMemoryError
-from instructseg_ros.model.reuse import Expression, FrameTokens
+from instructseg_ros.model.reuse import Expression, FrameTokens, Understanding
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task
@@ -86,7 +86,7 @@ def test_several_instructions_in_one_pass_are_answered_as_one_by_one(
     small: SmallModel, references: int
 ) -> None:
     segmenter = segmenter_of(small)
-    earlier = [segmenter.encode(picture(seed=seed)) for seed in range(1, 1 + references)]
+    earlier = encode_all(segmenter, *range(1, 1 + references))
     together = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
     assert len(together) == len(INSTRUCTIONS)
     for instruction, prediction in zip(INSTRUCTIONS, together, strict=True):
@@ -96,18 +96,19 @@ def test_several_instructions_in_one_pass_are_answered_as_one_by_one(
 def test_tokens_that_are_there_already_are_not_made_again(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
     image = picture()
-    tokens = segmenter.encode(image)
+    [tokens] = segmenter.encode([image])
     config = small.model.config
     assert tokens.vision.shape == (config.image_tokens, config.hidden_size)
     given = segmenter.segment(image, 'the red mug', tokens=tokens)
     assert np.array_equal(given.probability, segmenter.segment(image, 'the red mug').probability)
-    other = segmenter.segment(image, 'the red mug', tokens=segmenter.encode(picture(seed=9)))
+    [others] = encode_all(segmenter, 9)
+    other = segmenter.segment(image, 'the red mug', tokens=others)
     assert not np.array_equal(given.probability, other.probability)
 
 
 def test_reference_frames_change_the_answer(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
-    earlier = [segmenter.encode(picture(seed=1)), segmenter.encode(picture(seed=2))]
+    earlier = encode_all(segmenter, 1, 2)
     still = segmenter.segment(picture(), 'the red mug')
     moving = segmenter.segment(picture(), 'the red mug', earlier)
     assert still.score != moving.score
@@ -191,7 +192,7 @@ def test_what_the_model_wants_is_told_to_its_user(
 
 
 def test_answers_need_no_memory_for_gradients(segmenter: Segmenter) -> None:
-    assert segmenter.encode(picture()).vision.is_inference()
+    assert segmenter.encode([picture()])[0].vision.is_inference()
 
 
 def test_a_read_only_image_is_no_problem(segmenter: Segmenter) -> None:
@@ -209,7 +210,7 @@ def assert_near(folder: Path, dtype: str) -> None:
     )
     for seeds in ((), (1, 2)):
         first, second = (
-            x.segment_all(picture(), clear, [x.encode(picture(seed=i)) for i in seeds])
+            x.segment_all(picture(), clear, encode_all(x, *seeds))
             for x in (exact, half)
         )
         for wanted, near in zip(first, second, strict=True):
@@ -250,11 +251,35 @@ def test_a_precision_that_cannot_be_had_is_refused_with_the_remedy(
 
 
 def encode_all(segmenter: Segmenter, *seeds: int) -> list[FrameTokens]:
-    return [segmenter.encode(picture(seed=seed)) for seed in seeds]
+    return segmenter.encode([picture(seed=seed) for seed in seeds])
 
 
 def read_all(segmenter: Segmenter, *instructions: str) -> list[Expression]:
     return [segmenter.read(text) for text in instructions]
+
+
+def reason(
+    segmenter: Segmenter,
+    given: Sequence[Expression],
+    tokens: FrameTokens,
+    earlier: Sequence[FrameTokens] = (),
+    *,
+    keep_references: bool = False,
+) -> list[Understanding]:
+    """On one frame."""
+    return segmenter.reason([given], [tokens], [earlier], keep_references=keep_references)[0]
+
+
+def decode(
+    segmenter: Segmenter,
+    understandings: Sequence[Understanding],
+    image: np.ndarray,
+    *,
+    scale: float = 1.0,
+) -> list[Prediction]:
+    """On one frame."""
+    pixels = segmenter.encode_pixels([image], scale=scale)
+    return segmenter.decode([understandings], pixels)[0]
 
 
 @torch.inference_mode()
@@ -288,10 +313,10 @@ def test_the_stages_one_by_one_answer_as_in_one_call(small: SmallModel, referenc
     segmenter = segmenter_of(small)
     earlier = encode_all(segmenter, *range(1, 1 + references))
     given = read_all(segmenter, *INSTRUCTIONS)
-    pixels = segmenter.encode_pixels(picture())
-    understandings = segmenter.reason(given, segmenter.encode(picture()), earlier)
+    [tokens] = encode_all(segmenter, 0)
+    understandings = reason(segmenter, given, tokens, earlier)
     assert [each.expression for each in understandings] == given
-    by_stages = segmenter.decode(understandings, pixels)
+    by_stages = decode(segmenter, understandings, picture())
     at_once = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
     for mine, its in zip(by_stages, at_once, strict=True):
         assert_same(mine, its)
@@ -303,11 +328,9 @@ def test_what_was_understood_is_decoded_on_a_later_frame(
 ) -> None:
     segmenter = segmenter_of(small)
     *earlier, tokens = encode_all(segmenter, *seeds)
-    understandings = segmenter.reason(read_all(segmenter, *INSTRUCTIONS), tokens, earlier)
+    understandings = reason(segmenter, read_all(segmenter, *INSTRUCTIONS), tokens, earlier)
     for later in (0, 5):
-        predictions = segmenter.decode(
-            understandings, segmenter.encode_pixels(picture(seed=later))
-        )
+        predictions = decode(segmenter, understandings, picture(seed=later))
         for instruction, prediction in zip(INSTRUCTIONS, predictions, strict=True):
             probability, score = straight(small, seeds, instruction, decoded_on=later)
             np.testing.assert_allclose(prediction.probability, probability, atol=1e-3)
@@ -320,19 +343,18 @@ def test_understandings_of_different_frames_are_decoded_together_in_their_order(
     segmenter = segmenter_of(small)
     red, blue, everything = read_all(segmenter, *INSTRUCTIONS)
     first, second = encode_all(segmenter, 1, 2)
-    [red_first, all_first] = segmenter.reason([red, everything], first)
-    [blue_second, red_second] = segmenter.reason([blue, red], second)
+    [red_first, all_first] = reason(segmenter, [red, everything], first)
+    [blue_second, red_second] = reason(segmenter, [blue, red], second)
     mixed = [red_first, blue_second, all_first, red_second]
-    pixels = segmenter.encode_pixels(picture())
-    together = segmenter.decode(mixed, pixels)
-    alone = [segmenter.decode([each], pixels)[0] for each in mixed]
+    together = decode(segmenter, mixed, picture())
+    alone = [decode(segmenter, [each], picture())[0] for each in mixed]
     assert len({round(each.score, 3) for each in alone}) == 4  # or the order would not show
     for mine, its in zip(together, alone, strict=True):
         assert_same(mine, its)
 
 
 def test_nothing_that_was_understood_has_no_masks(segmenter: Segmenter) -> None:
-    assert segmenter.decode([], segmenter.encode_pixels(picture())) == []
+    assert decode(segmenter, [], picture()) == []
 
 
 def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel) -> None:
@@ -348,9 +370,9 @@ def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel)
         strict=True,
     ):
         references = [earlier[index] for index in shown]
-        expected = segmenter.reason([plain[index] for index in asked], key, references)
-        answers = segmenter.reason(
-            [kept[index] for index in asked], key, references, keep_references=True
+        expected = reason(segmenter, [plain[index] for index in asked], key, references)
+        answers = reason(
+            segmenter, [kept[index] for index in asked], key, references, keep_references=True
         )
         for mine, its in zip(answers, expected, strict=True):
             torch.testing.assert_close(mine.mask_tokens, its.mask_tokens, atol=1e-4, rtol=1e-3)
@@ -361,7 +383,7 @@ def test_a_still_image_has_no_references_to_keep(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
     [tokens] = encode_all(segmenter, 0)
     plain, kept = (
-        segmenter.reason(read_all(segmenter, *INSTRUCTIONS), tokens, keep_references=keep)
+        reason(segmenter, read_all(segmenter, *INSTRUCTIONS), tokens, keep_references=keep)
         for keep in (False, True)
     )
     for mine, its in zip(plain, kept, strict=True):
@@ -383,21 +405,21 @@ def test_a_mask_has_the_images_size_at_any_input_size(
 ) -> None:
     segmenter = segmenter_of(small)
     image = picture(height, width)
-    pixels = segmenter.encode_pixels(image, scale=scale)
-    assert pixels.size == (height, width)
+    pixels = segmenter.encode_pixels([image], scale=scale)
+    assert pixels.sizes == ((height, width),)
     assert pixels.canvas == small.processor.scaled_canvas(scale)
-    given = segmenter.reason(read_all(segmenter, *INSTRUCTIONS), segmenter.encode(image))
-    for prediction in segmenter.decode(given, pixels):
+    given = reason(segmenter, read_all(segmenter, *INSTRUCTIONS), *segmenter.encode([image]))
+    for prediction in decode(segmenter, given, image, scale=scale):
         assert prediction.mask.shape == prediction.probability.shape == (height, width)
         assert np.isfinite(prediction.probability).all()
 
 
 def test_the_full_input_size_is_the_models_own(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
-    pixels = segmenter.encode_pixels(picture(), scale=1.0)
+    pixels = segmenter.encode_pixels([picture()], scale=1.0)
     assert pixels.canvas == small.processor.config.mask_size
     assert torch.equal(
-        pixels.features.mask_features, segmenter.encode_pixels(picture()).features.mask_features
+        pixels.features.mask_features, segmenter.encode_pixels([picture()]).features.mask_features
     )
 
 
@@ -406,9 +428,9 @@ def test_the_embedded_model_sees_the_same_things_in_a_smaller_picture() -> None:
         image = recording.observe(0.0, truth=False).rgb
     segmenter = Segmenter.from_pretrained('embedded', device='cpu')
     given = read_all(segmenter, 'the brown book', 'every black item', 'something I could drive')
-    understandings = segmenter.reason(given, segmenter.encode(image))
+    understandings = reason(segmenter, given, *segmenter.encode([image]))
     full, small = (
-        segmenter.decode(understandings, segmenter.encode_pixels(image, scale=scale))
+        decode(segmenter, understandings, image, scale=scale)
         for scale in (1.0, 0.75)
     )
     for wanted, near in zip(full, small, strict=True):
@@ -463,9 +485,9 @@ def test_a_model_that_forgot_answers_as_before(small: SmallModel) -> None:
     def answers() -> list[Prediction]:
         given = read_all(segmenter, *INSTRUCTIONS)
         *earlier, tokens = encode_all(segmenter, 1, 2, 0)
-        understandings = segmenter.reason(given, tokens, earlier, keep_references=True)
+        understandings = reason(segmenter, given, tokens, earlier, keep_references=True)
         plain = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
-        return plain + segmenter.decode(understandings, segmenter.encode_pixels(picture()))
+        return plain + decode(segmenter, understandings, picture())
 
     before = answers()
     segmenter.forget()
@@ -476,11 +498,11 @@ def test_a_model_that_forgot_answers_as_before(small: SmallModel) -> None:
 
 def test_what_was_understood_before_forgetting_can_still_be_decoded(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
-    pixels = segmenter.encode_pixels(picture())
-    understandings = segmenter.reason(
-        read_all(segmenter, *INSTRUCTIONS), segmenter.encode(picture())
-    )
-    before = segmenter.decode(understandings, pixels)
+    pixels = segmenter.encode_pixels([picture()])
+    given = read_all(segmenter, *INSTRUCTIONS)
+    understandings = segmenter.reason([given], encode_all(segmenter, 0), [()])
+    [before] = segmenter.decode(understandings, pixels)
     segmenter.forget()
-    for mine, its in zip(segmenter.decode(understandings, pixels), before, strict=True):
+    [after] = segmenter.decode(understandings, pixels)
+    for mine, its in zip(after, before, strict=True):
         assert_same(mine, its)

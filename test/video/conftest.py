@@ -52,24 +52,28 @@ class ChannelModel:
     def read(self, text: str, task: Task) -> str:
         return text
 
-    def encode(self, image: np.ndarray) -> float:
-        self.images.append(weakref.ref(image))
-        return float(image.mean())
+    def encode(self, images: Sequence[np.ndarray]) -> list[float]:
+        self.images += map(weakref.ref, images)
+        return [float(image.mean()) for image in images]
 
-    def reason(self, expressions: Sequence[str], tokens: float, references: Sequence[float], *,
-               keep_references: bool) -> list[tuple[str, float]]:
-        shown = sum(number * value for number, value in enumerate((*references, tokens), 1))
-        return [(text, shown) for text in expressions]
+    def reason(self, expressions: Sequence[Sequence[str]], tokens: Sequence[float],
+               references: Sequence[Sequence[float]], *,
+               keep_references: bool) -> list[list[tuple[str, float]]]:
+        shown = [sum(number * value for number, value in enumerate((*earlier, frame), 1))
+                 for earlier, frame in zip(references, tokens, strict=True)]
+        return [[(text, value) for text in texts]
+                for texts, value in zip(expressions, shown, strict=True)]
 
-    def encode_pixels(self, image: np.ndarray, *, scale: float) -> np.ndarray:
-        return image
+    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
+        return images
 
-    def decode(self, understandings: Sequence[tuple[str, float]],
-               pixels: np.ndarray) -> list[ChannelPrediction]:
+    def decode(self, understandings: Sequence[Sequence[tuple[str, float]]],
+               pixels: Sequence[np.ndarray]) -> list[list[ChannelPrediction]]:
         if self.decoded == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
         self.decoded += 1
-        return [self._predict(text, shown, pixels) for text, shown in understandings]
+        return [[self._predict(text, shown, image) for text, shown in given]
+                for given, image in zip(understandings, pixels, strict=True)]
 
     def forget(self) -> None:
         pass

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -316,10 +316,10 @@ def test_no_memory_is_told_and_the_run_can_go_on(
     model = make_model()
     encode = model.encode
 
-    def encode_some(image: np.ndarray) -> float:
+    def encode_some(images: Sequence[np.ndarray]) -> list[float]:
         if len(model.images) == 12:
             raise MemoryError('all 4 GB are taken')
-        return encode(image)
+        return encode(images)
 
     model.encode = encode_some
     with pytest.raises(RuntimeError, match=r'all 4 GB are taken.*the same command goes on'):

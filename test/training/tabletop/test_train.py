@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_trained_model_answers(folder: Path) -> None:
     segmenter = Segmenter.from_pretrained(str(folder / 'model'), device='cpu')
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    references = [segmenter.encode(image)] * segmenter.reference_frames
+    references = segmenter.encode([image]) * segmenter.reference_frames
     prediction = segmenter.segment(image, 'the red mug that is moving left', references)
     assert prediction.mask.shape == (120, 160)
     assert 0 <= prediction.score <= 1

@@ -77,14 +77,6 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
 
 
-def resident_memory() -> int:
-    """Bytes of the process that are in memory now; 0 where the system does not tell."""
-    try:
-        return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
 def _seconds(work: Callable[[], Any], device: torch.device) -> float:
     _wait_for(device)
     start = time.perf_counter()

@@ -6,10 +6,13 @@ import sys
 from array import array
 
 import numpy as np
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from instructseg_ros.streaming.compressed import decode
 from instructseg_ros.streaming.encodings import ENCODINGS, ConversionError, pixels_of
+
+LABEL_ENCODINGS = ('16UC1', 'mono8')
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
@@ -23,6 +26,15 @@ def image_to_rgb(message: Image) -> np.ndarray:
     if message.encoding in ENCODINGS or not message.width or not message.height:
         return pixels_of(message)
     return _through_cv_bridge(message)
+
+
+def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
+    """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode`.
+
+    Raises:
+        ConversionError: It is no whole JPEG or PNG.
+    """
+    return decode(message.data, message.format)
 
 
 def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:

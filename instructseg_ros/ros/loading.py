@@ -1,23 +1,24 @@
-"""The model of the node, and the engine around it, made from the node's parameters."""
+"""The model of the node, and the settings of the engine, from the node's parameters."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from instructseg_ros.ros.parameters import ParameterError
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.schedule import Schedule
-from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
 
 WARM_UP_SIZE = (480, 640, 3)
+CAMERA_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
 
 def load_segmenter(values: SegmentationParameters) -> Segmenter:
@@ -35,35 +36,27 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     segmenter = Segmenter.from_pretrained(
         values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
     image = np.zeros(WARM_UP_SIZE, np.uint8)
-    tokens = segmenter.encode(image)
+    [tokens] = segmenter.encode([image])
     segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)
     return segmenter
 
 
-def make_engine(segmenter: Segmenter, values: SegmentationParameters, *, topic: str,
-                on_result: Callable[[Segmentation], None], clock: Callable[[], int],
-                on_notice: Callable[[str], object]) -> Engine:
-    """Return a stopped engine for one camera, whose stream is called `topic` to people.
+def engine_settings(segmenter: Segmenter, values: SegmentationParameters, *,
+                    topics: Mapping[str, str]) -> EngineSettings:
+    """Return the engine's settings.
 
-    Raises:
-        ValueError: There is no such schedule.
+    Args:
+        segmenter: The model.
+        values: The node's parameters.
+        topics: Name of each camera -> what its stream is called to people.
     """
-    settings = EngineSettings.of_model(
-        segmenter, topics={'': topic}, **_own_references(values),
+    return EngineSettings.of_model(
+        segmenter, topics=topics, **_own_references(values),
         max_age=values.max_age, image_timeout=values.image_timeout,
-        max_instructions=values.max_instructions, schedule=_schedule(values.schedule),
-        reason_every=values.reason_every, refresh_every=values.refresh_every,
-        scene_change=values.scene_change, target_rate=values.target_rate,
-        target_latency=values.target_latency)
-    return Engine(segmenter, on_result=on_result, settings=settings, clock=clock,
-                  on_notice=on_notice)
-
-
-def _schedule(name: str) -> Schedule:
-    names = [schedule.value for schedule in Schedule]
-    if name not in names:
-        raise ValueError(f'schedule "{name}" is none of {", ".join(names)}')
-    return Schedule(name)
+        max_instructions=values.max_instructions, max_rate=values.max_rate,
+        schedule=Schedule(values.schedule), reason_every=values.reason_every,
+        refresh_every=values.refresh_every, scene_change=values.scene_change,
+        target_rate=values.target_rate, target_latency=values.target_latency)
 
 
 def _own_references(values: SegmentationParameters) -> dict[str, float]:
@@ -74,3 +67,25 @@ def _own_references(values: SegmentationParameters) -> dict[str, float]:
     if values.reference_stride >= 0:
         own['reference_stride'] = own['max_reference_stride'] = values.reference_stride
     return own
+
+
+def transports_of(values: SegmentationParameters) -> dict[str, str]:
+    """Return the name of each camera and how its images come.
+
+    Raises:
+        ParameterError: The names are not usable, or the numbers of both do not fit.
+    """
+    cameras, transports = values.cameras, values.image_transports
+    if not cameras or len(set(cameras)) < len(cameras) or ('' in cameras and len(cameras) > 1):
+        raise ParameterError(
+            f'cameras {list(cameras)} must be different names, or one empty name for one camera')
+    unusable = [name for name in cameras if name and not CAMERA_NAME.fullmatch(name)]
+    if unusable:
+        raise ParameterError(
+            f'camera "{unusable[0]}" cannot be the name of a topic; use letters, digits and _')
+    if len(transports) not in (1, len(cameras)):
+        raise ParameterError(
+            f'image_transports has {len(transports)} entries for {len(cameras)} cameras; give '
+            f'one for all, or one each')
+    return dict(zip(cameras, transports * len(cameras) if len(transports) == 1 else transports,
+                    strict=True))

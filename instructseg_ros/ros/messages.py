@@ -17,6 +17,7 @@ from instructseg_ros.streaming.instruction import (
     MAX_NAME_LENGTH,
     Instruction,
     InstructionError,
+    Until,
     clean_text,
 )
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
@@ -25,9 +26,15 @@ NANO = 10**9
 SHOWN_LENGTH = 80
 
 
-def instruction_from_command(message: Command, *, cameras: Collection[str],
-                             max_length: int) -> Instruction:
+def instruction_from_command(message: Command, *, cameras: Collection[str], max_length: int,
+                             until: Until = Until.ENDED) -> Instruction:
     """Return the instruction that a command asks for.
+
+    Args:
+        message: The command.
+        cameras: Names of the cameras that there are.
+        max_length: Of its text, in characters.
+        until: What ends it besides its lifetime.
 
     Raises:
         InstructionError: Its text, task, cameras or lifetime cannot be used.
@@ -46,7 +53,7 @@ def instruction_from_command(message: Command, *, cameras: Collection[str],
     return Instruction(
         text=clean_text(message.instruction, max_length=max_length), task=Task(message.task),
         cameras=tuple(message.cameras), lifetime=lifetime if lifetime else None,
-        slot=message.slot, **fields)
+        slot=message.slot, until=until, **fields)
 
 
 def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:

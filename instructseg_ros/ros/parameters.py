@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -16,11 +16,16 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 T = TypeVar('T')
+Value = bool | int | float | str | Sequence[str]
 
 
-def parameter(default: bool | int | float | str, description: str, *,
-              minimum: float | None = None, maximum: float | None = None,
-              dynamic: bool = False, read_only: bool = False) -> Any:
+class ParameterError(ValueError):
+    """A parameter has a value that cannot be used; the message names those that can."""
+
+
+def parameter(default: Value, description: str, *, minimum: float | None = None,
+              maximum: float | None = None, choices: Sequence[str] = (), dynamic: bool = False,
+              read_only: bool = False) -> Any:
     """Describe one parameter as a dataclass field.
 
     Args:
@@ -28,46 +33,78 @@ def parameter(default: bool | int | float | str, description: str, *,
         description: Meaning and unit.
         minimum: Least value of a number.
         maximum: Greatest value of a number.
+        choices: The only texts that it, or each of its texts, may be; () for any.
         dynamic: It may change at any time; otherwise only while the node is not configured.
         read_only: It can only be given at the start.
     """
-    return dataclasses.field(default=default, metadata={
-        'description': description, 'minimum': minimum, 'maximum': maximum,
-        'dynamic': dynamic, 'read_only': read_only})
+    metadata = {'description': description, 'minimum': minimum, 'maximum': maximum,
+                'choices': tuple(choices), 'dynamic': dynamic, 'read_only': read_only}
+    if isinstance(default, (list, tuple)):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Value:
+    """Return the default of a parameter."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    assert field.default_factory is not dataclasses.MISSING
+    return field.default_factory()
 
 
 def declare(node: Node, table: type) -> None:
     """Declare every field of a table of parameters on a node."""
     for field in dataclasses.fields(table):
-        node.declare_parameter(field.name, field.default, _describe(field))
+        node.declare_parameter(field.name, default_of(field), _describe(field))
 
 
 def read(node: Node, table: type[T]) -> T:
-    """Return the values that a node's parameters have now."""
+    """Return the values that a node's parameters have now.
+
+    Raises:
+        ParameterError: One of them is none of its choices.
+    """
     fields = dataclasses.fields(table)  # type: ignore[arg-type]
-    return table(**{field.name: node.get_parameter(field.name).value for field in fields})
+    values = {field.name: node.get_parameter(field.name).value for field in fields}
+    for field in fields:
+        _check_choice(field, values[field.name])
+    return table(**values)
 
 
 def check_change(table: type, changes: Iterable[Parameter], *,
                  is_configured: bool) -> SetParametersResult:
-    """Refuse a set of changes as a whole when one of them cannot take effect now."""
+    """Refuse a set of changes as a whole when one of them is wrong or cannot take effect now."""
     fields = {field.name: field for field in dataclasses.fields(table)}
     for change in changes:
         field = fields.get(change.name)
-        if field is not None and is_configured and not field.metadata['dynamic']:
+        if field is None:
+            continue
+        if is_configured and not field.metadata['dynamic']:
             return SetParametersResult(
                 successful=False, reason=f'{change.name} takes effect when the node is '
                 f'configured: run the lifecycle transitions deactivate and cleanup first')
+        try:
+            _check_choice(field, change.value)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
+
+
+def _check_choice(field: dataclasses.Field[Any], value: Any) -> None:
+    choices = field.metadata['choices']
+    for text in [value] if isinstance(value, str) else value or () if choices else ():
+        if choices and text not in choices:
+            raise ParameterError(f'{field.name} "{text}" is none of {", ".join(choices)}')
 
 
 def _describe(field: dataclasses.Field[Any]) -> ParameterDescriptor:
     metadata = field.metadata
     descriptor = ParameterDescriptor(
-        description=metadata['description'], read_only=metadata['read_only'])
+        description=metadata['description'], read_only=metadata['read_only'],
+        additional_constraints=', '.join(metadata['choices']))
     if metadata['minimum'] is not None:
         limits = {'from_value': metadata['minimum'], 'to_value': metadata['maximum']}
-        if isinstance(field.default, float):
+        if isinstance(default_of(field), float):
             descriptor.floating_point_range = [FloatingPointRange(**limits)]
         else:
             descriptor.integer_range = [IntegerRange(**limits)]

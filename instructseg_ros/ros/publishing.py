@@ -1,55 +1,64 @@
-"""Results out: the message, and the images that somebody subscribes to."""
+"""Results out: the message of each, and the images of each frame."""
 
 from __future__ import annotations
 
-import numpy as np
-from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from sensor_msgs.msg import Image
+from collections.abc import Sequence
+
+from rclpy.lifecycle import LifecycleNode
 
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.conversions import array_to_image, mask_to_image
+from instructseg_ros.ros.endpoints import create_publisher
+from instructseg_ros.ros.image_outputs import ImageOutputs
 from instructseg_ros.ros.messages import segmentation_to_message
-from instructseg_ros.streaming.overlay import draw_overlay
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.labels import Labels
+from instructseg_ros.streaming.segmentation import Segmentation
 
 
 class ResultPublisher:
-    """Publishes on `segmentation`, `mask`, `confidence` and `overlay`; any thread may call it."""
+    """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
 
-    def __init__(self, node: LifecycleNode) -> None:
-        """Create the publishers on a node; they work while it is active."""
+    def __init__(self, node: LifecycleNode, *, cameras: Sequence[str],
+                 label_encoding: str) -> None:
+        """Create the publishers on a node; they work while it is active.
+
+        Args:
+            node: Owner of the publishers.
+            cameras: Names of the cameras.
+            label_encoding: 16UC1 or mono8.
+        """
         self._node = node
-        self._segmentation = self._create(SegmentationMessage, 'segmentation')
-        self._mask = self._create(Image, 'mask')
-        self._confidence = self._create(Image, 'confidence')
-        self._overlay = self._create(Image, 'overlay')
+        self._labels = Labels()
+        self._segmentation = create_publisher(
+            node, SegmentationMessage, 'segmentation', qos.reliable(10))
+        self._cameras = {
+            name: ImageOutputs(node, name, self._labels, label_encoding=label_encoding)
+            for name in cameras}
 
-    def publish(self, result: Segmentation) -> None:
-        """Publish a result; its images only where there is a frame and a subscriber."""
+    def publish(self, results: Sequence[Segmentation]) -> None:
+        """Publish the results of a frame, or one without a frame.
+
+        Answers to a question about one image go to the asker only, not to the topics.
+        """
+        shown = [each for each in results if each.instruction.until is not Until.ANSWERED]
         now = self._node.get_clock().now().to_msg()
-        self._segmentation.publish(segmentation_to_message(result, now=now))
-        if result.mask is None or result.probability is None or result.image is None:
-            return
-        found = result.state is State.FOUND
-        if self._mask.get_subscription_count():
-            mask = result.mask if found else np.zeros_like(result.mask)
-            self._mask.publish(mask_to_image(mask, header=result.header))
-        if self._confidence.get_subscription_count():
-            levels = (result.probability * 255.0).round().astype(np.uint8)
-            self._confidence.publish(
-                array_to_image(levels, header=result.header, encoding='mono8'))
-        if self._overlay.get_subscription_count():
-            opacity = self._node.get_parameter('overlay_opacity').value
-            self._overlay.publish(array_to_image(
-                draw_overlay(result.image, result, opacity=opacity), header=result.header,
-                encoding='rgb8'))
+        for result in shown:
+            self._segmentation.publish(segmentation_to_message(result, now=now))
+        seen = [each for each in shown if each.mask is not None and each.image is not None]
+        if seen:
+            self._cameras[seen[0].camera].publish(seen)
+        for result in shown:
+            if result.final:
+                self._labels.release(result)
+
+    def is_watched(self) -> bool:
+        """Tell whether anybody subscribes to any result."""
+        return bool(self._segmentation.get_subscription_count()) or any(
+            outputs.is_watched() for outputs in self._cameras.values())
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""
-        for publisher in (self._segmentation, self._mask, self._confidence, self._overlay):
-            self._node.destroy_lifecycle_publisher(publisher)
-
-    def _create(self, message_type: type, topic: str) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(
-            message_type, topic, qos.reliable(), qos_overriding_options=qos.overridable())
+        self._node.destroy_lifecycle_publisher(self._segmentation)
+        for outputs in self._cameras.values():
+            outputs.destroy()

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
+
+MOST = 1000
+KINDS = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY,
+         QoSPolicyKind.DURABILITY)
 
 
-def sensor() -> QoSProfile:
-    """Camera streams in: only the newest message, from any publisher."""
+def sensor(depth: int = 1) -> QoSProfile:
+    """Camera streams in: only the newest messages, from any publisher."""
     return QoSProfile(reliability=ReliabilityPolicy.BEST_EFFORT,
-                      history=HistoryPolicy.KEEP_LAST, depth=1)
+                      history=HistoryPolicy.KEEP_LAST, depth=depth)
 
 
 def reliable(depth: int = 5) -> QoSProfile:
@@ -18,6 +28,22 @@ def reliable(depth: int = 5) -> QoSProfile:
                       history=HistoryPolicy.KEEP_LAST, depth=depth)
 
 
+def latched() -> QoSProfile:
+    """What late subscribers still need: the last message is kept for them."""
+    return QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST,
+                      depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
 def overridable() -> QoSOverridingOptions:
-    """Let `qos_overrides.<topic>` parameters change history, depth and reliability."""
-    return QoSOverridingOptions.with_default_policies()
+    """Let the parameters `qos_overrides.<topic>` change everything but the bounds of queues."""
+    return QoSOverridingOptions(policy_kinds=KINDS, callback=_check)
+
+
+def _check(profile: QoSProfile) -> QosCallbackResult:
+    result = QosCallbackResult()
+    result.successful = (profile.history == HistoryPolicy.KEEP_LAST
+                         and 1 <= profile.depth <= MOST)
+    if not result.successful:
+        result.reason = (f'history must be keep_last and depth from 1 to {MOST}, so that no '
+                         f'queue grows without bounds')
+    return result

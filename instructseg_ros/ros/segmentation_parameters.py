@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from instructseg_ros.ros.conversions import LABEL_ENCODINGS
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
+from instructseg_ros.streaming.schedule import Schedule
+
+TRANSPORTS = ('raw', 'compressed')
+DTYPES = ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +23,32 @@ class SegmentationParameters:
     model: str = parameter(
         'embedded', 'embedded, a folder in from_pretrained layout, or a hub id')
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:N')
-    dtype: str = parameter(
-        'auto', 'Number format of the model: auto, float32, bfloat16, float16, mixed or int8')
+    dtype: str = parameter('auto', 'Number format of the model', choices=DTYPES)
     compiled: bool = parameter(
         False, 'Compile most of the model: configuring takes minutes, and frames '
         'less; needs a C++ compiler')
     threads: int = parameter(
         0, 'CPU threads of the model; 0: one less than the cores, which leaves one to the camera',
         minimum=0, maximum=256)
+    cameras: list[str] = parameter(  # noqa: RUF009
+        [''], 'Names of the cameras, which are the namespaces of their topics: front has '
+        'front/image and front/mask; an empty name: one camera, on image')
+    image_transports: list[str] = parameter(  # noqa: RUF009
+        ['raw'], 'Of all cameras, or of each in their order; compressed listens to '
+        'image/compressed (JPEG or PNG)', choices=TRANSPORTS)
+    depth: bool = parameter(
+        True, 'Listen to depth/image and camera_info, and publish points, poses and boxes')
+    sync_slop: float = parameter(
+        0.02, 'Most time between the stamps of an image and its depth, s',
+        minimum=0.0, maximum=1.0)
+    sync_queue: int = parameter(
+        10, 'Messages that wait for those that match them', minimum=1, maximum=100)
+    target_frame: str = parameter(
+        '', "Frame of poses and boxes, by tf2; empty: the camera's optical frame")
+    broadcast_targets: bool = parameter(
+        False, 'Broadcast the pose of each target by tf2, as frame target_<id of the command>')
+    label_encoding: str = parameter(
+        '16UC1', 'Encoding of labels', choices=LABEL_ENCODINGS)
     threshold: float = parameter(
         -1.0, "Least score of a target that counts as found, 0..1; negative: the model's own",
         minimum=-1.0, maximum=1.0, dynamic=True)
@@ -37,7 +60,8 @@ class SegmentationParameters:
         minimum=-1.0, maximum=10.0)
     schedule: str = parameter(
         'exact', 'What runs when: exact (everything on every frame), fixed_references, two_rate '
-        '(the language model less often than the masks) or auto (as needed for target_rate)')
+        '(the language model less often than the masks) or auto (as needed for target_rate)',
+        choices=[schedule.value for schedule in Schedule])
     reason_every: int = parameter(
         3, 'two_rate: frames from one run of the language model to the next',
         minimum=1, maximum=1000)
@@ -54,6 +78,17 @@ class SegmentationParameters:
         minimum=0.0, maximum=600.0)
     max_instructions: int = parameter(
         8, 'Most instructions that are followed at once', minimum=1, maximum=64)
+    max_command_rate: float = parameter(
+        10.0, 'Commands a second that are accepted in the long run; others are REJECTED',
+        minimum=0.1, maximum=1000.0, dynamic=True)
+    command_burst: int = parameter(
+        20, 'Commands that are accepted at once', minimum=1, maximum=1000, dynamic=True)
+    max_rate: float = parameter(
+        0.0, 'Most images a second of each camera that are segmented; 0: no limit',
+        minimum=0.0, maximum=1000.0, dynamic=True)
+    lazy: bool = parameter(
+        False, 'Segment for live commands only while somebody subscribes to a result; services '
+        'and actions always work', dynamic=True)
     max_age: float = parameter(
         1.0, 'An image that arrived longer ago is not segmented, s', minimum=0.01, maximum=60.0)
     image_timeout: float = parameter(

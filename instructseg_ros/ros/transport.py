@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
-#: Where Fast DDS looks for a profile, from Kilted on and up to Jazzy.
-PROFILE_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
-OLD_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-CHOICE_VARIABLES = (PROFILE_VARIABLE, OLD_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS')
-JAZZY_RCLPY = 7
+from instructseg_ros.ros.distribution import fast_dds_variable
+
+CHOICE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE',
+                    'FASTDDS_BUILTIN_TRANSPORTS')
 
 
 def profile_environment(
@@ -28,6 +26,4 @@ def profile_environment(
     environment = os.environ if environment is None else environment
     if any(environment.get(name) for name in CHOICE_VARIABLES):
         return {}
-    rclpy_major = int(version('rclpy').split('.')[0])
-    name = PROFILE_VARIABLE if rclpy_major > JAZZY_RCLPY else OLD_PROFILE_VARIABLE
-    return {name: str(profile)}
+    return {fast_dds_variable(): str(profile)}

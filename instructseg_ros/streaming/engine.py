@@ -211,14 +211,16 @@ class Engine:
             while not self._stopping:
                 period = 1.0 / self.max_rate if self.max_rate else 0.0
                 jobs = self._roster.next_jobs(
-                    now=time.monotonic(), pace=self._pace(), paused=self._paused, period=period)
+                    now=time.monotonic(), pace=self.pace, paused=self._paused, period=period)
                 if jobs:
                     return jobs
                 # A frame that came too early for `max_rate` waits for its time.
                 self._work.wait(period or None)
         return []
 
-    def _pace(self) -> Pace:
+    @property
+    def pace(self) -> Pace:
+        """At which the next frame is answered."""
         pace = self._governor.pace
         return replace(pace, scale=min(pace.scale, self._largest_scale))
 
@@ -253,10 +255,10 @@ class Engine:
             self._model.forget()
         except Exception as error:
             logger.error('memory could not be given back: %s', error)
-        before = self._pace()
+        before = self.pace
         self._largest_scale = max(SMALLEST, SHRINK * before.scale)
-        if self._pace() != before:
-            self._tell(f'{reason}: kept tokens were dropped, now {self._pace()}')
+        if self.pace != before:
+            self._tell(f'{reason}: kept tokens were dropped, now {self.pace}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
         """Hand out what ended, and then the answers that are still wanted."""

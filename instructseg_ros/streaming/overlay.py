@@ -1,6 +1,8 @@
-"""The picture for people: the camera's image with mask, outline and answer drawn in."""
+"""The picture for people: the camera's image with masks, outlines and answers drawn in."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -8,25 +10,31 @@ from PIL import Image, ImageDraw, ImageFont
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 MASK_COLOR = (255, 64, 160)
+COLORS = (MASK_COLOR, (64, 200, 255), (255, 190, 40), (150, 230, 60), (180, 120, 255),
+          (255, 120, 60), (60, 220, 170), (240, 240, 90))
 STATE_COLORS = {State.FOUND: (96, 230, 120), State.NOT_FOUND: (255, 200, 80)}
 OTHER_COLOR = (255, 96, 96)
 MARGIN = 6
 
 
-def draw_overlay(image: np.ndarray, result: Segmentation, *, opacity: float = 0.45) -> np.ndarray:
-    """Return a copy of the image with the answer drawn in.
+def draw_overlay(image: np.ndarray, *results: Segmentation, opacity: float = 0.45,
+                 colors: Sequence[int] | None = None) -> np.ndarray:
+    """Return a copy of the image with answers drawn in.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        result: The answer for this image; a mask must have the image's size.
-        opacity: 0..1, of the mask's colour.
+        results: The answers for this image; masks must have the image's size.
+        opacity: 0..1, of the masks' colours.
+        colors: For each answer a number that stands for its colour; their order by default.
     """
     drawn = np.array(image)
-    if result.state is State.FOUND and result.mask is not None:
-        tinted = drawn[result.mask] * (1.0 - opacity) + np.array(MASK_COLOR) * opacity
-        drawn[result.mask] = tinted.astype(np.uint8)
-        drawn[outline(result.mask)] = MASK_COLOR
-    return _with_caption(drawn, result)
+    chosen = [COLORS[number % len(COLORS)] for number in colors or range(len(results))]
+    for result, color in zip(results, chosen, strict=True):
+        if result.state is State.FOUND and result.mask is not None:
+            tinted = drawn[result.mask] * (1.0 - opacity) + np.array(color) * opacity
+            drawn[result.mask] = tinted.astype(np.uint8)
+            drawn[outline(result.mask)] = color
+    return _with_captions(drawn, results, chosen if len(results) > 1 else None)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
@@ -36,21 +44,32 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return mask & ~inside
 
 
-def _with_caption(image: np.ndarray, result: Segmentation) -> np.ndarray:
-    height = image.shape[0]
-    size = max(10, height // 26)
-    strip = size + 2 * MARGIN
+def _with_captions(image: np.ndarray, results: Sequence[Segmentation],
+                   colors: Sequence[tuple[int, int, int]] | None) -> np.ndarray:
+    """Write each answer in a strip of its own, the first at the bottom, in half of the image."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
+    size = max(10, canvas.height // 26)
     font = ImageFont.load_default(size)
-    draw.rectangle((0, height - strip, canvas.width, height), fill=(16, 18, 24))
+    strip = size + 2 * MARGIN
+    room = max(1, canvas.height // 2 // strip)
+    for row, result in enumerate(results[:room]):
+        bottom = canvas.height - row * strip
+        draw.rectangle((0, bottom - strip, canvas.width, bottom), fill=(16, 18, 24))
+        if colors is not None:
+            draw.rectangle((0, bottom - strip, MARGIN // 2, bottom), fill=colors[row])
+        _write(draw, result, bottom - strip + MARGIN // 2, canvas.width, font)
+    return np.array(canvas)
+
+
+def _write(draw: ImageDraw.ImageDraw, result: Segmentation, top: int, width: int,
+           font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
     state = f'{result.state.name} {result.score:.2f}'
     color = STATE_COLORS.get(result.state, OTHER_COLOR)
-    left = canvas.width - MARGIN - draw.textlength(state, font=font)
+    left = width - MARGIN - draw.textlength(state, font=font)
     text = _shorten(result.instruction.text, left - 3 * MARGIN, draw, font)
-    draw.text((MARGIN, height - strip + MARGIN // 2), text, font=font, fill=(240, 240, 240))
-    draw.text((left, height - strip + MARGIN // 2), state, font=font, fill=color)
-    return np.array(canvas)
+    draw.text((MARGIN, top), text, font=font, fill=(240, 240, 240))
+    draw.text((left, top), state, font=font, fill=color)
 
 
 def _shorten(text: str, width: float, draw: ImageDraw.ImageDraw,

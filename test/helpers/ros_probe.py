@@ -61,13 +61,15 @@ class NodeProcess:
 class Probe:
     """Publishes images and commands in a namespace and keeps every answer."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, *, cameras: Sequence[str] = ('',)) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node: Node = rclpy.create_node('probe', namespace=namespace, context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._images = self.node.create_publisher(Image, 'image', 10)
+        self._images = {
+            camera: self.node.create_publisher(Image, f'{camera}/image'.strip('/'), 10)
+            for camera in cameras}
         self._texts = self.node.create_publisher(String, 'command', 10)
         self._commands = self.node.create_publisher(Command, 'command_request', 10)
         self.results: list[Segmentation] = []
@@ -83,7 +85,7 @@ class Probe:
         rclpy.try_shutdown(context=self.context)
 
     def wait_for_node(self) -> None:
-        publishers = (self._images, self._texts, self._commands)
+        publishers = (*self._images.values(), self._texts, self._commands)
         self.wait(lambda: all(p.get_subscription_count() for p in publishers)
                   and self.node.count_publishers('segmentation') > 0)
 
@@ -96,22 +98,36 @@ class Probe:
         while time.monotonic() < deadline:
             self._executor.spin_once(timeout_sec=0.02)
 
+    def call(self, service_type: type, name: str, request: Any) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(service_type, name)
+        self.wait(client.service_is_ready)
+        future = client.call_async(request)
+        self.wait(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
     def say(self, text: str) -> None:
         self._texts.publish(String(data=text))
 
     def request(self, **fields: Any) -> None:
         self._commands.publish(Command(**fields))
 
-    def show(self, **fields: Any) -> Header:
-        """Publish a small rgb8 image, with the fields of the message changed as given."""
+    def picture(self, **fields: Any) -> Image:
+        """A small rgb8 image with the next stamp, its fields changed as given."""
         self._stamp += 50_000_000
         seconds, nanoseconds = divmod(self._stamp, 10**9)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id='optical')
         pixels = np.full((*SIZE, 3), self._stamp // 50_000_000 % 200, np.uint8)
-        self._images.publish(Image(**{
+        return Image(**{
             'header': header, 'height': SIZE[0], 'width': SIZE[1], 'encoding': 'rgb8',
-            'step': SIZE[1] * 3, 'data': array('B', pixels.tobytes()), **fields}))
-        return header
+            'step': SIZE[1] * 3, 'data': array('B', pixels.tobytes()), **fields})
+
+    def show(self, camera: str = '', **fields: Any) -> Header:
+        """Publish a picture of a camera and return its header."""
+        picture = self.picture(**fields)
+        self._images[camera].publish(picture)
+        return picture.header
 
     def answer(self, select: Callable[[Segmentation], bool] = lambda result: True) -> Segmentation:
         """Wait for the first answer so far that fits, and forget it and those before it."""

@@ -192,12 +192,20 @@ def test_a_command_expires_after_its_lifetime(probe: Probe) -> None:
     assert probe.answer(lambda result: result.final).state == Segmentation.EXPIRED
 
 
-def test_a_flood_of_commands_ends_with_the_last_one_live(probe: Probe) -> None:
-    for number in range(200):
-        probe.request(id=f'flood{number}', instruction='the mug', slot='flood')
+def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
+        probe: Probe) -> None:
+    ids = [f'flood{number}' for number in range(200)]
+    for id in ids:
+        probe.request(id=id, instruction='the mug', slot='flood')
         probe.spin(0.002)
-    probe.answer(lambda result: result.final and result.command_id == 'flood198')
-    assert probe.answer_to(probe.show()).command_id == 'flood199'
+    probe.say('')
+    probe.wait(lambda: sum(result.final for result in probe.results) >= len(ids))
+    probe.spin(0.3)
+    finals = {result.command_id: result for result in probe.results if result.final}
+    assert len(probe.results) >= len(finals) == len(ids)
+    rejected = [result for result in finals.values() if result.state == Segmentation.REJECTED]
+    assert len(ids) > len(rejected) > 100
+    assert 'commands come faster than 10 a second' in rejected[-1].reason
 
 
 def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(

@@ -1,0 +1,82 @@
+"""Commands on topics into the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from instructseg_ros.msg import Command
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.endpoints import create_subscription
+from instructseg_ros.ros.messages import (
+    instruction_from_command,
+    rejection,
+    seconds_to_duration,
+)
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.instruction import InstructionError
+from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.token_bucket import TokenBucket
+
+
+class CommandInput:
+    """Gives what is said on `command` and `command_request` to the engine, or rejects it."""
+
+    def __init__(self, node: Node, engine: Engine, *, cameras: Sequence[str],
+                 reject: Callable[[Segmentation], object]) -> None:
+        """Begin to listen; `destroy` ends it.
+
+        Args:
+            node: Owner of the subscriptions and of the parameters.
+            engine: Takes the instructions.
+            cameras: Names of its cameras.
+            reject: Called with the answer to a command that cannot be followed.
+        """
+        self._node = node
+        self._engine = engine
+        self._cameras = cameras
+        self._reject = reject
+        self._bucket = TokenBucket(
+            rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst'))
+        self._subscriptions = [
+            create_subscription(node, String, 'command', self._on_text, qos.reliable(10)),
+            create_subscription(node, Command, 'command_request', self._on_command,
+                                qos.reliable(10)),
+        ]
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _on_text(self, message: String) -> None:
+        lifetime = seconds_to_duration(self._parameter('lifetime'))
+        self._on_command(
+            Command(instruction=message.data, lifetime=lifetime, slot=Command.PERSON))
+
+    def _on_command(self, message: Command) -> None:
+        # An empty one stops something, which has to work in a flood too.
+        if not message.instruction.strip() and self._engine.cancel(
+                message.id, reason='stopped on command'):
+            return
+        try:
+            self._check_rate()
+            self._engine.give(instruction_from_command(
+                message, cameras=self._cameras,
+                max_length=self._parameter('max_text_length')))
+        except InstructionError as error:
+            self._reject(rejection(message.instruction, str(error), id=message.id))
+
+    def _check_rate(self) -> None:
+        self._bucket.rate = self._parameter('max_command_rate')
+        self._bucket.burst = self._parameter('command_burst')
+        if not self._bucket.take():
+            raise InstructionError(
+                f'commands come faster than {self._bucket.rate:g} a second; send fewer, or raise '
+                f'max_command_rate')
+
+    def _parameter(self, name: str) -> Any:
+        return self._node.get_parameter(name).value

@@ -1,0 +1,124 @@
+"""What is told on `/diagnostics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+
+from instructseg_ros.memory import resident_memory
+from instructseg_ros.ros.diagnostic_updater import DiagnosticStatusWrapper, Updater
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.segmentation import State
+from instructseg_ros.streaming.statistics import CameraStatus
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+OLD: Final = 1.0  # s of an image's age on arrival, beyond which its stamp or its way is suspect
+
+
+class Diagnostics:
+    """Tells of the model, and while the node is active of each camera."""
+
+    def __init__(self, node: Node, *, why_closed: Callable[[], str]) -> None:
+        """Begin to publish.
+
+        Args:
+            node: Owner of the topic.
+            why_closed: Returns why the node is not active, '' when it is.
+        """
+        self._why_closed = why_closed
+        self._engine: Engine | None = None
+        self._model = ''
+        self._tasks: list[str] = []
+        self._updater = Updater(node)
+        self._updater.setHardwareID(node.get_fully_qualified_name())
+        self._updater.add('segmentation', self._describe)
+
+    def begin(self, engine: Engine, *, model: str, topics: Mapping[str, str],
+              timeout: float) -> None:
+        """Tell of a running engine.
+
+        Args:
+            engine: With its statistics.
+            model: What it was named by.
+            topics: Of each camera's images.
+            timeout: Silence that is no longer usual, s.
+        """
+        self._engine, self._model = engine, model
+        for camera, topic in topics.items():
+            def describe(status: DiagnosticStatusWrapper, camera: str = camera,
+                         topic: str = topic) -> DiagnosticStatusWrapper:
+                seen = engine.statistics.status().cameras[camera]
+                return describe_camera(status, seen, topic=topic, timeout=timeout)
+
+            self._tasks.append(f'camera {camera}'.strip())
+            self._updater.add(self._tasks[-1], describe)
+
+    def end(self) -> None:
+        """Tell only that the node is not active."""
+        self._engine = None
+        for task in self._tasks:
+            self._updater.removeByName(task)
+        self._tasks.clear()
+
+    def _describe(self, status: DiagnosticStatusWrapper) -> DiagnosticStatusWrapper:
+        reason = self._why_closed()
+        if self._engine is not None and not reason:
+            return describe_engine(status, self._engine, model=self._model)
+        status.summary(ERROR if reason.startswith('cannot') else WARN, reason)
+        return status
+
+
+def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
+                    model: str) -> DiagnosticStatusWrapper:
+    """Tell of the model: how fast it answers, what is live, and its last error."""
+    now = engine.statistics.status()
+    live = engine.live()
+    status.summary(OK, f'{len(live)} live, {"paused" if engine.paused else "streaming"}')
+    median, slow = (1e3 * latency for latency in now.latencies)
+    young, old = (1e3 * age for age in now.ages)
+    for key, value in (
+            ('model', model), ('pace', str(engine.pace)),
+            ('live instructions', ', '.join(each.id for each in live)),
+            ('latency p50 (ms)', f'{median:.1f}'), ('latency p95 (ms)', f'{slow:.1f}'),
+            ('age of results p50 (ms)', f'{young:.1f}'),
+            ('age of results p95 (ms)', f'{old:.1f}'),
+            ('memory (MB)', f'{resident_memory() / 1e6:.0f}'),
+            *((f'results {state.name}', str(now.results.get(state, 0))) for state in State
+              if state is not State.UNKNOWN),
+            ('last error', now.last_error)):
+        status.add(key, value)
+    return status
+
+
+def describe_camera(status: DiagnosticStatusWrapper, camera: CameraStatus, *, topic: str,
+                    timeout: float) -> DiagnosticStatusWrapper:
+    """Tell of a camera's images.
+
+    Args:
+        status: Is filled in.
+        camera: What is known of it.
+        topic: Of its images.
+        timeout: Silence that is no longer usual, s.
+    """
+    troubles = list(_troubles(camera, topic, timeout))
+    status.summary(WARN if troubles else OK,
+                   '; '.join(troubles) or f'{camera.rate:.1f} images a second')
+    for key, value in (
+            ('topic', topic), ('rate (Hz)', f'{camera.rate:.1f}'),
+            ('age on arrival (ms)', f'{1e3 * camera.age:.1f}'),
+            ('dropped: replaced by newer ones', str(camera.replaced)),
+            ('dropped: unreadable', str(camera.unreadable))):
+        status.add(key, value)
+    return status
+
+
+def _troubles(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]:
+    if camera.silence > timeout:
+        yield (f'no image on {topic} for {camera.silence:.0f} s'
+               if camera.silence < float('inf') else f'no image on {topic} so far')
+    elif abs(camera.age) > OLD:
+        yield (f'images arrive {camera.age:.1f} s after their stamps; check the clocks and '
+               f'use_sim_time')

@@ -1,0 +1,21 @@
+"""What differs from one ROS 2 distribution to another, from Humble to Kilted."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+JAZZY_RCLPY = 7
+
+
+def fast_dds_variable() -> str:
+    """Return the environment variable in which Fast DDS looks for a profile."""
+    is_newer = int(version('rclpy').split('.')[0]) > JAZZY_RCLPY
+    return 'FASTDDS_DEFAULT_PROFILES_FILE' if is_newer else 'FASTRTPS_DEFAULT_PROFILES_FILE'
+
+
+__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'fast_dds_variable']

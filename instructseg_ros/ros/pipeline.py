@@ -1,0 +1,121 @@
+"""From cameras and commands through the engine to topics."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+
+from instructseg_ros.ros.camera_input import CameraInput, image_topic
+from instructseg_ros.ros.command_input import CommandInput
+from instructseg_ros.ros.desk import Desk
+from instructseg_ros.ros.diagnostics import Diagnostics
+from instructseg_ros.ros.loading import engine_settings, load_segmenter, transports_of
+from instructseg_ros.ros.publishing import ResultPublisher
+from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.segmentation import Segmentation, State
+
+
+class Pipeline:
+    """Everything that a configured node holds; it works from `start` to `stop`."""
+
+    def __init__(self, node: LifecycleNode, values: SegmentationParameters, desk: Desk,
+                 diagnostics: Diagnostics, *, warn: Callable[[str], object]) -> None:
+        """Load the model and create what publishes results.
+
+        Args:
+            node: Owner of topics.
+            values: Its parameters.
+            desk: Hands in what services and actions ask.
+            diagnostics: Tells how it is while it works.
+            warn: Is told of images and commands that cannot be used.
+
+        Raises:
+            ModelError: The model cannot be loaded; the message names the remedy.
+            ParameterError: Parameters contradict each other.
+        """
+        self._node = node
+        self._values = values
+        self._desk = desk
+        self._diagnostics = diagnostics
+        self._warn = warn
+        self._transports = transports_of(values)
+        self._inputs: list[CameraInput | CommandInput] = []
+        self._segmenter = load_segmenter(values)
+        self._own_threshold = self._segmenter.threshold
+        self.set_threshold(values.threshold)
+        self._results = ResultPublisher(
+            node, cameras=values.cameras, label_encoding=values.label_encoding)
+        self._topics = {camera: image_topic(node, camera, transport=transport)
+                        for camera, transport in self._transports.items()}
+        self.engine = Engine(
+            self._segmenter, on_results=self._on_results,
+            settings=engine_settings(self._segmenter, values, topics=self._topics),
+            clock=lambda: node.get_clock().now().nanoseconds,
+            on_notice=node.get_logger().info)
+        self._enabled = True
+        self._lazy = values.lazy
+
+    def start(self) -> None:
+        """Begin to listen to the cameras and to commands."""
+        self.engine.start()
+        self._update_pause()
+        for camera, transport in self._transports.items():
+            self._inputs.append(CameraInput(
+                self._node, camera, self.engine, transport=transport, warn=self._warn,
+                on_header=self._on_header))
+        self._inputs.append(CommandInput(
+            self._node, self.engine, cameras=self._values.cameras,
+            reject=lambda result: self._on_results([result])))
+        self._desk.open(self.engine, self._values.cameras)
+        self._diagnostics.begin(self.engine, model=self._segmenter.name, topics=self._topics,
+                                timeout=self._values.image_timeout)
+
+    def stop(self) -> None:
+        """End live instructions and stop listening; harmless when stopped."""
+        self._diagnostics.end()
+        for each in self._inputs:
+            each.destroy()
+        self._inputs.clear()
+        self.engine.stop()
+
+    def destroy(self) -> None:
+        """Stop, and give the model's memory back."""
+        self.stop()
+        self._results.destroy()
+        del self.engine, self._segmenter
+        gc.collect()
+
+    def set_threshold(self, value: float) -> None:
+        """Set the least score of a found target; negative: the model's own."""
+        self._segmenter.threshold = self._own_threshold if value < 0 else value
+
+    def set_max_rate(self, value: float) -> None:
+        """Set the most images a second of each camera that are segmented; 0: no limit."""
+        self.engine.max_rate = value
+
+    def set_lazy(self, value: bool) -> None:
+        """Segment for live commands only while somebody subscribes to a result."""
+        self._lazy = value
+        self._update_pause()
+
+    def enable(self, value: bool) -> None:
+        """Switch streaming on or off."""
+        self._enabled = value
+        self._update_pause()
+
+    def _update_pause(self) -> None:
+        self.engine.paused = not self._enabled or (self._lazy and not self._results.is_watched())
+
+    def _on_header(self, header: Header) -> None:
+        self._update_pause()
+
+    def _on_results(self, results: Sequence[Segmentation]) -> None:
+        for result in results:
+            if result.state in (State.REJECTED, State.FAILED):
+                self._warn(f'{result.state.name}: {result.reason}')
+        self._results.publish(results)
+        self._desk.pass_on(results)

@@ -10,7 +10,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from instructseg_ros.streaming.compressed import decode
-from instructseg_ros.streaming.encodings import ENCODINGS, ConversionError, pixels_of
+from instructseg_ros.streaming.encodings import (
+    DEPTH_ENCODINGS,
+    ENCODINGS,
+    ConversionError,
+    pixels_of,
+)
 
 LABEL_ENCODINGS = ('16UC1', 'mono8')
 
@@ -23,7 +28,8 @@ def image_to_rgb(message: Image) -> np.ndarray:
     Raises:
         ConversionError: The message contradicts itself or its encoding cannot be read.
     """
-    if message.encoding in ENCODINGS or not message.width or not message.height:
+    known = (*ENCODINGS, *DEPTH_ENCODINGS)
+    if message.encoding in known or not message.width or not message.height:
         return pixels_of(message)
     return _through_cv_bridge(message)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Image
@@ -24,6 +25,7 @@ class Desk:
 
     Attributes:
         cameras: Names of the cameras.
+        callback_group: Of what waits here for answers, so that it holds up nothing else.
     """
 
     def __init__(self, node: Node) -> None:
@@ -32,6 +34,7 @@ class Desk:
         self._engine: Engine | None = None
         self._why_closed = 'the node is not configured'
         self.cameras: Sequence[str] = ('',)
+        self.callback_group = ReentrantCallbackGroup()
         # By identity: two instructions may have the same id, until the engine refuses one.
         self._listeners: dict[int, tuple[Instruction, Listener]] = {}
         self._lock = threading.Lock()

@@ -29,7 +29,8 @@ class FindAction:
         self._desk = desk
         self._server = ActionServer(
             node, Find, '~/find', execute_callback=self._find, goal_callback=self._accept,
-            cancel_callback=self._cancel, result_timeout=RESULT_TIMEOUT)
+            cancel_callback=self._cancel, result_timeout=RESULT_TIMEOUT,
+            callback_group=desk.callback_group)
 
     def destroy(self) -> None:
         """Withdraw the action."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
@@ -47,8 +48,7 @@ class Pipeline:
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
-        self._results = ResultPublisher(
-            node, cameras=values.cameras, label_encoding=values.label_encoding)
+        self._results = ResultPublisher(node, values, warn=warn)
         self._topics = {camera: image_topic(node, camera, transport=transport)
                         for camera, transport in self._transports.items()}
         self.engine = Engine(
@@ -66,7 +66,7 @@ class Pipeline:
         for camera, transport in self._transports.items():
             self._inputs.append(CameraInput(
                 self._node, camera, self.engine, transport=transport, warn=self._warn,
-                on_header=self._on_header))
+                on_header=partial(self._on_header, camera)))
         self._inputs.append(CommandInput(
             self._node, self.engine, cameras=self._values.cameras,
             reject=lambda result: self._on_results([result])))
@@ -110,8 +110,9 @@ class Pipeline:
     def _update_pause(self) -> None:
         self.engine.paused = not self._enabled or (self._lazy and not self._results.is_watched())
 
-    def _on_header(self, header: Header) -> None:
+    def _on_header(self, camera: str, header: Header) -> None:
         self._update_pause()
+        self._results.note_image(camera, header)
 
     def _on_results(self, results: Sequence[Segmentation]) -> None:
         for result in results:

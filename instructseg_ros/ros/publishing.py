@@ -1,16 +1,19 @@
-"""Results out: the message of each, and the images of each frame."""
+"""Results out: the message of each, and what is made of each frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
+from instructseg_ros.ros.camera_outputs import CameraOutputs
 from instructseg_ros.ros.endpoints import create_publisher
-from instructseg_ros.ros.image_outputs import ImageOutputs
 from instructseg_ros.ros.messages import segmentation_to_message
+from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
+from instructseg_ros.ros.transforms import Transforms
 from instructseg_ros.streaming.instruction import Until
 from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation
@@ -19,22 +22,34 @@ from instructseg_ros.streaming.segmentation import Segmentation
 class ResultPublisher:
     """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
 
-    def __init__(self, node: LifecycleNode, *, cameras: Sequence[str],
-                 label_encoding: str) -> None:
+    def __init__(self, node: LifecycleNode, values: SegmentationParameters, *,
+                 warn: Callable[[str], object]) -> None:
         """Create the publishers on a node; they work while it is active.
 
         Args:
             node: Owner of the publishers.
-            cameras: Names of the cameras.
-            label_encoding: 16UC1 or mono8.
+            values: Its parameters.
+            warn: Is told why something cannot be published.
+
+        Raises:
+            TransformError: Parameters want tf2, which is not installed.
         """
         self._node = node
         self._labels = Labels()
+        self._wants_depth = values.depth
+        self._transforms = Transforms(
+            node, target_frame=values.target_frame, broadcast=values.broadcast_targets)
         self._segmentation = create_publisher(
             node, SegmentationMessage, 'segmentation', qos.reliable(10))
         self._cameras = {
-            name: ImageOutputs(node, name, self._labels, label_encoding=label_encoding)
-            for name in cameras}
+            camera: CameraOutputs(node, camera, self._labels, self._transforms, values, warn=warn)
+            for camera in values.cameras}
+
+    def note_image(self, camera: str, header: Header) -> None:
+        """Take note of an image, whose depth may be wanted."""
+        outputs = self._cameras[camera]
+        outputs.depth.listen(self._wants_depth and outputs.wants_depth())
+        outputs.depth.add(header)
 
     def publish(self, results: Sequence[Segmentation]) -> None:
         """Publish the results of a frame, or one without a frame.
@@ -45,7 +60,7 @@ class ResultPublisher:
         now = self._node.get_clock().now().to_msg()
         for result in shown:
             self._segmentation.publish(segmentation_to_message(result, now=now))
-        seen = [each for each in shown if each.mask is not None and each.image is not None]
+        seen = [each for each in shown if each.mask is not None]
         if seen:
             self._cameras[seen[0].camera].publish(seen)
         for result in shown:
@@ -58,7 +73,8 @@ class ResultPublisher:
             outputs.is_watched() for outputs in self._cameras.values())
 
     def destroy(self) -> None:
-        """Remove the publishers from the node."""
+        """Remove the topics from the node."""
         self._node.destroy_lifecycle_publisher(self._segmentation)
         for outputs in self._cameras.values():
             outputs.destroy()
+        self._transforms.destroy()

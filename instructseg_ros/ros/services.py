@@ -33,8 +33,10 @@ class Services:
         for service_type, name, answer in (
                 (Segment, '~/segment', self._segment), (Cancel, '~/cancel', self._cancel),
                 (SetBool, '~/enable', self._enable)):
-            # By default the eleventh request of a burst is lost without a word.
-            node.create_service(service_type, name, answer, qos_profile=qos.reliable(100))
+            # By default the eleventh request of a burst is lost without a word, and while one
+            # request waits for its answer nothing else of the node runs.
+            node.create_service(service_type, name, answer, qos_profile=qos.reliable(100),
+                                callback_group=desk.callback_group)
 
     async def _segment(self, request: Segment.Request,
                        response: Segment.Response) -> Segment.Response:

@@ -33,18 +33,18 @@ def scene_graph(scene: Scene, items: Sequence[tuple[Item, Body]], labels: np.nda
         size = int(area[item.label])
         if size < LEAST_AREA * labels.size:
             continue
-        if _visible_share(scene, item, body, labels, intrinsics, time) < LEAST_SHARE:
+        if visible_share(scene, item, body.points, labels, intrinsics, time) < LEAST_SHARE:
             continue
         pixel = (float(u[item.label]), float(v[item.label]))
         things.append(_thing(scene, item, body, pixel, size, time))
     return tuple(things)
 
 
-def _visible_share(scene: Scene, item: Item, body: Body, labels: np.ndarray,
-                   intrinsics: Intrinsics, time: float) -> float:  # fmt: skip
-    """About which share of a thing's outline is not hidden behind others."""
+def visible_share(scene: Scene, item: Item, surface: np.ndarray, labels: np.ndarray,
+                  intrinsics: Intrinsics, time: float) -> float:  # fmt: skip
+    """About which share of the outline of a thing of that `surface` (n, 3) no other hides."""
     _, base, orientation = item.pose(time)
-    points = scene.camera.to_optical(body.points @ to_matrix(orientation).T + base)
+    points = scene.camera.to_optical(surface @ to_matrix(orientation).T + base)
     at = np.rint(project(points, intrinsics)).astype(int)
     inside = ((at >= 0) & (at < [intrinsics.width, intrinsics.height])).all(1)
     seen = labels[at[inside, 1], at[inside, 0]] == item.label

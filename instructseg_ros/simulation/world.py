@@ -70,7 +70,7 @@ def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
                       contype=0, conaffinity=0, material='gloss-0')  # fmt: skip
 
 
-def _surface_points(article: Article, count: int = 96) -> np.ndarray:
+def surface_points(article: Article, count: int = 96) -> np.ndarray:
     """Points (count, 3) spread over the surface, a little inside of it."""
     corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
@@ -105,7 +105,7 @@ def _find(model: Any, article: Article) -> Body:
         mocap=int(model.body_mocapid[body]),
         geoms=np.arange(start, start + model.body_geomnum[body]),
         shades=tuple(part.shade for part in article.shape.parts),
-        points=_surface_points(article),
+        points=surface_points(article),
         extent=float(np.ptp(corners, axis=0).max()),
     )
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+
+from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
+from instructseg_ros.streaming.yuv import packed_to_rgb, planar_to_rgb
 
 
 class ConversionError(ValueError):
@@ -26,15 +30,46 @@ class ImageMessage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
+    """How the samples of an encoding lie.
+
+    Attributes:
+        channels: Samples of a pixel.
+        to_rgb: Makes (H, W, 3) uint8 RGB of (H, W, channels) samples.
+        item: Type of a sample.
+        even: Width and height must be even.
+        rows: Rows of data for each row of the image.
+    """
+
     channels: int
     to_rgb: Callable[[np.ndarray], np.ndarray]
     item: type[np.unsignedinteger] = np.uint8
+    even: tuple[str, ...] = ()
+    rows: float = 1.0
 
 
 def _gray_to_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
+def _high_byte(samples: np.ndarray) -> np.ndarray:
+    return (samples >> 8).astype(np.uint8)
+
+
+def _planes_to_rgb(rows: np.ndarray, *, u_first: bool) -> np.ndarray:
+    """Return rows of luma and, half as many, of chroma as RGB."""
+    height, width = len(rows) * 2 // 3, rows.shape[1]
+    chroma = rows[height:, :, 0].reshape(height // 2, width // 2, 2)
+    return planar_to_rgb(rows[:height, :, 0], chroma, u_first=u_first)
+
+
+def _mosaic(pattern: str, samples: np.ndarray) -> np.ndarray:
+    eight_bits = samples if samples.dtype == np.uint8 else _high_byte(samples)
+    return mosaic_to_rgb(eight_bits[..., 0], pattern=pattern)
+
+
+_YUY2 = _Layout(channels=2, even=('width',), to_rgb=partial(packed_to_rgb, luma_first=True))
+_UYVY = _Layout(channels=2, even=('width',), to_rgb=partial(packed_to_rgb, luma_first=False))
+_BOTH = ('width', 'height')
 _LAYOUTS = {
     'rgb8': _Layout(channels=3, to_rgb=lambda pixels: pixels),
     'bgr8': _Layout(channels=3, to_rgb=lambda pixels: pixels[..., ::-1]),
@@ -44,16 +79,26 @@ _LAYOUTS = {
     'mono8': _Layout(channels=1, to_rgb=_gray_to_rgb),
     '8UC1': _Layout(channels=1, to_rgb=_gray_to_rgb),
     'mono16': _Layout(channels=1, item=np.uint16,
-                      to_rgb=lambda pixels: _gray_to_rgb((pixels >> 8).astype(np.uint8))),
+                      to_rgb=lambda pixels: _gray_to_rgb(_high_byte(pixels))),
+    'yuv422_yuy2': _YUY2, 'yuyv': _YUY2, 'uyvy': _UYVY, 'yuv422': _UYVY,
+    'nv12': _Layout(channels=1, even=_BOTH, rows=1.5,
+                    to_rgb=partial(_planes_to_rgb, u_first=True)),
+    'nv21': _Layout(channels=1, even=_BOTH, rows=1.5,
+                    to_rgb=partial(_planes_to_rgb, u_first=False)),
+    **{f'bayer_{pattern}8': _Layout(channels=1, even=_BOTH, to_rgb=partial(_mosaic, pattern))
+       for pattern in RED_AT},
+    **{f'bayer_{pattern}16': _Layout(channels=1, even=_BOTH, item=np.uint16,
+                                     to_rgb=partial(_mosaic, pattern)) for pattern in RED_AT},
 }
 ENCODINGS = tuple(_LAYOUTS)
+DEPTH_ENCODINGS = ('16UC1', '32FC1')
 
 
 def pixels_of(message: ImageMessage) -> np.ndarray:
     """Return the pixels of a message as (H, W, 3) uint8 RGB.
 
-    Those of 8 bits become views of the message; 8UC3 is taken as BGR, as OpenCV writes it; mono16
-    keeps its high byte.
+    Interleaved ones of 8 bits become views of the message; 8UC3 is taken as BGR, as OpenCV writes
+    it; of 16 bits the high byte is kept; yuv422 is U Y V Y, as ROS defines it.
 
     Raises:
         ConversionError: The message contradicts itself, or its encoding is none of ENCODINGS.
@@ -62,26 +107,37 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
         raise ConversionError(
             f'the image is empty ({message.width} x {message.height} pixels); '
             f'check the camera driver')
+    if message.encoding in DEPTH_ENCODINGS:
+        raise ConversionError(
+            f'encoding "{message.encoding}" is one of depth; publish it on depth/image, and here '
+            f'the colour image')
     if message.encoding not in _LAYOUTS:
         raise ConversionError(
             f'encoding "{message.encoding}" is not supported; publish one of '
             f'{", ".join(ENCODINGS)}')
     layout = _LAYOUTS[message.encoding]
+    for side in layout.even:
+        if getattr(message, side) % 2:
+            raise ConversionError(
+                f'{side} is {getattr(message, side)}, but {message.encoding} needs an even one; '
+                f'check the camera driver')
     return layout.to_rgb(_view(message, layout))
 
 
 def _view(message: ImageMessage, layout: _Layout) -> np.ndarray:
+    """Return the samples of a message as an array of (rows of data, width, channels)."""
     dtype = np.dtype(layout.item).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * layout.channels * dtype.itemsize
     if message.step < row:
         raise ConversionError(
             f'step is {message.step} bytes, but {message.width} pixels of {message.encoding} '
             f'need {row}; set step to the bytes of one row, padding included')
-    if len(message.data) < message.step * message.height:
+    rows = int(message.height * layout.rows)
+    if len(message.data) < message.step * rows:
         raise ConversionError(
-            f'data has {len(message.data)} bytes, but {message.height} rows of step '
-            f'{message.step} need {message.step * message.height}; the camera sent part of an '
+            f'data has {len(message.data)} bytes, but {rows} rows of step '
+            f'{message.step} need {message.step * rows}; the camera sent part of an '
             f'image or a wrong size')
     return np.ndarray(
-        (message.height, message.width, layout.channels), dtype, buffer=message.data,
+        (rows, message.width, layout.channels), dtype, buffer=message.data,
         strides=(message.step, layout.channels * dtype.itemsize, dtype.itemsize))

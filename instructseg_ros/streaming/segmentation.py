@@ -104,6 +104,11 @@ class Segmentation:
             raise ValueError(f'{self.state.name} needs a reason')
 
     @property
+    def found(self) -> bool:
+        """Whether the mask shows what was meant."""
+        return self.state is State.FOUND
+
+    @property
     def region(self) -> tuple[int, int, int, int]:
         """Bounding box (x, y, width, height) of the mask in pixels; zeros when there is none."""
         if self.state is not State.FOUND or self.mask is None:

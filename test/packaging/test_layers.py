@@ -15,14 +15,15 @@ MODULES = sorted(path for path in PACKAGE.rglob('*.py')
                  if path.relative_to(PACKAGE).parts[0] not in ('msg', 'srv', 'action'))
 BELOW = {
     'simulation': set(),
+    'spatial': set(),
     'model': set(),
     'conversion': {'model'},
-    'benchmark': {'model', 'simulation', 'streaming', 'evaluation'},
+    'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
     'video': {'model', 'streaming'},
     'evaluation': {'model', 'simulation'},
     'training': {'model', 'simulation', 'evaluation'},
-    'ros': {'memory', 'model', 'simulation', 'streaming', 'msg', 'srv', 'action'},
+    'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge', 'launch', 'ament_index_python'}
 

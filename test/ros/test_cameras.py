@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,16 @@ def start(run_process: Callable[..., NodeProcess],
     """Return a function that starts an active node and a probe beside it."""
     probes: list[Probe] = []
 
-    def run(*cameras: str, **parameters: Any) -> Probe:
+    def run(*cameras: str, transports: Sequence[str] = (), **parameters: Any) -> Probe:
         names = '[' + ', '.join(cameras) + ']'
+        if transports:
+            parameters['image_transports'] = '[' + ', '.join(transports) + ']'
         node = run_process('segmentation_node', namespace='/two', model=tiny_model_dir,
                            device='cpu', max_age=60.0, cameras=names, **parameters)
         node.wait_for_output('activate: done')
-        probes.append(Probe('/two', cameras=cameras))
+        raw = [camera for camera, transport in zip(
+            cameras, transports or ['raw'] * len(cameras), strict=True) if transport == 'raw']
+        probes.append(Probe('/two', cameras=raw))
         probes[-1].wait_for_node()
         return probes[-1]
 
@@ -84,7 +88,7 @@ def compressed(kind: str, picture: Image) -> CompressedImage:
 
 def test_compressed_images_are_read_where_a_camera_sends_them(
         start: Callable[..., Probe]) -> None:
-    probe = start('front', 'wrist', image_transports='[raw, compressed]', image_timeout=60.0)
+    probe = start('front', 'wrist', transports=['raw', 'compressed'], image_timeout=60.0)
     publisher = probe.node.create_publisher(CompressedImage, 'wrist/image/compressed', 1)
     probe.wait(publisher.get_subscription_count)
     probe.request(id='mug', instruction='the red mug', cameras=['wrist'])

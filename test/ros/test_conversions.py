@@ -75,7 +75,7 @@ def test_a_message_that_contradicts_itself_is_refused_with_the_reason(
 
 def test_an_unknown_encoding_names_the_remedy() -> None:
     with pytest.raises(ConversionError, match='publish one of rgb8'):
-        image_to_rgb(message(GRAY, '32FC1'))
+        image_to_rgb(message(GRAY, '64FC1'))
 
 
 def test_an_array_survives_the_way_there_and_back() -> None:

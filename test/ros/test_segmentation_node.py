@@ -84,7 +84,8 @@ def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
 
 @pytest.mark.parametrize(('fields', 'reason'), [
     ({'encoding': 'teapot8'}, 'publish one of rgb8'),
-    ({'encoding': 'bayer_rggb8'}, 'publish one of rgb8'),
+    ({'encoding': 'bayer_rggb12'}, 'publish one of rgb8'),
+    ({'encoding': '16UC1'}, 'publish it on depth/image'),
     ({'width': 0, 'height': 0, 'data': array('B')}, 'the image is empty'),
     ({'data': array('B', bytes(100))}, 'data has 100 bytes'),
     ({'step': 1}, 'step is 1 bytes'),

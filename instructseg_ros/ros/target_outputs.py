@@ -1,0 +1,155 @@
+"""Where the targets of a camera are in space: points, masked depth, pose and boxes."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from instructseg_ros.ros.camera_input import camera_topic
+from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.endpoints import create_publisher
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.spatial_messages import box_to_pose_stamped, points_to_cloud
+from instructseg_ros.ros.transforms import TransformError, Transforms
+from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
+from instructseg_ros.spatial.depth import mask_depth, metres_of
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.points import deproject
+from instructseg_ros.streaming.labels import union
+from instructseg_ros.streaming.segmentation import Segmentation, State
+
+KEPT: Final = 16  # images whose depth, or whose results, wait for the other
+
+Results = Sequence[Segmentation]
+Depth = tuple[Image, CameraInfo]
+Found = list[tuple[Segmentation, Box]]
+
+
+class TargetOutputs:
+    """Publishes for each frame as soon as both its results and its depth are there.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
+                 transforms: Transforms, *, warn: Callable[[str], object], source: str) -> None:
+        """Create the publishers on a node.
+
+        Args:
+            node: Owner of the publishers.
+            camera: Name of the camera, the namespace of the topics.
+            vision: Publishes boxes.
+            transforms: Bring boxes to the target frame.
+            warn: Is told why there is nothing to publish for a target.
+            source: What depth comes from, in words.
+        """
+        self._node = node
+        self._vision = vision
+        self._transforms = transforms
+        self._warn = warn
+        self._source = source
+        self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
+        self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
+        self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
+        self._depths: OrderedDict[int, Depth] = OrderedDict()
+        self._results: OrderedDict[int, Results] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def is_watched(self) -> bool:
+        """Tell whether somebody wants any of it."""
+        return self._wants_boxes() or any(
+            each.get_subscription_count() for each in (self._points, self._masked))
+
+    def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
+        """Take the depth and the calibration that belong to the image of a header."""
+        stamp = stamp_to_nanoseconds(header.stamp)
+        with self._lock:
+            results = self._results.pop(stamp, None)
+            self._depths[stamp] = (message, info)
+            while len(self._depths) > KEPT:
+                self._depths.popitem(last=False)
+        if results is not None:
+            self._publish(results, (message, info))
+
+    def add_results(self, results: Results) -> None:
+        """Take all results of a frame, with masks."""
+        if not self.is_watched():
+            return
+        stamp = stamp_to_nanoseconds(results[0].header.stamp)
+        with self._lock:
+            depth = self._depths.get(stamp)
+            if depth is None:
+                self._results[stamp] = results
+            is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
+        if depth is not None:
+            self._publish(results, depth)
+        elif is_late:
+            self._warn(f'{self._source} have not come for images that were segmented; check '
+                       f'that both are published, their stamps, and sync_slop')
+
+    def destroy(self) -> None:
+        """Remove the publishers from the node."""
+        for publisher in (self._points, self._masked, self._pose):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def _wants_boxes(self) -> bool:
+        return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
+                    or self._vision.is_watched('detections_3d'))
+
+    def _publish(self, results: Results, depth: Depth) -> None:
+        message, info = depth
+        try:
+            self._publish_images(results, message, Pinhole.of(info))
+        except ValueError as error:
+            self._warn(f'{self._source} cannot be used: {error}')
+
+    def _publish_images(self, results: Results, message: Image, pinhole: Pinhole) -> None:
+        """Publish everything that is wanted of a frame.
+
+        Raises:
+            DepthError: The depth image cannot be read.
+        """
+        header, mask = results[0].header, union(results)
+        if self._masked.get_subscription_count():
+            self._masked.publish(array_to_image(
+                mask_depth(message, mask), header=header, encoding=message.encoding))
+        metres = metres_of(message)
+        if self._points.get_subscription_count():
+            self._points.publish(
+                points_to_cloud(deproject(metres, pinhole, mask), header=header))
+        if self._wants_boxes():
+            self._publish_boxes(list(self._find_boxes(results, metres, pinhole)), header)
+
+    def _find_boxes(self, results: Results, metres: np.ndarray,
+                    pinhole: Pinhole) -> Iterator[tuple[Segmentation, Box]]:
+        for result in results:
+            if result.state is State.FOUND and result.mask is not None:
+                try:
+                    yield result, fit_box(metres, pinhole, result.mask)
+                except NoDepthError as error:
+                    self._warn(f'a target was found, but not in space: {error}')
+
+    def _publish_boxes(self, found: Found, header: Header) -> None:
+        try:
+            moved = [(result, *self._transforms.to_target_frame(box, header))
+                     for result, box in found]
+        except TransformError as error:
+            self._warn(str(error))
+            return
+        frame = moved[0][2] if moved else header
+        self._vision.publish_3d([(result, box) for result, box, _ in moved], frame)
+        if moved and self._pose.get_subscription_count():
+            self._pose.publish(box_to_pose_stamped(moved[0][1], header=frame))
+        for result, box, _ in moved if self._transforms.broadcasts else ():
+            name = re.sub(r'\W', '_', result.instruction.id)
+            self._transforms.broadcast(box, frame, child=f'target_{name}')

@@ -1,0 +1,1 @@
+"""Where masked things are in space, from depth and calibration; numpy alone."""

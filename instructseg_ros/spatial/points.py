@@ -1,0 +1,59 @@
+"""Points in space from depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.sampling import nearest
+
+Window = tuple[slice, slice]
+
+
+def window_of(mask: np.ndarray, margin: int = 0) -> Window:
+    """Return rows and columns of the box around a mask (H, W) that has a pixel, and a margin."""
+    return tuple(  # type: ignore[return-value]
+        slice(max(0, int(there[0]) - margin), int(there[-1]) + 1 + margin)
+        for there in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))))
+
+
+def points_in(window: Window, depth: np.ndarray, pinhole: Pinhole,
+              shape: tuple[int, ...]) -> np.ndarray:
+    """Return the points that the pixels of a window of an image see.
+
+    Args:
+        window: Rows and columns of the image.
+        depth: (h, w) m, NaN without; of another resolution, its nearest pixels count.
+        pinhole: The camera, of any resolution.
+        shape: (H, W) of the image.
+
+    Returns:
+        (rows, columns, 3) float32, m in the optical frame; NaN without depth.
+    """
+    camera = pinhole.scaled(shape[1], shape[0])
+    rows, columns = nearest(shape, depth.shape)
+    z = depth[np.ix_(rows[window[0]], columns[window[1]])].astype(np.float32)
+    x = ((np.arange(shape[1])[window[1]] - camera.cx) / camera.fx).astype(np.float32)
+    y = ((np.arange(shape[0])[window[0]] - camera.cy) / camera.fy).astype(np.float32)
+    return np.stack([z * x, z * y[:, None], z], axis=-1)
+
+
+def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarray:
+    """Return the points that the pixels of a mask see.
+
+    Args:
+        depth: (h, w) m along the optical axis, NaN without; of another resolution than the mask,
+            but of the same field of view, its nearest pixels count.
+        pinhole: The camera, of any resolution.
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W, 3) float32, m in the optical frame (x right, y down, z ahead); NaN outside the mask
+        and without depth.
+    """
+    points = np.full((*mask.shape, 3), np.nan, np.float32)
+    if mask.any():
+        window = window_of(mask)
+        inside = mask[window]
+        points[window][inside] = points_in(window, depth, pinhole, mask.shape)[inside]
+    return points

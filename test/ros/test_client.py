@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from ros_probe import NodeProcess, Probe
+
+from instructseg_ros.client import NodeUnavailableError, SegmentationClient
+from instructseg_ros.streaming.segmentation import Segmentation, State
+
+pytestmark = pytest.mark.ros
+
+SEEN = (State.FOUND, State.NOT_FOUND)
+IMAGE = np.full((48, 64, 3), 90, np.uint8)
+
+
+@pytest.fixture
+def client(robot: NodeProcess) -> Iterator[SegmentationClient]:
+    with SegmentationClient(namespace='/robot') as client:
+        yield client
+
+
+@pytest.fixture
+def stream(probe: Probe) -> Iterator[None]:
+    """A camera that shows something all the time."""
+    stopping = threading.Event()
+
+    def show() -> None:
+        while not stopping.wait(0.05):
+            probe.show()
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    yield
+    stopping.set()
+    thread.join()
+
+
+def test_an_image_is_segmented(client: SegmentationClient) -> None:
+    answer = client.segment('the red mug', IMAGE)
+    assert answer.state in SEEN
+    if answer.found:
+        assert answer.mask is not None and answer.mask.shape == IMAGE.shape[:2]
+
+
+def test_the_newest_image_of_the_camera_is_segmented(
+        client: SegmentationClient, stream: None) -> None:
+    assert client.segment('the red mug').state in SEEN
+
+
+def test_what_cannot_be_followed_comes_back_with_the_reason(client: SegmentationClient) -> None:
+    answer = client.segment('the [SEG] mug', IMAGE)
+    assert answer.state is State.REJECTED
+    assert 'reserved for the model' in answer.reason
+    assert client.find('', timeout=5.0).state is State.REJECTED
+
+
+def test_a_search_ends_when_its_time_is_over(client: SegmentationClient) -> None:
+    answer = client.find('the red mug', timeout=0.3)
+    assert answer.state is State.EXPIRED
+    assert 'lifetime of 0.3 s' in answer.reason
+
+
+def test_a_search_tells_of_each_image_until_it_ends(
+        client: SegmentationClient, stream: None) -> None:
+    told: list[Segmentation] = []
+    answer = client.find('the red mug', timeout=1.0, on_answer=told.append)
+    assert answer.state in (State.FOUND, State.EXPIRED)
+    assert answer.found or told
+
+
+def test_an_instruction_is_followed_until_the_loop_is_left(
+        client: SegmentationClient, probe: Probe, stream: None) -> None:
+    answers = []
+    for answer in client.follow('the red mug'):
+        answers.append(answer)
+        if len(answers) == 3:
+            break
+    assert all(answer.state in SEEN for answer in answers)
+    stamps = [answer.header.stamp.nanosec + answer.header.stamp.sec * 10**9 for answer in answers]
+    assert len(set(stamps)) == 3
+    ended = client.segment('the red mug', IMAGE)  # the node has heard the end by now
+    assert ended.state in SEEN
+    assert client.cancel() == []
+
+
+def test_what_is_followed_ends_by_itself_after_its_lifetime(
+        client: SegmentationClient, stream: None) -> None:
+    *answers, last = client.follow('the red mug', lifetime=0.5)
+    assert answers and all(not answer.final for answer in answers)
+    assert (last.state, last.final) == (State.EXPIRED, True)
+
+
+def test_cancel_tells_what_it_ended(client: SegmentationClient, probe: Probe) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    probe.spin(0.3)
+    assert client.cancel('mug') == ['mug']
+    assert client.cancel('mug') == []
+
+
+def test_searches_run_side_by_side_in_an_event_loop(
+        client: SegmentationClient, stream: None) -> None:
+    async def search() -> list[Segmentation]:
+        return await asyncio.gather(*(
+            client.find_async(text, timeout=0.5) for text in ('the red mug', 'the mug')))
+
+    assert all(answer.state in (State.FOUND, State.EXPIRED) for answer in asyncio.run(search()))
+
+
+def test_a_cancelled_task_cancels_its_search(client: SegmentationClient, probe: Probe) -> None:
+    async def search() -> None:
+        task = asyncio.create_task(client.find_async('the red mug', timeout=60.0))
+        while not probe.results and not task.done():
+            await asyncio.sleep(0.2)
+            probe.spin(0.05)
+            probe.show(encoding='teapot8')  # answered FAILED, which does not end a search
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(search())
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.state, ended.reason) == (State.EXPIRED, 'cancelled')
+
+
+def test_streaming_is_switched_off_and_on(
+        client: SegmentationClient, probe: Probe, stream: None) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    probe.answer()
+    client.enable(False)
+    probe.spin(0.3)
+    probe.results.clear()
+    probe.spin(0.3)
+    assert probe.results == []
+    client.enable(True)
+    probe.answer()
+
+
+def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:
+    with SegmentationClient(namespace='/nowhere') as client:
+        for call in (lambda: client.find('the mug', timeout=0.1),
+                     lambda: client.segment('the mug', timeout=0.1),
+                     lambda: next(client.follow('the mug', timeout=0.1)),
+                     lambda: client.cancel(timeout=0.1)):
+            with pytest.raises(NodeUnavailableError, match='from namespace /nowhere within'):
+                call()

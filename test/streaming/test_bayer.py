@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
+
+
+@pytest.mark.parametrize('pattern', RED_AT)
+@pytest.mark.parametrize('channel', [0, 1, 2])
+def test_a_picture_of_one_colour_stays_of_that_colour(pattern: str, channel: int) -> None:
+    mosaic = np.zeros((6, 8), np.uint8)
+    for position, letter in enumerate(pattern):
+        if letter == 'rgb'[channel]:
+            y, x = divmod(position, 2)
+            mosaic[y::2, x::2] = 200
+    rgb = mosaic_to_rgb(mosaic, pattern=pattern)
+    assert (rgb[..., channel] == 200).all()
+    assert not np.delete(rgb, channel, axis=2).any()
+
+
+def test_missing_colours_are_means_of_their_neighbours() -> None:
+    mosaic = np.array([[10, 20, 30, 40],
+                       [50, 60, 70, 80],
+                       [90, 100, 110, 120],
+                       [130, 140, 150, 160]], np.uint8)
+    rgb = mosaic_to_rgb(mosaic, pattern='rggb')
+    assert rgb[0, 0, 0] == 10
+    assert rgb[0, 1, 0] == (10 + 30) // 2
+    assert rgb[1, 1, 0] == (10 + 30 + 90 + 110) // 4
+    assert rgb[1, 0, 0] == (10 + 90) // 2
+    assert rgb[1, 1, 1] == (20 + 50 + 70 + 100) // 4
+    assert rgb[2, 2, 2] == (60 + 80 + 140 + 160) // 4
+    assert rgb[1, 1, 2] == 60
+
+
+def test_at_the_border_the_samples_inside_are_used() -> None:
+    mosaic = np.array([[10, 20], [50, 60]], np.uint8)
+    rgb = mosaic_to_rgb(mosaic, pattern='rggb')
+    assert (rgb[..., 0] == 10).all() and (rgb[..., 2] == 60).all()
+    assert set(rgb[..., 1].ravel()) <= {20, 35, 50}

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+from array import array
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructseg_ros.streaming import compressed
+from instructseg_ros.streaming.compressed import decode
+from instructseg_ros.streaming.encodings import ConversionError
+
+RGB = np.zeros((16, 24, 3), np.uint8)
+RGB[:8, :, 0] = 220
+RGB[8:, :, 2] = 120
+
+
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize('container', [bytes, lambda data: array('B', data), memoryview])
+@pytest.mark.parametrize('format', ['png', 'bgr8; png compressed ', 'rgb8; png compressed bgr8'])
+def test_a_png_comes_out_as_it_was(format: str, container: type) -> None:
+    np.testing.assert_array_equal(decode(container(encoded(RGB, 'PNG')), format), RGB)
+
+
+@pytest.mark.parametrize('format', ['jpeg', 'jpg', 'bgr8; jpeg compressed bgr8', ''])
+def test_a_jpeg_comes_out_nearly_as_it_was(format: str) -> None:
+    assert np.abs(decode(encoded(RGB, 'JPEG'), format).astype(int) - RGB).max() < 60
+
+
+def test_grey_becomes_rgb_and_of_16_bits_the_high_byte_is_kept() -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for pixels in (grey, grey.astype(np.uint16) * 256 + 99):
+        rgb = decode(encoded(pixels, 'PNG'), 'mono8; png compressed ')
+        np.testing.assert_array_equal(rgb, np.stack([grey] * 3, -1))
+
+
+def test_a_mosaic_gets_its_colours() -> None:
+    mosaic = np.zeros((4, 4), np.uint8)
+    mosaic[0::2, 0::2] = 200
+    rgb = decode(encoded(mosaic, 'PNG'), 'bayer_rggb8; png compressed ')
+    assert (rgb[..., 0] == 200).all() and not rgb[..., 1:].any()
+
+
+@pytest.mark.parametrize('data', [
+    b'', b'GIF89a' + bytes(50), encoded(RGB, 'PNG')[:60], encoded(RGB, 'JPEG')[:-40],
+    encoded(RGB, 'GIF'), bytes(1000)])
+def test_what_is_no_whole_jpeg_or_png_is_refused(data: bytes) -> None:
+    with pytest.raises(ConversionError, match='are no whole JPEG or PNG'):
+        decode(data, 'jpeg')
+
+
+def test_depth_is_no_picture() -> None:
+    with pytest.raises(ConversionError, match='is one of depth'):
+        decode(encoded(RGB, 'PNG'), '16UC1; compressedDepth')
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressed, 'MOST_PIXELS', 100)
+    with pytest.raises(ConversionError, match='24 x 16 pixels, more than'):
+        decode(encoded(RGB, 'PNG'), 'png')

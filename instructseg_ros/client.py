@@ -47,14 +47,16 @@ class SegmentationClient:
     """
 
     def __init__(self, node: str = 'segmentation_node', *, namespace: str = '',
-                 ros_args: Sequence[str] = ()) -> None:
+                 discovery: float = 10.0, ros_args: Sequence[str] = ()) -> None:
         """Join the ROS graph.
 
         Args:
             node: Name of the segmentation node.
             namespace: Its namespace.
+            discovery: Longest time to wait until the node is seen, s.
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
+        self._discovery = discovery
         self._context = rclpy.Context()
         rclpy.init(args=list(ros_args), context=self._context)
         self._node = rclpy.create_node(
@@ -102,7 +104,7 @@ class SegmentationClient:
         Returns:
             FOUND, or the state and the reason of giving up.
         """
-        await self._until(self._finder.server_is_ready, timeout)
+        await self._until(self._finder.server_is_ready)
         goal = Find.Goal(command=Command(
             instruction=text, task=task, cameras=list(cameras),
             lifetime=seconds_to_duration(timeout)))
@@ -132,7 +134,7 @@ class SegmentationClient:
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
             camera: Name of the camera; '': the node's first.
         """
-        await self._until(self._segmenter.service_is_ready, timeout)
+        await self._until(self._segmenter.service_is_ready)
         request = Segment.Request(instruction=text, task=task, camera=camera)
         if image is not None:
             stamp = self._node.get_clock().now().to_msg()
@@ -147,12 +149,12 @@ class SegmentationClient:
 
         Args:
             text: What to follow.
-            timeout: Longest time to wait for the node, and for each answer, s.
+            timeout: Longest time to wait for each answer, s.
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
             cameras: Through which cameras; () for all.
             lifetime: For how long, s; 0: until the generator is closed.
         """
-        await self._until(self._is_heard, timeout)
+        await self._until(self._is_heard)
         loop = asyncio.get_running_loop()
         answers: asyncio.Queue[Segmentation] = asyncio.Queue()
         command = Command(id=Instruction(text='').id, instruction=text, task=task,
@@ -173,13 +175,13 @@ class SegmentationClient:
 
     async def cancel_async(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
         """End the live instruction of that id, or all; return the ids ended."""
-        await self._until(self._canceller.service_is_ready, timeout)
+        await self._until(self._canceller.service_is_ready)
         response = await _within(self._canceller.call_async(Cancel.Request(id=id)), timeout)
         return list(response.cancelled)
 
     async def enable_async(self, value: bool, *, timeout: float = 5.0) -> None:
         """Switch streaming on or off; `find` and `segment` are answered all the same."""
-        await self._until(self._enabler.service_is_ready, timeout)
+        await self._until(self._enabler.service_is_ready)
         await _within(self._enabler.call_async(SetBool.Request(data=value)), timeout)
 
     def find(self, text: str, **options: Any) -> Segmentation:
@@ -213,14 +215,14 @@ class SegmentationClient:
         """As `enable_async`."""
         asyncio.run(self.enable_async(value, timeout=timeout))
 
-    async def _until(self, is_ready: Callable[[], bool], timeout: float) -> None:
-        deadline = asyncio.get_running_loop().time() + timeout
+    async def _until(self, is_ready: Callable[[], bool]) -> None:
+        deadline = asyncio.get_running_loop().time() + self._discovery
         while not is_ready():
             if asyncio.get_running_loop().time() > deadline:
                 raise NodeUnavailableError(
                     f'no segmentation node was seen from namespace '
-                    f'{self._node.get_namespace()} within {timeout:g} s; check that it runs, its '
-                    f'name, its namespace and ROS_DOMAIN_ID')
+                    f'{self._node.get_namespace()} within {self._discovery:g} s; check that it '
+                    f'runs, its name, its namespace and ROS_DOMAIN_ID')
             await asyncio.sleep(POLL)
 
     def _is_heard(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from instructseg_ros.msg import Command, Segmentation
 
 TIMEOUT = 120.0
 SIZE = (48, 64)
+# Of all probes, so that a node never sees one twice.
+STAMPS = itertools.count(1_000_000_000, 50_000_000)
 
 
 class NodeProcess:
@@ -73,7 +76,6 @@ class Probe:
         self._texts = self.node.create_publisher(String, 'command', 10)
         self._commands = self.node.create_publisher(Command, 'command_request', 10)
         self.results: list[Segmentation] = []
-        self._stamp = 1_000_000_000
         self.subscribe(Segmentation, 'segmentation', self.results)
 
     def subscribe(self, message_type: type, topic: str, messages: list[Any]) -> None:
@@ -115,10 +117,10 @@ class Probe:
 
     def picture(self, **fields: Any) -> Image:
         """A small rgb8 image with the next stamp, its fields changed as given."""
-        self._stamp += 50_000_000
-        seconds, nanoseconds = divmod(self._stamp, 10**9)
+        stamp = next(STAMPS)
+        seconds, nanoseconds = divmod(stamp, 10**9)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id='optical')
-        pixels = np.full((*SIZE, 3), self._stamp // 50_000_000 % 200, np.uint8)
+        pixels = np.full((*SIZE, 3), stamp // 50_000_000 % 200, np.uint8)
         return Image(**{
             'header': header, 'height': SIZE[0], 'width': SIZE[1], 'encoding': 'rgb8',
             'step': SIZE[1] * 3, 'data': array('B', pixels.tobytes()), **fields})

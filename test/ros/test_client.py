@@ -140,7 +140,7 @@ def test_streaming_is_switched_off_and_on(
 
 
 def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:
-    with SegmentationClient(namespace='/nowhere') as client:
+    with SegmentationClient(namespace='/nowhere', discovery=0.1) as client:
         for call in (lambda: client.find('the mug', timeout=0.1),
                      lambda: client.segment('the mug', timeout=0.1),
                      lambda: next(client.follow('the mug', timeout=0.1)),

@@ -1,0 +1,205 @@
+"""The demo's own camera, so that depth, calibration and truth are real."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from ros_probe import SIZE, NodeProcess, Probe, headers
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from instructseg_ros.msg import Segmentation
+
+pytestmark = pytest.mark.ros
+
+HEIGHT, WIDTH = SIZE
+
+
+class RangeCamera:
+    """Publishes depth and calibration beside the images of a probe."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._depth = probe.node.create_publisher(Image, 'depth/image', 10)
+        self._info = probe.node.create_publisher(CameraInfo, 'camera_info', 10)
+        self.scale = 1
+        self.encoding = '32FC1'
+
+    def wait(self) -> None:
+        self._probe.wait(self._depth.get_subscription_count)
+        self._probe.wait(self._info.get_subscription_count)
+
+    def show(self, *, meters: float = 1.0, delay: int = 0, with_info: bool = True) -> Header:
+        """Publish an image, and the depth of a plane in front of a wall."""
+        header = self._probe.show()
+        later = copy.deepcopy(header)
+        later.stamp.nanosec += delay
+        if with_info:
+            self._info.publish(CameraInfo(
+                header=later, width=WIDTH, height=HEIGHT,
+                k=[60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]))
+        self._depth.publish(self._image(meters, later))
+        return header
+
+    def _image(self, meters: float, header: Header) -> Image:
+        depth = np.full((HEIGHT // self.scale, WIDTH // self.scale), meters, np.float32)
+        if self.encoding == '16UC1':
+            depth = (depth * 1000).astype(np.uint16)
+        return Image(header=header, height=depth.shape[0], width=depth.shape[1],
+                     encoding=self.encoding, step=depth.strides[0],
+                     data=array('B', depth.tobytes()))
+
+
+@pytest.fixture
+def start(run_process: Callable[..., NodeProcess],
+          tiny_model_dir: Path) -> Iterator[Callable[..., tuple[Probe, RangeCamera]]]:
+    """Return a function that starts a node that finds whatever it is asked for."""
+    probes: list[Probe] = []
+
+    def run(**parameters: Any) -> tuple[Probe, RangeCamera]:
+        node = run_process(
+            'segmentation_node', namespace='/space', model=tiny_model_dir, device='cpu',
+            max_age=60.0, image_timeout=60.0, threshold=0.0, **parameters)
+        node.wait_for_output('activate: done')
+        probes.append(Probe('/space'))
+        probes[-1].process = node  # type: ignore[attr-defined]
+        probes[-1].wait_for_node()
+        return probes[-1], RangeCamera(probes[-1])
+
+    yield run
+    for probe in probes:
+        probe.close()
+
+
+def gather(probe: Probe, **topics: type) -> dict[str, list[Any]]:
+    gathered: dict[str, list[Any]] = {topic: [] for topic in topics}
+    for topic, message_type in topics.items():
+        probe.subscribe(message_type, topic, gathered[topic])
+        probe.wait(lambda topic=topic: probe.node.count_publishers(topic))
+    return gathered
+
+
+def cloud_array(cloud: PointCloud2) -> np.ndarray:
+    assert [field.name for field in cloud.fields] == ['x', 'y', 'z']
+    return np.frombuffer(cloud.data, np.float32).reshape(cloud.height, cloud.width, 3)
+
+
+@pytest.mark.parametrize('encoding', ['32FC1', '16UC1'])
+@pytest.mark.parametrize('scale', [1, 2])
+def test_points_lie_in_the_mask_and_have_its_size_and_header(
+        start: Callable[..., tuple[Probe, RangeCamera]], encoding: str, scale: int) -> None:
+    probe, camera = start()
+    camera.encoding, camera.scale = encoding, scale
+    got = gather(probe, points=PointCloud2, depth_masked=Image, target_pose=PoseStamped,
+                 mask=Image)
+    probe.request(id='mug', instruction='the red mug')
+    probe.show()  # the node begins to listen to depth with an image
+    camera.wait()
+    probe.spin(0.3)
+    header = camera.show(meters=1.5)
+    result = probe.answer_to(header)
+    assert result.state == Segmentation.FOUND
+    for topic in ('points', 'depth_masked', 'mask'):
+        probe.wait(lambda topic=topic: header in headers(got[topic]))
+    [cloud] = [cloud for cloud in got['points'] if cloud.header == header]
+    points = cloud_array(cloud)
+    mask = np.frombuffer(result.mask.data, np.uint8).reshape(SIZE) > 0
+    assert points.shape[:2] == mask.shape
+    np.testing.assert_array_equal(np.isfinite(points).all(-1), mask)
+    np.testing.assert_allclose(points[mask, 2], 1.5, atol=1e-3)
+    columns = np.nonzero(mask)[1]
+    np.testing.assert_allclose(
+        points[mask, 0], (columns - WIDTH / 2) / 60 * 1.5, atol=0.02)
+    [masked] = [image for image in got['depth_masked'] if image.header == header]
+    assert (masked.encoding, masked.height) == (encoding, HEIGHT // scale)
+
+
+def test_depth_that_comes_late_is_still_used(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start()
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    probe.show()
+    camera.wait()
+    probe.spin(0.3)
+    header = probe.show()
+    probe.answer_to(header)
+    assert header not in headers(got['points'])
+    late = camera._image(2.0, header)
+    camera._info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
+        60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
+    camera._depth.publish(late)
+    probe.wait(lambda: header in headers(got['points']))
+
+
+def test_depth_of_another_time_is_not_used_and_the_log_says_so(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start(sync_slop=0.005)
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    probe.show()
+    camera.wait()
+    for _ in range(20):
+        probe.answer_to(camera.show(delay=20_000_000))
+    probe.process.wait_for_output('and sync_slop')  # type: ignore[attr-defined]
+    assert got['points'] == []
+
+
+def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start()
+    camera.encoding = 'rgb8'
+    gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    probe.show()
+    camera.wait()
+    probe.spin(0.3)
+    assert probe.answer_to(camera.show()).state == Segmentation.FOUND
+    probe.process.wait_for_output('cannot be used')  # type: ignore[attr-defined]
+
+
+def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start()
+    probe.request(id='mug', instruction='the red mug')
+    for _ in range(3):
+        probe.answer_to(probe.show())
+    assert camera._depth.get_subscription_count() == 0
+    subscription = probe.node.create_subscription(
+        PointCloud2, 'points', lambda message: None, 10)
+    while not camera._depth.get_subscription_count():
+        probe.show()
+        probe.spin(0.1)
+    probe.node.destroy_subscription(subscription)
+    while camera._depth.get_subscription_count():
+        probe.show()
+        probe.spin(0.1)
+
+
+def test_a_target_frame_without_tf2_or_without_a_transform_is_never_not_found(
+        start: Callable[..., tuple[Probe, RangeCamera]],
+        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError:
+        node = run_process('segmentation_node', model=tiny_model_dir, target_frame='base_link')
+        node.wait_for_output('cannot configure')
+        assert 'target_frame and broadcast_targets need tf2' in node.output()
+        return
+    probe, camera = start(target_frame='base_link')
+    got = gather(probe, target_pose=PoseStamped)
+    probe.request(id='mug', instruction='the red mug')
+    probe.show()
+    camera.wait()
+    probe.spin(0.3)
+    assert probe.answer_to(camera.show()).state == Segmentation.FOUND
+    probe.process.wait_for_output(  # type: ignore[attr-defined]
+        'there is no transform from "optical" to "base_link"')
+    assert got['target_pose'] == []

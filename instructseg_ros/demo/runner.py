@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from instructseg_ros.demo.observer import ANSWER_TIMEOUT, Heard, Moment, Observer
-from instructseg_ros.demo.processes import NodeProcess, choose_environment
+from instructseg_ros.ros.processes import NodeProcess, choose_environment
 from instructseg_ros.demo.report import Answer, Report
 from instructseg_ros.demo.script import FIRST_SCENE, KINDS, Line
 from instructseg_ros.ros.messages import segmentation_from_message

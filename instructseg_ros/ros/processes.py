@@ -1,4 +1,4 @@
-"""The demo's nodes as processes of their own."""
+"""Nodes of this package as processes of their own."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ class NodeProcess:
         for name, value in parameters.items():
             arguments = [*arguments, '-p', f'{name}:={value}']
         code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
-        with log.open('w') as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, '-c', code, '--ros-args', *arguments],
-                stdout=stream, stderr=subprocess.STDOUT)
+        self._command = [sys.executable, '-c', code, '--ros-args', *arguments]
+        log.write_text('')
+        self._process = self._start()
 
     def __enter__(self) -> NodeProcess:
         """Return the running process."""
@@ -47,6 +46,24 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def respawn(self) -> None:
+        """Wait until it has ended, and start it again."""
+        self._process.wait(END_TIMEOUT)
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open('a') as stream:
+            return subprocess.Popen(self._command, stdout=stream, stderr=subprocess.STDOUT)
 
     def check(self) -> None:
         """Raise RuntimeError, with its last words, when it has ended or reports an error."""

@@ -1,0 +1,1 @@
+"""Trials of a running node: hostile input, long runs, and what transport costs."""

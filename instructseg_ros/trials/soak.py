@@ -1,0 +1,172 @@
+"""A long trial: hostile input, floods, dropouts, restarts, a stopped and a killed node."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import statistics
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sensor_msgs.msg import Image
+
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.processes import NodeProcess
+from instructseg_ros.trials.abuse import Tally, abuse, request, resident_memory_of
+from instructseg_ros.trials.hostile import HostileInput, catalogue
+from instructseg_ros.trials.tester import NAMESPACE, Tester
+
+IMAGE_TIMEOUT: Final = 2.0  # s
+WARM_UP: Final = 0.25  # share of the time after which memory should no longer grow
+KILLS: Final = 3
+
+
+def start_node(log: Path, *, model: str = 'embedded', device: str = 'auto') -> NodeProcess:
+    """Start a node with the cameras front (raw) and wrist (compressed)."""
+    return NodeProcess(
+        'segmentation_node', log, arguments=['-r', f'__ns:={NAMESPACE}'],
+        parameters={'model': model, 'device': device, 'cameras': '[front, wrist]',
+                    'image_transports': '[raw, compressed]', 'max_instructions': 8,
+                    'image_timeout': IMAGE_TIMEOUT, 'max_age': 5.0})
+
+
+def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'auto',
+         tell: Callable[[str], object] = print) -> dict[str, Any]:
+    """Try a node for some minutes.
+
+    Args:
+        log: File for the node's output.
+        minutes: For how long; kills of the node come after that.
+        model: As the parameter of the node.
+        device: As the parameter of the node.
+        tell: Is told what goes on.
+
+    Returns:
+        The counts of `Tally`, `memory_growth` (the share by which resident memory grew from the
+        first quarter of the time to its end), and the names of what was not explained.
+    """
+    with start_node(log, model=model, device=device) as process:
+        tester = Tester(process)
+        try:
+            tally, memory = _try(tester, minutes, tell)
+        finally:
+            tester.close()
+    return {
+        **dataclasses.asdict(tally), 'unexplained': len(tally.unexplained),
+        'unexplained_inputs': sorted(set(tally.unexplained)),
+        'memory_growth': round(memory_growth(memory), 4),
+        'memory_mb': round(memory[-1] / 1e6, 1), 'minutes': minutes, 'kinds': len(catalogue())}
+
+
+def memory_growth(samples: list[int]) -> float:
+    """Share by which the last tenth of samples is above the tenth after the warm-up."""
+    tenth = max(1, len(samples) // 10)
+    early = samples[int(len(samples) * WARM_UP):][:tenth]
+    return statistics.median(samples[-tenth:]) / statistics.median(early) - 1.0
+
+
+def _try(tester: Tester, minutes: float, tell: Callable[[str], object]) -> tuple[Tally, list[int]]:
+    tally, memory = Tally(), []
+    if not tester.begin():
+        raise RuntimeError(f'the node did not answer; see {tester.process.log}')
+    deadline = time.monotonic() + 60.0 * minutes
+    for name, phase in _phases():
+        tell(name)
+        phase(tester, tally)
+        request(tester, tally)
+        memory.append(resident_memory_of(tester.process.pid))
+        if time.monotonic() > deadline:
+            break
+    tell('killing the node')
+    for _ in range(KILLS):
+        _kill(tester, tally)
+    tally.header_mismatches = tester.mismatches
+    return tally, memory
+
+
+def _phases() -> Iterator[tuple[str, Callable[[Tester, Tally], None]]]:
+    """Yield what is done, over and over."""
+    inputs = catalogue()
+    hard = [('dropping out', _drop_out), ('images of 1080p at 60 Hz', _flood_with_images),
+            ('50 instructions a second', _flood_with_commands),
+            ('restarting the camera', _restart_camera), ('stopping the node', _stop_and_go_on)]
+    while True:
+        for index, (name, phase) in enumerate(hard):
+            part = inputs[index::len(hard)]
+            yield 'hostile input', partial(_abuse, part)
+            yield name, phase
+
+
+def _abuse(inputs: list[HostileInput], tester: Tester, tally: Tally) -> None:
+    abuse(tester, inputs, tally)
+
+
+def _drop_out(tester: Tester, tally: Tally) -> None:
+    """Let both cameras be silent until the node says so."""
+    tester.request()
+    since = len(tester.heard)
+    if not tester.wait(lambda: any('no image for' in each for each in tester.heard[since:]),
+                       timeout=5.0 * IMAGE_TIMEOUT):
+        tally.unexplained.append('a camera that stops')
+    tally.bad_inputs += 1
+
+
+def _flood_with_images(tester: Tester, tally: Tally) -> None:
+    pixels = array('B', bytes(1920 * 1080 * 3))
+    begun = time.monotonic()
+    for number in range(180):
+        tester.show(tester.image(
+            height=1080, width=1920, step=5760, encoding='bgr8', data=pixels))
+        tester.listen(max(0.0, begun + number / 60 - time.monotonic()))
+    tester.listen(1.0)
+    tally.bad_inputs += 1
+
+
+def _flood_with_commands(tester: Tester, tally: Tally) -> None:
+    """Send fifty commands a second; each must end in exactly one final state."""
+    sent = [f'many{time.monotonic_ns()}_{number}' for number in range(150)]
+    already = len(tester.finals)
+    for id in sent:
+        tester.ask(id=id, instruction='the blue bowl', slot='many')
+        tester.listen(0.02)
+    tester.wait(lambda: len(set(tester.finals[already:]) & set(sent)) >= len(sent) - 1,
+                timeout=5.0)
+    tester.ask(id='last', instruction='the blue bowl', slot='many')
+    tester.listen(3.0)  # until the bucket has tokens again
+    tester.ask(id='last')
+    tester.listen(0.5)
+    ends = [id for id in tester.finals[already:] if id in sent]
+    if sorted(ends) != sorted(sent):
+        tally.unexplained.append('commands that do not end exactly once')
+    tally.bad_inputs += len(sent)
+
+
+def _restart_camera(tester: Tester, tally: Tally) -> None:
+    tester.node.destroy_publisher(tester.images)
+    tester.listen(1.0)
+    tester.images = tester.node.create_publisher(Image, 'front/image', qos.reliable())
+    tester.wait(tester.images.get_subscription_count)
+    tally.bad_inputs += 1
+
+
+def _stop_and_go_on(tester: Tester, tally: Tally) -> None:
+    tester.process.send(signal.SIGSTOP)
+    for _ in range(20):
+        tester.show(tester.image())
+        tester.listen(0.1)
+    tester.process.send(signal.SIGCONT)
+    tester.listen(0.5)
+    tally.bad_inputs += 1
+
+
+def _kill(tester: Tester, tally: Tally) -> None:
+    tester.process.send(signal.SIGKILL)
+    tester.process.respawn()
+    if tester.wait(lambda: tester.images.get_subscription_count() == 1, timeout=60.0) and (
+            tester.begin()):
+        tally.restarts_survived += 1
+    request(tester, tally)

@@ -28,6 +28,7 @@ RUNTIME = [
     'mujoco>=3.2',
     'numpy',
     'pillow>=10.1',
+    'pyyaml',
     'rosbags>=0.11',
     'safetensors>=0.4.3',
     'tokenizers',

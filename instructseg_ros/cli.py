@@ -14,11 +14,13 @@ from instructseg_ros.commands import (
     evaluate,
     say,
     segment,
+    soak,
     train,
     video,
 )
 
-COMMANDS: Final = (say, segment, video, evaluate, calibrate, train, convert, benchmark)
+COMMANDS: Final = (say, segment, video, evaluate, calibrate, train, convert, benchmark,
+                   soak)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ def add(commands: Subparsers) -> None:
     _add_model_stages(kinds)
     _add_stream(kinds)
     _add_soak(kinds)
+    _add_ros(kinds)
 
 
 def _add_measured(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +145,26 @@ def _run_soak(options: argparse.Namespace) -> int:
     segmenter = load_segmenter(options)
     schedule = Schedule(options.schedule)
     figures = soak(segmenter, Options(frames=options.frames, rate=options.rate, schedule=schedule))
+    print(json.dumps(figures, indent=2))
+    write(figures, options.json)
+    return 0
+
+
+def _add_ros(kinds: Subparsers) -> None:
+    parser = kinds.add_parser(
+        'ros', help='what images cost besides the model: 1920x1080 at 30 Hz between processes')
+    parser.add_argument('--frames', type=positive, default=150, help='images that are timed')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=_run_ros)
+
+
+def _run_ros(options: argparse.Namespace) -> int:
+    from instructseg_ros.ros.processes import choose_environment
+    from instructseg_ros.trials.transport import benchmark_transport
+
+    prepare(options.json)
+    choose_environment()
+    figures = benchmark_transport(frames=options.frames)
     print(json.dumps(figures, indent=2))
     write(figures, options.json)
     return 0

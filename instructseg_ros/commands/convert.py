@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from instructseg_ros.conversion.mask2former import convert_mask2former
     from instructseg_ros.conversion.released import convert_released, restore_released
     from instructseg_ros.conversion.source import find_source, read_config
+    from instructseg_ros.model.manifest import write_manifest
 
     source = find_source(options.source)
     if options.reverse:
@@ -32,5 +33,6 @@ def run(options: argparse.Namespace) -> int:
         convert_mask2former(source, options.target)
     else:
         convert_released(source, options.target)
+        write_manifest(options.target)
     print(f'written: {options.target}')
     return 0

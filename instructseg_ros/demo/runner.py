@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from instructseg_ros.demo.observer import ANSWER_TIMEOUT, Heard, Moment, Observer
-from instructseg_ros.ros.processes import NodeProcess, choose_environment
 from instructseg_ros.demo.report import Answer, Report
 from instructseg_ros.demo.script import FIRST_SCENE, KINDS, Line
 from instructseg_ros.ros.messages import segmentation_from_message
+from instructseg_ros.ros.processes import NodeProcess, choose_environment
 from instructseg_ros.simulation.instructions import TabletopInstruction
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State

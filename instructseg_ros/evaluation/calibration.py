@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.evaluation.tabletop import Answer
+from instructseg_ros.model.manifest import MANIFEST, write_manifest
 
 _CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
 _MOST_MISSED: Final = 0.05
@@ -37,6 +38,8 @@ class Thresholds:
         changed = file.with_suffix('.new')
         changed.write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
         changed.replace(file)
+        if (folder / MANIFEST).is_file():
+            write_manifest(folder)
         return file
 
 

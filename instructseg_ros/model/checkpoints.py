@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.utils import logging
 
+from instructseg_ros.model.manifest import MANIFEST, ManifestError, check_manifest
+
 if TYPE_CHECKING:
     import torch
 
@@ -68,8 +70,8 @@ def load_model(
         precision: number formats, whatever those of the files are; None: float32.
 
     Raises:
-        ModelError: a file is truncated, or a tensor is missing, extra or of another shape; or
-            int8 needs a library that is not installed.
+        ModelError: a file is truncated, or not the one that the folder's manifest names; a tensor
+            is missing, extra or of another shape; or int8 needs a library that is not installed.
     """
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
@@ -77,6 +79,7 @@ def load_model(
     from instructseg_ros.model.processor import InstructSegProcessor
     from instructseg_ros.model.quantization import quantize_weights
 
+    _check_hashes(folder)
     _check_description(folder)
     _check_weights(folder)
     try:
@@ -138,6 +141,16 @@ def quiet() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What an error says, without a library's explanations."""
     return str(error).strip().split('\n', maxsplit=1)[0]
+
+
+def _check_hashes(folder: Path) -> None:
+    try:
+        check_manifest(folder)
+    except ManifestError as error:
+        raise ModelError(
+            f'{folder}: {error}. Copy the whole folder again; or where you changed it yourself, '
+            f'write {MANIFEST} anew: sha256sum *.json *.safetensors > {MANIFEST}'
+        ) from error
 
 
 def _check_description(folder: Path) -> None:

@@ -21,6 +21,8 @@ from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.token_bucket import TokenBucket
 
+DEPTH = 100  # of a burst of commands, each of which is answered
+
 
 class CommandInput:
     """Gives what is said on `command` and `command_request` to the engine, or rejects it."""
@@ -42,9 +44,9 @@ class CommandInput:
         self._bucket = TokenBucket(
             rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst'))
         self._subscriptions = [
-            create_subscription(node, String, 'command', self._on_text, qos.reliable(10)),
+            create_subscription(node, String, 'command', self._on_text, qos.reliable(DEPTH)),
             create_subscription(node, Command, 'command_request', self._on_command,
-                                qos.reliable(10)),
+                                qos.reliable(DEPTH)),
         ]
 
     def destroy(self) -> None:

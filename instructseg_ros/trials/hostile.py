@@ -287,7 +287,7 @@ def _parameters() -> list[tuple[str, Send, str]]:
 
     return [
         ('out of range', set_them(threshold=7.0), 'threshold'),
-        ('of another type', set_them(max_rate='fast'), 'max_rate'),
+        ('of another type', set_them(max_rate='fast'), 'Wrong parameter type'),
         ('not a number', set_them(threshold=float('nan')), 'threshold'),
         ('unknown', set_them(teapot=1), 'teapot'),
         ('read-only', set_them(autostart=False), 'autostart'),

@@ -105,11 +105,11 @@ class Tester:
         inputs = (self.images, self.compressed, self.texts, self.commands)
         self.wait(lambda: all(each.get_subscription_count() for each in inputs)
                   and self.node.count_publishers('segmentation'), timeout=START_TIMEOUT)
-        self.ask(id=STEADY, instruction='the red mug', cameras=['front', 'wrist'])
-        return self.wait(lambda: self.request_once())
+        return self.wait(self._is_followed, timeout=START_TIMEOUT)
 
-    def request_once(self) -> bool:
-        """Show a valid image and look for its answer for a moment only."""
+    def _is_followed(self) -> bool:
+        """Ask once more, because a node that was killed may still seem to be there."""
+        self.ask(id=STEADY, instruction='the red mug', cameras=['front', 'wrist'])
         message = self.image()
         self.show(message)
         return self.wait(lambda: _key(message.header) in self._answered, timeout=1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.demo import processes
+from instructseg_ros.ros import processes
 
 pytestmark = pytest.mark.ros
 

@@ -14,10 +14,11 @@ import instructseg_ros
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 # Import names that are spelled otherwise in the Python registry.
-DISTRIBUTIONS = {'PIL': 'pillow'}
+DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml'}
 # Used where it is installed, and answered for where it is missing.
 OPTIONAL = {
-    'cv_bridge', 'launch', 'launch_ros', 'message_filters', 'vision_msgs',  # of ROS
+    'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros', 'message_filters', 'tf2_ros',
+    'vision_msgs',  # of ROS
     'av', 'matplotlib', 'torchao',  # extras of setup.py
 }
 

@@ -1,24 +1,59 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
+from instructseg_ros.ros.parameters import default_of
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.share import share_folder
 
+CONFIG = share_folder() / 'config'
+ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_ARGUMENTS = {'model', 'device', 'autostart'}
+FIELDS = {field.name: field for field in dataclasses.fields(SegmentationParameters)}
+USES = ('desktop', 'grasping', 'jetson', 'navigation')
+
+
+def parameters(file: Path) -> dict[str, Any]:
+    [node] = yaml.safe_load(file.read_text()).values()
+    return node['ros__parameters']
 
 
 def test_the_parameter_file_holds_every_parameter_with_its_default() -> None:
-    (nodes,) = yaml.safe_load(
-        (share_folder() / 'config/segmentation.yaml').read_text()).values()
     defaults = dataclasses.asdict(SegmentationParameters())
-    assert nodes['ros__parameters'] == {
+    assert parameters(CONFIG / 'segmentation.yaml') == {
         name: value for name, value in defaults.items() if name not in LAUNCH_ARGUMENTS}
 
 
+def test_the_documents_of_parameters_are_what_the_script_writes() -> None:
+    path = ROOT / 'scripts' / 'document_parameters.py'
+    spec = importlib.util.spec_from_file_location('document_parameters', path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for file, text in module.documents().items():
+        assert file.read_text() == text, f'run scripts/document_parameters.py for {file.name}'
+
+
+@pytest.mark.parametrize('use', USES)
+def test_the_parameters_for_a_use_differ_from_the_defaults_and_are_allowed(use: str) -> None:
+    for name, value in parameters(CONFIG / f'{use}.yaml').items():
+        field, default = FIELDS[name], default_of(FIELDS[name])
+        assert type(value) is type(default), name
+        assert value != default or name == 'schedule', name
+        assert name not in LAUNCH_ARGUMENTS
+        limits = field.metadata
+        assert limits['minimum'] is None or limits['minimum'] <= value <= limits['maximum']
+        assert not limits['choices'] or value in limits['choices']
+
+
 def test_every_parameter_says_what_it_means() -> None:
-    for field in dataclasses.fields(SegmentationParameters):
+    for field in FIELDS.values():
         assert field.metadata['description'], field.name
-        assert isinstance(field.default, (bool, str)) or field.metadata['minimum'] is not None
+        is_number = type(default_of(field)) in (int, float)
+        assert not is_number or field.metadata['minimum'] is not None, field.name

@@ -1,0 +1,41 @@
+"""`instructseg soak`: a long trial of a running node."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from instructseg_ros.commands.arguments import Subparsers, prepare, write
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser(
+        'soak', help='try a node with hostile input, floods, dropouts and kills')
+    parser.add_argument('--minutes', type=float, default=30.0, help='for how long')
+    parser.add_argument('--model', default='embedded', help='as the parameter of the node')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--json', type=Path, help='file for the report')
+    parser.add_argument(
+        '--log', type=Path, default=Path('soak.log'), help='file for the output of the node')
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from instructseg_ros.ros.processes import choose_environment
+    from instructseg_ros.trials.soak import soak
+
+    prepare(options.json, options.log)
+    choose_environment()
+    report = soak(options.log, minutes=options.minutes, model=options.model,
+                  device=options.device)
+    print(json.dumps(report, indent=2))
+    write(report, options.json)
+    return 0 if _is_passed(report) else 1
+
+
+def _is_passed(report: dict[str, Any]) -> bool:
+    faults = ('unanswered', 'unexplained', 'header_mismatches')
+    return not any(report[name] for name in faults) and report['memory_growth'] < 0.01

@@ -1,0 +1,65 @@
+"""Model folders pinned by the hashes of their files, as `sha256sum` writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+MANIFEST: Final = 'SHA256SUMS'
+_LINE = re.compile(r'([0-9a-f]{64}) [ *]([^/\\]+)')
+_CHUNK: Final = 1 << 20
+_PINNED: Final = ('.json', '.safetensors')  # what a model is loaded from
+
+
+class ManifestError(ValueError):
+    """A folder does not hold what its manifest says; the message names the file."""
+
+
+def check_manifest(folder: Path) -> None:
+    """Compare a model folder with its manifest, where it has one.
+
+    Raises:
+        ManifestError: a file was changed, added or removed, or the manifest is damaged.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    listed = _read(folder / MANIFEST)
+    for name, wanted in listed.items():
+        file = folder / name
+        if not file.is_file():
+            raise ManifestError(f'{name} is listed in {MANIFEST} and missing')
+        if _hash(file) != wanted:
+            raise ManifestError(f'{name} is not the file whose hash {MANIFEST} lists')
+    for file in _pinned(folder):
+        if file.name not in listed:
+            raise ManifestError(f'{file.name} is not listed in {MANIFEST}')
+
+
+def write_manifest(folder: Path) -> None:
+    """Pin the files of a model folder as they are now."""
+    lines = [f'{_hash(file)}  {file.name}\n' for file in _pinned(folder)]
+    (folder / MANIFEST).write_text(''.join(lines))
+
+
+def _read(file: Path) -> dict[str, str]:
+    listed = {}
+    for number, line in enumerate(file.read_text(errors='replace').splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ManifestError(f'line {number} of {MANIFEST} is no hash and name of a file')
+        listed[match[2]] = match[1]
+    return listed
+
+
+def _pinned(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in _PINNED)
+
+
+def _hash(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,34 @@
+"""A ROS domain of the test session's own."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import profile_environment
+
+
+def is_free(domain: int) -> bool:
+    """Tell whether no participant uses the first port that DDS gives to a domain."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope='session', autouse=True)
+def domain() -> Iterator[None]:
+    """Choose a free ROS domain, on this machine only, and the package's transport."""
+    domains = [number for number in random.sample(range(1, 101), 100) if is_free(number)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(domains[0]))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        for name, value in profile_environment(share_folder() / 'config/fastdds.xml').items():
+            patch.setenv(name, value)
+        yield

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from instructseg_ros.ros.launching import camera_names, camera_remappings
+
+TOPICS = {'image': 'image_raw', 'camera_info': 'camera_info', 'depth/image': 'depth/image'}
+
+
+@pytest.mark.parametrize(('text', 'names'), [
+    ('', []), ('  ', []), ('[front, wrist]', ['front', 'wrist']), ('["a/b"]', ['a/b'])])
+def test_names_are_read_from_a_list(text: str, names: list[str]) -> None:
+    assert camera_names(text) == names
+
+
+@pytest.mark.parametrize('text', ['front', '{front: 1}', '[1, 2]'])
+def test_what_is_no_list_of_names_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match='must be a list such as'):
+        camera_names(text)
+
+
+def test_one_camera_is_its_driver_s_namespace() -> None:
+    assert camera_remappings([], '/camera/color', TOPICS) == [
+        ('image', '/camera/color/image_raw'), ('camera_info', '/camera/color/camera_info'),
+        ('depth/image', '/camera/color/depth/image')]
+
+
+def test_of_several_cameras_only_other_names_are_remapped() -> None:
+    assert camera_remappings(['front', 'wrist'], 'unused', TOPICS) == [
+        ('front/image', 'front/image_raw'), ('wrist/image', 'wrist/image_raw')]

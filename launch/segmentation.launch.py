@@ -1,80 +1,106 @@
 """The segmentation node on one camera or several.
 
 ros2 launch instructseg_ros segmentation.launch.py camera:=/camera/color image:=image_raw
+ros2 launch instructseg_ros segmentation.launch.py cameras:="[front, wrist]" image:=image_raw
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from instructseg_ros.ros.launching import camera_names, camera_remappings
+from instructseg_ros.ros.launching import (
+    camera_names,
+    camera_remappings,
+    driver_topic,
+    is_true,
+    transport_setting,
+)
 from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import profile_environment
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = share_folder() / 'config'
 TOPICS = {'image': 'image', 'camera_info': 'camera_info', 'depth/image': 'depth'}
+SHOWN = ('overlay', 'mask', 'labels', 'points', 'target_pose')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the node, and rviz where it is wanted."""
     return LaunchDescription([
-        *declare_arguments(),
-        *(SetEnvironmentVariable(name, value)
-          for name, value in profile_environment(CONFIG / 'fastdds.xml').items()),
-        OpaqueFunction(function=start_node),
-        Node(
-            package='rviz2', executable='rviz2', name='rviz2',
-            namespace=LaunchConfiguration('namespace'),
-            arguments=['-d', str(CONFIG / 'instructseg.rviz')],
-            remappings=[('camera/image', [
-                LaunchConfiguration('camera'), '/', LaunchConfiguration('image')])],
-            condition=IfCondition(LaunchConfiguration('rviz'))),
-    ])
+        *declare_arguments(), *transport_setting(), OpaqueFunction(function=start)])
 
 
-def start_node(context: LaunchContext) -> list[Node]:
+def start(context: LaunchContext) -> list[Node]:
+    """Return what is started."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in arguments()}
+    return [segmentation_node(value), *([rviz(value)] if is_true(value['rviz']) else [])]
+
+
+def segmentation_node(value: dict[str, str]) -> Node:
     """Return the node, its topics remapped to those of the cameras' drivers."""
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
-
-    cameras = camera_names(value('cameras'))
-    own = {'cameras': cameras} if cameras else {}
-    return [Node(
+    topics = {ours: value[argument] for ours, argument in TOPICS.items()}
+    return Node(
         package='instructseg_ros', executable='segmentation_node', name='segmentation_node',
-        namespace=value('namespace'), output='screen', emulate_tty=True,
-        parameters=[value('params_file'), {
-            'model': value('model'), 'device': value('device'),
-            'autostart': value('autostart').lower() == 'true',
-            'image_transports': [value('image_transport')], **own}],
-        remappings=camera_remappings(
-            cameras, value('camera'), {ours: value(name) for ours, name in TOPICS.items()}),
-        respawn=value('respawn').lower() == 'true', respawn_delay=2.0,
-        arguments=['--ros-args', '--log-level', f'segmentation_node:={value("log_level")}'])]
+        namespace=value['namespace'], output='screen', emulate_tty=True,
+        parameters=[value['params_file'], own_parameters(value)],
+        remappings=camera_remappings(camera_names(value['cameras']), value['camera'], topics),
+        respawn=is_true(value['respawn']), respawn_delay=2.0,
+        arguments=['--ros-args', '--log-level', f'segmentation_node:={value["log_level"]}'])
 
 
-def declare_arguments() -> list[DeclareLaunchArgument]:
-    """Return every argument with its default and meaning."""
-    described = {
+def own_parameters(value: dict[str, str]) -> dict[str, Any]:
+    """Return the parameters that arguments give, over those of the file."""
+    given: dict[str, Any] = {'model': value['model'], 'device': value['device'],
+                             'autostart': is_true(value['autostart'])}
+    if cameras := camera_names(value['cameras']):
+        given['cameras'] = cameras
+    if value['image_transport']:
+        given['image_transports'] = [value['image_transport']]
+    return given
+
+
+def rviz(value: dict[str, str]) -> Node:
+    """Return rviz on the camera, or the first of several."""
+    cameras = camera_names(value['cameras'])
+    image = driver_topic(cameras[0] if cameras else value['camera'], value['image'])
+    return Node(
+        package='rviz2', executable='rviz2', name='rviz2', namespace=value['namespace'],
+        arguments=['-d', str(CONFIG / 'instructseg.rviz')],
+        remappings=[('camera/image', image),
+                    *((name, f'{camera}/{name}') for camera in cameras[:1] for name in SHOWN)])
+
+
+def arguments() -> dict[str, tuple[str, str]]:
+    """Return the default and meaning of every argument."""
+    return {
         'camera': ('camera', "Namespace of the one camera's driver"),
         'cameras': ('', 'Names of several cameras, such as "[front, wrist]": the namespaces of '
-                        'their drivers and of their results; camera is not used then'),
-        'image': ('image', 'Image topic in the namespace of a driver; many call it image_raw'),
-        'camera_info': ('camera_info', 'Calibration topic in it'),
-        'depth': ('depth/image', 'Topic in it of depth that is registered to the image, such as '
-                                 '../aligned_depth_to_color/image_raw'),
-        'image_transport': ('raw', 'raw, or compressed: listen to <image>/compressed'),
-        'namespace': ('', 'Namespace of the node, its commands and results'),
+                        'their drivers and of their results; camera is not used then. Empty: '
+                        'as the parameters say'),
+        'image': ('image', 'Image topic in the namespace of each driver, or from the root where '
+                           'it begins with a slash; many call it image_raw'),
+        'camera_info': ('camera_info', 'Calibration topic, named likewise'),
+        'depth': ('depth/image', 'Topic of depth that is registered to the image, named likewise; '
+                                 'a RealSense has aligned_depth_to_color/image_raw'),
+        'image_transport': ('', 'raw, or compressed: listen to <image>/compressed. Empty: as the '
+                                'parameters say'),
+        'namespace': ('', 'Namespace of the node, its commands and results, and of all topics '
+                          'here that do not begin with a slash'),
         'model': ('embedded', 'embedded, a folder in from_pretrained layout, or a hub id'),
         'device': ('auto', 'auto, cpu, cuda or cuda:N'),
         'params_file': (str(CONFIG / 'segmentation.yaml'),
-                        'Parameters of the node; those that are arguments here are not read'),
+                        'Parameters of the node; model, device and autostart in it are not read'),
         'autostart': ('true', 'Configure and activate the node; false leaves it to a lifecycle '
                               'manager'),
         'respawn': ('false', 'Start the node again when it dies'),
         'log_level': ('info', 'debug, info, warn, error or fatal'),
-        'rviz': ('false', 'Start rviz with camera, overlay, mask, points and pose'),
+        'rviz': ('false', 'Start rviz with camera, overlay, mask, labels, points and pose, of the '
+                          'first camera where there are several'),
     }
+
+
+def declare_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments as launch knows them."""
     return [DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in described.items()]
+            for name, (default, description) in arguments().items()]

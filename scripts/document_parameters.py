@@ -14,28 +14,53 @@ from typing import Any
 import yaml
 
 from instructseg_ros.ros.parameters import default_of
+from instructseg_ros.ros.qos import MOST
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.sim_camera import SimCameraParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_ARGUMENTS = ('model', 'device', 'autostart')
 TABLES = {'segmentation_node': SegmentationParameters, 'sim_camera': SimCameraParameters}
-HEAD = '''# Parameters
+HEAD = """# Parameters
 
 `ros2 param describe` tells the same of a running node. A set of changes of which one is refused is
-refused as a whole, with a reason. Every topic takes its quality of service from parameters too:
-`qos_overrides.<resolved topic>.publisher.reliability` (or `subscription`; `history`, `depth`,
-`reliability`, `durability`), for example `qos_overrides./front/image.subscription.reliability:
-reliable`; a history of keep_all is refused, because no queue may grow without bounds.
+refused as a whole, with a reason. What may change while the node is unconfigured takes effect with
+the lifecycle transition configure.
 
 This file is written by `scripts/document_parameters.py`.
-'''
-YAML_HEAD = '''# Parameters of segmentation_node with their defaults, see docs/parameters.md. model, device and
+"""
+TAIL = f"""
+## Quality of service
+
+Every topic takes it from parameters `qos_overrides.<resolved topic>.publisher.<policy>` and
+`qos_overrides.<resolved topic>.subscription.<policy>`, given at the start:
+
+| policy | type | values |
+|---|---|---|
+| `history` | string | `keep_last`; no queue may grow without bounds |
+| `depth` | integer | 1 to {MOST} |
+| `reliability` | string | `reliable`, `best_effort` |
+| `durability` | string | `volatile`, `transient_local` |
+
+The resolved topic is the name behind namespace and remapping, and a camera that is listened to
+compressed has that in its name:
+
+```yaml
+/**/segmentation_node:
+  ros__parameters:
+    qos_overrides:
+      /front/image_raw/compressed:
+        subscription:
+          reliability: reliable
+```
+"""
+TYPES = {bool: 'bool', int: 'integer', float: 'double', str: 'string', list: 'string[]'}
+YAML_HEAD = """# Parameters of segmentation_node with their defaults, see docs/parameters.md. model, device and
 # autostart are arguments of segmentation.launch.py and are not read from here.
 # This file is written by scripts/document_parameters.py.
 /**/segmentation_node:
   ros__parameters:
-'''
+"""
 
 
 def main() -> None:
@@ -58,10 +83,10 @@ def markdown() -> str:
     """Return the tables of all nodes."""
     parts = [HEAD]
     for node, table in TABLES.items():
-        parts.append(f'\n## {node}\n\n| name | default | values | changes | meaning |\n'
-                     '|---|---|---|---|---|\n')
+        parts.append(f'\n## {node}\n\n| name | type | default | values | may change | '
+                     'meaning |\n|---|---|---|---|---|---|\n')
         parts += [_row(field) for field in dataclasses.fields(table)]
-    return ''.join(parts)
+    return ''.join([*parts, TAIL])
 
 
 def parameter_file() -> str:
@@ -80,8 +105,9 @@ def _row(field: dataclasses.Field[Any]) -> str:
     metadata = field.metadata
     changes = ('at the start' if metadata['read_only'] else
                'any time' if metadata['dynamic'] else 'while unconfigured')
-    return (f'| `{field.name}` | `{_yaml(default_of(field))}` | {_values(field)} | {changes} | '
-            f'{metadata["description"]} |\n')
+    default = default_of(field)
+    return (f'| `{field.name}` | {TYPES[type(default)]} | `{_yaml(default)}` | {_values(field)} | '
+            f'{changes} | {metadata["description"]} |\n')
 
 
 def _values(field: dataclasses.Field[Any]) -> str:
@@ -90,7 +116,7 @@ def _values(field: dataclasses.Field[Any]) -> str:
         return ', '.join(f'`{choice}`' for choice in metadata['choices'])
     if metadata['minimum'] is not None:
         return f'{metadata["minimum"]} to {metadata["maximum"]}'
-    return {bool: '`true`, `false`', list: 'texts'}.get(type(default_of(field)), 'text')
+    return '`true`, `false`' if isinstance(default_of(field), bool) else 'any'
 
 
 def _values_in_words(field: dataclasses.Field[Any]) -> str:

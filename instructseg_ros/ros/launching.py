@@ -1,12 +1,18 @@
-"""What launch files work out, apart from launch itself."""
+"""What the launch files share; `launch` is imported only where something of it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import yaml
 
 from instructseg_ros.ros.camera_input import camera_topic
+from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import profile_environment
+
+if TYPE_CHECKING:
+    from launch import LaunchDescriptionEntity
 
 
 def camera_names(text: str) -> list[str]:
@@ -28,9 +34,66 @@ def camera_remappings(cameras: Sequence[str], namespace: str,
     Args:
         cameras: Names of the cameras, each the namespace of its driver; none: one camera.
         namespace: Of the driver of the one camera.
-        topics: Name that the node has for a topic -> the driver's name within its namespace.
+        topics: Name that the node has for a topic -> the driver's name within its namespace, or
+            from the root where it begins with a slash.
+
+    Raises:
+        ValueError: Several cameras would have the same topic.
     """
     if not cameras:
-        return [(ours, f'{namespace}/{theirs}') for ours, theirs in topics.items()]
-    return [(camera_topic(camera, ours), f'{camera}/{theirs}') for camera in cameras
+        return [(ours, driver_topic(namespace, theirs)) for ours, theirs in topics.items()]
+    if len(cameras) > 1:
+        for topic in topics.values():
+            if topic.startswith('/'):
+                raise ValueError(f'{topic} would be a topic of every camera; name one within '
+                                 f'their namespaces, without the first slash')
+    return [(camera_topic(camera, ours), driver_topic(camera, theirs)) for camera in cameras
             for ours, theirs in topics.items() if ours != theirs]
+
+
+def driver_topic(namespace: str, topic: str) -> str:
+    """Return a driver's topic, given within its namespace or from the root."""
+    return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
+
+
+def is_true(text: str) -> bool:
+    """Read a launch argument that is true or false.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text.lower() not in ('true', 'false'):
+        raise ValueError(f'"{text}" is neither true nor false')
+    return text.lower() == 'true'
+
+
+def transport_setting() -> list[LaunchDescriptionEntity]:
+    """Make the transport carry images between all processes that are started after it."""
+    from launch.actions import SetEnvironmentVariable
+
+    profile = share_folder() / 'config' / 'fastdds.xml'
+    return [SetEnvironmentVariable(name, value)
+            for name, value in profile_environment(profile).items()]
+
+
+def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
+    """Include segmentation.launch.py; arguments that are not given are passed through."""
+    from launch.actions import IncludeLaunchDescription
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    file = share_folder() / 'launch' / 'segmentation.launch.py'
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items())
+
+
+def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
+    """Include segmentation.launch.py with another file of `config/` as its parameters."""
+    from launch.actions import DeclareLaunchArgument
+    from launch.substitutions import LaunchConfiguration
+
+    return [
+        DeclareLaunchArgument(
+            'params_file', default_value=str(share_folder() / 'config' / file),
+            description='Parameters of the node; model, device and autostart in it are not read'),
+        include_segmentation(params_file=LaunchConfiguration('params_file')),
+    ]

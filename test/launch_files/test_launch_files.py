@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ros_domain import is_free
 
 from instructseg_ros.ros.share import share_folder
 
@@ -26,8 +27,9 @@ INPUTS = {'command', 'command_request', 'camera/image', 'image'}
 
 
 @pytest.fixture
-def launch() -> Any:
+def launch(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The real package; our own `launch` folder answers to the same name."""
+    monkeypatch.setenv('AMENT_PREFIX_PATH', os.environ.get('AMENT_PREFIX_PATH') or sys.prefix)
     try:
         from launch_ros.actions import Node  # noqa: F401
 
@@ -63,93 +65,186 @@ def test_every_argument_of_a_launch_file_is_described(path: Path, launch: Any) -
         assert argument.description, argument.name
 
 
-def command_line(launch: Any, **arguments: str) -> list[str]:
-    """The node's command line, as segmentation.launch.py makes it of arguments."""
+def started(file: str = 'segmentation', **arguments: str) -> dict[str, Any]:
+    """What a launch file starts with arguments, by executable."""
+    from launch_ros.actions import Node
+
     from launch import LaunchContext
 
-    module = describe(SHARE / 'launch' / 'segmentation.launch.py')
     context = LaunchContext()
-    for argument in module.generate_launch_description().get_launch_arguments():
-        argument.execute(context)
     context.launch_configurations.update(arguments)
-    [node] = module.start_node(context)
-    node._perform_substitutions(context)
-    return [part if isinstance(part, str) else ''.join(each.perform(context) for each in part)
-            for part in node.cmd]
+    pending = [describe(SHARE / 'launch' / f'{file}.launch.py').generate_launch_description()]
+    nodes = {}
+    while pending:
+        entity = pending.pop(0)
+        if isinstance(entity, Node):
+            entity._perform_substitutions(context)
+            executable = entity.node_executable
+            nodes[executable if isinstance(executable, str) else executable[0].text] = Command(
+                entity, context)
+        else:
+            pending[:0] = entity.visit(context) or []
+    return nodes
 
 
-def given_parameters(command: list[str]) -> dict[str, Any]:
-    """What the parameter files of a command line say together."""
-    values: dict[str, Any] = {}
-    for flag, file in zip(command, command[1:], strict=False):
-        if flag == '--params-file':
-            for node in yaml.safe_load(Path(file).read_text()).values():
+class Command:
+    """The command line that a node is started with."""
+
+    def __init__(self, node: Any, context: Any) -> None:
+        self.node = node
+        self.parts = [''.join(each.perform(context) for each in part) for part in node.cmd]
+        given = list(zip(self.parts, self.parts[1:], strict=False))
+        self.files = [Path(file) for flag, file in given if flag == '--params-file']
+        self.remapped = dict(
+            rule.split(':=') for flag, rule in given if flag == '-r' and rule[:2] != '__')
+        self.namespace = next(
+            (part.split(':=')[1] for part in self.parts if part.startswith('__ns:=')), '')
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the parameter files say together, the last of them first."""
+        values: dict[str, Any] = {}
+        for file in self.files:
+            for node in yaml.safe_load(file.read_text()).values():
                 values |= node['ros__parameters']
-    return values
+        return values
 
 
 def test_one_camera_is_remapped_to_its_driver(launch: Any) -> None:
-    command = command_line(launch, camera='/camera/color', image='image_raw',
-                           depth='../aligned/image_raw')
-    assert 'image:=/camera/color/image_raw' in command
-    assert 'camera_info:=/camera/color/camera_info' in command
-    assert 'depth/image:=/camera/color/../aligned/image_raw' in command
-    values = given_parameters(command)
-    assert (values['cameras'], values['model'], values['autostart']) == (
-        [''], 'embedded', True)
+    node = started(camera='/camera/camera', image='color/image_raw',
+                   camera_info='color/camera_info',
+                   depth='aligned_depth_to_color/image_raw')['segmentation_node']
+    assert node.remapped == {
+        'image': '/camera/camera/color/image_raw',
+        'camera_info': '/camera/camera/color/camera_info',
+        'depth/image': '/camera/camera/aligned_depth_to_color/image_raw'}
+    assert node.parameters['cameras'] == ['']
+
+
+def test_arguments_win_over_the_parameter_file(launch: Any, tmp_path: Path) -> None:
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**: {ros__parameters: {model: a, autostart: true, cameras: [front], '
+                    'image_transports: [compressed]}}')
+    values = started(params_file=str(file), model='b', autostart='false')[
+        'segmentation_node'].parameters
+    assert values == {'model': 'b', 'device': 'auto', 'autostart': False, 'cameras': ['front'],
+                      'image_transports': ['compressed']}
 
 
 def test_several_cameras_are_parameters_of_one_node(launch: Any) -> None:
-    command = command_line(launch, cameras='[front, wrist]', image_transport='compressed',
-                           namespace='robot')
-    values = given_parameters(command)
-    assert (values['cameras'], values['image_transports']) == (
-        ['front', 'wrist'], ['compressed'])
-    assert '__ns:=/robot' in command
-    assert not [part for part in command if part.startswith('image:=')]
+    node = started(cameras='[front, wrist]')['segmentation_node']
+    assert node.parameters['cameras'] == ['front', 'wrist']
+    assert not node.remapped
+
+
+def test_topics_of_several_cameras_are_remapped_within_each(launch: Any) -> None:
+    node = started(cameras='[front, wrist]', image='image_raw')['segmentation_node']
+    assert node.remapped == {
+        'front/image': 'front/image_raw', 'wrist/image': 'wrist/image_raw'}
+
+
+@pytest.mark.parametrize(('argument', 'transports'), [
+    ('', ['raw']), ('raw', ['raw']), ('compressed', ['compressed'])])
+def test_the_transport_is_a_parameter(
+        launch: Any, argument: str, transports: list[str]) -> None:
+    node = started(image_transport=argument)['segmentation_node']
+    assert node.parameters['image_transports'] == transports
+    assert node.remapped['image'] == 'camera/image'
+
+
+@pytest.mark.parametrize('argument', ['true', 'false'])
+def test_a_node_that_dies_is_started_again_where_that_is_wanted(
+        launch: Any, argument: str) -> None:
+    node = started(respawn=argument)['segmentation_node'].node
+    assert node._ExecuteLocal__respawn is (argument == 'true')
+
+
+def test_the_namespace_holds_the_node_and_rviz(launch: Any) -> None:
+    nodes = started(namespace='robot', rviz='true')
+    assert {name: node.namespace for name, node in nodes.items()} == {
+        'segmentation_node': '/robot', 'rviz2': '/robot'}
+
+
+def test_the_log_level_is_that_of_the_node_alone(launch: Any) -> None:
+    assert 'segmentation_node:=debug' in started(log_level='debug')['segmentation_node'].parts
+
+
+def test_rviz_shows_the_first_of_several_cameras(launch: Any) -> None:
+    node = started(cameras='[front, wrist]', image='image_raw', rviz='true')['rviz2']
+    assert node.remapped['camera/image'] == 'front/image_raw'
+    shown = set(displayed_topics()) - {'camera/image'}
+    assert {name: node.remapped[name] for name in shown} == {
+        name: f'front/{name}' for name in shown}
 
 
 @pytest.mark.parametrize('use', ['grasping', 'navigation'])
-def test_a_launch_file_for_a_use_has_its_parameters(launch: Any, use: str) -> None:
-    arguments = describe(
-        SHARE / 'launch' / f'{use}.launch.py').generate_launch_description()
-    names = [argument.name for argument in arguments.get_launch_arguments()]
-    assert {'params_file', 'camera', 'cameras'} <= set(names)
-    command = command_line(launch, params_file=str(SHARE / 'config' / f'{use}.yaml'))
-    assert given_parameters(command)['model'] == 'embedded'
+def test_a_launch_file_for_a_use_has_its_parameters_and_all_arguments(
+        launch: Any, use: str) -> None:
+    node = started(use, cameras='[front]')['segmentation_node']
+    assert node.files[0] == SHARE / 'config' / f'{use}.yaml'
+    assert node.parameters['cameras'] == ['front']
+    descriptions = [describe(SHARE / 'launch' / f'{name}.launch.py').generate_launch_description()
+                    for name in (use, 'segmentation')]
+    mine, all_of_them = ({argument.name for argument in each.get_launch_arguments()}
+                         for each in descriptions)
+    assert mine == all_of_them
+
+
+@pytest.mark.parametrize(('namespace', 'camera'), [('', '/table'), ('robot', '/robot/table')])
+def test_the_demo_s_camera_is_the_one_that_the_node_watches(
+        launch: Any, namespace: str, camera: str) -> None:
+    nodes = started('demo', namespace=namespace, camera='table', rviz='true')
+    assert set(nodes) == {'sim_camera', 'segmentation_node', 'rviz2'}
+    assert nodes['sim_camera'].namespace == camera
+    node = nodes['segmentation_node']
+    assert f'{node.namespace}/{node.remapped["depth/image"]}' == f'{camera}/depth/image'
+
+
+@pytest.mark.parametrize('use', [{'cameras': 'front'}, {'respawn': 'perhaps'}])
+def test_an_argument_that_makes_no_sense_is_refused(launch: Any, use: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match='front|perhaps'):
+        started(**use)
 
 
 @pytest.mark.ros
 def test_the_demo_starts_becomes_active_and_ends(launch: Any, tmp_path: Path) -> None:
-    code = ('import sys; from launch import LaunchDescription, LaunchService; '
-            'from launch.actions import IncludeLaunchDescription as I; '
-            'from launch.launch_description_sources import PythonLaunchDescriptionSource as S; '
-            's = LaunchService(); '
-            's.include_launch_description(LaunchDescription([I(S(sys.argv[1]), '
-            "launch_arguments=[('source', 'recording')])])); sys.exit(s.run())")
     log = tmp_path / 'launch.log'
+    code = ('import sys; from launch import LaunchService; '
+            'from launch.launch_description_sources import get_launch_description_from_any_launch_'
+            'file as read; service = LaunchService(argv=sys.argv[2:]); '
+            'service.include_launch_description(read(sys.argv[1])); sys.exit(service.run())')
+    demo = SHARE / 'launch' / 'demo.launch.py'
+    environment = {
+        **os.environ, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_LOG_DIR': str(tmp_path),
+        'ROS_DOMAIN_ID': str(next(filter(is_free, random.sample(range(1, 101), 100))))}
     with log.open('w') as stream:
         process = subprocess.Popen(
-            [sys.executable, '-c', code, str(SHARE / 'launch' / 'demo.launch.py')],
-            stdout=stream, stderr=stream, cwd=tmp_path, env={
-                **os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 100)),
-                'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_LOG_DIR': str(tmp_path)})
-    deadline = time.monotonic() + 120
-    while 'activate: done' not in log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.2)
-        assert process.poll() is None, log.read_text()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, log.read_text()
+            [sys.executable, '-c', code, str(demo)], stdout=stream, stderr=stream, cwd=tmp_path,
+            env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while 'activate: done' not in log.read_text() and time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert 'activate: done' in log.read_text()
-    assert log.read_text().count('process has finished cleanly') == 2
+    assert log.read_text().count('process has finished cleanly') == 2, log.read_text()
+
+
+def displayed_topics() -> set[str]:
+    config = yaml.safe_load((SHARE / 'config' / 'instructseg.rviz').read_text())
+    displays = config['Visualization Manager']['Displays']
+    return {display['Topic']['Value'] for display in displays if 'Topic' in display}
 
 
 def test_rviz_shows_only_what_is_published() -> None:
-    config = yaml.safe_load((SHARE / 'config' / 'instructseg.rviz').read_text())
-    displays = config['Visualization Manager']['Displays']
-    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    topics = displayed_topics()
     assert topics <= OUTPUTS | INPUTS
-    assert {'overlay', 'mask', 'points', 'target_pose'} <= topics
+    assert {'overlay', 'camera/image', 'mask', 'labels', 'points', 'target_pose'} <= topics
 
 
 def test_foxglove_shows_only_what_is_published() -> None:

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.ros.launching import camera_names, camera_remappings
+from instructseg_ros.ros.launching import (
+    camera_names,
+    camera_remappings,
+    driver_topic,
+    is_true,
+)
 
 TOPICS = {'image': 'image_raw', 'camera_info': 'camera_info', 'depth/image': 'depth/image'}
 
@@ -28,3 +33,26 @@ def test_one_camera_is_its_driver_s_namespace() -> None:
 def test_of_several_cameras_only_other_names_are_remapped() -> None:
     assert camera_remappings(['front', 'wrist'], 'unused', TOPICS) == [
         ('front/image', 'front/image_raw'), ('wrist/image', 'wrist/image_raw')]
+
+
+def test_a_topic_from_the_root_is_left_as_it_is() -> None:
+    assert driver_topic('/camera/color', '/camera/depth/image_raw') == '/camera/depth/image_raw'
+    assert driver_topic('/camera/color/', 'image_raw') == '/camera/color/image_raw'
+    assert driver_topic('/', 'image_raw') == '/image_raw'
+
+
+def test_several_cameras_cannot_share_a_topic() -> None:
+    with pytest.raises(ValueError, match='would be a topic of every camera'):
+        camera_remappings(['front', 'wrist'], '', {'image': '/image_raw'})
+    assert camera_remappings(['front'], '', {'image': '/image_raw'}) == [
+        ('front/image', '/image_raw')]
+
+
+@pytest.mark.parametrize(('text', 'value'), [('true', True), ('True', True), ('false', False)])
+def test_true_and_false_are_read(text: str, value: bool) -> None:
+    assert is_true(text) is value
+
+
+def test_what_is_neither_true_nor_false_is_refused() -> None:
+    with pytest.raises(ValueError, match='"yes" is neither'):
+        is_true('yes')

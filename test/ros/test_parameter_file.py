@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ CONFIG = share_folder() / 'config'
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_ARGUMENTS = {'model', 'device', 'autostart'}
 FIELDS = {field.name: field for field in dataclasses.fields(SegmentationParameters)}
-USES = ('desktop', 'grasping', 'jetson', 'navigation')
+USES = sorted(file.stem for file in CONFIG.glob('*.yaml') if file.stem != 'segmentation')
 
 
 def parameters(file: Path) -> dict[str, Any]:
@@ -30,26 +32,52 @@ def test_the_parameter_file_holds_every_parameter_with_its_default() -> None:
         name: value for name, value in defaults.items() if name not in LAUNCH_ARGUMENTS}
 
 
-def test_the_documents_of_parameters_are_what_the_script_writes() -> None:
+@pytest.fixture
+def script() -> ModuleType:
     path = ROOT / 'scripts' / 'document_parameters.py'
     spec = importlib.util.spec_from_file_location('document_parameters', path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for file, text in module.documents().items():
+    return module
+
+
+def test_the_documents_of_parameters_are_what_the_script_writes(script: ModuleType) -> None:
+    assert set(script.documents()) == {
+        ROOT / 'docs' / 'parameters.md', ROOT / 'config' / 'segmentation.yaml'}
+    for file, text in script.documents().items():
         assert file.read_text() == text, f'run scripts/document_parameters.py for {file.name}'
+
+
+def test_the_script_tells_documents_that_are_out_of_date(
+        script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, 'ROOT', tmp_path)
+    for folder in ('docs', 'config'):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(sys, 'argv', ['document_parameters.py', '--check'])
+    with pytest.raises(SystemExit, match=r'parameters\.md, .*segmentation\.yaml'):
+        script.main()
+    assert not list((tmp_path / 'docs').iterdir())
+    monkeypatch.setattr(sys, 'argv', ['document_parameters.py'])
+    script.main()
+    monkeypatch.setattr(sys, 'argv', ['document_parameters.py', '--check'])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 0
 
 
 @pytest.mark.parametrize('use', USES)
 def test_the_parameters_for_a_use_differ_from_the_defaults_and_are_allowed(use: str) -> None:
+    assert parameters(CONFIG / f'{use}.yaml')
     for name, value in parameters(CONFIG / f'{use}.yaml').items():
         field, default = FIELDS[name], default_of(FIELDS[name])
         assert type(value) is type(default), name
-        assert value != default or name == 'schedule', name
+        assert value != default, name
         assert name not in LAUNCH_ARGUMENTS
         limits = field.metadata
         assert limits['minimum'] is None or limits['minimum'] <= value <= limits['maximum']
-        assert not limits['choices'] or value in limits['choices']
+        values = value if isinstance(value, list) else [value]
+        assert not limits['choices'] or set(values) <= set(limits['choices'])
 
 
 def test_every_parameter_says_what_it_means() -> None:

@@ -47,6 +47,7 @@ def probe(run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> Prob
 
 def test_the_policy_allows_what_the_node_does_and_nothing_else(probe: Probe) -> None:
     node = probe.node
+    probe.wait(lambda: (NODE, '/') in node.get_node_names_and_namespaces())
     graph = {
         ('topics', 'publish'): hidden(node.get_publisher_names_and_types_by_node(NODE, '/')),
         ('topics', 'subscribe'): hidden(node.get_subscriber_names_and_types_by_node(NODE, '/')),

@@ -55,8 +55,9 @@ compressed has that in its name:
 ```
 """
 TYPES = {bool: 'bool', int: 'integer', float: 'double', str: 'string', list: 'string[]'}
-YAML_HEAD = """# Parameters of segmentation_node with their defaults, see docs/parameters.md. model, device and
-# autostart are arguments of segmentation.launch.py and are not read from here.
+YAML_HEAD = """\
+# Parameters of segmentation_node with their defaults, see docs/parameters.md. The launch file has
+# arguments for model, device and autostart, and does not read them from here.
 # This file is written by scripts/document_parameters.py.
 /**/segmentation_node:
   ros__parameters:

@@ -12,7 +12,7 @@ from instructseg_ros.ros.share import share_folder
 from instructseg_ros.ros.transport import profile_environment
 
 if TYPE_CHECKING:
-    from launch import LaunchDescriptionEntity
+    from launch.launch_description_entity import LaunchDescriptionEntity
 
 
 def camera_names(text: str) -> list[str]:

@@ -11,6 +11,8 @@ import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from instructseg_ros.memory import resident_memory
+from instructseg_ros.ros import pipeline
 from instructseg_ros.ros.segmentation_node import SegmentationNode
 
 pytestmark = pytest.mark.ros
@@ -59,6 +61,71 @@ def test_an_active_node_can_be_shut_down(
     node = make_node(model=tiny_model_dir)
     node.start()
     assert node.trigger_shutdown() == SUCCESS
+
+
+def test_a_hundred_times_configured_and_cleaned_up_the_node_keeps_its_memory(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    node = make_node(model=tiny_model_dir)
+    memory = []
+    for _ in range(100):
+        assert node.trigger_configure() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS
+        memory.append(resident_memory())
+    assert memory[-1] < 1.02 * memory[30]
+
+
+def test_the_model_is_swapped_between_cleanup_and_configure(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / 'other'
+    shutil.copytree(tiny_model_dir, other)
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    assert set_parameter(node, 'model', str(other)).successful
+    node.start()
+    assert node.trigger_deactivate() == SUCCESS
+
+
+@pytest.mark.parametrize(('transition', 'where', 'outcome'), [
+    ('configure', 'load_segmenter', FAILURE), ('activate', 'CommandInput', FAILURE)])
+def test_a_transition_that_fails_is_logged_with_the_remedy_and_can_be_tried_again(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+        transition: str, where: str, outcome: TransitionCallbackReturn) -> None:
+    node = make_node(model=tiny_model_dir)
+    if transition == 'activate':
+        assert node.trigger_configure() == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, where, raise_disk_full)
+        for _ in range(2):
+            assert getattr(node, f'trigger_{transition}')() == outcome
+    output = ''.join(capfd.readouterr())
+    assert f'cannot {transition}: no space left' in output
+    assert f'"ros2 lifecycle set /lifecycle/segmentation_node {transition}"' in output
+    assert getattr(node, f'trigger_{transition}')() == SUCCESS
+
+
+@pytest.mark.parametrize('transition', ['deactivate', 'cleanup', 'shutdown'])
+def test_a_transition_that_cannot_fail_goes_through_error_processing(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+        transition: str) -> None:
+    node = make_node(model=tiny_model_dir)
+    assert node.trigger_configure() == SUCCESS
+    if transition == 'deactivate':
+        assert node.trigger_activate() == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.Pipeline, 'stop', raise_disk_full)
+        getattr(node, f'trigger_{transition}')()
+    assert f'cannot {transition}: no space left' in ''.join(capfd.readouterr())
+    if transition != 'shutdown':
+        node.start()
+        assert node.trigger_deactivate() == SUCCESS
+
+
+def raise_disk_full(*arguments: Any, **options: Any) -> None:
+    raise OSError('no space left')
 
 
 def break_folder(folder: Path, how: str) -> None:
@@ -118,6 +185,26 @@ def test_the_model_cannot_be_changed_while_it_is_loaded(
     assert 'deactivate and cleanup' in result.reason
     assert node.trigger_cleanup() == SUCCESS
     assert set_parameter(node, 'model', 'other').successful
+
+
+def test_a_set_with_one_bad_parameter_is_refused_as_a_whole(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    node = make_node(model=tiny_model_dir)
+    assert node.trigger_configure() == SUCCESS
+    result = node.set_parameters_atomically([
+        Parameter('overlay_opacity', value=0.9), Parameter('schedule', value='two_rate')])
+    assert not result.successful
+    assert 'schedule takes effect when the node is configured' in result.reason
+    assert node.get_parameter('overlay_opacity').value == 0.45
+
+
+def test_only_a_choice_can_be_chosen(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    node = make_node(model=tiny_model_dir)
+    refused = set_parameter(node, 'image_transports', ['theora'])
+    assert not refused.successful
+    assert refused.reason == 'image_transports "theora" is none of raw, compressed'
+    assert set_parameter(node, 'schedule', 'auto').successful
 
 
 def test_dynamic_parameters_change_within_their_range(

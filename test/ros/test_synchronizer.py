@@ -221,6 +221,13 @@ def test_one_stamp_from_the_far_future_does_not_end_the_matching(inputs: Inputs)
     assert len(inputs.sets) == 30
 
 
+@pytest.mark.parametrize('time', [0, 1000 * (2**31 - 1)])
+def test_images_that_all_have_the_least_or_the_greatest_stamp_match(
+        inputs: Inputs, time: int) -> None:
+    inputs.play([time] * 3)
+    assert inputs.times == [(time,) * 3] * 3
+
+
 def test_out_of_10000_messages_no_more_than_the_queues_wait(inputs: Inputs) -> None:
     chance = random.Random(0)
     most = [0, 0, 0]

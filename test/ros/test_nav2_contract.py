@@ -1,0 +1,106 @@
+"""What nav2's semantic segmentation layer asks of whoever publishes labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ros_probe import NodeProcess, Probe
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.conversions import array_to_image
+
+pytestmark = pytest.mark.ros
+
+WIDTH, HEIGHT = 64, 48
+
+
+class Consumer:
+    """Keeps what comes, in order, as the layer subscribes to it."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.heard: list[tuple[str, Any]] = []
+        for topic, message_type, profile in (
+                ('labels', Image, qos.sensor(5)), ('confidence', Image, qos.sensor(5)),
+                ('points', PointCloud2, qos.sensor(5))):
+            probe.node.create_subscription(
+                message_type, topic,
+                lambda message, topic=topic: self.heard.append((topic, message)), profile)
+            probe.wait(lambda topic=topic: probe.node.count_publishers(topic))
+
+    def of(self, topic: str, header: Any) -> Any:
+        return next((message for name, message in self.heard
+                     if name == topic and message.header == header), None)
+
+
+def start(run_process: Callable[..., NodeProcess], model: Path) -> Probe:
+    node = run_process('segmentation_node', namespace='/nav', model=model, device='cpu',
+                       max_age=60.0, image_timeout=60.0, threshold=0.0, label_encoding='mono8')
+    node.wait_for_output('activate: done')
+    probe = Probe('/nav')
+    probe.wait_for_node()
+    return probe
+
+
+def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
+        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    probe = start(run_process, tiny_model_dir)
+    depth = probe.node.create_publisher(Image, 'depth/image', 10)
+    info = probe.node.create_publisher(CameraInfo, 'camera_info', 10)
+    consumer = Consumer(probe)
+    probe.request(id='mug', instruction='the red mug')
+    probe.request(id='all', instruction='all of the blue')
+    probe.show()
+    probe.wait(depth.get_subscription_count)
+    probe.spin(0.3)
+    header = probe.show()
+    metres = np.full((HEIGHT, WIDTH), 1.0, np.float32)
+    info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
+        60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
+    depth.publish(array_to_image(metres, header=header, encoding='32FC1'))
+    probe.wait(lambda: all(consumer.of(topic, header)
+                           for topic in ('labels', 'confidence', 'points')))
+    labels, confidence, cloud = (
+        consumer.of(topic, header) for topic in ('labels', 'confidence', 'points'))
+    assert (labels.encoding, confidence.encoding) == ('mono8', 'mono8')
+    assert {(each.height, each.width) for each in (labels, confidence, cloud)} == {
+        (HEIGHT, WIDTH)}
+    values = np.frombuffer(labels.data, np.uint8).reshape(HEIGHT, WIDTH)
+    points = np.frombuffer(cloud.data, np.float32).reshape(HEIGHT, WIDTH, 3)
+    assert set(np.unique(values)) <= {0, 1, 2}
+    np.testing.assert_array_equal(np.isfinite(points).all(-1), values > 0)
+    assert (np.frombuffer(confidence.data, np.uint8).reshape(HEIGHT, WIDTH)[values > 0] > 0).all()
+    probe.close()
+
+
+def test_label_info_is_latched_and_comes_before_the_labels_it_explains(
+        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
+    probe = start(run_process, tiny_model_dir)
+    consumer = Consumer(probe)
+    probe.node.create_subscription(
+        vision.LabelInfo, 'label_info',
+        lambda message: consumer.heard.append(('label_info', message)), qos.latched())
+    probe.spin(0.5)
+    probe.request(id='mug', instruction='the red mug')
+    header = probe.show()
+    probe.wait(lambda: consumer.of('labels', header))
+    names = [name for name, _ in consumer.heard]
+    assert names.index('label_info') < names.index('labels')
+    late: list[Any] = []
+    probe.node.create_subscription(vision.LabelInfo, 'label_info', late.append, qos.latched())
+    probe.wait(lambda: late)
+    assert {entry.class_id: entry.class_name for entry in late[0].class_map} == {
+        0: 'background', 1: 'the red mug'}
+    detections: list[Any] = []
+    probe.subscribe(vision.Detection2DArray, 'detections', detections)
+    probe.spin(0.5)
+    header = probe.show()
+    probe.wait(lambda: any(each.header == header for each in detections))
+    [detection] = next(each for each in detections if each.header == header).detections
+    assert detection.results[0].hypothesis.class_id == '1'
+    probe.close()

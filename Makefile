@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.set-up-with-$(if $(AMENT_PREFIX_PATH),distribution,wheels)
+# Where no distribution is sourced: kilted or jazzy.
+export ROS_WHEELS ?= kilted
+STAMP := $(VENV)/.set-up-with-$(if $(AMENT_PREFIX_PATH),distribution,$(ROS_WHEELS)-wheels)
 EVERYTHING := import mujoco, rclpy, torch, transformers, instructseg_ros.msg as m; \
   from rclpy.type_support import check_for_type_support as check; check(m.Segmentation)
 INPUTS := scripts/set_up.py setup.py package.xml CMakeLists.txt \

@@ -22,6 +22,8 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 NAME = 'instructseg_ros'
 INTERFACES = ('msg', 'srv', 'action')
 SOURCED = os.environ.get('AMENT_PREFIX_PATH')
+# Of which distribution the wheels are: kilted or jazzy.
+WHEELS = os.environ.get('ROS_WHEELS') or 'kilted'
 
 RUNTIME = [
     'huggingface_hub',
@@ -46,10 +48,13 @@ PLOT = ['matplotlib']
 DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', *VIDEO, *PLOT]
 
 
+def ros_requirements(purpose: str) -> list[str]:
+    """Return what is needed of ROS: nothing where a distribution is sourced."""
+    return [] if SOURCED else requirements(f'{WHEELS}-{purpose}')
+
+
 def requirements(name: str) -> list[str]:
-    """Read a file of requirements/; ROS comes from the distribution where one is sourced."""
-    if SOURCED and name.startswith('ros-'):
-        return []
+    """Read a file of requirements/."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
@@ -58,8 +63,8 @@ def wheels_prefix() -> Path:
     """Find the prefix that holds the wheels' lib/ and share/: an environment or pip's overlay."""
     spec = importlib.util.find_spec('rosidl_cmake')
     if spec is None or spec.origin is None:
-        sys.exit('rosidl_cmake is missing: pip install -r requirements/ros-build.txt, or source '
-                 'a ROS 2 distribution')
+        sys.exit(f'rosidl_cmake is missing: pip install -r requirements/{WHEELS}-build.txt, or '
+                 'source a ROS 2 distribution')
     return Path(spec.origin).resolve().parents[4]
 
 
@@ -153,8 +158,8 @@ setup(
     data_files=[],
     ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
     cmdclass={'build_ext': BuildInterfaces},
-    setup_requires=requirements('build') + requirements('ros-build'),
-    install_requires=RUNTIME + requirements('ros-run'),
+    setup_requires=requirements('build') + ros_requirements('build'),
+    install_requires=RUNTIME + ros_requirements('run'),
     extras_require={'dev': DEVELOPMENT, 'video': VIDEO, 'int8': INT8, 'plot': PLOT},
     entry_points={
         'console_scripts': [

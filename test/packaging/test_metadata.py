@@ -38,9 +38,9 @@ def third_party_imports() -> set[str]:
 
 
 def required_distributions() -> set[str]:
-    """Names in setup.py and requirements/ros-run.txt, as they are imported."""
+    """Names in setup.py and requirements/kilted-run.txt, as they are imported."""
     texts = ((ROOT / 'setup.py').read_text().split('RUNTIME = [')[1].split(']')[0],
-             (ROOT / 'requirements' / 'ros-run.txt').read_text())
+             (ROOT / 'requirements' / 'kilted-run.txt').read_text())
     names = re.findall(r"^[ ']*([a-z][a-z0-9_-]*)", '\n'.join(texts), re.MULTILINE)
     return {name.removeprefix('ros-').replace('-', '_') for name in names}
 
@@ -74,10 +74,18 @@ def test_everything_required_of_pip_is_imported() -> None:
 
 def test_the_manifest_names_every_ros_package_that_is_imported() -> None:
     named = {element.text for element in MANIFEST if element.tag.endswith('depend')}
-    ros = {line.split('[')[0].split('~')[0].strip().removeprefix('ros-').replace('-', '_')
-           for line in (ROOT / 'requirements' / 'ros-run.txt').read_text().splitlines()
-           if line.startswith('ros-')}
-    assert (third_party_imports() & ros) - named == set()
+    assert (third_party_imports() & ros_packages('kilted-run', 'ros-')) - named == set()
+
+
+def ros_packages(requirements: str, prefix: str) -> set[str]:
+    """The ROS packages of a file of requirements/."""
+    lines = (ROOT / 'requirements' / f'{requirements}.txt').read_text().splitlines()
+    return {line.split('[')[0].split('~')[0].strip().removeprefix(prefix).replace('-', '_')
+            for line in lines if line.startswith(prefix)}
+
+
+def test_wheels_of_every_distribution_bring_the_same_packages() -> None:
+    assert ros_packages('kilted-run', 'ros-') == ros_packages('jazzy-run', 'ros-jazzy-')
 
 
 def test_the_transport_profile_fits_large_images() -> None:

@@ -16,6 +16,7 @@ from instructseg_ros.streaming.encodings import (
     ConversionError,
     pixels_of,
 )
+from instructseg_ros.streaming.quoting import quote
 
 LABEL_ENCODINGS = ('16UC1', 'mono8')
 
@@ -66,12 +67,12 @@ def _through_cv_bridge(message: Image) -> np.ndarray:
         from cv_bridge import CvBridge
     except ImportError:
         raise ConversionError(
-            f'encoding "{message.encoding}" is not supported; publish one of '
+            f'encoding {quote(message.encoding)} is not supported; publish one of '
             f'{", ".join(ENCODINGS)}, or install cv_bridge (apt install '
             f'ros-$ROS_DISTRO-cv-bridge) to read others') from None
     try:
         return np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:
         raise ConversionError(
-            f'encoding "{message.encoding}" is not supported, not by cv_bridge either ({error}); '
-            f'publish one of {", ".join(ENCODINGS)}') from None
+            f'encoding {quote(message.encoding)} is not supported, not by cv_bridge either '
+            f'({error}); publish one of {", ".join(ENCODINGS)}') from None

@@ -20,6 +20,7 @@ from instructseg_ros.streaming.instruction import (
     Until,
     clean_text,
 )
+from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
 NANO = 10**9
@@ -46,7 +47,7 @@ def instruction_from_command(message: Command, *, cameras: Collection[str], max_
     if unknown:
         known = ', '.join(name for name in cameras if name)
         raise InstructionError(
-            f'camera "{unknown[0]}" does not exist; '
+            f'camera {quote(unknown[0])} does not exist; '
             f'{f"use {known}" if known else "leave cameras empty, the node has only one"}')
     lifetime = message.lifetime.sec + message.lifetime.nanosec / NANO
     fields: dict[str, Any] = {'id': message.id} if message.id else {}

@@ -14,6 +14,7 @@ from instructseg_ros.ros.desk import Desk
 from instructseg_ros.ros.messages import rejection, segmentation_to_message
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import InstructionError, Until
+from instructseg_ros.streaming.quoting import quote
 
 
 class Services:
@@ -63,7 +64,7 @@ class Services:
         if not response.cancelled:
             live = ', '.join(each.id for each in self._desk.engine.live())
             response.reason = (
-                f'no instruction "{request.id}" is live; '
+                f'no instruction {quote(request.id)} is live; '
                 f'{f"live are {live}" if live else "nothing is"}')
         return response
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
 from instructseg_ros.streaming.encodings import ConversionError
+from instructseg_ros.streaming.quoting import quote
 
 MOST_PIXELS: Final = 64 << 20
 
@@ -27,7 +28,7 @@ def decode(data: Any, format: str) -> np.ndarray:
     """
     if 'compressedDepth' in format:
         raise ConversionError(
-            f'format "{format}" is one of depth; send the colour image as JPEG or PNG')
+            f'format {quote(format)} is one of depth; send the colour image as JPEG or PNG')
     samples = _samples(data, format)
     if samples.ndim == 3:
         return samples
@@ -53,5 +54,5 @@ def _samples(data: Any, format: str) -> np.ndarray:
     # Pillow raises ValueError and others for files that are damaged on purpose.
     except Exception as error:
         raise ConversionError(
-            f'{len(data)} bytes of format "{format}" are no whole JPEG or PNG ({error}); check '
-            f'the camera driver') from error
+            f'{len(data)} bytes of format {quote(format)} are no whole JPEG or PNG ({error}); '
+            f'check the camera driver') from error

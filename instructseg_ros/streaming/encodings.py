@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
+from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.yuv import packed_to_rgb, planar_to_rgb
 
 
@@ -109,11 +110,11 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
             f'check the camera driver')
     if message.encoding in DEPTH_ENCODINGS:
         raise ConversionError(
-            f'encoding "{message.encoding}" is one of depth; publish it on depth/image, and here '
-            f'the colour image')
+            f'encoding {quote(message.encoding)} is one of depth; publish it on depth/image, '
+            f'and here the colour image')
     if message.encoding not in _LAYOUTS:
         raise ConversionError(
-            f'encoding "{message.encoding}" is not supported; publish one of '
+            f'encoding {quote(message.encoding)} is not supported; publish one of '
             f'{", ".join(ENCODINGS)}')
     layout = _LAYOUTS[message.encoding]
     for side in layout.even:

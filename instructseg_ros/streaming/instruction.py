@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from instructseg_ros.model.tasks import Task
+from instructseg_ros.streaming.quoting import quote
 
 MAX_TEXT_LENGTH = 512
 MAX_NAME_LENGTH = 128
@@ -86,7 +87,7 @@ def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
     reserved = RESERVED.search(cleaned)
     if reserved:
         raise InstructionError(
-            f'"{reserved.group()}" is reserved for the model; leave it out of the instruction')
+            f'{quote(reserved.group())} is reserved for the model; leave it out of the instruction')
     cleaned = ' '.join(cleaned.split())
     if not cleaned:
         raise InstructionError('the instruction is empty; say what to segment')

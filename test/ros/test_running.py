@@ -84,3 +84,20 @@ def test_without_autostart_services_walk_the_node(
     probe.wait_for_node()
     probe.close()
     assert node.stop() == 0
+
+
+def test_what_people_say_is_not_logged_in_full(
+        run_process: Run, tiny_model_dir: Path) -> None:
+    node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir, device='cpu')
+    node.wait_for_output('activate: done')
+    probe = Probe('/quiet')
+    probe.wait_for_node()
+    secret = 'the letter on my desk that nobody else should know of, '
+    for text in (secret * 7, secret * 100, f'<{"secret" * 50}>', secret * 3 + '\x07'):
+        probe.request(instruction=text, cameras=['front'] if text == secret * 7 else [])
+        probe.answer(lambda result: result.final)
+    probe.request(id='good', instruction=secret * 7)
+    probe.answer_to(probe.show())
+    probe.close()
+    assert 'REJECTED' in node.output()
+    assert secret not in node.output() and 'secret' * 10 not in node.output()

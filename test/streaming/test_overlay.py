@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.overlay import MASK_COLOR, draw_overlay, outline
+from instructseg_ros.streaming.overlay import COLORS, MASK_COLOR, draw_overlay, outline
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 IMAGE = np.full((120, 160, 3), 100, np.uint8)
@@ -51,3 +51,18 @@ def test_what_is_not_found_is_only_captioned() -> None:
 def test_any_text_fits_any_image(text: str, shape: tuple[int, int, int]) -> None:
     mask = np.ones(shape[:2], bool)
     assert draw_overlay(np.zeros(shape, np.uint8), found(mask, text)).shape == shape
+
+
+def test_several_answers_have_their_own_colours_and_captions() -> None:
+    other = np.roll(square(), 40, axis=1)
+    drawn = draw_overlay(IMAGE, found(square()), found(other, 'the bowl'), colors=[0, 3])
+    assert tuple(drawn[20, 30]) == COLORS[0]
+    assert tuple(drawn[20, 70]) == COLORS[3]
+    one = draw_overlay(IMAGE, found(square()))
+    assert (drawn[:76] != IMAGE[:76]).any(-1).sum() > (one[:76] != IMAGE[:76]).any(-1).sum()
+
+
+def test_of_many_answers_only_those_are_captioned_that_fit_half_of_the_image() -> None:
+    answers = [found(square(), f'thing {number}') for number in range(8)]
+    drawn = draw_overlay(IMAGE, *answers)
+    assert (drawn[:20] == 100).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
 
 from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.image_outputs import ImageOutputs
@@ -43,10 +44,14 @@ class CameraOutputs:
         self._targets = TargetOutputs(
             node, camera, self._vision, transforms, warn=warn, source=self.depth.topics)
 
+    def publish_labels(self, header: Header) -> None:
+        """Publish what labels stand for, where that has changed."""
+        self._vision.publish_labels(header)
+
     def publish(self, results: Sequence[Segmentation]) -> None:
         """Publish what somebody wants of one frame, given all its results, with masks."""
         # Consumers of label images want to know first what the labels stand for.
-        self._vision.publish_labels(results[0].header)
+        self.publish_labels(results[0].header)
         self._images.publish(results)
         self._vision.publish_2d(results)
         self._targets.add_results(results)

@@ -62,6 +62,7 @@ class Pipeline:
     def start(self) -> None:
         """Begin to listen to the cameras and to commands."""
         self.engine.start()
+        self._results.begin()
         self._update_pause()
         for camera, transport in self._transports.items():
             self._inputs.append(CameraInput(

@@ -51,6 +51,12 @@ class ResultPublisher:
         outputs.depth.listen(self._wants_depth and outputs.wants_depth())
         outputs.depth.add(header)
 
+    def begin(self) -> None:
+        """Say what labels stand for; the node must be active."""
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        for outputs in self._cameras.values():
+            outputs.publish_labels(header)
+
     def publish(self, results: Sequence[Segmentation]) -> None:
         """Publish the results of a frame, or one without a frame.
 
@@ -61,6 +67,8 @@ class ResultPublisher:
         for result in shown:
             self._segmentation.publish(segmentation_to_message(result, now=now))
         seen = [each for each in shown if each.mask is not None]
+        for result in seen:
+            self._labels.number(result)
         if seen:
             self._cameras[seen[0].camera].publish(seen)
         for result in shown:

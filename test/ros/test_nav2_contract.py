@@ -81,16 +81,18 @@ def test_label_info_is_latched_and_comes_before_the_labels_it_explains(
         run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
     vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
     probe = start(run_process, tiny_model_dir)
-    consumer = Consumer(probe)
-    probe.node.create_subscription(
-        vision.LabelInfo, 'label_info',
-        lambda message: consumer.heard.append(('label_info', message)), qos.latched())
-    probe.spin(0.5)
+    sent: dict[str, list[int]] = {'label_info': [], 'labels': []}
+    for topic, message_type, profile in (('label_info', vision.LabelInfo, qos.latched()),
+                                         ('labels', Image, qos.sensor(5))):
+        def note(message: Any, info: Any, topic: str = topic) -> None:
+            sent[topic].append(info['source_timestamp'])
+
+        probe.node.create_subscription(message_type, topic, note, profile)
+    probe.wait(lambda: sent['label_info'])  # latched since the node is active
     probe.request(id='mug', instruction='the red mug')
-    header = probe.show()
-    probe.wait(lambda: consumer.of('labels', header))
-    names = [name for name, _ in consumer.heard]
-    assert names.index('label_info') < names.index('labels')
+    probe.show()
+    probe.wait(lambda: sent['labels'] and len(sent['label_info']) == 2)
+    assert max(sent['label_info']) <= sent['labels'][0]
     late: list[Any] = []
     probe.node.create_subscription(vision.LabelInfo, 'label_info', late.append, qos.latched())
     probe.wait(lambda: late)

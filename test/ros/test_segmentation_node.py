@@ -77,7 +77,8 @@ def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
         probe.spin(0.01)
     probe.wait(lambda: probe.results and probe.results[-1].header == shown[-1])
     probe.spin(0.3)
-    answered = headers(probe.results)
+    # The image of an earlier test may be answered first.
+    answered = [header for header in headers(probe.results) if header in shown]
     assert answered[-1] == shown[-1]
     assert answered == [header for header in shown if header in answered]
 

@@ -337,8 +337,9 @@ def _transitions() -> list[tuple[str, Send, str]]:
     def transition(id: int) -> Send:
         def send(tester: Tester) -> None:
             response = tester.call(ChangeState, 'change_state', ChangeState.Request(
-                transition=Transition(id=id)))
-            refused = response is not None and not response.success
+                transition=Transition(id=id)), timeout=2.0)
+            # rclpy of Jazzy raises where that of Kilted answers.
+            refused = response is None or not response.success
             tester.heard.append('transition refused' if refused else 'transition accepted')
         return send
 

@@ -114,14 +114,15 @@ class Tester:
         self.show(message)
         return self.wait(lambda: _key(message.header) in self._answered, timeout=1.0)
 
-    def call(self, service_type: type, name: str, request: Any) -> Any:
-        """Call a service of the node; return its response, or None without one."""
+    def call(self, service_type: type, name: str, request: Any, *,
+             timeout: float = ANSWER_TIMEOUT) -> Any:
+        """Call a service of the node; return its response, or None without one in time."""
         client: Any = self.node.create_client(service_type, f'{NODE}/{name}',
                                          qos_profile=qos.reliable(100))
         future = None
         if self.wait(client.service_is_ready):
             future = client.call_async(request)
-            self.wait(future.done)
+            self.wait(future.done, timeout=timeout)
         self.node.destroy_client(client)
         return future.result() if future is not None and future.done() else None
 

@@ -59,7 +59,8 @@ def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'a
         **dataclasses.asdict(tally), 'unexplained': len(tally.unexplained),
         'unexplained_inputs': sorted(set(tally.unexplained)),
         'memory_growth': round(memory_growth(memory), 4),
-        'memory_mb': round(memory[-1] / 1e6, 1), 'minutes': minutes, 'kinds': len(catalogue())}
+        'memory_mb': [round(sample / 1e6) for sample in memory], 'minutes': minutes,
+        'kinds': len(catalogue())}
 
 
 def memory_growth(samples: list[int]) -> float:
@@ -135,10 +136,10 @@ def _flood_with_commands(tester: Tester, tally: Tally) -> None:
         tester.listen(0.02)
     tester.wait(lambda: len(set(tester.finals[already:]) & set(sent)) >= len(sent) - 1,
                 timeout=5.0)
-    tester.ask(id='last', instruction='the blue bowl', slot='many')
     tester.listen(3.0)  # until the bucket has tokens again
+    tester.ask(id='last', instruction='the blue bowl', slot='many')
     tester.ask(id='last')
-    tester.listen(0.5)
+    tester.wait(lambda: 'last' in tester.finals[already:], timeout=5.0)
     ends = [id for id in tester.finals[already:] if id in sent]
     if sorted(ends) != sorted(sent):
         tally.unexplained.append('commands that do not end exactly once')

@@ -151,6 +151,7 @@ def _restart_camera(tester: Tester, tally: Tally) -> None:
     tester.listen(1.0)
     tester.images = tester.node.create_publisher(Image, 'front/image', qos.reliable())
     tester.wait(tester.images.get_subscription_count)
+    tester.listen(1.0)  # the node's side may see the new camera a little later
     tally.bad_inputs += 1
 
 

@@ -54,8 +54,6 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
     consumer = Consumer(probe)
     probe.request(id='mug', instruction='the red mug')
     probe.request(id='all', instruction='all of the blue')
-    probe.show()
-    probe.wait(depth.get_subscription_count)
     metres = np.full((HEIGHT, WIDTH), 1.0, np.float32)
     header = probe.show()
     # Until all of a frame came: the first messages may be sent to nobody.

@@ -25,7 +25,8 @@ def test_a_manifest_is_what_sha256sum_writes(folder: Path) -> None:
 
 
 def test_a_folder_as_it_was_pinned_loads(folder: Path) -> None:
-    load_model(find_model(str(folder)))
+    model, _ = load_model(find_model(str(folder)))
+    assert not model.training
 
 
 def test_a_folder_without_a_manifest_is_not_checked(tiny_model_dir: Path) -> None:

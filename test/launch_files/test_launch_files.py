@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from unittest.mock import patch
 
@@ -94,6 +94,14 @@ def started(file: str = 'segmentation', **arguments: str) -> dict[str, Command]:
     return commands
 
 
+class ParameterLoader(yaml.SafeLoader):
+    """Reads the files that launch_ros writes, whose lists are tagged as tuples of Python."""
+
+
+ParameterLoader.add_constructor(
+    'tag:yaml.org,2002:python/tuple', yaml.SafeLoader.construct_sequence)
+
+
 class Command:
     """The command line that a node is started with."""
 
@@ -115,7 +123,7 @@ class Command:
         """What the parameter files say together, the last of them first."""
         values: dict[str, Any] = {}
         for file in self.files:
-            for node in yaml.safe_load(file.read_text()).values():
+            for node in yaml.load(file.read_text(), ParameterLoader).values():
                 values |= node['ros__parameters']
         return values
 
@@ -207,7 +215,8 @@ def test_the_demo_s_camera_is_the_one_that_the_node_watches(
     assert set(nodes) == {'sim_camera', 'segmentation_node', 'rviz2'}
     assert nodes['sim_camera'].namespace == camera
     node = nodes['segmentation_node']
-    assert f'{node.namespace}/{node.remapped["depth/image"]}' == f'{camera}/depth/image'
+    depth = PurePosixPath(node.namespace, node.remapped['depth/image'])
+    assert depth == PurePosixPath(camera, 'depth/image')
 
 
 @pytest.mark.parametrize(('name', 'value'), [

@@ -44,8 +44,13 @@ VIDEO = ['av>=14', 'rosbags>=0.11']
 INT8 = ['torchao>=0.16']
 # For the benchmarks' plots.
 PLOT = ['matplotlib']
+# Metrics as the official tools compute them, and the files that they want.
+EVALUATION = ['accelerate>=1', 'opencv-python-headless', 'openpyxl', 'pycocotools>=2.0.6', 'scipy']
+# Training of the whole model.
+TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
-DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', *VIDEO, *PLOT]
+DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', *VIDEO, *PLOT,
+               *TRAINING]
 
 
 def ros_requirements(purpose: str) -> list[str]:
@@ -160,7 +165,8 @@ setup(
     cmdclass={'build_ext': BuildInterfaces},
     setup_requires=requirements('build') + ros_requirements('build'),
     install_requires=RUNTIME + ros_requirements('run'),
-    extras_require={'dev': DEVELOPMENT, 'video': VIDEO, 'int8': INT8, 'plot': PLOT},
+    extras_require={'dev': DEVELOPMENT, 'video': VIDEO, 'int8': INT8, 'plot': PLOT,
+                    'evaluation': EVALUATION, 'training': TRAINING},
     entry_points={
         'console_scripts': [
             'instructseg = instructseg_ros.cli:main',

@@ -21,8 +21,9 @@ BELOW = {
     'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
     'video': {'model', 'streaming'},
-    'evaluation': {'model', 'simulation'},
-    'training': {'model', 'simulation', 'evaluation'},
+    'data': {'simulation'},
+    'evaluation': {'data', 'model', 'simulation'},
+    'training': {'data', 'model', 'simulation', 'evaluation'},
     'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge', 'launch', 'ament_index_python'}

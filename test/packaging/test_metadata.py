@@ -19,7 +19,8 @@ DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml'}
 OPTIONAL = {
     'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros', 'message_filters', 'tf2_ros',
     'vision_msgs',  # of ROS
-    'av', 'matplotlib', 'torchao',  # extras of setup.py
+    'accelerate', 'av', 'cv2', 'matplotlib', 'openpyxl', 'peft', 'pycocotools', 'scipy',
+    'tensorboard', 'torchao',  # extras of setup.py
 }
 
 

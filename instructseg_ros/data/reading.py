@@ -1,0 +1,92 @@
+"""What reading a data set gives: its samples, and by name what was missing or broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from instructseg_ros.data.sample import Sample
+
+
+class DataError(ValueError):
+    """A data set cannot be read; the message says what is missing and where it belongs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a data set.
+
+    Args:
+        where: the file, and the entry in it.
+        what: in words.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f'{self.where}: {self.what}'
+
+
+@dataclasses.dataclass
+class Reading:
+    """A data set that was read.
+
+    Args:
+        samples: all that can be used.
+        problems: what was left out, and why.
+    """
+
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+
+    def add(self, where: str, read: Callable[[], Sample]) -> None:
+        """Add a sample, or the reason why it cannot be read."""
+        try:
+            self.samples.append(read())
+        except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+            self.problems.append(Problem(where, describe(error)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set by name.
+
+    Args:
+        splits: the first is the one that is evaluated unless another is named.
+        read: (folder, split) -> what is there. It names pictures without opening them.
+
+            Raises DataError where nothing can be read: the message names the missing file.
+        make_sample: (folder, seed) -> writes a tiny synthetic set in the official layout.
+        layout: the files and folders that it has, for people: a line each.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    read: Callable[[Path, str], Reading]
+    make_sample: Callable[[Path, int], None]
+    layout: str
+
+
+def read_json(file: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise DataError(f'{file} is missing') from None
+    except (OSError, ValueError) as error:
+        raise DataError(f'{file} is not readable as JSON: {error}') from error
+
+
+def describe(error: Exception) -> str:
+    """An error in words: a KeyError says only what it looked for."""
+    if isinstance(error, KeyError):
+        return f'{error.args[0]!r} is missing'
+    return f'{error}' or type(error).__name__

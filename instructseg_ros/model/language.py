@@ -37,6 +37,10 @@ class LanguageModel(PhiModel):
         """
         layers, rotary = self._run_all_but_last(embeddings, cache, causal=causal)
         last = self.layers[-1]
+        if self.gradient_checkpointing:
+            # A layer that runs twice would put its keys into a cache twice.
+            final = _run(last, layers[-1], rotary, cache, causal)[:, read_from:]
+            return [*layers, self.final_layernorm(final)]
         if read_from:
             cache = DynamicCache(config=self.config) if cache is None else cache
             _remember(last, layers[-1][:, :read_from], _part(rotary, end=read_from), cache)

@@ -192,7 +192,8 @@ class InstructSegModel(PreTrainedModel):
             prompt: the instructions.
             lead: what `read_text` or `read_lead` gave for prompts that begin alike: one sequence,
                 or one for each instruction.
-            output_layers: return the states of every layer too, where there is a shared prefix.
+            output_layers: return all states too: those of every layer where there is a shared
+                prefix.
         """
         if lead is not None and lead.ids != prompt.lead[: len(lead.ids)]:
             raise ValueError('the lead was read from a prompt that begins with another text')
@@ -216,6 +217,7 @@ class InstructSegModel(PreTrainedModel):
             mask_tokens=self._mask_tokens(tail[-1], prompt),
             pooled=_masked_mean(tail[-1], prompt.refer_mask[:, :, prompt.read_from :]),
             cells=head[-1] if head else None,
+            states=tail[-1] if output_layers else None,
             layers=tuple(zip(head, tail, strict=True)) if output_layers and head else (),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,11 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.prompt_rows import PromptRow, join_rows
 from instructseg_ros.model.prompts import (
+    ANSWERS,
     CHAT,
+    CHAT_ON,
     EXPLAIN,
     IMAGE,
     IMAGE_ID,
@@ -142,6 +144,7 @@ class InstructSegProcessor:
         task: Task | Sequence[Sequence[Task]] = Task.AUTO,
         reference_frames: int = 0,
         multiple_of: int = 1,
+        verbatim: bool = False,
     ) -> Prompt:
         """Tokenise K instructions on each of F frames.
 
@@ -152,37 +155,71 @@ class InstructSegProcessor:
             reference_frames: 0 for a still image.
             multiple_of: prompts are padded to a multiple of so many tokens, and so is the span
                 of the instructions in them.
+            verbatim: the instructions are worded already, see `wording`.
         """
         if isinstance(task, Task):
             task = [[task] * len(frame) for frame in instructions]
         rows = [
-            self._row(text, kind, reference_frames)
+            self.row(text, kind, reference_frames=reference_frames, verbatim=verbatim)
             for texts, kinds in zip(instructions, task, strict=True)
             for text, kind in zip(texts, kinds, strict=True)
         ]
-        length = _multiple(max(len(row.ids) for row in rows), multiple_of)
-        read_from = min(row.refer.index(True) for row in rows)
-        span = _multiple(max(row.refer_stop for row in rows) - read_from, multiple_of)
-        ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
-        refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
-        shape = (len(instructions), len(instructions[0]))
-        return Prompt(
-            input_ids=ids.unflatten(0, shape),
-            refer_mask=refer.unflatten(0, shape),
-            prefix_length=min(row.prefix_length for row in rows),
-            read_from=read_from,
-            refer_stop=min(length, read_from + span),
-            lead=_common_start([row.ids[: row.lead_length] for row in rows]),
-        )
+        return join_rows(rows, len(instructions[0]), multiple_of)
+
+    def row(
+        self,
+        instruction: str,
+        task: Task,
+        *,
+        reference_frames: int = 0,
+        verbatim: bool = False,
+        explanation: str = '',
+    ) -> PromptRow:
+        """Tokenise one instruction, and the answer that it is to get; see `prompt`.
+
+        Args:
+            explanation: what the answer says before its [SEG].
+        """
+        task = choose_task(instruction) if task is Task.AUTO else task
+        text = instruction if verbatim else self.wording(instruction, task)
+        template = self.config.prompts[prompt_name(task, video=reference_frames > 0)]
+        row = PromptRow()
+        if explanation:
+            self._add(row, EXPLAIN, text, 1)
+            row.add([*self._encode(explanation), self.seg_token_id], explanation, said=True)
+            template = SEG
+        self._add(row, template, text, max(1, reference_frames))
+        return row
+
+    def wording(self, instruction: str, task: Task) -> str:
+        """An instruction as the model reads it (spec 1.2).
+
+        Whitespace is normalised; a referring phrase ends with a full stop.
+        """
+        text = ' '.join(instruction.split())
+        if task is Task.REFERRING and not text.endswith(('.', '!', '?')):
+            return f'{text}.'
+        return text
+
+    def dialogue(self, turns: Sequence[tuple[str, str]]) -> PromptRow:
+        """Tokenise a conversation about an image: questions and their answers (spec 7.6).
+
+        Every answer ends with the end of text, which the last one's `labels` add.
+        """
+        row = PromptRow()
+        for index, (question, answer) in enumerate(turns):
+            if index:
+                end = str(self.tokenizer.eos_token)
+                row.add(self._encode(end), end, said=True)
+            self._add(row, CHAT if index == 0 else CHAT_ON, question.strip(), 1)
+            row.add(self._encode(f' {answer.strip()}'), answer, said=True)
+        return row
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
         """Tokenise a question on an image, or an instruction whose reasons are asked for."""
-        row = _Row()
-        for piece in split_prompt(EXPLAIN if explain else CHAT):
-            if QUESTION in piece:
-                row.add(self._encode(piece.replace(QUESTION, text.strip())), piece)
-            else:
-                row.add(*self._encode_piece(piece, text, Task.REASONING, 1))
+        row = PromptRow()
+        wording = self.wording(text, Task.REASONING) if explain else text.strip()
+        self._add(row, EXPLAIN if explain else CHAT, wording, 1)
         return Prompt(
             input_ids=torch.tensor(row.ids)[None, None],
             refer_mask=torch.tensor(row.refer)[None, None],
@@ -211,58 +248,27 @@ class InstructSegProcessor:
         full = _resize(logits[None].float(), canvas or self.config.mask_size)
         return _resize(full[..., : resized[0], : resized[1]], (height, width))[0]
 
-    def _row(self, instruction: str, task: Task, reference_frames: int) -> _Row:
-        chosen = choose_task(instruction) if task is Task.AUTO else task
-        row = _Row()
-        name = prompt_name(chosen, video=reference_frames > 0)
-        for piece in split_prompt(self.config.prompts[name]):
-            row.add(*self._encode_piece(piece, instruction, chosen, max(1, reference_frames)))
-        return row
+    def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
+        """Add what a template asks, with an instruction or question in it, and what it answers."""
+        asked, name, answer = template.rpartition(ANSWERS)
+        for part, said in ((asked + name, False), (answer, True)) if name else ((answer, False),):
+            for piece in split_prompt(part):
+                row.add(self._encode_piece(piece, text, frames), piece, said=said)
 
-    def _encode_piece(
-        self, piece: str, instruction: str, task: Task, frames: int
-    ) -> tuple[list[int], str]:
+    def _encode_piece(self, piece: str, text: str, frames: int) -> list[int]:
         config = self.config
         if piece == IMAGE:
-            return [IMAGE_ID] * config.image_tokens, piece
+            return [IMAGE_ID] * config.image_tokens
         if piece == TEMPORAL:
-            return [TEMPORAL_ID] * (config.num_latents * frames), piece
+            return [TEMPORAL_ID] * (config.num_latents * frames)
         if piece == SEG:
-            return [SEG_ID] * config.num_queries, piece
+            return [SEG_ID] * config.num_queries
         if piece == REFER:
-            text = _instruction_text(instruction, task)
-            return [*self._encode(text), self.seg_token_id], piece
-        return self._encode(piece), piece
+            return [*self._encode(text), self.seg_token_id]
+        return self._encode(piece.replace(QUESTION, text))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)['input_ids'])
-
-
-class _Row:
-    """One prompt under construction."""
-
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.refer: list[bool] = []
-        self.prefix_length = 0
-        self.lead_length = 0
-        self.refer_stop = 0
-        self._shared = True
-
-    def add(self, ids: list[int], piece: str) -> None:
-        if self.lead_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
-            self.lead_length += len(ids)
-        self.ids += ids
-        self.refer += [piece == REFER] * len(ids)
-        if piece == REFER:
-            self.refer_stop = len(self.ids)
-        self._shared = self._shared and piece not in (REFER, TEMPORAL)
-        if self._shared and piece == IMAGE:
-            self.prefix_length = len(self.ids)
-
-
-def _multiple(count: int, of: int) -> int:
-    return -(-count // of) * of
 
 
 def _whole_cells(length: float) -> int:
@@ -277,19 +283,6 @@ def _released_size(height: int, width: int, side: int) -> Size:
     if longest > side:
         tall, wide = tall * (side / longest), wide * (side / longest)
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
-
-
-def _common_start(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    same = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*rows, strict=False))
-    return tuple(ids[0] for ids in same)
-
-
-def _instruction_text(instruction: str, task: Task) -> str:
-    """Whitespace is normalised; a referring phrase ends with a full stop (spec 1.2)."""
-    text = ' '.join(instruction.split())
-    if task is Task.REFERRING and not text.endswith(('.', '!', '?')):
-        return f'{text}.'
-    return text
 
 
 def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:

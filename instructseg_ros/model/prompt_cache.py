@@ -71,5 +71,6 @@ class PromptCache:
             task=[[task for _, task in frame] for frame in instructions],
             reference_frames=references,
             multiple_of=self._multiple,
+            verbatim=True,
         )
         return prompt.to(self._device)

@@ -28,7 +28,9 @@ _SYSTEM = (
     'A chat between a curious user and an artificial intelligence assistant. '
     "The assistant gives helpful, detailed, and polite answers to the user's questions. USER: "
 )
-_ANSWER = 'ASSISTANT: \nSure, the segmentation result is [SEG]<seg>'
+# Whose turn it is to speak: what comes after the last of them is the model's.
+ANSWERS: Final = 'ASSISTANT:'
+_ANSWER = f'{ANSWERS} \nSure, the segmentation result is [SEG]<seg>'
 _STILL = (
     'This is an image <temporal>\n<image>\n, please doing {} Segmentation according to the '
     'following instruction:\n<refer> '
@@ -46,7 +48,8 @@ RELEASED: Final[Mapping[str, str]] = {
 }
 # Conversations about an image (spec 7.6), and the reasons for a segmentation (spec 1.1): what the
 # language model goes on from.
-CHAT: Final = _SYSTEM + '<image>\n<question> ASSISTANT:'
+CHAT: Final = _SYSTEM + f'<image>\n<question> {ANSWERS}'
+CHAT_ON: Final = f'USER: <question> {ANSWERS}'
 EXPLAIN: Final = (
     _SYSTEM + 'This is an image <temporal>\n<image>\n, please doing Reasoning Segmentation '
     'according to the following instruction and explain why:\n<refer> '

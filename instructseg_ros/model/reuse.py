@@ -29,7 +29,7 @@ class Expression:
     """An instruction as the model reads it; what is kept for it goes when it goes.
 
     Args:
-        text: the instruction.
+        text: the instruction, worded for its prompt.
         task: REFERRING or REASONING.
         known: it has a part that the tokenizer has tokens for.
         unknown: the parts that it has none for.

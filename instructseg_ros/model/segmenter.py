@@ -190,11 +190,19 @@ class Segmenter:
         [tokens] = self.encode([image]) if tokens is None else [tokens]
         return self.decode(self.reason([expressions], [tokens], [references]), pixels)[0]
 
-    def read(self, text: str, task: Task = Task.AUTO) -> Expression:
-        """Make of a text what is kept of it from frame to frame."""
+    def read(
+        self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False
+    ) -> Expression:
+        """Make of a text what is kept of it from frame to frame.
+
+        Args:
+            verbatim: put it to the model letter for letter, as benchmarks do; otherwise whitespace
+                is normalised and a referring phrase gets a full stop.
+        """
         known, unknown = self._processor.known_and_unknown(text)
         kind = choose_task(text) if task is Task.AUTO else task
-        return Expression(text=text, task=kind, known=bool(known), unknown=tuple(unknown))
+        wording = text if verbatim else self._processor.wording(text, kind)
+        return Expression(text=wording, task=kind, known=bool(known), unknown=tuple(unknown))
 
     @on_device
     def encode(self, images: Sequence[Picture]) -> list[FrameTokens]:

@@ -95,6 +95,8 @@ class Reasoning:
         mask_tokens: (F, K, Q, D) states of the mask tokens.
         pooled: (F, K, D) mean state of each instruction's tokens.
         cells: (F, V, D) states of the image tokens, or None without a shared prefix.
+        states: (F, K, L - read_from, D) final states of all tokens from `read_from` on; None unless
+            asked for.
         layers: before the first layer and after each, the states of the prefix (F, P, D) and of
             the rest (F, K, L - P, D), the last of them from `read_from` on; empty unless asked for.
     """
@@ -102,6 +104,7 @@ class Reasoning:
     mask_tokens: torch.Tensor
     pooled: torch.Tensor
     cells: torch.Tensor | None
+    states: torch.Tensor | None = None
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from instructseg_ros.conversion.released import convert_weights
 from instructseg_ros.conversion.tensors import TensorFolder
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
+from instructseg_ros.model.prompt_rows import PromptRow, join_rows
+from instructseg_ros.model.prompts import (
+    IMAGE,
+    IMAGE_ID,
+    REFER,
+    SEG,
+    SEG_ID,
+    TEMPORAL,
+    TEMPORAL_ID,
+)
 from instructseg_ros.model.states import Prompt
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
@@ -72,7 +81,12 @@ def golden_model(folder: Path) -> InstructSegModel:
     return InstructSegModel.from_pretrained(folder, local_files_only=True).eval()
 
 
-@dataclass(frozen=True)
+def head() -> torch.Tensor:
+    """(rows, D) of the authors' language model."""
+    return load_file(FOLDER / WEIGHTS)['lm_head.weight']
+
+
+@dataclasses.dataclass(frozen=True)
 class Inputs:
     """What `InstructSegModel.forward` takes."""
 
@@ -83,7 +97,7 @@ class Inputs:
 
 
 def read_case(file: Path, config: InstructSegConfig) -> tuple[Inputs, dict[str, torch.Tensor]]:
-    """Inputs and all tensors of an inference case."""
+    """Inputs and all tensors of a case."""
     case = load_file(file)
     frames = case['in.images_clip']
     references = frames[:, 1:] if frames.dim() == 5 and frames.shape[1] > 1 else None
@@ -98,26 +112,27 @@ def read_case(file: Path, config: InstructSegConfig) -> tuple[Inputs, dict[str, 
 
 
 def _prompt(case: dict[str, torch.Tensor], config: InstructSegConfig, frames: int) -> Prompt:
-    instruction = case['in.token_refer_id'].tolist()
+    rows = [_row(case, index, config, frames) for index in range(len(case['in.input_ids']))]
+    prompt = join_rows(rows, instructions=1)
+    return dataclasses.replace(prompt, prefix_length=0, lead=())
+
+
+def _row(
+    case: dict[str, torch.Tensor], index: int, config: InstructSegConfig, frames: int
+) -> PromptRow:
+    several = f'in.token_refer_id.b{index}'
+    instruction = case[several if several in case else 'in.token_refer_id'].tolist()
     places = {
-        -200: [IMAGE_ID] * config.image_tokens,
-        -201: [SEG_ID] * config.num_queries,
-        REFER_ID: instruction,
-        -205: [TEMPORAL_ID] * (frames * config.num_latents),
+        -200: (IMAGE, [IMAGE_ID] * config.image_tokens),
+        -201: (SEG, [SEG_ID] * config.num_queries),
+        REFER_ID: (REFER, instruction),
+        -205: (TEMPORAL, [TEMPORAL_ID] * (frames * config.num_latents)),
     }
-    ids: list[int] = []
-    refer: list[bool] = []
-    for token in case['in.input_ids'][0].tolist():
-        piece = places.get(token, [token])
-        ids += piece
-        refer += [token == REFER_ID] * len(piece)
-    return Prompt(
-        input_ids=torch.tensor(ids)[None, None],
-        refer_mask=torch.tensor(refer)[None, None],
-        prefix_length=0,
-        read_from=refer.index(True),
-        refer_stop=len(refer) - refer[::-1].index(True),
-    )
+    row = PromptRow()
+    for token in case['in.input_ids'][index].tolist():
+        piece, ids = places.get(token, ('', [token]))
+        row.add(ids, piece)
+    return row
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""Prompts under construction, and several of them side by side (spec 1.3)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+
+from instructseg_ros.model.prompts import IMAGE, REFER, SEG, TEMPORAL
+from instructseg_ros.model.states import Prompt
+
+IGNORED = -100  # a label that no loss counts
+
+
+class PromptRow:
+    """One prompt under construction.
+
+    Attributes:
+        ids: token ids, and the negative ids of places for embeddings.
+        refer: for each whether it belongs to the instruction.
+        answer: for each whether the model is to say it.
+        prefix_length: leading tokens that are the same for all instructions on a frame.
+        lead_length: leading tokens before the image.
+        refer_start, refer_stop: of the instruction; 0 where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.refer: list[bool] = []
+        self.answer: list[bool] = []
+        self.prefix_length = 0
+        self.lead_length = 0
+        self.refer_start = 0
+        self.refer_stop = 0
+        self._shared = True
+
+    def add(self, ids: Sequence[int], piece: str, *, said: bool = False) -> None:
+        """Add tokens.
+
+        Args:
+            ids: of the tokens.
+            piece: the text or place that they stand for.
+            said: whether they are the model's to say.
+        """
+        if piece == REFER:
+            self.refer_start, self.refer_stop = len(self.ids), len(self.ids) + len(ids)
+        if self.lead_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
+            self.lead_length += len(ids)
+        self.ids += ids
+        self.refer += [piece == REFER] * len(ids)
+        self.answer += [said and token >= 0 for token in ids]
+        self._shared = self._shared and piece not in (REFER, TEMPORAL)
+        if self._shared and piece == IMAGE:
+            self.prefix_length = len(self.ids)
+
+    def labels(self, end: int) -> list[int]:
+        """For each token the one that the model is to say after it, or `IGNORED`.
+
+        Args:
+            end: token that ends the text; it comes after what the row holds.
+        """
+        pairs = zip(self.ids, self.answer, strict=True)
+        labels = [token if said else IGNORED for token, said in pairs]
+        return [*labels[1:], end if any(self.answer) else IGNORED]
+
+
+def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1) -> Prompt:
+    """Pad rows to a common length.
+
+    Args:
+        rows: those of the first frame's instructions, then those of the next.
+        instructions: of each frame.
+        multiple_of: the length, and the span of the instructions, are made multiples of it.
+    """
+    length = _multiple(max(len(row.ids) for row in rows), multiple_of)
+    read_from = min(row.refer_start for row in rows)
+    span = _multiple(max(row.refer_stop for row in rows) - read_from, multiple_of)
+    ids = torch.tensor([row.ids + [0] * (length - len(row.ids)) for row in rows])
+    refer = torch.tensor([row.refer + [False] * (length - len(row.refer)) for row in rows])
+    shape = (-1, instructions)
+    return Prompt(
+        input_ids=ids.unflatten(0, shape),
+        refer_mask=refer.unflatten(0, shape),
+        prefix_length=min(row.prefix_length for row in rows),
+        read_from=read_from,
+        refer_stop=min(length, read_from + span),
+        lead=_common_start([row.ids[: row.lead_length] for row in rows]),
+    )
+
+
+def _multiple(count: int, of: int) -> int:
+    return -(-count // of) * of
+
+
+def _common_start(rows: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    same = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*rows, strict=False))
+    return tuple(ids[0] for ids in same)

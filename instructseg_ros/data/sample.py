@@ -47,7 +47,9 @@ class Sample:
         instructions: sentences that mean the same thing, as the data set words them. Empty for
             conversations.
         joined: all of them are put to the model as one instruction, see `wording.joined`;
-            otherwise one at a time, letter for letter.
+            otherwise one at a time.
+        verbatim: the model gets them letter for letter, as a benchmark wants it; otherwise as the
+            node words what a person says.
         explanation: why the target is meant, where the data set says so.
         turns: of a conversation.
         group: what its figures are averaged with beside all others, such as `referring`; '' where
@@ -61,6 +63,7 @@ class Sample:
     targets: tuple[Target | None, ...] = ()
     instructions: tuple[str, ...] = ()
     joined: bool = False
+    verbatim: bool = False
     explanation: str = ''
     turns: tuple[Turn, ...] = ()
     group: str = ''

@@ -285,6 +285,11 @@ def _released_size(height: int, width: int, side: int) -> Size:
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
 
 
+def shown(pixel_values: torch.Tensor) -> torch.Tensor:
+    """(3, H, W) normalised values of the mask branch -> 0..255."""
+    return (pixel_values * _STD + _MEAN).clamp(0, 255)
+
+
 def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, Image.Image):
         if image.mode[0] not in 'IF' and min(image.size) > 0:

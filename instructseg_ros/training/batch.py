@@ -24,6 +24,7 @@ class Batch:
         labels: (B, L) for each token of the prompt the one to be said after it, or `IGNORED`.
         targets: of each sample (M, H, W) bool on the mask branch's canvas: one mask, or none where
             the target is not there. Empty for conversations.
+        skipped: what was wrong with samples in whose places others are.
     """
 
     keys: tuple[str, ...]
@@ -34,6 +35,7 @@ class Batch:
     prompt: Prompt
     labels: torch.Tensor
     targets: tuple[torch.Tensor, ...]
+    skipped: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""

@@ -1,0 +1,182 @@
+"""Samples of data sets to what the model learns from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from instructseg_ros.data.pictures import Picture
+from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.data.wording import joined
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.prompt_rows import IGNORED, PromptRow, join_rows
+from instructseg_ros.model.tasks import Task
+from instructseg_ros.training.batch import Batch
+from instructseg_ros.training.references import draw_clip
+
+_TASKS: Final = {
+    Kind.IMAGE_REFERRING: Task.REFERRING,
+    Kind.VIDEO_REFERRING: Task.REFERRING,
+    Kind.IMAGE_REASONING: Task.REASONING,
+    Kind.VIDEO_REASONING: Task.REASONING,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleConfig:
+    """How samples are made into examples; the defaults are the paper's.
+
+    Args:
+        reference_frames: of a video beside its key frame.
+        causal: references come before the key frame, as on a robot.
+        reversed_share: of the clips whose time runs backwards; never of causal ones.
+        explained_share: of the samples with an explanation, in which the answer gives it.
+    """
+
+    reference_frames: int = 4
+    causal: bool = False
+    reversed_share: float = 0.3
+    explained_share: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """One sample of a `Batch`; see there."""
+
+    key: str
+    seed: int
+    vision_values: torch.Tensor
+    reference_values: torch.Tensor | None
+    pixel_values: torch.Tensor | None
+    row: PromptRow
+    says: bool
+    target: torch.Tensor | None
+
+
+def form_of(sample: Sample, config: ExampleConfig) -> tuple[bool, int]:
+    """What samples of one batch have in common: whether they are conversations, and references."""
+    conversation = sample.kind is Kind.CONVERSATION
+    references = min(config.reference_frames, len(sample.frames) - 1) if sample.kind.is_video else 0
+    return conversation, references
+
+
+class ExampleMaker:
+    """Opens pictures, draws clips and sentences, and tokenises them."""
+
+    def __init__(self, processor: InstructSegProcessor, config: ExampleConfig) -> None:
+        self.processor = processor
+        self.config = config
+
+    def make(self, sample: Sample, seed: int) -> Example:
+        """An example of a sample; what is drawn for it depends on the seed alone.
+
+        Raises:
+            OSError, ValueError: a picture or target is missing or damaged.
+        """
+        rng = np.random.default_rng(seed)
+        if sample.kind is Kind.CONVERSATION:
+            return self._conversation(sample, seed)
+        return self._segmentation(sample, seed, rng)
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """Put examples of one form side by side."""
+        end = self.processor.tokenizer.eos_token_id
+        prompt = join_rows([example.row for example in examples], instructions=1)
+        labels = torch.full((len(examples), prompt.input_ids.shape[-1]), IGNORED)
+        for row, example in zip(labels, examples, strict=True):
+            if example.says and end is not None:
+                said = example.row.labels(end)
+                row[: len(said)] = torch.tensor(said)
+        targets = [example.target for example in examples]
+        return Batch(
+            keys=tuple(example.key for example in examples),
+            seeds=tuple(example.seed for example in examples),
+            vision_values=torch.stack([example.vision_values for example in examples]),
+            reference_values=_stack([example.reference_values for example in examples]),
+            pixel_values=_stack([example.pixel_values for example in examples]),
+            prompt=prompt,
+            labels=labels,
+            targets=tuple(target for target in targets if target is not None),
+        )
+
+    def _conversation(self, sample: Sample, seed: int) -> Example:
+        turns = [(turn.question, turn.answer) for turn in sample.turns]
+        return Example(
+            key=sample.key,
+            seed=seed,
+            vision_values=self.processor.vision_values(sample.frames[0].load()),
+            reference_values=None,
+            pixel_values=None,
+            row=self.processor.dialogue(turns),
+            says=True,
+            target=None,
+        )
+
+    def _segmentation(self, sample: Sample, seed: int, rng: np.random.Generator) -> Example:
+        key, references = self._draw_frames(sample, rng)
+        image = sample.frames[key].load()
+        target = sample.targets[key]
+        if target is None:
+            raise ValueError(f'{sample.key} has no target in frame {key}')
+        return Example(
+            key=sample.key,
+            seed=seed,
+            vision_values=self.processor.vision_values(image),
+            reference_values=self._reference_values(references),
+            pixel_values=self.processor.pixel_values(image),
+            row=self._row(sample, len(references), rng),
+            says=sample.kind is Kind.IMAGE_REASONING,
+            target=self._on_canvas(target.mask(), image),
+        )
+
+    def _draw_frames(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[int, tuple[Picture, ...]]:
+        if not sample.kind.is_video:
+            return 0, ()
+        clip = draw_clip(
+            len(sample.frames),
+            self.config.reference_frames,
+            rng,
+            causal=self.config.causal,
+            reversed_share=self.config.reversed_share,
+        )
+        return clip.key, tuple(sample.frames[index] for index in clip.references)
+
+    def _reference_values(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
+        values = [self.processor.vision_values(picture.load()) for picture in pictures]
+        return torch.stack(values) if values else None
+
+    def _row(self, sample: Sample, references: int, rng: np.random.Generator) -> PromptRow:
+        if sample.joined:
+            text = joined(sample.instructions)
+        else:
+            text = sample.instructions[rng.integers(len(sample.instructions))]
+        explained = bool(sample.explanation) and rng.random() < self.config.explained_share
+        return self.processor.row(
+            text,
+            _TASKS[sample.kind],
+            reference_frames=references,
+            verbatim=sample.joined or sample.verbatim,
+            explanation=sample.explanation if explained else '',
+        )
+
+    def _on_canvas(self, mask: np.ndarray, image: Image.Image) -> torch.Tensor:
+        """(M, H, W) bool, where the image is on the mask branch's canvas; M = 0 if it is empty."""
+        if mask.shape != (image.height, image.width):
+            raise ValueError(f'a mask of {mask.shape} for a picture of {image.height, image.width}')
+        canvas = torch.zeros(self.processor.config.mask_size, dtype=torch.bool)
+        height, width = self.processor.resized_size(*mask.shape)
+        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+        canvas[:height, :width] = torch.from_numpy(np.array(resized))
+        return canvas[None] if canvas.any() else canvas[None][:0]
+
+
+def _stack(values: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    given = [value for value in values if value is not None]
+    return torch.stack(given) if given else None

@@ -1,0 +1,107 @@
+"""Which samples make up the batch of each step: a function of the step and a seed alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from instructseg_ros.data.sample import Sample
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """Samples that are drawn from as one.
+
+    Args:
+        name: for logs.
+        share: how often a batch comes from it, relative to the other sources.
+        samples: at least one.
+    """
+
+    name: str
+    share: int
+    samples: Sequence[Sample]
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """A sample of a batch.
+
+    Args:
+        source, index: which of the samples.
+        seed: for what is drawn for it.
+    """
+
+    source: int
+    index: int
+    seed: int
+
+
+class Mixture:
+    """Homogeneous batches: all samples of one are of one source and one form (spec 6)."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        form: Callable[[Sample], Hashable],
+        *,
+        batch: int,
+        seed: int,
+    ) -> None:
+        """Mix sources.
+
+        Args:
+            form: what the samples of a batch must have in common.
+            batch: samples of a step, those of all processes together.
+        """
+        self.sources = sources
+        self._form = form
+        self._batch = batch
+        self._seed = seed
+        self._order = _interleaved([source.share for source in sources])
+        self._epoch = functools.lru_cache(maxsize=2 * len(sources))(self._shuffle)
+
+    def source_of(self, step: int) -> int:
+        """The source of a step's batch."""
+        return self._order[step % len(self._order)]
+
+    def draw(self, step: int) -> list[Draw]:
+        """The batch of a step."""
+        source = self.source_of(step)
+        rounds, place = divmod(step, len(self._order))
+        earlier = rounds * self._order.count(source) + self._order[:place].count(source)
+        size = len(self._epoch(source, 0))
+        epoch, number = divmod(earlier, size)
+        indices = self._epoch(source, epoch)[number]
+        seeds = np.random.SeedSequence([self._seed, step]).generate_state(self._batch, np.uint64)
+        return [
+            Draw(source, index, int(seed) >> 1) for index, seed in zip(indices, seeds, strict=True)
+        ]
+
+    def _shuffle(self, source: int, epoch: int) -> list[list[int]]:
+        """Batches of one pass over a source; a form with too few samples for one repeats them."""
+        rng = np.random.default_rng([self._seed, source, epoch])
+        samples = self.sources[source].samples
+        forms: dict[Hashable, list[int]] = defaultdict(list)
+        for index in rng.permutation(len(samples)).tolist():
+            forms[self._form(samples[index])].append(index)
+        batches = [
+            [same[(start + place) % len(same)] for place in range(self._batch)]
+            for same in forms.values()
+            for start in range(0, max(1, len(same) - self._batch + 1), self._batch)
+        ]
+        return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _interleaved(shares: Sequence[int]) -> list[int]:
+    """Each source as often as its share, spread evenly: 4:2 becomes 0 1 0 0 1 0."""
+    places = [
+        ((turn + 0.5) / share, source)
+        for source, share in enumerate(shares)
+        for turn in range(share)
+    ]
+    return [source for _, source in sorted(places)]

@@ -1,0 +1,192 @@
+"""Training recipes: YAML files whose every key is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from instructseg_ros.data.registry import NAMES
+from instructseg_ros.training.criterion import CriterionConfig
+from instructseg_ros.training.examples import ExampleConfig
+
+_SHIPPED: Final = Path(__file__).parent / 'recipes'
+T = TypeVar('T')
+
+
+class RecipeError(ValueError):
+    """A recipe is not one; the message names the key and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Data sets that are drawn from as one.
+
+    Args:
+        sets: names, see `instructseg data`.
+        share: how often a batch comes from them, relative to the other sources.
+        split: of each set.
+    """
+
+    sets: tuple[str, ...]
+    share: int = 1
+    split: str = 'train'
+
+    def __post_init__(self) -> None:
+        for name in self.sets:
+            if name not in NAMES:
+                raise RecipeError(f'no data set is called {name!r}; there are {", ".join(NAMES)}')
+        if self.share < 1 or not self.sets:
+            raise RecipeError('a source has at least one set, and a share from 1 on')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters of the language model.
+
+    Args:
+        rank: of the adapters; 0: none.
+        alpha: their output is scaled by alpha / rank.
+        dropout: of their input.
+        targets: names of the linear layers.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ('q_proj', 'v_proj')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained; the defaults are the paper's (spec 6).
+
+    Args:
+        sources: what is learned from.
+        trained: parts of the model that learn, by the start of their parameters' names; `head` is
+            the language model's for text. All others rest.
+        lora: adapters, which learn too.
+        steps: updates of the weights.
+        batch: samples of each process in one pass.
+        accumulation: passes of one update.
+        learning_rate: the highest; it rises over `warmup` and falls along a cosine to 0.
+        warmup: share of the steps.
+        weight_decay: of AdamW.
+        clip: greatest norm of the gradients.
+        precision: `no` or `bf16`, or `fp16` on a GPU.
+        gradient_checkpointing: compute activations twice to keep fewer of them.
+        seed: of everything that is drawn.
+        save_every, log_every, picture_every: steps.
+        examples: how samples are made into examples.
+        criterion: the losses.
+    """
+
+    sources: tuple[SourceConfig, ...]
+    trained: tuple[str, ...] = (
+        'language_model.embed_tokens', 'head', 'seg_query', 'perceiver', 'text_fusion',
+        'pixel_branch.decoder', 'mask_decoder',
+    )  # fmt: skip
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    steps: int = 100_000
+    batch: int = 4
+    accumulation: int = 1
+    learning_rate: float = 4e-5
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    precision: str = 'bf16'
+    gradient_checkpointing: bool = True
+    seed: int = 0
+    save_every: int = 500
+    log_every: int = 10
+    picture_every: int = 500
+    examples: ExampleConfig = dataclasses.field(default_factory=ExampleConfig)
+    criterion: CriterionConfig = dataclasses.field(default_factory=CriterionConfig)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise RecipeError('a recipe has at least one source')
+        if self.precision not in ('no', 'bf16', 'fp16'):
+            raise RecipeError(f'precision is no, bf16 or fp16, not {self.precision!r}')
+        for name in ('steps', 'batch', 'accumulation', 'save_every', 'log_every', 'picture_every'):
+            if getattr(self, name) < 1:
+                raise RecipeError(f'{name} is a whole number from 1 on')
+
+
+def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: of one that comes with the package, or a YAML file.
+        changes: values in place of the file's, by dotted key, each as YAML.
+
+    Raises:
+        RecipeError: there is none, or it has a key that no recipe has, or a value of a wrong kind.
+    """
+    file = Path(name) if name.endswith(('.yaml', '.yml')) else _SHIPPED / f'{name}.yaml'
+    try:
+        values = yaml.safe_load(file.read_text())
+    except OSError:
+        there = ', '.join(sorted(each.stem for each in _SHIPPED.glob('*.yaml')))
+        raise RecipeError(f'{file} is not there; recipes of the package are {there}') from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f'{file} is not YAML: {error}') from error
+    if not isinstance(values, dict):
+        raise RecipeError(f'{file}: a recipe is keys with values')
+    for key, text in (changes or {}).items():
+        _change(values, key, text)
+    return _build(Recipe, values, '')
+
+
+def _change(values: dict[str, Any], key: str, text: str) -> None:
+    *path, last = key.split('.')
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f'{key}: {part} has no keys of its own')
+    values[last] = yaml.safe_load(text)
+
+
+def _build(cls: type[T], values: Any, where: str) -> T:
+    """A dataclass from the values of a YAML file."""
+    if not isinstance(values, Mapping):
+        raise RecipeError(f'{where or "a recipe"} is keys with values, not {values!r}')
+    kinds = typing.get_type_hints(cls)
+    for key in values:
+        if key not in kinds:
+            near = difflib.get_close_matches(str(key), kinds, 1)
+            hint = f': did you mean {near[0]}?' if near else f'; there are {", ".join(kinds)}'
+            raise RecipeError(f'{where}{key} is not a key of a recipe{hint}')
+    given = {key: _value(kinds[key], value, f'{where}{key}') for key, value in values.items()}
+    try:
+        return cls(**given)
+    except TypeError as error:
+        raise RecipeError(f'{where or "the recipe"}: {error}') from error
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast('type[Any]', kind), value, f'{where}.')
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list):
+            raise RecipeError(f'{where} is a list, not {value!r}')
+        return tuple(_value(item, each, f'{where}[{i}]') for i, each in enumerate(value))
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        return _number(value, where)  # YAML 1.1 takes 4e-5 for a text
+    if type(value) is not kind:
+        raise RecipeError(f'{where} is of type {kind.__name__}, not {value!r}')
+    return value
+
+
+def _number(value: float | str, where: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise RecipeError(f'{where} is a number, not {value!r}') from None
+

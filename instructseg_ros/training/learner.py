@@ -90,8 +90,9 @@ class Learner(nn.Module):
 
     def _converse(self, tokens: torch.Tensor, batch: Batch) -> Lesson:
         context = VisualContext(image_tokens=tokens, reference_tokens=None)
-        _, embeddings = self.model.assemble(context, batch.prompt)
-        states = self.model.language_model.prefill(embeddings[:, 0])[-1]
+        start, rest = self.model.assemble(context, batch.prompt)
+        embeddings = torch.cat([start, rest[:, 0]], dim=1)
+        states = self.model.language_model.prefill(embeddings)[-1]
         words = self._word_loss(states, batch.labels)
         if words is None:
             raise ValueError('a conversation teaches nothing to a model without a head for text')

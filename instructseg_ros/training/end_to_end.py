@@ -1,0 +1,123 @@
+"""Trains a model by a recipe on data sets in folders, and writes the model that comes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.registry import data_set
+from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, load_head, load_model
+from instructseg_ros.model.manifest import write_manifest
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.training.adapters import choose_weights, merge_adapters
+from instructseg_ros.training.criterion import Criterion
+from instructseg_ros.training.examples import ExampleMaker, form_of
+from instructseg_ros.training.learner import Learner
+from instructseg_ros.training.mixture import Mixture, Source
+from instructseg_ros.training.recipe import Recipe, SourceConfig
+from instructseg_ros.training.trainer import Trainer
+
+_NAMED = 5  # problems of a data set
+_log = logging.getLogger(__name__)
+
+
+def train(
+    recipe: Recipe,
+    model: Path,
+    folders: Mapping[str, Path],
+    output: Path,
+    *,
+    workers: int = 0,
+    until: int | None = None,
+) -> Trainer:
+    """Train to the recipe's last step and write the model to `output/model`.
+
+    Args:
+        model: folder of the one to begin with.
+        folders: of the recipe's data sets, by name.
+        output: for checkpoints, logs and the model; a training that is there goes on.
+        until: stop at an earlier step, with a checkpoint and without a model.
+
+    Raises:
+        DataError: a data set has no folder, or nothing in it can be read.
+        RecipeError: the recipe does not fit the model.
+    """
+    sources = [read_source(source, folders) for source in recipe.sources]
+    processor = InstructSegProcessor.from_pretrained(model)
+
+    def mixture(samples: int) -> Mixture:
+        return Mixture(
+            sources,
+            lambda sample: form_of(sample, recipe.examples),
+            batch=samples,
+            seed=recipe.seed,
+        )
+
+    trainer = Trainer(
+        recipe,
+        lambda: build_learner(recipe, model),
+        mixture,
+        ExampleMaker(processor, recipe.examples),
+        output,
+        workers=workers,
+    )
+    trainer.run(until)
+    if trainer.step == recipe.steps:
+        learner = trainer.learned()
+        if learner is not None:
+            write_model(learner, processor, output / 'model')
+    return trainer
+
+
+def build_learner(recipe: Recipe, model: Path) -> Learner:
+    """The model of a folder, ready to learn what a recipe says."""
+    weights, _ = load_model(model)
+    learner = Learner(weights, Criterion(recipe.criterion), _head(model))
+    choose_weights(learner, recipe)
+    return learner
+
+
+def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
+    """Read a source's data sets, and say what in them is left out.
+
+    Raises:
+        DataError: see `train`.
+    """
+    samples = []
+    for name in config.sets:
+        if name not in folders:
+            raise DataError(f'the recipe learns from {name}: say where it is, --data {name}=DIR')
+        reading = data_set(name).read(folders[name], config.split)
+        for problem in reading.problems[:_NAMED]:
+            _log.warning('%s: %s', name, problem)
+        if reading.problems:
+            _log.warning('%s: %d entries are left out', name, len(reading.problems))
+        samples += reading.samples
+    if not samples:
+        raise DataError(f'{", ".join(config.sets)}: there is no sample to learn from')
+    return Source(name='+'.join(config.sets), share=config.share, samples=samples)
+
+
+def write_model(learner: Learner, processor: InstructSegProcessor, folder: Path) -> None:
+    """Write what was learned in the layout of `from_pretrained`, adapters merged."""
+    merge_adapters(learner.model.language_model)
+    learner.model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    if learner.head is not None:
+        save_file({HEAD: learner.head.weight.detach().contiguous()}, folder / HEAD_FILE)
+    write_manifest(folder)
+
+
+def _head(model: Path) -> nn.Linear | None:
+    try:
+        weight = load_head(model)
+    except ModelError:
+        return None
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    head.weight = nn.Parameter(weight.float())
+    return head

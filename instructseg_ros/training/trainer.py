@@ -1,0 +1,185 @@
+"""The training loop: one process or many, on the engine that `accelerate` is configured for."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from instructseg_ros.training.batch import Batch
+from instructseg_ros.training.examples import ExampleMaker
+from instructseg_ros.training.learner import Learner, Lesson
+from instructseg_ros.training.loading import Steps, batches
+from instructseg_ros.training.mixture import Mixture
+from instructseg_ros.training.panel import panel
+from instructseg_ros.training.recipe import Recipe
+
+_KEPT: Final = 2  # checkpoints
+_log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a learner by a recipe, from the newest checkpoint in its folder on.
+
+    Everything that is drawn depends on the seed and the step alone, so that a training that was
+    killed goes on as if it had not been.
+
+    Attributes:
+        step: updates that were done.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        build: Callable[[], Learner],
+        mixture: Callable[[int], Mixture],
+        maker: ExampleMaker,
+        folder: Path,
+        *,
+        workers: int = 0,
+    ) -> None:
+        """Prepare the engine, and go on where a training in the folder stopped.
+
+        Args:
+            build: makes the learner, its resting weights chosen.
+            mixture: makes the mixture for a number of samples in a step.
+            folder: for `checkpoints` and `logs`.
+            workers: processes that open pictures; 0: this one.
+        """
+        self.recipe = recipe
+        self.accelerator = Accelerator(
+            mixed_precision=recipe.precision,
+            gradient_accumulation_steps=recipe.accumulation,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self._folder = folder
+        self._workers = workers
+        self._build = build
+        self.mixture = mixture(recipe.batch * self.accelerator.num_processes)
+        self._steps = Steps(
+            self.mixture, maker, rank=self.accelerator.process_index, batch=recipe.batch
+        )
+        self._prepare(build())
+        self.step = self._resume()
+
+    def run(self, until: int | None = None) -> None:
+        """Train to the recipe's last step, or to an earlier one."""
+        last = min(self.recipe.steps, until or self.recipe.steps)
+        count = self.recipe.accumulation
+        order = range(self.step * count, last * count)
+        loader = iter(batches(self._steps, order, self._workers))
+        self._learner.train()
+        main = self.accelerator.is_main_process
+        with SummaryWriter(self._folder / 'logs', purge_step=self.step) as self._writer:
+            for _ in tqdm(range(self.step, last), initial=self.step, total=last, disable=not main):
+                self._update([next(loader) for _ in range(count)])
+        if self.step % self.recipe.save_every:
+            self._save()
+
+    def learned(self) -> Learner | None:
+        """A learner with what was learned, on the CPU; None but in the first process."""
+        state = self.accelerator.get_state_dict(self._learner)
+        if not self.accelerator.is_main_process:
+            return None
+        learner = self._build()
+        learner.load_state_dict(state)
+        return learner.eval()
+
+    def _prepare(self, learner: Learner) -> None:
+        recipe = self.recipe
+        if recipe.gradient_checkpointing:
+            learner.model.gradient_checkpointing_enable({'use_reentrant': False})
+        plugin = self.accelerator.state.deepspeed_plugin
+        if plugin is not None:
+            plugin.deepspeed_config['train_micro_batch_size_per_gpu'] = recipe.batch
+        optimizer = torch.optim.AdamW(
+            [each for each in learner.parameters() if each.requires_grad],
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        self._learner, self._optimizer = self.accelerator.prepare(learner, optimizer)
+
+    def _update(self, passes: list[Batch]) -> None:
+        """One update of the weights."""
+        for group in self._optimizer.param_groups:
+            group['lr'] = rate(self.recipe, self.step)
+        for number, batch in enumerate(passes):
+            place = self.step * len(passes) + number
+            # Dropout differs from process to process, and is the same again after a resume.
+            torch.manual_seed(hash((self.recipe.seed, place, self.accelerator.process_index)))
+            with self.accelerator.accumulate(self._learner):
+                lesson = self._learner(batch.to(self.accelerator.device))
+                self.accelerator.backward(lesson.loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self._learner.parameters(), self.recipe.clip)
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+        self._report(batch, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
+        self.step += 1
+        if self.step % self.recipe.save_every == 0:
+            self._save()
+
+    def _report(self, batch: Batch, lesson: Lesson, source: str) -> None:
+        for problem in batch.skipped:
+            _log.warning('skipped %s', problem)
+        if self.step % self.recipe.log_every == 0:
+            figures = {'loss': lesson.loss.detach(), **lesson.parts}
+            means = self.accelerator.reduce({n: v.detach() for n, v in figures.items()}, 'mean')
+            self._write(source, means, batch)
+        if self.step % self.recipe.picture_every == 0 and lesson.masks is not None:
+            self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
+
+    def _write(self, source: str, means: Mapping[str, Any], batch: Batch) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        for name, value in means.items():
+            self._writer.add_scalar(f'{source}/{name}', float(value), self.step)
+        self._writer.add_scalar('loss', float(means['loss']), self.step)
+        self._writer.add_scalar('learning_rate', rate(self.recipe, self.step), self.step)
+        self._writer.add_scalar('skipped', len(batch.skipped), self.step)
+
+    def _save(self) -> None:
+        """Write a checkpoint; one that was begun and not ended has another name."""
+        folder = self._checkpoint(self.step)
+        partial = folder.with_suffix('.partial')
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+            for old in self._checkpoints()[:-_KEPT]:
+                shutil.rmtree(old)
+        self._writer.flush()
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        newest = self._checkpoints()[-1:]
+        if not newest:
+            return 0
+        self.accelerator.load_state(str(newest[0]))
+        return int(newest[0].name.removeprefix('step_'))
+
+    def _checkpoint(self, step: int) -> Path:
+        return self._folder / 'checkpoints' / f'step_{step:07}'
+
+    def _checkpoints(self) -> list[Path]:
+        """Whole ones, the newest last."""
+        found = (self._folder / 'checkpoints').glob('step_*')
+        return sorted(each for each in found if each.suffix != '.partial')
+
+
+def rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step: a linear rise, then a cosine down to 0."""
+    warm = recipe.warmup * recipe.steps
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / math.ceil(warm)
+    progress = (step - warm) / max(1.0, recipe.steps - warm)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

@@ -11,7 +11,14 @@ from torch import nn
 
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.registry import data_set
-from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, load_head, load_model
+from instructseg_ros.model.checkpoints import (
+    HEAD,
+    HEAD_FILE,
+    ModelError,
+    load_head,
+    load_model,
+    quiet,
+)
 from instructseg_ros.model.manifest import write_manifest
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.training.adapters import choose_weights, merge_adapters
@@ -106,7 +113,8 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
 def write_model(learner: Learner, processor: InstructSegProcessor, folder: Path) -> None:
     """Write what was learned in the layout of `from_pretrained`, adapters merged."""
     merge_adapters(learner.model.language_model)
-    learner.model.save_pretrained(folder)
+    with quiet():
+        learner.model.save_pretrained(folder)
     processor.save_pretrained(folder)
     if learner.head is not None:
         save_file({HEAD: learner.head.weight.detach().contiguous()}, folder / HEAD_FILE)

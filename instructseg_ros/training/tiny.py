@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE
+from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, quiet
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
@@ -53,7 +53,8 @@ def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> No
     model = InstructSegModel(config)
     # As from a pretrained start: the authors' zeros would make all mask tokens alike.
     torch.nn.init.normal_(model.seg_query, std=0.02)
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     sizes = ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED)
     InstructSegProcessor(tokenizer, sizes).save_pretrained(folder)
     save_file({HEAD: torch.randn(len(tokenizer), _WIDTH) * 0.02}, folder / HEAD_FILE)

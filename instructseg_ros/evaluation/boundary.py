@@ -57,14 +57,21 @@ def region_and_boundary(
     Raises:
         ValueError: there are no frames, or not as many masks as truths.
     """
+    region, boundary = region_and_boundary_of_frames(masks, truths).mean(axis=1).tolist()
+    return region, boundary
+
+
+def region_and_boundary_of_frames(
+    masks: Iterable[np.ndarray], truths: Iterable[np.ndarray]
+) -> np.ndarray:
+    """(2, frames) J and F of one object in each frame of a video; see `region_and_boundary`."""
     frames = [
         (intersection_over_union(mask, truth), boundary_accuracy(mask, truth))
         for mask, truth in zip(masks, truths, strict=True)
     ]
     if not frames:
         raise ValueError('a video without frames has no J and F: give at least one mask')
-    region, boundary = (float(np.mean(values)) for values in zip(*frames, strict=True))
-    return region, boundary
+    return np.array(frames).T
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:

@@ -11,16 +11,18 @@ from instructseg_ros.commands import (
     benchmark,
     calibrate,
     convert,
+    data,
     evaluate,
     say,
+    score,
     segment,
     soak,
     train,
     video,
 )
 
-COMMANDS: Final = (say, segment, video, evaluate, calibrate, train, convert, benchmark,
-                   soak)
+COMMANDS: Final = (say, segment, video, evaluate, score, calibrate, train, data, convert,
+                   benchmark, soak)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

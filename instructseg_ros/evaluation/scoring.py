@@ -1,0 +1,35 @@
+"""The figures of a benchmark from prediction files, by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from instructseg_ros.data.registry import data_set
+from instructseg_ros.evaluation.davis import score_davis
+from instructseg_ros.evaluation.revos import score_revos
+from instructseg_ros.evaluation.still import score_reasonseg, score_refcoco
+
+
+def score(
+    benchmark: str, truth: Path, predictions: Path, *, split: str | None = None
+) -> dict[str, Any]:
+    """Score predictions.
+
+    Args:
+        benchmark: `refcoco`, `refcoco+`, `refcocog`, `reasonseg`, `revos` or `ref-davis17`.
+        truth: the data set's folder.
+        predictions: their folder; see each benchmark's scorer for the names of the files.
+        split: None: the data set's first.
+
+    Raises:
+        DataError, ValueError: see there.
+    """
+    chosen = split or data_set(benchmark).splits[0]
+    if benchmark == 'revos':
+        return score_revos(truth, predictions, split=chosen)
+    if benchmark == 'ref-davis17':
+        return score_davis(truth, predictions, split=chosen)
+    if benchmark == 'reasonseg':
+        return score_reasonseg(truth, predictions, split=chosen)
+    return score_refcoco(truth, predictions, name=benchmark, split=chosen)

@@ -9,7 +9,7 @@ from typing import Any
 
 from instructseg_ros.commands.arguments import Subparsers, prepare, write
 
-_DEEPER = ('expressions', 'objects', 'missing', 'problems')
+_DEEPER = ('expressions', 'objects')
 
 
 def add(commands: Subparsers) -> None:
@@ -46,7 +46,7 @@ def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
         if isinstance(value, Mapping) and name not in _DEEPER:
             yield f'{indent}{name}'
             yield from lines(value, indent + '  ')
-        elif name in ('missing', 'problems') and value:
+        elif isinstance(value, list) and value:
             yield f'{indent}{name}: {len(value)}, the first: {value[0]}'
 
 

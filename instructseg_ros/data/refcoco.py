@@ -16,7 +16,7 @@ import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
-from instructseg_ros.data.refs_pickle import read_pickled_values
+from instructseg_ros.data.refs_pickle import read_pickled_values, write_pickled_values
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import Thing, save_jpeg, scene
 from instructseg_ros.data.targets import Polygons, RunLengths, Target
@@ -150,7 +150,7 @@ def make_sample(name: str, folder: Path, seed: int) -> None:
                 items.append(_authors_item(thing, ref, picture, len(items)))
         (place / f'{name}_{split}.json').write_text(json.dumps(items))
     (place / 'instances.json').write_text(json.dumps(instances))
-    (place / 'refs.json').write_text(json.dumps(refs))
+    write_pickled_values(refs, place / f'refs({_AUTHORS[name]}).p')
 
 
 def _write_picture(folder: Path, rgb: np.ndarray, number: int) -> dict[str, Any]:

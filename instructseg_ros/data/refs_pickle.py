@@ -124,3 +124,20 @@ class _Machine:
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
     return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def write_pickled_values(value: Any, file: Path) -> None:
+    """Write plain values as a pickle of protocol 0, the oldest, which is text."""
+    file.write_bytes(f'{_written(value)}.'.encode('ascii'))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return '(d' + ''.join(f'{_written(k)}{_written(v)}s' for k, v in value.items())
+    if isinstance(value, list):
+        return '(l' + ''.join(f'{_written(each)}a' for each in value)
+    if isinstance(value, str):
+        return f'V{value.encode("raw_unicode_escape").decode("ascii")}\n'
+    if isinstance(value, int):
+        return f'I{value}\n'
+    raise ValueError(f'{value!r} is not a plain value')

@@ -1,0 +1,106 @@
+"""MMBench: multiple choice, in a table that holds its pictures."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from instructseg_ros.data.pictures import PictureBytes
+from instructseg_ros.data.questions import LETTERS, question, with_options
+from instructseg_ros.data.reading import DataError, DataSet, Reading
+from instructseg_ros.data.sample import Sample
+from instructseg_ros.data.synthetic import COLOURS, scene
+
+_FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_20230712.tsv'}
+_MOST_CHARACTERS: Final = 32 << 20  # of a picture in the table
+_MISSING: Final = ('', 'nan')
+_COLUMNS: Final = ['index', 'question', 'hint', *'ABCD', 'answer', 'category', 'image']
+
+
+def read(folder: Path, split: str) -> Reading:
+    """Read a split; answers of the test split are not published.
+
+    Raises:
+        DataError: its file is missing or is no table.
+    """
+    file = folder / _FILES[split]
+    reading = Reading()
+    for row in _rows(file):
+        reading.add(f'{file.name} {row.get("index")}', partial(_sample, row))
+    return reading
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(_MOST_CHARACTERS)
+    try:
+        with file.open(newline='') as stream:
+            yield from csv.DictReader(stream, delimiter='\t')
+    except FileNotFoundError:
+        raise DataError(f'{file} is missing') from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f'{file} is not a table: {error}') from error
+
+
+def _sample(row: Mapping[str, str]) -> Sample:
+    values = {name: value for name, value in row.items() if value and value not in _MISSING}
+    options = [values[letter] for letter in LETTERS[:4] if letter in values]
+    text = '\n'.join(values[name] for name in ('hint', 'question') if name in values)
+    details: dict[str, Any] = {n: v for n, v in values.items() if n not in ('image', 'answer')}
+    return question(
+        values['index'],
+        PictureBytes(f'picture {values["index"]}', base64.b64decode(values['image'])),
+        with_options(text, options),
+        values.get('answer', ''),
+        group=values.get('category', ''),
+        details=details,
+    )
+
+
+def make_sample(folder: Path, seed: int) -> None:
+    """Write a tiny set of both splits; one question of dev comes with its options rotated."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, name in _FILES.items():
+        with (folder / name).open('w', newline='') as stream:
+            table = csv.DictWriter(stream, _COLUMNS, delimiter='\t')
+            table.writeheader()
+            for number in range(4):
+                table.writerows(_made_rows(rng, split, number))
+
+
+def _made_rows(rng: np.random.Generator, split: str, number: int) -> Iterator[dict[str, Any]]:
+    rgb, things = scene(rng)
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, 'JPEG')
+    thing = things[-1]
+    options = [thing.colour, *(each for each in COLOURS if each != thing.colour)][:4]
+    for rotation in range(2 if split == 'dev' and number == 0 else 1):
+        turned = options[rotation:] + options[:rotation]
+        yield {
+            'index': number + 1_000_000 * rotation,
+            'question': f'What colour is the {thing.kind}?',
+            'hint': 'nan',
+            **dict(zip('ABCD', turned, strict=True)),
+            'answer': LETTERS[turned.index(thing.colour)] if split == 'dev' else '',
+            'category': 'attribute_recognition',
+            'image': base64.b64encode(encoded.getvalue()).decode(),
+        }
+
+
+DATA_SETS: Final = (
+    DataSet(
+        name='mmbench',
+        splits=tuple(_FILES),
+        read=read,
+        make_sample=make_sample,
+        layout='\n'.join(f'{split}: {name}' for split, name in _FILES.items()),
+    ),
+)

@@ -1,0 +1,84 @@
+"""Puts the samples of a benchmark to a model, and no frame or word twice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from instructseg_ros.data.pictures import Picture
+from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.data.wording import joined
+from instructseg_ros.evaluation.references import references_of
+from instructseg_ros.model.reuse import Expression, FrameTokens
+from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.model.tasks import Task
+
+_AT_ONCE: Final = 16  # instructions in one pass
+_FRAMES: Final = 32  # whose tokens are kept
+
+
+class Predictor:
+    """Answers of a model to samples; the frames of a video are encoded once."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self._kept: OrderedDict[Picture, FrameTokens] = OrderedDict()
+
+    def still(self, picture: Picture, expressions: Sequence[Expression]) -> list[Prediction]:
+        """Masks of instructions on an image."""
+        return self._segment(picture, expressions, ())
+
+    def frame(
+        self, frames: Sequence[Picture], index: int, expressions: Sequence[Expression]
+    ) -> list[Prediction]:
+        """Masks of instructions on a frame of a video, which its neighbours are shown with."""
+        count = self.segmenter.reference_frames
+        chosen = references_of(index, len(frames), count)
+        references = [self._tokens(frames[place]) for place in chosen]
+        return self._segment(frames[index], expressions, references)
+
+    def _segment(
+        self,
+        picture: Picture,
+        expressions: Sequence[Expression],
+        references: Sequence[FrameTokens],
+    ) -> list[Prediction]:
+        image = picture.load()
+        tokens = self._tokens(picture)
+        pixels = self.segmenter.encode_pixels([image])
+        predictions: list[Prediction] = []
+        for start in range(0, len(expressions), _AT_ONCE):
+            some = expressions[start : start + _AT_ONCE]
+            understood = self.segmenter.reason([some], [tokens], [references])
+            predictions += self.segmenter.decode(understood, pixels)[0]
+        return predictions
+
+    def _tokens(self, picture: Picture) -> FrameTokens:
+        if picture not in self._kept:
+            [self._kept[picture]] = self.segmenter.encode([picture.load()])
+        self._kept.move_to_end(picture)
+        while len(self._kept) > _FRAMES:
+            self._kept.popitem(last=False)
+        return self._kept[picture]
+
+
+def whole_instruction(sample: Sample, segmenter: Segmenter) -> Expression:
+    """A sample's instruction as its benchmark words it: all sentences, or the first."""
+    text = joined(sample.instructions) if sample.joined else sample.instructions[0]
+    return segmenter.read(text, task_of(sample), verbatim=sample.joined or sample.verbatim)
+
+
+def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Expression]:
+    """Each sentence of a sample as an instruction of its own."""
+    task = task_of(sample)
+    return [
+        segmenter.read(joined([sentence]), task, verbatim=True)
+        for sentence in sample.instructions
+    ]
+
+
+def task_of(sample: Sample) -> Task:
+    """The task whose prompt a sample is put with."""
+    reasoning = sample.kind in (Kind.IMAGE_REASONING, Kind.VIDEO_REASONING)
+    return Task.REASONING if reasoning else Task.REFERRING

@@ -1,0 +1,95 @@
+"""VQAv2: agreement with ten people, after their words and the model's were made alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from instructseg_ros.data.sample import Sample
+from instructseg_ros.evaluation.questions.matching import count_missing
+
+_ENOUGH: Final = 3  # people who say the same make an answer wholly right
+_ARTICLES: Final = ('a', 'an', 'the')
+_PUNCTUATION: Final = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER: Final = re.compile(r'\d,\d')
+_PERIOD: Final = re.compile(r'\.(?!\d)')
+_MOST_PERIODS: Final = 32  # that the official script removes
+_DIGITS: Final = {
+    word: str(value)
+    for value, word in enumerate(
+        ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
+    )
+} | {'none': '0'}
+_CONTRACTED: Final = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
+haven't he'd he'd've he's how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll let's ma'am
+mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't ow's'at shan't
+she'd've should've shouldn't shouldn't've somebody'd somebody'd've somebody'll somebody's someone'd
+someone'd've someone'll someone's something'd something'd've something'll that's there'd
+there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've
+weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's
+who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd
+you'd've you'll you're you've
+"""
+_CONTRACTIONS: Final = {word.replace("'", ''): word for word in _CONTRACTED.split()}
+
+
+def normalized(answer: str) -> str:
+    """An answer as the official script compares it."""
+    return _plain_words(_without_punctuation(' '.join(answer.split())))
+
+
+def agreement(answer: str, people: Sequence[str]) -> float:
+    """Accuracy of an answer, 0 to 1: averaged over leaving out each of the people.
+
+    As in the official script, nothing is made alike where all people say the same.
+    """
+    said = ' '.join(answer.split())
+    if len(set(people)) > 1:
+        people = [_without_punctuation(each) for each in people]
+        said = normalized(answer)
+    same = [each == said for each in people]
+    others = (sum(same) - mine for mine in same)
+    return sum(min(1.0, count / _ENOUGH) for count in others) / len(people)
+
+
+def score_vqav2(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
+    """Mean accuracy, of all and by type of answer; none where answers are not published."""
+    figures: dict[str, Any] = {'n': len(samples), 'missing': count_missing(samples, answers)}
+    groups: dict[str, list[float]] = {}
+    for sample in samples:
+        if people := sample.details.get('answers'):
+            value = agreement(answers.get(sample.key, ''), people)
+            for group in ('accuracy', sample.group):
+                groups.setdefault(group, []).append(value)
+    return {group: sum(values) / len(values) for group, values in groups.items() if group} | figures
+
+
+def write_vqav2(samples: Sequence[Sample], answers: Mapping[str, str], folder: Path) -> Path:
+    """Write what EvalAI takes; a question without an answer gets an empty one."""
+    rows = [
+        {'question_id': int(sample.key), 'answer': normalized(answers.get(sample.key, ''))}
+        for sample in samples
+    ]
+    file = folder / 'vqav2_evalai.json'
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def _without_punctuation(text: str) -> str:
+    """Marks between words become spaces; those beside a space, and all in numbers, go."""
+    result = text
+    for mark in _PUNCTUATION:
+        beside_space = f'{mark} ' in text or f' {mark}' in text
+        gone = beside_space or _COMMA_IN_NUMBER.search(text)
+        result = result.replace(mark, '' if gone else ' ')
+    return _PERIOD.sub('', result, count=_MOST_PERIODS)
+
+
+def _plain_words(text: str) -> str:
+    words = [_DIGITS.get(word, word) for word in text.lower().split()]
+    kept = [word for word in words if word not in _ARTICLES]
+    return ' '.join(_CONTRACTIONS.get(word, word) for word in kept)

@@ -115,6 +115,15 @@ class Probe:
     def request(self, **fields: Any) -> None:
         self._commands.publish(Command(**fields))
 
+    def insist(self, **fields: Any) -> Segmentation:
+        """Send a request until its end is told: the first results may be sent to nobody."""
+        deadline = time.monotonic() + TIMEOUT
+        while not any(result.final for result in self.results):
+            assert time.monotonic() < deadline, f'{fields} was not answered'
+            self.request(**fields)
+            self.spin(1.0)
+        return self.answer(lambda result: result.final)
+
     def picture(self, **fields: Any) -> Image:
         """A small rgb8 image with the next stamp, its fields changed as given."""
         stamp = next(STAMPS)

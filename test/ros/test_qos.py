@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ def test_parameters_override_the_quality_of_a_topic(
     node.wait_for_output('activate: done')
     probe = Probe('/quality')
     probe.wait_for_node()
-    [image] = probe.node.get_subscriptions_info_by_topic('/quality/image')
-    [mask] = probe.node.get_publishers_info_by_topic('/quality/mask')
+    image_of, mask_of = (partial(ask, f'/quality/{name}') for name, ask in (
+        ('image', probe.node.get_subscriptions_info_by_topic),
+        ('mask', probe.node.get_publishers_info_by_topic)))
+    probe.wait(lambda: image_of() and mask_of())
+    [image], [mask] = image_of(), mask_of()
     probe.close()
     assert image.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     assert mask.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT

@@ -94,8 +94,7 @@ def test_what_people_say_is_not_logged_in_full(
     probe.wait_for_node()
     secret = 'the letter on my desk that nobody else should know of, '
     for text in (secret * 7, secret * 100, f'<{"secret" * 50}>', secret * 3 + '\x07'):
-        probe.request(instruction=text, cameras=['front'] if text == secret * 7 else [])
-        probe.answer(lambda result: result.final)
+        probe.insist(instruction=text, cameras=['front'] if text == secret * 7 else [])
     probe.request(id='good', instruction=secret * 7)
     probe.answer_to(probe.show())
     probe.close()

@@ -59,24 +59,45 @@ class RangeCamera:
                      data=array('B', depth.tobytes()))
 
 
+@pytest.fixture(scope='module')
+def finder(domain: None, tiny_model_dir: Path,  # noqa: F811
+           tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A node that finds whatever it is asked for."""
+    node = NodeProcess(
+        'segmentation_node', tmp_path_factory.mktemp('finder') / 'output.txt',
+        namespace='/finder', parameters=parameters_of(tiny_model_dir))
+    node.wait_for_output('activate: done')
+    yield node
+    assert node.stop() == 0
+
+
+def parameters_of(model: Path, **others: Any) -> dict[str, Any]:
+    return {'model': model, 'device': 'cpu', 'max_age': 60.0, 'image_timeout': 60.0,
+            'threshold': 0.0, **others}
+
+
 @pytest.fixture
-def start(run_process: Callable[..., NodeProcess],
+def start(run_process: Callable[..., NodeProcess], finder: NodeProcess,
           tiny_model_dir: Path) -> Iterator[Callable[..., tuple[Probe, RangeCamera]]]:
-    """Return a function that starts a node that finds whatever it is asked for."""
+    """Return a function that gives the node, or one of its own where parameters are given."""
     probes: list[Probe] = []
 
     def run(**parameters: Any) -> tuple[Probe, RangeCamera]:
-        node = run_process(
-            'segmentation_node', namespace='/space', model=tiny_model_dir, device='cpu',
-            max_age=60.0, image_timeout=60.0, threshold=0.0, **parameters)
-        node.wait_for_output('activate: done')
-        probes.append(Probe('/space'))
+        namespace, node = '/finder', finder
+        if parameters:
+            namespace = '/space'
+            node = run_process('segmentation_node', namespace=namespace,
+                               **parameters_of(tiny_model_dir, **parameters))
+            node.wait_for_output('activate: done')
+        probes.append(Probe(namespace))
         probes[-1].process = node  # type: ignore[attr-defined]
         probes[-1].wait_for_node()
         return probes[-1], RangeCamera(probes[-1])
 
     yield run
     for probe in probes:
+        probe.request(id='mug')
+        probe.answer(lambda result: result.command_id == 'mug' and result.final)
         probe.close()
 
 
@@ -177,7 +198,7 @@ def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
     probe.request(id='mug', instruction='the red mug')
     for _ in range(3):
         probe.answer_to(probe.show())
-    assert camera._depth.get_subscription_count() == 0
+    probe.wait(lambda: camera._depth.get_subscription_count() == 0, timeout=5)
     subscription = probe.node.create_subscription(
         PointCloud2, 'points', lambda message: None, 10)
     while not camera._depth.get_subscription_count():

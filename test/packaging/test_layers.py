@@ -21,7 +21,7 @@ BELOW = {
     'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
     'video': {'model', 'streaming'},
-    'data': {'simulation'},
+    'data': {'simulation', 'video'},
     'evaluation': {'data', 'model', 'simulation'},
     'training': {'data', 'model', 'simulation', 'evaluation'},
     'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},

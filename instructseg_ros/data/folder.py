@@ -1,0 +1,143 @@
+"""A user's own data: pictures, masks, and a line of JSON for each thing that has a name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from instructseg_ros.data.pictures import PictureFile
+from instructseg_ros.data.reading import DataError, DataSet, Problem, Reading, describe
+from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.data.synthetic import clip, save_jpeg, scene
+from instructseg_ros.data.targets import MaskFile, Nothing, Target
+
+FILE: Final = 'annotations.jsonl'
+_SPLITS: Final = ('train', 'val')
+_KINDS: Final = {
+    (False, False): Kind.IMAGE_REFERRING,
+    (False, True): Kind.IMAGE_REASONING,
+    (True, False): Kind.VIDEO_REFERRING,
+    (True, True): Kind.VIDEO_REASONING,
+}
+_KEYS: Final = {'image', 'mask', 'frames', 'masks', 'value', 'sentences', 'reasoning',
+                'explanation'}  # fmt: skip
+LAYOUT: Final = """SPLIT/annotations.jsonl, a line for each thing:
+  {"image": "images/a.jpg", "mask": "masks/a.png", "sentences": ["the red mug"]}
+  or for a video {"frames": ["v/0.jpg", ...], "masks": ["v/0.png", null, ...], "sentences": [...]}
+"mask": null where the thing is not there; "value": only pixels of this value are the thing;
+"reasoning": true for questions; "explanation": "why it is meant"
+pictures and masks in SPLIT/, masks as PNG of the picture's size, 0 where the thing is not"""
+
+
+def read(folder: Path, split: str) -> Reading:
+    """Read a split.
+
+    Raises:
+        DataError: its file is missing.
+    """
+    file = folder / split / FILE
+    if not file.is_file():
+        raise DataError(f'{file} is missing')
+    reading = Reading()
+    for number, line in enumerate(file.read_text(errors='replace').splitlines(), start=1):
+        where = f'{file} line {number}'
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            reading.problems.append(Problem(where, f'not JSON: {describe(error)}'))
+            continue
+        reading.add(where, partial(_sample, entry, number, file.parent))
+    return reading
+
+
+def _sample(entry: Mapping[str, Any], number: int, folder: Path) -> Sample:
+    if unknown := entry.keys() - _KEYS:
+        raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
+    video = 'frames' in entry
+    frames = entry['frames'] if video else [entry['image']]
+    masks = entry['masks'] if video else [entry['mask']]
+    if not frames or len(frames) != len(masks):
+        raise ValueError(f'{len(frames)} frames and {len(masks)} masks: give one for each')
+    sentences = entry['sentences']
+    if not sentences or not all(isinstance(each, str) and each.strip() for each in sentences):
+        raise ValueError('sentences is a list of texts, at least one')
+    pictures = [_inside(folder, frame) for frame in frames]
+    return Sample(
+        key=str(number),
+        kind=_KINDS[video, bool(entry.get('reasoning', False))],
+        frames=tuple(PictureFile(picture) for picture in pictures),
+        targets=tuple(
+            _target(folder, mask, picture, entry.get('value'))
+            for mask, picture in zip(masks, pictures, strict=True)
+        ),
+        instructions=tuple(sentences),
+        explanation=entry.get('explanation', ''),
+    )
+
+
+def _target(folder: Path, mask: str | None, picture: Path, value: int | None) -> Target:
+    if mask is not None:
+        return MaskFile(_inside(folder, mask), value)
+    with Image.open(picture) as image:
+        return Nothing((image.height, image.width))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder; a name that leads out of it may be a mistake, or worse."""
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f'{name} is not in {folder}')
+    return file
+
+
+def make_sample(folder: Path, seed: int) -> None:
+    """Write a tiny set: pictures, a video, and something that is not there."""
+    rng = np.random.default_rng(seed)
+    for split in _SPLITS:
+        place = folder / split
+        entries = [_write_picture(place, rng, number) for number in range(4)]
+        entries.append(_write_video(place, rng))
+        absent = {'image': entries[0]['image'], 'mask': None, 'sentences': ['the black star']}
+        write_entries(place, [*entries, absent])
+
+
+def write_entries(folder: Path, entries: list[dict[str, Any]]) -> None:
+    """Write a split's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(''.join(f'{json.dumps(entry)}\n' for entry in entries))
+
+
+def save_mask(file: Path, mask: np.ndarray) -> None:
+    """Write a (H, W) bool mask, and the folders that it is in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(file)
+
+
+def _write_picture(folder: Path, rng: np.random.Generator, number: int) -> dict[str, Any]:
+    rgb, things = scene(rng)
+    image, mask = f'images/{number}.jpg', f'masks/{number}.png'
+    save_jpeg(folder / image, rgb)
+    save_mask(folder / mask, things[-1].mask)
+    return {'image': image, 'mask': mask, 'sentences': [f'the {things[-1].name}']}
+
+
+def _write_video(folder: Path, rng: np.random.Generator) -> dict[str, Any]:
+    pictures, seen = clip(rng)
+    frames = [f'video/{index}.jpg' for index in range(len(pictures))]
+    masks = [f'video/{index}.png' for index in range(len(pictures))]
+    for frame, mask, rgb, things in zip(frames, masks, pictures, seen, strict=True):
+        save_jpeg(folder / frame, rgb)
+        save_mask(folder / mask, things[0].mask)
+    sentence = f'what has the colour {seen[0][0].colour}?'
+    return {'frames': frames, 'masks': masks, 'sentences': [sentence], 'reasoning': True}
+
+
+DATA_SETS: Final = (
+    DataSet(name='folder', splits=_SPLITS, read=read, make_sample=make_sample, layout=LAYOUT),
+)

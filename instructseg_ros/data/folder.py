@@ -84,12 +84,13 @@ def _sample(entry: Mapping[str, Any], number: int, folder: Path) -> Sample:
 def _target(folder: Path, mask: str | None, picture: Path, value: int | None) -> Target:
     if mask is not None:
         return MaskFile(_inside(folder, mask), value)
-    with Image.open(picture) as image:
-        return Nothing((image.height, image.width))
+    return Nothing(PictureFile(picture).size())
 
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder; a name that leads out of it may be a mistake, or worse."""
+    if not isinstance(name, str):
+        raise ValueError(f'a file is named by a text, not {name!r}')
     file = folder / name
     if not file.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f'{name} is not in {folder}')

@@ -37,6 +37,11 @@ class PictureFile:
         """RGB, upright; see `Picture.load`."""
         return _decoded(self.path, str(self.path))
 
+    def size(self) -> tuple[int, int]:
+        """(height, width), upright; see `load`."""
+        image = self.load()
+        return image.height, image.width
+
 
 @dataclasses.dataclass(frozen=True)
 class PictureBytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
 
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
@@ -68,8 +67,7 @@ def read(folder: Path, split: str) -> Reading:
 
 def _sample(picture: Path, explanations: Mapping[str, str]) -> Sample:
     annotation = read_json(picture.with_suffix('.json'))
-    with Image.open(picture) as image:
-        size = (image.height, image.width)
+    image = PictureFile(picture)
     text = annotation['text']
     sentences = [text] if isinstance(text, str) else list(text)
     if not sentences:
@@ -82,8 +80,8 @@ def _sample(picture: Path, explanations: Mapping[str, str]) -> Sample:
     return Sample(
         key=picture.stem,
         kind=Kind.IMAGE_REASONING,
-        frames=(PictureFile(picture),),
-        targets=(PaintedPolygons(size, shapes),),
+        frames=(image,),
+        targets=(PaintedPolygons(image.size(), shapes),),
         instructions=tuple(sentence.strip() for sentence in sentences),
         verbatim=True,
         explanation=explanations.get(picture.name, ''),

@@ -137,7 +137,12 @@ def _written(value: Any) -> str:
     if isinstance(value, list):
         return '(l' + ''.join(f'{_written(each)}a' for each in value)
     if isinstance(value, str):
-        return f'V{value.encode("raw_unicode_escape").decode("ascii")}\n'
+        return f'V{"".join(map(_escaped, value))}\n'
     if isinstance(value, int):
         return f'I{value}\n'
     raise ValueError(f'{value!r} is not a plain value')
+
+
+def _escaped(character: str) -> str:
+    plain = ' ' <= character <= '~' and character != '\\'
+    return character if plain else f'\\U{ord(character):08x}'

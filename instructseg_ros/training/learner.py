@@ -51,6 +51,14 @@ class Learner(nn.Module):
         self.head = head
         self.criterion = criterion
 
+    def train(self, mode: bool = True) -> Learner:
+        """Training mode, in which batch statistics stay: these batches are too small for them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
     def forward(self, batch: Batch, draws: Sequence[Draws] | None = None) -> Lesson:
         """Losses of a batch.
 

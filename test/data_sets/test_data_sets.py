@@ -1,0 +1,109 @@
+"""What holds for every data set, on its own tiny sample."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instructseg_ros.data.check import check
+from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.registry import NAMES, data_set
+from instructseg_ros.data.sample import Kind, Sample
+
+UNPUBLISHED = {('ref-youtube-vos', 'valid')}
+
+
+@pytest.fixture(scope='session')
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sample of every data set in it."""
+    folder = tmp_path_factory.mktemp('sets')
+    for name in NAMES:
+        data_set(name).make_sample(folder / name, 0)
+    return folder
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_sample_is_whole(sets: Path, name: str) -> None:
+    data = data_set(name)
+    for findings in check(data, sets / name, data.splits):
+        assert findings.samples > 0
+        assert findings.problems == ()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
+    data = data_set(name)
+    for split in data.splits:
+        samples = data.read(sets / name, split).samples
+        assert len({sample.key for sample in samples}) == len(samples)
+        for sample in samples:
+            check_sample(sample, published=(name, split) not in UNPUBLISHED)
+
+
+def check_sample(sample: Sample, *, published: bool) -> None:
+    if sample.kind is Kind.CONVERSATION:
+        assert sample.turns and not sample.instructions and not sample.targets
+        return
+    assert sample.instructions and not sample.turns
+    assert len(sample.targets) == len(sample.frames)
+    assert all((target is not None) == published for target in sample.targets)
+    if not sample.kind.is_video:
+        assert len(sample.frames) == 1
+
+
+# A bag says when it was written.
+@pytest.mark.parametrize('name', [name for name in NAMES if name != 'bag'])
+def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: str) -> None:
+    data = data_set(name)
+    data.make_sample(tmp_path / 'again', 0)
+    first, again = sets / name, tmp_path / 'again'
+    files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
+    assert files == sorted(f.relative_to(again) for f in again.rglob('*') if f.is_file())
+    different = [file for file in files
+                 if (first / file).read_bytes() != (again / file).read_bytes()]  # fmt: skip
+    assert different == []
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('mmbench', 'bag')])
+def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
+    sets: Path, tmp_path: Path, name: str
+) -> None:
+    data = data_set(name)
+    folder = tmp_path / 'set'
+    shutil.copytree(sets / name, folder)
+    split = data.splits[0]
+    whole = data.read(folder, split).samples
+    picture = whole[0].frames[0].path  # type: ignore[attr-defined]
+    picture.write_bytes(picture.read_bytes()[:100])
+    [findings] = check(data, folder, (split,))
+    assert 0 < len(findings.problems) < len(whole) * len(whole[0].frames)
+    assert all(str(picture) in f'{problem}' or picture.stem in f'{problem}'
+               for problem in findings.problems)  # fmt: skip
+    assert findings.samples < len(whole)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, name: str) -> None:
+    data = data_set(name)
+    with pytest.raises(DataError, match='is not') as error:
+        check(data, tmp_path, data.splits)
+    assert data.layout in str(error.value)
+
+
+def test_targets_of_a_sample_show_its_things(sets: Path) -> None:
+    samples = data_set('refcoco').read(sets / 'refcoco', 'val').samples
+    colours = {'red': 0, 'green': 1, 'blue': 2}
+    for sample in samples:
+        colour = sample.instructions[0].split()[1]
+        if colour in colours:
+            picture = np.array(sample.frames[0].load()).astype(int)
+            mean = picture[sample.targets[0].mask()].mean(axis=0)  # type: ignore[union-attr]
+            assert mean.argmax() == colours[colour]
+
+
+def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match='there are refcoco'):
+        data_set('cityscapes')

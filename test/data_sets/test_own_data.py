@@ -1,0 +1,114 @@
+"""A user's own data: a folder, COCO JSON or a bag."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from instructseg_ros.data import bag, coco, folder, tabletop
+from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.sample import Kind
+
+
+def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
+    folder.make_sample(tmp_path, 0)
+    samples = folder.read(tmp_path, 'train').samples
+    assert [sample.kind for sample in samples] == [
+        *[Kind.IMAGE_REFERRING] * 4, Kind.VIDEO_REASONING, Kind.IMAGE_REFERRING]
+    assert samples[0].targets[0].mask().any()
+    assert not samples[-1].targets[0].mask().any()
+
+
+@pytest.mark.parametrize(('change', 'reason'), [
+    ({'image': None}, 'a file is named by a text, not None'),
+    ({'sentences': []}, 'sentences is a list of texts'),
+    ({'sentence': ['x']}, "'sentence' is not known; there are explanation"),
+    ({'mask': '../../etc/passwd'}, 'passwd is not in'),
+    ({'image': 'gone.jpg', 'mask': None}, 'gone.jpg'),
+    ({'frames': ['a.jpg'], 'masks': []}, '1 frames and 0 masks'),
+])  # fmt: skip
+def test_a_wrong_line_is_named_with_what_is_wrong(
+    tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    folder.make_sample(tmp_path, 0)
+    file = tmp_path / 'train' / folder.FILE
+    lines = file.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | change)
+    file.write_text('\n'.join([*lines, 'no JSON']))
+    reading = folder.read(tmp_path, 'train')
+    first, second = sorted(str(problem) for problem in reading.problems)
+    assert first.startswith(f'{file} line 2: ') and reason in first
+    assert second.startswith(f'{file} line 7: not JSON')
+    assert len(reading.samples) == 5
+
+
+def test_pixels_of_one_value_may_be_the_thing(tmp_path: Path) -> None:
+    folder.make_sample(tmp_path, 0)
+    file = tmp_path / 'train' / folder.FILE
+    entry = json.loads(file.read_text().splitlines()[0]) | {'value': 7}
+    file.write_text(json.dumps(entry))
+    [sample] = folder.read(tmp_path, 'train').samples
+    assert not sample.targets[0].mask().any()
+
+
+def test_coco_things_are_named_by_sentence_or_category(tmp_path: Path) -> None:
+    coco.make_sample(tmp_path, 0)
+    samples = coco.read(tmp_path, 'train').samples
+    texts = [text for sample in samples for text in sample.instructions]
+    assert any(len(text.split()) == 3 for text in texts)  # the red circle
+    assert any(text.startswith('all ') for text in texts)
+
+
+def test_several_things_of_a_category_are_one_target(tmp_path: Path) -> None:
+    coco.make_sample(tmp_path, 0)
+    for sample in coco.read(tmp_path, 'train').samples:
+        parts = sample.targets[0].parts  # type: ignore[union-attr]
+        assert (len(parts) > 1) == sample.instructions[0].startswith('all ')
+
+
+def test_boxes_alone_are_refused(tmp_path: Path) -> None:
+    coco.make_sample(tmp_path, 0)
+    file = tmp_path / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    for annotation in content['annotations']:
+        annotation['segmentation'] = []
+    file.write_text(json.dumps(content))
+    reading = coco.read(tmp_path, 'train')
+    assert not reading.samples
+    assert 'boxes alone teach no masks' in str(reading.problems[0])
+
+
+def test_labels_of_a_bag_are_videos(tmp_path: Path) -> None:
+    bag.make_sample(tmp_path / 'bag', 0)
+    first, second = bag.read(tmp_path / 'bag', 'train').samples
+    assert len(first.frames) == len(first.targets) == 6
+    assert not (first.targets[3].mask() & second.targets[3].mask()).any()
+    picture = np.array(first.frames[3].load())
+    assert picture.shape[:2] == first.targets[3].mask().shape
+
+
+def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path) -> None:
+    bag.make_sample(tmp_path / 'bag', 0)
+    words = yaml.safe_load((tmp_path / 'bag' / 'labels.yaml').read_text())
+    (tmp_path / 'bag' / 'labels.yaml').write_text(yaml.safe_dump(words | {'labels': '/other'}))
+    with pytest.raises(DataError, match='no image of /camera/image has the stamp'):
+        bag.read(tmp_path / 'bag', 'train')
+
+
+@pytest.mark.parametrize('text', ['', '[1, 2]', 'sentences: [a]', '{:'])
+def test_words_of_a_bag_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    bag.make_sample(tmp_path / 'bag', 0)
+    (tmp_path / 'bag' / 'labels.yaml').write_text(text)
+    with pytest.raises(DataError, match=r'labels\.yaml'):
+        bag.read(tmp_path / 'bag', 'train')
+
+
+def test_the_tabletop_is_a_folder_of_short_videos(tmp_path: Path) -> None:
+    tabletop.write_tabletop(tmp_path / 'train', [3, 4], size=(96, 72), instructions=20)
+    samples = folder.read(tmp_path, 'train').samples
+    assert samples and all(len(sample.frames) == 3 for sample in samples)
+    assert {sample.targets[-1].mask().any() for sample in samples} == {True, False}

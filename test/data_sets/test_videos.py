@@ -1,0 +1,76 @@
+"""ReVOS, Ref-YouTube-VOS and Ref-DAVIS17."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instructseg_ros.data import ref_davis, ref_youtube_vos, revos
+from instructseg_ros.data.reading import DataError
+
+
+def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
+    revos.make_sample(tmp_path, 0)
+    masks = json.loads((tmp_path / 'mask_dict.json').read_text())
+    masks['0'][2] = masks['1'][2] = None
+    (tmp_path / 'mask_dict.json').write_text(json.dumps(masks))
+    first, second, both = revos.read(tmp_path, 'valid').samples[:3]
+    assert both.instructions == ('everything that is not the ground',)
+    union = first.targets[0].mask() | second.targets[0].mask()
+    np.testing.assert_array_equal(both.targets[0].mask(), union)
+    assert not both.targets[2].mask().any() and both.targets[3].mask().any()
+
+
+def test_revos_frames_may_lie_without_a_folder_of_their_own(tmp_path: Path) -> None:
+    revos.make_sample(tmp_path, 0)
+    (tmp_path / 'JPEGImages' / 'valid').rename(tmp_path / 'valid')
+    sample = revos.read(tmp_path, 'valid').samples[0]
+    assert sample.frames[0].load().size == (128, 96)
+
+
+def test_a_thing_of_a_training_video_has_all_of_its_sentences_and_frames(tmp_path: Path) -> None:
+    ref_youtube_vos.make_sample(tmp_path, 0)
+    things = ref_youtube_vos.read(tmp_path, 'train').samples
+    assert all(len(thing.instructions) == 2 for thing in things)
+    sentences = ref_youtube_vos.read(tmp_path, 'valid').samples
+    assert all(len(sentence.instructions) == 1 for sentence in sentences)
+
+
+def test_frames_without_a_mask_keep_their_place(tmp_path: Path) -> None:
+    """The authors' loader drops them, and gives later frames the masks of others (spec 9.1)."""
+    ref_youtube_vos.make_sample(tmp_path, 0)
+    sample = ref_youtube_vos.read(tmp_path, 'train').samples[0]
+    video = sample.details['video']
+    last = sample.targets[-1].mask()
+    (tmp_path / 'train' / 'Annotations' / video / '00000.png').unlink()
+    again = ref_youtube_vos.read(tmp_path, 'train').samples[0]
+    with pytest.raises(OSError, match=r'00000\.png'):
+        again.targets[0].mask()
+    np.testing.assert_array_equal(again.targets[-1].mask(), last)
+
+
+def test_each_annotator_of_davis_has_a_sample_of_every_thing(tmp_path: Path) -> None:
+    ref_davis.make_sample(tmp_path, 0)
+    samples = ref_davis.read(tmp_path, 'val').samples
+    assert {sample.group for sample in samples} == {'annot1', 'annot2'}
+    assert len(samples) == 2 * 2 * 2
+    assert all(len(sample.frames) == 6 for sample in samples)
+
+
+def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+    ref_davis.make_sample(tmp_path, 0)
+    file = tmp_path / 'davis_text_annotations' / 'Davis17_annot1.txt'
+    file.write_text('val-0 the red one\n' + file.read_text())
+    [problem] = ref_davis.read(tmp_path, 'val').problems
+    assert str(problem).endswith('Davis17_annot1.txt line 1: no video, object, "words"')
+
+
+def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
+    ref_davis.make_sample(tmp_path, 0)
+    for file in (tmp_path / 'davis_text_annotations').iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match='Davis17_annot1'):
+        ref_davis.read(tmp_path, 'val')

@@ -28,12 +28,13 @@ class Processes:
         if int(os.environ.get('WORLD_SIZE', '1')) == 1:
             return cls()
         try:
+            import torch
             from accelerate import PartialState
         except ImportError:
             raise RuntimeError(
                 'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
             ) from None
-        state = PartialState()
+        state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes)
 
     @property

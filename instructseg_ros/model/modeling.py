@@ -38,6 +38,7 @@ class InstructSegModel(PreTrainedModel):
     base_model_prefix = 'instructseg'
     main_input_name = 'pixel_values'
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: InstructSegConfig) -> None:
         config._attn_implementation = IMPLEMENTATION

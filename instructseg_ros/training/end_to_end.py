@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -85,6 +86,7 @@ def build_learner(recipe: Recipe, model: Path) -> Learner:
     """The model of a folder, ready to learn what a recipe says."""
     weights, _ = load_model(model)
     learner = Learner(weights, Criterion(recipe.criterion), _head(model))
+    torch.manual_seed(recipe.seed)  # adapters begin at random
     choose_weights(learner, recipe)
     return learner
 

@@ -56,6 +56,7 @@ class Trainer:
         """
         self.recipe = recipe
         self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
             mixed_precision=recipe.precision,
             gradient_accumulation_steps=recipe.accumulation,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -63,6 +64,7 @@ class Trainer:
         self._folder = folder
         self._workers = workers
         self._build = build
+        self._writer: SummaryWriter | None = None  # in the first process
         self.mixture = mixture(recipe.batch * self.accelerator.num_processes)
         self._steps = Steps(
             self.mixture, maker, rank=self.accelerator.process_index, batch=recipe.batch
@@ -78,11 +80,14 @@ class Trainer:
         loader = iter(batches(self._steps, order, self._workers))
         self._learner.train()
         main = self.accelerator.is_main_process
-        with SummaryWriter(self._folder / 'logs', purge_step=self.step) as self._writer:
-            for _ in tqdm(range(self.step, last), initial=self.step, total=last, disable=not main):
-                self._update([next(loader) for _ in range(count)])
+        if main:
+            self._writer = SummaryWriter(self._folder / 'logs', purge_step=self.step)
+        for _ in tqdm(range(self.step, last), initial=self.step, total=last, disable=not main):
+            self._update([next(loader) for _ in range(count)])
         if self.step % self.recipe.save_every:
             self._save()
+        if self._writer is not None:
+            self._writer.close()
 
     def learned(self) -> Learner | None:
         """A learner with what was learned, on the CPU; None but in the first process."""
@@ -134,11 +139,12 @@ class Trainer:
             figures = {'loss': lesson.loss.detach(), **lesson.parts}
             means = self.accelerator.reduce({n: v.detach() for n, v in figures.items()}, 'mean')
             self._write(source, means, batch)
-        if self.step % self.recipe.picture_every == 0 and lesson.masks is not None:
+        pictured = self.step % self.recipe.picture_every == 0 and lesson.masks is not None
+        if pictured and self._writer is not None:
             self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
 
     def _write(self, source: str, means: Mapping[str, Any], batch: Batch) -> None:
-        if not self.accelerator.is_main_process:
+        if self._writer is None:
             return
         for name, value in means.items():
             self._writer.add_scalar(f'{source}/{name}', float(value), self.step)
@@ -157,7 +163,8 @@ class Trainer:
             partial.rename(folder)
             for old in self._checkpoints()[:-_KEPT]:
                 shutil.rmtree(old)
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.flush()
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:

@@ -60,7 +60,7 @@ class RangeCamera:
 
 
 @pytest.fixture(scope='module')
-def finder(domain: None, tiny_model_dir: Path,  # noqa: F811
+def finder(domain: None, tiny_model_dir: Path,
            tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node that finds whatever it is asked for."""
     node = NodeProcess(

@@ -1,0 +1,142 @@
+"""Whole trainings of a tiny model: on the tasks of the paper, killed, and shared by processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_start import Start
+
+from instructseg_ros.data.reading import DataError
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.training.end_to_end import build_learner, train
+from instructseg_ros.training.recipe import RecipeError, load_recipe
+from instructseg_ros.training.smoke import Curves, read_curves, smoke
+from instructseg_ros.training.trainer import rate
+
+ARGUMENTS = ('train', '--recipe', 'smoke', '--set', 'lora.dropout=0', '--workers', '0')
+
+
+def command(start: Start, output: Path, *arguments: str, processes: int = 1) -> list[str]:
+    data = [f'--data={name}={folder}' for name, folder in start.folders.items()]
+    launcher = [sys.executable, '-m', 'instructseg_ros.cli']
+    if processes > 1:
+        launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+                    '--nproc_per_node', str(processes), '-m', 'instructseg_ros.cli']  # fmt: skip
+    return [*launcher, *ARGUMENTS, *data, *arguments, '--model', str(start.model),
+            '--output', str(output)]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+
+
+def assert_same_curves(mine: Curves, theirs: Curves, relative: float = 1e-4) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, curve in theirs.items():
+        assert [step for step, _ in mine[name]] == [step for step, _ in curve], name
+        values = [value for _, value in mine[name]]
+        assert values == pytest.approx([value for _, value in curve], rel=relative), name
+
+
+def test_every_loss_falls_what_learns_moves_and_what_rests_rests(tmp_path: Path) -> None:
+    report = smoke(load_recipe('smoke'), tmp_path)
+    assert report.passed, report
+    assert set(report.moved) == {*load_recipe('smoke').trained, 'adapters'}
+    assert Segmenter.from_pretrained(str(tmp_path / 'model')).reference_frames == 4
+
+
+@pytest.fixture(scope='module')
+def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of fifteen steps that nothing disturbed."""
+    output = tmp_path_factory.mktemp('trained')
+    recipe = dataclasses.replace(start.recipe, steps=15, save_every=5)
+    train(recipe, start.model, start.folders, output)
+    return output
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(
+    start: Start, trained: Path, tmp_path: Path
+) -> None:
+    arguments = command(start, tmp_path, '--set', 'steps=15', '--set', 'save_every=5')
+    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob('checkpoints/step_0000005')):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'model').exists()
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=180)
+    assert_same_curves(read_curves(tmp_path), read_curves(trained))
+    mine, theirs = (load_file(each / 'model' / 'model.safetensors') for each in (tmp_path, trained))
+    for name, weights in theirs.items():
+        torch.testing.assert_close(mine[name], weights, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path: Path) -> None:
+    alone = dataclasses.replace(start.recipe, steps=10, batch=4)
+    train(alone, start.model, start.folders, tmp_path / 'one')
+    arguments = command(
+        start, tmp_path / 'two', '--set', 'steps=10', '--set', 'batch=2', processes=2)
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=180)
+    assert_same_curves(read_curves(tmp_path / 'two'), read_curves(tmp_path / 'one'), 1e-3)
+
+
+def test_accumulated_passes_are_one_update(start: Start, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(start.recipe, steps=2, batch=2, accumulation=2)
+    trainer = train(recipe, start.model, start.folders, tmp_path)
+    assert trainer.step == 2
+    assert len(read_curves(tmp_path)['loss']) == 2
+
+
+def test_activations_may_be_computed_twice(start: Start, tmp_path: Path) -> None:
+    curves = []
+    for checkpointing in (False, True):
+        recipe = dataclasses.replace(
+            start.recipe, steps=5, gradient_checkpointing=checkpointing)
+        train(recipe, start.model, start.folders, tmp_path / str(checkpointing))
+        curves.append(read_curves(tmp_path / str(checkpointing)))
+    assert_same_curves(*curves)
+
+
+def test_a_broken_picture_is_named_and_another_taken(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / 'reasonseg'
+    shutil.copytree(start.folders['reasonseg'], broken)
+    recipe = load_recipe('smoke')
+    recipe = dataclasses.replace(recipe, sources=recipe.sources[3:4], steps=2, batch=4)
+    for picture in sorted((broken / 'train').glob('*.jpg'))[:1]:
+        data = picture.read_bytes()
+        picture.write_bytes(data[: len(data) // 2])
+    with caplog.at_level(logging.WARNING):
+        train(recipe, start.model, {'reasonseg': broken}, tmp_path / 'output')
+    assert '000.jpg' in caplog.text and 'are left out' in caplog.text
+
+
+def test_a_set_that_is_nowhere_is_asked_for(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='say where it is, --data refcoco=DIR'):
+        train(start.recipe, start.model, {}, tmp_path)
+
+
+def test_a_part_that_the_model_has_not_is_named(start: Start) -> None:
+    recipe = dataclasses.replace(start.recipe, trained=('brain',))
+    with pytest.raises(RecipeError, match="no 'brain'; its parts are language_model"):
+        build_learner(recipe, start.model)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    recipe = load_recipe('paper')
+    rates = [rate(recipe, step) for step in (0, 1499, 2999, 51_500, 99_999)]
+    assert rates == pytest.approx([4e-5 / 3000, 2e-5, 4e-5, 2e-5, 0], rel=1e-3, abs=1e-12)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from instructseg_ros.training.recipe import RecipeError, load_recipe
+
+SOURCE = 'sources: [{sets: [folder]}]\n'
+
+
+def written(tmp_path: Path, text: str) -> str:
+    file = tmp_path / 'mine.yaml'
+    file.write_text(text)
+    return str(file)
+
+
+def test_the_paper_s_recipe_has_the_paper_s_numbers() -> None:
+    recipe = load_recipe('paper')
+    assert [source.share for source in recipe.sources] == [4, 2, 4, 1, 3]
+    assert (recipe.steps, recipe.batch, recipe.learning_rate) == (100_000, 4, 4e-5)
+    assert (recipe.warmup, recipe.weight_decay, recipe.clip) == (0.03, 0.0, 1.0)
+    assert (recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == (8, 16, 0.05)
+    assert recipe.lora.targets == ('q_proj', 'v_proj')
+    criterion = recipe.criterion
+    assert (criterion.score_weight, criterion.mask_weight, criterion.dice_weight) == (2, 5, 5)
+    assert criterion.points == 12_544
+
+
+@pytest.mark.parametrize('name', ['paper', 'fine_tune', 'smoke'])
+def test_every_recipe_of_the_package_is_one(name: str) -> None:
+    assert load_recipe(name).sources
+
+
+@pytest.mark.parametrize(('text', 'reason'), [
+    ('learning_rat: 1', 'learning_rat is not a key of a recipe: did you mean learning_rate?'),
+    ('lora: {rang: 1}', r'lora\.rang is not a key of a recipe: did you mean rank?'),
+    ('zebra: 1', 'zebra is not a key of a recipe; there are sources, trained'),
+    ('steps: many', "steps is of type int, not 'many'"),
+    ('steps: 0', 'steps is a whole number from 1 on'),
+    ('learning_rate: fast', "learning_rate is a number, not 'fast'"),
+    ('gradient_checkpointing: 1', 'gradient_checkpointing is of type bool, not 1'),
+    ('precision: fp64', "precision is no, bf16 or fp16, not 'fp64'"),
+    ('trained: head', "trained is a list, not 'head'"),
+    ('lora: 3', r'lora\. is keys with values, not 3'),
+])  # fmt: skip
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(written(tmp_path, SOURCE + text))
+
+
+@pytest.mark.parametrize(('text', 'reason'), [
+    ('sources: []', 'at least one source'),
+    ('steps: 3', 'sources'),
+    ('sources: [{sets: [cats]}]', "no data set is called 'cats'; there are refcoco"),
+    ('sources: [{sets: [folder], share: 0}]', 'a share from 1 on'),
+    ('a: [', 'is not YAML'),
+    ('3', 'a recipe is keys with values'),
+])  # fmt: skip
+def test_a_recipe_without_sources_is_none(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(written(tmp_path, text))
+
+
+def test_an_unknown_recipe_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(RecipeError, match='recipes of the package are fine_tune, paper, smoke'):
+        load_recipe('secret')
+
+
+def test_values_may_be_changed_by_their_dotted_key() -> None:
+    recipe = load_recipe('smoke', {'steps': '7', 'lora.rank': '2', 'criterion.points': '64'})
+    assert (recipe.steps, recipe.lora.rank, recipe.criterion.points) == (7, 2, 64)
+    with pytest.raises(RecipeError, match=r'steps\.x: steps has no keys'):
+        load_recipe('smoke', {'steps.x': '7'})

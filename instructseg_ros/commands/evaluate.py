@@ -84,9 +84,13 @@ def _evaluate_published(options: argparse.Namespace) -> int:
 def _report(name: str, options: argparse.Namespace, figures: Mapping[str, Any]) -> None:
     from instructseg_ros.commands.score import lines
     from instructseg_ros.data.registry import data_set
-    from instructseg_ros.evaluation.published import published
+    from instructseg_ros.evaluation.published import own_row, published
 
     print('\n'.join(lines(figures)))
-    for method, row in published(name, options.split or data_set(name).splits[0]).items():
-        shown = '  '.join(f'{figure} {value}' for figure, value in row.items())
-        print(f'  {method}: {shown} (percent)')
+    rows = published(name, options.split or data_set(name).splits[0])
+    names = list(dict.fromkeys(figure for row in rows.values() for figure in row))
+    rows[f'this model ({options.model})'] = own_row(figures, names)
+    print(f'{"percent":32}' + ''.join(f'{figure:>26}' for figure in names))
+    for method, row in rows.items():
+        cells = (f'{row[figure]:.1f}' if figure in row else '-' for figure in names)
+        print(f'{method:32}' + ''.join(f'{cell:>26}' for cell in cells))

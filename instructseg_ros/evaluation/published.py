@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 _OWN: Final = 'InstructSeg (paper)'
 
@@ -18,6 +18,20 @@ def published(benchmark: str, split: str) -> dict[str, dict[str, float]]:
         for method, value in of_split.get(split, {}).items():
             rows.setdefault(method, {})[figure] = value
     return rows
+
+
+def own_row(figures: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """The named figures of one's own, in percent; those that only a server gives are left out."""
+    found = {name: _at(figures, name) for name in names}
+    scale = 1 if 'overall' in figures else 100  # ReVOS' are percent already
+    return {name: scale * value for name, value in found.items() if value is not None}
+
+
+def _at(figures: Mapping[str, Any], name: str) -> float | None:
+    value: Any = figures
+    for part in name.split('.'):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _row(own: float, **others: float) -> dict[str, float]:

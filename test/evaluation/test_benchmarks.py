@@ -1,0 +1,145 @@
+"""Every benchmark by its command: on a tiny set, with a tiny model, in one process and in two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from training_start import Start, make_start
+
+from instructseg_ros import cli
+from instructseg_ros.data.registry import data_set
+from instructseg_ros.evaluation.benchmarks import NAMES
+from instructseg_ros.evaluation.published import own_row, published
+from instructseg_ros.model.segmenter import Segmenter
+
+SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17')
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    return make_start(tmp_path_factory.mktemp('start'))
+
+
+def make(name: str, folder: Path) -> Path:
+    data_set(name).make_sample(folder / 'data', 0)
+    return folder / 'data'
+
+
+def arguments(name: str, data: Path, start: Start, output: Path) -> list[str]:
+    return ['evaluate', name, '--data', str(data), '--model', str(start.model), '--output',
+            str(output), '--json', str(output / 'figures.json')]  # fmt: skip
+
+
+def figures(output: Path) -> dict[str, Any]:
+    return dict(json.loads((output / 'figures.json').read_text()))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_benchmark_is_made_checked_evaluated_and_scored(
+    name: str, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / 'data'
+    assert cli.main(['data', 'make-sample', name, str(data)]) == 0
+    assert cli.main(['data', 'check', name, str(data)]) == 0
+    output = tmp_path / 'output'
+    assert cli.main(arguments(name, data, start, output)) == 0
+    shown = capsys.readouterr().out
+    assert 'InstructSeg (paper)' in shown and 'this model' in shown
+    mine = figures(output)
+    assert mine['skipped'] == mine['problems'] == []
+    if name in SCORED:
+        assert cli.main(['score', name, '--truth', str(data), '--predictions',
+                         str(output / 'predictions'), '--json', str(tmp_path / 's.json')]) == 0
+        scored = json.loads((tmp_path / 's.json').read_text())
+        assert scored.items() <= mine.items()
+
+
+@pytest.mark.parametrize('name', ['refcoco', 'revos', 'pope'])
+def test_what_is_done_is_not_done_again(name: str, start: Start, tmp_path: Path) -> None:
+    data = make(name, tmp_path)
+    output = tmp_path / 'output'
+    assert cli.main(arguments(name, data, start, output)) == 0
+    before = figures(output)
+    files = sorted(file for file in output.rglob('*')
+                   if file.suffix in ('.png', '.jsonl'))  # fmt: skip
+    gone = files[0]
+    if gone.suffix == '.png':
+        gone.unlink()
+    times = {file: file.stat().st_mtime_ns for file in files if file.suffix == '.png'
+             and file != gone}  # fmt: skip
+    assert cli.main(arguments(name, data, start, output)) == 0
+    assert figures(output) == before
+    unchanged = [file for file, time in times.items() if file.stat().st_mtime_ns == time]
+    # A unit whose file is gone is done whole; all others stay.
+    assert len(unchanged) >= len(times) - 3
+
+
+@pytest.mark.parametrize('name', ['ref-davis17', 'gqa'])
+def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path: Path) -> None:
+    data = make(name, tmp_path)
+    assert cli.main(arguments(name, data, start, tmp_path / 'one')) == 0
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
+                '2', '-m', 'instructseg_ros.cli']  # fmt: skip
+    subprocess.run(
+        [*launcher, *arguments(name, data, start, tmp_path / 'two')],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, check=True, capture_output=True, timeout=180,
+    )  # fmt: skip
+    assert figures(tmp_path / 'two') == figures(tmp_path / 'one')
+
+
+def test_a_picture_that_is_broken_is_named_and_the_rest_is_evaluated(
+    start: Start, tmp_path: Path
+) -> None:
+    data = make('refcoco', tmp_path)
+    samples = data_set('refcoco').read(data, 'val').samples
+    path = samples[0].frames[0].path  # type: ignore[attr-defined]
+    path.write_bytes(b'no picture')
+    assert cli.main(arguments('refcoco', data, start, tmp_path / 'output')) == 0
+    mine = figures(tmp_path / 'output')
+    assert len(mine['skipped']) == 3 and str(path) in mine['skipped'][0]
+    assert len(mine['joined']['missing']) == 3
+
+
+def test_masks_of_a_video_are_those_of_its_frames(start: Start, tmp_path: Path) -> None:
+    data = make('revos', tmp_path)
+    output = tmp_path / 'output'
+    assert cli.main(arguments('revos', data, start, output)) == 0
+    segmenter = Segmenter.from_pretrained(str(start.model))
+    sample = data_set('revos').read(data, 'valid').samples[1]
+    images = [frame.load() for frame in sample.frames]
+    references = segmenter.encode([images[index] for index in (1, 2, 4, 5)])
+    expression = segmenter.read(sample.instructions[0], verbatim=True)
+    understood = segmenter.reason([[expression]], segmenter.encode([images[3]]), [references])
+    [[alone]] = segmenter.decode(understood, segmenter.encode_pixels([images[3]]))
+    file = output / 'predictions' / 'Annotations' / sample.key / '00003.png'
+    np.testing.assert_array_equal(np.array(Image.open(file)) > 0, alone.mask)
+
+
+def test_without_a_folder_of_data_it_is_asked_for(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(['evaluate', 'pope', '--model', str(start.model)]) == 1
+    assert 'say where pope is: --data DIR' in capsys.readouterr().err
+
+
+def test_a_model_without_words_cannot_answer_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('gqa', tmp_path)
+    assert cli.main(['evaluate', 'gqa', '--data', str(data), '--output', str(tmp_path)]) == 1
+    assert 'generates no text' in capsys.readouterr().err
+
+
+def test_own_figures_stand_beside_the_published_ones() -> None:
+    rows = published('revos', 'valid')
+    assert rows['InstructSeg (paper)']['overall.JF'] == 54.5
+    assert own_row({'overall': {'JF': 17.5}}, ['overall.JF', 'other.JF']) == {'overall.JF': 17.5}
+    assert own_row({'F1': 0.5}, ['F1']) == {'F1': 50}

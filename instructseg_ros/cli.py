@@ -30,6 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except ModuleNotFoundError as error:
+        # Of optional libraries, which a robot does without.
+        name = (error.name or str(error)).split('.')[0]
+        print(
+            f'instructseg: {name} is not installed: pip install "instructseg_ros[training]"',
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         # ModelError and the like say what to do; a traceback would hide it.
         print(f'instructseg: {error}', file=sys.stderr)

@@ -15,7 +15,8 @@ from instructseg_ros.cli import main
 from instructseg_ros.simulation.recording import Recording
 
 COMMANDS = [
-    'say', 'segment', 'video', 'evaluate', 'calibrate', 'train', 'convert', 'benchmark',
+    'say', 'segment', 'video', 'evaluate', 'score', 'calibrate', 'train', 'data', 'convert',
+    'benchmark', 'soak',
 ]  # fmt: skip
 
 
@@ -69,8 +70,9 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (['evaluate'], 'benchmark'),
         (['evaluate', 'kitchen'], 'kitchen'),
         (['evaluate', 'tabletop', '--scenes', 'many'], 'many'),
-        (['train'], 'source'),
-        (['train', 'tabletop', '--recipe', 'secret'], 'secret'),
+        (['train', 'kitchen'], 'kitchen'),
+        (['score', 'revos'], '--truth'),
+        (['data', 'check', 'cityscapes', '.'], 'cityscapes'),
         (['benchmark', 'kitchen'], 'kitchen'),
         (['benchmark', 'model', '--size', 'huge'], 'huge'),
         (['benchmark', 'model', '--frames', '0'], 'at least 1'),
@@ -103,6 +105,32 @@ def test_an_unknown_device_is_one_clear_line(
     assert '"abacus"' in message and '"cpu"' in message
 
 
+@pytest.mark.parametrize(('arguments', 'reason'), [
+    (['train'], '--recipe paper|fine_tune|FILE.yaml --model M'),
+    (['train', 'tabletop', '--recipe', 'secret'], 'recipes of tabletop are full, polish, smoke'),
+    (['train', '--recipe', 'secret', '--model', 'embedded'], 'recipes of the package are'),
+    (['train', '--recipe', 'fine_tune', '--model', 'embedded'], '--data folder=DIR'),
+    (['train', '--recipe', 'smoke', '--model', 'embedded', '--data', 'x'], 'give NAME=VALUE'),
+    (['data', 'check', 'pope', '/no/such/folder'], 'coco/coco_pope_random.json'),
+])  # fmt: skip
+def test_what_is_missing_is_one_clear_line(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert main(arguments) == 1
+    assert reason in capfd.readouterr().err
+
+
+def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(['data', 'make-sample', 'revos', str(tmp_path)])
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
+    capfd.readouterr()
+    assert main(['data', 'check', 'revos', str(tmp_path)]) == 1
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"')
+
+
 def test_unknown_stages_are_named_before_anything_is_rendered(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -131,7 +159,7 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
 def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, '-m', 'instructseg_ros.cli', 'train', 'tabletop', '--recipe', 'smoke',
-         '--folder', str(tmp_path), '--processes', '1'],
+         '--folder', str(tmp_path), '--workers', '1'],
         env={**os.environ, 'MUJOCO_GL': 'nothing'}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert process.returncode == 1

@@ -159,7 +159,7 @@ setup(
         include=[NAME, f'{NAME}.*'],
         exclude=[f'{NAME}.{kind}{rest}' for kind in INTERFACES for rest in ('', '.*')],
     ),
-    package_data={NAME: ['models/**/*', 'simulation/recordings/*.mcap']},
+    package_data={NAME: ['models/**/*', 'simulation/recordings/*.mcap', 'training/recipes/*.yaml']},
     data_files=[],
     ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
     cmdclass={'build_ext': BuildInterfaces},

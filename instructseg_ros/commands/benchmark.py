@@ -26,6 +26,7 @@ def add(commands: Subparsers) -> None:
     _add_stream(kinds)
     _add_soak(kinds)
     _add_ros(kinds)
+    _add_boundary(kinds)
 
 
 def _add_measured(parser: argparse.ArgumentParser) -> None:
@@ -166,5 +167,22 @@ def _run_ros(options: argparse.Namespace) -> int:
     choose_environment()
     figures = benchmark_transport(frames=options.frames)
     print(json.dumps(figures, indent=2))
+    write(figures, options.json)
+    return 0
+
+
+def _add_boundary(kinds: Subparsers) -> None:
+    parser = kinds.add_parser('boundary', help='the boundary measure of video benchmarks')
+    parser.add_argument('--frames', type=positive, default=100, help='of a 1080p video')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=_run_boundary)
+
+
+def _run_boundary(options: argparse.Namespace) -> int:
+    from instructseg_ros.benchmark.boundary import benchmark_boundary
+
+    prepare(options.json)
+    figures = benchmark_boundary(options.frames)
+    print('\n'.join(f'{name:20} {value:10.3f}' for name, value in figures.items()))
     write(figures, options.json)
     return 0

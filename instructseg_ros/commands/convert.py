@@ -16,6 +16,11 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument('target', type=Path, help='new folder')
     parser.add_argument('--reverse', action='store_true', help='from a converted folder, back')
+    parser.add_argument(
+        '--mask2former',
+        metavar='FOLDER',
+        help='the source is Mipha: join it with a Mask2Former to what the paper trains from',
+    )
     parser.set_defaults(run=run)
 
 
@@ -24,10 +29,14 @@ def run(options: argparse.Namespace) -> int:
     from instructseg_ros.conversion.mask2former import convert_mask2former
     from instructseg_ros.conversion.released import convert_released, restore_released
     from instructseg_ros.conversion.source import find_source, read_config
+    from instructseg_ros.conversion.start import write_start
     from instructseg_ros.model.manifest import write_manifest
 
     source = find_source(options.source)
-    if options.reverse:
+    if options.mask2former:
+        write_start(source, find_source(options.mask2former), options.target)
+        write_manifest(options.target)
+    elif options.reverse:
         restore_released(source, options.target)
     elif read_config(source).get('model_type') == 'mask2former':
         convert_mask2former(source, options.target)

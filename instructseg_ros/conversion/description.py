@@ -40,8 +40,8 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
     """
     with _named_errors():
         return InstructSegConfig(
-            vision_config=_vision(config['vision_config']['vision_tower']),
-            text_config=_text(config, shapes),
+            vision_config=vision_sizes(config['vision_config']['vision_tower']),
+            text_config=text_sizes(config, shapes),
             mask_config=_masks(shapes),
             num_latents=shapes['temporal_query'][0],
             **_resampler('perceiver', 'ovp_layers', shapes),
@@ -77,7 +77,8 @@ def _named_errors() -> Iterator[None]:
         ) from error
 
 
-def _text(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+def text_sizes(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """The language model's, from a config.json and the shape of its embeddings."""
     # The field `vocab_size` may be that of the language model's head, which has more rows.
     rows = shapes['model.embed_tokens.weight'][0]
     fields = {field: config[field] for field in _TEXT_FIELDS}
@@ -86,7 +87,8 @@ def _text(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     return {'vocab_size': rows, 'pad_token_id': None, **fields}
 
 
-def _vision(tower: Mapping[str, Any]) -> dict[str, Any]:
+def vision_sizes(tower: Mapping[str, Any]) -> dict[str, Any]:
+    """The vision tower's, from its part of a config.json."""
     # The states before layer 0 count too: the last but one of 27 layers' is that after 26.
     used = tower['num_hidden_layers'] + 1 + tower['mm_vision_select_layer']
     fields = {field: tower[field] for field in _VISION_FIELDS}

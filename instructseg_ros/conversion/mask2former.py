@@ -55,15 +55,25 @@ def convert_mask2former(source: Path, target: Path, *, num_queries: int = 100) -
     """
     check_target(target)
     files = weight_files(source)
-    tensors = dict(_renamed(_load(source)))
+    tensors = mask_branch_of(source, num_queries=num_queries)
+    target.mkdir(parents=True, exist_ok=True)
+    save(tensors, target / WEIGHTS)
+    hashes = {file: sha256(source / file) for file in ['config.json', *files]}
+    (target / MANIFEST).write_text(json.dumps({'sha256': hashes}, indent=2) + '\n')
+
+
+def mask_branch_of(source: Path, *, num_queries: int) -> dict[str, torch.Tensor]:
+    """The tensors that `convert_mask2former` writes, in our names.
+
+    Raises:
+        ModelError: see there.
+    """
+    tensors = {name: x.contiguous() for name, x in _renamed(_load(source))}
     positions = 'mask_decoder.query_position.weight'
     if len(tensors[positions]) < num_queries:
         raise ModelError(f'{source} has {len(tensors[positions])} queries, not {num_queries}.')
-    tensors[positions] = tensors[positions][:num_queries]
-    target.mkdir(parents=True, exist_ok=True)
-    save({name: x.contiguous() for name, x in tensors.items()}, target / WEIGHTS)
-    hashes = {file: sha256(source / file) for file in ['config.json', *files]}
-    (target / MANIFEST).write_text(json.dumps({'sha256': hashes}, indent=2) + '\n')
+    tensors[positions] = tensors[positions][:num_queries].contiguous()
+    return tensors
 
 
 def _load(source: Path) -> Mask2FormerModel:

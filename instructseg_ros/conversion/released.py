@@ -28,7 +28,7 @@ MANIFEST: Final = 'manifest.json'
 _UNUSED: Final = 'unused.safetensors'
 _CANVAS: Final = (1024, 1024)
 _NAMED = 5  # tensors in an error
-_EMBEDDINGS: Final = 'model.embed_tokens.weight'
+EMBEDDINGS: Final = 'model.embed_tokens.weight'
 _HALF: Final = {'F16': 'float16', 'BF16': 'bfloat16'}
 
 
@@ -77,7 +77,7 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
     write_shards(target, sizes, read)
     config.architectures = [InstructSegModel.__name__]
     config.dtype = torch.float32
-    config.language_dtype = _HALF.get(tensors.dtype_of(_EMBEDDINGS))
+    config.language_dtype = _HALF.get(tensors.dtype_of(EMBEDDINGS))
     config.save_pretrained(target)
 
 
@@ -155,7 +155,7 @@ def _check(
 def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
     if HEAD not in tensors.shapes:
         raise ModelError(_says(tensors, 'no tensors for', [HEAD]))
-    for name in (HEAD, _EMBEDDINGS):
+    for name in (HEAD, EMBEDDINGS):
         shape = tensors.shapes[name]
         if len(shape) != 2 or shape[0] < words or shape[1] != config.hidden_size:
             problem = f'{name} {shape} in place of at least ({words}, {config.hidden_size})'
@@ -186,22 +186,36 @@ def _says(tensors: TensorFolder, problem: str, names: Sequence[str]) -> str:
     )
 
 
-def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
+def processor_of(
+    tokenizer: PreTrainedTokenizerFast, config: InstructSegConfig
+) -> InstructSegProcessor:
+    """The processor of a model in the released layout."""
+    tokenizer.clean_up_tokenization_spaces = False  # of no meaning to this tokenizer, but warned of
+    sizes = ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED_PROMPTS)
+    return InstructSegProcessor(tokenizer, sizes)
+
+
+def read_tokenizer(source: Path) -> PreTrainedTokenizerFast:
+    """A checkpoint's tokenizer.
+
+    Raises:
+        ModelError: it does not load.
+    """
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
+        return PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
     except Exception as error:  # what a damaged file raises is up to two libraries
         raise ModelError(
             f'{source} has no tokenizer that loads ({first_line(error)}): copy tokenizer.json and '
             'tokenizer_config.json of the checkpoint into it.'
         ) from error
-    tokenizer.clean_up_tokenization_spaces = False  # of no meaning to this tokenizer, but warned of
+
+
+def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
+    tokenizer = read_tokenizer(source)
     if tokenizer.convert_tokens_to_ids(SEG_TOKEN) in (None, tokenizer.unk_token_id):
         raise ModelError(f'the tokenizer in {source} has no {SEG_TOKEN}: copy added_tokens.json '
                          'and tokenizer.json of the checkpoint.')  # fmt: skip
-    return InstructSegProcessor(
-        tokenizer,
-        ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED_PROMPTS),
-    )
+    return processor_of(tokenizer, config)
 
 
 def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSegConfig) -> None:

@@ -65,6 +65,11 @@ class Mixture:
         self._order = _interleaved([source.share for source in sources])
         self._epoch = functools.lru_cache(maxsize=2 * len(sources))(self._shuffle)
 
+    @property
+    def period(self) -> int:
+        """Steps after which the sources come in the same order again."""
+        return len(self._order)
+
     def source_of(self, step: int) -> int:
         """The source of a step's batch."""
         return self._order[step % len(self._order)]

@@ -26,7 +26,8 @@ class Report:
     """What came of a smoke test.
 
     Args:
-        falls: for each loss its mean over the first and over the last third of its steps.
+        falls: for each loss its mean before anything was learned, over a batch of each source, and
+            over the last third of its steps.
         moved: for each part of the recipe and the adapters whether all of its weights moved.
         rested: whether every other weight is bit for bit what it was.
     """
@@ -92,13 +93,14 @@ def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
             parts[f'{source} loss'] = curve
         elif source:
             parts[part] += curve
-    return {name: _ends(sorted(curve)) for name, curve in sorted(parts.items())}
+    sources = sum(name.endswith(' loss') for name in parts)
+    return {name: _ends(sorted(curve), sources) for name, curve in sorted(parts.items())}
 
 
-def _ends(curve: list[tuple[int, float]]) -> tuple[float, float]:
+def _ends(curve: list[tuple[int, float]], sources: int) -> tuple[float, float]:
     values = [value for _, value in curve]
-    count = max(1, len(values) // 3)
-    return float(np.mean(values[:count])), float(np.mean(values[-count:]))
+    first = [value for step, value in curve if step < sources]
+    return float(np.mean(first)), float(np.mean(values[-max(1, len(values) // 3) :]))
 
 
 def _compare(recipe: Recipe, start: Path, end: Path) -> tuple[dict[str, bool], bool]:

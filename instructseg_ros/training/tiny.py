@@ -37,7 +37,7 @@ _SWIN: Final = {
 _MASKS: Final = {
     'backbone_config': _SWIN, 'feature_size': 64, 'mask_feature_size': 32, 'hidden_dim': 64,
     'encoder_layers': 1, 'encoder_feedforward_dim': 64, 'decoder_layers': 4,
-    'dim_feedforward': 128, 'num_attention_heads': 4, 'num_queries': 8,
+    'dim_feedforward': 128, 'num_attention_heads': 4, 'num_queries': 4,
 }  # fmt: skip
 
 

@@ -139,8 +139,9 @@ class Trainer:
             figures = {'loss': lesson.loss.detach(), **lesson.parts}
             means = self.accelerator.reduce({n: v.detach() for n, v in figures.items()}, 'mean')
             self._write(source, means, batch)
-        pictured = self.step % self.recipe.picture_every == 0 and lesson.masks is not None
-        if pictured and self._writer is not None:
+        # A few in a row, so that every source has its pictures.
+        due = self.step % self.recipe.picture_every < self.mixture.period
+        if due and lesson.masks is not None and self._writer is not None:
             self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
 
     def _write(self, source: str, means: Mapping[str, Any], batch: Batch) -> None:

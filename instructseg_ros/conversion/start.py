@@ -1,0 +1,89 @@
+"""What the paper's training begins with: Mipha-3B and a Mask2Former (spec 6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import Mask2FormerConfig
+
+from instructseg_ros.conversion.description import text_sizes, vision_sizes
+from instructseg_ros.conversion.mask2former import mask_branch_of
+from instructseg_ros.conversion.released import EMBEDDINGS, processor_of, read_tokenizer
+from instructseg_ros.conversion.released_keys import our_names
+from instructseg_ros.conversion.source import check_target, read_config
+from instructseg_ros.conversion.tensors import TensorFolder, save
+from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, quiet
+from instructseg_ros.model.configuration import InstructSegConfig, MaskConfig
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.prompts import SEG_TOKEN
+
+_QUERIES = 100
+
+
+def write_start(
+    base: Path, mask2former: Path, target: Path, *, num_queries: int = _QUERIES, seed: int = 0
+) -> None:
+    """Write a model whose parts are pretrained where the paper's are, and random elsewhere.
+
+    Held in memory as float32: 14 GB for Mipha-3B.
+
+    Args:
+        base: Mipha's folder: config.json, safetensors and tokenizer.
+        mask2former: folder of a Mask2Former with a Swin backbone, in transformers' layout.
+        target: new or empty folder.
+        num_queries: mask tokens.
+        seed: of the random weights.
+
+    Raises:
+        ModelError: a folder does not load, or a tensor is missing or of another shape.
+    """
+    check_target(target)
+    tensors = TensorFolder(base)
+    tokenizer = read_tokenizer(base)
+    known = len(tokenizer)
+    tokenizer.add_tokens([SEG_TOKEN])
+    config = _config(base, mask2former, tensors, words=len(tokenizer), queries=num_queries)
+    torch.manual_seed(seed)
+    model = InstructSegModel(config)
+    _copy(tensors, model, known=known)
+    branch = mask_branch_of(mask2former, num_queries=num_queries)
+    _check_unexpected(model.load_state_dict(branch, strict=False).unexpected_keys, mask2former)
+    with quiet():
+        model.save_pretrained(target)
+    processor_of(tokenizer, config).save_pretrained(target)
+    save({HEAD: tensors.read(HEAD).float()}, target / HEAD_FILE)
+
+
+def _config(
+    base: Path, mask2former: Path, tensors: TensorFolder, *, words: int, queries: int
+) -> InstructSegConfig:
+    described = read_config(base)
+    with quiet():
+        masks = Mask2FormerConfig.from_pretrained(mask2former, local_files_only=True).to_dict()
+    return InstructSegConfig(
+        vision_config=vision_sizes(described['vision_config']['vision_tower']),
+        text_config=text_sizes(described, tensors.shapes) | {'vocab_size': words},
+        mask_config=MaskConfig.from_dict(masks | {'num_queries': queries}),
+    )
+
+
+def _copy(tensors: TensorFolder, model: InstructSegModel, *, known: int) -> None:
+    """Put the base's tensors into the model; a new word keeps its random row."""
+    layers = model.config.vision_config.num_hidden_layers
+    own = model.state_dict()
+    for name in tensors.shapes:
+        for ours in our_names(name, vision_layers=layers):
+            value = tensors.read(name)
+            if name == EMBEDDINGS:
+                value = torch.cat([value[:known].float(), own[ours][known:]])
+            if own[ours].shape != value.shape:
+                raise ModelError(
+                    f'{name} is {tuple(value.shape)} in place of {tuple(own[ours].shape)}'
+                )
+            own[ours].copy_(value)
+
+
+def _check_unexpected(names: list[str], mask2former: Path) -> None:
+    if names:
+        raise ModelError(f'{mask2former} has {names[0]}, which InstructSeg has not.')

@@ -127,31 +127,33 @@ class Trainer:
                     self.accelerator.clip_grad_norm_(self._learner.parameters(), self.recipe.clip)
                 self._optimizer.step()
                 self._optimizer.zero_grad()
-        self._report(batch, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
+        self._report(passes, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
         self.step += 1
         if self.step % self.recipe.save_every == 0:
             self._save()
 
-    def _report(self, batch: Batch, lesson: Lesson, source: str) -> None:
-        for problem in batch.skipped:
+    def _report(self, passes: list[Batch], lesson: Lesson, source: str) -> None:
+        """Log an update, whose last pass was the lesson."""
+        skipped = [problem for batch in passes for problem in batch.skipped]
+        for problem in skipped:
             _log.warning('skipped %s', problem)
         if self.step % self.recipe.log_every == 0:
             figures = {'loss': lesson.loss.detach(), **lesson.parts}
             means = self.accelerator.reduce({n: v.detach() for n, v in figures.items()}, 'mean')
-            self._write(source, means, batch)
+            self._write(source, means, len(skipped))
         # A few in a row, so that every source has its pictures.
         due = self.step % self.recipe.picture_every < self.mixture.period
         if due and lesson.masks is not None and self._writer is not None:
-            self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
+            self._writer.add_image(f'{source}/masks', panel(passes[-1], lesson), self.step)
 
-    def _write(self, source: str, means: Mapping[str, Any], batch: Batch) -> None:
+    def _write(self, source: str, means: Mapping[str, Any], skipped: int) -> None:
         if self._writer is None:
             return
         for name, value in means.items():
             self._writer.add_scalar(f'{source}/{name}', float(value), self.step)
         self._writer.add_scalar('loss', float(means['loss']), self.step)
         self._writer.add_scalar('learning_rate', rate(self.recipe, self.step), self.step)
-        self._writer.add_scalar('skipped', len(batch.skipped), self.step)
+        self._writer.add_scalar('skipped', skipped, self.step)
 
     def _save(self) -> None:
         """Write a checkpoint; one that was begun and not ended has another name."""

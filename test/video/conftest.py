@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,81 +10,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from channel_model import SETTINGS, ChannelModel
 from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
-from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.settings import EngineSettings
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
-SETTINGS = EngineSettings(reference_frames=2, reference_stride=0.2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelPrediction:
-    mask: np.ndarray
-    probability: np.ndarray
-    score: float
-    found: bool
-    unknown: tuple[str, ...] = ()
-
-
-@dataclass
-class ChannelModel:
-    """Finds what is bright in the channel that an instruction ends with.
-
-    The score tells which reference frames it was shown. It kills its process when it has decoded
-    `last` frames, as a power cut would.
-    """
-
-    threshold: float = 0.5
-    release_threshold: float = 0.5
-    last: int | None = None
-    decoded: int = 0
-    images: list[Any] = field(default_factory=list)
-
-    def read(self, text: str, task: Task) -> str:
-        return text
-
-    def encode(self, images: Sequence[np.ndarray]) -> list[float]:
-        self.images += map(weakref.ref, images)
-        return [float(image.mean()) for image in images]
-
-    def reason(self, expressions: Sequence[Sequence[str]], tokens: Sequence[float],
-               references: Sequence[Sequence[float]], *,
-               keep_references: bool) -> list[list[tuple[str, float]]]:
-        shown = [sum(number * value for number, value in enumerate((*earlier, frame), 1))
-                 for earlier, frame in zip(references, tokens, strict=True)]
-        return [[(text, value) for text in texts]
-                for texts, value in zip(expressions, shown, strict=True)]
-
-    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
-        return images
-
-    def decode(self, understandings: Sequence[Sequence[tuple[str, float]]],
-               pixels: Sequence[np.ndarray]) -> list[list[ChannelPrediction]]:
-        if self.decoded == self.last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.decoded += 1
-        return [[self._predict(text, shown, image) for text, shown in given]
-                for given, image in zip(understandings, pixels, strict=True)]
-
-    def forget(self) -> None:
-        pass
-
-    def alive(self) -> int:
-        """How many of the images that it has seen are still held by somebody."""
-        return sum(image() is not None for image in self.images)
-
-    def _predict(self, text: str, shown: float, image: np.ndarray) -> ChannelPrediction:
-        mask = image[..., ['red', 'green', 'blue'].index(text.split()[-1])] > 127
-        score = 0.6 + shown % 100 / 300 if mask.any() else 0.1
-        return ChannelPrediction(mask=mask, probability=mask.astype(np.float32), score=score,
-                                 found=bool(mask.any()))
-
-
 @pytest.fixture
 def make_model() -> Callable[..., ChannelModel]:
     return ChannelModel
@@ -192,18 +122,3 @@ def write_bag() -> Callable[..., Path]:
         return bag
 
     return write
-
-
-@pytest.fixture
-def killed() -> Callable[[Callable[[], object]], None]:
-    def run(work: Callable[[], object]) -> None:
-        """Do some work in a process of its own, which ends itself with SIGKILL."""
-        child = os.fork()
-        if not child:
-            try:
-                work()
-            finally:
-                os._exit(1)
-        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-
-    return run

@@ -20,10 +20,19 @@ Run = Callable[..., NodeProcess]
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_node_without_a_word(
         run_process: Run, tiny_model_dir: Path, number: int) -> None:
+    before = shared_memory()
     node = run_process('segmentation_node', model=tiny_model_dir, device='cpu')
     node.wait_for_output('activate: done')
+    mine = shared_memory() - before
+    assert mine
     assert node.stop(number) == 0
     assert node.output().rstrip().endswith('activate: done')
+    assert not mine & shared_memory()
+
+
+def shared_memory() -> set[str]:
+    """What Fast DDS keeps of participants; its ports are everybody's."""
+    return {file.name for file in Path('/dev/shm').glob('fastdds_*') if 'port' not in file.name}
 
 
 @pytest.mark.parametrize(('parameters', 'complaint'), [

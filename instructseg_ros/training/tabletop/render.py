@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,15 +31,21 @@ def render_scenes(store: SceneStore, *, first_seed: int, stride: float, processe
 
     Args:
         stride: seconds between the frames of a scene, jittered by 30 %.
+
+    Raises:
+        RuntimeError: a renderer died; what is rendered stays.
     """
     todo = np.flatnonzero(~store.done)
     chunks = [todo[i : i + _CHUNK] for i in range(0, len(todo), _CHUNK)]
     if not chunks:
         return
     render = functools.partial(_render, store.folder, first_seed, stride)
-    with multiprocessing.get_context('spawn').Pool(processes) as pool:
-        for _ in tqdm(pool.imap_unordered(render, chunks), 'render', total=len(chunks)):
-            pass
+    try:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context('spawn')) as pool:
+            for _ in tqdm(pool.map(render, chunks), 'render', total=len(chunks)):
+                pass
+    except BrokenProcessPool as error:
+        raise RuntimeError('a renderer died: start again, what is rendered is kept') from error
 
 
 class SceneWriter:

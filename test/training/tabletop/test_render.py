@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from instructseg_ros.simulation.things import KINDS
+from instructseg_ros.training.tabletop import render
 from instructseg_ros.training.tabletop.render import SceneWriter, render_scenes
 from instructseg_ros.training.tabletop.scenes import EXISTS, KIND, SceneStore, StoreShape, U, V
 
@@ -66,3 +68,17 @@ def test_rendering_goes_on_where_it_stopped(rendered: SceneStore, tmp_path: Path
     assert np.array_equal(again.vision[1], rendered.vision[1])
     assert np.array_equal(again.labels[1], rendered.labels[1])
     assert again.read_graph(1) == rendered.read_graph(1)
+
+
+def die(*_: object) -> None:
+    """What a renderer does whose OpenGL crashes."""
+    os._exit(1)
+
+
+def test_a_renderer_that_dies_ends_the_rendering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, '_render', die)
+    store = SceneStore.create(tmp_path, SHAPE)
+    with pytest.raises(RuntimeError, match='a renderer died'):
+        render_scenes(store, first_seed=SEED, stride=0.2, processes=1)

@@ -37,7 +37,7 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     node.destroy_node()
     rclpy.try_shutdown()
     del node
-    # rclpy's cycles hold the participant, and with it 70 MB of shared memory that would stay behind.
+    # Cycles of rclpy hold the participant: its 70 MB of shared memory would stay behind.
     gc.collect()
     # At the interpreter's end the module graph of torch would be gone through again, for seconds.
     gc.freeze()

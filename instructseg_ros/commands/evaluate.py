@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from instructseg_ros.commands.arguments import (
+    DTYPES,
     Subparsers,
     add_model,
     load_segmenter,
@@ -66,13 +67,15 @@ def _evaluate_published(options: argparse.Namespace) -> int:
         raise ValueError(f'say where {options.benchmark} is: --data DIR')
     name = options.benchmark
     output = options.output or Path('runs') / name
+    processes = Processes.join()  # before a model is loaded to this one's GPU
     outcome = evaluate(
         name,
         options.data,
         load_segmenter(options),
         output,
         split=options.split,
-        processes=Processes.join(),
+        dtype=DTYPES[options.dtype],
+        processes=processes,
     )
     if outcome is not None:
         _report(name, options, outcome.figures)

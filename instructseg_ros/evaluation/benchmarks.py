@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from instructseg_ros.data.reading import Reading
+from instructseg_ros.data.reading import DataError, Reading
 from instructseg_ros.data.registry import data_set
 from instructseg_ros.data.sample import Sample
+from instructseg_ros.evaluation.origin import claim, origin_of
 from instructseg_ros.evaluation.predictor import Predictor
 from instructseg_ros.evaluation.processes import Processes
 from instructseg_ros.evaluation.questions.answers import AnswerFile, read_answers
@@ -20,6 +21,7 @@ from instructseg_ros.evaluation.questions.registry import QUESTION_BENCHMARKS
 from instructseg_ros.evaluation.scoring import score
 from instructseg_ros.evaluation.video_files import zip_submission
 from instructseg_ros.evaluation.work import Unit, share, still_units, video_units
+from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.segmenter import Segmenter
 
 _UNITS: Final[dict[str, Callable[[Iterable[Sample]], Sequence[Unit]]]] = {
@@ -41,7 +43,8 @@ class Outcome:
     """What came of a benchmark.
 
     Args:
-        figures: as its scorer gives them, with `skipped`: what could not be put to the model.
+        figures: as its scorer gives them, with `skipped`: what could not be put to the model; and
+            in place of the scorer's `not scored`, the reason, where that left too little.
         submission: the file or folder to be handed in; None where figures are all there is.
     """
 
@@ -56,6 +59,7 @@ def evaluate(
     output: Path,
     *,
     split: str | None = None,
+    dtype: str = 'auto',
     processes: Processes,
 ) -> Outcome | None:
     """Put a benchmark to a model; what the output holds already is not done again.
@@ -65,23 +69,40 @@ def evaluate(
         data: folder of the data set.
         output: for predictions and submission.
         split: None: the data set's first.
+        dtype: that the model was loaded with.
         processes: this one and those that do the rest.
 
     Raises:
-        DataError: the data set cannot be read.
+        DataError: the data set cannot be read, or not one of its pictures.
+        ValueError: there is no such split, or the output is of another one, model or dtype.
 
     Returns:
         the outcome in the first process, None in the others.
     """
-    split = split or data_set(name).splits[0]
+    split = _known_split(name, split)
     reading = data_set(name).read(data, split)
+    claim(output, origin_of(name, split, segmenter.name, dtype), first=processes.first)
     answer = _answer_questions if name in QUESTION_BENCHMARKS else _predict_masks
     skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
     if not processes.first:
         return None
-    figures, submission = _finish(name, data, split, reading, output)
+    if skipped and len(skipped) == len(reading.samples):
+        raise DataError(f'nothing of {name} could be put to the model, the first: {skipped[0]}')
+    try:
+        figures, submission = _finish(name, data, split, reading, output)
+    except (DataError, FileNotFoundError) as error:
+        if not skipped:
+            raise
+        figures, submission = {'n': len(reading.samples), 'not scored': [str(error)]}, None
     figures |= {'skipped': skipped, 'problems': [str(problem) for problem in reading.problems]}
     return Outcome(figures=figures, submission=submission)
+
+
+def _known_split(name: str, split: str | None) -> str:
+    splits = data_set(name).splits
+    if split is not None and split not in splits:
+        raise ValueError(f'{name} has no split {split!r}; there are {", ".join(splits)}')
+    return split or splits[0]
 
 
 def _predict_masks(
@@ -99,7 +120,7 @@ def _predict_masks(
         try:
             unit.run(predictor, output / 'predictions')
         except (OSError, ValueError) as error:
-            skipped.append(f'{unit.name}: {error}')
+            skipped += [f'{sample.key}: {error}' for sample in unit.samples]
     return skipped
 
 
@@ -121,7 +142,9 @@ def _answer_questions(
         try:
             image = sample.frames[0].load()
             answers.add(sample, segmenter.generate(image, sample.turns[0].question))
-        except OSError as error:
+        except ModelError:
+            raise  # of no question, but of the model: it has no words
+        except (OSError, ValueError) as error:
             skipped.append(f'{sample.key}: {error}')
     return skipped
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
+from typing import Final
+
+# The first to be done waits for the last, by default for minutes only.
+_LONGEST_WAIT: Final = datetime.timedelta(days=7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +25,9 @@ class Processes:
 
     @classmethod
     def join(cls) -> Processes:
-        """Join the others, where a launcher started some.
+        """Join the others, where a launcher started some; each gets a GPU where there are some.
+
+        A model that is loaded afterwards is loaded to that one.
 
         Raises:
             RuntimeError: accelerate is not installed.
@@ -34,7 +41,7 @@ class Processes:
             raise RuntimeError(
                 'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
             ) from None
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
         return cls(state.process_index, state.num_processes)
 
     @property

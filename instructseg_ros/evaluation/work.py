@@ -7,59 +7,60 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.evaluation.predictor import Predictor, single_sentences, whole_instruction
 from instructseg_ros.evaluation.still import joined_file, sentence_file
 from instructseg_ros.evaluation.video_files import merge, write_labels, write_mask
+from instructseg_ros.model.reuse import Expression
+from instructseg_ros.model.segmenter import Prediction
 
 
 class Unit(Protocol):
     """Something to predict, and the files that come of it."""
 
     @property
-    def name(self) -> str:
-        """For messages."""
+    def samples(self) -> tuple[Sample, ...]:
+        """Those that it does."""
         ...
 
     def run(self, predictor: Predictor, folder: Path) -> None:
         """Write the files that are not there yet.
 
         Raises:
-            OSError, ValueError: a picture is broken, or an instruction is too long.
+            OSError, ValueError: a picture is broken, an instruction is too long, or a name leads
+                out of the folder.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class StillUnit:
-    """An image with its sentences.
+    """An image with all sentences about its things.
 
     Args:
-        sample: of the benchmark.
-        sentences: each of them is an instruction too.
+        samples: of the one image.
+        sentences: each sentence is an instruction of its own too.
     """
 
-    sample: Sample
+    samples: tuple[Sample, ...]
     sentences: bool
-
-    @property
-    def name(self) -> str:
-        """See `Unit`."""
-        return self.sample.key
 
     def run(self, predictor: Predictor, folder: Path) -> None:
         """See `Unit`."""
-        expressions = [whole_instruction(self.sample, predictor.segmenter)]
-        files = [folder / joined_file(self.sample)]
-        if self.sentences:
-            alone = single_sentences(self.sample, predictor.segmenter)
-            expressions += alone
-            files += [folder / sentence_file(self.sample, number) for number in range(len(alone))]
+        expressions: list[Expression] = []
+        files: list[Path] = []
+        for sample in self.samples:
+            expressions.append(whole_instruction(sample, predictor.segmenter))
+            files.append(_within(folder, joined_file(sample)))
+            if self.sentences:
+                alone = single_sentences(sample, predictor.segmenter)
+                expressions += alone
+                files += [_within(folder, sentence_file(sample, n)) for n in range(len(alone))]
         if all(file.is_file() for file in files):
             return
-        predictions = predictor.still(self.sample.frames[0], expressions)
-        for file, prediction in zip(files, predictions, strict=True):
-            write_mask(file, prediction.mask)
+        predictions = predictor.still(self.samples[0].frames[0], expressions)
+        _write_missing(files, predictions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +76,6 @@ class VideoUnit:
     samples: tuple[Sample, ...]
     merged: bool
 
-    @property
-    def name(self) -> str:
-        """See `Unit`."""
-        first = self.samples[0]
-        return '/'.join(filter(None, [first.group if self.merged else '', first.details['video']]))
-
     def run(self, predictor: Predictor, folder: Path) -> None:
         """See `Unit`."""
         first = self.samples[0]
@@ -93,18 +88,22 @@ class VideoUnit:
             if self.merged:
                 write_labels(files[0], merge([each.probability for each in predictions]))
                 continue
-            for file, prediction in zip(files, predictions, strict=True):
-                write_mask(file, prediction.mask)
+            _write_missing(files, predictions)
 
     def _files(self, folder: Path, frame: str) -> list[Path]:
         if self.merged:
-            return [folder / self.name / f'{frame}.png']
-        return [folder / 'Annotations' / sample.key / f'{frame}.png' for sample in self.samples]
+            first = self.samples[0]
+            return [_within(folder, f'{first.group}/{first.details["video"]}/{frame}.png')]
+        names = (f'Annotations/{sample.key}/{frame}.png' for sample in self.samples)
+        return [_within(folder, name) for name in names]
 
 
 def still_units(samples: Iterable[Sample], *, sentences: bool) -> list[StillUnit]:
-    """One unit for each image."""
-    return [StillUnit(sample, sentences) for sample in samples]
+    """One unit for each image, which is then looked at once for all of its things."""
+    images: dict[Picture, list[Sample]] = {}
+    for sample in samples:
+        images.setdefault(sample.frames[0], []).append(sample)
+    return [StillUnit(tuple(of_image), sentences) for of_image in images.values()]
 
 
 def video_units(samples: Iterable[Sample], *, merged: bool) -> list[VideoUnit]:
@@ -119,3 +118,16 @@ def video_units(samples: Iterable[Sample], *, merged: bool) -> list[VideoUnit]:
 def share(units: Sequence[Unit], rank: int, processes: int) -> list[Unit]:
     """The units of one of several processes: every unit is one process's alone."""
     return list(units[rank::processes])
+
+
+def _within(folder: Path, name: str) -> Path:
+    """A file of a folder; names come from the data set's own files, which anyone may have made."""
+    if Path(name).is_absolute() or '..' in Path(name).parts:
+        raise ValueError(f'{name} would be written outside of {folder}')
+    return folder / name
+
+
+def _write_missing(files: Sequence[Path], predictions: Sequence[Prediction]) -> None:
+    for file, prediction in zip(files, predictions, strict=True):
+        if not file.is_file():
+            write_mask(file, prediction.mask)

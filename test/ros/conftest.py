@@ -41,13 +41,20 @@ def robot(domain: None, tiny_model_dir: Path,  # noqa: F811
     assert 'Traceback' not in node.output()
 
 
-@pytest.fixture
-def probe(robot: NodeProcess) -> Iterator[Probe]:
-    """A probe beside the robot; no instruction is live before and after."""
+@pytest.fixture(scope='module')
+def discovered(robot: NodeProcess) -> Iterator[Probe]:
+    """A probe that the robot has met: discovery takes longer than most tests."""
     probe = Probe('/robot')
     probe.wait_for_node()
     yield probe
-    probe.say('')
-    probe.spin(0.2)
     probe.close()
+
+
+@pytest.fixture
+def probe(robot: NodeProcess, discovered: Probe) -> Iterator[Probe]:
+    """A probe beside the robot; no instruction is live, and no result known, before and after."""
+    yield discovered
+    discovered.say('')
+    discovered.spin(0.2)
+    discovered.results.clear()
     assert robot.process.poll() is None, robot.output()

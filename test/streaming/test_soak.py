@@ -18,7 +18,7 @@ from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
-FRAMES = 800
+FRAMES = 500
 REFERENCES, MOST = 3, 4
 STEP = 50_000_000
 TEXTS = ('find red', 'find green', 'explode red', 'doubt red')

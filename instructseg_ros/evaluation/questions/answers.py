@@ -19,7 +19,10 @@ class AnswerFile:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             rows = list(_rows(file))
-            file.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+            # Others may read it at this moment, and a kill must not cost what it holds.
+            scratch = file.with_suffix('.partial')
+            scratch.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+            scratch.replace(file)
 
     def add(self, sample: Sample, text: str) -> None:
         """Append the answer to a sample's question."""

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructseg_ros.data.pictures import PictureFile
+from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.evaluation.predictor import Predictor
+from instructseg_ros.evaluation.work import share, still_units, video_units
+from instructseg_ros.model.segmenter import Segmenter
+
+
+@pytest.fixture(scope='module')
+def predictor(tiny_model_dir: Path) -> Predictor:
+    return Predictor(Segmenter.from_pretrained(str(tiny_model_dir), device='cpu'))
+
+
+def picture(folder: Path, name: str, colour: int = 90) -> PictureFile:
+    rng = np.random.default_rng(colour)
+    pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / f'{name}.png')
+    return PictureFile(folder / f'{name}.png')
+
+
+def still(key: str, image: PictureFile) -> Sample:
+    return Sample(key=key, kind=Kind.IMAGE_REFERRING, frames=(image,), joined=True,
+                  instructions=('the red mug', 'red'))  # fmt: skip
+
+
+def clip(folder: Path, number: str, video: str = 'clip', group: str = '') -> Sample:
+    frames = tuple(picture(folder, f'{video}{index}', index) for index in range(3))
+    return Sample(
+        key=f'{video}/{number}', kind=Kind.VIDEO_REFERRING, frames=frames, joined=True,
+        instructions=('the blue mug',), group=group,
+        details={'video': video, 'names': ('00000', '00001', '00002')},
+    )  # fmt: skip
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob('*.*'))
+
+
+def test_all_things_of_an_image_are_one_unit(tmp_path: Path) -> None:
+    first, second = picture(tmp_path, 'first'), picture(tmp_path, 'second')
+    samples = [still('0', first), still('1', second), still('2', first)]
+    keys = [[sample.key for sample in unit.samples]
+            for unit in still_units(samples, sentences=True)]  # fmt: skip
+    assert keys == [['0', '2'], ['1']]
+
+
+def test_an_image_gives_a_file_for_all_sentences_and_one_for_each(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    image = picture(tmp_path, 'image')
+    [unit] = still_units([still('0', image), still('1', image)], sentences=True)
+    unit.run(predictor, tmp_path / 'out')
+    assert files(tmp_path / 'out') == ['0.png', '0_0.png', '0_1.png', '1.png', '1_0.png', '1_1.png']
+    [unit] = still_units([still('0', image)], sentences=False)
+    unit.run(predictor, tmp_path / 'joined')
+    assert files(tmp_path / 'joined') == ['0.png']
+
+
+def test_things_of_an_image_have_the_masks_that_each_has_alone(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    image = picture(tmp_path, 'image')
+    samples = [still('0', image), still('1', image)]
+    [unit] = still_units(samples, sentences=True)
+    unit.run(predictor, tmp_path / 'together')
+    for sample in samples:
+        [unit] = still_units([sample], sentences=True)
+        unit.run(predictor, tmp_path / 'alone')
+    for name in files(tmp_path / 'together'):
+        together, alone = (np.array(Image.open(tmp_path / folder / name))
+                           for folder in ('together', 'alone'))  # fmt: skip
+        np.testing.assert_array_equal(together, alone)
+
+
+def test_only_files_that_are_missing_are_written(predictor: Predictor, tmp_path: Path) -> None:
+    [unit] = still_units([still('0', picture(tmp_path, 'image'))], sentences=True)
+    out = tmp_path / 'out'
+    unit.run(predictor, out)
+    (out / '0_1.png').unlink()
+    (out / '0.png').write_bytes(b'as it was')
+    unit.run(predictor, out)
+    assert (out / '0.png').read_bytes() == b'as it was'
+    assert (out / '0_1.png').is_file()
+
+
+def test_a_video_is_one_unit_and_an_annotator_has_it_for_himself(tmp_path: Path) -> None:
+    samples = [clip(tmp_path, '0', 'a', 'x'), clip(tmp_path, '0', 'b', 'x'),
+               clip(tmp_path, '1', 'a', 'x'), clip(tmp_path, '0', 'a', 'y')]  # fmt: skip
+    assert [len(unit.samples) for unit in video_units(samples, merged=False)] == [3, 1]
+    assert [len(unit.samples) for unit in video_units(samples, merged=True)] == [2, 1, 1]
+
+
+def test_a_video_gives_a_file_for_each_sentence_or_one_for_all(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    samples = [clip(tmp_path, '0', group='annot1'), clip(tmp_path, '1', group='annot1')]
+    [apart] = video_units(samples, merged=False)
+    apart.run(predictor, tmp_path / 'apart')
+    assert files(tmp_path / 'apart') == [
+        f'Annotations/clip/{number}/0000{frame}.png' for number in range(2) for frame in range(3)
+    ]
+    [merged] = video_units(samples, merged=True)
+    merged.run(predictor, tmp_path / 'merged')
+    assert files(tmp_path / 'merged') == [f'annot1/clip/0000{frame}.png' for frame in range(3)]
+
+
+@pytest.mark.parametrize('processes', [1, 2, 3, 7])
+def test_every_unit_is_done_by_one_process(processes: int, tmp_path: Path) -> None:
+    image = picture(tmp_path, 'image')
+    units = still_units(
+        [still(str(number), picture(tmp_path, str(number))) for number in range(5)]
+        + [still('5', image)], sentences=False,
+    )  # fmt: skip
+    shares = [share(units, rank, processes) for rank in range(processes)]
+    done = sorted(unit.samples[0].key for of_process in shares for unit in of_process)
+    assert done == ['0', '1', '2', '3', '4', '5']
+
+
+@pytest.mark.parametrize('key', ['../../0', '/tmp/0', 'a/../../0'])
+def test_nothing_is_written_outside_of_the_folder(
+    key: str, predictor: Predictor, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'deep' / 'out'
+    units = [*still_units([still(key, picture(tmp_path, 'image'))], sentences=True),
+             *video_units([clip(tmp_path, '0', f'../{key}')], merged=True)]  # fmt: skip
+    for unit in units:
+        with pytest.raises(ValueError, match='would be written outside of'):
+            unit.run(predictor, folder)
+    assert not folder.parent.exists()

@@ -127,14 +127,13 @@ def test_a_video_that_is_broken_is_named_and_done_when_it_is_mended(
 def test_where_no_picture_can_be_read_it_is_said(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ('reasonseg', 'pope'):
+    for name in ('refcoco', 'revos', 'pope'):
         data = make(name, tmp_path / name)
         command = arguments(name, data, start, tmp_path / name / 'output')
         for file in data.rglob('*.jpg'):
-            content = file.read_bytes()
-            file.write_bytes(content[: len(content) // 2])  # its size can still be read
+            file.write_bytes(b'no picture')
         assert cli.main(command) == 1
-        assert f'{name} could be put to the model' in capsys.readouterr().err or name == 'reasonseg'
+        assert f'nothing of {name} could be put to the model' in capsys.readouterr().err
 
 
 def test_a_question_that_is_too_long_is_named_and_the_rest_is_answered(

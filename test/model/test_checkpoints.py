@@ -242,7 +242,7 @@ def assert_near(model: InstructSegModel, small: SmallModel) -> None:
             mine, exact = (part(**inputs, prompt=prompt).final for part in (model, small.model))
         for name in ('mask_logits', 'score_logits'):
             noise = (getattr(mine, name).float() - getattr(exact, name)).abs().mean()
-            assert noise < 0.15 * getattr(exact, name).std()
+            assert noise < 0.2 * getattr(exact, name).std()
 
 
 @pytest.mark.parametrize('precision', [None, HALF, MIXED], ids=['none', 'half', 'mixed'])

@@ -67,16 +67,16 @@ def _evaluate_published(options: argparse.Namespace) -> int:
         raise ValueError(f'say where {options.benchmark} is: --data DIR')
     name = options.benchmark
     output = options.output or Path('runs') / name
-    processes = Processes.join()  # before a model is loaded to this one's GPU
-    outcome = evaluate(
-        name,
-        options.data,
-        load_segmenter(options),
-        output,
-        split=options.split,
-        dtype=DTYPES[options.dtype],
-        processes=processes,
-    )
+    with Processes.joined() as processes:
+        outcome = evaluate(
+            name,
+            options.data,
+            load_segmenter(options),
+            output,
+            split=options.split,
+            dtype=DTYPES[options.dtype],
+            processes=processes,
+        )
     if outcome is not None:
         _report(name, options, outcome.figures)
         print(f'{outcome.submission or output} is what the model answered')

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.questions import question
-from instructseg_ros.data.reading import DataSet, Reading, read_json
+from instructseg_ros.data.questions import question, read_table
+from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 
@@ -28,8 +28,8 @@ def read(folder: Path, split: str) -> Reading:
     """
     file = folder / f'{split}_questions.json'
     reading = Reading()
-    for key, row in read_json(file).items():
-        reading.add(f'{file.name} {key}', partial(_sample, key, row, folder))
+    for key, row in read_table(file).items():
+        reading.add(f'{file} {key}', partial(_sample, key, row, folder))
     return reading
 
 

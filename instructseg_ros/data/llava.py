@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataSet, Reading, read_json
+from instructseg_ros.data.questions import read_list
+from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Kind, Sample, Turn
 from instructseg_ros.data.synthetic import save_jpeg, scene
 
@@ -26,15 +27,15 @@ def read(folder: Path, split: str) -> Reading:
         DataError: the file is missing or damaged.
     """
     reading = Reading()
-    for index, item in enumerate(read_json(folder / _FILE)):
-        if 'image' in item:
-            reading.add(f'{_FILE} entry {index}', partial(_sample, item, index, folder))
+    for index, item in enumerate(read_list(folder / _FILE)):
+        if not isinstance(item, dict) or 'image' in item:
+            reading.add(f'{folder / _FILE} entry {index}', partial(_sample, item, index, folder))
     return reading
 
 
 def _sample(item: Mapping[str, Any], index: int, folder: Path) -> Sample:
     return Sample(
-        key=str(item.get('id', index)),
+        key=str(index),  # the published ids are those of images: many come several times
         kind=Kind.CONVERSATION,
         frames=(PictureFile(folder / item['image']),),
         turns=tuple(_turns(item['conversations'])),

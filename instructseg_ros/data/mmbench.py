@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,10 @@ from instructseg_ros.data.synthetic import COLOURS, scene
 
 _FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_20230712.tsv'}
 _MOST_CHARACTERS: Final = 32 << 20  # of a picture in the table
-_MISSING: Final = ('', 'nan')
-_COLUMNS: Final = ['index', 'question', 'hint', *'ABCD', 'answer', 'category', 'image']
+_MISSING: Final = 'nan'
+_COLUMNS: Final = [
+    'index', 'question', 'hint', *'ABCD', 'answer', 'category', 'image', 'l2-category',
+]  # fmt: skip
 
 
 def read(folder: Path, split: str) -> Reading:
@@ -34,7 +37,7 @@ def read(folder: Path, split: str) -> Reading:
     file = folder / _FILES[split]
     reading = Reading()
     for row in _rows(file):
-        reading.add(f'{file.name} {row.get("index")}', partial(_sample, row))
+        reading.add(f'{file} {row.get("index")}', partial(_sample, row))
     return reading
 
 
@@ -50,17 +53,23 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 
 
 def _sample(row: Mapping[str, str]) -> Sample:
-    values = {name: value for name, value in row.items() if value and value not in _MISSING}
-    options = [values[letter] for letter in LETTERS[:4] if letter in values]
-    text = '\n'.join(values[name] for name in ('hint', 'question') if name in values)
-    details: dict[str, Any] = {n: v for n, v in values.items() if n not in ('image', 'answer')}
+    values = {
+        name: '' if not value or value.lower() == _MISSING else value
+        for name, value in row.items()
+        if name  # a row that is too long has values without
+    }
+    index, answer = int(values['index']), values.get('answer', '')
+    options = [*itertools.takewhile(bool, (values.get(letter, '') for letter in LETTERS[:4]))]
+    if not options or answer not in ('', *LETTERS[: len(options)]):
+        raise ValueError(f'the answer is one of {len(options)} options, not {answer!r}')
+    text = '\n'.join(part for part in (values.get('hint', ''), values['question']) if part)
     return question(
-        values['index'],
-        PictureBytes(f'picture {values["index"]}', base64.b64decode(values['image'])),
+        str(index),
+        PictureBytes(f'picture {index}', base64.b64decode(values['image'])),
         with_options(text, options),
-        values.get('answer', ''),
+        answer,
         group=values.get('category', ''),
-        details=details,
+        details={n: value for n, value in values.items() if n != 'image'} | {'index': index},
     )
 
 
@@ -92,6 +101,7 @@ def _made_rows(rng: np.random.Generator, split: str, number: int) -> Iterator[di
             'answer': LETTERS[turned.index(thing.colour)] if split == 'dev' else '',
             'category': 'attribute_recognition',
             'image': base64.b64encode(encoded.getvalue()).decode(),
+            'l2-category': 'finegrained_perception (instance-level)',
         }
 
 

@@ -28,8 +28,7 @@ def read(folder: Path, split: str) -> Reading:
     reading = Reading()
     for subset in _SUBSETS:
         file = folder / 'coco' / f'coco_pope_{subset}.json'
-        for row in read_lines(file):
-            where = f'{file.name} {row.get("question_id")}'
+        for where, row in read_lines(file, reading):
             reading.add(where, partial(_sample, subset, row, folder))
     return reading
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from instructseg_ros.data.pictures import Picture
-from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.reading import DataError, Problem, Reading, read_json
 from instructseg_ros.data.sample import Kind, Sample, Turn
 
 LETTERS: Final = 'ABCDEFGH'
@@ -39,22 +39,57 @@ def question(
 
 def with_options(text: str, options: Sequence[str]) -> str:
     """A question with its options, a letter each, to be answered by a letter."""
+    if not text.strip():
+        raise ValueError('there is no question')
     lines = [f'{letter}. {option}' for letter, option in zip(LETTERS, options, strict=False)]
     return '\n'.join([text, *lines, BY_LETTER])
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Values of a file with a line of JSON for each.
+def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Values of a file with a line of JSON for each, and where each is.
+
+    A line that is damaged is a problem of the reading.
 
     Raises:
-        DataError: it is missing or a line is damaged.
+        DataError: the file is missing or no text.
     """
     try:
-        return [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        lines = file.read_text().split('\n')
     except FileNotFoundError:
         raise DataError(f'{file} is missing') from None
-    except ValueError as error:
-        raise DataError(f'{file} is not a line of JSON each: {error}') from error
+    except (OSError, ValueError) as error:
+        raise DataError(f'{file} is not readable as lines of JSON: {error}') from error
+    for number, line in enumerate(lines, start=1):
+        where = f'{file} line {number}'
+        try:
+            if line.strip():
+                yield where, json.loads(line)
+        except ValueError as error:
+            reading.problems.append(Problem(where, f'not JSON: {error}'))
+
+
+def read_list(file: Path, name: str | None = None) -> list[Any]:
+    """The list that a JSON file is, or has under a name.
+
+    Raises:
+        DataError: it is missing or damaged, or there is no list.
+    """
+    value = read_json(file) if name is None else read_table(file).get(name)
+    if not isinstance(value, list):
+        raise DataError(f'{file} has no list{f" of {name}" if name else ""}')
+    return value
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """The values by name that a JSON file is.
+
+    Raises:
+        DataError: it is missing or damaged, or something else.
+    """
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise DataError(f'{file} has no values by name')
+    return value
 
 
 def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

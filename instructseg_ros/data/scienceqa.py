@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.questions import LETTERS, question, with_options
-from instructseg_ros.data.reading import DataSet, Reading, read_json
+from instructseg_ros.data.questions import LETTERS, question, read_list, read_table, with_options
+from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import COLOURS, save_jpeg, scene
 
@@ -25,23 +25,29 @@ def read(folder: Path, split: str) -> Reading:
     Raises:
         DataError: a file is missing or damaged.
     """
-    problems = read_json(folder / 'problems.json')
+    file = folder / 'problems.json'
+    problems = read_table(file)
     reading = Reading()
-    for key in read_json(folder / 'pid_splits.json')[split]:
+    for key in map(str, read_list(folder / 'pid_splits.json', split)):
         problem = problems.get(key, {})
-        if not problem or problem.get('image'):
-            reading.add(f'problems.json {key}', partial(_sample, key, problem, split, folder))
+        if not isinstance(problem, dict) or not problem or problem.get('image'):
+            reading.add(f'{file} {key}', partial(_sample, key, problem, split, folder))
     return reading
 
 
 def _sample(key: str, problem: Mapping[str, Any], split: str, folder: Path) -> Sample:
-    text = '\n'.join(part for part in (problem.get('hint', ''), problem['question']) if part)
+    text, options, answer = problem['question'], problem['choices'], problem['answer']
+    # As LLaVA's tools word it.
+    context = f'Context: {hint}\n' if (hint := problem.get('hint')) else ''
+    if answer not in range(len(options)):
+        raise ValueError(f'the answer is one of {len(options)} choices, not {answer!r}')
     return question(
         key,
         PictureFile(folder / 'images' / split / key / problem['image']),
-        with_options(text, problem['choices']),
-        LETTERS[problem['answer']],
+        with_options(f'{context}{text}', options),
+        LETTERS[answer],
         group=problem.get('subject', ''),
+        details={'options': tuple(options)},
     )
 
 
@@ -61,7 +67,8 @@ def make_sample(folder: Path, seed: int) -> None:
                 'question': 'Which of these colours is in the picture?',
                 'choices': options,
                 'answer': options.index(thing.colour) if thing else 0,
-                'hint': '', 'image': 'image.png', 'subject': 'natural science', 'split': split,
+                'hint': 'The picture shows some things.' if int(key) % 2 else '',
+                'image': 'image.png', 'subject': 'natural science', 'split': split,
             }  # fmt: skip
             keys.append(key)
     problems['text'] = {

@@ -11,14 +11,15 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.questions import question, read_lines, write_lines
-from instructseg_ros.data.reading import DataSet, Reading, read_json
+from instructseg_ros.data.questions import question, read_lines, read_list, write_lines
+from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 
 _SPLITS: Final = ('test-dev', 'val')
-_TEST: Final = 'llava_vqav2_mscoco_test-dev2015.jsonl'
-_QUESTIONS: Final = 'v2_OpenEnded_mscoco_val2014_questions.json'
+_LLAVA: Final = 'llava_vqav2_mscoco_test-dev2015.jsonl'
+_TEST: Final = 'v2_OpenEnded_mscoco_test-dev2015_questions.json'
+_VAL: Final = 'v2_OpenEnded_mscoco_val2014_questions.json'
 _ANSWERS: Final = 'v2_mscoco_val2014_annotations.json'
 _PROMPT: Final = 'Answer the question using a single word or phrase.'
 
@@ -30,33 +31,52 @@ def read(folder: Path, split: str) -> Reading:
         DataError: a file is missing or damaged.
     """
     reading = Reading()
-    if split == 'test-dev':
-        for row in read_lines(folder / _TEST):
-            reading.add(f'{_TEST} {row.get("question_id")}', partial(_test_sample, row, folder))
-        return reading
-    answers = {each['question_id']: each for each in read_json(folder / _ANSWERS)['annotations']}
-    for row in read_json(folder / _QUESTIONS)['questions']:
-        read_one = partial(_val_sample, row, answers, folder)
-        reading.add(f'{_QUESTIONS} {row.get("question_id")}', read_one)
+    if split == 'val':
+        _read_val(reading, folder)
+    elif (folder / _TEST).is_file() and not (folder / _LLAVA).is_file():
+        for index, row in enumerate(read_list(folder / _TEST, 'questions')):
+            reading.add(f'{folder / _TEST} entry {index}', partial(_test_sample, row, folder))
+    else:
+        for where, row in read_lines(folder / _LLAVA, reading):
+            reading.add(where, partial(_llava_sample, row, folder))
     return reading
 
 
-def _test_sample(row: Mapping[str, Any], folder: Path) -> Sample:
+def _read_val(reading: Reading, folder: Path) -> None:
+    annotations = read_list(folder / _ANSWERS, 'annotations')
+    answers = {each.get('question_id'): each for each in annotations if isinstance(each, dict)}
+    for index, row in enumerate(read_list(folder / _VAL, 'questions')):
+        reading.add(f'{folder / _VAL} entry {index}', partial(_val_sample, row, answers, folder))
+
+
+def _llava_sample(row: Mapping[str, Any], folder: Path) -> Sample:
     picture = PictureFile(folder / 'test2015' / row['image'])
-    return question(str(row['question_id']), picture, row['text'])
+    return question(str(int(row['question_id'])), picture, row['text'])
 
 
-def _val_sample(row: Mapping[str, Any], answers: Mapping[int, Any], folder: Path) -> Sample:
+def _test_sample(row: Mapping[str, Any], folder: Path) -> Sample:
+    picture = _picture(row, folder, 'test2015')
+    return question(str(int(row['question_id'])), picture, _worded(row))
+
+
+def _val_sample(row: Mapping[str, Any], answers: Mapping[Any, Any], folder: Path) -> Sample:
     annotation = answers[row['question_id']]
-    name = f'COCO_val2014_{int(row["image_id"]):012}.jpg'
     return question(
-        str(row['question_id']),
-        PictureFile(folder / 'val2014' / name),
-        f'{row["question"]}\n{_PROMPT}',
+        str(int(row['question_id'])),
+        _picture(row, folder, 'val2014'),
+        _worded(row),
         annotation['multiple_choice_answer'],
         group=annotation.get('answer_type', ''),
-        details={'answers': tuple(each['answer'] for each in annotation['answers'])},
+        details={'answers': tuple(str(each['answer']) for each in annotation['answers'])},
     )
+
+
+def _picture(row: Mapping[str, Any], folder: Path, images: str) -> PictureFile:
+    return PictureFile(folder / images / f'COCO_{images}_{int(row["image_id"]):012}.jpg')
+
+
+def _worded(row: Mapping[str, Any]) -> str:
+    return f'{row["question"]}\n{_PROMPT}'
 
 
 def make_sample(folder: Path, seed: int) -> None:
@@ -80,8 +100,9 @@ def make_sample(folder: Path, seed: int) -> None:
             'answer_type': 'other',
             'answers': [{'answer_id': i, 'answer': each} for i, each in enumerate(said, start=1)],
         })  # fmt: skip
-    write_lines(folder / _TEST, tests)
-    (folder / _QUESTIONS).write_text(json.dumps({'questions': questions}))
+    write_lines(folder / _LLAVA, tests)
+    for file in (_TEST, _VAL):
+        (folder / file).write_text(json.dumps({'questions': questions}))
     (folder / _ANSWERS).write_text(json.dumps({'annotations': annotations}))
 
 
@@ -91,7 +112,7 @@ DATA_SETS: Final = (
         splits=_SPLITS,
         read=read,
         make_sample=make_sample,
-        layout=f'test-dev: {_TEST} and test2015/*.jpg\n'
-        f'val: {_QUESTIONS}, {_ANSWERS} and val2014/*.jpg',
+        layout=f'test-dev: {_LLAVA} or {_TEST}, and test2015/*.jpg\n'
+        f'val: {_VAL}, {_ANSWERS} and val2014/*.jpg',
     ),
 )

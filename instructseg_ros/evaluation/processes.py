@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
+from collections.abc import Iterator
 from typing import Final
 
 # The first to be done waits for the last, by default for minutes only.
@@ -24,16 +26,19 @@ class Processes:
     count: int = 1
 
     @classmethod
-    def join(cls) -> Processes:
-        """Join the others, where a launcher started some; each gets a GPU where there are some.
+    @contextlib.contextmanager
+    def joined(cls) -> Iterator[Processes]:
+        """Be among the others, where a launcher started some; each gets a GPU where there are some.
 
-        A model that is loaded afterwards is loaded to that one.
+        A model that is loaded inside is loaded to that one. Torch may abort a process that ends
+        inside.
 
         Raises:
             RuntimeError: accelerate is not installed.
         """
         if int(os.environ.get('WORLD_SIZE', '1')) == 1:
-            return cls()
+            yield cls()
+            return
         try:
             import torch
             from accelerate import PartialState
@@ -42,7 +47,8 @@ class Processes:
                 'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
             ) from None
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
-        return cls(state.process_index, state.num_processes)
+        yield cls(state.process_index, state.num_processes)
+        state.destroy_process_group()
 
     @property
     def first(self) -> bool:

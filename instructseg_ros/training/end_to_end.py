@@ -79,6 +79,7 @@ def train(
         learner = trainer.learned()
         if learner is not None:
             write_model(learner, processor, output / 'model')
+    trainer.accelerator.end_training()  # torch may abort a process that ends without
     return trainer
 
 

@@ -86,10 +86,11 @@ def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path
     assert cli.main(arguments(name, data, start, tmp_path / 'one')) == 0
     launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
                 '2', '-m', 'instructseg_ros.cli']  # fmt: skip
-    subprocess.run(
+    done = subprocess.run(
         [*launcher, *arguments(name, data, start, tmp_path / 'two')],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'}, check=True, capture_output=True, timeout=180,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert figures(tmp_path / 'two') == figures(tmp_path / 'one')
 
 

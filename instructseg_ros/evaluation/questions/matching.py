@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from instructseg_ros.data.sample import Sample
 
-_LETTER: Final = re.compile(r'^\W*([A-Z])\b')
-_ANSWER_IS: Final = re.compile(r'\banswer is\W*([A-Z])\b', re.IGNORECASE)
+# A letter that a word follows is a word itself: `A dog`, `I see`.
+_LETTER: Final = re.compile(r"^\W*([A-Z])(?! *[\w'])")
+_ANSWER_IS: Final = re.compile(r'\b(?i:answer is)\W*([A-Z])\b')
 _NO: Final = ('No', 'not', 'no')
 _ROTATION: Final = 1_000_000  # MMBench numbers the rotations of a question by this
 
@@ -46,7 +47,7 @@ def is_same_letter(sample: Sample, answer: str) -> bool:
 def letter_of(answer: str) -> str:
     """The option that an answer names; '' where it names none."""
     found = _LETTER.match(answer.strip()) or _ANSWER_IS.search(answer)
-    return found[1].upper() if found else ''
+    return found[1] if found else ''
 
 
 def score_gqa(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def score_mmbench(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict
 
     Without published answers (the test split) there are no figures.
     """
-    if not all(sample.turns[0].answer for sample in samples):
+    if not samples or not all(sample.turns[0].answer for sample in samples):
         return {'n': len(samples), 'missing': count_missing(samples, answers)}
     rotations: dict[int, list[bool]] = {}
     for sample in samples:
@@ -94,12 +95,13 @@ def says_yes(answer: str) -> bool:
 
 def _yes_or_no(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, float]:
     pairs = [
-        (s.key in answers and says_yes(answers[s.key]), s.turns[0].answer == 'yes')
+        (says_yes(answers[s.key]) if s.key in answers else None, s.turns[0].answer == 'yes')
         for s in samples
     ]
-    right = sum(said == true for said, true in pairs)
-    both = sum(said and true for said, true in pairs)
-    said_yes, true_yes = (sum(values) for values in zip(*pairs, strict=True))
+    right = sum(said == true for said, true in pairs)  # None, a missing answer, never is
+    both = sum(said is True and true for said, true in pairs)
+    said_yes = sum(said is True for said, _ in pairs)
+    true_yes = sum(true for _, true in pairs)
     precision = both / said_yes if said_yes else 0.0
     recall = both / true_yes if true_yes else 0.0
     total = precision + recall

@@ -23,23 +23,30 @@ _DIGITS: Final = {
         ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
     )
 } | {'none': '0'}
+# I'd, I'm and I've are not among them: the official list has them with a capital, and looks for
+# words in lower case.
 _CONTRACTED: Final = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
-haven't he'd he'd've he's how'd how'll how's i'd've i'm i've isn't it'd it'd've it'll let's ma'am
-mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't ow's'at shan't
-she'd've should've shouldn't shouldn't've somebody'd somebody'd've somebody'll somebody's someone'd
-someone'd've someone'll someone's something'd something'd've something'll that's there'd
-there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've
-weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's
-who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd
-you'd've you'll you're you've
+haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've
+might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've
+shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll
+someone's something'd something'd've something'll that's there'd there'd've there're there's they'd
+they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've
+when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't
+would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """
-_CONTRACTIONS: Final = {word.replace("'", ''): word for word in _CONTRACTED.split()}
+# Each of them without one apostrophe; the official list has one word the other way round.
+_CONTRACTIONS: Final = {
+    word[:place] + word[place + 1 :]: word
+    for word in _CONTRACTED.split()
+    for place, mark in enumerate(word)
+    if mark == "'"
+} | {"somebody'd": 'somebodyd'}
 
 
 def normalized(answer: str) -> str:
     """An answer as the official script compares it."""
-    return _plain_words(_without_punctuation(' '.join(answer.split())))
+    return _plain_words(_without_punctuation(_on_one_line(answer)))
 
 
 def agreement(answer: str, people: Sequence[str]) -> float:
@@ -47,22 +54,25 @@ def agreement(answer: str, people: Sequence[str]) -> float:
 
     As in the official script, nothing is made alike where all people say the same.
     """
-    said = ' '.join(answer.split())
-    if len(set(people)) > 1:
-        people = [_without_punctuation(each) for each in people]
-        said = normalized(answer)
-    same = [each == said for each in people]
-    others = (sum(same) - mine for mine in same)
-    return sum(min(1.0, count / _ENOUGH) for count in others) / len(people)
+    said, *others = (_on_one_line(each) for each in (answer, *people))
+    if len(set(others)) > 1:
+        said, *others = (normalized(each) for each in (answer, *people))
+    same = [each == said for each in others]
+    counts = (sum(same) - mine for mine in same)
+    return sum(min(1.0, count / _ENOUGH) for count in counts) / len(same)
 
 
 def score_vqav2(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
-    """Mean accuracy, of all and by type of answer; none where answers are not published."""
+    """Mean accuracy, of all and by type of answer; none where answers are not published.
+
+    Of the answers as `write_vqav2` hands them in; a missing one is wrong.
+    """
     figures: dict[str, Any] = {'n': len(samples), 'missing': count_missing(samples, answers)}
     groups: dict[str, list[float]] = {}
     for sample in samples:
         if people := sample.details.get('answers'):
-            value = agreement(answers.get(sample.key, ''), people)
+            answer = answers.get(sample.key)
+            value = 0.0 if answer is None else agreement(normalized(answer), people)
             for group in ('accuracy', sample.group):
                 groups.setdefault(group, []).append(value)
     return {group: sum(values) / len(values) for group, values in groups.items() if group} | figures
@@ -77,6 +87,10 @@ def write_vqav2(samples: Sequence[Sample], answers: Mapping[str, str], folder: P
     file = folder / 'vqav2_evalai.json'
     file.write_text(json.dumps(rows))
     return file
+
+
+def _on_one_line(text: str) -> str:
+    return text.replace('\n', ' ').replace('\t', ' ').strip()
 
 
 def _without_punctuation(text: str) -> str:

@@ -19,6 +19,12 @@ def join() -> None:
         distributed.init_process_group('gloo')
 
 
+def leave() -> None:
+    """Leave the other processes: torch may abort one that ends without."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def rank() -> int:
     """Number of this process; process 0 writes files."""
     return distributed.get_rank() if distributed.is_initialized() else 0

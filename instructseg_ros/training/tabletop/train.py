@@ -105,6 +105,7 @@ class TabletopTraining:
                 self._loop(name)[0].finish()
         if last == self.stages[-1] and parallel.rank() == 0:
             self._save()
+        parallel.leave()
 
     def _train(self, name: str) -> None:
         for need in self._needs[name]:

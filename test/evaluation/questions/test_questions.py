@@ -49,6 +49,10 @@ def test_an_answer_is_worth_what_nine_of_ten_people_leave_of_it(
     ('Two', '2'), ('none', '0'), ('a cat', 'cat'), ('The  cats', 'cats'), ('yes.', 'yes'),
     ('dont know', "don't know"), ('1,000', '1000'), ('2.5', '2.5'), ('red/blue', 'red blue'),
     ('red, blue', 'red blue'), ('(left)', 'left'), ('wont', "won't"), ("what's", "what's"),
+    ('10:30', '10:30'), ('p.m.', 'pm'), ('t-shirt', 't shirt'), ('1,000 - 2', '1000 2'),
+    # What the official list of contractions has, and what it lacks.
+    ("couldn'tve", "couldn't've"), ("couldnt've", "couldn't've"), ('couldntve', 'couldntve'),
+    ('im', 'im'), ('lets go', 'lets go'), ("somebody'd", 'somebodyd'), ('twas', "'twas"),
 ])  # fmt: skip
 def test_answers_are_made_alike_before_they_are_compared(answer: str, same: str) -> None:
     assert normalized(answer) == same
@@ -57,6 +61,23 @@ def test_answers_are_made_alike_before_they_are_compared(answer: str, same: str)
 def test_where_all_people_agree_nothing_is_made_alike() -> None:
     assert agreement('Two', ['2'] * 10) == 0
     assert agreement('Two', ['2'] * 9 + ['three']) == pytest.approx(1)
+
+
+def test_the_words_of_the_people_are_made_alike_too() -> None:
+    people = ['two', 'Two', 'the two', '2', '2.'] + ['three'] * 5
+    assert agreement('two', people) == agreement('2', people) == 1
+    assert agreement('a dont', ["don't", 'dont\n', *['yes'] * 8]) == pytest.approx(0.6)
+
+
+def test_what_is_scored_is_what_would_be_handed_in() -> None:
+    samples = [asked('1', answers=('yes',) * 10), asked('2', answers=('2',) * 10)]
+    assert score_vqav2(samples, {'1': 'Yes.', '2': 'Two'})['accuracy'] == 1
+
+
+def test_an_answer_that_is_missing_is_wrong_even_where_people_said_next_to_nothing() -> None:
+    samples = [asked('1', answers=('a',) * 9 + ('b',))]
+    assert score_vqav2(samples, {'1': 'A'})['accuracy'] == 1
+    assert score_vqav2(samples, {}) == {'accuracy': 0, 'n': 1, 'missing': 1}
 
 
 def test_vqa_figures_are_of_all_and_of_each_type() -> None:
@@ -84,22 +105,37 @@ def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('answer', 'letter'), [
-    ('B', 'B'), ('B.', 'B'), ('(C) a dog', 'C'), ('The answer is D.', 'D'), ('A dog', 'A'),
-    ('Both', ''), ('', ''), ('because', '')])
+    ('B', 'B'), ('B.', 'B'), ('(C) a dog', 'C'), ('The answer is D.', 'D'), ('A\nA dog', 'A'),
+    ('A. a dog', 'A'), ('the answer is (B) a dog', 'B'), ('Both', ''), ('', ''), ('because', ''),
+    ('A dog', ''), ('I see a dog', ''), ('The answer is a dog', '')])
 def test_the_letter_of_an_option_is_found_in_an_answer(answer: str, letter: str) -> None:
     assert letter_of(answer) == letter
 
 
 def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Path) -> None:
-    samples = [asked('3', 'A', index='3', question='q', A='x'),
-               asked('1000003', 'D', index='1000003'), asked('4', 'B', index='4')]  # fmt: skip
+    samples = [asked('3', 'A', index=3, question='=1+1', A='x', category='ocr'),
+               asked('1000003', 'D', index=1000003), asked('4', 'B', index=4)]  # fmt: skip
     figures = score_mmbench(samples, {'3': 'A', '1000003': 'C', '4': 'B'})
     assert (figures['accuracy'], figures['circular']) == (pytest.approx(2 / 3), 0.5)
-    sheet = openpyxl.load_workbook(write_mmbench(samples, {'3': 'A. x'}, tmp_path)).active
-    header, first, *_ = sheet.values
-    assert dict(zip(header, first, strict=True)) == {
-        'index': '3', 'question': 'q', 'hint': None, 'A': 'x', 'B': None, 'C': None, 'D': None,
-        'prediction': 'A'}  # fmt: skip
+
+
+def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path: Path) -> None:
+    samples = [asked('3', 'A', index=3, question='=1+1', A='x', B='', category='ocr'),
+               asked('1000003', 'D', index=1000003)]  # fmt: skip
+    file = write_mmbench(samples, {'3': '=A. \x0bx '}, tmp_path)
+    header, first, second = openpyxl.load_workbook(file).active.iter_rows()
+    assert [cell.value for cell in header] == [
+        'index', 'question', 'A', 'B', 'category', 'prediction']  # fmt: skip
+    assert [cell.value for cell in first] == [3, '=1+1', 'x', None, 'ocr', '=A. x']
+    assert {cell.data_type for cell in first[1:3]} == {'s'} and first[0].data_type == 'n'
+    assert [cell.value for cell in second] == [1000003, None, None, None, None, None]
+
+
+def test_without_a_single_question_there_is_nothing_to_divide(tmp_path: Path) -> None:
+    for score in (score_vqav2, score_gqa, score_mmbench, score_scienceqa):
+        assert score([], {}) == {'n': 0, 'missing': 0}
+    assert score_pope([], {}) == {'F1': 0, 'n': 0, 'missing': 0}
+    assert write_mmbench([], {}, tmp_path).is_file()
 
 
 @pytest.mark.parametrize(('answer', 'yes'), [
@@ -117,6 +153,14 @@ def test_pope_tells_precision_and_recall_of_each_subset() -> None:
         {'accuracy': 1 / 3, 'precision': 0.5, 'recall': 0.5, 'F1': 0.5, 'yes': 2 / 3})
     assert figures['popular']['accuracy'] == 1
     assert figures['F1'] == pytest.approx(0.25)
+
+
+def test_a_no_that_was_not_said_is_wrong_too() -> None:
+    samples = [asked('1', 'yes', 'random'), asked('2', 'no', 'random'), asked('3', 'no', 'random')]
+    figures = score_pope(samples, {'1': 'yes', '2': 'no'})
+    assert figures['random'] == pytest.approx(
+        {'accuracy': 2 / 3, 'precision': 1, 'recall': 1, 'F1': 1, 'yes': 1 / 3})
+    assert figures['missing'] == 1
 
 
 def test_science_is_counted_by_subject() -> None:

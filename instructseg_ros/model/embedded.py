@@ -34,6 +34,7 @@ _SIZES: Final[dict[str, Any]] = {
         'feature_size': 64,
         'mask_feature_size': 24,
         'mask_upsampling': 2,
+        'mask_detail_width': 32,
         'hidden_dim': 64,
         'encoder_layers': 1,
         'encoder_feedforward_dim': 128,

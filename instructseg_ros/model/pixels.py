@@ -60,6 +60,11 @@ class PixelBranch(Mask2FormerPreTrainedModel):
         if self.upsampling > 1:
             fine = config.mask_feature_size * self.upsampling**2
             self.decoder.mask_projection = nn.Conv2d(config.feature_size, fine, 1)
+        self.detail: nn.Module | None = None
+        if config.mask_detail_width > 0:
+            self.detail = Detail(
+                config.mask_feature_size, config.mask_detail_width, 4 // config.mask_upsampling
+            )
         self.post_init()
 
     def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
@@ -70,13 +75,35 @@ class PixelBranch(Mask2FormerPreTrainedModel):
         return PixelFeatures(
             coarse=maps[-1],
             levels=decoded.multi_scale_features,
-            mask_features=self._upsample(decoded.mask_features),
+            mask_features=self._sharpen(self._upsample(decoded.mask_features), pixel_values),
         )
 
     def _upsample(self, features: torch.Tensor) -> torch.Tensor:
         if self.upsampling == 1:
             return features  # in their memory layout
         return functional.pixel_shuffle(features, self.upsampling)
+
+    def _sharpen(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+        return features if self.detail is None else self.detail(features, pixel_values)
+
+
+class Detail(nn.Module):
+    """Sharpens mask features by what the picture shows at their own stride.
+
+    What the backbone says of stride 4 and coarser ends masks up to two pixels off an edge.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(3, width, 3, stride, padding=1)
+        self.join = nn.Conv2d(channels + width, width, 3, padding=1)
+        self.correct = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(F, M, H / stride, W / stride) features, (F, 3, H, W) pixels -> sharper features."""
+        seen = functional.gelu(self.look(pixel_values))
+        joined = functional.gelu(self.join(torch.cat([features, seen], dim=1)))
+        return features + self.correct(joined)
 
 
 def _use_fast_attention(decoder: Mask2FormerPixelDecoder) -> None:

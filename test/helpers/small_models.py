@@ -60,7 +60,8 @@ def compact_config() -> InstructSegConfig:
         'layer_type': 'basic',
         'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
     }
-    masks = {'backbone_config': resnet, 'mask_feature_size': 8, 'mask_upsampling': 2}
+    masks = {'backbone_config': resnet, 'mask_feature_size': 8, 'mask_upsampling': 2,
+             'mask_detail_width': 4}
     return InstructSegConfig(
         vision_config=_vision(image_size=64, patch_size=16),
         text_config=_TEXT,

@@ -7,7 +7,7 @@ import torch
 from small_models import SmallModel
 from torch import nn
 
-from instructseg_ros.model.pixels import PixelBranch
+from instructseg_ros.model.pixels import Detail, PixelBranch
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,22 @@ def test_the_finest_level_joins_by_convolutions_with_biases_and_relu(small: Smal
         assert isinstance(activation, nn.ReLU)
     assert decoder.lateral_convolutions == [decoder.adapter_1]
     assert decoder.output_convolutions == [decoder.layer_1]
+
+
+def test_detail_reads_the_picture_around_each_mask_feature() -> None:
+    torch.manual_seed(0)
+    detail = Detail(6, 4, stride=2)
+    features, picture = torch.randn(1, 6, 16, 16), torch.randn(1, 3, 32, 32)
+    other = picture.clone()
+    other[..., 10:12, 20:22] += 1
+    changed = (detail(features, other) != detail(features, picture)).any(dim=1)[0]
+    rows, columns = changed.nonzero().T
+    assert changed[5, 10]
+    assert (rows - 5).abs().max() <= 3 and (columns - 10).abs().max() <= 3
+
+
+def test_without_detail_mask_features_are_the_decoders(released: SmallModel) -> None:
+    assert not any('detail' in name for name in released.model.state_dict())
 
 
 def test_mask_features_are_the_released_top_down_step(released: SmallModel) -> None:

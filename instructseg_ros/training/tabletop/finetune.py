@@ -18,7 +18,13 @@ _CELLS = 0.5  # weight of the tower's own lesson, which instructions alone would
 
 
 class FinetuneStage(JointStage):
-    """Every part of the model, and the tower's heads."""
+    """Every part of the model, and the tower's heads.
+
+    Words are grounded by now: what counts is what the answers say.
+    """
+
+    grounding = 0.3
+    scoring = 5.0
 
     def __init__(
         self,
@@ -48,25 +54,33 @@ class FinetuneStage(JointStage):
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Losses of answers and of the tower on some scenes."""
-        tokens, references = self._encode(indices, rng)
+        """Losses of answers on half of the scenes, and of the tower on all of them."""
+        further, _ = self.tower.loss(indices[1::2], rng)
+        indices = indices[::2]
+        mirrored = bool(rng.integers(2))
+        tokens, references = self._encode(indices, rng, mirrored=mirrored)
         image = self.language.image_token_fusion(tokens, self.perceiver(tokens, references))
-        pictures = mask_batch(self._store.image[indices], rng)
+        pictures = mask_batch(_seen(self._store.image[indices], mirrored), rng)
         features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
-        answers, figures = self.answer_loss(image, features, indices, rng)
-        cells, seen = self.tower.cell_loss(tokens, indices)
-        return answers + _CELLS * cells, figures | seen
+        answers, figures = self.answer_loss(image, features, indices, rng, mirrored=mirrored)
+        cells, seen = self.tower.cell_loss(tokens, indices, mirrored=mirrored)
+        return answers + _CELLS * (cells + further), figures | seen
 
     def _encode(
-        self, indices: np.ndarray, rng: np.random.Generator
+        self, indices: np.ndarray, rng: np.random.Generator, *, mirrored: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, V, D) tokens of the key frames, and (B, T, V, D) of the frames before, as they are.
 
         The tower learns from key frames only: they show what the others do, at a third of the cost.
         """
-        pictures = vision_batch(self._store.vision[indices], rng)
+        pictures = vision_batch(_seen(self._store.vision[indices], mirrored), rng)
         # First: autocast keeps the weights it converts, and without gradients if that comes first.
         tokens = self.tower.encode(pictures[:, -1])
         with torch.no_grad():
             references = self.tower.encode(pictures[:, :-1].flatten(0, 1))
         return tokens, references.unflatten(0, (len(indices), -1))
+
+
+def _seen(pictures: np.ndarray, mirrored: bool) -> np.ndarray:
+    """(..., W, 3) pictures, or their mirror images."""
+    return pictures[..., ::-1, :] if mirrored else pictures

@@ -57,7 +57,14 @@ class FeatureStore:
 
 
 class JointStage(nn.Module):
-    """Everything after the encoders."""
+    """Everything after the encoders.
+
+    Attributes:
+        grounding, scoring: weights of the words that point and of "it is there".
+    """
+
+    grounding = 1.0
+    scoring = 2.0
 
     def __init__(
         self, model: InstructSegModel, language: LanguageStage, features: FeatureStore | None,
@@ -86,24 +93,28 @@ class JointStage(nn.Module):
         features: PixelFeatures,
         indices: np.ndarray,
         rng: np.random.Generator,
+        *,
+        mirrored: bool = False,
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Pointing, mask and score losses of the answers to instructions that are drawn.
 
         Args:
             image: (B, V, D) image tokens of the scenes `indices`.
             features: of their key frames.
+            mirrored: `image` and `features` are of mirror images.
         """
-        lesson = self.language.lesson(indices, rng, progress=1.0)
+        lesson = self.language.lesson(indices, rng, progress=1.0, mirrored=mirrored)
         reasoning = self.language.reason(image, lesson)
         output = self._model[0].decode(reasoning, features)
-        pointing, figures = self.language.pointing_loss(reasoning, lesson)
+        pointing, figures = self.language.pointing_loss(reasoning, lesson, grounding=self.grounding)
         queries = [*ANCHOR_TOKENS, *CANDIDATE_TOKENS, int(rng.choice(TARGET_TOKENS))]
-        truth = thing_masks(self._store.labels[indices], output.final.mask_logits.shape[-2:])
+        _, labels = self._store.key_frames(indices, mirrored=mirrored)
+        truth = thing_masks(labels, output.final.mask_logits.shape[-2:])
         members = lesson.roles[:, :, _ROLES]
         masks, dice = mask_loss(output.predictions, truth, members, _ROLE_WEIGHTS, queries)
         scores, right = _score_loss(output.final.score_logits.float(), lesson)
         figures |= {'dice': dice, 'present': right}
-        return pointing + masks + 2 * scores, figures
+        return pointing + masks + self.scoring * scores, figures
 
 
 def _score_loss(logits: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, float]:

@@ -15,6 +15,7 @@ from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID
 from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.training.tabletop.cells import cell_of
 from instructseg_ros.training.tabletop.instruct import GROUPS
+from instructseg_ros.training.tabletop.noise import MOST_MORE, Words, word_noise
 from instructseg_ros.training.tabletop.scenes import (
     ANCHORS,
     CANDIDATES,
@@ -32,8 +33,6 @@ _ROLES: Final = ((ANCHORS, ANCHOR_TOKENS, 0.5), (CANDIDATES, CANDIDATE_TOKENS, 0
                  (TARGETS, TARGET_TOKENS, 1.0))  # fmt: skip
 _DEEP = 0.4  # weight of pointers read from earlier layers
 _GROUNDED_LAYERS = (1, 2)
-_UNKNOWN_ID = 1
-_UNKNOWN_SHARE = 0.08  # of the words that point at nothing are hidden, as unknown words are
 # Drawing weights of the kinds of instruction: vocabulary first, comparisons later.
 _EARLY_KINDS = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
 _LATE_KINDS = np.log([1.4, 1.4, 1.7, 0.9, 1.0, 1.2])
@@ -113,15 +112,21 @@ class LanguageStage(nn.Module):
         reasoning = self.reason(self.image_tokens(indices), lesson)
         return self.pointing_loss(reasoning, lesson)
 
-    def lesson(self, indices: np.ndarray, rng: np.random.Generator, *, progress: float) -> Lesson:
+    def lesson(
+        self,
+        indices: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        progress: float,
+        mirrored: bool = False,
+    ) -> Lesson:
         """Draw instructions of the scenes; `progress` (0 to 1) moves from words to comparisons."""
         kinds = self._store.kinds[indices]
         absent = self._store.roles[indices][:, :, TARGETS] == 0
         weights = (_EARLY_KINDS if progress < 0.2 else _LATE_KINDS)[kinds] + _ABSENT * absent
         order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights), axis=1)
-        return read_lesson(
-            self._store, indices, order[:, : self.instructions], self._model[0], rng
-        )
+        numbers = order[:, : self.instructions]
+        return read_lesson(self._store, indices, numbers, self._model[0], rng, mirrored=mirrored)
 
     def image_tokens(self, indices: np.ndarray) -> torch.Tensor:
         """(B, V, D) image tokens of some scenes, from what the frozen encoders said of them."""
@@ -136,9 +141,13 @@ class LanguageStage(nn.Module):
         return self._model[0].reason(context, lesson.prompt, output_layers=True)
 
     def pointing_loss(
-        self, reasoning: Reasoning, lesson: Lesson
+        self, reasoning: Reasoning, lesson: Lesson, *, grounding: float = 1.0
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Pointers of the mask tokens at the last layers, words of the first ones."""
+        """Pointers of the mask tokens at the last layers, words of the first ones.
+
+        Args:
+            grounding: weight of the words.
+        """
         logits = self.pointer.point(reasoning.mask_tokens, reasoning.cells)
         loss = _pointer_loss(logits, lesson)
         figures = {'point': loss.item()}
@@ -151,7 +160,7 @@ class LanguageStage(nn.Module):
         for index in _GROUNDED_LAYERS:
             words = words + self._grounding_loss(*reasoning.layers[index], lesson)
         figures['words'] = words.item()
-        return loss + words, figures
+        return loss + grounding * words, figures
 
     def _grounding_loss(
         self, cells: torch.Tensor, states: torch.Tensor, lesson: Lesson
@@ -193,27 +202,61 @@ def read_lesson(
     numbers: np.ndarray,
     model: InstructSegModel,
     rng: np.random.Generator | None,
+    *,
+    mirrored: bool = False,
 ) -> Lesson:
-    """Read chosen instructions (B, K) of the scenes; with a generator some words are hidden."""
+    """Read chosen instructions (B, K) of the scenes; with a generator their words are disturbed.
+
+    `mirrored`: as they would be said of the scenes' mirror images.
+    """
     rows = indices[:, None]
     words = store.words[rows, numbers].astype(np.int64)
-    words = words[..., : int((words > 0).sum(axis=-1).max())]
-    count = words.shape[-1]
-    groups = store.groups[rows, numbers][..., :count].astype(np.int64)
+    groups = store.groups[rows, numbers].astype(np.int64)
+    pointed = store.pointed[rows, numbers]
+    roles = store.roles[rows, numbers]
+    if mirrored:
+        words = word_noise().mirrored[words]
     if rng is not None:
-        hidden = (groups == 0) & (words > 2) & (rng.random(words.shape) < _UNKNOWN_SHARE)
-        words = np.where(hidden, _UNKNOWN_ID, words)
-    bits = store.roles[rows, numbers][..., None] >> np.arange(MAX_THINGS) & 1
+        kinds = store.kinds[rows, numbers]
+        words, groups, pointed, roles = _disturbed(words, groups, pointed, roles, kinds, rng)
+    count = int((words > 0).sum(axis=-1).max())
+    bits = roles[..., None] >> np.arange(MAX_THINGS) & 1
     side = int(model.config.image_tokens**0.5)
-    things = np.array(store.things[indices])
+    things, _ = store.key_frames(indices, mirrored=mirrored)
     return Lesson(
-        prompt=word_prompt(torch.from_numpy(words), model),
+        prompt=word_prompt(torch.from_numpy(words[..., :count]), model),
         roles=torch.from_numpy(bits.astype(np.float32)),
         cells=torch.from_numpy(cell_of(things, side)),
-        pointed=torch.from_numpy(store.pointed[rows, numbers][..., :count, :] / np.float32(255)),
-        groups=torch.from_numpy(groups),
+        pointed=torch.from_numpy(pointed[..., :count, :] / np.float32(255)),
+        groups=torch.from_numpy(groups[..., :count]),
         exists=torch.from_numpy(things[..., EXISTS]),
     )
+
+
+def _disturbed(
+    words: np.ndarray,
+    groups: np.ndarray,
+    pointed: np.ndarray,
+    roles: np.ndarray,
+    kinds: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The instructions (B, K, ...) with their words disturbed, one by one."""
+    room = [(0, 0), (0, 0), (0, MOST_MORE)]
+    words, groups = np.pad(words, room), np.pad(groups, room)
+    pointed, roles = np.pad(pointed, [*room, (0, 0)]), roles.copy()
+    for place in np.ndindex(kinds.shape):
+        count = int((words[place] > 0).sum())
+        said = Words(
+            ids=words[place][:count].copy(),
+            groups=groups[place][:count].copy(),
+            pointed=pointed[place][:count].copy(),
+        )
+        roles[place] = word_noise().disturb(said, roles[place], int(kinds[place]), rng)
+        for array, values in ((words, said.ids), (groups, said.groups), (pointed, said.pointed)):
+            array[place] = 0
+            array[place][: len(values)] = values
+    return words, groups, pointed, roles
 
 
 def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:

@@ -18,6 +18,7 @@ class Recipe:
         seed: of the scenes; scene i is that of seed + i.
         joint_scenes: scenes whose pixel features are cached for the joint stage.
         language_instructions, joint_instructions: instructions of a scene in one step.
+        heads, finetune: ask about half of each batch; the tower learns from all of it.
     """
 
     scenes: int
@@ -36,7 +37,7 @@ class Recipe:
 
 
 FULL: Final = Recipe(
-    scenes=16_000,
+    scenes=28_000,
     instructions=32,
     seed=TRAINING_SEED,
     joint_scenes=9_000,
@@ -47,13 +48,13 @@ FULL: Final = Recipe(
     pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
     language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
     joint=Schedule(steps=1200, batch=12, learning_rate=1e-3, weight_decay=0.02),
-    heads=Schedule(steps=250, batch=12, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
-    finetune=Schedule(steps=6000, batch=12, learning_rate=6e-4, warmup=200, weight_decay=0.02),
+    heads=Schedule(steps=250, batch=24, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
+    finetune=Schedule(steps=6000, batch=24, learning_rate=6e-4, warmup=200, weight_decay=0.02),
 )
 # For a model that a full finetune has made: a shorter one, at a lower rate.
 POLISH: Final = dataclasses.replace(
     FULL,
-    finetune=Schedule(steps=1500, batch=12, learning_rate=4e-4, warmup=100, weight_decay=0.02),
+    finetune=Schedule(steps=3800, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,

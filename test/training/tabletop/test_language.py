@@ -19,12 +19,10 @@ from instructseg_ros.training.tabletop.scenes import EXISTS, TARGETS, SceneStore
 
 INDICES = np.array([2, 5, 9])
 NUMBERS = np.array([[0, 3], [5, 1], [2, 4]])
-SEG, UNKNOWN = 2, 1
+SEG = 2
 
 
-def stage(
-    model: InstructSegModel, store: SceneStore, instructions: int = 3
-) -> LanguageStage:
+def stage(model: InstructSegModel, store: SceneStore, instructions: int = 3) -> LanguageStage:
     generator = np.random.default_rng(0)
     shape = (store.shape.scenes, model.config.image_tokens, model.config.hidden_size)
     tokens, motion = generator.normal(size=(2, *shape)).astype(np.float16)
@@ -52,22 +50,33 @@ def test_a_lesson_says_what_the_store_says(
     assert lesson.cells.tolist() == cell_of(store.things[INDICES], 4).tolist()
 
 
-def test_only_words_that_point_at_nothing_are_hidden(
+def test_a_lesson_with_a_generator_is_worded_otherwise_and_means_the_same(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
     plain = read_lesson(store, INDICES, NUMBERS, taught_model, None)
-    hidden = 0
+    before = store.words[INDICES[:, None], NUMBERS].copy()
+    changed = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
         lesson = read_lesson(store, INDICES, NUMBERS, taught_model, rng)
-        changed = lesson.prompt.input_ids != plain.prompt.input_ids
-        assert (lesson.prompt.input_ids[changed] == UNKNOWN).all()
-        start = plain.prompt.prefix_length
-        length = plain.groups.shape[-1]
-        assert (plain.groups[changed[:, :, start : start + length]] == 0).all()
-        assert (plain.prompt.input_ids[changed] > SEG).all()
-        hidden += int(changed.sum())
-    assert hidden > 0
+        changed += lesson.prompt.input_ids.tolist() != plain.prompt.input_ids.tolist()
+        kept = lesson.roles[:, :, TARGETS].any(dim=-1)
+        assert torch.equal(lesson.roles[kept], plain.roles[kept])
+        assert torch.equal(lesson.cells, plain.cells)
+        assert lesson.groups.shape == lesson.pointed.shape[:-1]
+    assert changed > 15
+    assert np.array_equal(store.words[INDICES[:, None], NUMBERS], before)
+
+
+def test_a_mirrored_lesson_is_about_the_mirror_image(
+    store: SceneStore, taught_model: InstructSegModel
+) -> None:
+    plain = read_lesson(store, INDICES, NUMBERS, taught_model, None)
+    mirrored = read_lesson(store, INDICES, NUMBERS, taught_model, None, mirrored=True)
+    assert torch.equal(mirrored.roles, plain.roles) and torch.equal(mirrored.pointed, plain.pointed)
+    there = plain.exists > 0
+    assert torch.equal(mirrored.cells[there] // 4, plain.cells[there] // 4)
+    assert torch.equal(mirrored.cells[there] % 4, 3 - plain.cells[there] % 4)
 
 
 def test_a_prompt_of_words_is_the_processors_prompt(
@@ -75,9 +84,7 @@ def test_a_prompt_of_words_is_the_processors_prompt(
 ) -> None:
     texts = [['the red mug', 'where is the ball'], ['the mug', 'all the blue balls on the table']]
     expected = processor.prompt(texts)
-    rows = [
-        [[*processor.tokenizer(text)['input_ids'], SEG] for text in frame] for frame in texts
-    ]
+    rows = [[[*processor.tokenizer(text)['input_ids'], SEG] for text in frame] for frame in texts]
     length = max(len(row) for frame in rows for row in frame)
     words = torch.tensor([[row + [0] * (length - len(row)) for row in frame] for frame in rows])
     prompt = word_prompt(words, taught_model)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from instructseg_ros.model.mask_decoder import MaskPredictions
-from instructseg_ros.training.tabletop.masks import mask_loss, thing_masks, union_masks
+from instructseg_ros.training.tabletop.masks import edge_loss, mask_loss, thing_masks, union_masks
 from instructseg_ros.training.tabletop.scenes import MAX_THINGS
 
 WEIGHTS = torch.ones(3)
@@ -115,3 +115,26 @@ def test_other_queries_may_say_anything() -> None:
         prediction.mask_logits[0, 0, [1, 3]] = 50
     loss, _ = mask_loss(disturbed, masks, chosen, WEIGHTS, QUERIES)
     assert loss.item() == pytest.approx(0, abs=1e-4)
+
+
+def square() -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, 1, 1, 16, 16) a mask, and sure logits of it."""
+    target = torch.zeros(1, 1, 1, 16, 16)
+    target[..., 4:12, 4:12] = 1
+    return target, (2 * target - 1) * 6
+
+
+def test_only_cells_beside_an_edge_count_as_edges() -> None:
+    target, sure = square()
+    inside, edge = sure.clone(), sure.clone()
+    inside[..., 7:9, 7:9] = 0
+    edge[..., 4, 4:12] = 0
+    of = edge_loss(sure, target, torch.ones(1))
+    assert edge_loss(inside, target, torch.ones(1)) == of
+    assert edge_loss(edge, target, torch.ones(1)) > of + 0.05
+
+
+def test_edges_of_the_wrong_thing_and_of_nothing_do_not_count() -> None:
+    target, sure = square()
+    assert edge_loss(-sure, target, torch.ones(1)) == 0
+    assert edge_loss(sure, torch.zeros_like(target), torch.ones(1)) == 0

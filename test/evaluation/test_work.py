@@ -71,8 +71,8 @@ def test_things_of_an_image_have_the_masks_that_each_has_alone(
     rgb[20:60, 10:50], rgb[30:80, 70:120] = (220, 40, 40), (40, 80, 220)
     Image.fromarray(rgb).save(tmp_path / 'image.png')
     image = PictureFile(tmp_path / 'image.png')
-    samples = [still('0', image, 'the red cube', 'the blue cube'),
-               still('1', image, 'the blue cube')]  # fmt: skip
+    samples = [still('0', image, 'the red thing', 'the blue thing'),
+               still('1', image, 'the blue thing')]  # fmt: skip
     [unit] = still_units(samples, sentences=True)
     unit.run(predictor, tmp_path / 'together')
     for sample in samples:
@@ -82,7 +82,7 @@ def test_things_of_an_image_have_the_masks_that_each_has_alone(
         together, alone = (np.array(Image.open(tmp_path / folder / name))
                            for folder in ('together', 'alone'))  # fmt: skip
         np.testing.assert_array_equal(together, alone)
-    # Masks that were mixed up would be seen: the cubes have 1600 and 2500 pixels.
+    # Masks that were mixed up would be seen: the things have 1600 and 2500 pixels.
     red, blue, same = (int((np.array(Image.open(tmp_path / 'together' / name)) > 0).sum())
                        for name in ('0_0.png', '0_1.png', '1_0.png'))  # fmt: skip
     assert red == pytest.approx(1600, abs=50) and blue == same == pytest.approx(2500, abs=50)

@@ -47,8 +47,10 @@ class Processes:
                 'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
             ) from None
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
-        yield cls(state.process_index, state.num_processes)
-        state.destroy_process_group()
+        try:
+            yield cls(state.process_index, state.num_processes)
+        finally:
+            state.destroy_process_group()
 
     @property
     def first(self) -> bool:

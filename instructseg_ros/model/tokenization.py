@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -12,6 +13,7 @@ from instructseg_ros.model.prompts import SEG_TOKEN
 
 _PAD = '[PAD]'
 _UNKNOWN = '[UNK]'
+SPECIAL_TOKENS: Final = (_PAD, _UNKNOWN, SEG_TOKEN)  # before the words, in this order
 
 
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -19,7 +21,7 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 
     Everything between words is dropped; words outside the list become `[UNK]`.
     """
-    vocabulary = {word: index for index, word in enumerate([_PAD, _UNKNOWN, SEG_TOKEN, *words])}
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^a-z']+"), behavior='removed')

@@ -9,7 +9,7 @@ from torch import nn
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.training.tabletop.joint import JointStage
 from instructseg_ros.training.tabletop.language import LanguageStage
-from instructseg_ros.training.tabletop.pictures import mask_batch, vision_batch
+from instructseg_ros.training.tabletop.pictures import as_seen, mask_batch, vision_batch
 from instructseg_ros.training.tabletop.pixels import in_full_precision
 from instructseg_ros.training.tabletop.scenes import SceneStore
 from instructseg_ros.training.tabletop.tower import TowerStage
@@ -60,7 +60,7 @@ class FinetuneStage(JointStage):
         mirrored = bool(rng.integers(2))
         tokens, references = self._encode(indices, rng, mirrored=mirrored)
         image = self.language.image_token_fusion(tokens, self.perceiver(tokens, references))
-        pictures = mask_batch(_seen(self._store.image[indices], mirrored), rng)
+        pictures = mask_batch(as_seen(self._store.image[indices], mirrored=mirrored), rng)
         features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
         answers, figures = self.answer_loss(image, features, indices, rng, mirrored=mirrored)
         cells, seen = self.tower.cell_loss(tokens, indices, mirrored=mirrored)
@@ -73,14 +73,9 @@ class FinetuneStage(JointStage):
 
         The tower learns from key frames only: they show what the others do, at a third of the cost.
         """
-        pictures = vision_batch(_seen(self._store.vision[indices], mirrored), rng)
+        pictures = vision_batch(as_seen(self._store.vision[indices], mirrored=mirrored), rng)
         # First: autocast keeps the weights it converts, and without gradients if that comes first.
         tokens = self.tower.encode(pictures[:, -1])
         with torch.no_grad():
             references = self.tower.encode(pictures[:, :-1].flatten(0, 1))
         return tokens, references.unflatten(0, (len(indices), -1))
-
-
-def _seen(pictures: np.ndarray, mirrored: bool) -> np.ndarray:
-    """(..., W, 3) pictures, or their mirror images."""
-    return pictures[..., ::-1, :] if mirrored else pictures

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from instructseg_ros.model.tokenization import SPECIAL_TOKENS
 from instructseg_ros.simulation.instructions import KINDS, vocabulary
 from instructseg_ros.simulation.instructions import motion as motions
 from instructseg_ros.simulation.instructions.noun_phrase import pluralized
@@ -21,12 +22,12 @@ from instructseg_ros.simulation.instructions.superlatives import SUPERLATIVES
 from instructseg_ros.simulation.instructions.uses import USES
 from instructseg_ros.simulation.instructions.wording import COLORS, NOUNS, SIZES, THING, THINGS
 from instructseg_ros.simulation.instructions.writer import Wordings
+from instructseg_ros.training.tabletop.instruct import GROUPS
 from instructseg_ros.training.tabletop.scenes import ANCHORS
 
-_SPECIAL = ('[PAD]', '[UNK]', '[SEG]')  # the first words of the embedded model's tokenizer
-_UNKNOWN, _END = 1, 2
+_, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
 _MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
-_ATTRIBUTE, _MOTION = 1, 4  # groups: numbers of `instruct.GROUPS` + 1
+_ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
 _USE = KINDS.index('use')
 _ALSO = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases as well as in them
 _MOST_ADDED = 3
@@ -85,14 +86,14 @@ class WordNoise:
 
     def __init__(self, shares: Shares = Shares()) -> None:
         self._shares = shares
-        numbers = {word: i for i, word in enumerate([*_SPECIAL, *vocabulary()])}
+        numbers = {word: i for i, word in enumerate([*SPECIAL_TOKENS, *vocabulary()])}
         heads, modifiers = _nouns()
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
         # In place of a noun: an unknown word there would be a thing that nobody knows.
         self._things = _mask(numbers, _words((THING, THINGS)) | {'one', 'something', 'everything'})
         told = _words(_telling()) | heads
-        self._fillers = _ids(numbers, set(numbers) - set(_SPECIAL) - told - modifiers | _ALSO)
+        self._fillers = _ids(numbers, set(numbers) - set(SPECIAL_TOKENS) - told - modifiers | _ALSO)
         self._modifiers = _ids(numbers, (modifiers | _words(_used())) - heads - _words(_plain()))
         self.mirrored = np.arange(len(numbers))
         for one, other in _MIRRORED.items():

@@ -9,6 +9,11 @@ _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
 
+def as_seen(pictures: np.ndarray, *, mirrored: bool) -> np.ndarray:
+    """(..., H, W, 3) pictures, or their mirror images."""
+    return pictures[..., ::-1, :] if mirrored else pictures
+
+
 def vision_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
     """(B, ..., S, S, 3) uint8 -> (B, ..., 3, S, S) in [-1, 1], disturbed with a generator.
 

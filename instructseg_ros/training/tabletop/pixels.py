@@ -13,7 +13,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixels import PixelFeatures
 from instructseg_ros.simulation.things import COLORS, KINDS
 from instructseg_ros.training.tabletop.masks import mask_loss, thing_masks
-from instructseg_ros.training.tabletop.pictures import mask_batch
+from instructseg_ros.training.tabletop.pictures import as_seen, mask_batch
 from instructseg_ros.training.tabletop.scenes import COLOR, EXISTS, KIND, SceneStore, U, V
 
 _OCTAVES = 8
@@ -45,7 +45,7 @@ class PixelStage(nn.Module):
         """Loss on the key frames of some scenes, with a prompt for each query."""
         mirrored = bool(rng.integers(2))
         frames = self._store.image[indices]
-        pictures = mask_batch(frames[:, :, ::-1] if mirrored else frames, rng)
+        pictures = mask_batch(as_seen(frames, mirrored=mirrored), rng)
         features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
         things, labels = self._store.key_frames(indices, mirrored=mirrored)
         prompts, members = draw_prompts(things, self._queries, rng)

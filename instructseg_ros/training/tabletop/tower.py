@@ -10,7 +10,7 @@ from torch.nn import functional
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
 from instructseg_ros.training.tabletop.cells import CellLabels, cell_labels
-from instructseg_ros.training.tabletop.pictures import vision_batch
+from instructseg_ros.training.tabletop.pictures import as_seen, vision_batch
 from instructseg_ros.training.tabletop.scenes import COLOR, DEPTH, KIND, SCALE, SIZE, SceneStore
 
 _SCALE = 0.2  # m, a typical extent
@@ -39,8 +39,8 @@ class TowerStage(nn.Module):
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss on the key frames of some scenes."""
         mirrored = rng is not None and bool(rng.integers(2))
-        frames = self._store.vision[indices, -1]
-        pictures = vision_batch(frames[:, :, ::-1] if mirrored else frames, rng)
+        frames = as_seen(self._store.vision[indices, -1], mirrored=mirrored)
+        pictures = vision_batch(frames, rng)
         return self.cell_loss(self.encode(pictures), indices, mirrored=mirrored)
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:

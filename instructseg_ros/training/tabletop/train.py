@@ -16,6 +16,7 @@ from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.model.tokenization import SPECIAL_TOKENS
 from instructseg_ros.simulation.instructions import vocabulary
 from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
@@ -239,8 +240,7 @@ class TabletopTraining:
 def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     torch.manual_seed(seed)
     words = vocabulary()
-    # Padding, unknown and [SEG] come before the words.
-    config = embedded_config(len(words) + 3)
+    config = embedded_config(len(SPECIAL_TOKENS) + len(words))
     model = InstructSegModel(config)
     start_from_nothing(model)
     return processor_for(config, words), model

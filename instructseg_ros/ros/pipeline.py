@@ -9,12 +9,14 @@ from functools import partial
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
+from instructseg_ros.memory import release_freed_memory
 from instructseg_ros.ros.camera_input import CameraInput, image_topic
 from instructseg_ros.ros.command_input import CommandInput
 from instructseg_ros.ros.desk import Desk
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.loading import engine_settings, load_segmenter, transports_of
 from instructseg_ros.ros.publishing import ResultPublisher
+from instructseg_ros.ros.rest import Rest
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -44,7 +46,7 @@ class Pipeline:
         self._diagnostics = diagnostics
         self._warn = warn
         self._transports = transports_of(values)
-        self._inputs: list[CameraInput | CommandInput] = []
+        self._running: list[CameraInput | CommandInput | Rest] = []
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
@@ -65,12 +67,14 @@ class Pipeline:
         self._results.begin()
         self._update_pause()
         for camera, transport in self._transports.items():
-            self._inputs.append(CameraInput(
+            self._running.append(CameraInput(
                 self._node, camera, self.engine, transport=transport, warn=self._warn,
                 on_header=partial(self._on_header, camera)))
-        self._inputs.append(CommandInput(
+        self._running.append(CommandInput(
             self._node, self.engine, cameras=self._values.cameras,
             reject=lambda result: self._on_results([result])))
+        self._running.append(
+            Rest(self._node, self.engine.statistics, after=self._values.image_timeout))
         self._desk.open(self.engine, self._values.cameras)
         self._diagnostics.begin(self.engine, model=self._segmenter.name, topics=self._topics,
                                 timeout=self._values.image_timeout)
@@ -78,10 +82,11 @@ class Pipeline:
     def stop(self) -> None:
         """End live instructions and stop listening; harmless when stopped."""
         self._diagnostics.end()
-        for each in self._inputs:
+        for each in self._running:
             each.destroy()
-        self._inputs.clear()
+        self._running.clear()
         self.engine.stop()
+        release_freed_memory()
 
     def destroy(self) -> None:
         """Stop, and give the model's memory back."""
@@ -89,6 +94,7 @@ class Pipeline:
         self._results.destroy()
         del self.engine, self._segmenter
         gc.collect()
+        release_freed_memory()
 
     def set_threshold(self, value: float) -> None:
         """Set the least score of a found target; negative: the model's own."""

@@ -60,13 +60,16 @@ class _Camera:
     replaced: int = 0
     unreadable: int = 0
 
+    def silence(self, now: float) -> float:
+        return now - self.arrivals[-1] if self.arrivals else float('inf')
+
     def status(self, now: float) -> CameraStatus:
         recent = [arrived for arrived in self.arrivals if now - arrived <= WINDOW]
         span = now - recent[0] if recent else 0.0
         return CameraStatus(
             rate=(len(recent) - 1) / span if len(recent) > 1 and span > 0.0 else 0.0,
             age=percentile(self.ages, 0.5),
-            silence=now - self.arrivals[-1] if self.arrivals else float('inf'),
+            silence=self.silence(now),
             replaced=self.replaced, unreadable=self.unreadable)
 
 
@@ -81,6 +84,12 @@ class Statistics:
         self._results: Counter[State] = Counter()
         self._last_error = ''
         self._lock = threading.Lock()
+
+    def silence(self) -> float:
+        """Seconds since the last image of any camera, infinity if there was none."""
+        now = time.monotonic()
+        with self._lock:
+            return min(camera.silence(now) for camera in self._cameras.values())
 
     def note_frame(self, camera: str, frame: Frame) -> None:
         """Take note of an image that arrived."""

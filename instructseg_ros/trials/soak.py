@@ -21,6 +21,7 @@ from instructseg_ros.trials.hostile import HostileInput, catalogue
 from instructseg_ros.trials.tester import NAMESPACE, Tester
 
 IMAGE_TIMEOUT: Final = 2.0  # s
+REST: Final = 1.0  # s from the word that a camera is silent until its memory is given back
 WARM_UP: Final = 0.25  # share of the time after which memory should no longer grow
 KILLS: Final = 3
 
@@ -46,8 +47,9 @@ def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'a
         tell: Is told what goes on.
 
     Returns:
-        The counts of `Tally`, `memory_growth` (the share by which resident memory grew from the
-        first quarter of the time to its end), and the names of what was not explained.
+        The counts of `Tally`, `memory_growth` (the share by which the resident memory of the node
+        at rest grew from the first quarter of the time to its end), that memory each time that it
+        was at rest and its peak, and the names of what was not explained.
     """
     with start_node(log, model=model, device=device) as process:
         tester = Tester(process)
@@ -58,28 +60,51 @@ def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'a
     return {
         **dataclasses.asdict(tally), 'unexplained': len(tally.unexplained),
         'unexplained_inputs': sorted(set(tally.unexplained)),
-        'memory_growth': round(memory_growth(memory), 4),
-        'memory_mb': [round(sample / 1e6) for sample in memory], 'minutes': minutes,
+        'memory_growth': round(memory_growth(memory.at_rest), 4),
+        'memory_at_rest_mb': [round(sample / 1e6) for sample in memory.at_rest],
+        'memory_peak_mb': round(memory.peak / 1e6), 'minutes': minutes,
         'kinds': len(catalogue())}
+
+
+@dataclasses.dataclass(kw_only=True)
+class Memory:
+    """Resident memory of a node, in bytes.
+
+    Attributes:
+        at_rest: Each time that its cameras rested. What it holds while they run depends on how
+            many large images were under way at once, and says little of leaks.
+        peak: The most of all times.
+    """
+
+    at_rest: list[int] = dataclasses.field(default_factory=list)
+    peak: int = 0
+
+    def note(self, resident: int, *, at_rest: bool) -> None:
+        """Take a sample."""
+        self.peak = max(self.peak, resident)
+        if at_rest:
+            self.at_rest.append(resident)
 
 
 def memory_growth(samples: list[int]) -> float:
     """Share by which the last tenth of samples is above the tenth after the warm-up."""
+    if not samples:
+        return 0.0
     tenth = max(1, len(samples) // 10)
     early = samples[int(len(samples) * WARM_UP):][:tenth]
     return statistics.median(samples[-tenth:]) / statistics.median(early) - 1.0
 
 
-def _try(tester: Tester, minutes: float, tell: Callable[[str], object]) -> tuple[Tally, list[int]]:
-    tally, memory = Tally(), []
+def _try(tester: Tester, minutes: float, tell: Callable[[str], object]) -> tuple[Tally, Memory]:
+    tally, memory = Tally(), Memory()
     if not tester.begin():
         raise RuntimeError(f'the node did not answer; see {tester.process.log}')
     deadline = time.monotonic() + 60.0 * minutes
     for name, phase in _phases():
         tell(name)
         phase(tester, tally)
+        memory.note(resident_memory_of(tester.process.pid), at_rest=phase is _drop_out)
         request(tester, tally)
-        memory.append(resident_memory_of(tester.process.pid))
         if time.monotonic() > deadline:
             break
     tell('killing the node')
@@ -107,12 +132,13 @@ def _abuse(inputs: list[HostileInput], tester: Tester, tally: Tally) -> None:
 
 
 def _drop_out(tester: Tester, tally: Tally) -> None:
-    """Let both cameras be silent until the node says so."""
+    """Let both cameras be silent until the node says so and has given memory back."""
     tester.request()
     since = len(tester.heard)
     if not tester.wait(lambda: any('no image for' in each for each in tester.heard[since:]),
                        timeout=5.0 * IMAGE_TIMEOUT):
         tally.unexplained.append('a camera that stops')
+    tester.listen(REST)
     tally.bad_inputs += 1
 
 

@@ -23,7 +23,9 @@ def answer(state: State, *, latency: float = 0.1, dropped: int = 0) -> Segmentat
 
 
 def test_a_camera_that_never_showed_anything_is_silent() -> None:
-    [camera] = Statistics(['front']).status().cameras.values()
+    statistics = Statistics(['front'])
+    [camera] = statistics.status().cameras.values()
+    assert statistics.silence() == float('inf')
     assert (camera.rate, camera.age, camera.silence) == (0.0, 0.0, float('inf'))
 
 
@@ -36,6 +38,7 @@ def test_rate_age_and_silence_are_those_of_the_last_images() -> None:
     assert front.age == pytest.approx(0.25)
     assert front.silence == pytest.approx(0.5, abs=0.1)
     assert statistics.status().cameras['wrist'].rate == 0.0
+    assert statistics.silence() == pytest.approx(0.5, abs=0.1)
 
 
 def test_results_are_counted_and_the_last_error_is_kept() -> None:

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.trials.soak import memory_growth, soak
+from instructseg_ros.trials.soak import Memory, memory_growth, soak
 
 
 def test_memory_growth_is_measured_after_the_warm_up() -> None:
     assert memory_growth([50, 90] + [100] * 38) == 0.0
     assert memory_growth([100] * 36 + [110] * 4) == pytest.approx(0.1)
     assert memory_growth([100]) == 0.0
+    assert memory_growth([]) == 0.0
+
+
+def test_memory_at_rest_is_told_from_its_peak() -> None:
+    memory = Memory()
+    for resident, at_rest in ((90, True), (150, False), (91, True)):
+        memory.note(resident, at_rest=at_rest)
+    assert (memory.at_rest, memory.peak) == ([90, 91], 150)
 
 
 @pytest.mark.ros

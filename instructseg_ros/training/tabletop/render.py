@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -29,23 +30,31 @@ _CHUNK = 8
 def render_scenes(store: SceneStore, *, first_seed: int, stride: float, processes: int) -> None:
     """Fill the scenes of a store that are not done yet; scene i is that of seed `first_seed` + i.
 
+    OpenGL in software crashes once in ten thousand scenes: others take a dead renderer's place.
+
     Args:
         stride: seconds between the frames of a scene, jittered by 30 %.
 
     Raises:
-        RuntimeError: a renderer died; what is rendered stays.
+        RuntimeError: renderers died before they had done anything; what is rendered stays.
     """
-    todo = np.flatnonzero(~store.done)
-    chunks = [todo[i : i + _CHUNK] for i in range(0, len(todo), _CHUNK)]
-    if not chunks:
-        return
     render = functools.partial(_render, store.folder, first_seed, stride)
-    try:
-        with ProcessPoolExecutor(processes, multiprocessing.get_context('spawn')) as pool:
-            for _ in tqdm(pool.map(render, chunks), 'render', total=len(chunks)):
-                pass
-    except BrokenProcessPool as error:
-        raise RuntimeError('a renderer died: start again, what is rendered is kept') from error
+    while len(todo := np.flatnonzero(~store.done)):
+        try:
+            _render_all(render, todo, processes)
+        except BrokenProcessPool as error:
+            if store.done[todo].any():
+                continue
+            raise RuntimeError('renderers die at once: does the demo run?') from error
+
+
+def _render_all(
+    render: Callable[[np.ndarray], None], scenes: np.ndarray, processes: int
+) -> None:
+    chunks = [scenes[i : i + _CHUNK] for i in range(0, len(scenes), _CHUNK)]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context('spawn')) as pool:
+        for _ in tqdm(pool.map(render, chunks), 'render', total=len(chunks)):
+            pass
 
 
 class SceneWriter:

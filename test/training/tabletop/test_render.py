@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import dying_renderers
 import numpy as np
 import pytest
 
@@ -70,15 +70,19 @@ def test_rendering_goes_on_where_it_stopped(rendered: SceneStore, tmp_path: Path
     assert again.read_graph(1) == rendered.read_graph(1)
 
 
-def die(*_: object) -> None:
-    """What a renderer does whose OpenGL crashes."""
-    os._exit(1)
-
-
-def test_a_renderer_that_dies_ends_the_rendering(
+def test_another_renderer_takes_the_place_of_one_that_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, '_render', die)
+    monkeypatch.setattr(render, '_render', dying_renderers.finish_one_and_die)
     store = SceneStore.create(tmp_path, SHAPE)
-    with pytest.raises(RuntimeError, match='a renderer died'):
+    render_scenes(store, first_seed=SEED, stride=0.2, processes=1)
+    assert store.done.all()
+
+
+def test_renderers_that_die_at_once_end_the_rendering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, '_render', dying_renderers.die_at_once)
+    store = SceneStore.create(tmp_path, SHAPE)
+    with pytest.raises(RuntimeError, match='die at once'):
         render_scenes(store, first_seed=SEED, stride=0.2, processes=1)

@@ -1,0 +1,23 @@
+"""What renderers do whose OpenGL crashes; processes of their own import it from here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from instructseg_ros.training.tabletop.scenes import SceneStore
+
+
+def die_at_once(folder: Path, seed: int, stride: float, indices: np.ndarray) -> None:
+    """Do nothing."""
+    os._exit(1)
+
+
+def finish_one_and_die(folder: Path, seed: int, stride: float, indices: np.ndarray) -> None:
+    """Do a scene, and live only if it was the last."""
+    store = SceneStore.open(folder)
+    store.done[indices[0]] = True
+    if not store.done.all():
+        os._exit(1)

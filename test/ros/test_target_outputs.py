@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
-from ros_probe import SIZE, NodeProcess, Probe, headers
+from ros_probe import SIZE, NodeProcess, Probe, headers, wait_until
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -110,13 +110,15 @@ def gather(probe: Probe, **topics: type) -> dict[str, list[Any]]:
 
 
 def first_in_space(probe: Probe, camera: RangeCamera, clouds: list[PointCloud2]) -> Segmentation:
-    """Show images until one has points, because the first depth may be sent to nobody."""
-    while True:
-        header = camera.show(meters=1.5)
-        result = probe.answer_to(header)
-        probe.spin(0.2)
-        if header in headers(clouds):
-            return result
+    """Show images until one has points, because the first ones may be sent to nobody."""
+    shown: list[Header] = []
+
+    def show_another() -> None:
+        shown.append(camera.show(meters=1.5))
+        probe.spin(0.5)
+
+    wait_until(lambda: clouds, idle=show_another)
+    return probe.answer_to(next(header for header in shown if header in headers(clouds)))
 
 
 def cloud_array(cloud: PointCloud2) -> np.ndarray:

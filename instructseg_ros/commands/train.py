@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def add(commands: Subparsers) -> None:
         '--smoke', action='store_true', help='try every task on a tiny model and synthetic data'
     )
     parser.add_argument('--stages', nargs='+', default=(), help='of tabletop: only these, in order')
+    parser.add_argument(
+        '--first-scene', type=int, help='of tabletop: seed of its first scene, from 1000000 on'
+    )
     parser.set_defaults(run=run)
 
 
@@ -88,15 +92,19 @@ def _smoke(options: argparse.Namespace) -> int:
 
 
 def _train_tabletop(options: argparse.Namespace) -> int:
+    from instructseg_ros.evaluation.tabletop import TRAINING_SEED
     from instructseg_ros.training.tabletop.recipe import RECIPES
     from instructseg_ros.training.tabletop.train import TabletopTraining
 
     recipe = options.recipe or 'full'
     if recipe not in RECIPES:
         raise ValueError(f'recipes of tabletop are {", ".join(RECIPES)}, not {recipe!r}')
+    first = TRAINING_SEED if options.first_scene is None else options.first_scene
+    if first < TRAINING_SEED:
+        raise ValueError(f'scenes below {TRAINING_SEED} are there to evaluate: train on later ones')
     TabletopTraining(
         options.output or Path('runs/tabletop'),
-        RECIPES[recipe],
+        dataclasses.replace(RECIPES[recipe], seed=first),
         processes=options.workers,
         start=options.model,
         stages=options.stages,

@@ -10,12 +10,12 @@ import numpy as np
 from instructseg_ros.training.tabletop.scenes import SceneStore
 
 
-def die_at_once(folder: Path, seed: int, stride: float, indices: np.ndarray) -> None:
+def die_at_once(folder: Path, stride: float, indices: np.ndarray) -> None:
     """Do nothing."""
     os._exit(1)
 
 
-def finish_one_and_die(folder: Path, seed: int, stride: float, indices: np.ndarray) -> None:
+def finish_one_and_die(folder: Path, stride: float, indices: np.ndarray) -> None:
     """Do a scene, and live only if it was the last."""
     store = SceneStore.open(folder)
     store.done[indices[0]] = True

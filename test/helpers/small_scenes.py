@@ -18,7 +18,9 @@ from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
 from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
 
 SCENES = 12
-SHAPE = StoreShape(scenes=SCENES, instructions=6, vision_size=64, mask_size=(64, 96))
+SHAPE = StoreShape(
+    first_seed=1_000_000, scenes=SCENES, instructions=6, vision_size=64, mask_size=(64, 96)
+)
 
 
 def filled_store(folder: Path) -> SceneStore:

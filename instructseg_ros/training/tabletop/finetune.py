@@ -14,7 +14,7 @@ from instructseg_ros.training.tabletop.pixels import in_full_precision
 from instructseg_ros.training.tabletop.scenes import SceneStore
 from instructseg_ros.training.tabletop.tower import TowerStage
 
-_CELLS = 0.5  # weight of the tower's own lesson, which instructions alone would let it forget
+_CELLS = 1.0  # weight of the tower's own lesson, which instructions alone would let it forget
 
 
 class FinetuneStage(JointStage):

@@ -19,6 +19,7 @@ class Recipe:
         joint_scenes: scenes whose pixel features are cached for the joint stage.
         language_instructions, joint_instructions: instructions of a scene in one step.
         heads, finetune: ask about half of each batch; the tower learns from all of it.
+            For a model that is there already, `tower` comes between them.
     """
 
     scenes: int
@@ -51,10 +52,12 @@ FULL: Final = Recipe(
     heads=Schedule(steps=250, batch=24, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
     finetune=Schedule(steps=6000, batch=24, learning_rate=6e-4, warmup=200, weight_decay=0.02),
 )
-# For a model that a full finetune has made: a shorter one, at a lower rate.
+# For a model that a full finetune has made: shorter, at lower rates.
 POLISH: Final = dataclasses.replace(
     FULL,
-    finetune=Schedule(steps=3800, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
+    scenes=24_000,
+    tower=Schedule(steps=1800, batch=48, learning_rate=1.2e-3),
+    finetune=Schedule(steps=3000, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,

@@ -27,8 +27,8 @@ _STRIDE_JITTER = 0.3
 _CHUNK = 8
 
 
-def render_scenes(store: SceneStore, *, first_seed: int, stride: float, processes: int) -> None:
-    """Fill the scenes of a store that are not done yet; scene i is that of seed `first_seed` + i.
+def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
+    """Fill the scenes of a store that are not done yet.
 
     OpenGL in software crashes once in ten thousand scenes: others take a dead renderer's place.
 
@@ -38,7 +38,7 @@ def render_scenes(store: SceneStore, *, first_seed: int, stride: float, processe
     Raises:
         RuntimeError: renderers died before they had done anything; what is rendered stays.
     """
-    render = functools.partial(_render, store.folder, first_seed, stride)
+    render = functools.partial(_render, store.folder, stride)
     while len(todo := np.flatnonzero(~store.done)):
         try:
             _render_all(render, todo, processes)
@@ -60,17 +60,17 @@ def _render_all(
 class SceneWriter:
     """Renders one scene after another into a store."""
 
-    def __init__(self, store: SceneStore, first_seed: int, stride: float) -> None:
+    def __init__(self, store: SceneStore, stride: float) -> None:
         width, height = _RENDER_SIZE
         self._tabletop = Tabletop(width=width, height=height)
         self._store = store
-        self._first_seed = first_seed
         self._stride = stride
 
     def write(self, index: int) -> None:
         """Render scene `index` of the store."""
-        rng = np.random.default_rng(self._first_seed + index)
-        self._tabletop.reset(self._first_seed + index)
+        seed = self._store.shape.first_seed + index
+        rng = np.random.default_rng(seed)
+        self._tabletop.reset(seed)
         stride = self._stride * rng.uniform(1 - _STRIDE_JITTER, 1 + _STRIDE_JITTER)
         start = rng.uniform(0, 4)
         frames = [self._tabletop.observe(start + i * stride, truth=False).rgb for i in range(2)]
@@ -91,16 +91,16 @@ class SceneWriter:
         store.done[index] = True
 
 
-def _render(folder: Path, first_seed: int, stride: float, indices: np.ndarray) -> None:
-    writer = _writer(folder, first_seed, stride)
+def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
+    writer = _writer(folder, stride)
     for index in indices:
         writer.write(int(index))
 
 
 @functools.lru_cache(maxsize=1)
-def _writer(folder: Path, first_seed: int, stride: float) -> SceneWriter:
+def _writer(folder: Path, stride: float) -> SceneWriter:
     """This process's writer: made in a task, whose errors reach the one who asked."""
-    return SceneWriter(SceneStore.open(folder), first_seed, stride)
+    return SceneWriter(SceneStore.open(folder), stride)
 
 
 def _describe(thing: Thing, stride: float) -> list[float]:

@@ -24,8 +24,9 @@ TARGETS, ANCHORS, CANDIDATES = range(3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreShape:
-    """Numbers that fix the size of a store."""
+    """Numbers that fix what a store holds: scene i is that of seed `first_seed` + i."""
 
+    first_seed: int
     scenes: int
     instructions: int
     vision_size: int
@@ -81,7 +82,7 @@ class SceneStore:
         if not file.exists():
             file.write_text(description)
         if file.read_text() != description:
-            raise ValueError(f'{folder} holds scenes of another shape: remove it or name another')
+            raise ValueError(f'{folder} holds other scenes: remove it or name another folder')
         return cls(folder, shape)
 
     def write_graph(self, index: int, graph: SceneGraph) -> None:

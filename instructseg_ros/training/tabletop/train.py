@@ -34,8 +34,8 @@ from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
 from instructseg_ros.training.tabletop.tower import TowerStage
 
 STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint', 'finetune')
-# Of a model that is there already: its heads, which no model keeps, then all of it.
-LATER_STAGES: Final = ('heads', 'finetune')
+# Of a model that is there already: its heads, which no model keeps, the tower, then all of it.
+LATER_STAGES: Final = ('heads', 'tower', 'finetune')
 _NEEDS: Final = {
     'tower': (),
     'motion': ('tower',),
@@ -44,7 +44,7 @@ _NEEDS: Final = {
     'joint': ('tower', 'motion', 'pixels', 'language'),
     'finetune': ('tower', 'motion', 'pixels', 'language', 'joint'),
 }
-_LATER_NEEDS: Final = {'heads': (), 'finetune': ('heads',)}
+_LATER_NEEDS: Final = {'heads': (), 'tower': ('heads',), 'finetune': ('heads', 'tower')}
 _CALIBRATION_SCENES = 150
 
 
@@ -130,7 +130,7 @@ class TabletopTraining:
         return makers[name]()
 
     def _tower(self) -> tuple[Loop, Draw, Loss]:
-        stage = self._tower_stage()
+        stage = self._tower_stage().requires_grad_(True)
         loop = Loop(stage, self.recipe.tower, self._file('tower'), seed=1)
         return loop, self._draw(), stage.loss
 
@@ -198,6 +198,7 @@ class TabletopTraining:
     def _rendered(self) -> SceneStore:
         config = self.model.config
         shape = StoreShape(
+            first_seed=self.recipe.seed,
             scenes=self.recipe.scenes,
             instructions=self.recipe.instructions,
             vision_size=config.vision_config.image_size,
@@ -207,7 +208,6 @@ class TabletopTraining:
         if parallel.rank() == 0:
             render_scenes(
                 store,
-                first_seed=self.recipe.seed,
                 stride=config.reference_stride,
                 processes=self.processes,
             )

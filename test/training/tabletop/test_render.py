@@ -11,14 +11,15 @@ from instructseg_ros.training.tabletop import render
 from instructseg_ros.training.tabletop.render import SceneWriter, render_scenes
 from instructseg_ros.training.tabletop.scenes import EXISTS, KIND, SceneStore, StoreShape, U, V
 
-SHAPE = StoreShape(scenes=2, instructions=1, vision_size=64, mask_size=(60, 80))
-SEED = 1_000_000
+SHAPE = StoreShape(
+    first_seed=1_000_000, scenes=2, instructions=1, vision_size=64, mask_size=(60, 80)
+)
 
 
 @pytest.fixture(scope='module')
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> SceneStore:
     store = SceneStore.create(tmp_path_factory.mktemp('rendered'), SHAPE)
-    writer = SceneWriter(store, SEED, 0.2)
+    writer = SceneWriter(store, 0.2)
     writer.write(0)
     writer.write(1)
     return store
@@ -59,9 +60,9 @@ def test_pictures_show_the_same_scene_at_three_times(rendered: SceneStore) -> No
 
 def test_rendering_goes_on_where_it_stopped(rendered: SceneStore, tmp_path: Path) -> None:
     store = SceneStore.create(tmp_path, SHAPE)
-    SceneWriter(store, SEED, 0.2).write(0)
+    SceneWriter(store, 0.2).write(0)
     store.image[0] = 9
-    render_scenes(store, first_seed=SEED, stride=0.2, processes=1)
+    render_scenes(store, stride=0.2, processes=1)
     again = SceneStore.open(tmp_path)
     assert again.done.all()
     assert (again.image[0] == 9).all()  # it was done
@@ -75,7 +76,7 @@ def test_another_renderer_takes_the_place_of_one_that_dies(
 ) -> None:
     monkeypatch.setattr(render, '_render', dying_renderers.finish_one_and_die)
     store = SceneStore.create(tmp_path, SHAPE)
-    render_scenes(store, first_seed=SEED, stride=0.2, processes=1)
+    render_scenes(store, stride=0.2, processes=1)
     assert store.done.all()
 
 
@@ -85,4 +86,4 @@ def test_renderers_that_die_at_once_end_the_rendering(
     monkeypatch.setattr(render, '_render', dying_renderers.die_at_once)
     store = SceneStore.create(tmp_path, SHAPE)
     with pytest.raises(RuntimeError, match='die at once'):
-        render_scenes(store, first_seed=SEED, stride=0.2, processes=1)
+        render_scenes(store, stride=0.2, processes=1)

@@ -33,14 +33,20 @@ def test_making_a_store_twice_keeps_its_scenes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     'change',
-    [{'scenes': 13}, {'instructions': 5}, {'vision_size': 32}, {'mask_size': (96, 64)}],
+    [
+        {'first_seed': 5},
+        {'scenes': 13},
+        {'instructions': 5},
+        {'vision_size': 32},
+        {'mask_size': (96, 64)},
+    ],
     ids=str,
 )
-def test_a_store_of_another_shape_is_left_alone(
+def test_a_store_of_other_scenes_is_left_alone(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     filled_store(tmp_path)
-    with pytest.raises(ValueError, match=r'another shape: remove it or name another') as refusal:
+    with pytest.raises(ValueError, match='other scenes: remove it or name another') as refusal:
         SceneStore.create(tmp_path, dataclasses.replace(SHAPE, **change))  # type: ignore[arg-type]
     assert str(tmp_path) in str(refusal.value)
     assert SceneStore.open(tmp_path).done.all()

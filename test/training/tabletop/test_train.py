@@ -81,11 +81,13 @@ def test_a_model_that_is_there_is_trained_on(folder: Path, tmp_path: Path) -> No
     assert {file.stem for file in tmp_path.glob('*.safetensors')} == set(LATER_STAGES)
     before = load_file(start / 'model.safetensors')
     heads = load_file(tmp_path / 'heads.safetensors')
+    tower = load_file(tmp_path / 'tower.safetensors')
     after = load_file(tmp_path / 'model' / 'model.safetensors')
     assert set(after) == set(before)
     for name in ('embeddings.position_embedding.weight', 'encoder.layers.0.mlp.fc1.weight'):
         was = before[f'vision_tower.{name}']
         assert torch.equal(heads[f'module.tower.tower.{name}'], was)
+        assert not torch.equal(tower[f'module.tower.{name}'], was)
         assert not torch.equal(after[f'vision_tower.{name}'], was)
 
 
@@ -103,7 +105,7 @@ def test_stages_are_those_of_the_training(folder: Path) -> None:
 
 
 def test_a_folder_of_another_recipe_is_left_alone(folder: Path) -> None:
-    with pytest.raises(ValueError, match='another shape'):
+    with pytest.raises(ValueError, match='other scenes'):
         TabletopTraining(folder, replace(SMOKE, scenes=17), processes=1)
 
 

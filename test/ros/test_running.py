@@ -31,8 +31,10 @@ def test_a_signal_ends_the_node_without_a_word(
 
 
 def shared_memory() -> set[str]:
-    """What Fast DDS keeps of participants; its ports are everybody's."""
-    return {file.name for file in Path('/dev/shm').glob('fastdds_*') if 'port' not in file.name}
+    """What Fast DDS (eProsima's Fast RTPS up to Jazzy) keeps of participants, not of ports."""
+    names = {file.name for file in Path('/dev/shm').iterdir()}
+    return {name for name in names
+            if name.startswith(('fastdds_', 'fastrtps_')) and 'port' not in name}
 
 
 def mapped(process: int) -> set[str]:

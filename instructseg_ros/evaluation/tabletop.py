@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from instructseg_ros.evaluation.metrics import intersection_over_union
 from instructseg_ros.model.segmenter import Prediction, Segmenter
-from instructseg_ros.simulation.instructions import KINDS, TabletopInstruction, generate
+from instructseg_ros.simulation.instructions import KINDS, TabletopInstruction, generate, new_words
 from instructseg_ros.simulation.tabletop import Tabletop
 
 # Training takes its scenes from 1,000,000 on.
@@ -31,6 +31,7 @@ class Answer:
         score: of the best mask.
         iou: of the best mask with the truth; 0 for an absent target.
         empty: the best mask has no pixel.
+        new_words: the instruction has words that no training wording has.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Answer:
     score: float
     iou: float
     empty: bool
+    new_words: bool
 
     def found(self, threshold: float) -> bool:
         """Whether the model says that the target is there."""
@@ -101,6 +103,9 @@ def table(figures: dict[str, Any]) -> str:
     for kind in KINDS:
         cells = (column['kinds'][kind] for column in columns.values())
         lines.append(f'{kind:16}' + ''.join(f'{_cell(cell):>28}' for cell in cells))
+    for part in ('known_words', 'new_words'):
+        cells = (column[part] for column in columns.values())
+        lines.append(f'{part.replace("_", " "):16}' + ''.join(f'{_cell(c):>28}' for c in cells))
     for name, line in (('absent right', _absent), ('present missed', _missed)):
         lines.append(f'{name:16}' + ''.join(f'{line(c):>28}' for c in columns.values()))
     return '\n'.join(lines)
@@ -112,9 +117,13 @@ def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     absent = [answer for answer in answers if not answer.present]
     silent = [not answer.found(threshold) for answer in absent]
     missed = [not answer.found(threshold) for answer in present]
+    known = [answer for answer in present if not answer.new_words]
+    new = [answer for answer in present if answer.new_words]
     return {
         'kinds': {kind: _overlap(_of_kind(present, kind), threshold) for kind in KINDS},
         'mean_iou': _overlap(present, threshold)['iou'],
+        'known_words': _overlap(known, threshold),
+        'new_words': _overlap(new, threshold),
         'absent': {'right': _mean(silent), 'n': len(absent)},
         'present_missed': _mean(missed),
     }
@@ -160,6 +169,7 @@ def _answer(
         score=prediction.score,
         iou=intersection_over_union(prediction.mask, truth) if present else 0.0,
         empty=not prediction.mask.any(),
+        new_words=bool(new_words(instruction.text)),
     )
 
 

@@ -16,7 +16,7 @@ _SIZES: Final[dict[str, Any]] = {
     'vision_config': {
         'hidden_size': 128,
         'intermediate_size': 256,
-        'num_hidden_layers': 3,
+        'num_hidden_layers': 6,
         'num_attention_heads': 4,
         'image_size': 192,
         'patch_size': 16,

@@ -51,7 +51,7 @@ class ConvolutionalStem(nn.Sequential):
         for index, size in enumerate((*channels, width)):
             layers.append(_convolution(previous, size, stride=2))
             if index >= 2:
-                layers.append(ResidualConvolution(size))
+                layers += [ResidualConvolution(size), ResidualConvolution(size)]
             previous = size
         super().__init__(*layers)
 

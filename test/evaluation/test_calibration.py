@@ -14,7 +14,7 @@ from instructseg_ros.model.segmenter import Segmenter
 
 
 def answer(score: float, *, present: bool = True, empty: bool = False) -> Answer:
-    return Answer(kind='use', present=present, score=score, iou=0.0, empty=empty)
+    return Answer(kind='use', present=present, score=score, iou=0.0, empty=empty, new_words=False)
 
 
 def absent(score: float, *, empty: bool = False) -> Answer:

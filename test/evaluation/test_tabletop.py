@@ -20,9 +20,17 @@ from instructseg_ros.simulation.instructions import KINDS
 
 
 def answer(
-    score: float, iou: float = 0.0, *, kind: str = 'use', present: bool = True, empty: bool = False
+    score: float,
+    iou: float = 0.0,
+    *,
+    kind: str = 'use',
+    present: bool = True,
+    empty: bool = False,
+    new_words: bool = False,
 ) -> Answer:
-    return Answer(kind=kind, present=present, score=score, iou=iou, empty=empty)
+    return Answer(
+        kind=kind, present=present, score=score, iou=iou, empty=empty, new_words=new_words
+    )
 
 
 def absent(score: float, *, empty: bool = False) -> Answer:
@@ -66,6 +74,13 @@ def test_kinds_are_counted_apart() -> None:
     assert kinds['relation'] == {'iou': 0, 'above_half': 0, 'n': 0}
 
 
+def test_answers_to_new_words_are_counted_apart() -> None:
+    answers = [answer(0.9, 0.75), answer(0.9, 0.25, new_words=True), absent(0.9)]
+    figures = report(answers, 0.5)
+    assert figures['known_words'] == {'iou': 0.75, 'above_half': 1, 'n': 1}
+    assert figures['new_words'] == {'iou': 0.25, 'above_half': 0, 'n': 1}
+
+
 def test_no_answers_are_no_figures() -> None:
     figures = report([], 0.5)
     assert figures['absent'] == {'right': 0, 'n': 0}
@@ -103,5 +118,6 @@ def test_the_figures_have_the_promised_shape(segmenter: Segmenter) -> None:
     assert figures['model'] == segmenter.name and figures['scenes'] == 1
     assert figures['kinds'] == figures['seen_wording']['kinds']
     lines = table(figures).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [*KINDS, 'absent', 'present']
+    rows = [*KINDS, 'known', 'new', 'absent', 'present']
+    assert [line.split()[0] for line in lines[2:]] == rows
     assert all(line.count('.') == 6 for line in lines[2 : 2 + len(KINDS)])

@@ -4,8 +4,9 @@ from instructseg_ros.simulation.instructions.generate import (
     KINDS,
     TabletopInstruction,
     generate,
+    new_words,
     vocabulary,
 )
 from instructseg_ros.simulation.instructions.phrase import Grounding
 
-__all__ = ['KINDS', 'Grounding', 'TabletopInstruction', 'generate', 'vocabulary']
+__all__ = ['KINDS', 'Grounding', 'TabletopInstruction', 'generate', 'new_words', 'vocabulary']

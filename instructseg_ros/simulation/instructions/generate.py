@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,6 +106,16 @@ def vocabulary() -> tuple[str, ...]:
     texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
     texts += ['a an is are']
     return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
+
+
+def new_words(text: str) -> set[str]:
+    """The words of a text that no training wording has."""
+    return set(WORD.findall(text.lower())) - _known_words()
+
+
+@functools.lru_cache(maxsize=1)
+def _known_words() -> frozenset[str]:
+    return frozenset(vocabulary())
 
 
 def wordings() -> Iterator[Wordings]:

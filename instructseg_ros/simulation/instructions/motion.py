@@ -41,10 +41,11 @@ FINITES = {
 }
 DIRECTIONS = {
     'left': Wordings(
-        ('left', 'to the left', 'leftwards', 'to the left side'), ('towards the left', 'to my left')
+        ('left', 'to the left', 'leftwards', 'to the left side', 'to your left'),
+        ('towards the left', 'to my left'),
     ),
     'right': Wordings(
-        ('right', 'to the right', 'rightwards', 'to the right side'),
+        ('right', 'to the right', 'rightwards', 'to the right side', 'to your right'),
         ('towards the right', 'to my right'),
     ),
     'towards': Wordings(
@@ -52,7 +53,7 @@ DIRECTIONS = {
         ('nearer', 'nearer to me', 'towards you'),
     ),
     'away': Wordings(
-        ('away', 'away from me', 'further away', 'away from the camera'),
+        ('away', 'away from me', 'further away', 'away from the camera', 'farther from me'),
         ('farther away', 'away from you'),
     ),
     'up': Wordings(('up', 'upwards', 'into the air'), ('up into the air',)),
@@ -62,13 +63,25 @@ BEFORE_NOUN = Wordings(
     ('the {moving} {thing}',), ('that {moving} {thing}', 'the {thing} there that is {moving}')
 )
 AFTER_NOUN = Wordings(
-    ('the {thing} {moving}', 'the {thing} that is {moving}'),
+    (
+        *2 * ('the {thing} {moving}', 'the {thing} that is {moving}'),
+        'the {thing} that you see {moving}',
+        'the {thing} which I see {moving}',
+    ),
     ('the {thing} which is {moving}', 'the {thing} you see {moving}'),
 )
-WITH_FINITE = Wordings(('the {thing} that {moves}',), ('the {thing} which {moves}',))
+WITH_FINITE = Wordings(
+    (*2 * ('the {thing} that {moves}',), 'the {thing} there that {moves}'),
+    ('the {thing} which {moves}',),
+)
 SENTENCES = SINGULAR_REQUESTS
 QUESTIONS = Wordings(
-    ('which {thing} is {moving}?', 'what {thing} is {moving}?'),
+    (
+        'which {thing} is {moving}?',
+        'what {thing} is {moving}?',
+        'which {thing} can you see {moving}?',
+        'do you know which {thing} is {moving}?',
+    ),
     ('which {thing} do you see {moving}?', 'can you see which {thing} is {moving}?'),
 )
 OPEN_QUESTIONS = Wordings(

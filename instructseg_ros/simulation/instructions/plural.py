@@ -16,11 +16,21 @@ from instructseg_ros.simulation.instructions.writer import Wordings, Writer
 
 SENTENCES = PLURAL_REQUESTS
 PLURAL_NOUN = Wordings(
-    ('all the {things}', 'all {things}', 'all of the {things}', 'the {things}'),
+    (
+        *2 * ('all the {things}', 'all {things}', 'all of the {things}', 'the {things}'),
+        'all the {things} that you see',
+        'all {things} there are',
+        'all {things} that you find',
+    ),
     ('all {things} on the table', 'all the {things} you can see'),
 )
 SINGULAR_NOUN = Wordings(
-    ('every {thing}', 'each {thing}', 'every {thing} on the table'),
+    (
+        *2 * ('every {thing}', 'each {thing}', 'every {thing} on the table'),
+        'every {thing} that you see',
+        'each {thing} that you find',
+        'every {thing} there is',
+    ),
     ('every {thing} you can see', 'each {thing} that is there'),
 )
 TWO = Wordings(

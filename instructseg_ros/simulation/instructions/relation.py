@@ -23,7 +23,12 @@ from instructseg_ros.simulation.scene_graph import Thing
 
 SENTENCES = SINGULAR_REQUESTS
 PATTERNS = Wordings(
-    ('the {thing} {place}', 'the {thing} {place}', 'the {thing} that is {place}'),
+    (
+        *4 * ('the {thing} {place}',),
+        *2 * ('the {thing} that is {place}',),
+        'the {thing} that you find {place}',
+        'the {thing} which I see {place}',
+    ),
     ('the {thing} which is {place}', 'the {thing} you see {place}'),
 )
 QUESTIONS = Wordings(
@@ -31,11 +36,18 @@ QUESTIONS = Wordings(
         'which {thing} is {place}?',
         'what is the {thing} {place}?',
         'tell me which {thing} is {place}',
+        'do you know which {thing} is {place}?',
+        'which {thing} can you see {place}?',
     ),
     ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
 )  # fmt: skip
 OPEN_QUESTIONS = Wordings(
-    ('what is {place}?', 'what do you see {place}?', 'show me what is {place}'),
+    (
+        'what is {place}?',
+        'what do you see {place}?',
+        'show me what is {place}',
+        'what can you see {place}?',
+    ),
     ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
 )
 ONE_ANCHOR = Wordings(('{relation} {first}',))

@@ -112,14 +112,15 @@ RELATIONS = {
     'between': Relation(
         truth=_between,
         words=Wordings(
-            ('between', 'in between', 'in the middle of'), ('in the middle between', 'amid')
+            ('between', 'in between', 'in the middle of', 'midway between'),
+            ('in the middle between', 'amid'),
         ),  # new word: amid
         anchor_count=2,
     ),
     'on': Relation(
         truth=_on,
         words=Wordings(
-            ('on', 'on top of', 'standing on', 'lying on'),
+            ('on', 'on', 'on top of', 'standing on', 'lying on', 'sitting on top of', 'placed on'),
             ('at the top of', 'lying on top of', 'standing on top of'),
         ),
         anchors=SUPPORTS,
@@ -128,7 +129,8 @@ RELATIONS = {
     'inside': Relation(
         truth=_inside,
         words=Wordings(
-            ('in', 'inside', 'inside of', 'lying in'), ('lying inside', 'standing in', 'within')
+            ('in', 'in', 'inside', 'inside of', 'lying in', 'sitting in', 'placed inside'),
+            ('lying inside', 'standing in', 'within'),
         ),  # new word: within
         anchors=CONTAINERS,
         possible=lambda thing: thing.inside is not None,

@@ -16,23 +16,44 @@ from instructseg_ros.simulation.instructions.writer import Wordings, Writer
 
 SENTENCES = SINGULAR_REQUESTS
 BEFORE_NOUN = Wordings(
-    ('the {first} {thing}', 'the {first} {thing}', 'the {thing} that is the {first} one'),
+    (
+        *4 * ('the {first} {thing}',),
+        *2 * ('the {thing} that is the {first} one',),
+        'the {thing} which I call the {first} one',
+    ),
     ('the {thing} which is the {first} one', 'that {first} {thing}'),
 )
 OF_ALL = Wordings(
-    ('the {first} of the {things}', 'the {first} one of the {things}'),
+    (
+        'the {first} of the {things}',
+        'the {first} one of the {things}',
+        'among the {things} the {first} one',
+    ),
     ('of the {things} the {first} one', 'the {first} of all the {things}'),
 )
 AFTER_NOUN = Wordings(
-    ('the {thing} {first}', 'the {thing} that is {first}'),
+    (
+        *2 * ('the {thing} {first}', 'the {thing} that is {first}'),
+        'the {thing} that you find {first}',
+        'the {thing} which I see {first}',
+    ),
     ('the {thing} which is {first}', 'the {thing} that you see {first}'),
 )
 QUESTIONS = Wordings(
-    ('which {thing} is the {first} one?', 'what is the {first} {thing}?'),
+    (
+        'which {thing} is the {first} one?',
+        'what is the {first} {thing}?',
+        'do you know which {thing} is the {first} one?',
+    ),
     ('which is the {first} {thing}?', 'tell me which {thing} is the {first} one'),
 )
 PLACE_QUESTIONS = Wordings(
-    ('which {thing} is {first}?', 'what {thing} is {first}?'),
+    (
+        'which {thing} is {first}?',
+        'what {thing} is {first}?',
+        'which {thing} can you see {first}?',
+        'do you know which {thing} is {first}?',
+    ),
     ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
 )
 ATTEMPTS = 24

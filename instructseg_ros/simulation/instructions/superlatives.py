@@ -55,7 +55,7 @@ SUPERLATIVES = {
     'largest': Superlative(
         measure=lambda thing: thing.extent,
         clear=_longer,
-        before=Wordings(('largest', 'biggest'), ('largest sized', 'biggest sized')),
+        before=Wordings(('largest', 'biggest', 'least small'), ('largest sized', 'biggest sized')),
         after=Wordings(
             ('of the largest size', 'of the biggest size'), ('largest of all', 'biggest in size')
         ),
@@ -64,7 +64,7 @@ SUPERLATIVES = {
         measure=lambda thing: -thing.extent,
         clear=_shorter,
         before=Wordings(
-            ('smallest', 'littlest'), ('smallest sized', 'tiniest')
+            ('smallest', 'littlest', 'least big'), ('smallest sized', 'tiniest')
         ),  # new word: tiniest
         after=Wordings(
             ('of the smallest size', 'smallest in size'),
@@ -104,7 +104,7 @@ SUPERLATIVES = {
     'nearest': Superlative(
         measure=lambda thing: -_distance(thing),
         clear=_farther,
-        before=Wordings(('nearest', 'closest'), ('least distant',)),
+        before=Wordings(('nearest', 'closest', 'least far'), ('least distant',)),
         after=Wordings(
             (
                 'closest to me',

@@ -67,6 +67,7 @@ USES = {
                 'slice bread with',
                 'cut a cake with',
                 'cut an apple with',
+                'slice some fruit with',
             ),
             ('slice a banana with',),
         ),
@@ -101,7 +102,9 @@ USES = {
             ),
             ('write my name with',),
         ),
-        properties=Wordings(('that writes', 'for writing', 'with ink'), ('that can write',)),
+        properties=Wordings(
+            ('that writes', 'for writing', 'with ink', 'that can draw'), ('that can write',)
+        ),
     ),
     'play': Use(
         kinds=frozenset({'ball', 'car'}),
@@ -144,6 +147,7 @@ USES = {
                 'build a house with',
                 'hit nails with',
                 'hit the nail with',
+                'build a table with',
             ),
             ('build with',),
         ),
@@ -161,7 +165,9 @@ USES = {
             ),
             ('eat cereal with',),
         ),
-        properties=Wordings(('for stirring', 'for eating soup with'), ('for stirring tea',)),
+        properties=Wordings(
+            ('for stirring', 'for eating soup with', 'for stirring soup'), ('for stirring tea',)
+        ),
     ),
     'serve': Use(
         kinds=frozenset({'plate'}),
@@ -173,6 +179,7 @@ USES = {
                 'serve dinner on',
                 'put a sandwich on',
                 'put my dinner on',
+                'put a cake on',
             ),
             ('serve a cake on',),
         ),

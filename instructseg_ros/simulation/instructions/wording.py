@@ -44,7 +44,7 @@ COLORS = {
 }
 SIZES = {
     'small': Wordings(('small', 'little'), ('small sized',)),
-    'medium': Wordings(('medium', 'medium sized'), ('middle sized',)),
+    'medium': Wordings(('medium', 'medium sized', 'mid sized', 'middle size'), ('middle sized',)),
     'large': Wordings(('large', 'big'), ('large sized', 'big sized')),
 }
 
@@ -66,12 +66,20 @@ AFTER_NOUN = {
             *2 * ('{noun} that {is} {color}',),
             '{noun} with the color {color}',
             '{noun} with the colour {color}',
+            '{noun} painted in {color}',
+            '{noun} which {is} painted {color}',
         ),
         ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
     ),
-    'size': Wordings(('{noun} that {is} {size}',), ('{noun} which {is} {size}',)),
+    'size': Wordings(
+        ('{noun} that {is} {size}', '{noun} which I find {size}'), ('{noun} which {is} {size}',)
+    ),
     'size color': Wordings(
-        ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
+        (
+            *2 * ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
+            '{size} {noun} painted in {color}',
+            '{color} {noun} which I find {size}',
+        ),
         (
             '{size} {noun} which {is} {color}',
             '{noun} that {is} {size} and {color}',

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from instructseg_ros.training.tabletop.scenes import EXISTS, SceneStore, U, V
+from instructseg_ros.training.tabletop.scenes import EXISTS, U, V
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,20 +46,17 @@ def cell_of(things: np.ndarray, side: int) -> np.ndarray:
     return row * side + column
 
 
-def cell_labels(
-    store: SceneStore, indices: np.ndarray, side: int, *, mirrored: bool = False
-) -> CellLabels:
-    """Labels of the key frames of some scenes, or of their mirror images."""
-    things, labels = store.key_frames(indices, mirrored=mirrored)
-    batch = np.arange(len(indices))[:, None]
-    centre = np.full((len(indices), side * side), -1)
+def cell_labels(things: np.ndarray, labels: np.ndarray, side: int) -> CellLabels:
+    """Labels of the cells of pictures, from their things (B, S, 11) and labels (B, H, W)."""
+    batch = np.arange(len(things))[:, None]
+    centre = np.full((len(things), side * side), -1)
     for slot in range(things.shape[1]):
         there = things[:, slot, EXISTS] > 0
         centre[batch[there, 0], cell_of(things[there, slot], side)] = slot
     height, width = labels.shape[1:]
     rows = ((np.arange(side) + 0.5) * height / side).astype(int)
     columns = ((np.arange(side) + 0.5) * width / side).astype(int)
-    cover = labels[:, rows[:, None], columns].reshape(len(indices), -1).astype(int) - 1
+    cover = labels[:, rows[:, None], columns].reshape(len(things), -1).astype(int) - 1
     return CellLabels(
         centre=torch.from_numpy(centre),
         cover=torch.from_numpy(cover),

@@ -63,7 +63,8 @@ class FinetuneStage(JointStage):
         pictures = mask_batch(as_seen(self._store.image[indices], mirrored=mirrored), rng)
         features = self.pixel_branch(pictures.contiguous(memory_format=torch.channels_last))
         answers, figures = self.answer_loss(image, features, indices, rng, mirrored=mirrored)
-        cells, seen = self.tower.cell_loss(tokens, indices, mirrored=mirrored)
+        key_frames = self._store.key_frames(indices, mirrored=mirrored)
+        cells, seen = self.tower.cell_loss(tokens, *key_frames)
         return answers + _CELLS * (cells + further), figures | seen
 
     def _encode(

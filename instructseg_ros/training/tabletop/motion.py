@@ -41,7 +41,7 @@ class MotionStage(nn.Module):
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss on some scenes."""
         tokens = torch.from_numpy(self._tokens[indices]).float()
-        labels = cell_labels(self._store, indices, self._side)
+        labels = cell_labels(*self._store.key_frames(indices), self._side)
         if rng is not None:
             _drop_references(tokens, labels, rng.random(len(indices)))
         out = self.head(self.perceiver(tokens[:, -1], tokens[:, :-1])).float()

@@ -10,7 +10,8 @@ from torch.nn import functional
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
 from instructseg_ros.training.tabletop.cells import CellLabels, cell_labels
-from instructseg_ros.training.tabletop.pictures import as_seen, vision_batch
+from instructseg_ros.training.tabletop.close_ups import close_ups
+from instructseg_ros.training.tabletop.pictures import vision_batch
 from instructseg_ros.training.tabletop.scenes import COLOR, DEPTH, KIND, SCALE, SIZE, SceneStore
 
 _SCALE = 0.2  # m, a typical extent
@@ -37,23 +38,26 @@ class TowerStage(nn.Module):
     def loss(
         self, indices: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss on the key frames of some scenes."""
-        mirrored = rng is not None and bool(rng.integers(2))
-        frames = as_seen(self._store.vision[indices, -1], mirrored=mirrored)
-        pictures = vision_batch(frames, rng)
-        return self.cell_loss(self.encode(pictures), indices, mirrored=mirrored)
+        """Loss on the key frames of some scenes; with a generator on parts and mirror images."""
+        if rng is None:
+            frames = self._store.vision[indices, -1]
+            things, labels = self._store.key_frames(indices)
+        else:
+            mirrored = bool(rng.integers(2))
+            frames, things, labels = close_ups(self._store, indices, rng, mirrored=mirrored)
+        return self.cell_loss(self.encode(vision_batch(frames, rng)), things, labels)
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, with gradients."""
         return self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
 
     def cell_loss(
-        self, tokens: torch.Tensor, indices: np.ndarray, *, mirrored: bool = False
+        self, tokens: torch.Tensor, things: np.ndarray, labels: np.ndarray
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """What the tokens (B, V, D) of the scenes' key frames, or of their mirror images, miss."""
-        labels = cell_labels(self._store, indices, self._side, mirrored=mirrored)
-        centre, figures = self._centre_loss(self.centre_head(tokens).float(), labels)
-        return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), labels), figures
+        """What the tokens (B, V, D) of pictures miss of their things and labels."""
+        cells = cell_labels(things, labels, self._side)
+        centre, figures = self._centre_loss(self.centre_head(tokens).float(), cells)
+        return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), cells), figures
 
     def _centre_loss(
         self, out: torch.Tensor, labels: CellLabels

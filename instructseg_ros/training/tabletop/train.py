@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import nn
 
 from instructseg_ros.evaluation.calibration import calibrate
 from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes
@@ -247,10 +248,15 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
 
 
 def _start_from(name: str, processor: InstructSegProcessor, model: InstructSegModel) -> None:
-    """Give a fresh model the weights of another one of the same shape and words."""
+    """Give a fresh model the weights of another of its shape, which may know fewer words."""
     other, other_processor = load_model(find_model(name))
-    if other_processor.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+    words, known = processor.tokenizer.get_vocab(), other_processor.tokenizer.get_vocab()
+    if not known.keys() <= words.keys():
         raise ValueError(f'{name} knows other words than the tabletop: train from nothing')
+    embeddings = model.get_input_embeddings().weight.detach().clone()
+    rows = [words[word] for word in known]
+    embeddings[rows] = other.get_input_embeddings().weight.detach()[list(known.values())]
+    other.get_input_embeddings().weight = nn.Parameter(embeddings)
     try:
         model.load_state_dict(other.state_dict())
     except RuntimeError as error:

@@ -52,6 +52,7 @@ RIGHTMOST: Rule = (_across, lambda a, b: a >= b + 0.04)
 NEAREST: Rule = (_distance, lambda a, b: a <= b - 0.05)
 FARTHEST: Rule = (_distance, lambda a, b: a >= b + 0.05)
 RULES = {
+    'least small': LARGEST, 'least big': SMALLEST, 'least far': NEAREST,
     'large': LARGEST, 'big': LARGEST, 'small': SMALLEST, 'little': SMALLEST,
     'left': LEFTMOST, 'right': RIGHTMOST, 'near': NEAREST, 'close': NEAREST,
     'distant': FARTHEST, 'farthest': FARTHEST, 'furthest': FARTHEST,
@@ -78,14 +79,14 @@ def test_an_absent_superlative_has_nothing_to_choose_from() -> None:
 
 def _is_there(words: str, thing: Thing, anchors: list[Thing]) -> float:
     """Above 0 in the place that the words name, below 0 elsewhere, 0 where one could argue."""
-    if words in ('between', 'in between', 'in the middle of'):
+    if 'between' in words or words == 'in the middle of':
         to_first, to_second = (np.subtract(one.position, thing.position) for one in anchors)
         turn = to_first @ to_second / np.linalg.norm(to_first) / np.linalg.norm(to_second)
         return -0.2 - float(turn)
     (anchor,) = anchors
-    if words in ('inside', 'inside of', 'in', 'lying in'):
+    if words.split()[-1] == 'in' or 'inside' in words:
         return 1.0 if thing.inside == anchor.label else -1.0
-    if words in ('on', 'on top of', 'standing on', 'lying on'):
+    if words.split()[-1] == 'on' or words.endswith('on top of'):
         return 1.0 if thing.on == anchor.label else -1.0
     if 'left' in words or 'right' in words:
         aside = _across(thing) - _across(anchor)
@@ -130,7 +131,7 @@ DIRECTIONS = {
     'left': ('left',),
     'right': ('right',),
     'up': (' up', 'upwards', 'air', 'lifted', 'rises', 'rising'),
-    'away': ('away',),
+    'away': ('away', 'farther'),
     'towards': ('towards', 'closer'),
 }
 

@@ -7,11 +7,15 @@ import pytest
 import torch
 from small_scenes import SHAPE
 
-from instructseg_ros.training.tabletop.cells import cell_labels, cell_of
+from instructseg_ros.training.tabletop.cells import CellLabels, cell_labels, cell_of
 from instructseg_ros.training.tabletop.scenes import EXISTS, KIND, SceneStore, U, V
 
 SIDE = 8
 INDICES = np.array([1, 4, 7])
+
+
+def labels_of(store: SceneStore, *, mirrored: bool = False) -> CellLabels:
+    return cell_labels(*store.key_frames(INDICES, mirrored=mirrored), SIDE)
 
 
 def test_cells_are_counted_row_by_row_and_end_at_the_border() -> None:
@@ -21,7 +25,7 @@ def test_cells_are_counted_row_by_row_and_end_at_the_border() -> None:
 
 
 def test_every_thing_is_at_the_cell_of_its_centre(store: SceneStore) -> None:
-    labels = cell_labels(store, INDICES, SIDE)
+    labels = labels_of(store)
     things = store.things[INDICES]
     for picture in range(len(INDICES)):
         count = int(things[picture, :, EXISTS].sum())
@@ -31,7 +35,7 @@ def test_every_thing_is_at_the_cell_of_its_centre(store: SceneStore) -> None:
 
 
 def test_a_cell_is_covered_by_what_is_seen_at_its_middle(store: SceneStore) -> None:
-    labels = cell_labels(store, INDICES, SIDE)
+    labels = labels_of(store)
     height, width = store.shape.mask_size
     cover = labels.cover.view(-1, SIDE, SIDE)
     for row, column in [(0, 0), (3, 5), (7, 7), (4, 2)]:
@@ -44,7 +48,7 @@ def test_a_cell_is_covered_by_what_is_seen_at_its_middle(store: SceneStore) -> N
 def test_offsets_lead_from_the_cells_middle_to_the_things_centre(
     store: SceneStore, mirrored: bool
 ) -> None:
-    labels = cell_labels(store, INDICES, SIDE, mirrored=mirrored)
+    labels = labels_of(store, mirrored=mirrored)
     offsets = labels.offsets(labels.centre)
     assert offsets.shape == (int((labels.centre >= 0).sum()), 2)
     assert offsets.abs().max() <= 0.5 + 1e-5
@@ -56,7 +60,7 @@ def test_offsets_lead_from_the_cells_middle_to_the_things_centre(
 
 
 def test_columns_are_read_at_the_cells_of_their_things(store: SceneStore) -> None:
-    labels = cell_labels(store, INDICES, SIDE)
+    labels = labels_of(store)
     picture, cell = torch.nonzero(labels.cover >= 0, as_tuple=True)
     slots = labels.cover[picture, cell].numpy()
     expected = store.things[INDICES][picture.numpy(), slots, KIND]
@@ -64,13 +68,13 @@ def test_columns_are_read_at_the_cells_of_their_things(store: SceneStore) -> Non
 
 
 def test_a_mirror_exchanges_left_and_right(store: SceneStore) -> None:
-    plain = cell_labels(store, INDICES, SIDE)
-    mirrored = cell_labels(store, INDICES, SIDE, mirrored=True)
+    plain = labels_of(store)
+    mirrored = labels_of(store, mirrored=True)
     there = (plain.centre >= 0).view(-1, SIDE, SIDE)
     assert torch.equal((mirrored.centre >= 0).view(-1, SIDE, SIDE), there.flip(-1))
 
 
 def test_an_empty_scene_has_no_labels(tmp_path: Path) -> None:
     empty = SceneStore.create(tmp_path, SHAPE)
-    labels = cell_labels(empty, np.array([0]), SIDE)
+    labels = cell_labels(*empty.key_frames(np.array([0])), SIDE)
     assert (labels.centre == -1).all() and (labels.cover == -1).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
@@ -97,6 +98,35 @@ def test_only_a_model_of_the_same_words_is_trained_on(folder: Path, tmp_path: Pa
     (other / 'tokenizer.json').write_text(text.replace('"mug"', '"gum"'))
     with pytest.raises(ValueError, match='other words'):
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
+
+
+def test_a_model_that_knows_fewer_words_keeps_what_they_mean(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
+    _forget(other, 'mug')
+    shutil.copytree(folder / 'scenes', tmp_path / 'run' / 'scenes')
+    training = TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
+    words = training.processor.tokenizer.get_vocab()
+    before = load_file(folder / 'model' / 'model.safetensors')['language_model.embed_tokens.weight']
+    after = training.model.get_input_embeddings().weight
+    known = [row for word, row in words.items() if word != 'mug']
+    assert torch.equal(after[known], before[known])
+    assert not torch.equal(after[words['mug']], before[words['mug']])
+
+
+def _forget(model: Path, word: str) -> None:
+    """Take one word out of a model's vocabulary and embeddings."""
+    description = json.loads((model / 'tokenizer.json').read_text())
+    words = description['model']['vocab']
+    gone = words.pop(word)
+    description['model']['vocab'] = {w: row - (row > gone) for w, row in words.items()}
+    (model / 'tokenizer.json').write_text(json.dumps(description))
+    weights = load_file(model / 'model.safetensors')
+    table = weights['language_model.embed_tokens.weight']
+    weights['language_model.embed_tokens.weight'] = torch.cat([table[:gone], table[gone + 1 :]])
+    save_file(weights, model / 'model.safetensors', {'format': 'pt'})
+    config = json.loads((model / 'config.json').read_text())
+    config['text_config']['vocab_size'] -= 1
+    (model / 'config.json').write_text(json.dumps(config))
 
 
 def test_stages_are_those_of_the_training(folder: Path) -> None:

@@ -203,28 +203,22 @@ def test_a_read_only_image_is_no_problem(segmenter: Segmenter) -> None:
 
 
 def assert_near(folder: Path, dtype: str) -> None:
-    """Answers on a still image and on moving ones are nearly those of float32.
-
-    One may differ: to a random model two masks can be as good as each other.
-    """
+    """Answers on a still image and on moving ones are nearly those of float32."""
+    clear = INSTRUCTIONS[:2]  # for the third, two masks are as good as each other
     exact, half = (
         Segmenter.from_pretrained(str(folder), device='cpu', dtype=name)
         for name in ('float32', dtype)
     )
-    alike = []
     for seeds in ((), (1, 2)):
         first, second = (
-            x.segment_all(picture(), INSTRUCTIONS, encode_all(x, *seeds))
+            x.segment_all(picture(), clear, encode_all(x, *seeds))
             for x in (exact, half)
         )
         for wanted, near in zip(first, second, strict=True):
             assert near.probability.dtype == np.float32
-            alike.append(
-                np.allclose(near.probability, wanted.probability, rtol=0, atol=0.05)
-                and near.score == pytest.approx(wanted.score, abs=0.03)
-                and (near.mask == wanted.mask).mean() > 0.95
-            )
-    assert alike.count(True) >= len(alike) - 1
+            np.testing.assert_allclose(near.probability, wanted.probability, atol=0.05)
+            assert near.score == pytest.approx(wanted.score, abs=0.03)
+            assert (near.mask == wanted.mask).mean() > 0.95
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'mixed'])

@@ -168,7 +168,7 @@ def released_model() -> SmallModel:
 def _small(config: InstructSegConfig, processor: InstructSegProcessor) -> SmallModel:
     torch.manual_seed(0)
     model = InstructSegModel(config).eval()
-    scramble(model, seed=4)  # with others some answers hang on the last bits
+    scramble(model, seed=3)  # with others some answers hang on the last bits
     return SmallModel(model=model, processor=processor)
 
 

@@ -156,19 +156,22 @@ class SmallModel:
 def compact_model() -> SmallModel:
     """The embedded model's layout."""
     config = compact_config()
-    return _small(config, processor_of(config, mask_size=(64, 96), compact=True))
+    # With other seeds some answers hang on the last bits.
+    return _small(config, processor_of(config, mask_size=(64, 96), compact=True), seed=3)
 
 
 def released_model() -> SmallModel:
     """The released model's layout."""
     config = released_config()
-    return _small(config, processor_of(config, mask_size=(128, 128), compact=False))
+    return _small(config, processor_of(config, mask_size=(128, 128), compact=False), seed=0)
 
 
-def _small(config: InstructSegConfig, processor: InstructSegProcessor) -> SmallModel:
+def _small(
+    config: InstructSegConfig, processor: InstructSegProcessor, *, seed: int
+) -> SmallModel:
     torch.manual_seed(0)
     model = InstructSegModel(config).eval()
-    scramble(model, seed=3)  # with others some answers hang on the last bits
+    scramble(model, seed)
     return SmallModel(model=model, processor=processor)
 
 

@@ -98,17 +98,16 @@ def table(figures: dict[str, Any]) -> str:
         'held-out wording': figures['held_out_wording_seen_scenes'],
         'both': figures['held_out_wording'],
     }
-    lines = [f'{"":16}' + ''.join(f'{name:>28}' for name in columns)]
-    lines.append(f'{"kind":16}' + f'{"IoU   > 0.5      n":>28}' * len(columns))
-    for kind in KINDS:
-        cells = (column['kinds'][kind] for column in columns.values())
-        lines.append(f'{kind:16}' + ''.join(f'{_cell(cell):>28}' for cell in cells))
-    for part in ('known_words', 'new_words'):
-        cells = (column[part] for column in columns.values())
-        lines.append(f'{part.replace("_", " "):16}' + ''.join(f'{_cell(c):>28}' for c in cells))
-    for name, line in (('absent right', _absent), ('present missed', _missed)):
-        lines.append(f'{name:16}' + ''.join(f'{line(c):>28}' for c in columns.values()))
-    return '\n'.join(lines)
+    parts = columns.values()
+    rows = {'': list(columns), 'kind': ['IoU   > 0.5      n'] * len(columns)}
+    rows |= {kind: [_cell(part['kinds'][kind]) for part in parts] for kind in KINDS}
+    rows['known words'] = [_cell(part['known_words']) for part in parts]
+    rows['new words'] = [_cell(part['new_words']) for part in parts]
+    rows['absent right'] = [_absent(part) for part in parts]
+    rows['present missed'] = [_missed(part) for part in parts]
+    return '\n'.join(
+        f'{name:16}' + ''.join(f'{cell:>28}' for cell in cells) for name, cells in rows.items()
+    )
 
 
 def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _short_draft(
             return draft
 
 
+@functools.cache
 def vocabulary() -> tuple[str, ...]:
     """Every lower-case word of the training wordings, sorted."""
     texts = [SLOT.sub(' ', text) for words in wordings() for text in words.trained]
@@ -110,12 +111,7 @@ def vocabulary() -> tuple[str, ...]:
 
 def new_words(text: str) -> set[str]:
     """The words of a text that no training wording has."""
-    return set(WORD.findall(text.lower())) - _known_words()
-
-
-@functools.lru_cache(maxsize=1)
-def _known_words() -> frozenset[str]:
-    return frozenset(vocabulary())
+    return set(WORD.findall(text.lower())).difference(vocabulary())
 
 
 def wordings() -> Iterator[Wordings]:

@@ -21,13 +21,12 @@ def close_ups(
         (B, S, S, 3) uint8 pictures, (B, MAX_THINGS, 11) things and (B, H, W) labels.
     """
     things, labels = store.key_frames(indices, mirrored=mirrored)
-    pictures = np.array(as_seen(store.vision[indices, -1], mirrored=mirrored))
-    labels = np.array(labels)
-    images = as_seen(store.image[indices], mirrored=mirrored)
+    pictures = as_seen(store.vision[indices, -1], mirrored=mirrored)
     for one in np.flatnonzero(rng.random(len(indices)) >= _WHOLE):
         nearer = float(np.exp(rng.uniform(0, np.log(_MOST))))
         corner = rng.uniform(0, 1 - 1 / nearer, 2)
-        pictures[one] = _part(images[one], corner, nearer, pictures.shape[1:3], 'BICUBIC')
+        image = as_seen(store.image[indices[one]], mirrored=mirrored)
+        pictures[one] = _part(image, corner, nearer, pictures.shape[1:3], 'BICUBIC')
         labels[one] = _part(labels[one], corner, nearer, labels.shape[1:], 'NEAREST')
         _come_nearer(things[one], corner, nearer)
     return pictures, things, labels

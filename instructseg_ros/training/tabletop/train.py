@@ -253,11 +253,11 @@ def _start_from(name: str, processor: InstructSegProcessor, model: InstructSegMo
     words, known = processor.tokenizer.get_vocab(), other_processor.tokenizer.get_vocab()
     if not known.keys() <= words.keys():
         raise ValueError(f'{name} knows other words than the tabletop: train from nothing')
+    theirs = other.get_input_embeddings()
     embeddings = model.get_input_embeddings().weight.detach().clone()
-    rows = [words[word] for word in known]
-    embeddings[rows] = other.get_input_embeddings().weight.detach()[list(known.values())]
-    other.get_input_embeddings().weight = nn.Parameter(embeddings)
     try:
+        embeddings[[words[word] for word in known]] = theirs.weight.detach()[[*known.values()]]
+        theirs.weight = nn.Parameter(embeddings)
         model.load_state_dict(other.state_dict())
     except RuntimeError as error:
         raise ValueError(f'{name} has another shape than the embedded model: {error}') from error

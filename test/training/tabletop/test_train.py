@@ -12,12 +12,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from small_scenes import taught
 
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
 from instructseg_ros.training.tabletop.recipe import RECIPES, SMOKE, Recipe
 from instructseg_ros.training.tabletop.train import LATER_STAGES, STAGES, TabletopTraining
+
+EMBEDDINGS = 'language_model.embed_tokens.weight'
 
 
 @pytest.fixture(scope='module')
@@ -100,13 +103,21 @@ def test_only_a_model_of_the_same_words_is_trained_on(folder: Path, tmp_path: Pa
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
 
 
+def test_only_a_model_of_the_same_shape_is_trained_on(tmp_path: Path) -> None:
+    model, processor = taught()
+    model.save_pretrained(tmp_path / 'other')
+    processor.save_pretrained(tmp_path / 'other')
+    with pytest.raises(ValueError, match='another shape than the embedded model'):
+        TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(tmp_path / 'other'))
+
+
 def test_a_model_that_knows_fewer_words_keeps_what_they_mean(folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
     _forget(other, 'mug')
     shutil.copytree(folder / 'scenes', tmp_path / 'run' / 'scenes')
     training = TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
     words = training.processor.tokenizer.get_vocab()
-    before = load_file(folder / 'model' / 'model.safetensors')['language_model.embed_tokens.weight']
+    before = load_file(folder / 'model' / 'model.safetensors')[EMBEDDINGS]
     after = training.model.get_input_embeddings().weight
     known = [row for word, row in words.items() if word != 'mug']
     assert torch.equal(after[known], before[known])
@@ -121,8 +132,8 @@ def _forget(model: Path, word: str) -> None:
     description['model']['vocab'] = {w: row - (row > gone) for w, row in words.items()}
     (model / 'tokenizer.json').write_text(json.dumps(description))
     weights = load_file(model / 'model.safetensors')
-    table = weights['language_model.embed_tokens.weight']
-    weights['language_model.embed_tokens.weight'] = torch.cat([table[:gone], table[gone + 1 :]])
+    table = weights[EMBEDDINGS]
+    weights[EMBEDDINGS] = torch.cat([table[:gone], table[gone + 1 :]])
     save_file(weights, model / 'model.safetensors', {'format': 'pt'})
     config = json.loads((model / 'config.json').read_text())
     config['text_config']['vocab_size'] -= 1

@@ -21,6 +21,9 @@ PLURAL_NOUN = Wordings(
         'all the {things} that you see',
         'all {things} there are',
         'all {things} that you find',
+        'all the {things} you find',
+        'all {things} I can see',
+        'all the {things} that can be seen',
     ),
     ('all {things} on the table', 'all the {things} you can see'),
 )
@@ -30,6 +33,10 @@ SINGULAR_NOUN = Wordings(
         'every {thing} that you see',
         'each {thing} that you find',
         'every {thing} there is',
+        'every {thing} you see',
+        'each {thing} I can see',
+        'every {thing} that can be seen',
+        'each {thing} that there is',
     ),
     ('every {thing} you can see', 'each {thing} that is there'),
 )

@@ -98,21 +98,41 @@ RELATIONS = {
     'behind': Relation(
         truth=_behind,
         words=Wordings(
-            ('behind', 'at the back of', 'farther away than', 'further back than'),
+            (
+                'behind',
+                'at the back of',
+                'farther away than',
+                'further back than',
+                'more distant than',
+                'further from me than',
+            ),
             ('in back of', 'further away than', 'farther back than'),
         ),
     ),
     'front': Relation(
         truth=lambda thing, anchor: 1.0 - _behind(thing, anchor),
         words=Wordings(
-            ('in front of', 'before', 'nearer than', 'closer to me than'),
+            (
+                'in front of',
+                'before',
+                'nearer than',
+                'closer to me than',
+                'nearer to the camera than',
+                'less far away than',
+            ),
             ('at the front of', 'closer than', 'nearer to me than'),
         ),
     ),
     'between': Relation(
         truth=_between,
         words=Wordings(
-            ('between', 'in between', 'in the middle of', 'midway between'),
+            (
+                'between',
+                'in between',
+                'in the middle of',
+                'midway between',
+                'at the middle between',
+            ),
             ('in the middle between', 'amid'),
         ),  # new word: amid
         anchor_count=2,
@@ -120,7 +140,15 @@ RELATIONS = {
     'on': Relation(
         truth=_on,
         words=Wordings(
-            ('on', 'on', 'on top of', 'standing on', 'lying on', 'sitting on top of', 'placed on'),
+            (
+                *2 * ('on', 'on top of'),
+                'standing on',
+                'lying on',
+                'sitting on top of',
+                'placed on',
+                'placed on top of',
+                'sitting on',
+            ),
             ('at the top of', 'lying on top of', 'standing on top of'),
         ),
         anchors=SUPPORTS,
@@ -129,7 +157,16 @@ RELATIONS = {
     'inside': Relation(
         truth=_inside,
         words=Wordings(
-            ('in', 'in', 'inside', 'inside of', 'lying in', 'sitting in', 'placed inside'),
+            (
+                *2 * ('in', 'inside'),
+                'inside of',
+                'lying in',
+                'sitting in',
+                'placed inside',
+                'sitting inside',
+                'standing inside',
+                'placed in',
+            ),
             ('lying inside', 'standing in', 'within'),
         ),  # new word: within
         anchors=CONTAINERS,

@@ -20,6 +20,8 @@ BEFORE_NOUN = Wordings(
         *4 * ('the {first} {thing}',),
         *2 * ('the {thing} that is the {first} one',),
         'the {thing} which I call the {first} one',
+        'this {first} {thing}',
+        'my {first} {thing}',
     ),
     ('the {thing} which is the {first} one', 'that {first} {thing}'),
 )
@@ -36,6 +38,9 @@ AFTER_NOUN = Wordings(
         *2 * ('the {thing} {first}', 'the {thing} that is {first}'),
         'the {thing} that you find {first}',
         'the {thing} which I see {first}',
+        'the {thing} you see {first}',
+        'the {thing} that I find {first}',
+        'the {thing} which lies {first}',
     ),
     ('the {thing} which is {first}', 'the {thing} that you see {first}'),
 )
@@ -44,6 +49,7 @@ QUESTIONS = Wordings(
         'which {thing} is the {first} one?',
         'what is the {first} {thing}?',
         'do you know which {thing} is the {first} one?',
+        'tell me what the {first} {thing} is',
     ),
     ('which is the {first} {thing}?', 'tell me which {thing} is the {first} one'),
 )
@@ -53,6 +59,7 @@ PLACE_QUESTIONS = Wordings(
         'what {thing} is {first}?',
         'which {thing} can you see {first}?',
         'do you know which {thing} is {first}?',
+        'can you tell which {thing} is {first}?',
     ),
     ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
 )

@@ -55,17 +55,22 @@ SUPERLATIVES = {
     'largest': Superlative(
         measure=lambda thing: thing.extent,
         clear=_longer,
-        before=Wordings(('largest', 'biggest', 'least small'), ('largest sized', 'biggest sized')),
+        before=Wordings(
+            ('largest', 'biggest', 'least small', 'most large', 'least little'),
+            ('largest sized', 'biggest sized'),
+        ),
         after=Wordings(
-            ('of the largest size', 'of the biggest size'), ('largest of all', 'biggest in size')
+            ('of the largest size', 'of the biggest size', 'largest in size'),
+            ('largest of all', 'biggest in size'),
         ),
     ),
     'smallest': Superlative(
         measure=lambda thing: -thing.extent,
         clear=_shorter,
         before=Wordings(
-            ('smallest', 'littlest', 'least big'), ('smallest sized', 'tiniest')
-        ),  # new word: tiniest
+            ('smallest', 'littlest', 'least big', 'most small', 'least large'),
+            ('smallest sized', 'tiniest'),  # new word: tiniest
+        ),
         after=Wordings(
             ('of the smallest size', 'smallest in size'),
             ('smallest of all', 'of the littlest size'),
@@ -104,7 +109,10 @@ SUPERLATIVES = {
     'nearest': Superlative(
         measure=lambda thing: -_distance(thing),
         clear=_farther,
-        before=Wordings(('nearest', 'closest', 'least far'), ('least distant',)),
+        before=Wordings(
+            ('nearest', 'closest', 'least far', 'least remote', 'most near', 'most close'),
+            ('least distant',),
+        ),
         after=Wordings(
             (
                 'closest to me',
@@ -112,6 +120,8 @@ SUPERLATIVES = {
                 'closest to the camera',
                 'nearest to the camera',
                 'closest to you',
+                'least far from me',
+                'most near to me',
             ),
             ('closest of all', 'nearest to you'),
         ),
@@ -119,13 +129,18 @@ SUPERLATIVES = {
     'farthest': Superlative(
         measure=_distance,
         clear=_farther,
-        before=Wordings(('farthest', 'furthest', 'most distant'), ('most far',)),
+        before=Wordings(
+            ('farthest', 'furthest', 'most distant', 'most remote', 'least near', 'least close'),
+            ('most far',),
+        ),
         after=Wordings(
             (
                 'farthest away',
                 'furthest from me',
                 'most distant from me',
                 'farthest from the camera',
+                'most remote from me',
+                'least near to me',
             ),
             ('furthest away', 'farthest from me', 'most far from me'),
         ),

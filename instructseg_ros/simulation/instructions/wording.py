@@ -43,9 +43,14 @@ COLORS = {
     'black': Wordings(('black',)),
 }
 SIZES = {
-    'small': Wordings(('small', 'little'), ('small sized',)),
-    'medium': Wordings(('medium', 'medium sized', 'mid sized', 'middle size'), ('middle sized',)),
-    'large': Wordings(('large', 'big'), ('large sized', 'big sized')),
+    'small': Wordings((*2 * ('small', 'little'), 'small size', 'little sized'), ('small sized',)),
+    'medium': Wordings(
+        ('medium', 'medium sized', 'medium size', 'mid sized', 'middle size', 'average sized'),
+        ('middle sized',),
+    ),
+    'large': Wordings(
+        (*2 * ('large', 'big'), 'large size', 'big size'), ('large sized', 'big sized')
+    ),
 }
 
 BEFORE_NOUN = {

@@ -71,7 +71,7 @@ class TowerStage(nn.Module):
             4 * functional.binary_cross_entropy_with_logits(thing[..., 0], there.float())
             + functional.cross_entropy(kind[there], is_kind)
             + functional.cross_entropy(color[there], is_color)
-            + 0.3 * functional.cross_entropy(size[there], labels.of(labels.centre, SIZE).long())
+            + functional.cross_entropy(size[there], labels.of(labels.centre, SIZE).long())
             + 3 * error
             + 3 * (scale[there][:, 0] - labels.of(labels.centre, SCALE) / _SCALE).abs().mean()
             + 3 * (depth[there][:, 0] - labels.of(labels.centre, DEPTH)).abs().mean()

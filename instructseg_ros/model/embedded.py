@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from instructseg_ros.model.configuration import InstructSegConfig
@@ -76,9 +76,11 @@ def embedded_config(vocabulary_size: int) -> InstructSegConfig:
     return InstructSegConfig(**_SIZES, text_config={**_TEXT, 'vocab_size': vocabulary_size})
 
 
-def processor_for(config: InstructSegConfig, words: Iterable[str]) -> InstructSegProcessor:
+def processor_for(
+    config: InstructSegConfig, words: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> InstructSegProcessor:
     """Processor with a word-level tokenizer and compact prompts for an embedded model."""
     return InstructSegProcessor(
-        word_tokenizer(words),
+        word_tokenizer(words, synonyms),
         ProcessorConfig.of_model(config, mask_size=MASK_SIZE, prompts=COMPACT),
     )

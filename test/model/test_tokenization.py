@@ -36,6 +36,12 @@ def test_other_words_are_unknown_one_by_one(tokenizer: PreTrainedTokenizerFast) 
     assert ids(tokenizer, 'the mugs of red') == [6, 1, 1, 5]
 
 
+def test_a_synonym_is_read_as_its_word_where_it_stands_alone() -> None:
+    tokenizer = word_tokenizer(['red', 'soup', 'spoon'], {'ruby': 'red', 'soupspoon': 'soup spoon'})
+    assert ids(tokenizer, 'Ruby soupspoon') == [3, 4, 5]
+    assert ids(tokenizer, "rubys ruby's") == [1, 1]
+
+
 def test_a_text_without_words_has_no_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     assert ids(tokenizer, '') == []
     assert ids(tokenizer, ' 123 ?! \u00e9 ') == []
@@ -50,12 +56,10 @@ def test_offsets_name_the_characters_of_each_word(tokenizer: PreTrainedTokenizer
     assert encoded['offset_mapping'] == [(0, 3), (5, 8), (9, 12)]
 
 
-def test_a_saved_tokenizer_comes_back_the_same(
-    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
+def test_a_saved_tokenizer_comes_back_the_same(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(["person's", 'red', 'the'], {'crimson': 'red'})
     tokenizer.save_pretrained(tmp_path)
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path, local_files_only=True)
     assert again.get_vocab() == tokenizer.get_vocab()
-    assert ids(again, "The red, person's [SEG] thing") == ids(
-        tokenizer, "The red, person's [SEG] thing"
-    )
+    text = "The crimson, person's [SEG] thing"
+    assert ids(again, text) == ids(tokenizer, text) == [5, 4, 3, 2, 1]

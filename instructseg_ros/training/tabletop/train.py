@@ -19,6 +19,7 @@ from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.tokenization import SPECIAL_TOKENS
 from instructseg_ros.simulation.instructions import vocabulary
+from instructseg_ros.simulation.instructions.synonyms import SYNONYMS
 from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
 from instructseg_ros.training.tabletop.finetune import FinetuneStage
@@ -244,7 +245,7 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     config = embedded_config(len(SPECIAL_TOKENS) + len(words))
     model = InstructSegModel(config)
     start_from_nothing(model)
-    return processor_for(config, words), model
+    return processor_for(config, words, SYNONYMS), model
 
 
 def _start_from(name: str, processor: InstructSegProcessor, model: InstructSegModel) -> None:

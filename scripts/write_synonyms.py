@@ -1,0 +1,88 @@
+"""Writes instructseg_ros/simulation/instructions/synonyms.py from the Open English WordNet.
+
+python scripts/write_synonyms.py YAML: the folder `src/yaml` of a checkout of
+github.com/globalwordnet/english-wordnet.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from instructseg_ros.simulation.instructions import vocabulary
+from instructseg_ros.simulation.instructions.noun_phrase import pluralized
+from instructseg_ros.simulation.instructions.wording import COLORS, NOUNS
+
+TABLE: Final = 'instructseg_ros/simulation/instructions/synonyms.py'
+NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; an adjective may be a satellite of another
+HEADER: Final = '''"""Words that mean what a trained one does; written by scripts/write_synonyms.py.
+
+From the Open English WordNet (CC BY 4.0), which is derived from the Princeton WordNet.
+"""
+
+'''
+
+
+class WordNet:
+    """The dictionary's words and sets of synonyms."""
+
+    def __init__(self, folder: Path) -> None:
+        self._words: dict[str, Any] = {}
+        self._members: dict[str, list[str]] = {}
+        self._qualities = set(_read(folder / 'noun.attribute.yaml'))
+        for file in sorted(folder.glob('entries-*.yaml')):
+            self._words |= _read(file)
+        for file in sorted(folder.glob('[anv]*.yaml')):
+            self._members |= {name: one['members'] for name, one in _read(file).items()}
+
+    def synonyms(self, word: str, parts: str) -> Iterator[str]:
+        """Words whose most frequent sense is the most frequent one of `word`."""
+        for sense in self._first_senses(word, parts):
+            for other in self._members[sense]:
+                if sense in self._first_senses(other, parts):
+                    yield other
+
+    def names_a_thing(self, word: str) -> bool:
+        """Whether a noun's most frequent sense is something other than a quality."""
+        return not self._first_senses(word, NOUN) <= self._qualities
+
+    def _first_senses(self, word: str, parts: str) -> set[str]:
+        entries = self._words.get(word, {}).items()
+        return {entry['sense'][0]['synset'] for part, entry in entries if part[0] in parts}
+
+
+def main(folder: str) -> None:
+    """Write the table."""
+    lexicon = WordNet(Path(folder))
+    nouns = _unknown(lexicon, (text for one in NOUNS.values() for text in one.trained), NOUN)
+    colors = _unknown(lexicon, (text for one in COLORS.values() for text in one.trained), ADJECTIVE)
+    # "The ruby" is a stone, not whatever is red.
+    colors = {word: known for word, known in colors.items() if not lexicon.names_a_thing(word)}
+    plurals = {pluralized(word): pluralized(known) for word, known in nouns.items()}
+    table = sorted({**nouns, **plurals, **colors}.items())
+    lines = ''.join(f'    {word!r}: {known!r},\n' for word, known in table)
+    root = Path(__file__).resolve().parents[1]
+    (root / TABLE).write_text(f'{HEADER}SYNONYMS = {{\n{lines}}}\n')
+
+
+def _unknown(lexicon: WordNet, texts: Iterable[str], parts: str) -> dict[str, str]:
+    """Single words that training never has, with the trained one that they mean."""
+    return {
+        other: text
+        for text in texts
+        for other in lexicon.synonyms(text, parts)
+        if re.fullmatch('[a-z]+', other) and other not in vocabulary()
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return yaml.load(file.read_text(), yaml.CSafeLoader)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -36,8 +36,12 @@ def run_check(options: argparse.Namespace) -> int:
 
     prepare(options.json)
     data = data_set(options.name)
-    findings = check(data, options.folder, (options.split,) if options.split else data.splits)
+    splits = (data.known_split(options.split),) if options.split else data.splits
+    findings = check(data, options.folder, splits)
     for each in findings:
+        if each.missing:
+            print(f'{data.name} {each.split}: not there ({each.missing})')
+            continue
         print(
             f'{data.name} {each.split}: {each.samples} samples, {each.frames} frames, '
             f'{each.sentences} sentences, {each.turns} questions, {len(each.problems)} problems'

@@ -28,7 +28,8 @@ def add(commands: Subparsers) -> None:
         'evaluate',
         help='measure a model on a benchmark',
         description='Measures a model on a benchmark, and writes the files to be handed in. What '
-        'the output holds already is not done again. `accelerate launch` spreads it over GPUs.',
+        'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
+        'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',
     )
     parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED])
     add_model(parser)
@@ -51,11 +52,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_tabletop(options: argparse.Namespace) -> int:
+    from instructseg_ros.evaluation.processes import Processes
     from instructseg_ros.evaluation.tabletop import evaluate_tabletop, table
 
-    figures = evaluate_tabletop(load_segmenter(options), scenes=options.scenes)
-    print(table(figures))
-    write(figures, options.json)
+    with Processes.joined() as processes:
+        figures = evaluate_tabletop(
+            load_segmenter(options), scenes=options.scenes, processes=processes
+        )
+    if processes.first:
+        print(table(figures))
+        write(figures, options.json)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,10 @@ from instructseg_ros.video.messages import standard_types
 _FILE: Final = 'labels.yaml'
 _LABELS: Final = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
 _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/labels'}
+_TYPES: Final = {
+    'image': (messages.Image, messages.CompressedImage),
+    'labels': (messages.Image,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +107,9 @@ def read(folder: Path, split: str) -> Reading:
     words = _read_words(folder)
     topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
     try:
-        stamped = {name: dict(_stamps(folder, topic)) for name, topic in topics.items()}
+        stamped = {
+            name: dict(_stamps(folder, topic, _TYPES[name])) for name, topic in topics.items()
+        }
     except (AnyReaderError, OSError, ValueError) as error:
         raise DataError(f'{folder} is not a bag that can be read: {error}') from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
@@ -131,11 +137,17 @@ def _read_words(folder: Path) -> Mapping[str, Any]:
     return words
 
 
-def _stamps(folder: Path, topic: str) -> Iterator[tuple[int, Message]]:
-    """Stamps of a topic's headers, in nanoseconds, and their messages."""
+def _stamps(folder: Path, topic: str, types: Sequence[str]) -> Iterator[tuple[int, Message]]:
+    """Stamps of a topic's headers, in nanoseconds, and their messages.
+
+    Raises:
+        DataError: its messages are of another type.
+    """
     with AnyReader([folder], default_typestore=standard_types()) as reader:
         mine = [each for each in reader.connections if each.topic == topic]
         for connection, logged, raw in reader.messages(mine) if mine else ():
+            if connection.msgtype not in types:
+                raise DataError(f'{topic} has {connection.msgtype}, not {" or ".join(types)}')
             message: Any = standard_types().deserialize_cdr(raw, connection.msgtype)
             stamp = message.header.stamp
             yield stamp.sec * 10**9 + stamp.nanosec, Message(folder, topic, logged)

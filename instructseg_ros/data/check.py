@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from instructseg_ros.data.pictures import Picture
-from instructseg_ros.data.reading import DataError, DataSet, Problem
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Problem
 from instructseg_ros.data.sample import Sample
 
 
@@ -21,6 +21,7 @@ class Findings:
         split: its name.
         samples, frames, sentences, turns: that can be used.
         problems: what cannot.
+        missing: the file without which there is no such split here, in words.
     """
 
     split: str
@@ -29,25 +30,38 @@ class Findings:
     sentences: int
     turns: int
     problems: tuple[Problem, ...]
+    missing: str = ''
 
 
 def check(data: DataSet, folder: Path, splits: tuple[str, ...]) -> list[Findings]:
     """Read splits of a data set, and open every picture and every target.
 
     Raises:
-        DataError: none of the splits is there.
+        DataError: none of the splits can be read.
     """
-    findings, missing = [], []
+    findings, unread = [], {}
     for split in splits:
         try:
             findings.append(_check_split(data, folder, split))
         except DataError as error:
-            missing.append(f'{split}: {error}')
+            unread[split] = error
     if not findings:
-        raise DataError(
-            f'{folder} is not {data.name}. {"; ".join(missing)}. It has:\n{data.layout}'
-        )
-    return findings
+        reasons = '; '.join(f'{split}: {error}' for split, error in unread.items())
+        raise DataError(f'{folder} is not {data.name}. {reasons}. It has:\n{data.layout}')
+    return findings + [_unread(split, error) for split, error in unread.items()]
+
+
+def _unread(split: str, error: DataError) -> Findings:
+    missing = isinstance(error, MissingError)
+    return Findings(
+        split=split,
+        samples=0,
+        frames=0,
+        sentences=0,
+        turns=0,
+        problems=() if missing else (Problem(split, str(error)),),
+        missing=str(error) if missing else '',
+    )
 
 
 def _check_split(data: DataSet, folder: Path, split: str) -> Findings:

@@ -12,7 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
+from instructseg_ros.data.reading import (
+    DataError,
+    DataSet,
+    MissingError,
+    Reading,
+    describe,
+    read_table,
+)
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 from instructseg_ros.data.targets import CocoPolygons, RunLengths, Target, Union
@@ -31,17 +38,22 @@ def read(folder: Path, split: str) -> Reading:
     names = [pattern.format(split) for pattern in _FILES]
     file = next((folder / name for name in names if (folder / name).is_file()), None)
     if file is None:
-        raise DataError(f'{folder} has none of {", ".join(names)}')
-    content = read_json(file)
-    pictures = {each['id']: each for each in content['images']}
-    categories = {each['id']: each['name'] for each in content['categories']}
-    things: dict[tuple[int, tuple[str, ...]], list[Any]] = defaultdict(list)
-    for annotation in content['annotations']:
-        texts = _own_sentences(annotation)
-        category = (categories.get(annotation['category_id'], ''),)
-        things[annotation['image_id'], texts or category].append(annotation)
-    places = [folder / split, folder / 'images' / split, folder / 'images', folder]
+        raise MissingError(f'{folder} has none of {", ".join(names)}')
+    content = read_table(file)
     reading = Reading()
+    try:
+        pictures = {each['id']: each for each in content['images']}
+        categories = {each['id']: each['name'] for each in content.get('categories', [])}
+        annotations = list(content['annotations'])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f'{file} is not COCO JSON: {describe(error)}') from error
+    things: dict[tuple[int, tuple[str, ...]], list[Any]] = defaultdict(list)
+    for index, annotation in enumerate(annotations):
+        with reading.noting(f'{file} annotation {index}'):
+            category = (categories.get(annotation.get('category_id'), ''),)
+            texts = _own_sentences(annotation) or category
+            things[annotation['image_id'], texts].append(annotation)
+    places = [folder / split, folder / 'images' / split, folder / 'images', folder]
     for number, ((image, texts), together) in enumerate(things.items()):
         read_one = partial(_sample, str(number), pictures, image, texts, together, places)
         reading.add(f'{file} image {image} {texts[0]}', read_one)
@@ -67,7 +79,7 @@ def _sample(
     picture = pictures[image]
     size = (int(picture['height']), int(picture['width']))
     if not all(texts):
-        raise ValueError(f'category {things[0]["category_id"]} has no name')
+        raise ValueError(f'category {things[0].get("category_id")} has no name')
     if not _own_sentences(things[0]):
         words = ('all', 'every') if len(things) > 1 else ('the',)
         texts = tuple(f'{word} {texts[0]}' for word in words)

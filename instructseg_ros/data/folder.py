@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Problem, Reading, describe
+from instructseg_ros.data.questions import read_lines
+from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, save_jpeg, scene
 from instructseg_ros.data.targets import MaskFile, Nothing, Target
@@ -39,19 +40,11 @@ def read(folder: Path, split: str) -> Reading:
     """Read a split.
 
     Raises:
-        DataError: its file is missing.
+        DataError: its file is missing or no text.
     """
     file = folder / split / FILE
-    if not file.is_file():
-        raise DataError(f'{file} is missing')
     reading = Reading()
-    for number, line in enumerate(file.read_text(errors='replace').splitlines(), start=1):
-        where = f'{file} line {number}'
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            reading.problems.append(Problem(where, f'not JSON: {describe(error)}'))
-            continue
+    for number, (where, entry) in enumerate(read_lines(file, reading), start=1):
         reading.add(where, partial(_sample, entry, number, file.parent))
     return reading
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.questions import question, read_table
-from instructseg_ros.data.reading import DataSet, Reading
+from instructseg_ros.data.questions import question
+from instructseg_ros.data.reading import DataSet, Reading, read_table
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from instructseg_ros.data.pictures import PictureBytes
 from instructseg_ros.data.questions import LETTERS, question, with_options
-from instructseg_ros.data.reading import DataError, DataSet, Reading
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import COLOURS, scene
 
@@ -47,7 +47,7 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
         with file.open(newline='') as stream:
             yield from csv.DictReader(stream, delimiter='\t')
     except FileNotFoundError:
-        raise DataError(f'{file} is missing') from None
+        raise MissingError(f'{file} is missing') from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f'{file} is not a table: {error}') from error
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from instructseg_ros.data.pictures import Picture
-from instructseg_ros.data.reading import DataError, Problem, Reading, read_json
+from instructseg_ros.data.reading import (
+    DataError,
+    MissingError,
+    Problem,
+    Reading,
+    read_json,
+    read_table,
+)
 from instructseg_ros.data.sample import Kind, Sample, Turn
 
 LETTERS: Final = 'ABCDEFGH'
@@ -56,7 +63,7 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
     try:
         lines = file.read_text().split('\n')
     except FileNotFoundError:
-        raise DataError(f'{file} is missing') from None
+        raise MissingError(f'{file} is missing') from None
     except (OSError, ValueError) as error:
         raise DataError(f'{file} is not readable as lines of JSON: {error}') from error
     for number, line in enumerate(lines, start=1):
@@ -77,18 +84,6 @@ def read_list(file: Path, name: str | None = None) -> list[Any]:
     value = read_json(file) if name is None else read_table(file).get(name)
     if not isinstance(value, list):
         raise DataError(f'{file} has no list{f" of {name}" if name else ""}')
-    return value
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """The values by name that a JSON file is.
-
-    Raises:
-        DataError: it is missing or damaged, or something else.
-    """
-    value = read_json(file)
-    if not isinstance(value, dict):
-        raise DataError(f'{file} has no values by name')
     return value
 
 

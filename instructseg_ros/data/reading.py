@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from instructseg_ros.data.sample import Sample
 
 class DataError(ValueError):
     """A data set cannot be read; the message says what is missing and where it belongs."""
+
+
+class MissingError(DataError):
+    """A file that a split is read from is not there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +50,15 @@ class Reading:
 
     def add(self, where: str, read: Callable[[], Sample]) -> None:
         """Add a sample, or the reason why it cannot be read."""
-        try:
+        with self.noting(where):
             self.samples.append(read())
-        except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+
+    @contextlib.contextmanager
+    def noting(self, where: str) -> Iterator[None]:
+        """Add what is wrong with the entry that is read inside as a problem, and go on behind."""
+        try:
+            yield
+        except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
             self.problems.append(Problem(where, describe(error)))
 
 
@@ -70,6 +81,17 @@ class DataSet:
     make_sample: Callable[[Path, int], None]
     layout: str
 
+    def known_split(self, split: str | None) -> str:
+        """The split of a name, or the first one.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        if split is not None and split not in self.splits:
+            known = ', '.join(self.splits)
+            raise DataError(f'{self.name} has no split {split!r}; there are {known}')
+        return split or self.splits[0]
+
 
 def read_json(file: Path) -> Any:
     """Parse a JSON file.
@@ -80,9 +102,33 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text())
     except FileNotFoundError:
-        raise DataError(f'{file} is missing') from None
+        raise MissingError(f'{file} is missing') from None
     except (OSError, ValueError) as error:
         raise DataError(f'{file} is not readable as JSON: {error}') from error
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """The values by name that a JSON file is.
+
+    Raises:
+        DataError: it is missing or damaged, or something else.
+    """
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise DataError(f'{file} has no values by name')
+    return value
+
+
+def read_videos(file: Path) -> dict[str, Any]:
+    """The videos by name that a JSON file has.
+
+    Raises:
+        DataError: it is missing or damaged, or has none.
+    """
+    videos = read_table(file).get('videos')
+    if not isinstance(videos, dict):
+        raise DataError(f'{file} has no videos by name')
+    return videos
 
 
 def describe(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Problem, Reading
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Problem, Reading
 from instructseg_ros.data.ref_youtube_vos import save_labels
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, save_jpeg
@@ -31,7 +31,7 @@ def read(folder: Path, split: str) -> Reading:
     """
     listed = folder / 'ImageSets' / '2017' / f'{split}.txt'
     if not listed.is_file():
-        raise DataError(f'{listed} is missing')
+        raise MissingError(f'{listed} is missing')
     videos = set(listed.read_text().split())
     masks = annotations_of(folder)
     reading = Reading()

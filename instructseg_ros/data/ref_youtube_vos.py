@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
+from instructseg_ros.data.reading import DataSet, MissingError, Reading, read_videos
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import Thing, clip, save_jpeg
 from instructseg_ros.data.targets import MaskFile
@@ -24,21 +24,31 @@ _SPLITS: Final = ('valid', 'train')
 def read(folder: Path, split: str) -> Reading:
     """Read a split: for validation a sample for each sentence, for training one for each thing.
 
-    Targets of the validation split are not published.
+    Targets of the validation split are not published. Its file lists the videos of the test split
+    too; these are left out.
 
     Raises:
         DataError: the sentences are missing or damaged.
     """
-    file = folder / 'meta_expressions' / split / 'meta_expressions.json'
-    videos = read_json(file)['videos']
+    file = _sentences_file(folder, split)
+    videos = read_videos(file)
+    test = _sentences_file(folder, 'test')
+    if split == 'valid' and test.is_file():
+        later = read_videos(test)
+        videos = {name: video for name, video in videos.items() if name not in later}
     if not (folder / split / 'JPEGImages').is_dir():
-        raise DataError(f'{folder / split} has no JPEGImages')
+        raise MissingError(f'{folder / split} has no JPEGImages')
     one = _things if split == 'train' else _sentences
     reading = Reading()
     for name, video in videos.items():
-        for key, read_one in one(folder / split, name, video):
-            reading.add(f'{file} {name} {key}', read_one)
+        with reading.noting(f'{file} {name}'):
+            for key, read_one in one(folder / split, name, video):
+                reading.add(f'{file} {name} {key}', read_one)
     return reading
+
+
+def _sentences_file(folder: Path, split: str) -> Path:
+    return folder / 'meta_expressions' / split / 'meta_expressions.json'
 
 
 def _sentences(folder: Path, name: str, video: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -96,7 +106,7 @@ def make_sample(folder: Path, seed: int) -> None:
                 if split == 'train':
                     save_labels(folder / split / 'Annotations' / name / f'{frame}.png', things)
             videos[name] = {'frames': frames, 'expressions': _expressions(seen[0], split)}
-        file = folder / 'meta_expressions' / split / 'meta_expressions.json'
+        file = _sentences_file(folder, split)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({'videos': videos}))
 
@@ -128,6 +138,7 @@ DATA_SETS: Final = (
         read=read,
         make_sample=make_sample,
         layout='meta_expressions/SPLIT/meta_expressions.json\n'
+        'meta_expressions/test/meta_expressions.json (valid lists its videos too)\n'
         'SPLIT/JPEGImages/VIDEO/*.jpg\ntrain/Annotations/VIDEO/*.png',
     ),
 )

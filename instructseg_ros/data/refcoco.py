@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading, read_json
 from instructseg_ros.data.refs_pickle import read_pickled_values, write_pickled_values
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import Thing, save_jpeg, scene
@@ -48,7 +48,7 @@ def read(name: str, folder: Path, split: str) -> Reading:
     refs = folder / name / f'refs({_AUTHORS[name]})'
     if (folder / name / 'instances.json').is_file():
         return _read_published(folder / name, refs, split, images)
-    raise DataError(f'{folder} has neither {name}/{theirs.name} nor {name}/instances.json')
+    raise MissingError(f'{folder} has neither {name}/{theirs.name} nor {name}/instances.json')
 
 
 def _read_authors(file: Path, images: Path) -> Reading:
@@ -106,7 +106,7 @@ def _read_refs(file: Path) -> list[dict[str, Any]]:
     try:
         return list(read_pickled_values(published))
     except FileNotFoundError:
-        raise DataError(f'{published} is missing') from None
+        raise MissingError(f'{published} is missing') from None
     except ValueError as error:
         raise DataError(str(error)) from error
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataSet, Reading, read_json
+from instructseg_ros.data.reading import DataSet, Reading, read_table, read_videos
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, encode_rle, save_jpeg
 from instructseg_ros.data.targets import Nothing, RunLengths, Target, Union
@@ -29,16 +29,17 @@ def read(folder: Path, split: str) -> Reading:
         DataError: a file is missing or damaged.
     """
     file = folder / f'meta_expressions_{split}_.json'
-    videos = read_json(file)['videos']
-    masks = read_json(folder / 'mask_dict.json')
+    videos = read_videos(file)
+    masks = read_table(folder / 'mask_dict.json')
     places = [folder / place for place in _PLACES]
     # Scoring needs no frames.
     frames = next((p for p in places if any((p / name).is_dir() for name in videos)), places[0])
     reading = Reading()
     for name, video in videos.items():
-        for number, expression in video['expressions'].items():
-            read_one = partial(_sample, name, number, video, expression, masks, frames)
-            reading.add(f'{file.name} {name} {number}', read_one)
+        with reading.noting(f'{file.name} {name}'):
+            for number, expression in video['expressions'].items():
+                read_one = partial(_sample, name, number, video, expression, masks, frames)
+                reading.add(f'{file.name} {name} {number}', read_one)
     return reading
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.questions import LETTERS, question, read_list, read_table, with_options
-from instructseg_ros.data.reading import DataSet, Reading
+from instructseg_ros.data.questions import LETTERS, question, read_list, with_options
+from instructseg_ros.data.reading import DataSet, Reading, read_table
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import COLOURS, save_jpeg, scene
 

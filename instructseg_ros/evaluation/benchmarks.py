@@ -79,9 +79,9 @@ def evaluate(
     Returns:
         the outcome in the first process, None in the others.
     """
-    split = _known_split(name, split)
+    split = data_set(name).known_split(split)
     reading = data_set(name).read(data, split)
-    claim(output, origin_of(name, split, segmenter.name, dtype), first=processes.first)
+    claim(output, origin_of(name, data, split, segmenter.name, dtype), first=processes.first)
     answer = _answer_questions if name in QUESTION_BENCHMARKS else _predict_masks
     skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
     if not processes.first:
@@ -96,13 +96,6 @@ def evaluate(
         figures, submission = {'n': len(reading.samples), 'not scored': [str(error)]}, None
     figures |= {'skipped': skipped, 'problems': [str(problem) for problem in reading.problems]}
     return Outcome(figures=figures, submission=submission)
-
-
-def _known_split(name: str, split: str | None) -> str:
-    splits = data_set(name).splits
-    if split is not None and split not in splits:
-        raise ValueError(f'{name} has no split {split!r}; there are {", ".join(splits)}')
-    return split or splits[0]
 
 
 def _predict_masks(

@@ -14,7 +14,9 @@ from instructseg_ros.model.checkpoints import find_model
 _NOTE: Final = 'evaluation.json'
 
 
-def origin_of(benchmark: str, split: str, model: str, dtype: str) -> dict[str, str]:
+def origin_of(
+    benchmark: str, data: Path, split: str, model: str, dtype: str
+) -> dict[str, str]:
     """All that predictions depend on and that their files do not say.
 
     Raises:
@@ -26,6 +28,7 @@ def origin_of(benchmark: str, split: str, model: str, dtype: str) -> dict[str, s
     time = datetime.datetime.fromtimestamp(newest, datetime.timezone.utc)
     return {
         'benchmark': benchmark,
+        'data': str(data.resolve()),
         'split': split,
         'model': str(folder),
         'weights of': time.isoformat(),
@@ -46,7 +49,7 @@ def claim(output: Path, origin: Mapping[str, str], *, first: bool) -> None:
     """
     file = output / _NOTE
     noted = read_json(file) if file.is_file() else origin
-    other = [f'{key} {value}, not {origin[key]}' for key, value in noted.items()
+    other = [f'{key} {value}, not {origin.get(key)}' for key, value in noted.items()
              if origin.get(key) != value]  # fmt: skip
     if other:
         raise ValueError(

@@ -7,7 +7,9 @@ import dataclasses
 import datetime
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar('T')
 
 # The first to be done waits for the last, by default for minutes only.
 _LONGEST_WAIT: Final = datetime.timedelta(days=7)
@@ -57,11 +59,11 @@ class Processes:
         """Whether this is the one that scores and prints."""
         return self.rank == 0
 
-    def gather(self, values: list[str]) -> list[str]:
+    def gather(self, values: list[T]) -> list[T]:
         """What all processes have, once all of them are here."""
         if self.count == 1:
             return values
         from accelerate.utils import gather_object
 
-        gathered: list[str] = gather_object(values)
+        gathered: list[T] = gather_object(values)
         return gathered

@@ -73,7 +73,7 @@ _PUBLISHED: Final[Mapping[str, Mapping[str, Values]]] = {
     },
     'ref-davis17': {'J&F-Mean': {'val': _row(71.1, ReferFormer=61.1, VISA_13B=70.4)}},
     'vqav2': {'accuracy (of the server)': {'test-dev': _row(79.0, **{'LLaVA-1.5-7B': 78.5})}},
-    'mmbench': {'accuracy': {'dev': _row(68.6, **{'LLaVA-1.5-7B': 64.3})}},
+    'mmbench': {'circular': {'dev': _row(68.6, **{'LLaVA-1.5-7B': 64.3})}},
     'gqa': {'accuracy': {'testdev_balanced': _row(62.3, **{'LLaVA-1.5-7B': 62.0})}},
     'pope': {'F1': {'test': _row(87.0, **{'LLaVA-1.5-7B': 85.9})}},
     'scienceqa': {'accuracy': {'test': _row(69.2, **{'LLaVA-1.5-7B': 66.8})}},

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.data.reading import read_json
+from instructseg_ros.data.reading import read_table
 from instructseg_ros.data.revos import GROUPS, read
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.targets import RunLengths
@@ -42,16 +42,20 @@ def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict
     Returns:
         for `referring`, `reasoning` and `overall` J, F, JF, A and R in percent, A and R also
         corrected; under `expressions` the same for each; under `missing` and `problems` what
-        predictions and the data set lack.
+        predictions and the data set lack: without the foreground of its video a sentence's R is 0.
     """
     reading = read(truth, split)
-    foreground = _read_foreground(truth)
+    foreground = read_table(truth / _FOREGROUND)
     folder = folder_of(predictions, 'Annotations')
     expressions: dict[str, Row] = {}
     missing: list[str] = []
+    problems = [str(problem) for problem in reading.problems]
     for sample in tqdm(reading.samples, 'scoring', disable=None):
         try:
-            expressions[sample.key] = _score(sample, folder, foreground)
+            runs = _runs(sample, foreground)
+            if len(runs) < len(sample.frames):
+                problems.append(f'{_FOREGROUND} lacks frames of {sample.details["video"]}')
+            expressions[sample.key] = _score(sample, folder, runs)
         except FileNotFoundError as error:
             missing.append(str(error.filename))
             expressions[sample.key] = dict.fromkeys(_FIGURES, 0.0)
@@ -64,13 +68,12 @@ def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict
         'overall': _mean(groups.values()),
         'expressions': {key: _with_mean(row) for key, row in expressions.items()},
         'missing': missing,
-        'problems': [str(problem) for problem in reading.problems],
+        'problems': list(dict.fromkeys(problems)),
     }
 
 
-def _score(sample: Sample, folder: Path, foreground: Mapping[str, Sequence[Any]]) -> Row:
+def _score(sample: Sample, folder: Path, runs: Sequence[Any]) -> Row:
     """Figures of one sentence, in percent, rounded as the official evaluator does."""
-    runs = foreground.get(sample.details['video'])
     rows = []
     for index, (name, target) in enumerate(
         zip(sample.details['names'], sample.targets, strict=True)
@@ -78,8 +81,8 @@ def _score(sample: Sample, folder: Path, foreground: Mapping[str, Sequence[Any]]
         assert target is not None
         true = target.mask()
         mask = read_mask(folder / sample.key / f'{name}.png', true.shape)
-        things = int(RunLengths.parse(runs[index]).mask().sum()) if runs else 0
-        rows.append(_frame(mask, true, things))
+        things = RunLengths.parse(runs[index]).mask() if index < len(runs) else np.zeros(0)
+        rows.append(_frame(mask, true, int(things.sum())))
     means = 100 * np.mean(rows, axis=0)
     return {name: round(float(value), 2) for name, value in zip(_FIGURES, means, strict=True)}
 
@@ -109,9 +112,6 @@ def _with_mean(row: Row) -> Row:
     return row | {'JF': (row['J'] + row['F']) / 2}
 
 
-def _read_foreground(truth: Path) -> dict[str, Sequence[Any]]:
-    """Run lengths of all things together, of each frame of each video."""
-    file = truth / _FOREGROUND
-    if not file.is_file():
-        return {}
-    return {name: video['masks_rle'] for name, video in read_json(file).items()}
+def _runs(sample: Sample, foreground: Mapping[str, Any]) -> Sequence[Any]:
+    """Run lengths of all things of a sample's video together, of each frame."""
+    return list(foreground.get(sample.details['video'], {}).get('masks_rle', ()))

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from instructseg_ros.evaluation.metrics import intersection_over_union
+from instructseg_ros.evaluation.processes import Processes
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.simulation.instructions import KINDS, TabletopInstruction, generate, new_words
 from instructseg_ros.simulation.tabletop import Tabletop
@@ -66,8 +67,13 @@ def answer_scenes(
     return answers
 
 
-def evaluate_tabletop(segmenter: Segmenter, *, scenes: int) -> dict[str, Any]:
+def evaluate_tabletop(
+    segmenter: Segmenter, *, scenes: int, processes: Processes
+) -> dict[str, Any]:
     """Evaluate on scenes that training never saw.
+
+    Args:
+        processes: this one and those that answer the other scenes.
 
     Returns:
         the figures of `report` for the wordings of training, and the same under `seen_wording`
@@ -77,9 +83,15 @@ def evaluate_tabletop(segmenter: Segmenter, *, scenes: int) -> dict[str, Any]:
     held_out_scenes = range(EVALUATION_SEED, EVALUATION_SEED + scenes)
     seen_scenes = range(TRAINING_SEED, TRAINING_SEED + scenes)
     threshold = segmenter.threshold
-    seen = report(answer_scenes(segmenter, held_out_scenes), threshold)
-    both = report(answer_scenes(segmenter, held_out_scenes, held_out=True), threshold)
-    wording = report(answer_scenes(segmenter, seen_scenes, held_out=True), threshold)
+
+    def reported(scenes: range, *, held_out: bool) -> dict[str, Any]:
+        mine = scenes[processes.rank :: processes.count]
+        answers = processes.gather(answer_scenes(segmenter, mine, held_out=held_out))
+        return report(answers, threshold)
+
+    seen = reported(held_out_scenes, held_out=False)
+    both = reported(held_out_scenes, held_out=True)
+    wording = reported(seen_scenes, held_out=True)
     return {
         **seen,
         'seen_wording': seen,

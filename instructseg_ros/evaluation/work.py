@@ -28,8 +28,8 @@ class Unit(Protocol):
         """Write the files that are not there yet.
 
         Raises:
-            OSError, ValueError: a picture is broken, an instruction is too long, or a name leads
-                out of the folder.
+            OSError, ValueError: a picture is broken or of another size than its targets, an
+                instruction is too long, or a name leads out of the folder.
         """
         ...
 
@@ -60,6 +60,7 @@ class StillUnit:
         if all(file.is_file() for file in files):
             return
         predictions = predictor.still(self.samples[0].frames[0], expressions)
+        _check_size(self.samples, 0, predictions[0].mask.shape)
         _write_missing(files, predictions)
 
 
@@ -85,6 +86,7 @@ class VideoUnit:
             if all(file.is_file() for file in files):
                 continue
             predictions = predictor.frame(first.frames, index, expressions)
+            _check_size(self.samples, index, predictions[0].mask.shape)
             if self.merged:
                 write_labels(files[0], merge([each.probability for each in predictions]))
                 continue
@@ -125,6 +127,14 @@ def _within(folder: Path, name: str) -> Path:
     if Path(name).is_absolute() or '..' in Path(name).parts:
         raise ValueError(f'{name} would be written outside of {folder}')
     return folder / name
+
+
+def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) -> None:
+    for sample in samples:
+        target = sample.targets[frame] if sample.targets else None
+        if target is not None and target.mask().shape != size:
+            true = target.mask().shape
+            raise ValueError(f'{sample.key} has masks of {true} for frames of {size}')
 
 
 def _write_missing(files: Sequence[Path], predictions: Sequence[Prediction]) -> None:

@@ -52,9 +52,13 @@ def train(
         until: stop at an earlier step, with a checkpoint and without a model.
 
     Raises:
-        DataError: a data set has no folder, or nothing in it can be read.
+        DataError: a data set has no folder, nothing in it can be read, or the recipe has no use
+            for it.
         RecipeError: the recipe does not fit the model.
     """
+    learnt_from = {name for source in recipe.sources for name in source.sets}
+    if unused := folders.keys() - learnt_from:
+        raise DataError(f'the recipe does not learn from {min(unused)}: name it in its `sources`')
     sources = [read_source(source, folders) for source in recipe.sources]
     processor = InstructSegProcessor.from_pretrained(model)
 
@@ -102,7 +106,8 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
     for name in config.sets:
         if name not in folders:
             raise DataError(f'the recipe learns from {name}: say where it is, --data {name}=DIR')
-        reading = data_set(name).read(folders[name], config.split)
+        data = data_set(name)
+        reading = data.read(folders[name], data.known_split(config.split))
         for problem in reading.problems[:_NAMED]:
             _log.warning('%s: %s', name, problem)
         if reading.problems:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import islice
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from instructseg_ros.data.sample import Sample
@@ -31,25 +33,22 @@ class Steps(Dataset[Batch]):
         return dataclasses.replace(self._maker.batch(examples), skipped=tuple(skipped))
 
     def _example(self, draw: Draw, skipped: list[str]) -> Example:
-        """The example that was drawn, or where it is broken, that of the next of its form."""
-        for sample in self._alike(draw):
+        """The example that was drawn, or where it is broken, that of another of its form."""
+        for tries, sample in enumerate(islice(self._alike(draw), _TRIES)):
             try:
-                return self._maker.make(sample, draw.seed)
+                return self._maker.make(sample, draw.seed + tries)
             except (OSError, ValueError) as error:
                 skipped.append(f'{sample.key}: {error}')
         raise ValueError(f'{_TRIES} broken samples in a row: {skipped[-1]}')
 
     def _alike(self, draw: Draw) -> Iterator[Sample]:
         samples = self._mixture.sources[draw.source].samples
+        yield samples[draw.index]
         form = form_of(samples[draw.index], self._maker.config)
-        found = 0
-        for offset in range(len(samples)):
-            sample = samples[(draw.index + offset) % len(samples)]
-            if form_of(sample, self._maker.config) == form:
-                yield sample
-                found += 1
-            if found == _TRIES:
-                return
+        # Neighbours may be other sentences of the same broken video.
+        for index in np.random.default_rng(draw.seed).permutation(len(samples)):
+            if index != draw.index and form_of(samples[index], self._maker.config) == form:
+                yield samples[index]
 
 
 def batches(steps: Steps, order: range, workers: int) -> DataLoader[Batch]:

@@ -54,8 +54,13 @@ def smoke(recipe: Recipe, output: Path) -> Report:
     """Train the tiny model on synthetic sets of all tasks of a recipe.
 
     Args:
-        output: new folder for the sets, the model and the training.
+        output: folder for the sets, the model and the training; one that stopped there goes on.
+
+    Raises:
+        ValueError: a training was finished there.
     """
+    if (output / 'model').exists():
+        raise ValueError(f'{output} has a finished training: remove it or name another --output')
     folders = make_sets(recipe, output / 'data')
     start = output / 'start'
     samples = [read_source(source, folders).samples for source in recipe.sources]

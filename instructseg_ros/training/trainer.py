@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -65,6 +66,8 @@ class Trainer:
         self._workers = workers
         self._build = build
         self._writer: SummaryWriter | None = None  # in the first process
+        self._noted: dict[str, list[torch.Tensor]] = defaultdict(list)  # since the last log
+        self._skipped = 0
         self.mixture = mixture(recipe.batch * self.accelerator.num_processes)
         self._steps = Steps(
             self.mixture, maker, rank=self.accelerator.process_index, batch=recipe.batch
@@ -127,33 +130,40 @@ class Trainer:
                     self.accelerator.clip_grad_norm_(self._learner.parameters(), self.recipe.clip)
                 self._optimizer.step()
                 self._optimizer.zero_grad()
-        self._report(passes, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
+            self._note(batch, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
+        if (self.step + 1) % self.recipe.log_every == 0:
+            self._log()
         self.step += 1
         if self.step % self.recipe.save_every == 0:
             self._save()
 
-    def _report(self, passes: list[Batch], lesson: Lesson, source: str) -> None:
-        """Log an update, whose last pass was the lesson."""
-        skipped = [problem for batch in passes for problem in batch.skipped]
-        for problem in skipped:
+    def _note(self, batch: Batch, lesson: Lesson, source: str) -> None:
+        """Keep the figures of a pass for the log, and log its masks where they are due."""
+        for problem in batch.skipped:
             _log.warning('skipped %s', problem)
-        if self.step % self.recipe.log_every == 0:
-            figures = {'loss': lesson.loss.detach(), **lesson.parts}
-            means = self.accelerator.reduce({n: v.detach() for n, v in figures.items()}, 'mean')
-            self._write(source, means, len(skipped))
+        self._skipped += len(batch.skipped)
+        self._noted['loss'].append(lesson.loss.detach())
+        for name, value in {'loss': lesson.loss, **lesson.parts}.items():
+            self._noted[f'{source}/{name}'].append(value.detach())
         # A few in a row, so that every source has its pictures.
         due = self.step % self.recipe.picture_every < self.mixture.period
         if due and lesson.masks is not None and self._writer is not None:
-            self._writer.add_image(f'{source}/masks', panel(passes[-1], lesson), self.step)
+            self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
 
-    def _write(self, source: str, means: Mapping[str, Any], skipped: int) -> None:
+    def _log(self) -> None:
+        """Log the means of all passes since the last log, over all processes."""
+        means = {name: torch.stack(values).mean() for name, values in self._noted.items()}
+        means = self.accelerator.reduce(means, 'mean')
+        skipped = torch.tensor(self._skipped, device=self.accelerator.device)
+        skipped = self.accelerator.reduce(skipped, 'sum')
+        self._noted.clear()
+        self._skipped = 0
         if self._writer is None:
             return
         for name, value in means.items():
-            self._writer.add_scalar(f'{source}/{name}', float(value), self.step)
-        self._writer.add_scalar('loss', float(means['loss']), self.step)
+            self._writer.add_scalar(name, float(value), self.step)
         self._writer.add_scalar('learning_rate', rate(self.recipe, self.step), self.step)
-        self._writer.add_scalar('skipped', skipped, self.step)
+        self._writer.add_scalar('skipped', int(skipped), self.step)
 
     def _save(self) -> None:
         """Write a checkpoint; one that was begun and not ended has another name."""

@@ -107,3 +107,26 @@ def test_targets_of_a_sample_show_its_things(sets: Path) -> None:
 def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
     with pytest.raises(ValueError, match='there are refcoco'):
         data_set('cityscapes')
+
+
+def test_a_split_that_is_damaged_is_a_problem_and_one_that_is_not_there_is_none(
+    sets: Path, tmp_path: Path
+) -> None:
+    data = data_set('revos')
+    folder = shutil.copytree(sets / 'revos', tmp_path / 'set')
+    file = folder / 'meta_expressions_valid_.json'
+    file.write_text(file.read_text()[:100])
+    train, valid = check(data, folder, data.splits)
+    assert (train.split, train.problems, train.missing) == ('train', (), '')
+    assert valid.samples == 0 and 'not readable as JSON' in str(valid.problems[0])
+    file.unlink()
+    _, valid = check(data, folder, data.splits)
+    assert valid.problems == () and valid.missing == f'{file} is missing'
+
+
+@pytest.mark.parametrize('name', ['pope', 'refcoco'])
+def test_a_split_that_there_is_not_is_answered_with_those_that_there_are(name: str) -> None:
+    data = data_set(name)
+    assert data.known_split(None) == data.splits[0]
+    with pytest.raises(DataError, match=f"{name} has no split 'tset'; there are {data.splits[0]}"):
+        data.known_split('tset')

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from rosbags.rosbag2 import Writer
+from rosbags.rosbag2.enums import StoragePlugin
 
 from instructseg_ros.data import bag, coco, folder, tabletop
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.sample import Kind
+from instructseg_ros.video.messages import standard_types
 
 
 def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
@@ -112,3 +116,31 @@ def test_the_tabletop_is_a_folder_of_short_videos(tmp_path: Path) -> None:
     samples = folder.read(tmp_path, 'train').samples
     assert samples and all(len(sample.frames) == 3 for sample in samples)
     assert {sample.targets[-1].mask().any() for sample in samples} == {True, False}
+
+
+def test_labels_of_another_type_are_refused(tmp_path: Path) -> None:
+    bag.make_sample(tmp_path / 'bag', 0)
+    file = tmp_path / 'bag' / 'labels.yaml'
+    words = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(words | {'labels': '/chatter'}))
+    types = standard_types()
+    with Writer(tmp_path / 'other', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        topic = writer.add_connection('/chatter', 'std_msgs/msg/String', typestore=types)
+        said = types.types['std_msgs/msg/String'](data='hello')
+        writer.write(topic, 0, types.serialize_cdr(said, 'std_msgs/msg/String'))
+    shutil.copy(file, tmp_path / 'other')
+    with pytest.raises(DataError, match='/chatter has std_msgs/msg/String, not sensor_msgs'):
+        bag.read(tmp_path / 'other', 'train')
+
+
+def test_coco_annotations_with_sentences_need_no_category(tmp_path: Path) -> None:
+    coco.make_sample(tmp_path, 0)
+    file = tmp_path / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    named = [each for each in content['annotations'] if 'sentences' in each]
+    for each in named:
+        del each['category_id']
+    file.write_text(json.dumps({'images': content['images'], 'annotations': [*named, 'broken']}))
+    reading = coco.read(tmp_path, 'train')
+    assert len(reading.samples) == len(named)
+    assert [each.where for each in reading.problems] == [f'{file} annotation {len(named)}']

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from instructseg_ros.data import ref_davis, ref_youtube_vos, revos
-from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.reading import DataError, Reading
 
 
 def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
@@ -74,3 +75,32 @@ def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match='Davis17_annot1'):
         ref_davis.read(tmp_path, 'val')
+
+
+@pytest.mark.parametrize('read', [revos.read, ref_youtube_vos.read])
+def test_a_video_without_sentences_is_named_and_the_others_are_read(
+    tmp_path: Path, read: Callable[[Path, str], Reading]
+) -> None:
+    module = revos if read is revos.read else ref_youtube_vos
+    module.make_sample(tmp_path, 0)
+    whole = len(read(tmp_path, 'valid').samples)
+    [file] = [*tmp_path.glob('meta_expressions_valid_.json'),
+              *tmp_path.glob('meta_expressions/valid/*.json')]  # fmt: skip
+    content = json.loads(file.read_text())
+    broken = next(iter(content['videos']))
+    del content['videos'][broken]['expressions']
+    file.write_text(json.dumps(content))
+    reading = read(tmp_path, 'valid')
+    assert 0 < len(reading.samples) < whole
+    assert [str(each) for each in reading.problems if broken in each.where] != []
+
+
+def test_videos_of_the_test_split_are_not_those_of_validation(tmp_path: Path) -> None:
+    ref_youtube_vos.make_sample(tmp_path, 0)
+    valid = tmp_path / 'meta_expressions' / 'valid' / 'meta_expressions.json'
+    later, mine = json.loads(valid.read_text())['videos']
+    test = tmp_path / 'meta_expressions' / 'test' / 'meta_expressions.json'
+    test.parent.mkdir()
+    test.write_text(json.dumps({'videos': {later: {}}}))
+    samples = ref_youtube_vos.read(tmp_path, 'valid').samples
+    assert {sample.details['video'] for sample in samples} == {mine}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from instructseg_ros.data.reading import DataError
 from instructseg_ros.evaluation.davis import score_davis
 from instructseg_ros.evaluation.revos import score_revos
 
@@ -39,6 +41,19 @@ def test_revos_figures_are_the_official_ones(case: Path) -> None:
             assert ours[name] == figures[name], (key, name)
         # Their mean is rounded from what was not rounded before.
         assert ours['JF'] == pytest.approx(figures['JF'], abs=0.0101)
+
+
+def test_revos_needs_the_foreground_and_names_what_it_lacks(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / 'revos', tmp_path, dirs_exist_ok=True)
+    file = tmp_path / 'mask_dict_foreground.json'
+    foreground = json.loads(file.read_text())
+    video = next(iter(foreground))
+    del foreground[video]
+    file.write_text(json.dumps(foreground))
+    assert score_revos(tmp_path, tmp_path)['problems'] == [f'{file.name} lacks frames of {video}']
+    file.unlink()
+    with pytest.raises(DataError, match=f'{file.name} is missing'):
+        score_revos(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from instructseg_ros.evaluation.processes import Processes
 from instructseg_ros.evaluation.tabletop import (
     CALIBRATION_SEED,
     EVALUATION_SEED,
@@ -107,7 +108,7 @@ def test_a_scene_is_asked_about_everything_it_can_answer(segmenter: Segmenter) -
 
 
 def test_the_figures_have_the_promised_shape(segmenter: Segmenter) -> None:
-    figures = json.loads(json.dumps(evaluate_tabletop(segmenter, scenes=1)))
+    figures = json.loads(json.dumps(evaluate_tabletop(segmenter, scenes=1, processes=Processes())))
     for part in (figures, figures['seen_wording'], figures['held_out_wording']):
         assert list(part['kinds']) == [
             'attribute', 'superlative', 'relation', 'plural', 'use', 'motion',

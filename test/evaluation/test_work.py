@@ -9,6 +9,7 @@ from PIL import Image
 
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.data.targets import Nothing
 from instructseg_ros.evaluation.predictor import Predictor
 from instructseg_ros.evaluation.work import Unit, share, still_units, video_units
 from instructseg_ros.model.segmenter import Segmenter
@@ -154,3 +155,13 @@ def test_a_name_from_the_root_on_is_refused_too(predictor: Predictor, tmp_path: 
     with pytest.raises(ValueError, match='would be written outside of'):
         unit.run(predictor, tmp_path / 'out')
     assert not (tmp_path / 'elsewhere.png').exists()
+
+
+def test_a_picture_of_another_size_than_its_targets_is_refused_before_it_is_written(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    sample = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(Nothing((64, 48)),))
+    [unit] = still_units([sample], sentences=False)
+    with pytest.raises(ValueError, match=r'0 has masks of \(64, 48\) for frames of \(48, 64\)'):
+        unit.run(predictor, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

@@ -20,7 +20,7 @@ from training_start import Start
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.training.end_to_end import build_learner, train
-from instructseg_ros.training.recipe import RecipeError, load_recipe
+from instructseg_ros.training.recipe import RecipeError, SourceConfig, load_recipe
 from instructseg_ros.training.smoke import Curves, read_curves, smoke
 from instructseg_ros.training.trainer import rate
 
@@ -94,11 +94,16 @@ def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path:
     assert_same_curves(read_curves(tmp_path / 'two'), read_curves(tmp_path / 'one'), 1e-3)
 
 
-def test_accumulated_passes_are_one_update(start: Start, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(start.recipe, steps=2, batch=2, accumulation=2)
+def test_accumulated_passes_are_one_update_and_every_source_is_logged(
+    start: Start, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(start.recipe, steps=8, batch=2, accumulation=2, log_every=4)
     trainer = train(recipe, start.model, start.folders, tmp_path)
-    assert trainer.step == 2
-    assert len(read_curves(tmp_path)['loss']) == 2
+    assert trainer.step == 8
+    curves = read_curves(tmp_path)
+    assert [step for step, _ in curves['loss']] == [3, 7]
+    for source in trainer.mixture.sources:
+        assert [step for step, _ in curves[f'{source.name}/loss']] == [3, 7]
 
 
 def test_activations_may_be_computed_twice(start: Start, tmp_path: Path) -> None:
@@ -129,6 +134,24 @@ def test_a_broken_picture_is_named_and_another_taken(
 def test_a_set_that_is_nowhere_is_asked_for(start: Start, tmp_path: Path) -> None:
     with pytest.raises(DataError, match='say where it is, --data refcoco=DIR'):
         train(start.recipe, start.model, {}, tmp_path)
+
+
+def test_a_set_that_the_recipe_does_not_name_is_refused(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='does not learn from coco: name it in its `sources`'):
+        train(start.recipe, start.model, {**start.folders, 'coco': tmp_path}, tmp_path)
+
+
+def test_a_set_without_a_training_split_teaches_nothing(start: Start, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        start.recipe, sources=(SourceConfig(sets=('vqav2',), share=1),))
+    with pytest.raises(DataError, match="vqav2 has no split 'train'; there are test-dev, val"):
+        train(recipe, start.model, {'vqav2': tmp_path}, tmp_path)
+
+
+def test_a_smoke_test_of_old_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / 'model').mkdir()
+    with pytest.raises(ValueError, match='has a finished training: remove it'):
+        smoke(load_recipe('smoke'), tmp_path)
 
 
 def test_a_part_that_the_model_has_not_is_named(start: Start) -> None:

@@ -24,6 +24,14 @@ from instructseg_ros.commands import (
 COMMANDS: Final = (say, segment, video, evaluate, score, calibrate, train, data, convert,
                    benchmark, soak)
 
+TRAINING: Final = 'pip install "instructseg_ros[training]"'
+# Of what a robot does without, apart from what training needs.
+REMEDIES: Final = {
+    'rclpy': 'source a ROS 2 distribution, such as with ". /opt/ros/$ROS_DISTRO/setup.sh"',
+    'rosbags': 'pip install rosbags',
+    'mujoco': 'pip install mujoco',
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
@@ -34,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of optional libraries, which a robot does without.
         name = (error.name or str(error)).split('.')[0]
         print(
-            f'instructseg: {name} is not installed: pip install "instructseg_ros[training]"',
+            f'instructseg: {name} is not installed: {REMEDIES.get(name, TRAINING)}',
             file=sys.stderr,
         )
         return 1

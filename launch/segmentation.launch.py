@@ -15,6 +15,7 @@ from instructseg_ros.ros.launching import (
     camera_remappings,
     driver_topic,
     is_true,
+    logger_name,
     transport_setting,
 )
 from instructseg_ros.ros.share import share_folder
@@ -39,6 +40,7 @@ def start(context: LaunchContext) -> list[Node]:
 
 def segmentation_node(value: dict[str, str]) -> Node:
     """Return the node, its topics remapped to those of the cameras' drivers."""
+    logger = logger_name(value['namespace'], 'segmentation_node')
     topics = {ours: value[argument] for ours, argument in TOPICS.items()}
     return Node(
         package='instructseg_ros', executable='segmentation_node', name='segmentation_node',
@@ -46,7 +48,7 @@ def segmentation_node(value: dict[str, str]) -> Node:
         parameters=[value['params_file'], own_parameters(value)],
         remappings=camera_remappings(camera_names(value['cameras']), value['camera'], topics),
         respawn=is_true(value['respawn']), respawn_delay=2.0,
-        arguments=['--ros-args', '--log-level', f'segmentation_node:={value["log_level"]}'])
+        arguments=['--ros-args', '--log-level', f'{logger}:={value["log_level"]}'])
 
 
 def own_parameters(value: dict[str, str]) -> dict[str, Any]:

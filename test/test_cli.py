@@ -132,6 +132,21 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
         'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"')
 
 
+@pytest.mark.parametrize(('library', 'command', 'remedy'), [
+    ('rclpy', ['say', 'the mug'], 'source a ROS 2 distribution'),
+    ('rosbags', ['video', 'drive.mcap', 'the mug'], 'pip install rosbags'),
+])  # fmt: skip
+def test_a_library_that_is_not_for_training_has_a_remedy_of_its_own(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str,
+    command: list[str], remedy: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(
+            (library, 'instructseg_ros.ros.', 'instructseg_ros.video.'))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    assert failed(capfd, *command).startswith(f'instructseg: {library} is not installed: {remedy}')
+
+
 def test_unknown_stages_are_named_before_anything_is_rendered(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -114,7 +114,8 @@ def _attention_flop(query: Shape, key: Shape, value: Shape, *_: object, **__: ob
 
 
 # Operations of a CPU that torch's counter does not know.
-UNCOUNTED: Final = {
+UNCOUNTED: Final[dict[Any, Callable[..., int]]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
-    torch.ops.mkldnn._linear_pointwise: _packed_linear_flop,
 }
+if hasattr(torch.ops.mkldnn, '_linear_pointwise'):  # not where torch is built without oneDNN
+    UNCOUNTED[torch.ops.mkldnn._linear_pointwise] = _packed_linear_flop

@@ -38,7 +38,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
     Raises:
         ModelError: a field or a tensor is missing, or of a wrong kind.
     """
-    with _named_errors():
+    with named_errors():
         return InstructSegConfig(
             vision_config=vision_sizes(config['vision_config']['vision_tower']),
             text_config=text_sizes(config, shapes),
@@ -56,12 +56,12 @@ def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: no model can have these sizes.
     """
-    with _named_errors(), torch.device('meta'):
+    with named_errors(), torch.device('meta'):
         return {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
 
 
 @contextlib.contextmanager
-def _named_errors() -> Iterator[None]:
+def named_errors() -> Iterator[None]:
     """What wrong values raise, here and in transformers, as an error that names the remedy."""
     try:
         yield

@@ -12,8 +12,9 @@ import torch
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
 from instructseg_ros.conversion.source import check_target
-from instructseg_ros.conversion.tensors import save, sha256, weight_files
+from instructseg_ros.conversion.tensors import save, weight_files
 from instructseg_ros.model.checkpoints import ModelError, first_line, quiet
+from instructseg_ros.model.manifest import sha256
 
 WEIGHTS: Final = 'mask_branch.safetensors'
 MANIFEST: Final = 'manifest.json'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from instructseg_ros.conversion.description import describe, expected_shapes
 from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.source import check_target, read_config, read_json
-from instructseg_ros.conversion.tensors import TensorFolder, save, sha256, write_shards
+from instructseg_ros.conversion.tensors import TensorFolder, save, write_shards
 from instructseg_ros.conversion.unused import unused_shapes
 from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.manifest import sha256
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.prompts import RELEASED as RELEASED_PROMPTS
@@ -50,7 +51,7 @@ def convert_released(source: Path, target: Path) -> None:
     tensors = TensorFolder(source)
     config = describe(described, tensors.shapes)
     processor = _processor(source, config)
-    _check_head(tensors, config, words=len(processor.tokenizer))
+    check_head(tensors, config, words=len(processor.tokenizer))
     _check_unused(tensors, config)
     convert_weights(tensors, target, config)
     processor.save_pretrained(target)
@@ -65,7 +66,7 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
         ModelError: a tensor is missing, extra or of another shape than the configuration says.
     """
     check_target(target)
-    places = _places(tensors, config)
+    places = places_of(tensors, config)
     _check(places, tensors, config)
     target.mkdir(parents=True, exist_ok=True)
     sizes = {ours: tensors.bytes_of(name) // parts for ours, (name, _, parts) in places.items()}
@@ -116,8 +117,12 @@ def restore_released(source: Path, target: Path) -> None:
             shutil.copyfile(kept / file, target / file)
 
 
-def _places(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple[str, int, int]]:
-    """Our name -> (released tensor, which of its parts, how many it has)."""
+def places_of(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple[str, int, int]]:
+    """Our name -> (released tensor, which of its parts, how many it has).
+
+    Raises:
+        ModelError: the released layout has no such tensor, or two for one place.
+    """
     layers = config.vision_config.num_hidden_layers
     places: dict[str, tuple[str, int, int]] = {}
     unknown = []
@@ -139,10 +144,7 @@ def _check(
     places: Mapping[str, tuple[str, int, int]], tensors: TensorFolder, config: InstructSegConfig
 ) -> None:
     wanted = expected_shapes(config)
-    if extra := list(dict.fromkeys(places[ours][0] for ours in places if ours not in wanted)):
-        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
-    if missing := [ours for ours in wanted if ours not in places]:
-        raise ModelError(_says(tensors, 'no tensors for', missing))
+    check_names(places, tensors, known=wanted, wanted=wanted)
     misfits = {}
     for ours, (name, _, parts) in places.items():
         rows, *rest = wanted[ours]
@@ -152,7 +154,26 @@ def _check(
         raise ModelError(_says(tensors, 'tensors of another shape', list(misfits.values())))
 
 
-def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
+def check_names(
+    places: Mapping[str, tuple[str, int, int]],
+    tensors: TensorFolder,
+    *,
+    known: Collection[str],
+    wanted: Iterable[str],
+) -> None:
+    """Compare what `places_of` gave with names that a model has.
+
+    Raises:
+        ModelError: a name is not among the known ones, or a wanted one is missing.
+    """
+    if extra := list(dict.fromkeys(places[ours][0] for ours in places if ours not in known)):
+        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
+    if missing := [ours for ours in wanted if ours not in places]:
+        raise ModelError(_says(tensors, 'no tensors for', missing))
+
+
+def check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
+    """Raise ModelError where there is no head, or it or the embeddings lack rows for all words."""
     if HEAD not in tensors.shapes:
         raise ModelError(_says(tensors, 'no tensors for', [HEAD]))
     for name in (HEAD, EMBEDDINGS):
@@ -163,9 +184,9 @@ def _check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int)
 
 
 def _check_unused(tensors: TensorFolder, config: InstructSegConfig) -> None:
-    layers = config.vision_config.num_hidden_layers
     wanted = unused_shapes(config)
-    mine = {name for name in tensors.shapes if not our_names(name, vision_layers=layers)} - {HEAD}
+    used = {name for name, _, _ in places_of(tensors, config).values()}
+    mine = tensors.shapes.keys() - used - {HEAD}
     if extra := sorted(mine - wanted.keys()):
         raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
     if missing := sorted(wanted.keys() - mine):

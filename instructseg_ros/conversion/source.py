@@ -66,5 +66,5 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         return dict(json.loads(file.read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f'{file} is damaged ({error}): copy it again.') from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.checkpoints import WEIGHTS, WEIGHTS_INDEX, ModelError
 
-WEIGHTS: Final = 'model.safetensors'
-INDEX: Final = f'{WEIGHTS}.index.json'
 _SHARD_BYTES = 2**30
-_CHUNK = 2**24
 _PICKLED: Final = ('.bin', '.pth', '.pt', '.ckpt', '.pkl', '.pickle')
 _BYTES: Final = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'I64': 8, 'I32': 4, 'U8': 1, 'BOOL': 1}
 
@@ -98,13 +94,13 @@ class TensorFolder:
         self.file_of[name] = file
 
     def _compare_with_index(self) -> None:
-        if not (self.folder / INDEX).is_file():
+        if not (self.folder / WEIGHTS_INDEX).is_file():
             return
         listed = _weight_map(self.folder)
         missing = [
             f'{name} is not in {file}' for name, file in listed.items() if name not in self.shapes
         ]
-        extra = [f'{name} is not in {INDEX}' for name in self.shapes.keys() - listed.keys()]
+        extra = [f'{name} is not in {WEIGHTS_INDEX}' for name in self.shapes.keys() - listed.keys()]
         if missing or extra:
             raise ModelError(
                 f'{self.folder} is not whole: {", ".join(sorted(missing + extra)[:3])}. Copy or '
@@ -129,7 +125,7 @@ def write_shards(
         save(tensors, folder / file, {'format': 'pt'})
         weight_map |= dict.fromkeys(names, file)
     index = {'metadata': {'total_size': sum(sizes.values())}, 'weight_map': weight_map}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    (folder / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -138,15 +134,15 @@ def weight_files(folder: Path) -> list[str]:
     Raises:
         ModelError: there are none, or they are pickled.
     """
-    if (folder / INDEX).is_file():
+    if (folder / WEIGHTS_INDEX).is_file():
         return sorted(set(_weight_map(folder).values()))
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     for file in sorted(folder.iterdir()):
         refuse_pickled(file)
     raise ModelError(
-        f'{folder} has no {INDEX} and no {WEIGHTS}: copy config.json, the index, every shard and '
-        'the tokenizer files into it.'
+        f'{folder} has no {WEIGHTS_INDEX} and no {WEIGHTS}: copy config.json, the index, every '
+        'shard and the tokenizer files into it.'
     )
 
 
@@ -165,15 +161,6 @@ def save(
     file.chmod(0o644)
 
 
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open('rb') as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def refuse_pickled(file: Path) -> None:
     """Raise ModelError where a name says that a file is pickled."""
     if file.suffix in _PICKLED:
@@ -186,11 +173,13 @@ def refuse_pickled(file: Path) -> None:
 def _weight_map(folder: Path) -> dict[str, str]:
     """Tensor -> file, of an index."""
     try:
-        files = dict(json.loads((folder / INDEX).read_text())['weight_map'])
+        files = dict(json.loads((folder / WEIGHTS_INDEX).read_text())['weight_map'])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f'{folder / INDEX} is damaged: download it again.') from error
+        raise ModelError(f'{folder / WEIGHTS_INDEX} is damaged: download it again.') from error
     if outside := [file for file in files.values() if Path(str(file)).name != file]:
-        raise ModelError(f'{folder / INDEX} names "{outside[0]}", which is not a file beside it.')
+        raise ModelError(
+            f'{folder / WEIGHTS_INDEX} names "{outside[0]}", which is not a file beside it.'
+        )
     return files
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 EMBEDDED: Final = 'embedded'
 _SHIPPED = Path(__file__).parent.parent / 'models' / EMBEDDED
 _CONFIG = 'config.json'
-_WEIGHTS = 'model.safetensors'
-_WEIGHTS_INDEX = 'model.safetensors.index.json'
+WEIGHTS: Final = 'model.safetensors'
+WEIGHTS_INDEX: Final = 'model.safetensors.index.json'
 HEAD_FILE: Final = 'lm_head.safetensors'  # of the language model; where text can be generated
 HEAD: Final = 'lm_head.weight'
 _PROCESSOR = 'processor_config.json'
@@ -56,8 +56,8 @@ def find_model(model: str) -> Path:
                 f'{folder} is not a model folder: it has no {name}. Name a folder written by '
                 f'save_pretrained, or use the model "{EMBEDDED}".'
             )
-    if not (folder / _WEIGHTS).is_file() and not (folder / _WEIGHTS_INDEX).is_file():
-        raise ModelError(f'{folder} has no {_WEIGHTS}: copy the weights into it.')
+    if not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file():
+        raise ModelError(f'{folder} has no {WEIGHTS}: copy the weights into it.')
     return folder
 
 

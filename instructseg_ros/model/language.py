@@ -37,8 +37,7 @@ class LanguageModel(PhiModel):
         """
         layers, rotary = self._run_all_but_last(embeddings, cache, causal=causal)
         last = self.layers[-1]
-        if self.gradient_checkpointing:
-            # A layer that runs twice would put its keys into a cache twice.
+        if last.gradient_checkpointing:
             final = _run(last, layers[-1], rotary, cache, causal)[:, read_from:]
             return [*layers, self.final_layernorm(final)]
         if read_from:
@@ -63,6 +62,9 @@ class LanguageModel(PhiModel):
         places = torch.arange(past, past + states.shape[1], device=states.device)
         rotary = self.rotary_emb(states, position_ids=places[None])
         layers = [states]
+        for layer in self.layers:
+            # A layer that runs twice would put its keys into a cache twice.
+            layer.gradient_checkpointing = self.gradient_checkpointing and cache is None
         for layer in self.layers[:-1]:
             layers.append(_run(layer, layers[-1], rotary, cache, causal))
         return layers, rotary

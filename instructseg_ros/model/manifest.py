@@ -30,7 +30,7 @@ def check_manifest(folder: Path) -> None:
         file = folder / name
         if not file.is_file():
             raise ManifestError(f'{name} is listed in {MANIFEST} and missing')
-        if _hash(file) != wanted:
+        if sha256(file) != wanted:
             raise ManifestError(f'{name} is not the file whose hash {MANIFEST} lists')
     for file in _pinned(folder):
         if file.name not in listed:
@@ -39,8 +39,17 @@ def check_manifest(folder: Path) -> None:
 
 def write_manifest(folder: Path) -> None:
     """Pin the files of a model folder as they are now."""
-    lines = [f'{_hash(file)}  {file.name}\n' for file in _pinned(folder)]
+    lines = [f'{sha256(file)}  {file.name}\n' for file in _pinned(folder)]
     (folder / MANIFEST).write_text(''.join(lines))
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _read(file: Path) -> dict[str, str]:
@@ -55,11 +64,3 @@ def _read(file: Path) -> dict[str, str]:
 
 def _pinned(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in _PINNED)
-
-
-def _hash(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

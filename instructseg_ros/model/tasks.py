@@ -15,7 +15,9 @@ class Task(enum.IntEnum):
 
 
 _QUESTION = re.compile(
-    r'^(what|which|where|who|why|how|when|is|are|can|could|do|does|should|would|will|i|if|we|you)\b',
+    r'^(what|which|where|who|why|how|when|is|are|i|if|we|you'
+    # "can" and "will" are things too
+    r'|(can|could|will|would|should|do|does)\s+(i|you|we|they|he|she|it|someone|anyone))\b',
     re.IGNORECASE,
 )
 _REFERRING_PHRASE = re.compile(

@@ -43,7 +43,7 @@ class CameraInput:
             engine: Takes the images.
             transport: `raw` or `compressed`.
             warn: Is told of images that cannot be read.
-            on_header: Called with the header of each image that is handed over, before it is.
+            on_header: Called with the header of each image, before it is read.
         """
         self._node = node
         self._camera = camera
@@ -61,6 +61,7 @@ class CameraInput:
         self._node.destroy_subscription(self._subscription)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._on_header(message.header)
         try:
             rgb = self._to_rgb(message)
         except ConversionError as error:
@@ -68,6 +69,5 @@ class CameraInput:
             self._warn(reason)
             self._engine.refuse_frame(reason, header=message.header, camera=self._camera)
             return
-        self._on_header(message.header)
         self._engine.add_frame(rgb, stamp=stamp_to_nanoseconds(message.header.stamp),
                                header=message.header, camera=self._camera)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
@@ -48,13 +48,18 @@ class CameraOutputs:
         """Publish what labels stand for, where that has changed."""
         self._vision.publish_labels(header)
 
-    def publish(self, results: Sequence[Segmentation]) -> None:
-        """Publish what somebody wants of one frame, given all its results, with masks."""
+    def publish(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
+        """Publish what somebody wants of one frame.
+
+        Args:
+            results: All of the frame, with masks.
+            numbers: Id of each instruction -> its label.
+        """
         # Consumers of label images want to know first what the labels stand for.
         self.publish_labels(results[0].header)
         self._images.publish(results)
-        self._vision.publish_2d(results)
-        self._targets.add_results(results)
+        self._vision.publish_2d(results, numbers)
+        self._targets.add_results(results, numbers)
 
     def is_watched(self) -> bool:
         """Tell whether anybody wants any of it."""
@@ -64,6 +69,11 @@ class CameraOutputs:
     def wants_depth(self) -> bool:
         """Tell whether anybody wants what is made with depth."""
         return self._targets.is_watched()
+
+    def end(self) -> None:
+        """Stop listening to depth, and let go of what waits for it."""
+        self.depth.listen(False)
+        self._targets.forget()
 
     def destroy(self) -> None:
         """Remove the topics from the node."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -18,7 +18,6 @@ from instructseg_ros.ros.messages import (
 )
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError
-from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.token_bucket import TokenBucket
 
 DEPTH = 100  # of a burst of commands, each of which is answered
@@ -27,20 +26,17 @@ DEPTH = 100  # of a burst of commands, each of which is answered
 class CommandInput:
     """Gives what is said on `command` and `command_request` to the engine, or rejects it."""
 
-    def __init__(self, node: Node, engine: Engine, *, cameras: Sequence[str],
-                 reject: Callable[[Segmentation], object]) -> None:
+    def __init__(self, node: Node, engine: Engine, *, cameras: Sequence[str]) -> None:
         """Begin to listen; `destroy` ends it.
 
         Args:
             node: Owner of the subscriptions and of the parameters.
-            engine: Takes the instructions.
+            engine: Takes the instructions, and the answers to those that cannot be followed.
             cameras: Names of its cameras.
-            reject: Called with the answer to a command that cannot be followed.
         """
         self._node = node
         self._engine = engine
         self._cameras = cameras
-        self._reject = reject
         self._bucket = TokenBucket(
             rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst'))
         self._subscriptions = [
@@ -70,7 +66,7 @@ class CommandInput:
                 message, cameras=self._cameras,
                 max_length=self._parameter('max_text_length')))
         except InstructionError as error:
-            self._reject(rejection(message.instruction, str(error), id=message.id))
+            self._engine.reject(rejection(message.instruction, str(error), id=message.id))
 
     def _check_rate(self) -> None:
         self._bucket.rate = self._parameter('max_command_rate')

@@ -114,7 +114,14 @@ class Desk:
                 if result.final:
                     self._listeners.pop(key, None)
             if listener is not None:
-                listener(result)
+                self._tell(listener, result)
+
+    def _tell(self, listener: Listener, result: Segmentation) -> None:
+        try:
+            listener(result)
+        except Exception as error:
+            self._node.get_logger().error(
+                f'an answer could not be passed on: {type(error).__name__}: {error}')
 
     def _expect(self, instruction: Instruction, on_result: Listener) -> Future[Segmentation]:
         future: Future[Segmentation] = Future(executor=self._node.executor)

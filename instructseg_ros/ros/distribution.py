@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -18,4 +19,11 @@ def fast_dds_variable() -> str:
     return 'FASTDDS_DEFAULT_PROFILES_FILE' if is_newer else 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
 
-__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'fast_dds_variable']
+def forget_jumps(buffer: Any) -> None:
+    """Let the clock of a node go from a tf2_ros.Buffer, which listens for jumps since Jazzy."""
+    if hasattr(buffer, 'jump_handle'):
+        buffer.jump_handle.unregister()
+
+
+__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'fast_dds_variable',
+           'forget_jumps']

@@ -24,8 +24,7 @@ def create_publisher(node: LifecycleNode, message_type: type, topic: str,
     name = node.resolve_topic_name(topic)
     events = PublisherEventCallbacks(incompatible_qos=_Warning(
         node, f'a subscriber to {name} asks for {{policy}} that this publisher does not offer, '
-        f'and gets nothing; let it ask for less, or set qos_overrides.{name}.publisher.'
-        f'{{parameter}}'))
+        f'and gets nothing; let it ask for less', f'qos_overrides.{name}.publisher'))
     return node.create_lifecycle_publisher(
         message_type, topic, profile or qos.reliable(), event_callbacks=events,
         qos_overriding_options=qos.overridable())
@@ -41,8 +40,7 @@ def create_subscription(node: Node, message_type: type, topic: str,
     name = node.resolve_topic_name(topic)
     events = SubscriptionEventCallbacks(incompatible_qos=_Warning(
         node, f'a publisher on {name} does not offer the {{policy}} that this node asks for, and '
-        f'nothing arrives from it; let it offer more, or set qos_overrides.{name}.subscription.'
-        f'{{parameter}}'))
+        f'nothing arrives from it; let it offer more', f'qos_overrides.{name}.subscription'))
     return node.create_subscription(
         message_type, topic, callback, profile, event_callbacks=events,
         qos_overriding_options=qos.overridable())
@@ -51,14 +49,16 @@ def create_subscription(node: Node, message_type: type, topic: str,
 class _Warning:
     """Says once for each policy what does not fit, and the remedy."""
 
-    def __init__(self, node: Node, text: str) -> None:
+    def __init__(self, node: Node, text: str, overrides: str) -> None:
         self._node = node
         self._text = text
+        self._overrides = overrides
         self._said: set[str] = set()
 
     def __call__(self, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        kind = event.last_policy_kind
+        policy = qos_policy_name_from_kind(kind).lower()
         if policy not in self._said:
             self._said.add(policy)
-            self._node.get_logger().warning(
-                self._text.format(policy=policy, parameter=policy))
+            remedy = f', or set {self._overrides}.{policy}' if kind in qos.KINDS else ''
+            self._node.get_logger().warning(self._text.format(policy=policy) + remedy)

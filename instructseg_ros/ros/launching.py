@@ -56,6 +56,11 @@ def driver_topic(namespace: str, topic: str) -> str:
     return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
 
 
+def logger_name(namespace: str, node: str) -> str:
+    """Return the name of a node's logger."""
+    return '.'.join(filter(None, (*namespace.split('/'), node)))
+
+
 def is_true(text: str) -> bool:
     """Read a launch argument that is true or false.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from instructseg_ros.memory import release_freed_memory
 from instructseg_ros.ros.parameters import ParameterError
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.schedule import Schedule
@@ -39,6 +42,15 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     [tokens] = segmenter.encode([image])
     segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)
     return segmenter
+
+
+def free_segmenter_memory() -> None:
+    """Give back the memory of a segmenter that nothing holds any more, also that of a GPU."""
+    gc.collect()
+    torch = sys.modules.get('torch')  # to import it takes seconds
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    release_freed_memory()
 
 
 def engine_settings(segmenter: Segmenter, values: SegmentationParameters, *,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
@@ -18,8 +18,11 @@ from instructseg_ros.ros.loading import engine_settings, load_segmenter, transpo
 from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.rest import Rest
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
+from instructseg_ros.ros.steady_timer import SteadyTimer
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.segmentation import Segmentation, State
+
+LOOK_PERIOD: Final = 0.5  # s, for whether anybody subscribes
 
 
 class Pipeline:
@@ -46,7 +49,7 @@ class Pipeline:
         self._diagnostics = diagnostics
         self._warn = warn
         self._transports = transports_of(values)
-        self._running: list[CameraInput | CommandInput | Rest] = []
+        self._running: list[CameraInput | CommandInput | Rest | SteadyTimer] = []
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
@@ -70,11 +73,12 @@ class Pipeline:
             self._running.append(CameraInput(
                 self._node, camera, self.engine, transport=transport, warn=self._warn,
                 on_header=partial(self._on_header, camera)))
-        self._running.append(CommandInput(
-            self._node, self.engine, cameras=self._values.cameras,
-            reject=lambda result: self._on_results([result])))
+        self._running.append(
+            CommandInput(self._node, self.engine, cameras=self._values.cameras))
         self._running.append(
             Rest(self._node, self.engine.statistics, after=self._values.image_timeout))
+        # Whoever subscribes shall be told too that no image comes.
+        self._running.append(SteadyTimer(self._node, LOOK_PERIOD, self._update_pause))
         self._desk.open(self.engine, self._values.cameras)
         self._diagnostics.begin(self.engine, model=self._segmenter.name, topics=self._topics,
                                 timeout=self._values.image_timeout)
@@ -86,15 +90,14 @@ class Pipeline:
             each.destroy()
         self._running.clear()
         self.engine.stop()
+        self._results.end()
         release_freed_memory()
 
     def destroy(self) -> None:
-        """Stop, and give the model's memory back."""
+        """Stop, and hold nothing any more."""
         self.stop()
         self._results.destroy()
         del self.engine, self._segmenter
-        gc.collect()
-        release_freed_memory()
 
     def set_threshold(self, value: float) -> None:
         """Set the least score of a found target; negative: the model's own."""
@@ -125,5 +128,7 @@ class Pipeline:
         for result in results:
             if result.state in (State.REJECTED, State.FAILED):
                 self._warn(f'{result.state.name}: {result.reason}')
-        self._results.publish(results)
-        self._desk.pass_on(results)
+        try:
+            self._results.publish(results)
+        finally:  # nobody who waits for an answer may wait for ever
+            self._desk.pass_on(results)

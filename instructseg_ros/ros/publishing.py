@@ -16,7 +16,7 @@ from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.transforms import Transforms
 from instructseg_ros.streaming.instruction import Until
 from instructseg_ros.streaming.labels import Labels
-from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.segmentation import Segmentation, State
 
 
 class ResultPublisher:
@@ -36,6 +36,7 @@ class ResultPublisher:
         """
         self._node = node
         self._labels = Labels()
+        self._last: dict[str, list[Segmentation]] = {}  # of the newest frame of each camera
         self._wants_depth = values.depth
         self._transforms = Transforms(
             node, target_frame=values.target_frame, broadcast=values.broadcast_targets)
@@ -67,18 +68,23 @@ class ResultPublisher:
         for result in shown:
             self._segmentation.publish(segmentation_to_message(result, now=now))
         seen = [each for each in shown if each.mask is not None]
-        for result in seen:
-            self._labels.number(result)
         if seen:
-            self._cameras[seen[0].camera].publish(seen)
+            self._publish_frame(seen[0].camera, seen)
         for result in shown:
-            if result.final:
-                self._labels.release(result)
+            # A command may have been rejected because its id is that of a live instruction.
+            if result.final and result.state is not State.REJECTED:
+                self._end(result)
 
     def is_watched(self) -> bool:
         """Tell whether anybody subscribes to any result."""
         return bool(self._segmentation.get_subscription_count()) or any(
             outputs.is_watched() for outputs in self._cameras.values())
+
+    def end(self) -> None:
+        """Stop listening to depth, and let go of all results."""
+        self._last.clear()
+        for outputs in self._cameras.values():
+            outputs.end()
 
     def destroy(self) -> None:
         """Remove the topics from the node."""
@@ -86,3 +92,17 @@ class ResultPublisher:
         for outputs in self._cameras.values():
             outputs.destroy()
         self._transforms.destroy()
+
+    def _publish_frame(self, camera: str, results: Sequence[Segmentation]) -> None:
+        # An instruction that came later is answered later on the same frame.
+        before = [each for each in self._last.get(camera, ()) if each.header is results[0].header]
+        self._last[camera] = [*before, *results]
+        # Depth may come when an instruction has ended and its number is another's.
+        numbers = {each.instruction.id: self._labels.number(each) for each in self._last[camera]}
+        self._cameras[camera].publish(self._last[camera], numbers)
+
+    def _end(self, final: Segmentation) -> None:
+        self._labels.release(final)
+        for camera, results in self._last.items():
+            self._last[camera] = [
+                each for each in results if each.instruction is not final.instruction]

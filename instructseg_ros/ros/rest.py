@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from instructseg_ros.memory import release_freed_memory
+from instructseg_ros.ros.steady_timer import SteadyTimer
 from instructseg_ros.streaming.statistics import Statistics
 
 PERIOD: Final = 0.5  # s
@@ -24,17 +24,14 @@ class Rest:
             statistics: Know when the last image came.
             after: Silence that counts as rest, s.
         """
-        self._node = node
         self._statistics = statistics
         self._after = after
         self._resting = False
-        # Silence is of the steady clock, whatever the simulation's does.
-        self._timer = node.create_timer(
-            PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = SteadyTimer(node, PERIOD, self._look)
 
     def destroy(self) -> None:
         """Stop watching."""
-        self._node.destroy_timer(self._timer)
+        self._timer.destroy()
 
     def _look(self) -> None:
         before, self._resting = self._resting, self._statistics.silence() > self._after

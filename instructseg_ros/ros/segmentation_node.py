@@ -16,6 +16,7 @@ from instructseg_ros.ros.desk import Desk
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.failed_answers import FailedAnswers
 from instructseg_ros.ros.find_action import FindAction
+from instructseg_ros.ros.loading import free_segmenter_memory
 from instructseg_ros.ros.pipeline import Pipeline
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
@@ -80,6 +81,10 @@ class SegmentationNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured with nothing held, whatever failed."""
+        try:
+            self._close()
+        except Exception as error:
+            self.get_logger().error(f'not everything could be stopped, restart the node: {error}')
         self._pipeline = None
         self._desk.close('a transition of the node failed, see its log')
         return SUCCESS
@@ -96,13 +101,15 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().error(
                 f'{reason}. Then try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
-            undo()
-            self._desk.close(reason)
-            if transition == 'configure':
-                self._failed = FailedAnswers(self, reason)
-            return otherwise
-        self.get_logger().info(f'{transition}: done')
-        return SUCCESS
+        else:
+            self.get_logger().info(f'{transition}: done')
+            return SUCCESS
+        # Outside of the handler, whose traceback would keep a model that was loaded.
+        undo()
+        self._desk.close(reason)
+        if transition == 'configure':
+            self._failed = FailedAnswers(self, reason)
+        return otherwise
 
     def _configure(self) -> None:
         self._stop_answering_failed()
@@ -122,9 +129,10 @@ class SegmentationNode(LifecycleNode):
     def _close(self) -> None:
         self._stop_answering_failed()
         self._desk.close('the node is not configured')
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.destroy()
+        if self._pipeline is not None:
+            self._pipeline.destroy()
+            self._pipeline = None
+        free_segmenter_memory()
 
     def _stop_answering_failed(self) -> None:
         failed, self._failed = self._failed, None

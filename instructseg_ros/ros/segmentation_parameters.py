@@ -46,7 +46,8 @@ class SegmentationParameters:
     target_frame: str = parameter(
         '', "Frame of poses and boxes, by tf2; empty: the camera's optical frame")
     broadcast_targets: bool = parameter(
-        False, 'Broadcast the pose of each target by tf2, as frame target_<id of the command>')
+        False, 'Broadcast the pose of each target by tf2, as frame target_<id of the command>, '
+        'or target_<camera>_<id> where the camera has a name')
     label_encoding: str = parameter(
         '16UC1', 'Encoding of labels', choices=LABEL_ENCODINGS)
     threshold: float = parameter(
@@ -84,7 +85,8 @@ class SegmentationParameters:
     command_burst: int = parameter(
         20, 'Commands that are accepted at once', minimum=1, maximum=1000, dynamic=True)
     max_rate: float = parameter(
-        0.0, 'Most images a second of each camera that are segmented; 0: no limit',
+        0.0, 'Most images a second of each camera that are segmented, besides those for requests; '
+        '0: no limit',
         minimum=0.0, maximum=1000.0, dynamic=True)
     lazy: bool = parameter(
         False, 'Segment for live commands only while somebody subscribes to a result; services '

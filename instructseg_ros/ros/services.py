@@ -43,12 +43,13 @@ class Services:
                        response: Segment.Response) -> Segment.Response:
         """Answer once, on the image of the request or the newest one of a camera."""
         image = request.image
-        command = Command(instruction=request.instruction, task=request.task,
-                          cameras=[request.camera or self._desk.cameras[0]])
+        has_image = bool(image.width or image.height or image.data)
+        command = Command(
+            instruction=request.instruction, task=request.task,
+            cameras=[] if has_image else [request.camera or self._desk.cameras[0]])
         try:
             answer = await self._desk.hand_in(
-                command, until=Until.ANSWERED,
-                image=image if image.width or image.height or image.data else None)
+                command, until=Until.ANSWERED, image=image if has_image else None)
         except (InstructionError, ConversionError) as error:
             answer = rejection(request.instruction, str(error))
         response.segmentation = segmentation_to_message(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,6 +31,7 @@ from instructseg_ros.streaming.segmentation import Segmentation, State
 KEPT: Final = 16  # images whose depth, or whose results, wait for the other
 
 Results = Sequence[Segmentation]
+Numbers = Mapping[str, int]  # the label of each instruction, by its id
 Depth = tuple[Image, CameraInfo]
 Found = list[tuple[Segmentation, Box]]
 
@@ -54,6 +55,7 @@ class TargetOutputs:
             source: What depth comes from, in words.
         """
         self._node = node
+        self._camera = camera
         self._vision = vision
         self._transforms = transforms
         self._warn = warn
@@ -62,7 +64,7 @@ class TargetOutputs:
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
         self._depths: OrderedDict[int, Depth] = OrderedDict()
-        self._results: OrderedDict[int, Results] = OrderedDict()
+        self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_watched(self) -> bool:
@@ -74,28 +76,34 @@ class TargetOutputs:
         """Take the depth and the calibration that belong to the image of a header."""
         stamp = stamp_to_nanoseconds(header.stamp)
         with self._lock:
-            results = self._results.pop(stamp, None)
+            waiting = self._results.pop(stamp, None)
             self._depths[stamp] = (message, info)
             while len(self._depths) > KEPT:
                 self._depths.popitem(last=False)
-        if results is not None:
-            self._publish(results, (message, info))
+        if waiting is not None:
+            self._publish(*waiting, (message, info))
 
-    def add_results(self, results: Results) -> None:
-        """Take all results of a frame, with masks."""
+    def add_results(self, results: Results, numbers: Numbers) -> None:
+        """Take all results of a frame, with masks, and the labels that they have on it."""
         if not self.is_watched():
             return
         stamp = stamp_to_nanoseconds(results[0].header.stamp)
         with self._lock:
             depth = self._depths.get(stamp)
             if depth is None:
-                self._results[stamp] = results
+                self._results[stamp] = results, numbers
             is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
         if depth is not None:
-            self._publish(results, depth)
+            self._publish(results, numbers, depth)
         elif is_late:
             self._warn(f'{self._source} have not come for images that were segmented; check '
                        f'that both are published, their stamps, and sync_slop')
+
+    def forget(self) -> None:
+        """Let go of the depth and the results that wait for each other."""
+        with self._lock:
+            self._depths.clear()
+            self._results.clear()
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""
@@ -106,14 +114,15 @@ class TargetOutputs:
         return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
                     or self._vision.is_watched('detections_3d'))
 
-    def _publish(self, results: Results, depth: Depth) -> None:
+    def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
         message, info = depth
         try:
-            self._publish_images(results, message, Pinhole.of(info))
+            self._publish_images(results, numbers, message, Pinhole.of(info))
         except ValueError as error:
             self._warn(f'{self._source} cannot be used: {error}')
 
-    def _publish_images(self, results: Results, message: Image, pinhole: Pinhole) -> None:
+    def _publish_images(self, results: Results, numbers: Numbers, message: Image,
+                        pinhole: Pinhole) -> None:
         """Publish everything that is wanted of a frame.
 
         Raises:
@@ -128,7 +137,8 @@ class TargetOutputs:
             self._points.publish(
                 points_to_cloud(deproject(metres, pinhole, mask), header=header))
         if self._wants_boxes():
-            self._publish_boxes(list(self._find_boxes(results, metres, pinhole)), header)
+            self._publish_boxes(
+                list(self._find_boxes(results, metres, pinhole)), numbers, header)
 
     def _find_boxes(self, results: Results, metres: np.ndarray,
                     pinhole: Pinhole) -> Iterator[tuple[Segmentation, Box]]:
@@ -139,17 +149,23 @@ class TargetOutputs:
                 except NoDepthError as error:
                     self._warn(f'a target was found, but not in space: {error}')
 
-    def _publish_boxes(self, found: Found, header: Header) -> None:
+    def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
         try:
-            moved = [(result, *self._transforms.to_target_frame(box, header))
+            moved = [(result, self._transforms.to_target_frame(box, header))
                      for result, box in found]
         except TransformError as error:
             self._warn(str(error))
             return
-        frame = moved[0][2] if moved else header
-        self._vision.publish_3d([(result, box) for result, box, _ in moved], frame)
+        frame = self._transforms.target_header(header)
+        self._vision.publish_3d(moved, numbers, frame)
         if moved and self._pose.get_subscription_count():
             self._pose.publish(box_to_pose_stamped(moved[0][1], header=frame))
-        for result, box, _ in moved if self._transforms.broadcasts else ():
-            name = re.sub(r'\W', '_', result.instruction.id)
-            self._transforms.broadcast(box, frame, child=f'target_{name}')
+        for result, box in moved if self._transforms.broadcasts else ():
+            self._transforms.broadcast(
+                box, frame, child=child_frame(self._camera, result.instruction.id))
+
+
+def child_frame(camera: str, id: str) -> str:
+    """Return the tf2 frame of a target."""
+    # With the camera, because a frame has one parent.
+    return re.sub(r'\W', '_', '_'.join(filter(None, ('target', camera, id))))

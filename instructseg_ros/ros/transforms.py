@@ -9,6 +9,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
 
+from instructseg_ros.ros.distribution import forget_jumps
 from instructseg_ros.ros.spatial_messages import quaternion_message, transform_box
 from instructseg_ros.spatial.box import Box
 
@@ -31,6 +32,7 @@ class Transforms:
         Raises:
             TransformError: One of both is wanted and tf2 is not installed.
         """
+        self._node = node
         self._target_frame = target_frame
         self._buffer: Any = None
         self._listener: Any = None
@@ -54,14 +56,18 @@ class Transforms:
         """Whether targets are broadcast."""
         return self._broadcaster is not None
 
-    def to_target_frame(self, box: Box, header: Header) -> tuple[Box, Header]:
-        """Return a box in the target frame at the time of its image, and its header there.
+    def target_header(self, header: Header) -> Header:
+        """Return the header of boxes in the target frame, given that of their image."""
+        return Header(stamp=header.stamp, frame_id=self._target_frame or header.frame_id)
+
+    def to_target_frame(self, box: Box, header: Header) -> Box:
+        """Return a box in the target frame at the time of its image, given in the image's.
 
         Raises:
             TransformError: There is no such transform.
         """
         if self._buffer is None or header.frame_id == self._target_frame:
-            return box, header
+            return box
         try:
             found = self._buffer.lookup_transform(
                 self._target_frame, header.frame_id, Time.from_msg(header.stamp))
@@ -70,8 +76,7 @@ class Transforms:
                 f'the target was found, but there is no transform from "{header.frame_id}" to '
                 f'"{self._target_frame}" at the time of the image: {error}; publish it, or set '
                 f'target_frame to a frame that there is') from error
-        return (transform_box(box, found.transform),
-                Header(stamp=header.stamp, frame_id=self._target_frame))
+        return transform_box(box, found.transform)
 
     def broadcast(self, box: Box, header: Header, *, child: str) -> None:
         """Broadcast the pose of a box as a frame of that name."""
@@ -82,6 +87,10 @@ class Transforms:
                 rotation=quaternion_message(box.rotation))))
 
     def destroy(self) -> None:
-        """Stop listening."""
-        if self._listener is not None:
+        """Remove everything from the node, which tf2 itself does only in part."""
+        if self._buffer is not None:
             self._listener.unregister()
+            self._node.destroy_service(self._buffer.srv)
+            forget_jumps(self._buffer)
+        if self._broadcaster is not None:
+            self._node.destroy_publisher(self._broadcaster.pub_tf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovariance, Vector3
@@ -66,21 +66,23 @@ class VisionOutputs:
                     vision.VisionClass(class_id=number, class_name=name)
                     for number, name in self._told.items()]))
 
-    def publish_2d(self, results: Sequence[Segmentation]) -> None:
-        """Publish the boxes around the masks of a frame, in pixels."""
+    def publish_2d(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
+        """Publish the boxes around the masks of a frame, in pixels, given each id's label."""
         if not self.is_watched('detections'):
             return
         header = results[0].header
         self._publishers['detections'].publish(vision.Detection2DArray(header=header, detections=[
-            self._describe(vision.Detection2D(header=header, bbox=_box_2d(result)), result)
+            _describe(vision.Detection2D(header=header, bbox=_box_2d(result)), result, numbers)
             for result in results if result.state is State.FOUND]))
 
-    def publish_3d(self, found: Sequence[tuple[Segmentation, Box]], header: Header) -> None:
-        """Publish boxes in space, m, in the frame of a header."""
+    def publish_3d(self, found: Sequence[tuple[Segmentation, Box]], numbers: Mapping[str, int],
+                   header: Header) -> None:
+        """Publish boxes in space, m, in the frame of a header, given each id's label."""
         if self.is_watched('detections_3d'):
             self._publishers['detections_3d'].publish(vision.Detection3DArray(
                 header=header, detections=[
-                    self._describe(vision.Detection3D(header=header, bbox=_box_3d(box)), result)
+                    _describe(vision.Detection3D(header=header, bbox=_box_3d(box)), result,
+                              numbers)
                     for result, box in found]))
 
     def destroy(self) -> None:
@@ -88,14 +90,15 @@ class VisionOutputs:
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _describe(self, detection: Any, result: Segmentation) -> Any:
-        detection.id = str(result.track_id)
-        detection.results = [vision.ObjectHypothesisWithPose(
-            hypothesis=vision.ObjectHypothesis(
-                class_id=str(self._labels.number(result)), score=float(result.score)))]
-        if hasattr(detection.bbox.center, 'orientation'):
-            detection.results[0].pose = PoseWithCovariance(pose=detection.bbox.center)
-        return detection
+
+def _describe(detection: Any, result: Segmentation, numbers: Mapping[str, int]) -> Any:
+    detection.id = str(result.track_id)
+    detection.results = [vision.ObjectHypothesisWithPose(
+        hypothesis=vision.ObjectHypothesis(
+            class_id=str(numbers[result.instruction.id]), score=float(result.score)))]
+    if hasattr(detection.bbox.center, 'orientation'):
+        detection.results[0].pose = PoseWithCovariance(pose=detection.bbox.center)
+    return detection
 
 
 def _box_2d(result: Segmentation) -> Any:

@@ -98,10 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      description='Record simulated tabletops.')  # fmt: skip
     parser.add_argument('--output', type=Path, default=SHIPPED, help='the .mcap file to write')
     parser.add_argument('--scenes', type=int, nargs='+', default=list(SCENES), help='their seeds')
-    parser.add_argument('--seconds', type=float, default=SCENE_SECONDS, help='length of each scene')
     parser.add_argument('--rate', type=float, default=15.0, help='frames per second')
     options = parser.parse_args(arguments)
-    record(options.output, scenes=options.scenes, seconds=options.seconds, rate=options.rate)
+    record(options.output, scenes=options.scenes, rate=options.rate)
     size = options.output.stat().st_size
     sys.stdout.write(f'{options.output}: {size / 1e6:.1f} MB\n')
     return 0

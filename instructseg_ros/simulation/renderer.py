@@ -14,7 +14,8 @@ from instructseg_ros.simulation.world import HIDDEN
 class Renderer:
     """Owns one OpenGL context for images of one size; use it from one thread at a time."""
 
-    _current: tuple[Renderer, int] | None = None  # whose context is current, in which thread
+    # Whose context is current, in which thread: the number of a thread is used again.
+    _current: tuple[Renderer, threading.Thread] | None = None
 
     def __init__(self, model: Any, *, width: int, height: int) -> None:
         self._mujoco = mujoco = load_mujoco()
@@ -89,7 +90,7 @@ class Renderer:
 
     def _make_current(self) -> None:
         """Switch to this context where another one is current: OSMesa rebuilds its buffers."""
-        owner = (self, threading.get_ident())
+        owner = (self, threading.current_thread())
         if Renderer._current != owner:
             self._gl.make_current()
             Renderer._current = owner

@@ -55,19 +55,22 @@ class Pinhole:
         P, which rectified images follow, where the driver fills it in, else K.
 
         Raises:
-            CalibrationError: The camera is not calibrated.
+            CalibrationError: The camera is not calibrated, or binning leaves no pixel.
         """
         p, k = info.p, info.k
         fx, cx, fy, cy = (float(value) for value in (
             (p[0], p[2], p[5], p[6]) if p[0] > 0 else (k[0], k[2], k[4], k[5])))
-        _check(info.width, info.height, fx, fy, cx, cy)
+        _check_size(info.width, info.height)
+        _check_optics(fx, fy, cx, cy)
         roi = info.roi
         whole = Pinhole(width=info.width, height=info.height, fx=fx, fy=fy, cx=cx, cy=cy)
         part = whole if not (roi.width and roi.height) else Pinhole(
             width=roi.width, height=roi.height, fx=fx, fy=fy,
             cx=cx - roi.x_offset, cy=cy - roi.y_offset)
-        return part.scaled(part.width // max(1, info.binning_x),
-                           part.height // max(1, info.binning_y))
+        width, height = (part.width // max(1, info.binning_x),
+                         part.height // max(1, info.binning_y))
+        _check_size(width, height)
+        return part.scaled(width, height)
 
     def scaled(self, width: int, height: int) -> Pinhole:
         """Return the camera of the same field of view at another resolution, pixels."""
@@ -84,10 +87,13 @@ class Pinhole:
                          self.fy * points[..., 1] / z + self.cy], axis=-1)
 
 
-def _check(width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> None:
+def _check_size(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
         raise CalibrationError(f'camera_info is of an image of {width} x {height} pixels; '
                                f'{_REMEDY}')
+
+
+def _check_optics(fx: float, fy: float, cx: float, cy: float) -> None:
     if not (0 < fx < math.inf and 0 < fy < math.inf):
         raise CalibrationError(f'camera_info has focal lengths {fx:g} and {fy:g}, the camera is '
                                f'not calibrated; {_REMEDY}')

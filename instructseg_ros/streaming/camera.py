@@ -74,18 +74,19 @@ class Camera:
             now: Seconds of the steady clock.
             pace: How often what is computed anew.
             paused: Only the instructions on demand are answered.
-            period: Least time from one frame to the next for the others, s.
+            period: Least time from one frame to the next, s; a frame that is worked on for an
+                instruction on demand comes earlier, and is then answered for the others too.
         """
         try:
             frame = self.buffer.newest(now=now, max_age=self.max_age)
         except StaleFrameError:
             return None
-        held = paused or now < self.served + period
-        waiting = [live for live in self._answering(held) if live.last_frame is not frame]
-        if not waiting:
+        waiting = [live for live in self._answering(paused) if live.last_frame is not frame]
+        asked = [live for live in waiting if live.instruction.on_demand]
+        if not waiting or (not asked and now < self.served + period):
             return None
         self.buffer.take()
-        if not held:
+        if len(asked) < len(waiting):
             self.served = now
         for live in waiting:
             live.last_frame = frame

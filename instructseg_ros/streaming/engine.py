@@ -41,7 +41,8 @@ class Engine:
     Attributes:
         statistics: Of frames and results.
         paused: Only instructions on demand are answered; the others stay live.
-        max_rate: Most frames a second of a camera that are segmented; 0: no limit.
+        max_rate: Most frames a second of a camera that are segmented, besides those that are
+            for an instruction on demand; 0: no limit.
     """
 
     def __init__(self, model: Model, *,
@@ -158,6 +159,12 @@ class Engine:
             self._notices += self._roster.end(ended, reason)
             self._notify()
         return [each.id for each in ended]
+
+    def reject(self, result: Segmentation) -> None:
+        """Hand out the answer to what cannot be followed, in order with all other results."""
+        with self._lock:
+            self._notices.append(result)
+            self._news.notify()
 
     def live(self) -> list[Instruction]:
         """Return what is live, the longest first."""

@@ -34,7 +34,8 @@ class EngineSettings:
         max_age: A frame that arrived longer ago is not segmented, s.
         image_timeout: Live instructions are told after so many seconds without an image.
         max_instructions: Most instructions that are live at once.
-        max_rate: Most frames a second of a camera that are segmented; 0: no limit.
+        max_rate: Most frames a second of a camera that are segmented, besides those that are
+            for an instruction on demand; 0: no limit.
         schedule: What runs when.
         reason_every: TWO_RATE: frames from one run of the language model to the next.
         refresh_every: FIXED_REFERENCES: frames for which reference frames stay.
@@ -76,13 +77,16 @@ class EngineSettings:
 
     def make_camera(self, name: str) -> Camera:
         """Make the empty state of one of the cameras."""
-        return self._make_camera(name, self.topics[name], self.max_age)
+        return self._make_camera(
+            name, self.topics[name], max_age=self.max_age, image_timeout=self.image_timeout)
 
     def make_guest(self) -> Camera:
         """Make the empty state of a camera that nobody has, for one image that is asked about."""
-        return self._make_camera('', 'the request', float('inf'))
+        forever = float('inf')  # the image waits for the model, and no other will come
+        return self._make_camera('', 'the request', max_age=forever, image_timeout=forever)
 
-    def _make_camera(self, name: str, topic: str, max_age: float) -> Camera:
+    def _make_camera(self, name: str, topic: str, *, max_age: float,
+                     image_timeout: float) -> Camera:
         """Make the empty state of one camera, its buffer as large as the references need."""
         stride = int(self.reference_stride * 1e9)
         buffer = FrameBuffer(
@@ -93,7 +97,7 @@ class EngineSettings:
             max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
             scene_change=self.scene_change)
         return Camera(name=name, topic=topic, buffer=buffer, planner=planner,
-                      image_timeout=self.image_timeout, max_age=max_age)
+                      image_timeout=image_timeout, max_age=max_age)
 
     def make_governor(self) -> Governor:
         """Make what chooses the pace."""

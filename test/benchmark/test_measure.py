@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 import os
+import runpy
+import types
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from instructseg_ros.benchmark import measure as measuring
 from instructseg_ros.benchmark.measure import PeakMemory, gemm_gflops, measure
 from instructseg_ros.model.packing import PackedLinear
 
@@ -65,6 +68,13 @@ def test_a_packed_layer_counts_as_the_layer_it_replaces(activation: tuple[str, s
     layer = PackedLinear(nn.Linear(40, 24, dtype=torch.bfloat16), *activation)
     rows = torch.ones(2, 5, 40, dtype=torch.bfloat16)
     assert counted(lambda: layer(rows)) == pytest.approx(2 * (2 * 5) * 40 * 24)
+
+
+def test_a_torch_without_onednn_has_no_packed_layers_to_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.ops, 'mkldnn', types.SimpleNamespace())
+    assert runpy.run_path(measuring.__file__)['UNCOUNTED']
 
 
 def test_operations_of_several_layers_add_up() -> None:

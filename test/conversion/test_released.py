@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from small_models import WORDS
 
 from instructseg_ros.conversion.released import convert_released, restore_released
-from instructseg_ros.conversion.tensors import sha256
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.manifest import sha256
 from instructseg_ros.model.tokenization import word_tokenizer
 
 SHARDS = ('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors')
@@ -84,9 +84,10 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     assert 'mask_decoder.norm.bias' in refusal(tmp_path, lambda tensors: tensors.pop(name))
 
 
-def test_an_extra_tensor_is_named(tmp_path: Path) -> None:
-    extra = {'predictor.extra.weight': torch.zeros(2)}
-    assert 'predictor.extra.weight' in refusal(tmp_path, lambda tensors: tensors.update(extra))
+@pytest.mark.parametrize('name', ['predictor.extra.weight', 'criterion.empty_weight'])
+def test_an_extra_tensor_is_named(name: str, tmp_path: Path) -> None:
+    extra = {name: torch.zeros(2)}
+    assert name in refusal(tmp_path, lambda tensors: tensors.update(extra))
 
 
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_a_damaged_config_is_refused(tmp_path: Path) -> None:
-    (tmp_path / 'config.json').write_text('{')
+@pytest.mark.parametrize('text', ['{', 'null', '[1, 2]'])
+def test_a_damaged_config_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / 'config.json').write_text(text)
     with pytest.raises(ModelError, match='damaged'):
         read_config(tmp_path)
 

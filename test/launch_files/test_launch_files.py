@@ -183,8 +183,12 @@ def test_the_namespace_holds_the_node_and_rviz(launch: Any) -> None:
         'segmentation_node': '/robot', 'rviz2': '/robot'}
 
 
-def test_the_log_level_is_that_of_the_node_alone(launch: Any) -> None:
-    assert 'segmentation_node:=debug' in started(log_level='debug')['segmentation_node'].parts
+@pytest.mark.parametrize(('namespace', 'logger'), [
+    ('', 'segmentation_node'), ('/robot/left', 'robot.left.segmentation_node')])
+def test_the_log_level_is_that_of_the_node_alone(
+        launch: Any, namespace: str, logger: str) -> None:
+    node = started(namespace=namespace, log_level='debug')['segmentation_node']
+    assert f'{logger}:=debug' in node.parts
 
 
 def test_rviz_shows_the_first_of_several_cameras(launch: Any) -> None:

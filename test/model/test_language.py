@@ -94,6 +94,19 @@ def test_states_that_are_read_have_the_gradients_of_a_full_pass(
     near(mine, its)
 
 
+@pytest.mark.parametrize(('cached', 'runs'), [(False, 2), (True, 1)])
+def test_of_checkpointed_layers_those_that_fill_no_cache_run_twice(
+    language: LanguageModel, embeddings: torch.Tensor, cached: bool, runs: int
+) -> None:
+    model = copy.deepcopy(language).train()
+    model.gradient_checkpointing_enable({'use_reentrant': False})
+    calls: list[object] = []
+    model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    cache = new_cache(model) if cached else None
+    model.prefill(embeddings, cache, read_from=4)[-1].sum().backward()
+    assert len(calls) == runs
+
+
 @pytest.mark.parametrize('prefix', [1, 5, LENGTH - 1])
 @torch.no_grad()
 def test_a_sequence_in_two_parts_is_a_sequence_at_once(

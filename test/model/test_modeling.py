@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,22 @@ def test_reasoning_reads_the_whole_sequence_in_one_go(small: SmallModel, referen
     torch.testing.assert_close(reasoning.pooled[0, 0], expected.pooled, atol=1e-4, rtol=0)
     if reasoning.cells is not None:
         torch.testing.assert_close(reasoning.cells[0], expected.cells, atol=1e-4, rtol=0)
+
+
+@torch.enable_grad()
+def test_gradients_are_the_same_where_activations_are_computed_twice(small: SmallModel) -> None:
+    model = copy.deepcopy(small.model)
+    model.language_model.train()
+    prompt = small.prompt(*INSTRUCTIONS, frames=2)
+    context = context_of(small, prompt)
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        tokens = model.reason(context, prompt).mask_tokens
+        return torch.autograd.grad(tokens.sum(), list(model.language_model.layers.parameters()))
+
+    once = gradients()
+    model.gradient_checkpointing_enable({'use_reentrant': False})
+    torch.testing.assert_close(gradients(), once, atol=1e-4, rtol=1e-4)
 
 
 def test_states_of_every_layer_end_with_the_final_ones(compact: SmallModel) -> None:

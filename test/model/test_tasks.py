@@ -19,6 +19,9 @@ REFERRING = [
     'hand over that green thing over there',
     'the thing that is moving left',
     'the largest one of these boxes',
+    'can on the left',
+    'Can behind the red mug',
+    'will',
 ]
 REASONING = [
     'what could I drink from?',
@@ -27,6 +30,8 @@ REASONING = [
     'where is the red mug',
     'is the ball moving',
     'can you find the spoon',
+    'Could someone hand me the spoon',
+    'do we have the red mug here',
     'the red mug?',
     'the red mug, is it there ? ',
     'something I can drink from',

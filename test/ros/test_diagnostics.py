@@ -35,6 +35,8 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
         probe.answer_to(probe.show())
     probe.show(encoding='teapot8')
     probe.answer(lambda result: result.reason.startswith('image on'))
+    probe.request(id='mug', instruction='the bowl')
+    probe.answer(lambda result: 'live already' in result.reason)
     told = statuses(probe, '/robot')
     model = told['segmentation_node: segmentation']
     assert (model.level, model.message) == (DiagnosticStatus.OK, '1 live, streaming')
@@ -42,6 +44,7 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
     assert seen['live instructions'] == 'mug'
     assert float(seen['latency p95 (ms)']) >= float(seen['latency p50 (ms)']) > 0.0
     assert float(seen['memory (MB)']) > 50
+    assert int(seen['results REJECTED']) >= 1
     assert 'encoding "teapot8" is not supported' in seen['last error']
     camera = values(told['segmentation_node: camera'])
     assert camera['topic'] == '/robot/image'

@@ -7,6 +7,7 @@ from instructseg_ros.ros.launching import (
     camera_remappings,
     driver_topic,
     is_true,
+    logger_name,
 )
 
 TOPICS = {'image': 'image_raw', 'camera_info': 'camera_info', 'depth/image': 'depth/image'}
@@ -56,3 +57,9 @@ def test_true_and_false_are_read(text: str, value: bool) -> None:
 def test_what_is_neither_true_nor_false_is_refused() -> None:
     with pytest.raises(ValueError, match='"yes" is neither'):
         is_true('yes')
+
+
+@pytest.mark.parametrize(('namespace', 'name'), [
+    ('', 'eye'), ('/', 'eye'), ('robot', 'robot.eye'), ('/robot/left/', 'robot.left.eye')])
+def test_a_logger_has_the_namespace_of_its_node_in_its_name(namespace: str, name: str) -> None:
+    assert logger_name(namespace, 'eye') == name

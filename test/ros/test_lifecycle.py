@@ -2,18 +2,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from ros_probe import wait_until
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header, String
 
 from instructseg_ros.memory import resident_memory
+from instructseg_ros.msg import Command
+from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import pipeline
+from instructseg_ros.ros.conversions import array_to_image
 from instructseg_ros.ros.segmentation_node import SegmentationNode
+from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
+from instructseg_ros.streaming.segmentation import State
 
 pytestmark = pytest.mark.ros
 
@@ -122,6 +133,125 @@ def test_a_transition_that_cannot_fail_goes_through_error_processing(
     if transition != 'shutdown':
         node.start()
         assert node.trigger_deactivate() == SUCCESS
+
+
+def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    monkeypatch.setattr(pipeline.ResultPublisher, 'publish', raise_disk_full)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    image = array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
+    answer = executor.create_task(node._desk.hand_in(
+        Command(instruction='the red mug'), until=Until.ANSWERED, image=image))
+    executor.spin_until_future_complete(answer, timeout_sec=10.0)
+    executor.shutdown()
+    assert answer.result().state in (State.FOUND, State.NOT_FOUND)
+
+
+def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    wait_until(condition, idle=lambda: executor.spin_once(timeout_sec=0.05), timeout=10.0)
+    executor.shutdown()
+
+
+def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 0.1)
+    node = make_node(model=tiny_model_dir, lazy=True, image_timeout=0.2)
+    node.start()
+    results: list[SegmentationMessage] = []
+    node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
+    commands = node.create_publisher(String, 'command', 10)
+    spin_until(node, commands.get_subscription_count)
+    commands.publish(String(data='the red mug'))
+    spin_until(node, lambda: results)
+    assert results[0].state == State.FAILED
+    assert 'no image has arrived on /lifecycle/image' in results[0].reason
+
+
+def test_a_lazy_node_tells_who_subscribes_that_an_image_cannot_be_read(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 60.0)
+    node = make_node(model=tiny_model_dir, lazy=True)
+    node.start()
+    results: list[SegmentationMessage] = []
+    node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
+    images = node.create_publisher(Image, 'image', 10)
+    node._desk.engine.give(Instruction(text='the red mug'))
+    spin_until(node, lambda: images.get_subscription_count() and node._pipeline is not None
+               and node._pipeline._results.is_watched())
+    images.publish(Image(encoding='teapot8', width=1, height=1))
+    spin_until(node, lambda: results)
+    assert 'image on /lifecycle/image refused' in results[0].reason
+
+
+def test_a_node_that_is_deactivated_listens_to_no_camera(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    node.create_subscription(PointCloud2, 'points', print, 10)
+    images = node.create_publisher(Image, 'image', 10)
+
+    def show() -> bool:
+        images.publish(array_to_image(
+            np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8'))
+        return bool(node.count_subscribers('depth/image'))
+
+    spin_until(node, show)
+    assert node.trigger_deactivate() == SUCCESS
+    for topic in ('image', 'depth/image', 'camera_info'):
+        spin_until(node, lambda topic=topic: not node.count_subscribers(topic))
+
+
+@pytest.mark.parametrize('transition', ['configure', 'cleanup'])
+def test_the_memory_of_a_gpu_is_given_back_when_nothing_holds_the_model(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch, transition: str) -> None:
+    models: list[weakref.ref[Any]] = []
+    left: list[Any] = []
+    load = pipeline.load_segmenter
+
+    def note(values: Any) -> Any:
+        segmenter = load(values)
+        models.append(weakref.ref(segmenter))
+        return segmenter
+
+    monkeypatch.setattr(pipeline, 'load_segmenter', note)
+    monkeypatch.setattr('torch.cuda.is_initialized', lambda: True)
+    monkeypatch.setattr('torch.cuda.empty_cache', lambda: left.append(models[0]()))
+    node = make_node(model=tiny_model_dir)
+    if transition == 'configure':
+        monkeypatch.setattr(pipeline, 'ResultPublisher', raise_disk_full)
+    assert (node.trigger_configure() == SUCCESS) == (transition == 'cleanup')
+    if transition == 'cleanup':
+        assert node.trigger_cleanup() == SUCCESS
+    assert left == [None]
+
+
+def test_after_a_transition_that_failed_halfway_nothing_runs_on(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    engine = node._desk.engine
+    failures = iter([OSError('no space left')])
+    end = node._diagnostics.end
+
+    def fail_once() -> None:
+        for failure in failures:
+            raise failure
+        end()
+
+    monkeypatch.setattr(node._diagnostics, 'end', fail_once)
+    node.trigger_deactivate()
+    with pytest.raises(InstructionError, match='segmentation was stopped'):
+        engine.give(Instruction(text='the red mug'))
 
 
 def raise_disk_full(*arguments: Any, **options: Any) -> None:

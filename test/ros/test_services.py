@@ -29,7 +29,7 @@ def enable(probe: Probe, value: bool) -> SetBool.Response:
 
 def test_an_image_in_the_request_is_segmented(probe: Probe) -> None:
     picture = probe.picture()
-    answer = segment(probe, instruction='the red mug', image=picture)
+    answer = segment(probe, instruction='the red mug', image=picture, camera='not used')
     assert answer.state in SEEN
     assert answer.header == picture.header
     assert (answer.final, answer.camera, answer.task) == (True, '', Command.REFERRING)

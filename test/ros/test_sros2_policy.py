@@ -16,7 +16,8 @@ NODE = 'segmentation_node'
 PROFILE = ElementTree.parse(share_folder() / 'config/sros2/policy.xml').getroot().find(
     f'.//profile[@node="{NODE}"]')
 # Only with vision_msgs, tf2, compressed images, simulated time, or while somebody wants depth.
-OPTIONAL = {'/detections', '/detections_3d', '/label_info', '/tf', '/tf_static', '/clock',
+OPTIONAL = {'/detections', '/detections_3d', '/label_info', '/tf', '/tf_static', '/tf2_frames',
+            '/clock',
             '/image/compressed', '/depth/image', '/camera_info', '/parameter_events',
             # Of some distributions only.
             f'/{NODE}/get_type_description'}

@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros.target_outputs import child_frame
 
 pytestmark = pytest.mark.ros
 
@@ -57,6 +58,14 @@ class RangeCamera:
         return Image(header=header, height=depth.shape[0], width=depth.shape[1],
                      encoding=self.encoding, step=depth.strides[0],
                      data=array('B', depth.tobytes()))
+
+
+@pytest.mark.parametrize(('camera', 'id', 'frame'), [
+    ('', 'mug 1', 'target_mug_1'), ('wrist', 'mug', 'target_wrist_mug'),
+    ('arm/wrist', '7-a', 'target_arm_wrist_7_a')])
+def test_the_frame_of_a_target_has_the_name_of_its_camera(
+        camera: str, id: str, frame: str) -> None:
+    assert child_frame(camera, id) == frame
 
 
 @pytest.fixture(scope='module')

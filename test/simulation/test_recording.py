@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.simulation.opengl import OpenGLError
-from instructseg_ros.simulation.record import frames, record
+from instructseg_ros.simulation.record import frames, main, record
 from instructseg_ros.simulation.recording import SHIPPED, Recording, RecordingError
 
 SCENES = (684, 1749)
@@ -85,6 +85,14 @@ def test_the_shipped_recording_is_small_and_shows_things_of_all_sorts() -> None:
     assert len({thing.color for thing in things}) >= 8
     assert any(t.motion for t in things)
     assert any(t.on for t in things) and any(t.inside for t in things)
+
+
+def test_a_command_makes_no_scenes_of_another_length_than_players_expect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(['--output', str(tmp_path / 'short.mcap'), '--seconds', '1'])
+    assert '--seconds' in capsys.readouterr().err
 
 
 def test_reset_starts_at_another_scene() -> None:

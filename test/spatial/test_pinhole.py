@@ -30,6 +30,8 @@ def test_rectified_images_follow_p_and_others_k() -> None:
     {'p': [450.0, 0.0, float('nan'), *P[3:]]},
     {'width': 0},
     {'height': 0},
+    {'binning_x': 1000},
+    {'binning_y': 481},
 ])
 def test_a_camera_that_is_not_calibrated_is_refused_with_a_remedy(changes: dict) -> None:
     with pytest.raises(CalibrationError, match='calibrate the camera, or let the driver publish'):

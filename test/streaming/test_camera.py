@@ -6,6 +6,7 @@ import pytest
 from color_stream import follow, frame
 
 from instructseg_ros.streaming.camera import Camera, Refusal
+from instructseg_ros.streaming.instruction import Until
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
 from instructseg_ros.streaming.schedule import Pace
@@ -114,6 +115,36 @@ def test_it_remembers_when_it_got_the_model(camera: Camera) -> None:
     assert camera.served == -math.inf
     plan(camera, now=5.0)
     assert camera.served == 5.0
+
+
+def test_a_frame_that_is_worked_on_for_a_request_is_answered_for_all(camera: Camera) -> None:
+    floor, mug = follow('the floor'), follow('the mug', until=Until.FOUND)
+    camera.live.append(floor)
+    answered = []
+    for now in (0.0, 0.1, 0.2, 0.3, 10.2):
+        if now == 0.2:
+            camera.live.append(mug)
+        camera.add(frame(1, arrived=now))
+        job = camera.next_job(now=now, pace=Pace(), period=10.0)
+        answered.append([] if job is None else list(job.lives))
+        if mug in answered[-1]:
+            camera.drop(mug.instruction)
+    assert answered == [[floor], [], [floor, mug], [], [floor]]
+
+
+def test_a_request_on_a_frame_that_was_answered_keeps_the_next_one_in_its_time(
+        camera: Camera) -> None:
+    floor = follow('the floor')
+    camera.live.append(floor)
+    camera.add(frame(1))
+    assert planned(camera) == [floor]
+    mug = follow('the mug', until=Until.ANSWERED)
+    camera.live.append(mug)
+    job = camera.next_job(now=0.9, pace=Pace(), period=1.0)
+    assert job is not None and list(job.lives) == [mug]
+    camera.add(frame(2, arrived=1.0))
+    job = camera.next_job(now=1.0, pace=Pace(), period=1.0)
+    assert job is not None and floor in job.lives
 
 
 def test_what_is_forgotten_is_made_anew(camera: Camera) -> None:

@@ -331,6 +331,48 @@ def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
     assert [each.id for each in stream.engine.live()] == ['green']
 
 
+def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(image_timeout=0.05)
+    stream.model.gate.clear()
+    ask = Instruction(text='find red', id='asked', until=Until.ANSWERED)
+    stream.engine.ask(ask, picture(), stamp=7)
+    with pytest.raises(queue.Empty):
+        stream.results.get(timeout=0.2)
+    stream.model.gate.set()
+    assert stream.answers(1) == [('asked', FOUND)]
+
+
+def test_a_rejection_is_told_while_the_model_works_and_is_counted(stream: Stream) -> None:
+    hold(stream, RED)
+    stream.engine.reject(Segmentation(
+        instruction=GREEN, state=State.REJECTED, reason='not now', final=True))
+    assert stream.answers(1) == [('green', 'REJECTED')]
+    assert stream.engine.statistics.status().results == {State.REJECTED: 1}
+    stream.model.gate.set()
+    assert stream.answers(1) == [('red', FOUND)]
+
+
+def test_a_rejection_waits_for_results_that_are_being_taken() -> None:
+    first, go_on = threading.Event(), threading.Event()
+    taken: queue.Queue[str] = queue.Queue()
+
+    def receive(some: Sequence[Segmentation]) -> None:
+        first.set()
+        go_on.wait(10.0)
+        taken.put(some[0].instruction.id)
+
+    engine = start(ColorModel(), on_results=receive).engine
+    engine.give(RED)
+    engine.cancel('red')
+    assert first.wait(10.0)
+    engine.reject(Segmentation(
+        instruction=GREEN, state=State.REJECTED, reason='not now', final=True))
+    go_on.set()
+    assert [taken.get(timeout=10.0) for _ in range(2)] == ['red', 'green']
+    engine.stop()
+
+
 def test_while_paused_only_questions_are_answered(stream: Stream) -> None:
     stream.engine.paused = True
     stream.engine.give(GREEN)

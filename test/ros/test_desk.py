@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import rclpy
+from color_stream import ColorModel
+from rclpy.executors import SingleThreadedExecutor
+
+from instructseg_ros.msg import Command
+from instructseg_ros.ros.desk import Desk
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.settings import EngineSettings
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def executor(domain: None) -> Iterator[SingleThreadedExecutor]:
+    """An executor with one node, which has the parameter that a desk reads."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('desk', context=context)
+    node.declare_parameter('max_text_length', 512)
+    made = SingleThreadedExecutor(context=context)
+    made.add_node(node)
+    yield made
+    made.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def refuse(result: Segmentation) -> None:
+    raise RuntimeError('the client is gone')
+
+
+def test_a_listener_that_fails_keeps_no_answer_from_the_others(
+        executor: SingleThreadedExecutor) -> None:
+    [node] = executor.get_nodes()
+    desk = Desk(node)
+    engine = Engine(ColorModel(), on_results=desk.pass_on, settings=EngineSettings())
+    desk.open(engine, [''])
+    tasks = [executor.create_task(desk.hand_in(
+        Command(instruction=f'find {color}', id=color), until=Until.FOUND, on_result=refuse))
+        for color in ('red', 'green')]
+    while len(engine.live()) < len(tasks):
+        executor.spin_once(timeout_sec=0.1)
+    red, green = engine.live()
+    missing = Segmentation(instruction=red, state=State.NOT_FOUND, reason='not there')
+    found = Segmentation(instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool),
+                         final=True)
+    desk.pass_on([missing, found])
+    executor.spin_until_future_complete(tasks[1], timeout_sec=1.0)
+    assert [task.done() for task in tasks] == [False, True]
+    assert tasks[1].result() is found

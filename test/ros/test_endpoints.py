@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_probe import wait_until
+from std_msgs.msg import String
+
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.endpoints import create_publisher, create_subscription
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def node(domain: None) -> Iterator[LifecycleNode]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    made = LifecycleNode('endpoints', context=context)
+    yield made
+    made.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def log(node: LifecycleNode, capfd: pytest.CaptureFixture[str], text: str) -> str:
+    """What the node says until it has said a text."""
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    said: list[str] = []
+
+    def spin() -> None:
+        executor.spin_once(timeout_sec=0.05)
+        said.append(''.join(capfd.readouterr()))
+
+    wait_until(lambda: text in ''.join(said), idle=spin, timeout=10.0)
+    executor.shutdown()
+    return ''.join(said)
+
+
+def test_what_a_publisher_does_not_offer_is_told_with_the_parameter_that_helps(
+        node: LifecycleNode, capfd: pytest.CaptureFixture[str]) -> None:
+    node.create_publisher(
+        String, 'talk', QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    create_subscription(node, String, 'talk', print, qos.reliable())
+    said = log(node, capfd, 'a publisher on /talk does not offer the reliability')
+    assert 'or set qos_overrides./talk.subscription.reliability' in said
+
+
+def test_a_parameter_that_there_is_not_is_not_advised(
+        node: LifecycleNode, capfd: pytest.CaptureFixture[str]) -> None:
+    create_publisher(node, String, 'talk')
+    node.create_subscription(
+        String, 'talk', print, QoSProfile(depth=1, deadline=Duration(seconds=1)))
+    said = log(node, capfd, 'a subscriber to /talk asks for deadline')
+    assert 'let it ask for less' in said and 'qos_overrides' not in said

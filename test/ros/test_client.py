@@ -9,11 +9,13 @@ import pytest
 from ros_probe import NodeProcess, Probe
 
 from instructseg_ros.client import NodeUnavailableError, SegmentationClient
+from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 pytestmark = pytest.mark.ros
 
 SEEN = (State.FOUND, State.NOT_FOUND)
+MAX_AGE = SegmentationParameters().max_age
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 
 
@@ -111,6 +113,8 @@ def test_searches_run_side_by_side_in_an_event_loop(
 
 
 def test_a_cancelled_task_cancels_its_search(client: SegmentationClient, probe: Probe) -> None:
+    probe.spin(MAX_AGE)  # an image of the test before would answer the search
+
     async def search() -> None:
         task = asyncio.create_task(client.find_async('the red mug', timeout=60.0))
         while not probe.results and not task.done():

@@ -56,10 +56,7 @@ def train(
             for it.
         RecipeError: the recipe does not fit the model.
     """
-    learnt_from = {name for source in recipe.sources for name in source.sets}
-    if unused := folders.keys() - learnt_from:
-        raise DataError(f'the recipe does not learn from {min(unused)}: name it in its `sources`')
-    sources = [read_source(source, folders) for source in recipe.sources]
+    sources = _read_sources(recipe, folders)
     processor = InstructSegProcessor.from_pretrained(model)
 
     def mixture(samples: int) -> Mixture:
@@ -85,6 +82,13 @@ def train(
             write_model(learner, processor, output / 'model')
     trainer.accelerator.end_training()  # torch may abort a process that ends without
     return trainer
+
+
+def _read_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[Source]:
+    learnt_from = {name for source in recipe.sources for name in source.sets}
+    if unused := folders.keys() - learnt_from:
+        raise DataError(f'the recipe does not learn from {min(unused)}: name it in its `sources`')
+    return [read_source(source, folders) for source in recipe.sources]
 
 
 def build_learner(recipe: Recipe, model: Path) -> Learner:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
@@ -108,6 +110,13 @@ class Probe:
         self.wait(future.done)
         self.node.destroy_client(client)
         return future.result()
+
+    def set_threshold(self, value: float) -> None:
+        """Set the node's parameter `threshold`."""
+        response = self.call(SetParameters, 'segmentation_node/set_parameters',
+                             SetParameters.Request(parameters=[
+                                 Parameter('threshold', value=value).to_parameter_msg()]))
+        assert response.results[0].successful
 
     def say(self, text: str) -> None:
         self._texts.publish(String(data=text))

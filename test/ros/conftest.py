@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
+from rclpy.node import Node
 from ros_domain import domain  # noqa: F401
 from ros_probe import NodeProcess, Probe
 
@@ -58,3 +60,30 @@ def probe(robot: NodeProcess, discovered: Probe) -> Iterator[Probe]:
     discovered.spin(0.2)
     discovered.results.clear()
     assert robot.process.poll() is None, robot.output()
+
+
+@pytest.fixture
+def certain(probe: Probe) -> Iterator[None]:
+    """Let the model with random weights find whatever it is asked for."""
+    probe.set_threshold(0.0)
+    yield
+    probe.set_threshold(-1.0)
+
+
+@pytest.fixture
+def doubtful(probe: Probe) -> Iterator[None]:
+    """Let the model find nothing."""
+    probe.set_threshold(1.0)
+    yield
+    probe.set_threshold(-1.0)
+
+
+@pytest.fixture
+def node(domain: None) -> Iterator[Node]:  # noqa: F811
+    """A node of this process."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    made = rclpy.create_node('mine', context=context)
+    yield made
+    made.destroy_node()
+    rclpy.try_shutdown(context=context)

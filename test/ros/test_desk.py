@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import rclpy
 from color_stream import ColorModel
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 
 from instructseg_ros.msg import Command
 from instructseg_ros.ros.desk import Desk
@@ -19,18 +19,13 @@ pytestmark = pytest.mark.ros
 
 
 @pytest.fixture
-def executor(domain: None) -> Iterator[SingleThreadedExecutor]:
+def executor(node: Node) -> Iterator[SingleThreadedExecutor]:
     """An executor with one node, which has the parameter that a desk reads."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node('desk', context=context)
     node.declare_parameter('max_text_length', 512)
-    made = SingleThreadedExecutor(context=context)
+    made = SingleThreadedExecutor(context=node.context)
     made.add_node(node)
     yield made
     made.shutdown()
-    node.destroy_node()
-    rclpy.try_shutdown(context=context)
 
 
 def refuse(result: Segmentation) -> None:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -15,16 +13,6 @@ from instructseg_ros.streaming.statistics import Statistics
 
 pytestmark = pytest.mark.ros
 AFTER = 0.3  # s
-
-
-@pytest.fixture
-def node(domain: None) -> Iterator[Node]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    made = rclpy.create_node('resting', context=context)
-    yield made
-    made.destroy_node()
-    rclpy.try_shutdown(context=context)
 
 
 def spin(node: Node, seconds: float) -> None:

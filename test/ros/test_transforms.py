@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Transform, TransformStamped, Vector3
 from rclpy.node import Node
@@ -15,16 +12,6 @@ from instructseg_ros.ros.transforms import Transforms
 from instructseg_ros.spatial.box import Box
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def node(domain: None) -> Iterator[Node]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    made = rclpy.create_node('moving', context=context)
-    yield made
-    made.destroy_node()
-    rclpy.try_shutdown(context=context)
 
 
 def held(node: Node) -> list[str]:

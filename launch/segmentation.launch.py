@@ -35,12 +35,13 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Node]:
     """Return what is started."""
     value = {name: LaunchConfiguration(name).perform(context) for name in arguments()}
-    return [segmentation_node(value), *([rviz(value)] if is_true(value['rviz']) else [])]
+    pushed = context.launch_configurations.get('ros_namespace', '')
+    logger = logger_name(pushed, value['namespace'], 'segmentation_node')
+    return [segmentation_node(value, logger), *([rviz(value)] if is_true(value['rviz']) else [])]
 
 
-def segmentation_node(value: dict[str, str]) -> Node:
+def segmentation_node(value: dict[str, str], logger: str) -> Node:
     """Return the node, its topics remapped to those of the cameras' drivers."""
-    logger = logger_name(value['namespace'], 'segmentation_node')
     topics = {ours: value[argument] for ours, argument in TOPICS.items()}
     return Node(
         package='instructseg_ros', executable='segmentation_node', name='segmentation_node',

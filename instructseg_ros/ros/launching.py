@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import yaml
@@ -56,9 +57,14 @@ def driver_topic(namespace: str, topic: str) -> str:
     return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
 
 
-def logger_name(namespace: str, node: str) -> str:
-    """Return the name of a node's logger."""
-    return '.'.join(filter(None, (*namespace.split('/'), node)))
+def logger_name(pushed: str, namespace: str, node: str) -> str:
+    """Return the name of a node's logger.
+
+    Args:
+        pushed: Namespace of the group that the launch file is included in.
+        namespace: Of the node, within that one or from the root.
+    """
+    return '.'.join(PurePosixPath('/', pushed, namespace, node).parts[1:])
 
 
 def is_true(text: str) -> bool:

@@ -183,11 +183,13 @@ def test_the_namespace_holds_the_node_and_rviz(launch: Any) -> None:
         'segmentation_node': '/robot', 'rviz2': '/robot'}
 
 
-@pytest.mark.parametrize(('namespace', 'logger'), [
-    ('', 'segmentation_node'), ('/robot/left', 'robot.left.segmentation_node')])
+@pytest.mark.parametrize('pushed', ['', '/fleet'])
+@pytest.mark.parametrize('namespace', ['', '/robot/left', 'robot'])
 def test_the_log_level_is_that_of_the_node_alone(
-        launch: Any, namespace: str, logger: str) -> None:
-    node = started(namespace=namespace, log_level='debug')['segmentation_node']
+        launch: Any, pushed: str, namespace: str) -> None:
+    node = started(ros_namespace=pushed, namespace=namespace, log_level='debug')[
+        'segmentation_node']
+    logger = f'{node.namespace}/segmentation_node'.strip('/').replace('/', '.')
     assert f'{logger}:=debug' in node.parts
 
 

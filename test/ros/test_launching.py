@@ -59,7 +59,10 @@ def test_what_is_neither_true_nor_false_is_refused() -> None:
         is_true('yes')
 
 
-@pytest.mark.parametrize(('namespace', 'name'), [
-    ('', 'eye'), ('/', 'eye'), ('robot', 'robot.eye'), ('/robot/left/', 'robot.left.eye')])
-def test_a_logger_has_the_namespace_of_its_node_in_its_name(namespace: str, name: str) -> None:
-    assert logger_name(namespace, 'eye') == name
+@pytest.mark.parametrize(('pushed', 'namespace', 'name'), [
+    ('', '', 'eye'), ('', '/', 'eye'), ('', 'robot', 'robot.eye'),
+    ('', '/robot/left/', 'robot.left.eye'), ('/robot', '', 'robot.eye'),
+    ('robot', 'left', 'robot.left.eye'), ('robot', '/left', 'left.eye')])
+def test_a_logger_has_the_namespace_of_its_node_in_its_name(
+        pushed: str, namespace: str, name: str) -> None:
+    assert logger_name(pushed, namespace, 'eye') == name

@@ -124,11 +124,8 @@ def has_gpu() -> bool:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Install with the environment's pip, or exit.
-
-    Modules are compiled when they are first imported: compiling all of torch takes longer.
-    """
-    command = [str(python), '-m', 'pip', 'install', '--no-compile', *arguments]
+    """Install with the environment's pip, or exit."""
+    command = [str(python), '-m', 'pip', 'install', *arguments]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(f'Failed: {" ".join(command)}\nMend what it says, then run make setup again; '
                  'it goes on from here')

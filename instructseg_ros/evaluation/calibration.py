@@ -14,7 +14,7 @@ from instructseg_ros.evaluation.tabletop import Answer
 from instructseg_ros.model.manifest import MANIFEST, write_manifest
 
 _CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
-_MOST_MISSED: Final = 0.05
+_MOST_MISSED: Final = 0.025
 _MOST_RELEASED: Final = 0.01
 
 
@@ -46,8 +46,8 @@ class Thresholds:
 def calibrate(answers: Sequence[Answer]) -> Thresholds:
     """Choose the thresholds of a model from its answers.
 
-    The first refuses most absent targets while it misses at most a twentieth of the others: the
-    best mean of "absent answered right" and "present found" within that bound. The second is the
+    The first refuses most absent targets while it misses at most a fortieth of the others: what is
+    not there must not be grasped, and what is missed can be asked for again. The second is the
     highest that misses at most a hundredth of the targets that are there, but at least half of
     the first, so that what has gone is let go.
 
@@ -60,8 +60,8 @@ def calibrate(answers: Sequence[Answer]) -> Thresholds:
         raise ValueError('calibration needs targets that are there and targets that are not')
     missed = (present[:, None] < _CANDIDATES).mean(axis=0)
     right = (absent[:, None] < _CANDIDATES).mean(axis=0)
-    balance = np.where(missed <= _MOST_MISSED, right - missed, -1 - missed)
-    found = float(_CANDIDATES[balance.argmax()])
+    honest = np.where(missed <= _MOST_MISSED, right, -missed)
+    found = float(_CANDIDATES[honest.argmax()])
     kept = _CANDIDATES[missed <= _MOST_RELEASED].max(initial=0.0)
     return Thresholds(found=found, release=float(np.clip(kept, found / 2, found)))
 

@@ -18,7 +18,7 @@ _SIZES: Final[dict[str, Any]] = {
         'intermediate_size': 256,
         'num_hidden_layers': 6,
         'num_attention_heads': 4,
-        'image_size': 192,
+        'image_size': 256,
         'patch_size': 16,
         'vision_use_head': False,
     },

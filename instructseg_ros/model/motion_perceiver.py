@@ -10,7 +10,8 @@ from torch import nn
 from instructseg_ros.model.attention import attend, merge_heads, split_heads
 from instructseg_ros.model.configuration import InstructSegConfig
 
-_REACH = 2  # cells that a thing may move between the oldest reference frame and the key frame
+# Of the picture's side: what a thing may move between the oldest reference frame and the key frame.
+_REACH = 1 / 6
 
 
 class MotionPerceiver(nn.Module):
@@ -121,7 +122,8 @@ def _window_mask(cells: int, frames: int, heads: int, device: torch.device) -> t
     """(heads, cells, frames * cells) bool: the frame of each head, within reach of each cell."""
     place = _places(cells, torch.device('cpu'))
     apart = (place[:, None] - place[None]).abs().amax(dim=-1)
-    near = apart < (_REACH + 0.5) * 2 / cells**0.5
+    # The picture's side is 2 long; half a cell more, for a centre anywhere in its cell.
+    near = apart < 2 * (_REACH + 0.5 / cells**0.5)
     frame_of_head = torch.arange(heads) * frames // heads
     bound = frame_of_head[:, None] == torch.arange(frames)
     return (bound[:, None, :, None] & near[None, :, None, :]).flatten(2).to(device)

@@ -30,11 +30,11 @@ def test_a_target_is_found_from_between_what_is_there_and_what_is_not() -> None:
 def test_no_more_is_missed_than_may_be() -> None:
     present = [answer(score) for score in np.linspace(0.2, 0.9, 100)]
     thresholds = calibrate(present + [absent(0.95)] * 300)  # the higher, the more would be right
-    assert np.mean([not one.found(thresholds.found) for one in present]) <= 0.05
+    assert np.mean([not one.found(thresholds.found) for one in present]) <= 0.025
     assert np.mean([not one.found(thresholds.release) for one in present]) <= 0.01
 
 
-def test_the_best_balance_within_the_bound_is_chosen() -> None:
+def test_the_most_honest_threshold_within_the_bound_is_chosen() -> None:
     answers = [answer(0.3)] + [answer(0.8)] * 99 + [absent(0.5)] * 50 + [absent(0.2)] * 50
     assert 0.5 < calibrate(answers).found <= 0.8
 
@@ -43,9 +43,9 @@ def test_what_was_found_is_let_go_later_but_not_much_later() -> None:
     sure = [answer(0.9)] * 99 + [absent(0.5)] * 99
     steady = calibrate([answer(0.4), *sure])
     assert steady.release == steady.found
-    unsure = calibrate([answer(0.4)] * 4 + sure)
+    unsure = calibrate([answer(0.4)] * 2 + sure)
     assert unsure.release == pytest.approx(max(0.4, unsure.found / 2), abs=0.011)
-    hopeless = calibrate([answer(0.05)] * 4 + sure)
+    hopeless = calibrate([answer(0.05)] * 2 + sure)
     assert hopeless.release == pytest.approx(hopeless.found / 2)
 
 

@@ -19,7 +19,7 @@ def test_processor_and_configuration_agree() -> None:
     assert len(processor.tokenizer) == config.text_config.vocab_size
     assert processor.config.mask_size == MASK_SIZE
     assert processor.config.vision_size == config.vision_config.image_size
-    assert processor.config.image_tokens == config.image_tokens == 144
+    assert processor.config.image_tokens == config.image_tokens == 256
     assert processor.config.num_queries == config.num_queries
 
 

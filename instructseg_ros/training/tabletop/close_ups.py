@@ -8,8 +8,8 @@ from PIL import Image
 from instructseg_ros.training.tabletop.pictures import as_seen
 from instructseg_ros.training.tabletop.scenes import DEPTH, EXISTS, SceneStore, U, V
 
-_WHOLE = 0.3  # share of the pictures that stay as they are
-_MOST = 1.5  # how much nearer others come
+_WHOLE = 0.5  # share of the pictures that stay as they are
+_MOST = 1.3  # how much nearer others come
 
 
 def close_ups(

@@ -8,11 +8,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
 
 from instructseg_ros.evaluation.calibration import calibrate
 from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes
-from instructseg_ros.model.checkpoints import find_model, load_model
 from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -23,7 +21,7 @@ from instructseg_ros.simulation.instructions.synonyms import SYNONYMS
 from instructseg_ros.training.tabletop import parallel
 from instructseg_ros.training.tabletop.cache import cache_motion, cache_pixels, cache_tokens
 from instructseg_ros.training.tabletop.finetune import FinetuneStage
-from instructseg_ros.training.tabletop.initial import start_from_nothing
+from instructseg_ros.training.tabletop.initial import start_from_model, start_from_nothing
 from instructseg_ros.training.tabletop.instruct import write_instructions
 from instructseg_ros.training.tabletop.joint import JointStage
 from instructseg_ros.training.tabletop.language import LanguageStage
@@ -86,7 +84,7 @@ class TabletopTraining:
         self.processor, self.model = _fresh_model(recipe.seed)
         self._needs: Mapping[str, Sequence[str]] = _NEEDS if start is None else _LATER_NEEDS
         if start is not None:
-            _start_from(start, self.processor, self.model)
+            start_from_model(start, self.processor, self.model)
         self.store = self._rendered()
         self._teacher: LanguageStage | None = None
         self._tower_teacher: TowerStage | None = None
@@ -246,19 +244,3 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     model = InstructSegModel(config)
     start_from_nothing(model)
     return processor_for(config, words, SYNONYMS), model
-
-
-def _start_from(name: str, processor: InstructSegProcessor, model: InstructSegModel) -> None:
-    """Give a fresh model the weights of another of its shape, which may know fewer words."""
-    other, other_processor = load_model(find_model(name))
-    words, known = processor.tokenizer.get_vocab(), other_processor.tokenizer.get_vocab()
-    if not known.keys() <= words.keys():
-        raise ValueError(f'{name} knows other words than the tabletop: train from nothing')
-    theirs = other.get_input_embeddings()
-    embeddings = model.get_input_embeddings().weight.detach().clone()
-    try:
-        embeddings[[words[word] for word in known]] = theirs.weight.detach()[[*known.values()]]
-        theirs.weight = nn.Parameter(embeddings)
-        model.load_state_dict(other.state_dict())
-    except RuntimeError as error:
-        raise ValueError(f'{name} has another shape than the embedded model: {error}') from error

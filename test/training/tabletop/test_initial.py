@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from small_models import compact_config
+from small_models import compact_config, processor_of
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.training.tabletop.initial import start_from_nothing
+from instructseg_ros.training.tabletop.initial import start_from_model, start_from_nothing
 
 
 def fresh(seed: int) -> InstructSegModel:
@@ -59,3 +61,23 @@ def test_heads_of_the_pixel_decoder_look_around_in_different_directions(
     directions = torch.nn.functional.normalize(offsets[:, 0, 0], dim=-1)
     apart = torch.cdist(directions, directions) + 9 * torch.eye(attention.n_heads)
     assert apart.min() > 0.5
+
+
+def test_places_of_a_model_that_saw_smaller_pictures_are_spread_over_more_cells(
+    model: InstructSegModel, tmp_path: Path
+) -> None:
+    rows = torch.arange(4.0).repeat_interleave(4)
+    with torch.no_grad():
+        model.perceiver.position.copy_(rows[:, None].expand_as(model.perceiver.position))
+    model.save_pretrained(tmp_path)
+    processor = processor_of(model.config, mask_size=(64, 64), compact=True)
+    processor.save_pretrained(tmp_path)
+    config = compact_config()
+    config.vision_config.image_size = 128
+    finer = InstructSegModel(config)
+    start_from_model(str(tmp_path), processor, finer)
+    assert torch.equal(finer.projector[0].weight, model.projector[0].weight)
+    spread = finer.perceiver.position.unflatten(0, (8, 8))
+    assert torch.equal(spread[:, 0], spread[:, -1])
+    # Cell 2r + 1 of eight lies a quarter of a cell after the middle of cell r of four.
+    torch.testing.assert_close(spread[3:5, 0, 0], torch.tensor([1.25, 1.75]))

@@ -49,9 +49,9 @@ class MotionPerceiver(nn.Module):
         """
         cells = key.shape[1]
         position = self.position + self.coordinate(_places(cells, key.device).to(key.dtype))
-        memory = (references + position + self.frame).flatten(1, 2)
+        memory = references + position + self.frame
         latents = key + position
-        window = _window_mask(cells, references.shape[1], self.heads, key.device)
+        window = _window_mask(cells, key.device)
         for layer in self.layers:
             latents = layer(latents, memory, window)
         return self.norm(latents)
@@ -76,7 +76,7 @@ class ImageTokenFusion(nn.Module):
 
 
 class WindowedCrossAttention(nn.Module):
-    """Latents read a memory through a mask of their own for each head; pre-norm, residual."""
+    """Latents read the reference frame of each head through a mask; pre-norm, residual."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -93,12 +93,18 @@ class WindowedCrossAttention(nn.Module):
     def forward(
         self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """(B, L, width) latents, (B, M, width) memory, (heads, L, M) bool -> (B, L, width)."""
+        """(B, V, width) latents, (B, T, V, width) memory, (V, V) bool mask -> (B, V, width)."""
         query = split_heads(self.to_q(self.norm_latents(latents)), self.heads)
         keys, values = self.to_kv(self.norm_memory(memory)).chunk(2, dim=-1)
-        out = attend(query, split_heads(keys, self.heads), split_heads(values, self.heads), mask)
+        out = attend(query, self._of_own_frames(keys), self._of_own_frames(values), mask)
         latents = latents + self.to_out(merge_heads(out))
         return latents + self.feed_forward(latents)
+
+    def _of_own_frames(self, memory: torch.Tensor) -> torch.Tensor:
+        """(B, T, V, width) -> (B, heads, V, d), for each head what its own frame says."""
+        head = torch.arange(self.heads, device=memory.device)
+        frame = head * memory.shape[1] // self.heads
+        return memory.unflatten(-1, (self.heads, -1))[:, frame, :, head].transpose(0, 1)
 
 
 def _normed_mlp(width: int) -> nn.Sequential:
@@ -118,12 +124,10 @@ def _places(cells: int, device: torch.device) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=4)
-def _window_mask(cells: int, frames: int, heads: int, device: torch.device) -> torch.Tensor:
-    """(heads, cells, frames * cells) bool: the frame of each head, within reach of each cell."""
+@torch.inference_mode(mode=False)
+def _window_mask(cells: int, device: torch.device) -> torch.Tensor:
+    """(cells, cells) bool: within reach of each cell."""
     place = _places(cells, torch.device('cpu'))
     apart = (place[:, None] - place[None]).abs().amax(dim=-1)
     # The picture's side is 2 long; half a cell more, for a centre anywhere in its cell.
-    near = apart < 2 * (_REACH + 0.5 / cells**0.5)
-    frame_of_head = torch.arange(heads) * frames // heads
-    bound = frame_of_head[:, None] == torch.arange(frames)
-    return (bound[:, None, :, None] & near[None, :, None, :]).flatten(2).to(device)
+    return (apart < 2 * (_REACH + 0.5 / cells**0.5)).to(device)

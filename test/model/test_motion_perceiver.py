@@ -37,7 +37,7 @@ def test_a_cell_reads_reference_frames_only_nearby(perceiver: MotionPerceiver, c
     index = torch.arange(SIDE**2)
     rows = (index // SIDE - cell // SIDE).abs()
     columns = (index % SIDE - cell % SIDE).abs()
-    near = torch.maximum(rows, columns) <= 2
+    near = torch.maximum(rows, columns) <= 1
     assert ((influence(perceiver, cell) > 0) == near).all()
 
 

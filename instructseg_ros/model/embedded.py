@@ -66,7 +66,7 @@ _TEXT: Final[dict[str, Any]] = {
     # The same function as Phi's own gelu_new, in one kernel.
     'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
-    'max_position_embeddings': 512,
+    'max_position_embeddings': 640,
     'pad_token_id': None,
 }
 

@@ -93,6 +93,21 @@ class Probe:
         self.wait(lambda: all(p.get_subscription_count() for p in publishers)
                   and self.node.count_publishers('segmentation') > 0)
 
+    def show_until_answered(self) -> None:
+        """Show pictures until one is answered, and leave nothing live.
+
+        A publisher knows of the node before the node knows of it: first pictures may be lost.
+        """
+        self.say('the red mug')
+        deadline = time.monotonic() + TIMEOUT
+        while not self.results:
+            assert time.monotonic() < deadline, 'no picture was answered'
+            self.show()
+            self.spin(0.2)
+        self.say('')
+        self.spin(0.2)
+        self.results.clear()
+
     def wait(self, condition: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
         wait_until(condition, idle=lambda: self._executor.spin_once(timeout_sec=0.05),
                    timeout=timeout)

@@ -48,6 +48,7 @@ def discovered(robot: NodeProcess) -> Iterator[Probe]:
     """A probe that the robot has met: discovery takes longer than most tests."""
     probe = Probe('/robot')
     probe.wait_for_node()
+    probe.show_until_answered()
     yield probe
     probe.close()
 

@@ -89,15 +89,14 @@ class Probe:
         rclpy.try_shutdown(context=self.context)
 
     def wait_for_node(self) -> None:
+        """Wait until the node is known, and long enough for it to know of this one."""
         publishers = (*self._images.values(), self._texts, self._commands)
         self.wait(lambda: all(p.get_subscription_count() for p in publishers)
                   and self.node.count_publishers('segmentation') > 0)
+        self.spin(0.5)
 
     def show_until_answered(self) -> None:
-        """Show pictures until one is answered, and leave nothing live.
-
-        A publisher knows of the node before the node knows of it: first pictures may be lost.
-        """
+        """Show pictures until one is answered, for first ones may be lost; leave nothing live."""
         self.say('the red mug')
         deadline = time.monotonic() + TIMEOUT
         while not self.results:

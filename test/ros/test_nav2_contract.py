@@ -43,6 +43,7 @@ def start(run_process: Callable[..., NodeProcess], model: Path) -> Probe:
     node.wait_for_output('activate: done')
     probe = Probe('/nav')
     probe.wait_for_node()
+    probe.show_until_answered()
     return probe
 
 

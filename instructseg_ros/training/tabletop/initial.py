@@ -65,8 +65,8 @@ def start_from_model(name: str, processor: InstructSegProcessor, model: Instruct
     try:
         embeddings[[words[word] for word in known]] = state[_WORDS][[*known.values()]]
         state[_WORDS] = embeddings
-        for name in state.keys() & _PLACES:
-            state[name] = _spread(state[name], model.config.image_tokens)
+        for place in state.keys() & _PLACES:
+            state[place] = _spread(state[place], model.config.image_tokens)
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f'{name} has another shape than the embedded model: {error}') from error

@@ -107,7 +107,7 @@ def test_only_a_model_of_the_same_shape_is_trained_on(tmp_path: Path) -> None:
     model, processor = taught()
     model.save_pretrained(tmp_path / 'other')
     processor.save_pretrained(tmp_path / 'other')
-    with pytest.raises(ValueError, match='another shape than the embedded model'):
+    with pytest.raises(ValueError, match='/other has another shape than the embedded'):
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(tmp_path / 'other'))
 
 

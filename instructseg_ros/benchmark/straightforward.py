@@ -50,8 +50,8 @@ def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tenso
     tokens = model.encode_frame(inputs.vision_values)
     references = model.encode_frame(inputs.vision_values)[:, None]
     answer = _answer(model, tokens, references, inputs.prompt, inputs.pixel_values).final
-    masks, _ = _best(restore(answer.mask_logits[0, 0]), answer.score_logits[0, 0])
-    return masks
+    logits, _ = _best(restore(answer.mask_logits[0, 0]), answer.score_logits[0, 0])
+    return logits > 0
 
 
 @torch.inference_mode()
@@ -80,10 +80,11 @@ def straightforward_frame(
     prompt = processor.prompt([[instruction]], reference_frames=len(earlier)).to(device)
     pixels = processor.pixel_values(images[-1])[None].to(device)
     answer = _answer(model, tokens, references, prompt, pixels).final
-    height, width = images[-1].shape[:2]
-    restored = processor.restore_masks(answer.mask_logits[0, 0], height, width)
-    mask, score = _best(restored, answer.score_logits[0, 0])
-    return mask.cpu().numpy(), score
+    masks = answer.mask_logits[0, 0]
+    restored = processor.restore_masks(masks, *images[-1].shape[:2])
+    logits, score = _best(restored, answer.score_logits[0, 0])
+    sharp = processor.sharpen_mask(logits, images[-1], masks.shape[-2:])
+    return (sharp > 0).cpu().numpy(), score
 
 
 def _answer(
@@ -102,4 +103,4 @@ def _answer(
 def _best(masks: torch.Tensor, score_logits: torch.Tensor) -> tuple[torch.Tensor, float]:
     scores = score_logits.sigmoid() * mask_quality(masks)
     best = int(scores.argmax())
-    return masks[best] > 0, float(scores[best])
+    return masks[best], float(scores[best])

@@ -82,5 +82,7 @@ def processor_for(
     """Processor with a word-level tokenizer and compact prompts for an embedded model."""
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
-        ProcessorConfig.of_model(config, mask_size=MASK_SIZE, prompts=COMPACT),
+        ProcessorConfig.of_model(
+            config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True
+        ),
     )

@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.guided_filter import follow_edges
 from instructseg_ros.model.prompt_rows import PromptRow, join_rows
 from instructseg_ros.model.prompts import (
     ANSWERS,
@@ -56,6 +57,7 @@ class ProcessorConfig:
         mask_size: (height, width) of the canvas that the mask branch sees.
         image_tokens, num_latents, num_queries: how many places of each kind a prompt has.
         prompts: template of each task, see `prompts.RELEASED`.
+        guided_filter: the edges of masks are moved to those of the picture; not in the release.
     """
 
     vision_size: int
@@ -64,10 +66,16 @@ class ProcessorConfig:
     num_latents: int
     num_queries: int
     prompts: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(RELEASED))
+    guided_filter: bool = False
 
     @classmethod
     def of_model(
-        cls, config: InstructSegConfig, *, mask_size: tuple[int, int], prompts: Mapping[str, str]
+        cls,
+        config: InstructSegConfig,
+        *,
+        mask_size: tuple[int, int],
+        prompts: Mapping[str, str],
+        guided_filter: bool = False,
     ) -> ProcessorConfig:
         """What the processor of a model has to know of it."""
         return cls(
@@ -77,6 +85,7 @@ class ProcessorConfig:
             num_latents=config.num_latents,
             num_queries=config.num_queries,
             prompts=dict(prompts),
+            guided_filter=guided_filter,
         )
 
 
@@ -247,6 +256,27 @@ class InstructSegProcessor:
         resized = self.resized_size(height, width, canvas)
         full = _resize(logits[None].float(), canvas or self.config.mask_size)
         return _resize(full[..., : resized[0], : resized[1]], (height, width))[0]
+
+    def sharpen_mask(
+        self,
+        logits: torch.Tensor,
+        image: np.ndarray | Image.Image,
+        grid: Size,
+        canvas: Size | None = None,
+    ) -> torch.Tensor:
+        """(height, width) logits of one mask of an image, by `follow_edges` where that is on.
+
+        Args:
+            image: (height, width, 3) uint8 RGB, or of PIL.
+            grid: (h, w) of the mask before it was restored.
+            canvas: that of `restore_masks`.
+        """
+        if not self.config.guided_filter:
+            return logits
+        picture = _as_pil(image)
+        canvas = canvas or self.config.mask_size
+        shrunk = self.resized_size(picture.height, picture.width, canvas)[0] / picture.height
+        return follow_edges(logits, picture, cell=canvas[0] / grid[0] / shrunk)
 
     def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
         """Add what a template asks, with an instruction or question in it, and what it answers."""

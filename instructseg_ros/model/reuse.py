@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from PIL import Image
 
 from instructseg_ros.model.batches import alike, in_batches
 from instructseg_ros.model.modeling import InstructSegModel
@@ -16,6 +18,7 @@ from instructseg_ros.model.prompts import TEMPORAL_ID
 from instructseg_ros.model.states import Lead, Prompt
 from instructseg_ros.model.tasks import Task
 
+Picture: TypeAlias = np.ndarray | Image.Image
 # The prompt of each of F frames' K expressions, and of a number of reference frames.
 PromptOf = Callable[[Sequence[Sequence['Expression']], int], Prompt]
 # An expression with its reference frames, and some with the frames that were not read for them.
@@ -86,16 +89,16 @@ class Understanding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FramePixels:
-    """The mask branch's features of F frames, and how they lie in them.
+    """What the mask branch makes of F frames, and the frames.
 
     Args:
         features: of all frames, in one batch.
-        sizes: (height, width) of each frame.
+        images: (H, W, 3) uint8 RGB or of PIL, of each frame.
         canvas: (height, width) that the mask branch saw of each.
     """
 
     features: PixelFeatures
-    sizes: tuple[tuple[int, int], ...]
+    images: tuple[Picture, ...]
     canvas: tuple[int, int]
 
 

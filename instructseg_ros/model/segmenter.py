@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from instructseg_ros.model.batches import in_batches
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
@@ -27,14 +26,13 @@ from instructseg_ros.model.reuse import (
     Expression,
     FramePixels,
     FrameTokens,
+    Picture,
     Reading,
     Understanding,
     own_rows,
 )
 from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task, choose_task
-
-Picture: TypeAlias = np.ndarray | Image.Image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,8 +260,7 @@ class Segmenter:
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
         values = torch.stack([processor.pixel_values(image, canvas) for image in images])
         features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
-        sizes = tuple(_size(image) for image in images)
-        return FramePixels(features=features, sizes=sizes, canvas=canvas)
+        return FramePixels(features=features, images=tuple(images), canvas=canvas)
 
     @on_device
     def decode(
@@ -285,10 +282,10 @@ class Segmenter:
         Returns:
             for each frame its masks, in the order of the understandings.
         """
-        if len(understandings) != len(pixels.sizes):
+        if len(understandings) != len(pixels.images):
             raise ValueError(
                 f'understandings of {len(understandings)} frames for the pixels of '
-                f'{len(pixels.sizes)}: give an empty list for a frame without any'
+                f'{len(pixels.images)}: give an empty list for a frame without any'
             )
         self._side.join()
         given = list(parts(understandings))
@@ -346,16 +343,17 @@ class Segmenter:
         self, part: Part, masks: torch.Tensor, scores: torch.Tensor, pixels: FramePixels
     ) -> list[Prediction]:
         """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the part's frame."""
+        processor, image = self._processor, pixels.images[part.frame]
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
-            return self._processor.restore_masks(logits, *pixels.sizes[part.frame], pixels.canvas)
+            return processor.restore_masks(logits, *_size(image), pixels.canvas)
 
-        return [
-            self._prediction(each.expression, *best_mask(candidates, candidate_scores, restore))
-            for each, candidates, candidate_scores in zip(
-                part.understandings, masks, scores, strict=True
-            )
-        ]
+        predictions = []
+        for each, mine, my_scores in zip(part.understandings, masks, scores, strict=True):
+            logits, score = best_mask(mine, my_scores, restore)
+            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], pixels.canvas)
+            predictions.append(self._prediction(each.expression, sharp, score))
+        return predictions
 
     def _prediction(
         self, expression: Expression, logits: torch.Tensor, score: float

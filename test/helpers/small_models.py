@@ -114,7 +114,10 @@ def processor_of(
     return InstructSegProcessor(
         word_tokenizer(words),
         ProcessorConfig.of_model(
-            config, mask_size=mask_size, prompts=COMPACT if compact else RELEASED
+            config,
+            mask_size=mask_size,
+            prompts=COMPACT if compact else RELEASED,
+            guided_filter=compact,
         ),
     )
 

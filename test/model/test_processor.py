@@ -301,6 +301,24 @@ def test_what_lies_on_the_padding_never_reaches_the_image(processor: InstructSeg
     assert (processor.restore_masks(logits, 100, 400) < 0).all()
 
 
+def test_masks_are_sharpened_where_the_configuration_says_so(
+    processor: InstructSegProcessor,
+) -> None:
+    truth = np.zeros((120, 160), bool)
+    truth[40:90, 50:120] = True
+    image = np.where(truth[..., None], np.uint8((30, 60, 200)), np.uint8((200, 160, 120)))
+    blunt = np.zeros((15, 20), np.float32)
+    blunt[5:11, 6:15] = 1
+    grid = torch.from_numpy(8 * blunt - 4)
+    [logits] = processor.restore_masks(grid[None], 120, 160)
+    assert processor.sharpen_mask(logits, image, grid.shape) is logits
+    values = {**vars(processor.config), 'guided_filter': True}
+    sharpening = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
+    sharp = sharpening.sharpen_mask(logits, Image.fromarray(image), grid.shape)
+    assert np.count_nonzero((logits > 0).numpy() != truth) > 200
+    assert np.count_nonzero((sharp > 0).numpy() != truth) < 20
+
+
 def test_half_precision_logits_are_restored_in_full_precision(
     processor: InstructSegProcessor,
 ) -> None:

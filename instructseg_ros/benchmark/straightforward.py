@@ -12,6 +12,7 @@ from torch import nn
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
 )
+from transformers.models.swin.modeling_swin import SwinLayer
 
 from instructseg_ros.benchmark.stages import Inputs, restore
 from instructseg_ros.model.configuration import InstructSegConfig
@@ -20,6 +21,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import mask_quality
 from instructseg_ros.model.states import InstructSegOutput, Prompt
+from instructseg_ros.model.window_layer import WindowLayer
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
@@ -29,7 +31,7 @@ def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfi
 
 
 def make_straightforward(model: InstructSegModel) -> None:
-    """Give the pixel decoder transformers' own sampling back, and SigLIP its last layer."""
+    """Give the pixel branch transformers' own layers back, and SigLIP its last one."""
     unread = copy.deepcopy(model.vision_tower.encoder.layers[-1])
 
     def run_unread(_: nn.Module, __: object, features: torch.Tensor) -> None:
@@ -39,6 +41,8 @@ def make_straightforward(model: InstructSegModel) -> None:
     for module in model.modules():
         if isinstance(module, DeformableAttention):
             module.__class__ = Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention
+        elif isinstance(module, WindowLayer):
+            module.__class__ = SwinLayer
 
 
 def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tensor:

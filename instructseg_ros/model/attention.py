@@ -14,6 +14,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 IMPLEMENTATION: Final = 'instructseg'
 # Rows of a causal block: its scores stay in the cache, and keys ahead of all its rows are skipped.
 _BLOCK: Final = 192
+# Of exponentials: between these none that counts is rounded to nothing, nor a product infinite.
+_LEAST_SUM, _MOST_SUM = 1e-30, 1e30
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -55,10 +57,10 @@ def attend(
 def _plain_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    weights = _scores(query, key)
+    scores = _scores(query, key)
     if mask is not None:
-        weights += _additive(mask, weights.dtype)
-    return weights.softmax(dim=-1).to(value.dtype) @ value
+        scores += _additive(mask, scores.dtype)
+    return _weighted(scores, value)
 
 
 def _plain_causal_attention(
@@ -71,10 +73,22 @@ def _plain_causal_attention(
     for rows in query.split(_BLOCK, dim=2):
         count = rows.shape[2]
         seen += count
-        weights = _scores(rows, key[:, :, :seen])
-        weights[..., -count:] += later[:count, :count]
-        blocks.append(weights.softmax(dim=-1).to(value.dtype) @ value[:, :, :seen])
+        scores = _scores(rows, key[:, :, :seen])
+        scores[..., -count:] += later[:count, :count]
+        blocks.append(_weighted(scores, value[:, :, :seen]))
     return torch.cat(blocks, dim=2)
+
+
+def _weighted(scores: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Softmax of (..., N, M) scores times (..., M, d) values."""
+    if not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+        # Without the search for the largest score, half of a softmax's time: it is needed only
+        # where sums are out of range.
+        weights = scores.exp()
+        sums = weights.sum(dim=-1, keepdim=True)
+        if bool(((sums > _LEAST_SUM) & (sums < _MOST_SUM)).all()):
+            return (weights @ value) / sums
+    return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
 def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -53,7 +53,7 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
         asking = hidden_states + position_embeddings
         shape = (*asking.shape[:2], self.n_heads, self.n_levels, self.n_points)
         offsets = self.sampling_offsets(asking).view(*shape, 2)
-        weights = self.attention_weights(asking).view(*shape[:3], -1).softmax(dim=-1).view(shape)
+        weights = _softmax(self.attention_weights(asking).view(*shape[:3], -1)).view(shape)
         values = self.value_proj(encoder_hidden_states).unflatten(-1, (self.n_heads, -1))
         places = _places(offsets, spatial_shapes_list)
         return self.output_proj(sample(values, spatial_shapes_list, places, weights)), None
@@ -70,7 +70,18 @@ def _places(offsets: torch.Tensor, shapes: Shapes) -> torch.Tensor:
     """
     size = torch.tensor([[w, h] for h, w in shapes], dtype=torch.float32, device=offsets.device)
     centres = torch.cat([_centres(*shape, offsets.device) for shape in shapes])
-    return (centres[:, None] * size - 0.5)[:, None, :, None] + offsets.float()
+    starts = (centres[:, None] * size - 0.5)[:, :, None].expand(-1, -1, offsets.shape[-2], -1)
+    # Sums over long rows are several times faster than over pairs.
+    return (offsets.flatten(3).float() + starts.flatten(1)[:, None]).view_as(offsets)
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Over the last dimension of (B, N, heads, few), in float32.
+
+    Along another dimension it takes a third of the time: rows of a dozen numbers fill no vector.
+    """
+    rows = logits.float().permute(0, 3, 1, 2).contiguous()
+    return rows.softmax(dim=1).permute(0, 2, 3, 1).contiguous()
 
 
 def _centres(height: int, width: int, device: torch.device) -> torch.Tensor:

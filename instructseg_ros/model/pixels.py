@@ -9,13 +9,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoBackbone
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoder,
     Mask2FormerPreTrainedModel,
 )
+from transformers.models.swin.modeling_swin import SwinLayer
 
 from instructseg_ros.model.configuration import MaskConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
+from instructseg_ros.model.window_layer import WindowLayer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +56,11 @@ class PixelBranch(Mask2FormerPreTrainedModel):
         if hasattr(self.backbone, 'swin'):
             # For classification: every feature map has a norm of its own.
             self.backbone.swin.layernorm = nn.Identity()
+            _use_fast_layers(self.backbone)
         self.decoder = Mask2FormerPixelDecoder(config, feature_channels=self.backbone.channels)
         _use_biased_lateral_convolutions(self.decoder)
         _use_fast_attention(self.decoder)
+        self.decoder.encoder.register_forward_hook(_channels_first)
         self.upsampling = config.mask_upsampling
         if self.upsampling > 1:
             fine = config.mask_feature_size * self.upsampling**2
@@ -106,12 +111,28 @@ class Detail(nn.Module):
         return features + self.correct(joined)
 
 
+def _use_fast_layers(backbone: nn.Module) -> None:
+    for module in backbone.modules():
+        if isinstance(module, SwinLayer):
+            module.__class__ = WindowLayer
+
+
 def _use_fast_attention(decoder: Mask2FormerPixelDecoder) -> None:
     for layer in decoder.encoder.layers:
         theirs = layer.self_attn
         layer.self_attn = DeformableAttention(
             theirs.d_model, theirs.n_heads, theirs.n_levels, theirs.n_points
         )
+
+
+def _channels_first(
+    encoder: nn.Module, inputs: tuple[object, ...], output: BaseModelOutput
+) -> BaseModelOutput:
+    """The same values in memory as (B, C, N): bilinear resizing is three times as fast so."""
+    del encoder, inputs
+    states = output.last_hidden_state
+    output.last_hidden_state = states.transpose(1, 2).contiguous().transpose(1, 2)
+    return output
 
 
 def _use_biased_lateral_convolutions(decoder: Mask2FormerPixelDecoder) -> None:

@@ -132,6 +132,17 @@ def test_attention_in_bfloat16_is_near_that_in_float32() -> None:
         near_in_bfloat16(attend(*halves, mask), expected)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('shift', [-1e4, -128.0, 128.0, 1e4])
+def test_scores_whose_exponentials_are_out_of_range_are_weighed_too(shift: float) -> None:
+    query, key, value = operands()
+    query[:, :, 1:] = 0  # their scores are the shift alone, which bfloat16 keeps
+    added = torch.full((1, 1, 4, 6), shift)
+    added[:, :, 0] = 0
+    halves = [x.to(torch.bfloat16) for x in (query, key, value)]
+    near_in_bfloat16(attend(*halves, added), exact(query, key, value, added))
+
+
 @pytest.mark.parametrize('theirs', ['eager', 'sdpa'])
 @pytest.mark.parametrize('gradients', [True, False])
 def test_phi_computes_with_it_what_it_computes_with_attention_of_transformers(

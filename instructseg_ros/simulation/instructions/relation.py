@@ -28,6 +28,8 @@ PATTERNS = Wordings(
         *2 * ('the {thing} that is {place}',),
         'the {thing} that you find {place}',
         'the {thing} which I see {place}',
+        'the {thing} which you find {place}',
+        'the {thing} that stands {place}',
     ),
     ('the {thing} which is {place}', 'the {thing} you see {place}'),
 )
@@ -38,6 +40,8 @@ QUESTIONS = Wordings(
         'tell me which {thing} is {place}',
         'do you know which {thing} is {place}?',
         'which {thing} can you see {place}?',
+        'what {thing} do I see {place}?',
+        'can you tell which {thing} is {place}?',
     ),
     ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
 )  # fmt: skip
@@ -47,6 +51,8 @@ OPEN_QUESTIONS = Wordings(
         'what do you see {place}?',
         'show me what is {place}',
         'what can you see {place}?',
+        'what do you find {place}?',
+        'do you know what is {place}?',
     ),
     ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
 )

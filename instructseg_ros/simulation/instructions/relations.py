@@ -84,14 +84,22 @@ RELATIONS = {
     'left': Relation(
         truth=lambda thing, anchor: 1.0 - _right(thing, anchor),
         words=Wordings(
-            ('left of', 'to the left of', 'on the left side of'),
+            (
+                *2 * ('left of', 'to the left of', 'on the left side of'),
+                'further left than',
+                'farther to the left than',
+            ),
             ('on the left of', 'to the left side of', 'at the left side of'),
         ),
     ),
     'right': Relation(
         truth=_right,
         words=Wordings(
-            ('right of', 'to the right of', 'on the right side of'),
+            (
+                *2 * ('right of', 'to the right of', 'on the right side of'),
+                'further right than',
+                'farther to the right than',
+            ),
             ('on the right of', 'to the right side of', 'at the right side of'),
         ),
     ),
@@ -105,6 +113,8 @@ RELATIONS = {
                 'further back than',
                 'more distant than',
                 'further from me than',
+                'farther from the camera than',
+                'at the far side of',
             ),
             ('in back of', 'further away than', 'farther back than'),
         ),
@@ -119,6 +129,8 @@ RELATIONS = {
                 'closer to me than',
                 'nearer to the camera than',
                 'less far away than',
+                'at the near side of',
+                'closer to the camera than',
             ),
             ('at the front of', 'closer than', 'nearer to me than'),
         ),
@@ -132,6 +144,8 @@ RELATIONS = {
                 'in the middle of',
                 'midway between',
                 'at the middle between',
+                'somewhere between',
+                'standing between',
             ),
             ('in the middle between', 'amid'),
         ),  # new word: amid
@@ -148,6 +162,8 @@ RELATIONS = {
                 'placed on',
                 'placed on top of',
                 'sitting on',
+                'up on top of',
+                'put on',
             ),
             ('at the top of', 'lying on top of', 'standing on top of'),
         ),
@@ -166,6 +182,8 @@ RELATIONS = {
                 'sitting inside',
                 'standing inside',
                 'placed in',
+                'deep inside',
+                'put into',
             ),
             ('lying inside', 'standing in', 'within'),
         ),  # new word: within

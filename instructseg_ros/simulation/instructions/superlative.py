@@ -41,6 +41,7 @@ AFTER_NOUN = Wordings(
         'the {thing} you see {first}',
         'the {thing} that I find {first}',
         'the {thing} which lies {first}',
+        'the {thing} that stands {first}',
     ),
     ('the {thing} which is {first}', 'the {thing} that you see {first}'),
 )

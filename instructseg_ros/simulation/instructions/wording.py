@@ -104,6 +104,9 @@ REQUESTS = Wordings(
         'please mark {it}', 'get {it} for me', 'do you see {it}?', 'can you see {it}?',
         'pick up {it}', 'please pick up {it}', 'go and get {it}', 'I would like {it}, please',
         'where do you see {it}?', 'could you find {it} for me?', 'can you get {it}, please?',
+        'hand me {it}', 'fetch {it}', 'grab {it}', 'take {it}', 'look at {it}', 'choose {it}',
+        'I want you to find {it}', 'I need you to bring me {it}', 'please go and get me {it}',
+        'could you please show me {it}?', 'where did I put {it}?', 'what about {it}?',
     ),
     (
         'I want you to show me {it}', 'please look for {it}',
@@ -113,10 +116,16 @@ REQUESTS = Wordings(
     ),
 )  # fmt: skip
 SINGULAR_REQUESTS = REQUESTS + Wordings(
-    ('where is {it}?', 'which one is {it}?', 'tell me where {it} is'),
+    (
+        'where is {it}?', 'which one is {it}?', 'tell me where {it} is',
+        'do you know where {it} is?', 'where in the picture is {it}?',
+    ),
     ('can you tell me where {it} is?', 'where on the table is {it}?'),
 )
 PLURAL_REQUESTS = REQUESTS + Wordings(
-    ('where are {it}?', 'tell me where {it} are'),
+    (
+        'where are {it}?', 'tell me where {it} are', 'do you know where {it} are?',
+        'where in the picture are {it}?',
+    ),
     ('can you tell me where {it} are?', 'where on the table are {it}?'),
 )

@@ -35,7 +35,7 @@ _DEEP = 0.4  # weight of pointers read from earlier layers
 _GROUNDED_LAYERS = (1, 2)
 # Drawing weights of the kinds of instruction: vocabulary first, comparisons later.
 _EARLY_KINDS = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
-_LATE_KINDS = np.log([1.4, 1.4, 1.7, 0.9, 1.0, 1.2])
+_LATE_KINDS = np.log([1.2, 1.4, 1.9, 0.9, 1.1, 1.5])
 _ABSENT = np.log(1.5)  # added for what is not there: the answer that is learned last
 
 

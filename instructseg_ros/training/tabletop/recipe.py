@@ -56,8 +56,8 @@ FULL: Final = Recipe(
 POLISH: Final = dataclasses.replace(
     FULL,
     scenes=40_000,
-    tower=Schedule(steps=1600, batch=48, learning_rate=1.2e-3),
-    finetune=Schedule(steps=3200, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
+    tower=Schedule(steps=600, batch=48, learning_rate=1.2e-3),
+    finetune=Schedule(steps=2400, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
 )
 SMOKE: Final = Recipe(
     scenes=16,

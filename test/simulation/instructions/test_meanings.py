@@ -86,7 +86,7 @@ def _is_there(words: str, thing: Thing, anchors: list[Thing]) -> float:
         turn = to_first @ to_second / np.linalg.norm(to_first) / np.linalg.norm(to_second)
         return -0.2 - float(turn)
     (anchor,) = anchors
-    if words.split()[-1] == 'in' or 'inside' in words:
+    if words.split()[-1] in ('in', 'into') or 'inside' in words:
         return 1.0 if thing.inside == anchor.label else -1.0
     if words.split()[-1] == 'on' or words.endswith('on top of'):
         return 1.0 if thing.on == anchor.label else -1.0
@@ -94,7 +94,10 @@ def _is_there(words: str, thing: Thing, anchors: list[Thing]) -> float:
         aside = _across(thing) - _across(anchor)
         return _beyond(aside if 'right' in words else -aside, 0.05)
     aside = thing.position[2] - anchor.position[2]
-    is_behind = any(word in words for word in ('behind', 'back', 'farther', 'further', 'distant'))
+    is_behind = any(
+        word in words
+        for word in ('behind', 'back', 'farther', 'further', 'distant', 'far side')
+    )
     return _beyond(aside if is_behind else -aside, 0.04)
 
 
@@ -113,7 +116,7 @@ def test_a_relation_means_what_is_in_that_place_and_nothing_doubtful(absent: boo
         anchors = [anchor for (anchor,) in named]
         assert labels(anchors) == one.anchors
         fitting = [thing for thing in matching(before, graph) if thing.label not in one.anchors]
-        assert labels(fitting) == one.candidates
+        assert labels(fitting) == one.candidates, one.text
         for thing in fitting:
             place = _is_there(words, thing, anchors)
             assert place > 0 if thing.label in one.targets else place < 0, one.text
@@ -124,7 +127,7 @@ def test_motion_means_what_moves_so_and_nothing_that_nearly_does(absent: bool) -
     for graph, one in made('motion', absent=absent):
         before, words, behind = split_at(one, 'motion')
         fitting = matching(before + behind, graph)
-        assert labels(fitting) == one.candidates
+        assert labels(fitting) == one.candidates, one.text
         moving = [thing for thing in fitting if _moves(words, thing)]
         assert labels(moving) == one.targets, one.text
 
@@ -133,8 +136,8 @@ DIRECTIONS = {
     'left': ('left',),
     'right': ('right',),
     'up': (' up', 'upwards', 'air', 'lifted', 'rises', 'rising'),
-    'away': ('away', 'farther'),
-    'towards': ('towards', 'closer'),
+    'away': ('away', 'farther', 'further'),
+    'towards': ('towards', 'closer', 'nearer'),
 }
 
 

@@ -121,12 +121,18 @@ def sample(
 
 def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
     """(B, N, heads, d) -> (B, heads, cells, d) float32, every map with a border of zeros."""
-    maps = values.float().split([height * width for height, width in shapes], dim=1)
-    framed = [
-        functional.pad(x.unflatten(1, shape), (0, 0, 0, 0, *_BORDER, *_BORDER)).flatten(1, 2)
-        for x, shape in zip(maps, shapes, strict=True)
-    ]
-    return torch.cat(framed, dim=1).transpose(1, 2)
+    batch, _, heads, depth = values.shape
+    before, after = _BORDER
+    framed = [(height + before + after, width + before + after) for height, width in shapes]
+    counts = [height * width for height, width in framed]
+    table = values.new_zeros((batch, heads, sum(counts), depth), dtype=torch.float32)
+    maps = values.transpose(1, 2).split([height * width for height, width in shapes], dim=2)
+    first = 0
+    for x, shape, frame, count in zip(maps, shapes, framed, counts, strict=True):
+        part = table.narrow(2, first, count).unflatten(2, frame)
+        part[:, :, before:-after, before:-after] = x.unflatten(2, shape)
+        first += count
+    return table
 
 
 def _rows(
@@ -143,9 +149,9 @@ def _rows(
     """
     height, width, start = _extents(shapes, places.shape[-2], places.device)
     x, y = places.flatten(-3, -2).unbind(dim=-1)
-    # From one cell outside on, all four cells are of the border; `fmax` puts NaN there too.
-    outside = places.new_tensor(-1)
-    x, y = x.fmax(outside).minimum(width), y.fmax(outside).minimum(height)
+    # From one cell outside on, all four cells are of the border; NaN, which is not more, too.
+    x = torch.where(x > -1, x, -1.0).minimum(width)
+    y = torch.where(y > -1, y, -1.0).minimum(height)
     left, top = x.floor(), y.floor()
     right_share, lower_share = x - left, y - top
     stride = width + sum(_BORDER)
@@ -155,9 +161,9 @@ def _rows(
     lower = lower_share * weights.flatten(-2)
     upper = weights.flatten(-2) - lower
     lower_right, upper_right = lower * right_share, upper * right_share
-    rows = [corner, corner + 1, corner + stride, corner + stride + 1]
+    around = torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
     shares = [upper - upper_right, upper_right, lower - lower_right, lower_right]
-    return torch.stack(rows, dim=-2), torch.stack(shares, dim=-2)
+    return corner[..., None, :] + around, torch.stack(shares, dim=-2)
 
 
 def _extents(

@@ -70,7 +70,9 @@ class MaskDecoder(nn.Module):
         coarse = functional.avg_pool2d(fine, self.upsampling) if self.upsampling > 1 else fine
         memories = [self._memory(level, index) for index, level in enumerate(features.levels)]
         # Resizing is linear: products with resized features are the resized masks (spec 3).
-        resized = [_resize(coarse, level.shape[-2:]) for level in features.levels]
+        # Far smaller maps are made several times faster from this layout.
+        by_cell = coarse.contiguous(memory_format=torch.channels_last)
+        resized = [_resize(by_cell, level.shape[-2:]) for level in features.levels]
         predictions = []
         for index, layer in enumerate(self.layers):
             if not final_only:

@@ -73,8 +73,11 @@ def straight(small: SmallModel, image: np.ndarray, references: Sequence[np.ndarr
     context = model.perceive(tokens[:1], tokens[None, 1:] if references else None, prompt)
     features = model.encode_pixels(processor.pixel_values(image)[None])
     answer = model.decode(model.reason(context, prompt), features).final
-    return best_mask(answer.mask_logits[0, 0], answer.score_logits[0, 0],
-                     lambda logits: processor.restore_masks(logits, *SIZE))
+    masks = answer.mask_logits[0, 0]
+    logits, score = best_mask(
+        masks, answer.score_logits[0, 0], lambda few: processor.restore_masks(few, *SIZE)
+    )
+    return processor.sharpen_mask(logits, image, masks.shape[-2:]), score
 
 
 def assert_equal(result: Segmentation, expected: tuple[torch.Tensor, float]) -> None:

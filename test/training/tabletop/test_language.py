@@ -8,6 +8,7 @@ from small_models import released_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.simulation.instructions import KINDS
+from instructseg_ros.training.tabletop import language
 from instructseg_ros.training.tabletop.cells import cell_of
 from instructseg_ros.training.tabletop.language import (
     LanguageStage,
@@ -15,6 +16,7 @@ from instructseg_ros.training.tabletop.language import (
     read_lesson,
     word_prompt,
 )
+from instructseg_ros.training.tabletop.noise import Shares, WordNoise
 from instructseg_ros.training.tabletop.scenes import EXISTS, TARGETS, SceneStore
 
 INDICES = np.array([2, 5, 9])
@@ -113,8 +115,11 @@ def test_values_of_things_land_on_their_cells() -> None:
 
 
 def test_a_lesson_has_different_instructions_of_a_scene(
-    store: SceneStore, taught_model: InstructSegModel
+    store: SceneStore, taught_model: InstructSegModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # With a noun that becomes unknown an instruction would mean nothing.
+    heard = WordNoise(Shares(unheard=0))
+    monkeypatch.setattr(language, 'word_noise', lambda: heard)
     everything = stage(taught_model, store, instructions=6)
     lesson = everything.lesson(INDICES, np.random.default_rng(0), progress=1.0)
     for scene, index in enumerate(INDICES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
@@ -35,8 +36,7 @@ def follow_edges(logits: torch.Tensor, picture: Image.Image, *, cell: float) -> 
     if rows.stop == 0:
         return logits
     part = picture.crop((columns.start, rows.start, columns.stop, rows.stop))
-    guide = torch.frombuffer(bytearray(part.tobytes()), dtype=torch.uint8).to(logits.device)
-    guide = guide.view(part.height, part.width, 3).permute(2, 0, 1).float() / 255
+    guide = torch.from_numpy(np.array(part)).to(logits.device).permute(2, 0, 1).float() / 255
     sharp = logits.clone()
     filtered = guided_filter(logits[rows, columns].sigmoid(), guide, step=step)
     sharp[rows, columns] = filtered.logit(eps=_LEAST)
@@ -46,12 +46,14 @@ def follow_edges(logits: torch.Tensor, picture: Image.Image, *, cell: float) -> 
 def guided_filter(values: torch.Tensor, guide: torch.Tensor, *, step: int) -> torch.Tensor:
     """Values that are linear in the guide's colours within every window (equations 5, 6 and 8).
 
-    The linear models come from pictures of 1 / step the size (arXiv 1505.00996). Where they explain
-    nothing of the values, in windows of one colour, values stay, which the paper would blur.
+    The linear models come from smaller pictures (the fast form, arXiv 1505.00996). Where they
+    explain nothing of the values, in windows of one colour, values stay, which the paper would
+    blur.
 
     Args:
         values: (H, W).
         guide: (3, H, W) in 0..1.
+        step: how many times smaller.
 
     Returns:
         (H, W), in places a little below the least or above the highest value.

@@ -34,7 +34,7 @@ class Windows(NamedTuple):
 
 
 class WindowLayer(SwinLayer):
-    """The same layer, faster where no gradients are wanted."""
+    """The same layer, faster where no gradients are wanted and no compiler joins the copies."""
 
     def forward(
         self,
@@ -44,7 +44,7 @@ class WindowLayer(SwinLayer):
         **options: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, height * width, C) tokens -> the same shape, and no attention weights."""
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(hidden_states, input_dimensions, always_partition, **options)
         if not always_partition:
             self.set_shift_and_window_size(input_dimensions)
@@ -92,6 +92,7 @@ def _rows(windows: Windows, batch: int, heads: int) -> tuple[torch.Tensor, torch
 
 
 @functools.lru_cache(maxsize=32)
+@torch.inference_mode(mode=False)
 def windows_of(height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
     """The windows of a map, whose size is padded to whole windows and which is shifted then."""
     rows, columns = (-(-length // side) * side for length in (height, width))

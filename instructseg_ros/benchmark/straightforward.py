@@ -10,18 +10,29 @@ import numpy as np
 import torch
 from torch import nn
 from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerPixelDecoder,
     Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
 )
-from transformers.models.swin.modeling_swin import SwinLayer
+from transformers.models.swin.modeling_swin import SwinBackbone, SwinLayer
 
 from instructseg_ros.benchmark.stages import Inputs, restore
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.pixel_decoder import PixelDecoder
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.selection import mask_quality
 from instructseg_ros.model.states import InstructSegOutput, Prompt
+from instructseg_ros.model.swin_backbone import FastSwinBackbone
 from instructseg_ros.model.window_layer import WindowLayer
+
+# Transformers' own parts in the place of the faster ones that are made of them.
+_PLAIN = {
+    DeformableAttention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
+    FastSwinBackbone: SwinBackbone,
+    PixelDecoder: Mask2FormerPixelDecoder,
+    WindowLayer: SwinLayer,
+}
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
@@ -39,10 +50,7 @@ def make_straightforward(model: InstructSegModel) -> None:
 
     model.vision_tower.register_forward_hook(run_unread)
     for module in model.modules():
-        if isinstance(module, DeformableAttention):
-            module.__class__ = Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention
-        elif isinstance(module, WindowLayer):
-            module.__class__ = SwinLayer
+        module.__class__ = _PLAIN.get(type(module), type(module))
 
 
 def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 from transformers import DynamicCache, PhiModel
 from transformers.models.phi.modeling_phi import PhiDecoderLayer, apply_rotary_pos_emb
 
@@ -47,6 +48,14 @@ class LanguageModel(PhiModel):
         final = _run(last, read, _part(rotary, start=read_from), cache, causal)
         return [*layers, self.final_layernorm(final)]
 
+    def conclude(
+        self, embeddings: torch.Tensor, cache: DynamicCache | None = None, *, read_from: int = 0
+    ) -> list[torch.Tensor]:
+        """A causal `prefill` of what sequences end with: the cache is of no use afterwards."""
+        length = embeddings.shape[1]
+        *layers, final = self.prefill(_filled_up(embeddings), cache, read_from=read_from)
+        return [*(states[:, :length] for states in layers), final[:, : length - read_from]]
+
     def remember(self, embeddings: torch.Tensor) -> DynamicCache:
         """Keys and values of the (B, L, D) start of sequences, for prefills of what follows."""
         cache = DynamicCache(config=self.config)
@@ -68,6 +77,16 @@ class LanguageModel(PhiModel):
         for layer in self.layers[:-1]:
             layers.append(_run(layer, layers[-1], rotary, cache, causal))
         return layers, rotary
+
+
+def _filled_up(embeddings: torch.Tensor) -> torch.Tensor:
+    """(B, L, D), with zeros behind where products are faster for it; they change nothing before.
+
+    For some lengths, oneDNN multiplies in bfloat16 up to 8 % more slowly: not for multiples of 8.
+    """
+    if embeddings.device.type != 'cpu' or embeddings.dtype != torch.bfloat16:
+        return embeddings
+    return functional.pad(embeddings, (0, 0, 0, -embeddings.shape[1] % 8))
 
 
 def _run(

@@ -83,7 +83,7 @@ class MaskDecoder(nn.Module):
         return [*predictions, self._predict(queries, condition, fine, evidence)]
 
     def _memory(self, level: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        values = level.flatten(2).transpose(1, 2) + self.level_embed.weight[index]
+        values = _cells(level).transpose(1, 2) + self.level_embed.weight[index]
         position = self.sine(level.shape, level.device, level.dtype)
         return values + position.flatten(2).transpose(1, 2), values
 
@@ -102,7 +102,8 @@ class MaskDecoder(nn.Module):
         )
 
     def _masks(self, states: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        return torch.einsum('fkqc,fchw->fkqhw', self.mask_embed(states), mask_features)
+        masks = torch.bmm(self.mask_embed(states).flatten(1, 2), _cells(mask_features))
+        return masks.view(*states.shape[:3], *mask_features.shape[2:])
 
     @torch.no_grad()
     def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
@@ -175,6 +176,14 @@ class _Projections(nn.Module):
             mask,
         )
         return self.out_proj(merge_heads(out))
+
+
+def _cells(x: torch.Tensor) -> torch.Tensor:
+    """(F, C, h, w) -> (F, C, h * w), so that products need no copy of it."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # Flattened at once, a batch of one would get strides that `bmm` copies.
+        return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    return x.flatten(2)
 
 
 def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:

@@ -212,7 +212,7 @@ class InstructSegModel(PreTrainedModel):
             head = self.language_model.prefill(prefix, cache, causal=causal)
             cache.batch_repeat_interleave(instructions)
         read_from = prompt.read_from - done
-        rows = self.language_model.prefill(suffix.flatten(0, 1), cache, read_from=read_from)
+        rows = self.language_model.conclude(suffix.flatten(0, 1), cache, read_from=read_from)
         tail = [states.unflatten(0, (frames, instructions)) for states in rows]
         return Reasoning(
             mask_tokens=self._mask_tokens(tail[-1], prompt),

@@ -9,15 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoBackbone
-from transformers.models.mask2former.modeling_mask2former import (
-    Mask2FormerPixelDecoder,
-    Mask2FormerPreTrainedModel,
-)
-from transformers.models.swin.modeling_swin import SwinLayer
+from transformers.models.mask2former.modeling_mask2former import Mask2FormerPreTrainedModel
+from transformers.models.swin.modeling_swin import SwinBackbone
 
 from instructseg_ros.model.configuration import MaskConfig
-from instructseg_ros.model.deformable_attention import DeformableAttention
-from instructseg_ros.model.window_layer import WindowLayer
+from instructseg_ros.model.pixel_decoder import PixelDecoder
+from instructseg_ros.model.swin_backbone import make_fast
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,17 +49,10 @@ class PixelBranch(Mask2FormerPreTrainedModel):
     def __init__(self, config: MaskConfig) -> None:
         super().__init__(config)
         self.backbone = AutoBackbone.from_config(config.backbone_config)
-        if hasattr(self.backbone, 'swin'):
-            # For classification: every feature map has a norm of its own.
-            self.backbone.swin.layernorm = nn.Identity()
-            _use_fast_layers(self.backbone)
-        self.decoder = Mask2FormerPixelDecoder(config, feature_channels=self.backbone.channels)
-        _use_biased_lateral_convolutions(self.decoder)
-        _use_fast_attention(self.decoder)
+        if isinstance(self.backbone, SwinBackbone):
+            make_fast(self.backbone)
+        self.decoder = PixelDecoder(config, feature_channels=self.backbone.channels)
         self.upsampling = config.mask_upsampling
-        if self.upsampling > 1:
-            fine = config.mask_feature_size * self.upsampling**2
-            self.decoder.mask_projection = nn.Conv2d(config.feature_size, fine, 1)
         self.detail: nn.Module | None = None
         if config.mask_detail_width > 0:
             self.detail = Detail(
@@ -72,8 +62,10 @@ class PixelBranch(Mask2FormerPreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
         """(F, 3, H, W) normalised pixels -> their features."""
-        # GroupNorm's backward pass on a CPU is slow in the channels-last layout of the backbone.
-        maps = [x.contiguous() for x in self.backbone(pixel_values).feature_maps]
+        maps = self.backbone(pixel_values).feature_maps
+        if torch.is_grad_enabled():
+            # GroupNorm's backward pass on a CPU is slow where channels lie last.
+            maps = [x.contiguous() for x in maps]
         decoded = self.decoder(maps)
         return PixelFeatures(
             coarse=maps[-1],
@@ -107,36 +99,3 @@ class Detail(nn.Module):
         seen = functional.gelu(self.look(pixel_values))
         joined = functional.gelu(self.join(torch.cat([features, seen], dim=1)))
         return features + self.correct(joined)
-
-
-def _use_fast_layers(backbone: nn.Module) -> None:
-    for module in backbone.modules():
-        if isinstance(module, SwinLayer):
-            module.__class__ = WindowLayer
-
-
-def _use_fast_attention(decoder: Mask2FormerPixelDecoder) -> None:
-    for layer in decoder.encoder.layers:
-        theirs = layer.self_attn
-        layer.self_attn = DeformableAttention(
-            theirs.d_model, theirs.n_heads, theirs.n_levels, theirs.n_points
-        )
-
-
-def _use_biased_lateral_convolutions(decoder: Mask2FormerPixelDecoder) -> None:
-    """InstructSeg's FPN has biases, and a ReLU on its lateral branch (spec 2.5, 9.4)."""
-    width = decoder.config.feature_size
-    channels = decoder.feature_channels[: decoder.num_fpn_levels]
-    laterals = []
-    outputs = []
-    for index, inputs in enumerate(channels, start=1):
-        lateral = nn.Sequential(nn.Conv2d(inputs, width, 1), nn.GroupNorm(32, width), nn.ReLU())
-        output = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(32, width), nn.ReLU()
-        )
-        decoder.add_module(f'adapter_{index}', lateral)
-        decoder.add_module(f'layer_{index}', output)
-        laterals.append(lateral)
-        outputs.append(output)
-    decoder.lateral_convolutions = laterals[::-1]
-    decoder.output_convolutions = outputs[::-1]

@@ -23,7 +23,7 @@ class VisionTower(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) in [-1, 1] -> (B, tokens, width)."""
-        embeddings = self.embeddings(pixel_values)
+        embeddings = self.embeddings(pixel_values).contiguous()
         return self.encoder(inputs_embeds=embeddings).last_hidden_state
 
 

@@ -16,7 +16,9 @@ from transformers.models.swin.modeling_swin import SwinLayer
 
 from instructseg_ros.model.attention import attend
 
-_APART: Final = -100.0  # added to scores of tokens that are not neighbours: transformers' number
+# Added to scores of tokens that are not neighbours. The exponential of transformers' -100 is a
+# subnormal number: it takes three times as long, and is nothing in any sum either.
+_APART: Final = -1e4
 
 
 class Windows(NamedTuple):

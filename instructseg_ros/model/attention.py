@@ -16,7 +16,7 @@ IMPLEMENTATION: Final = 'instructseg'
 # Rows of a causal block: its scores stay in the cache, and keys ahead of all its rows are skipped.
 _BLOCK: Final = 128
 _LOG2_E: Final = 1 / math.log(2)
-# Sums of exponentials: between these none that counts is rounded to nothing, nor a product infinite.
+# Sums of powers: between these none that counts is rounded to nothing, nor a product infinite.
 _LEAST_SUM, _MOST_SUM = 1e-30, 1e30
 
 

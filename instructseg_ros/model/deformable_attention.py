@@ -8,7 +8,7 @@ that is six times faster than one `grid_sample` for each level, and it is the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -19,6 +19,29 @@ from transformers.models.mask2former.modeling_mask2former import (
 Shapes = Sequence[tuple[int, int]]
 # Zero cells before and after each row and column of a map.
 _BORDER: Final = (1, 2)
+
+
+class Places(NamedTuple):
+    """Where samples are taken, (B, heads, Q, levels * points) each.
+
+    In cells of the level's map; the centre of its first cell is 0.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Extents(NamedTuple):
+    """The map of each of levels * points samples: its sizes and its first framed cell."""
+
+    height: torch.Tensor
+    width: torch.Tensor
+    start: torch.Tensor
+
+    @property
+    def stride(self) -> torch.Tensor:
+        """From a framed cell to the one below."""
+        return self.width + sum(_BORDER)
 
 
 class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
@@ -51,37 +74,39 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
             (B, N, width), and None in the place of attention weights.
         """
         asking = hidden_states + position_embeddings
-        shape = (*asking.shape[:2], self.n_heads, self.n_levels, self.n_points)
+        shape = (*asking.shape[:2], self.n_heads, self.n_levels * self.n_points)
         offsets = self.sampling_offsets(asking).view(*shape, 2)
-        weights = _softmax(self.attention_weights(asking).view(*shape[:3], -1)).view(shape)
+        weights = _softmax(self.attention_weights(asking).view(shape))
         values = self.value_proj(encoder_hidden_states).unflatten(-1, (self.n_heads, -1))
         places = _places(offsets, spatial_shapes_list)
         return self.output_proj(sample(values, spatial_shapes_list, places, weights)), None
 
 
-def _places(offsets: torch.Tensor, shapes: Shapes) -> torch.Tensor:
+def _places(offsets: torch.Tensor, shapes: Shapes) -> Places:
     """Where each cell looks, from its own centre in every map.
 
     Args:
-        offsets: (B, N, heads, levels, points, 2) x and y in cells of the level's map.
-
-    Returns:
-        the same shape, in cells of the level's map; the centre of its first cell is 0.
+        offsets: (B, N, heads, levels * points, 2) x and y in cells of the level's map.
     """
-    size = torch.tensor([[w, h] for h, w in shapes], dtype=torch.float32, device=offsets.device)
-    centres = torch.cat([_centres(*shape, offsets.device) for shape in shapes])
-    starts = (centres[:, None] * size - 0.5)[:, :, None].expand(-1, -1, offsets.shape[-2], -1)
-    # Sums over long rows are several times faster than over pairs.
-    return (offsets.flatten(3).float() + starts.flatten(1)[:, None]).view_as(offsets)
+    device = offsets.device
+    extents = _extents(shapes, offsets.shape[3], device)
+    centres = torch.cat([_centres(*shape, device) for shape in shapes])
+    x, y = (
+        each.transpose(1, 2).float().contiguous() + (centre[:, None] * size - 0.5)
+        for each, centre, size in zip(
+            offsets.unbind(-1), centres.unbind(-1), (extents.width, extents.height), strict=True
+        )
+    )
+    return Places(x, y)
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Over the last dimension of (B, N, heads, few), in float32.
+    """Over the last dimension of (B, N, heads, few): (B, heads, N, few) float32.
 
     Along another dimension it takes a third of the time: rows of a dozen numbers fill no vector.
     """
     rows = logits.float().permute(0, 3, 1, 2).contiguous()
-    return rows.softmax(dim=1).permute(0, 2, 3, 1).contiguous()
+    return rows.softmax(dim=1).permute(0, 3, 2, 1).contiguous()
 
 
 def _centres(height: int, width: int, device: torch.device) -> torch.Tensor:
@@ -92,31 +117,32 @@ def _centres(height: int, width: int, device: torch.device) -> torch.Tensor:
 
 
 def sample(
-    values: torch.Tensor, shapes: Shapes, places: torch.Tensor, weights: torch.Tensor
+    values: torch.Tensor, shapes: Shapes, places: Places, weights: torch.Tensor
 ) -> torch.Tensor:
     """Weighted sum of bilinear samples; what lies outside a map is zero.
 
     Args:
         values: (B, N, heads, d) cells of all maps.
         shapes: (height, width) of each map.
-        places: (B, Q, heads, levels, points, 2) x and y in cells of the level's map.
-        weights: (B, Q, heads, levels, points).
+        places: of the samples.
+        weights: (B, heads, Q, levels * points) float32.
 
     Returns:
         (B, Q, heads * d) in the dtype of the values.
     """
     table = _table(values, shapes)
     batch, heads, cells, depth = table.shape
-    rows, shares = _rows(shapes, places.transpose(1, 2), weights.transpose(1, 2).float())
-    first = torch.arange(batch * heads, device=values.device, dtype=rows.dtype) * cells
-    rows += first.view(batch, heads, 1, 1, 1)
+    extents = _extents(shapes, weights.shape[-1], values.device)
+    corners, right, lower = _locate(places, extents)
+    first = torch.arange(batch * heads, device=values.device, dtype=corners.dtype) * cells
+    rows = (corners + first.view(batch, heads, 1, 1))[..., None, :] + _around(extents)
     sums = functional.embedding_bag(
         rows.flatten(0, 2).flatten(1),
         table.flatten(0, 2),
-        per_sample_weights=shares.flatten(0, 2).flatten(1),
+        per_sample_weights=_shares(weights, right, lower).flatten(0, 2).flatten(1),
         mode='sum',
     )
-    return sums.view(batch, heads, -1, depth).transpose(1, 2).flatten(2).to(values.dtype)
+    return sums.to(values.dtype).view(batch, heads, -1, depth).transpose(1, 2).flatten(2)
 
 
 def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
@@ -135,43 +161,44 @@ def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
     return table
 
 
-def _rows(
-    shapes: Shapes, places: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of the table around each place and their share of the sum.
-
-    Args:
-        places: (B, heads, Q, levels, points, 2).
-        weights: (B, heads, Q, levels, points).
+def _locate(
+    places: Places, extents: Extents
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the four cells around each place.
 
     Returns:
-        (B, heads, Q, 4, levels * points) int32 rows of one head's cells, and float32 shares.
+        int32 rows of one head's cells above left, and the shares of the cells on the right and of
+        those below.
     """
-    height, width, start = _extents(shapes, places.shape[-2], places.device)
-    x, y = places.flatten(-3, -2).unbind(dim=-1)
-    # From one cell outside on, all four cells are of the border; NaN, which is not more, too.
-    x = torch.where(x > -1, x, -1.0).minimum(width)
-    y = torch.where(y > -1, y, -1.0).minimum(height)
+    # From one cell outside on, all four cells are of the border; for what is no number, too.
+    x, y = (
+        each.nan_to_num(-1.0).clamp(min=-1.0).minimum(size)
+        for each, size in ((places.x, extents.width), (places.y, extents.height))
+    )
     left, top = x.floor(), y.floor()
-    right_share, lower_share = x - left, y - top
-    stride = width + sum(_BORDER)
     # Exact in float32 up to 2^24 cells.
-    corner = (start + (top + 1) * stride + left + 1).int()
-    stride = stride.int()
-    lower = lower_share * weights.flatten(-2)
-    upper = weights.flatten(-2) - lower
-    lower_right, upper_right = lower * right_share, upper * right_share
-    around = torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
-    shares = [upper - upper_right, upper_right, lower - lower_right, lower_right]
-    return corner[..., None, :] + around, torch.stack(shares, dim=-2)
+    origin = extents.start + extents.stride * _BORDER[0] + _BORDER[0]
+    corners = torch.addcmul(left + origin, top, extents.stride)
+    return corners.int(), x - left, y - top
 
 
-def _extents(
-    shapes: Shapes, points: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Height, width and first framed cell of the map of each of levels * points samples."""
+def _around(extents: Extents) -> torch.Tensor:
+    """(4, levels * points) from the row of a cell to its own, the next, and the two below."""
+    stride = extents.stride.int()
+    return torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
+
+
+def _shares(weights: torch.Tensor, right: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """(B, heads, Q, 4, levels * points): of the sum, in the order of `_around`."""
+    below = lower * weights
+    above = weights - below
+    below_right, above_right = below * right, above * right
+    shares = [above - above_right, above_right, below - below_right, below_right]
+    return torch.stack(shares, dim=-2)
+
+
+def _extents(shapes: Shapes, samples: int, device: torch.device) -> Extents:
     sizes = torch.tensor(shapes, dtype=torch.float32, device=device)
     cells = (sizes + sum(_BORDER)).prod(dim=1)
     columns = torch.stack([sizes[:, 0], sizes[:, 1], cells.cumsum(0) - cells])
-    height, width, start = columns.repeat_interleave(points, dim=1)
-    return height, width, start
+    return Extents(*columns.repeat_interleave(samples // len(shapes), dim=1))

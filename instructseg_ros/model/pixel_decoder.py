@@ -52,8 +52,10 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             multi_scale_features: three of (B, D, h, w), coarse to fine.
             mask_features: of the finest map's size.
         """
-        maps = [project(x) for project, x in zip(self.input_projections, features[::-1])]
-        levels = self._encode(maps)
+        coarser = features[::-1][: self.num_feature_levels]
+        levels = self._encode([
+            project(x) for project, x in zip(self.input_projections, coarser, strict=True)
+        ])  # fmt: skip
         out = levels[-1]
         finer = features[: self.num_fpn_levels][::-1]
         for index, x in enumerate(finer):

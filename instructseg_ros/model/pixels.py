@@ -62,16 +62,20 @@ class PixelBranch(Mask2FormerPreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
         """(F, 3, H, W) normalised pixels -> their features."""
-        maps = self.backbone(pixel_values).feature_maps
-        if torch.is_grad_enabled():
-            # GroupNorm's backward pass on a CPU is slow where channels lie last.
-            maps = [x.contiguous() for x in maps]
+        maps = self._maps(pixel_values)
         decoded = self.decoder(maps)
         return PixelFeatures(
             coarse=maps[-1],
             levels=decoded.multi_scale_features,
             mask_features=self._sharpen(self._upsample(decoded.mask_features), pixel_values),
         )
+
+    def _maps(self, pixel_values: torch.Tensor) -> Sequence[torch.Tensor]:
+        if torch.is_grad_enabled():
+            # GroupNorm's backward pass on a CPU is slow where channels lie last.
+            return [x.contiguous() for x in self.backbone(pixel_values).feature_maps]
+        channels_last = pixel_values.contiguous(memory_format=torch.channels_last)
+        return self.backbone(channels_last).feature_maps
 
     def _upsample(self, features: torch.Tensor) -> torch.Tensor:
         if self.upsampling == 1:

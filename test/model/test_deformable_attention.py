@@ -11,7 +11,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     multi_scale_deformable_attention,
 )
 
-from instructseg_ros.model.deformable_attention import DeformableAttention, sample
+from instructseg_ros.model.deformable_attention import DeformableAttention, Places, sample
 
 SHAPES = [(3, 5), (4, 2), (7, 9)]
 CELLS = sum(height * width for height, width in SHAPES)
@@ -26,6 +26,15 @@ def random_operands() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     values = torch.randn(BATCH, CELLS, HEADS, DEPTH, generator=generator)
     places = torch.rand(*shape, 2, generator=generator) * (SIZES + 4) - 2.5
     return values, places, torch.rand(*shape, generator=generator)
+
+
+def sample_of_ours(
+    values: torch.Tensor, places: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    by_head = places.flatten(3, 4).transpose(1, 2)
+    return sample(
+        values, SHAPES, Places(*by_head.unbind(-1)), weights.flatten(3).transpose(1, 2)
+    )
 
 
 def sample_of_transformers(
@@ -52,7 +61,7 @@ def scrambled_module() -> DeformableAttention:
 
 def test_samples_are_those_of_transformers() -> None:
     values, places, weights = random_operands()
-    mine = sample(values, SHAPES, places, weights)
+    mine = sample_of_ours(values, places, weights)
     assert mine.shape == (BATCH, QUERIES, HEADS * DEPTH)
     theirs = sample_of_transformers(values, places, weights)
     torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
@@ -64,7 +73,7 @@ def test_samples_at_the_border_and_outside_are_those_of_transformers(beyond: flo
     border = SIZES - 1 + beyond if beyond > 0 else torch.full_like(SIZES, beyond)
     places[:, :2, ..., 0] = border[..., 0]
     places[:, 1:4, ..., 1] = border[..., 1]
-    mine = sample(values, SHAPES, places, weights)
+    mine = sample_of_ours(values, places, weights)
     theirs = sample_of_transformers(values, places, weights)
     torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
     if abs(beyond) >= 1:
@@ -79,7 +88,7 @@ def test_a_place_on_a_cell_reads_that_cell_alone() -> None:
         places = torch.full((BATCH, len(cells), HEADS, len(SHAPES), 1, 2), -9.0)
         places[..., level, 0, 0] = (cells % width)[:, None].float()
         places[..., level, 0, 1] = (cells // width)[:, None].float()
-        read = sample(values, SHAPES, places, torch.ones(places.shape[:-1]))
+        read = sample_of_ours(values, places, torch.ones(places.shape[:-1]))
         assert torch.equal(read, values[:, start + cells].flatten(2))
         start += len(cells)
 
@@ -91,7 +100,7 @@ def test_gradients_are_those_of_transformers() -> None:
     values, _, weights = random_operands()
     wanted = torch.randn(BATCH, QUERIES, HEADS * DEPTH, generator=torch.Generator().manual_seed(1))
     leaves = [x.requires_grad_() for x in (values, places, weights)]
-    mine = torch.autograd.grad((sample(values, SHAPES, places, weights) * wanted).sum(), leaves)
+    mine = torch.autograd.grad((sample_of_ours(values, places, weights) * wanted).sum(), leaves)
     theirs = (sample_of_transformers(values, places, weights) * wanted).sum()
     for my_slope, their_slope in zip(mine, torch.autograd.grad(theirs, leaves), strict=True):
         assert their_slope.any()
@@ -106,9 +115,9 @@ def test_a_place_that_is_no_number_reads_nothing(nowhere: float) -> None:
     places[1, 3, :, :, 2, 1] = nowhere
     without = weights.clone()
     without[0, 0] = without[1, 2, :, :, 1] = without[1, 3, :, :, 2] = 0
-    read = sample(values, SHAPES, places, weights)
+    read = sample_of_ours(values, places, weights)
     assert torch.equal(read[0, 0], torch.zeros(HEADS * DEPTH))
-    torch.testing.assert_close(read, sample(values, SHAPES, places.nan_to_num(0, 0, 0), without))
+    torch.testing.assert_close(read, sample_of_ours(values, places.nan_to_num(0, 0, 0), without))
 
 
 def test_the_module_is_that_of_transformers() -> None:

@@ -94,6 +94,22 @@ def test_states_that_are_read_have_the_gradients_of_a_full_pass(
     near(mine, its)
 
 
+@pytest.mark.parametrize('length', [7, 8, LENGTH])
+@pytest.mark.parametrize('half', [True, False])
+@torch.no_grad()
+def test_a_sequence_that_is_concluded_has_the_states_of_a_prefill(
+    language: LanguageModel, embeddings: torch.Tensor, half: bool, length: int
+) -> None:
+    model, given = language, embeddings[:, 2:length]
+    if half:
+        model, given = copy.deepcopy(language).to(torch.bfloat16), given.to(torch.bfloat16)
+    expected = model.prefill(given, read_from=3)
+    mine = model.conclude(given, read_from=3)
+    for states, its in zip(mine, expected, strict=True):
+        assert states.shape == its.shape
+        torch.testing.assert_close(states, its, atol=0.03 if half else 1e-5, rtol=0.03)
+
+
 @pytest.mark.parametrize(('cached', 'runs'), [(False, 2), (True, 1)])
 def test_of_checkpointed_layers_those_that_fill_no_cache_run_twice(
     language: LanguageModel, embeddings: torch.Tensor, cached: bool, runs: int

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from small_models import SmallModel
-from torch import nn
 
-from instructseg_ros.model.pixels import Detail, PixelBranch
+from instructseg_ros.model.pixels import Detail
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +55,6 @@ def test_memory_layout_does_not_change_features(small: SmallModel) -> None:
     torch.testing.assert_close(plain.mask_features, last.mask_features, atol=1e-4, rtol=1e-3)
 
 
-def test_the_finest_level_joins_by_convolutions_with_biases_and_relu(small: SmallModel) -> None:
-    decoder = small.model.pixel_branch.decoder
-    for module in (decoder.adapter_1, decoder.layer_1):
-        convolution, norm, activation = module
-        assert convolution.bias is not None
-        assert isinstance(norm, nn.GroupNorm) and norm.num_groups == 32
-        assert isinstance(activation, nn.ReLU)
-    assert decoder.lateral_convolutions == [decoder.adapter_1]
-    assert decoder.output_convolutions == [decoder.layer_1]
-
-
 def test_detail_reads_the_picture_around_each_mask_feature() -> None:
     torch.manual_seed(0)
     detail = Detail(6, 4, stride=2)
@@ -81,19 +69,6 @@ def test_detail_reads_the_picture_around_each_mask_feature() -> None:
 
 def test_without_detail_mask_features_are_the_decoders(released: SmallModel) -> None:
     assert not any('detail' in name for name in released.model.state_dict())
-
-
-def test_mask_features_are_the_released_top_down_step(released: SmallModel) -> None:
-    branch: PixelBranch = released.model.pixel_branch
-    pictures = released.inputs()['pixel_values']
-    features = branch(pictures)
-    finest = branch.backbone(pictures).feature_maps[0]
-    coarser = nn.functional.interpolate(
-        features.levels[-1], size=finest.shape[-2:], mode='bilinear', align_corners=False
-    )
-    joined = branch.decoder.layer_1(branch.decoder.adapter_1(finest) + coarser)
-    expected = branch.decoder.mask_projection(joined)
-    torch.testing.assert_close(features.mask_features, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_features_of_some_frames_are_views_where_the_frames_follow_one_another(

@@ -186,7 +186,7 @@ def test_logits_of_frames_in_a_batch_are_those_of_each_by_itself(
     assert len(together) == len(found) == count
     for logits in found:
         nearest = min((logits - other).abs().max().item() for other in together)
-        assert nearest < 1e-4
+        assert nearest < 1e-3
 
 
 def test_frames_with_as_many_of_everything_take_one_pass_through_each_stage(

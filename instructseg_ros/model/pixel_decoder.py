@@ -58,9 +58,11 @@ class PixelDecoder(Mask2FormerPixelDecoder):
         ])  # fmt: skip
         out = levels[-1]
         finer = features[: self.num_fpn_levels][::-1]
-        for index, x in enumerate(finer):
-            side = self.lateral_convolutions[index](x)
-            out = self.output_convolutions[index](side + _resize(out, side.shape[-2:]))
+        for x, lateral, output in zip(
+            finer, self.lateral_convolutions, self.output_convolutions, strict=True
+        ):
+            side = lateral(x)
+            out = output(side + _resize(out, side.shape[-2:]))
         return Mask2FormerPixelDecoderOutput(
             multi_scale_features=levels, mask_features=self.mask_projection(out)
         )

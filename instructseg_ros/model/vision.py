@@ -23,6 +23,7 @@ class VisionTower(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) in [-1, 1] -> (B, tokens, width)."""
+        # Of a convolution they are a turned view, whose layout every layer's sums would keep.
         embeddings = self.embeddings(pixel_values).contiguous()
         return self.encoder(inputs_embeds=embeddings).last_hidden_state
 

@@ -56,4 +56,4 @@ def _draw_accuracy(axes: Any, schedules: dict[str, Any]) -> None:
         axes.annotate(name, (row['fps'], row['jf']), xytext=(5, 5), textcoords='offset points')
     axes.set_xlabel('frames a second')
     axes.set_ylabel('J&F, %')
-    axes.margins(x=0.25, y=0.25)
+    axes.margins(x=0.4, y=0.25)

@@ -42,7 +42,7 @@ def _add_model_stages(kinds: Subparsers) -> None:
         help='the released size, a tenth of it, or a trial',
     )  # fmt: skip
     parser.add_argument(
-        '--frames', type=positive, default=2, help='timed runs of each stage; the fastest counts'
+        '--frames', type=positive, default=3, help='timed runs of each stage; the fastest counts'
     )
     parser.add_argument(
         '--naive', action='store_true', help='the straightforward float32 pass as well'

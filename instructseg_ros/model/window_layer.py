@@ -66,14 +66,24 @@ class WindowLayer(SwinLayer):
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         bias = attention.relative_position_bias()
-        masks = bias + windows.masks.to(bias.dtype).repeat_interleave(len(states), dim=0)
-        free = len(query) - len(masks)
-        attended = [
-            attend(query[part], key[part], value[part], mask)
-            for part, mask in ((slice(free), bias), (slice(free, None), masks))
-        ]
-        found = torch.cat(attended).view(-1, depth)
+        masks = windows.masks.to(bias.dtype).repeat_interleave(len(states), dim=0)
+        found = _attend_in_windows(query, key, value, bias, masks).view(-1, depth)
         return attention.o_proj(functional.embedding(back, found).flatten(2))
+
+
+def _attend_in_windows(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor,
+    masks: torch.Tensor,
+) -> torch.Tensor:
+    """Attention within each of all windows; the last ones have masks."""
+    free = len(query) - len(masks)
+    if free == len(query):
+        return attend(query, key, value, bias)
+    first = attend(query[:free], key[:free], value[:free], bias)
+    return torch.cat([first, attend(query[free:], key[free:], value[free:], bias + masks)])
 
 
 def _rows(windows: Windows, batch: int, heads: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from instructseg_ros.model.attention import attend, merge_heads, split_heads
 from instructseg_ros.model.configuration import MaskConfig
+from instructseg_ros.model.pixel_decoder import resize
 from instructseg_ros.model.pixels import PixelFeatures
 
 
@@ -72,7 +73,7 @@ class MaskDecoder(nn.Module):
         # Resizing is linear: products with resized features are the resized masks (spec 3).
         # Far smaller maps are made several times faster from this layout.
         by_cell = coarse.contiguous(memory_format=torch.channels_last)
-        resized = [_resize(by_cell, level.shape[-2:]) for level in features.levels]
+        resized = [resize(by_cell, level.shape[-2:]) for level in features.levels]
         predictions = []
         for index, layer in enumerate(self.layers):
             if not final_only:
@@ -184,7 +185,3 @@ def _cells(x: torch.Tensor) -> torch.Tensor:
         # Flattened at once, a batch of one would get strides that `bmm` copies.
         return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
     return x.flatten(2)
-
-
-def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)

@@ -62,7 +62,7 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             finer, self.lateral_convolutions, self.output_convolutions, strict=True
         ):
             side = lateral(x)
-            out = output(side + _resize(out, side.shape[-2:]))
+            out = output(side + resize(out, side.shape[-2:]))
         return Mask2FormerPixelDecoderOutput(
             multi_scale_features=levels, mask_features=self.mask_projection(out)
         )
@@ -85,6 +85,11 @@ class PixelDecoder(Mask2FormerPixelDecoder):
         )
 
 
+def resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear."""
+    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)
+
+
 def _convolution(inputs: int, outputs: int, side: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, side, padding=side // 2), nn.GroupNorm(32, outputs), nn.ReLU()
@@ -94,7 +99,3 @@ def _convolution(inputs: int, outputs: int, side: int) -> nn.Sequential:
 def _tokens(x: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w) -> (B, h * w, C)."""
     return x.flatten(2).transpose(1, 2)
-
-
-def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)

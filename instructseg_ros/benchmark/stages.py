@@ -70,9 +70,9 @@ def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> No
     features = clock('encode_pixels', lambda: model.encode_pixels(inputs.pixel_values))
     output = clock('decode', lambda: model.decode(reasoning, features, final_only=True))
     masks = output.final.mask_logits[0, 0]
-    # Random weights score all mask tokens alike. These fall so that four masks are brought to full
-    # size, as by the embedded model (3.7 on average).
-    scores = 4 - torch.arange(len(masks), device=masks.device, dtype=torch.float32)
+    # Random weights score all mask tokens alike. These fall slowly: about thirty masks are brought
+    # to full size, as how many of a hundred a trained model would bring is not known.
+    scores = torch.linspace(4, -8, len(masks), device=masks.device)
     clock('choose_mask', lambda: best_mask(masks, scores, restore))
 
 

@@ -87,8 +87,10 @@ def test_what_is_done_is_not_done_again(name: str, start: Start, tmp_path: Path)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize('name', ['ref-davis17'])

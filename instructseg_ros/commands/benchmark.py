@@ -45,8 +45,9 @@ def _add_model_stages(kinds: Subparsers) -> None:
         '--frames', type=positive, default=3, help='timed runs of each stage; the fastest counts'
     )
     parser.add_argument(
-        '--naive', action='store_true', help='the straightforward float32 pass as well'
-    )
+        '--naive', action='store_true',
+        help='the straightforward float32 pass as well: minutes more at full size',
+    )  # fmt: skip
     _add_measured(parser)
     parser.set_defaults(run=_run_model)
 

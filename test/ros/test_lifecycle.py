@@ -195,7 +195,7 @@ def test_a_node_that_is_deactivated_listens_to_no_camera(
         make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
-    node.create_subscription(PointCloud2, 'points', print, 10)
+    node.create_subscription(PointCloud2, 'points', lambda _: None, 10)
     images = node.create_publisher(Image, 'image', 10)
 
     def show() -> bool:

@@ -13,13 +13,15 @@ from torch import nn
 from torch.nn import functional
 from transformers.activations import GELUActivation, GELUTanh
 
+from instructseg_ros.model.precision import onednn_has_bfloat16
+
 
 def pack_linear_layers(module: nn.Module) -> None:
     """Replace the bfloat16 linear layers that are on a CPU by packed ones, for inference only.
 
     Does nothing where oneDNN or its bfloat16 is missing. Packed layers cannot be saved or trained.
     """
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not onednn_has_bfloat16():
         return
     # Without the layers themselves: each is freed as soon as it is replaced.
     for part in [part for part in module.modules() if not isinstance(part, nn.Linear)]:

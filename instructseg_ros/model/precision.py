@@ -70,21 +70,19 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
         large: whether half precision is worth its rounding, see `is_large`.
 
     Raises:
-        ModelError: no such name, or a format that the device cannot compute in.
+        ModelError: no such name, or a format that the device cannot compute in, or for a large
+            model not in any bearable time.
     """
     if name == 'auto':
         name = _best_dtype(device) if large else 'float32'
-    if name == 'mixed':
-        return Precision(language=_half(device))
     if name == 'int8':
         return _int8(choose_precision('auto', device, large=large))
     if name not in DTYPES:
         raise ModelError(f'dtype "{name}" is none of {", ".join(DTYPES)}.')
-    if name == 'float16' and device.type == 'cpu':
-        raise ModelError(
-            'float16 is computed hundreds of times slower than float32 on a CPU: use "bfloat16", '
-            '"float32" or "auto".'
-        )
+    if device.type == 'cpu':
+        _refuse_emulated(name, large=large)
+    if name == 'mixed':
+        return Precision(language=_half(device))
     dtype = getattr(torch, name)
     return Precision(dtype=dtype, language=dtype)
 
@@ -92,6 +90,25 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
 def is_large(folder: Path) -> bool:
     """Whether a model has a gigabyte of weights or more."""
     return sum(file.stat().st_size for file in folder.glob('*.safetensors')) >= _LARGE
+
+
+def onednn_has_bfloat16() -> bool:
+    """Whether torch has more for bfloat16 on this CPU than loops, far slower than float32."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _refuse_emulated(name: str, *, large: bool) -> None:
+    if name == 'float16':
+        raise ModelError(
+            'float16 is computed hundreds of times slower than float32 on a CPU: use "bfloat16", '
+            '"float32" or "auto".'
+        )
+    if large and name in ('bfloat16', 'mixed') and not onednn_has_bfloat16():
+        raise ModelError(
+            f'dtype "{name}": bfloat16 is computed many times slower than float32 on this CPU: '
+            'use "float32", "int8" (a smaller memory) or "auto".'
+        )
 
 
 def _best_dtype(device: torch.device) -> str:
@@ -121,6 +138,8 @@ def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == 'cuda':
         # Emulated before Ampere (8.0); a Jetson Orin is 8.7, a Xavier 7.2.
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    if not onednn_has_bfloat16():
+        return False
     try:
         lines = Path('/proc/cpuinfo').read_text().lower().splitlines()
     except OSError:

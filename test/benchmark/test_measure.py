@@ -14,12 +14,13 @@ from torch.nn import functional
 from instructseg_ros.benchmark import measure as measuring
 from instructseg_ros.benchmark.measure import PeakMemory, gemm_gflops, measure
 from instructseg_ros.model.packing import PackedLinear
+from instructseg_ros.model.precision import onednn_has_bfloat16
 
 CPU = torch.device('cpu')
 BIG = 320 << 20  # bytes: more than `keep_freed_memory` keeps, so that freeing gives it back
 
 packs_bfloat16 = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    not onednn_has_bfloat16(),
     reason='torch is built without oneDNN, or oneDNN has no bfloat16 on this CPU',
 )
 forgets_peaks = pytest.mark.skipif(

@@ -13,10 +13,11 @@ from transformers.models.phi.modeling_phi import PhiMLP
 from transformers.models.siglip.modeling_siglip import SiglipMLP
 
 from instructseg_ros.model.packing import PackedLinear, pack_linear_layers
+from instructseg_ros.model.precision import onednn_has_bfloat16
 from instructseg_ros.model.states import InstructSegOutput
 
 pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    not onednn_has_bfloat16(),
     reason='torch is built without oneDNN, or oneDNN has no bfloat16 on this CPU',
 )
 

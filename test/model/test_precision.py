@@ -24,11 +24,16 @@ BFLOAT16 = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
 
 def let_bfloat16_be_computed(monkeypatch: pytest.MonkeyPatch, computed: bool) -> None:
     monkeypatch.setattr(precision, '_computes_bfloat16', lambda device: computed)
+    let_onednn_have_bfloat16(monkeypatch, computed)
 
 
-def refused(name: str, device: torch.device = CPU) -> str:
+def let_onednn_have_bfloat16(monkeypatch: pytest.MonkeyPatch, has_it: bool = True) -> None:
+    monkeypatch.setattr(precision, 'onednn_has_bfloat16', lambda: has_it)
+
+
+def refused(name: str, device: torch.device = CPU, *, large: bool = False) -> str:
     with pytest.raises(ModelError) as refusal:
-        choose_precision(name, device, large=False)
+        choose_precision(name, device, large=large)
     return str(refusal.value)
 
 
@@ -110,7 +115,10 @@ def test_int8_is_never_computed_in_float16_which_cannot_hold_its_sums(
 
 @pytest.mark.parametrize('name', ['float32', 'bfloat16', 'float16'])
 @pytest.mark.parametrize('size', [False, True])
-def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: bool) -> None:
+def test_a_format_that_is_named_is_that_of_the_whole_model(
+    name: str, size: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_onednn_have_bfloat16(monkeypatch)
     dtype = getattr(torch, name)
     expected = Precision(dtype=dtype, language=dtype)
     assert choose_precision(name, CUDA, large=size) == expected
@@ -121,6 +129,16 @@ def test_a_format_that_is_named_is_that_of_the_whole_model(name: str, size: bool
 def test_float16_on_a_cpu_is_refused_with_the_remedy() -> None:
     message = refused('float16')
     assert 'float16' in message and 'CPU' in message and '"bfloat16"' in message
+
+
+@pytest.mark.parametrize('name', ['bfloat16', 'mixed'])
+def test_a_large_model_in_bfloat16_is_refused_by_a_cpu_that_has_only_loops_for_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_onednn_have_bfloat16(monkeypatch, False)
+    message = refused(name, large=True)
+    assert name in message and 'CPU' in message and '"float32"' in message
+    choose_precision(name, CPU, large=False)
 
 
 @pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int4', 'Float32', 'float64', '__name__'])
@@ -147,6 +165,7 @@ def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
 ) -> None:
     file = tmp_path / 'cpuinfo'
     file.write_text(text)
+    let_onednn_have_bfloat16(monkeypatch)
     monkeypatch.setattr(precision, 'Path', lambda _: file)
     expected = BFLOAT16 if computed else FULL_PRECISION
     assert choose_precision('auto', CPU, large=True) == expected
@@ -155,6 +174,7 @@ def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
 def test_a_system_that_tells_nothing_of_its_cpu_gets_float32(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    let_onednn_have_bfloat16(monkeypatch)
     monkeypatch.setattr(precision, 'Path', lambda _: tmp_path / 'cpuinfo')
     assert choose_precision('auto', CPU, large=True) == FULL_PRECISION
 

@@ -80,7 +80,7 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
     if name not in DTYPES:
         raise ModelError(f'dtype "{name}" is none of {", ".join(DTYPES)}.')
     if device.type == 'cpu':
-        _refuse_emulated(name, large=large)
+        _refuse_slow(name, large=large)
     if name == 'mixed':
         return Precision(language=_half(device))
     dtype = getattr(torch, name)
@@ -98,11 +98,11 @@ def onednn_has_bfloat16() -> bool:
         torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _refuse_emulated(name: str, *, large: bool) -> None:
+def _refuse_slow(name: str, *, large: bool) -> None:
     if name == 'float16':
         raise ModelError(
-            'float16 is computed hundreds of times slower than float32 on a CPU: use "bfloat16", '
-            '"float32" or "auto".'
+            'float16 is computed hundreds of times slower than float32 on a CPU: use "auto", '
+            '"float32" or, where the CPU has it, "bfloat16".'
         )
     if large and name in ('bfloat16', 'mixed') and not onednn_has_bfloat16():
         raise ModelError(

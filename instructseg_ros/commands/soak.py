@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--json', type=Path, help='file for the report')
     parser.add_argument(
-        '--log', type=Path, default=Path('soak.log'), help='file for the output of the node')
+        '--log', type=Path, help='file for the output of the node; by default a temporary one')
     parser.set_defaults(run=_run)
 
 
@@ -29,7 +31,9 @@ def _run(options: argparse.Namespace) -> int:
 
     prepare(options.json, options.log)
     choose_environment()
-    report = soak(options.log, minutes=options.minutes, model=options.model,
+    log = options.log or Path(tempfile.mkdtemp(prefix='instructseg_soak_')) / 'node.log'
+    print(f'The output of the node goes to {log}', file=sys.stderr)
+    report = soak(log, minutes=options.minutes, model=options.model,
                   device=options.device)
     print(json.dumps(report, indent=2))
     write(report, options.json)

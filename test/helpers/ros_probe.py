@@ -24,9 +24,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from instructseg_ros.msg import Command, Segmentation
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.srv import Cancel
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 SIZE = (48, 64)
+BARRIER = '[SEG] barrier '  # Begins commands that every node rejects.
 # Of all probes, so that a node never sees one twice.
 STAMPS = itertools.count(1_000_000_000, 50_000_000)
 
@@ -64,7 +67,11 @@ class NodeProcess:
 
 
 class Probe:
-    """Publishes images and commands in a namespace and keeps every answer."""
+    """Publishes images and commands in a namespace and keeps every answer.
+
+    Attributes:
+        results: Answers in the order of their arrival, without those to images of earlier tests.
+    """
 
     def __init__(self, namespace: str, *, cameras: Sequence[str] = ('',)) -> None:
         self.context = rclpy.Context()
@@ -76,9 +83,13 @@ class Probe:
             camera: self.node.create_publisher(Image, f'{camera}/image'.strip('/'), 10)
             for camera in cameras}
         self._texts = self.node.create_publisher(String, 'command', 10)
+        # Last: a node that hears this publisher has discovered those before it, too.
         self._commands = self.node.create_publisher(Command, 'command_request', 10)
+        self._barriers = itertools.count()
+        self._passed: set[str] = set()
+        self._first_stamp = 0
         self.results: list[Segmentation] = []
-        self.subscribe(Segmentation, 'segmentation', self.results)
+        self.node.create_subscription(Segmentation, 'segmentation', self._on_result, 100)
 
     def subscribe(self, message_type: type, topic: str, messages: list[Any]) -> None:
         self.node.create_subscription(message_type, topic, messages.append, 10)
@@ -89,23 +100,73 @@ class Probe:
         rclpy.try_shutdown(context=self.context)
 
     def wait_for_node(self) -> None:
-        """Wait until the node is known, and long enough for it to know of this one."""
-        publishers = (*self._images.values(), self._texts, self._commands)
-        self.wait(lambda: all(p.get_subscription_count() for p in publishers)
-                  and self.node.count_publishers('segmentation') > 0)
-        self.spin(0.5)
+        """Wait until this probe and the active node have discovered each other."""
+        self.settle()
 
-    def show_until_answered(self) -> None:
-        """Show pictures until one is answered, for first ones may be lost; leave nothing live."""
-        self.say('the red mug')
-        deadline = time.monotonic() + TIMEOUT
-        while not self.results:
-            assert time.monotonic() < deadline, 'no picture was answered'
-            self.show()
-            self.spin(0.2)
-        self.say('')
-        self.spin(0.2)
+    def settle(self) -> None:
+        """Wait until the node has handled every command that was sent before.
+
+        Each topic keeps its order: when the node has rejected a command that cannot be followed,
+        it has handled those before it.
+        """
+        self._send_until_rejected(self.say)
+        self._send_until_rejected(lambda text: self.request(instruction=text))
+
+    def begin_test(self) -> None:
+        """End all instructions, show a first image, and forget every answer so far.
+
+        The node keeps its newest image, and answers later instructions on it: afterwards it is
+        one that belongs to this test.
+        """
+        self.call(Cancel, 'segmentation_node/cancel', Cancel.Request())
+        self._first_stamp = next(STAMPS)
+        self.request(id='first image', instruction='the mug')
+        self.show_until_answered()
+        self.call(Cancel, 'segmentation_node/cancel', Cancel.Request())
+        self.settle()
         self.results.clear()
+
+    def show_until(self, condition: Callable[[Header], bool], *,
+                   show: Callable[[], Header] | None = None) -> Segmentation:
+        """Show images until a condition holds for one of them; return the answer to that image.
+
+        A single image is not enough: it may be lost, as a sensor's may, and the node may not have
+        discovered a new subscription yet.
+        """
+        shown: list[Header] = []
+
+        def fitting() -> list[Header]:
+            return [header for header in shown if condition(header)]
+
+        deadline = time.monotonic() + TIMEOUT
+        while not fitting():
+            assert time.monotonic() < deadline, 'no image fulfilled the condition'
+            shown.append((show or self.show)())
+            self._spin_until(fitting, seconds=2.0)
+        return self.answer_to(fitting()[0])
+
+    def show_until_answered(self, **options: Any) -> Segmentation:
+        """Show images until one is answered, and return the answer."""
+        return self.show_until(lambda header: header in headers(self.results), **options)
+
+    def _send_until_rejected(self, send: Callable[[str], object]) -> None:
+        text = f'{BARRIER}{next(self._barriers)}'
+        deadline = time.monotonic() + TIMEOUT
+        while text not in self._passed:
+            assert time.monotonic() < deadline, f'"{text}" was not answered'
+            send(text)
+            self._spin_until(lambda: text in self._passed, seconds=2.0)
+
+    def _on_result(self, result: Segmentation) -> None:
+        if result.instruction.startswith(BARRIER):
+            self._passed.add(result.instruction)
+        elif not 0 < stamp_to_nanoseconds(result.header.stamp) < self._first_stamp:
+            self.results.append(result)
+
+    def _spin_until(self, condition: Callable[[], object], *, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.05)
 
     def wait(self, condition: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
         wait_until(condition, idle=lambda: self._executor.spin_once(timeout_sec=0.05),

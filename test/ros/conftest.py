@@ -48,18 +48,16 @@ def discovered(robot: NodeProcess) -> Iterator[Probe]:
     """A probe that the robot has met: discovery takes longer than most tests."""
     probe = Probe('/robot')
     probe.wait_for_node()
-    probe.show_until_answered()
+    probe.begin_test()
     yield probe
     probe.close()
 
 
 @pytest.fixture
 def probe(robot: NodeProcess, discovered: Probe) -> Iterator[Probe]:
-    """A probe beside the robot; no instruction is live, and no result known, before and after."""
+    """A probe beside the robot, which has one image and follows nothing, before and after."""
     yield discovered
-    discovered.say('')
-    discovered.spin(0.2)
-    discovered.results.clear()
+    discovered.begin_test()
     assert robot.process.poll() is None, robot.output()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from ros_probe import NodeProcess, Probe, headers
+from ros_probe import NodeProcess, Probe, headers, wait_until
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation
 
@@ -51,7 +52,7 @@ def test_each_camera_has_its_results_and_images_in_its_own_namespace(
         probe.wait(lambda camera=camera: probe.node.count_publishers(f'{camera}/mask'))
     probe.request(id='both', instruction='the red mug')
     probe.request(id='one', instruction='the bowl', cameras=['wrist'])
-    probe.spin(0.5)
+    probe.settle()
     shown = {camera: probe.show(camera) for camera in masks}
     probe.wait(lambda: len(probe.results) == 3)
     assert sorted((result.camera, result.command_id) for result in probe.results) == [
@@ -66,16 +67,18 @@ def test_a_camera_that_stops_is_reported_and_does_not_hold_the_other(
         start: Callable[..., Probe]) -> None:
     probe = start('front', 'wrist', image_timeout=2.0)
     probe.request(id='mug', instruction='the red mug')
-    told = []
-    while not told:
-        probe.show('front')
-        result = probe.answer()
-        told += [result] if result.camera == 'wrist' else []
-        assert result.camera == 'wrist' or result.state in SEEN
-        probe.spin(0.1)
-    assert told[0].state == Segmentation.FAILED
-    assert 'no image has arrived on /two/wrist/image within 2.0 s' in told[0].reason
-    assert probe.answer_to(probe.show('front')).state in SEEN
+
+    def show_front() -> Header:
+        return probe.show('front')
+
+    def told() -> list[Segmentation]:
+        return [result for result in probe.results if result.camera == 'wrist']
+
+    wait_until(told, idle=lambda: (show_front(), probe.spin(0.1)))
+    [silent] = told()
+    assert silent.state == Segmentation.FAILED
+    assert 'no image has arrived on /two/wrist/image within 2.0 s' in silent.reason
+    assert probe.show_until_answered(show=show_front).state in SEEN
 
 
 def compressed(kind: str, picture: Image) -> CompressedImage:
@@ -92,7 +95,7 @@ def test_compressed_images_are_read_where_a_camera_sends_them(
     publisher = probe.node.create_publisher(CompressedImage, 'wrist/image/compressed', 1)
     probe.wait(publisher.get_subscription_count)
     probe.request(id='mug', instruction='the red mug', cameras=['wrist'])
-    probe.spin(0.3)
+    probe.settle()
     for kind in ('jpeg', 'png'):
         message = compressed(kind, probe.picture())
         publisher.publish(message)

@@ -37,7 +37,7 @@ def log(node: LifecycleNode, capfd: pytest.CaptureFixture[str], text: str) -> st
         executor.spin_once(timeout_sec=0.05)
         said.append(''.join(capfd.readouterr()))
 
-    wait_until(lambda: text in ''.join(said), idle=spin, timeout=10.0)
+    wait_until(lambda: text in ''.join(said), idle=spin)
     executor.shutdown()
     return ''.join(said)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ros_probe import NodeProcess
+from ros_probe import TIMEOUT, NodeProcess
 
 from instructseg_ros.ros.say import say
 
@@ -17,7 +17,8 @@ def test_without_a_model_an_instruction_is_answered_failed_with_the_reason(
     model = tmp_path / 'abacus'
     node = run_process('segmentation_node', namespace='/modelless', model=model, device='cpu')
     node.wait_for_output('cannot configure')
-    assert say('the red mug', timeout=30.0, ros_args=['--ros-args', '-r', '__ns:=/modelless']) == 1
+    ros_args = ['--ros-args', '-r', '__ns:=/modelless']
+    assert say('the red mug', timeout=TIMEOUT, ros_args=ros_args) == 1
     answer = capsys.readouterr().out
     assert answer.startswith('FAILED: cannot configure') and str(model) in answer
     assert node.stop() == 0

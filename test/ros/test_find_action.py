@@ -77,7 +77,7 @@ def test_until_then_each_image_gives_feedback(
         GoalStatus.STATUS_CANCELED, Segmentation.EXPIRED, 'cancelled')
 
 
-def test_a_search_ends_when_its_time_is_over(finder: Finder) -> None:
+def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug', lifetime=Duration(nanosec=200_000_000))
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
@@ -91,7 +91,8 @@ def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
     assert 'reserved for the model' in result.reason
 
 
-def test_a_search_may_be_ended_by_its_id(probe: Probe, finder: Finder) -> None:
+def test_a_search_may_be_ended_by_its_id(
+        probe: Probe, finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug', id='search')
     response = probe.call(
         Cancel, 'segmentation_node/cancel', Cancel.Request(id='search'))
@@ -101,7 +102,7 @@ def test_a_search_may_be_ended_by_its_id(probe: Probe, finder: Finder) -> None:
 
 
 def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
-        probe: Probe, finder: Finder) -> None:
+        probe: Probe, finder: Finder, doubtful: None) -> None:
     first = finder.send(instruction='the red mug', id='twin')
     status, result = finder.result(finder.send(instruction='the bowl', id='twin'))
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.REJECTED)

@@ -13,7 +13,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_probe import wait_until
+from ros_probe import TIMEOUT, wait_until
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, String
 
@@ -146,7 +146,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
     image = array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
     answer = executor.create_task(node._desk.hand_in(
         Command(instruction='the red mug'), until=Until.ANSWERED, image=image))
-    executor.spin_until_future_complete(answer, timeout_sec=10.0)
+    executor.spin_until_future_complete(answer, timeout_sec=TIMEOUT)
     executor.shutdown()
     assert answer.result().state in (State.FOUND, State.NOT_FOUND)
 
@@ -154,7 +154,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
 def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    wait_until(condition, idle=lambda: executor.spin_once(timeout_sec=0.05), timeout=10.0)
+    wait_until(condition, idle=lambda: executor.spin_once(timeout_sec=0.05))
     executor.shutdown()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ros_probe import NodeProcess, Probe
+from ros_probe import NodeProcess, Probe, headers
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
 
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image
@@ -43,7 +44,6 @@ def start(run_process: Callable[..., NodeProcess], model: Path) -> Probe:
     node.wait_for_output('activate: done')
     probe = Probe('/nav')
     probe.wait_for_node()
-    probe.show_until_answered()
     return probe
 
 
@@ -56,17 +56,19 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
     probe.request(id='mug', instruction='the red mug')
     probe.request(id='all', instruction='all of the blue')
     metres = np.full((HEIGHT, WIDTH), 1.0, np.float32)
-    header = probe.show()
-    # Until all of a frame came: the first messages may be sent to nobody.
-    while not all(consumer.of(topic, header) for topic in ('labels', 'confidence', 'points')):
+    topics = ('labels', 'confidence', 'points')
+
+    def show() -> Header:
         header = probe.show()
         info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
             60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
         depth.publish(array_to_image(metres, header=header, encoding='32FC1'))
-        probe.answer_to(header)
-        probe.spin(0.3)
+        return header
+
+    header = probe.show_until(
+        lambda header: all(consumer.of(topic, header) for topic in topics), show=show).header
     labels, confidence, cloud = (
-        consumer.of(topic, header) for topic in ('labels', 'confidence', 'points'))
+        consumer.of(topic, header) for topic in topics)
     assert (labels.encoding, confidence.encoding) == ('mono8', 'mono8')
     assert {(each.height, each.width) for each in (labels, confidence, cloud)} == {
         (HEIGHT, WIDTH)}
@@ -91,9 +93,7 @@ def test_label_info_is_latched_and_comes_before_the_labels_it_explains(
         probe.node.create_subscription(message_type, topic, note, profile)
     probe.wait(lambda: sent['label_info'])  # latched since the node is active
     probe.request(id='bowl', instruction='the blue bowl')  # a name that was not told before
-    while not sent['labels']:  # the first may be sent to nobody
-        probe.answer_to(probe.show())
-        probe.spin(0.3)
+    probe.show_until(lambda _: bool(sent['labels']))
     probe.wait(lambda: len(sent['label_info']) == 2)
     assert max(sent['label_info']) <= sent['labels'][0]
     late: list[Any] = []
@@ -103,9 +103,7 @@ def test_label_info_is_latched_and_comes_before_the_labels_it_explains(
         0: 'background', 1: 'the blue bowl'}
     detections: list[Any] = []
     probe.subscribe(vision.Detection2DArray, 'detections', detections)
-    probe.spin(0.5)
-    header = probe.show()
-    probe.wait(lambda: any(each.header == header for each in detections))
+    header = probe.show_until(lambda header: header in headers(detections)).header
     [detection] = next(each for each in detections if each.header == header).detections
     assert detection.results[0].hypothesis.class_id == '1'
     probe.close()

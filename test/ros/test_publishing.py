@@ -51,7 +51,7 @@ class Listener:
         return messages
 
     def wait(self, messages: list[Any], count: int = 1) -> Any:
-        wait_until(lambda: len(messages) == count, timeout=10.0,
+        wait_until(lambda: len(messages) == count,
                    idle=lambda: self._executor.spin_once(timeout_sec=0.05))
         return messages[-1]
 

@@ -6,48 +6,55 @@ import numpy as np
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from ros_probe import wait_until
 
 from instructseg_ros.ros import rest
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.statistics import Statistics
 
 pytestmark = pytest.mark.ros
-AFTER = 0.3  # s
+AFTER = 60.0  # s
+LONG = 1000.0  # s
 
 
-def spin(node: Node, seconds: float) -> None:
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        executor.spin_once(timeout_sec=0.05)
-    executor.shutdown()
+class CountingStatistics(Statistics):
+    """Statistics that count how often somebody asks whether the cameras are silent."""
 
+    asked = 0
 
-def show(statistics: Statistics, camera: str) -> None:
-    image = np.zeros((2, 2, 3), np.uint8)
-    statistics.note_frame(camera, Frame(image=image, stamp=0, arrived=time.monotonic()))
+    def silence(self) -> float:
+        self.asked += 1
+        return super().silence()
+
+    def show(self, camera: str, *, silent_since: float) -> None:
+        """Note an image of so many seconds ago; negative: the camera stays awake for as long."""
+        self.note_frame(camera, Frame(image=np.zeros((2, 2, 3), np.uint8), stamp=0,
+                                      arrived=time.monotonic() - silent_since))
 
 
 def test_memory_is_given_back_once_each_time_that_all_cameras_rest(
         node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    given_back: list[float] = []
-    monkeypatch.setattr(rest, 'PERIOD', 0.1)
-    monkeypatch.setattr(
-        rest, 'release_freed_memory', lambda: given_back.append(time.monotonic()))
-    statistics = Statistics(['front', 'wrist'])
-    show(statistics, 'front')
+    given_back: list[bool] = []
+    monkeypatch.setattr(rest, 'PERIOD', 0.01)
+    monkeypatch.setattr(rest, 'release_freed_memory', lambda: given_back.append(True))
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    statistics = CountingStatistics(['front', 'wrist'])
+
+    def given_back_after(camera: str, silent_since: float) -> int:
+        statistics.show(camera, silent_since=silent_since)
+        enough = statistics.asked + 3
+        wait_until(lambda: statistics.asked >= enough, idle=executor.spin_once)
+        return len(given_back)
+
+    statistics.show('wrist', silent_since=-LONG)
     watch = rest.Rest(node, statistics, after=AFTER)
-    spin(node, 0.2)
-    show(statistics, 'wrist')
-    spin(node, 0.2)
-    assert not given_back  # one of them still shows something
-    spin(node, 2 * AFTER)
-    assert len(given_back) == 1
-    show(statistics, 'front')
-    spin(node, 2 * AFTER + 0.2)
-    assert len(given_back) == 2
+    assert given_back_after('front', LONG) == 0  # The other one still shows something.
+    assert given_back_after('wrist', LONG) == 1
+    assert given_back_after('front', -LONG) == 1
+    assert given_back_after('front', LONG) == 2
     watch.destroy()
-    show(statistics, 'front')
-    spin(node, 2 * AFTER)
-    assert len(given_back) == 2
+    asked = statistics.asked
+    executor.spin_once(timeout_sec=0.1)
+    assert statistics.asked == asked
+    executor.shutdown()

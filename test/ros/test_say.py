@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from ros_probe import NodeProcess, Probe
+from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import RegionOfInterest
 
 from instructseg_ros.msg import Segmentation
@@ -31,7 +31,7 @@ def test_an_answer_is_printed_and_the_exit_status_is_0(
         robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
     status: list[int] = []
     speaker = threading.Thread(
-        target=lambda: status.append(say('the red mug', timeout=30.0, ros_args=ROBOT)))
+        target=lambda: status.append(say('the red mug', timeout=TIMEOUT, ros_args=ROBOT)))
     speaker.start()
     while speaker.is_alive():
         probe.show()
@@ -43,7 +43,7 @@ def test_an_answer_is_printed_and_the_exit_status_is_0(
 @pytest.mark.ros
 def test_a_rejected_instruction_is_printed_and_the_exit_status_is_1(
         robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
-    assert say('', timeout=30.0, ros_args=ROBOT) == 1
+    assert say('', timeout=TIMEOUT, ros_args=ROBOT) == 1
     assert 'the instruction is empty' in capsys.readouterr().out
 
 

@@ -9,6 +9,7 @@ import pytest
 from builtin_interfaces.msg import Duration
 from ros_probe import SIZE, NodeProcess, Probe, headers
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from instructseg_ros.msg import Command, Segmentation
 
@@ -37,11 +38,10 @@ def test_images_beside_a_result_have_its_header_and_size(probe: Probe) -> None:
     for topic, messages in images.items():
         probe.subscribe(Image, topic, messages)
     probe.wait(lambda: all(probe.node.count_publishers(topic) for topic in images))
-    probe.spin(0.5)
     probe.say('the red mug')
-    header = probe.show()
-    result = probe.answer_to(header)
-    probe.wait(lambda: all(header in headers(messages) for messages in images.values()))
+    result = probe.show_until(
+        lambda header: all(header in headers(messages) for messages in images.values()))
+    header = result.header
     for topic, messages in images.items():
         assert headers(messages).count(header) == 1
         images[topic] = [message for message in messages if message.header == header]
@@ -75,12 +75,15 @@ def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
     for _ in range(30):
         shown += [probe.show() for _ in range(10)]
         probe.spin(0.01)
-    probe.wait(lambda: probe.results and probe.results[-1].header == shown[-1])
-    probe.spin(0.3)
-    # The image of an earlier test may be answered first.
-    answered = [header for header in headers(probe.results) if header in shown]
-    assert answered[-1] == shown[-1]
-    assert answered == [header for header in shown if header in answered]
+    answered: list[Header] = []
+
+    def is_last(header: Header) -> bool:
+        answered[:] = headers(probe.results)
+        return answered[-1:] == [header]
+
+    shown.append(probe.show_until(is_last).header)
+    fast = [header for header in answered if header in shown]
+    assert fast == [header for header in shown if header in fast]
 
 
 @pytest.mark.parametrize(('fields', 'reason'), [
@@ -135,7 +138,7 @@ def test_a_command_replaces_the_live_one_in_its_slot(probe: Probe) -> None:
 def test_commands_without_a_slot_are_followed_side_by_side(probe: Probe) -> None:
     for id in ('mug', 'bowl', 'book'):
         probe.request(id=id, instruction=f'the {id}')
-    probe.spin(0.3)
+    probe.settle()
     header = probe.show()
     answers = [probe.answer_to(header) for _ in range(3)]
     assert [answer.command_id for answer in answers] == ['mug', 'bowl', 'book']
@@ -148,7 +151,7 @@ def test_commands_without_a_slot_are_followed_side_by_side(probe: Probe) -> None
 def test_what_a_person_says_replaces_only_what_a_person_said(probe: Probe) -> None:
     probe.request(id='program', instruction='the red mug')
     probe.say('the bowl')
-    probe.spin(0.3)
+    probe.settle()
     probe.say('the book')
     ended = probe.answer(lambda result: result.final)
     assert (ended.instruction, ended.state) == ('the bowl', Segmentation.EXPIRED)
@@ -219,7 +222,7 @@ def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(
     probe = Probe('/fast')
     probe.wait_for_node()
     probe.say('the red mug')
-    probe.spin(0.3)
+    probe.settle()
     answers = [probe.answer_to(probe.show()) for _ in range(6)]
     probe.close()
     inferred, propagated = Segmentation.INFERRED, Segmentation.PROPAGATED

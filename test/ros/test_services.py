@@ -36,9 +36,8 @@ def test_an_image_in_the_request_is_segmented(probe: Probe) -> None:
 
 
 def test_without_an_image_the_newest_one_is_segmented(probe: Probe) -> None:
-    probe.show()
-    header = probe.show()
-    probe.spin(0.3)
+    probe.request(id='mug', instruction='the red mug')
+    header = probe.show_until_answered().header
     answer = segment(probe, instruction='what is red?', task=Command.REASONING)
     assert answer.state in SEEN
     assert (answer.header, answer.task) == (header, Command.REASONING)
@@ -72,7 +71,7 @@ def test_a_request_that_cannot_be_followed_is_rejected(
 def test_cancel_tells_what_it_ended_or_what_is_live(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.request(id='bowl', instruction='the bowl')
-    probe.spin(0.3)
+    probe.settle()
     nothing = cancel(probe, 'book')
     assert (list(nothing.cancelled), nothing.reason) == (
         [], 'no instruction "book" is live; live are mug, bowl')

@@ -119,15 +119,9 @@ def gather(probe: Probe, **topics: type) -> dict[str, list[Any]]:
 
 
 def first_in_space(probe: Probe, camera: RangeCamera, clouds: list[PointCloud2]) -> Segmentation:
-    """Show images until one has points, because the first ones may be sent to nobody."""
-    shown: list[Header] = []
-
-    def show_another() -> None:
-        shown.append(camera.show(meters=1.5))
-        probe.spin(0.5)
-
-    wait_until(lambda: clouds, idle=show_another)
-    return probe.answer_to(next(header for header in shown if header in headers(clouds)))
+    """Show images with depth until one has points."""
+    return probe.show_until(lambda header: header in headers(clouds),
+                            show=lambda: camera.show(meters=1.5))
 
 
 def cloud_array(cloud: PointCloud2) -> np.ndarray:
@@ -173,10 +167,14 @@ def test_depth_that_comes_late_is_still_used(
     header = probe.show()
     probe.answer_to(header)
     assert header not in headers(got['points'])
-    camera._info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
-        60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
-    camera._depth.publish(camera._image(2.0, header))
-    probe.wait(lambda: header in headers(got['points']))
+
+    def publish_depth() -> None:
+        camera._info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
+            60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
+        camera._depth.publish(camera._image(2.0, header))
+        probe.spin(1.0)
+
+    wait_until(lambda: header in headers(got['points']), idle=publish_depth)
 
 
 def test_depth_of_another_time_is_not_used_and_the_log_says_so(
@@ -209,7 +207,7 @@ def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
     probe.request(id='mug', instruction='the red mug')
     for _ in range(3):
         probe.answer_to(probe.show())
-    probe.wait(lambda: camera._depth.get_subscription_count() == 0, timeout=5)
+    probe.wait(lambda: camera._depth.get_subscription_count() == 0)
     subscription = probe.node.create_subscription(
         PointCloud2, 'points', lambda message: None, 10)
     while not camera._depth.get_subscription_count():

@@ -58,7 +58,7 @@ def test_in_simulated_time_results_are_stamped_by_the_clock_that_is_played(
         player: tuple[Player, Probe]) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
-    probe.spin(0.3)
+    probe.settle()
     for result in play.play(100.0, 3):
         assert result.state in SEEN
         for time in (result.received, result.started, result.finished):
@@ -70,7 +70,7 @@ def test_a_recording_that_starts_over_is_answered_from_its_first_image_on(
         player: tuple[Player, Probe]) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
-    probe.spin(0.3)
+    probe.settle()
     play.play(100.0, 4)
     [first, *_, last] = play.play(100.0, 4)
     assert first.state in SEEN and last.state in SEEN
@@ -82,7 +82,7 @@ def test_a_clock_that_jumps_ahead_or_back_ends_no_instruction(
         player: tuple[Player, Probe]) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug', lifetime=Segmentation().latency)
-    probe.spin(0.3)
+    probe.settle()
     for start in (100.0, 100_000.0, 5.0):
         assert all(result.state in SEEN for result in play.play(start, 2))
     assert not [result for result in probe.results if result.final]

@@ -36,7 +36,7 @@ demo: $(STAMP) ## Simulated camera, instructions, masks: pictures and figures in
 test: $(STAMP) ## Run the tests
 	$(RUN) -m pytest
 
-colcon: $(STAMP) ## Build with colcon in a scratch workspace and exchange a message
+colcon: $(STAMP) ## Build and test with colcon in a scratch workspace, and exchange a message
 	$(VENV)/bin/python scripts/colcon_smoke.py
 
 lint: $(STAMP) ## Check style and types

@@ -1,4 +1,4 @@
-"""Builds a scratch workspace with colcon, and lets two processes exchange one of its messages.
+"""Builds and tests a scratch workspace with colcon; two processes exchange one of its messages.
 
 python colcon_smoke.py [arguments of colcon build]. The underlay is the sourced ROS distribution,
 or else the ros-* wheels of the environment that runs this.
@@ -17,10 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Build, exchange a message, and exit non-zero where either fails."""
+    """Build, test, exchange a message, and exit non-zero where one of them fails."""
     with tempfile.TemporaryDirectory(prefix='colcon-') as folder:
         workspace = Path(folder)
         build(workspace, sys.argv[1:])
+        test(workspace, [])
         exchange(workspace)
 
 
@@ -31,9 +32,16 @@ def build(workspace: Path, arguments: list[str]) -> None:
     source.symlink_to(ROOT)
     subprocess.run(
         [sys.executable, '-m', 'colcon', 'build', *arguments, '--cmake-args', '-GNinja',
-         '-DBUILD_TESTING=OFF', f'-DPython3_EXECUTABLE={sys.executable}',
+         '-DBUILD_TESTING=ON', f'-DPython3_EXECUTABLE={sys.executable}',
          f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake'],
         cwd=workspace, env=underlay(), check=True)
+
+
+def test(workspace: Path, arguments: list[str]) -> None:
+    """Run the package's tests as `colcon test` does, and raise where one fails."""
+    for command in (['test', *arguments], ['test-result', '--verbose']):
+        subprocess.run([sys.executable, '-m', 'colcon', *command],
+                       cwd=workspace, env=underlay(), check=True)
 
 
 def underlay() -> dict[str, str]:

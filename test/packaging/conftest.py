@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ('action', 'cmake', 'config', 'instructseg_ros', 'launch', 'msg', 'requirements',
-           'scripts', 'srv')
+           'scripts', 'srv', 'test')
 FILES = ('CMakeLists.txt', 'LICENSE', 'package.xml', 'pyproject.toml', 'setup.py')
 
 

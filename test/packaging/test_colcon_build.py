@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,14 @@ def test_it_installs_what_ros2_run_and_launch_look_for(
         assert os.access(prefix / 'lib' / 'instructseg_ros' / name, os.X_OK)
     assert [name for name in shared
             if not (prefix / 'share' / 'instructseg_ros' / name).is_file()] == []
+
+
+def test_colcon_test_runs_the_fast_tests(
+        smoke: ModuleType, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    smoke.test(workspace, ['--ctest-args', '-R', 'spatial'])
+    summary = re.search(r'(\d+) tests, 0 errors, 0 failures', capfd.readouterr().out)
+    assert summary is not None
+    assert int(summary[1]) > 20
 
 
 @pytest.mark.ros

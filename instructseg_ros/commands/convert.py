@@ -35,18 +35,16 @@ def add(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    from instructseg_ros.conversion.mask2former import convert_mask2former
-    from instructseg_ros.conversion.released import convert_released, restore_released
-    from instructseg_ros.conversion.source import (
-        check_target,
-        find_source,
-        read_config,
-    )
-    from instructseg_ros.conversion.start import write_start
-    from instructseg_ros.model.manifest import write_manifest
+    from instructseg_ros.conversion.source import check_target, find_source, read_config
 
     check_target(options.target)  # before a download
     source = find_source(options.source)
+    # The rest takes seconds to import.
+    from instructseg_ros.conversion.mask2former import convert_mask2former
+    from instructseg_ros.conversion.released import convert_released, restore_released
+    from instructseg_ros.conversion.start import write_start
+    from instructseg_ros.model.manifest import write_manifest
+
     if options.mask2former:
         write_start(source, find_source(options.mask2former), options.target)
         write_manifest(options.target)

@@ -258,7 +258,7 @@ def test_files_that_are_no_weights_return_also_hidden_ones_and_those_in_folders(
 ) -> None:
     source = write_released_checkpoint(tmp_path / 'source')
     for file in ('LICENSE', 'README.md', '.hidden', 'manifest.json', 'images/model.jpg',
-                 'eval/notes/.keep', 'chat_template.jinja', 'model.py'):  # fmt: skip
+                 'eval/notes/.keep', 'notes.jinja', 'model.py'):  # fmt: skip
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         (source / file).write_bytes(f'{file} \xff\n'.encode('latin-1'))
     convert_released(source, tmp_path / 'ours')

@@ -71,8 +71,9 @@ def convert_released(source: Path, target: Path) -> None:
     _report_unknown(tensors, target / RELEASED / UNUSED, unused, config)
     if left:
         _log.warning(
-            '%s: %s: neither read nor kept for the way back, as weights in other formats, pickled '
-            'files and broken links.', source, listed(left))  # fmt: skip
+            '%s has files that are neither read nor kept for --reverse (%d): %s. They are pickled, '
+            'weights in another format, or links to a folder or to nothing.',
+            source, len(left), listed(left))  # fmt: skip
 
 
 def convert_weights(
@@ -139,8 +140,9 @@ def restore_released(source: Path, target: Path) -> None:
     copy_companions(companions, kept / COMPANIONS, target)
     if changed := [f for f, digest in manifest['sha256'].items() if sha256(target / f) != digest]:
         _log.warning(
-            '%s: %s: not bit-identical to what was converted, because weights were changed since '
-            'or another program wrote the file.', target, listed(changed))  # fmt: skip
+            '%s has files that are not bit-identical to the converted ones: %s. Their weights were '
+            'changed since, or another program had written them.',
+            target, listed(changed))  # fmt: skip
 
 
 def places_of(tensors: TensorFolder, config: InstructSegConfig) -> Places:

@@ -316,7 +316,7 @@ def drop(tensors: Tensors) -> None:
 
 
 def rename(tensors: Tensors) -> None:
-    tensors['predictor.norm.weight'] = tensors.pop('predictor.decoder_norm.weight')
+    tensors['predictor.norm.bias'] = tensors.pop('predictor.decoder_norm.bias')
 
 
 def reshape(tensors: Tensors) -> None:
@@ -327,7 +327,7 @@ def reshape(tensors: Tensors) -> None:
     ('change', 'named'),
     [
         (drop, r'no tensors for: \S*layers\.1\.mlp\.fc2\.weight\.'),
-        (rename, r'no tensors for: mask_decoder\.norm\.weight\.'),
+        (rename, r'no tensors for: mask_decoder\.norm\.bias\.'),
         (reshape, r'vmtf_layers\.layers\.1\.0\.to_kv\.weight \(256, 24\) in place of \(256, 32\)'),
     ],
 )

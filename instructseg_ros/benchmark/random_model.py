@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 
+from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
@@ -78,7 +79,16 @@ def configuration(size: str) -> InstructSegConfig:
 def random_model(
     config: InstructSegConfig, precision: Precision, device: torch.device
 ) -> InstructSegModel:
-    """A model that is given its memory once, in its final precision."""
+    """A model that is given its memory once, in its final precision.
+
+    Raises:
+        ModelError: its weights are to be rounded, which changes neither speed nor memory.
+    """
+    if precision.rounded:
+        raise ModelError(
+            'random weights are not rounded: "float16_weights" takes as long as "float32", so '
+            'measure that.'
+        )
     config.language_dtype = str(precision.language).removeprefix('torch.')
     before = torch.get_default_dtype()
     torch.set_default_dtype(precision.dtype)

@@ -10,12 +10,21 @@ from instructseg_ros.commands.arguments import Subparsers
 
 def add(commands: Subparsers) -> None:
     """Add the command and its arguments."""
-    parser = commands.add_parser('convert', help="the authors' checkpoint to this layout")
+    parser = commands.add_parser(
+        'convert',
+        help="the authors' checkpoint to this layout",
+        description="Converts the authors' checkpoint to a model folder, or a model folder back. "
+        'The disk is needed twice: the source stays as it is, and the new folder is as large, '
+        '7.4 GB each for the release. A hub id is downloaded first, unless it is on the disk; '
+        'without a network the command ends after seconds and names the files to copy.',
+    )
     parser.add_argument(
         'source', help="the release's folder or hub id; or that of a Mask2Former to train from"
     )
     parser.add_argument('target', type=Path, help='new folder')
-    parser.add_argument('--reverse', action='store_true', help='from a converted folder, back')
+    parser.add_argument(
+        '--reverse', action='store_true', help='from a converted folder back, bit for bit'
+    )
     parser.add_argument(
         '--mask2former',
         metavar='FOLDER',
@@ -26,13 +35,16 @@ def add(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
+    from instructseg_ros.conversion.source import check_target, find_source, read_config
+
+    check_target(options.target)  # before a download
+    source = find_source(options.source)
+    # The rest takes seconds to import.
     from instructseg_ros.conversion.mask2former import convert_mask2former
     from instructseg_ros.conversion.released import convert_released, restore_released
-    from instructseg_ros.conversion.source import find_source, read_config
     from instructseg_ros.conversion.start import write_start
     from instructseg_ros.model.manifest import write_manifest
 
-    source = find_source(options.source)
     if options.mask2former:
         write_start(source, find_source(options.mask2former), options.target)
         write_manifest(options.target)

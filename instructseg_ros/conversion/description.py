@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import torch
@@ -23,6 +23,9 @@ _VISION_FIELDS: Final = (
     'hidden_size', 'intermediate_size', 'num_attention_heads', 'image_size', 'patch_size',
     'hidden_act', 'layer_norm_eps',
 )  # fmt: skip
+RELEASED_TYPE: Final = 'mipha_phi'
+_MASK_BRANCH: Final = ('predictor.', 'pixel_decoder.')
+_COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'
 # Fixed in the authors' code: no file holds them.
 _RESAMPLER_HEAD_DIM = 128
 _MASK_HEADS = 8
@@ -38,7 +41,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
     Raises:
         ModelError: a field or a tensor is missing, or of a wrong kind.
     """
-    with named_errors():
+    with named_errors(remedy(config.get('model_type'), shapes)):
         return InstructSegConfig(
             vision_config=vision_sizes(config['vision_config']['vision_tower']),
             text_config=text_sizes(config, shapes),
@@ -56,24 +59,53 @@ def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: no model can have these sizes.
     """
-    with named_errors(), torch.device('meta'):
+    with named_errors(_COPY_CONFIG), torch.device('meta'):
         return {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
 
 
+def remedy(model_type: object, tensors: Collection[str]) -> str:
+    """What helps a user whose checkpoint lacks something that InstructSeg needs.
+
+    Args:
+        model_type: of its config.json.
+        tensors: names of those that it has.
+    """
+    if model_type == InstructSegConfig.model_type:
+        return (
+            'This folder is converted already: use it as a model, or write the released layout '
+            'back with --reverse.'
+        )
+    if model_type != RELEASED_TYPE:
+        return (
+            f'Its config.json has the model_type "{model_type}" and not "{RELEASED_TYPE}": name '
+            'the folder of a released InstructSeg.'
+        )
+    if not any(name.startswith(_MASK_BRANCH) for name in tensors):
+        return (
+            'It has no mask branch, as Mipha: to train from it, name a Mask2Former with '
+            '--mask2former.'
+        )
+    return (
+        'Its files are whole, so another download of them does not help: this is another version '
+        'of InstructSeg, or another model.'
+    )
+
+
 @contextlib.contextmanager
-def named_errors() -> Iterator[None]:
-    """What wrong values raise, here and in transformers, as an error that names the remedy."""
+def named_errors(remedy: str) -> Iterator[None]:
+    """Raise what wrong values raise, here and in transformers, as an error with a remedy.
+
+    Args:
+        remedy: for a field or a tensor that is missing.
+    """
     try:
         yield
     except KeyError as error:
-        raise ModelError(
-            f'{error} is missing: this is not the whole checkpoint of InstructSeg (config.json of '
-            'model_type mipha_phi, and every shard). Copy all of its files.'
-        ) from error
+        raise ModelError(f'{error} is missing. {remedy}') from error
     except Exception as error:
         raise ModelError(
             'config.json and tensors do not describe an InstructSeg '
-            f'({type(error).__name__}: {first_line(error)}): copy the checkpoint again.'
+            f'({type(error).__name__}: {first_line(error)}). {_COPY_CONFIG}'
         ) from error
 
 

@@ -91,7 +91,10 @@ def _load(source: Path) -> Mask2FormerModel:
     wrong = [name for name in report['missing_keys'] if not name.startswith(_LAST_NORM)]
     wrong += [str(name) for name in report['mismatched_keys']]
     if wrong:
-        raise ModelError(f'{source} lacks {", ".join(sorted(wrong)[:3])}: copy all of it again.')
+        raise ModelError(
+            f'{source} lacks {", ".join(sorted(wrong)[:3])}, or has it of another shape than its '
+            "config.json says: name the folder of a Mask2Former in transformers' layout, whole."
+        )
     return model
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.conversion.description import describe, expected_shapes
+from instructseg_ros.conversion.companions import copy_companions, find_companions, stays_inside
+from instructseg_ros.conversion.description import describe, expected_shapes, remedy
 from instructseg_ros.conversion.released_keys import our_names
-from instructseg_ros.conversion.source import check_target, read_config, read_json
+from instructseg_ros.conversion.source import CONFIG, check_target, read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, save, write_shards
 from instructseg_ros.conversion.unused import unused_shapes
 from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, first_line
@@ -24,46 +25,67 @@ from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfi
 from instructseg_ros.model.prompts import RELEASED as RELEASED_PROMPTS
 from instructseg_ros.model.prompts import SEG_TOKEN
 
+# Our name -> (released tensor, which of its parts, how many it has).
+Places: TypeAlias = 'Mapping[str, tuple[str, int, int]]'
+
 RELEASED: Final = 'released'  # the folder of what only the way back needs
 MANIFEST: Final = 'manifest.json'
-_UNUSED: Final = 'unused.safetensors'
+UNUSED: Final = 'unused.safetensors'
+COMPANIONS: Final = 'files'  # the folder of those that are no weights
 _CANVAS: Final = (1024, 1024)
-_NAMED = 5  # tensors in an error
+_NAMED: Final = 5  # tensors in an error
+_LISTED: Final = 100  # tensors or files in a warning
 EMBEDDINGS: Final = 'model.embed_tokens.weight'
 _HALF: Final = {'F16': 'float16', 'BF16': 'bfloat16'}
+
+_log = logging.getLogger(__name__)
 
 
 def convert_released(source: Path, target: Path) -> None:
     """Convert a released checkpoint to the layout of `from_pretrained`.
 
-    Every tensor is used or known to be unused. The head of the language model, which only text
-    answers need, gets a file of its own; the unused ones, the authors' small files and a manifest
-    (SHA-256 of what was read, and where each tensor stood) go to `target/released`.
+    The head of the language model, which only text answers need, gets a file of its own. What only
+    the way back needs goes to `target/released`: tensors that segmentation does not use or that
+    this package does not know (one warning lists the latter), files that are no weights, and a
+    manifest (SHA-256 of every file, and which tensors each held).
 
     Args:
         source: folder with config.json, safetensors and tokenizer files.
         target: new or empty folder.
 
     Raises:
-        ModelError: a file or tensor is missing, extra, pickled, damaged or of another shape.
+        ModelError: a file is missing, pickled or damaged, or a tensor that is used is missing or of
+            another shape.
     """
     described = read_config(source)
     tensors = TensorFolder(source)
     config = describe(described, tensors.shapes)
     processor = _processor(source, config)
     check_head(tensors, config, words=len(processor.tokenizer))
-    _check_unused(tensors, config)
-    convert_weights(tensors, target, config)
+    companions, left = find_companions(source, tensors.files)
+    used = convert_weights(tensors, target, config)
     processor.save_pretrained(target)
     save({HEAD: tensors.read(HEAD)}, target / HEAD_FILE)
-    _keep_for_the_way_back(tensors, target / RELEASED, config)
+    unused = [name for name in tensors.shapes if name not in used and name != HEAD]
+    _keep_for_the_way_back(tensors, target / RELEASED, unused=unused, companions=companions)
+    _report_unknown(tensors, target / RELEASED / UNUSED, unused, config)
+    if left:
+        _log.warning(
+            '%s has files that are neither read nor kept for --reverse (%d): %s. They are pickled, '
+            'weights in another format, or links to a folder or to nothing.',
+            source, len(left), listed(left))  # fmt: skip
 
 
-def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConfig) -> None:
-    """Write a released checkpoint's tensors and the configuration for `from_pretrained`.
+def convert_weights(
+    tensors: TensorFolder, target: Path, config: InstructSegConfig
+) -> Collection[str]:
+    """Write the tensors that are used and the configuration for `from_pretrained`.
+
+    Returns:
+        names of the released tensors that are used.
 
     Raises:
-        ModelError: a tensor is missing, extra or of another shape than the configuration says.
+        ModelError: such a tensor is missing or of another shape than the configuration says.
     """
     check_target(target)
     places = places_of(tensors, config)
@@ -80,12 +102,14 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
     config.dtype = torch.float32
     config.language_dtype = _HALF.get(tensors.dtype_of(EMBEDDINGS))
     config.save_pretrained(target)
+    return {name for name, _, _ in places.values()}
 
 
 def restore_released(source: Path, target: Path) -> None:
     """Write the authors' layout back from a folder that `convert_released` made.
 
-    Files are bit-identical to those converted as long as no weight was changed.
+    Files are bit-identical to those converted as long as no weight was changed; a warning lists
+    those that are not.
 
     Raises:
         ModelError: the folder was not made by `convert_released`, or the target is not empty.
@@ -96,55 +120,53 @@ def restore_released(source: Path, target: Path) -> None:
     check_target(target)
     manifest = _read_manifest(kept)
     target.mkdir(parents=True, exist_ok=True)
-    config = InstructSegConfig.from_pretrained(source)
+    config = InstructSegConfig.from_pretrained(source, local_files_only=True)
     layers = config.vision_config.num_hidden_layers
     ours, head = TensorFolder(source), TensorFolder(source, [HEAD_FILE])
-    unused = TensorFolder(kept, [_UNUSED])
+    unused = TensorFolder(kept, [UNUSED])
 
     def read(name: str) -> torch.Tensor:
-        parts = our_names(name, vision_layers=layers)
-        if len(parts) == 1:
-            return ours.read(parts[0])
-        if parts:
-            return torch.cat([ours.read(part) for part in parts])
-        return (head if name == HEAD else unused).read(name)
+        if name in unused.shapes:
+            return unused.read(name)
+        parts = [ours.read(part) for part in our_names(name, vision_layers=layers)]
+        if len(parts) > 1:
+            return torch.cat(parts)
+        return parts[0] if parts else head.read(name)
 
     for file, shard in manifest['shards'].items():
         # One shard's tensors at a time.
         save({n: read(n) for n in shard['tensors']}, target / file, shard['metadata'])
-    for file in manifest['sha256']:
-        if file not in manifest['shards']:
-            shutil.copyfile(kept / file, target / file)
+    companions = [file for file in manifest['sha256'] if file not in manifest['shards']]
+    copy_companions(companions, kept / COMPANIONS, target)
+    if changed := [f for f, digest in manifest['sha256'].items() if sha256(target / f) != digest]:
+        _log.warning(
+            '%s has files that are not bit-identical to the converted ones: %s. Their weights were '
+            'changed since, or another program had written them.',
+            target, listed(changed))  # fmt: skip
 
 
-def places_of(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, tuple[str, int, int]]:
-    """Our name -> (released tensor, which of its parts, how many it has).
+def places_of(tensors: TensorFolder, config: InstructSegConfig) -> Places:
+    """Where the model's tensors come from; those that it does not have are left out.
 
     Raises:
-        ModelError: the released layout has no such tensor, or two for one place.
+        ModelError: there are two tensors for one place.
     """
     layers = config.vision_config.num_hidden_layers
+    known = expected_shapes(config)
     places: dict[str, tuple[str, int, int]] = {}
-    unknown = []
     for name in tensors.shapes:
-        try:
-            parts = our_names(name, vision_layers=layers)
-        except KeyError:
-            unknown.append(name)
+        parts = our_names(name, vision_layers=layers)
+        if not all(ours in known for ours in parts):
             continue
         if taken := [places[ours][0] for ours in parts if ours in places]:
             raise ModelError(_says(tensors, 'two tensors for one place', [taken[0], name]))
         places |= {ours: (name, index, len(parts)) for index, ours in enumerate(parts)}
-    if unknown:
-        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', unknown))
     return places
 
 
-def _check(
-    places: Mapping[str, tuple[str, int, int]], tensors: TensorFolder, config: InstructSegConfig
-) -> None:
+def _check(places: Places, tensors: TensorFolder, config: InstructSegConfig) -> None:
     wanted = expected_shapes(config)
-    check_names(places, tensors, known=wanted, wanted=wanted)
+    check_places(places, tensors, wanted=wanted)
     misfits = {}
     for ours, (name, _, parts) in places.items():
         rows, *rest = wanted[ours]
@@ -154,20 +176,8 @@ def _check(
         raise ModelError(_says(tensors, 'tensors of another shape', list(misfits.values())))
 
 
-def check_names(
-    places: Mapping[str, tuple[str, int, int]],
-    tensors: TensorFolder,
-    *,
-    known: Collection[str],
-    wanted: Iterable[str],
-) -> None:
-    """Compare what `places_of` gave with names that a model has.
-
-    Raises:
-        ModelError: a name is not among the known ones, or a wanted one is missing.
-    """
-    if extra := list(dict.fromkeys(places[ours][0] for ours in places if ours not in known)):
-        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
+def check_places(places: Places, tensors: TensorFolder, *, wanted: Iterable[str]) -> None:
+    """Raise ModelError where there is no place for one of the model's tensors that are wanted."""
     if missing := [ours for ours in wanted if ours not in places]:
         raise ModelError(_says(tensors, 'no tensors for', missing))
 
@@ -183,27 +193,38 @@ def check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) 
             raise ModelError(_says(tensors, 'tensors of another shape', [problem]))
 
 
-def _check_unused(tensors: TensorFolder, config: InstructSegConfig) -> None:
-    wanted = unused_shapes(config)
-    used = {name for name, _, _ in places_of(tensors, config).values()}
-    mine = tensors.shapes.keys() - used - {HEAD}
-    if extra := sorted(mine - wanted.keys()):
-        raise ModelError(_says(tensors, 'tensors that InstructSeg does not have', extra))
-    if missing := sorted(wanted.keys() - mine):
-        raise ModelError(_says(tensors, 'no tensors for', missing))
-    misfits = [
-        f'{name} {tensors.shapes[name]} in place of {wanted[name]}'
-        for name in sorted(mine) if tensors.shapes[name] != wanted[name]
+def unknown_tensors(
+    tensors: TensorFolder, unused: Iterable[str], config: InstructSegConfig
+) -> list[str]:
+    """Those of the unused tensors that the release is not known to have, with their shapes."""
+    known = unused_shapes(config)
+    return [
+        f'{name} {tensors.shapes[name]}' for name in unused
+        if known.get(name) != tensors.shapes[name]
     ]  # fmt: skip
-    if misfits:
-        raise ModelError(_says(tensors, 'tensors of another shape', misfits))
+
+
+def _report_unknown(
+    tensors: TensorFolder, kept: Path, unused: Iterable[str], config: InstructSegConfig
+) -> None:
+    if unknown := unknown_tensors(tensors, unused, config):
+        _log.warning(
+            '%s has tensors that InstructSeg does not use (%d): %s. They change no answer; %s '
+            'keeps them for --reverse.',
+            tensors.folder, len(unknown), listed(unknown), kept)  # fmt: skip
+
+
+def listed(names: Sequence[str], most: int = _LISTED) -> str:
+    """Names for people, the first of them where there are many."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def _says(tensors: TensorFolder, problem: str, names: Sequence[str]) -> str:
-    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    file = tensors.folder / CONFIG
+    kind = read_json(file).get('model_type') if file.is_file() else None
     return (
-        f'{tensors.folder} has {problem}: {", ".join(names[:_NAMED])}{more}. It is not the '
-        'released checkpoint, or not whole: copy or download it again.'
+        f'{tensors.folder} has {problem}: {listed(names, _NAMED)}. {remedy(kind, tensors.shapes)}'
     )
 
 
@@ -239,17 +260,12 @@ def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
     return processor_of(tokenizer, config)
 
 
-def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSegConfig) -> None:
+def _keep_for_the_way_back(
+    tensors: TensorFolder, kept: Path, *, unused: Iterable[str], companions: Sequence[str]
+) -> None:
     kept.mkdir()
-    layers = config.vision_config.num_hidden_layers
-    unused = [
-        name for name in tensors.shapes
-        if name != HEAD and not our_names(name, vision_layers=layers)
-    ]  # fmt: skip
-    save({name: tensors.read(name) for name in unused}, kept / _UNUSED)
-    small = [file.name for file in _small_files(tensors)]
-    for file in small:
-        shutil.copyfile(tensors.folder / file, kept / file)
+    save({name: tensors.read(name) for name in unused}, kept / UNUSED)
+    copy_companions(companions, tensors.folder, kept / COMPANIONS)
     shards = {
         file: {
             'metadata': tensors.metadata(file),
@@ -257,7 +273,7 @@ def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSe
         }
         for file in tensors.files
     }
-    hashes = {file: sha256(tensors.folder / file) for file in [*small, *tensors.files]}
+    hashes = {file: sha256(tensors.folder / file) for file in [*companions, *tensors.files]}
     manifest = {'sha256': hashes, 'shards': shards}
     (kept / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
 
@@ -265,15 +281,11 @@ def _keep_for_the_way_back(tensors: TensorFolder, kept: Path, config: InstructSe
 def _read_manifest(kept: Path) -> dict[str, Any]:
     manifest = read_json(kept / MANIFEST)
     try:
-        files = [*manifest['shards'], *manifest['sha256']]
+        shards, files = [*manifest['shards']], [*manifest['sha256']]
         tensors = [name for shard in manifest['shards'].values() for name in shard['tensors']]
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f'{kept / MANIFEST} is damaged: convert the release again.') from error
-    if not tensors or any(Path(file).name != file for file in files):
+    inside = all(stays_inside(file) for file in files)
+    if not tensors or not inside or any(Path(shard).name != shard for shard in shards):
         raise ModelError(f'{kept / MANIFEST} is damaged: convert the release again.')
     return manifest
-
-
-def _small_files(tensors: TensorFolder) -> Iterable[Path]:
-    """Everything of a checkpoint that is text."""
-    return (f for f in sorted(tensors.folder.iterdir()) if f.suffix in ('.json', '.txt', '.md'))

@@ -8,7 +8,11 @@ from typing import Final, NamedTuple
 
 
 class _Section(NamedTuple):
-    """Tensors under one prefix, and how the rest of their names changes."""
+    """Tensors under one prefix, and how the rest of their names changes.
+
+    Where there are renames, a name that none of them matches is no tensor of the layout: it could
+    be one of ours by chance.
+    """
 
     released: str
     ours: str
@@ -33,17 +37,23 @@ _PIXEL_DECODER: Final = (
     (r'^input_proj\.', 'input_projections.'),
     (r'^mask_features\.', 'mask_projection.'),
     (r'^transformer\.', ''),
+    (r'^(adapter|layer)_1\.', r'\1_1.'),
     (r'\.norm1\.', '.self_attn_layer_norm.'),
     (r'\.norm2\.', '.final_layer_norm.'),
     (r'\.linear([12])\.', r'.fc\1.'),
 )
 _PREDICTOR: Final = (
     (r'^query_embed\.', 'query_position.'),
+    (r'^level_embed\.', 'level_embed.'),
     (r'^decoder_norm\.', 'norm.'),
     (r'^mask_embed\.layers\.(\d+)\.', r'mask_embed.\1.0.'),
     (r'^SEG_proj\.layers\.(\d+)\.', r'score_embed.\1.0.'),
     (r'^transformer_(cross|self)_attention_layers\.(\d+)\.norm\.', r'layers.\2.\1_norm.'),
-    (r'^transformer_(cross|self)_attention_layers\.(\d+)\.\w+\.', r'layers.\2.\1_attention.'),
+    (r'^transformer_self_attention_layers\.(\d+)\.self_attn\.', r'layers.\1.self_attention.'),
+    (
+        r'^transformer_cross_attention_layers\.(\d+)\.multihead_attn\.',
+        r'layers.\1.cross_attention.',
+    ),
     (r'^transformer_ffn_layers\.(\d+)\.norm\.', r'layers.\1.feed_forward_norm.'),
     (r'^transformer_ffn_layers\.(\d+)\.linear1\.', r'layers.\1.feed_forward.0.'),
     (r'^transformer_ffn_layers\.(\d+)\.linear2\.', r'layers.\1.feed_forward.2.'),
@@ -86,10 +96,8 @@ def our_names(released: str, *, vision_layers: int) -> tuple[str, ...]:
 
     Returns:
         one name; three for a tensor that holds query, key and value below each other, in this
-        order; none for a tensor that segmentation does not use.
-
-    Raises:
-        KeyError: the released layout has no such tensor.
+        order; none for a tensor that segmentation does not use or the layout does not have. A
+        name may still be one that the model lacks: compare it with the model's.
     """
     layer = _VISION_LAYER.match(released)
     if layer and int(layer[1]) >= vision_layers:
@@ -98,9 +106,16 @@ def our_names(released: str, *, vision_layers: int) -> tuple[str, ...]:
         return ()
     for section in _SECTIONS:
         if released.startswith(section.released):
-            rest = released.removeprefix(section.released)
-            for pattern, replacement in section.renames:
-                rest = re.sub(pattern, replacement, rest)
-            name = section.ours + rest
-            return tuple(name.replace(_QKV, part) for part in 'qkv') if _QKV in name else (name,)
-    raise KeyError(released)
+            return _renamed(released.removeprefix(section.released), section)
+    return ()
+
+
+def _renamed(rest: str, section: _Section) -> tuple[str, ...]:
+    matches = 0
+    for pattern, replacement in section.renames:
+        rest, count = re.subn(pattern, replacement, rest)
+        matches += count
+    if section.renames and not matches:
+        return ()
+    name = section.ours + rest
+    return tuple(name.replace(_QKV, part) for part in 'qkv') if _QKV in name else (name,)

@@ -3,41 +3,118 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 
+from instructseg_ros.conversion.companions import NOT_KEPT
 from instructseg_ros.conversion.tensors import refuse_pickled
 from instructseg_ros.model.checkpoints import ModelError, first_line
 
-# Nothing that could be run or unpickled.
-_FILES: Final = ('*.json', '*.txt', '*.md', '*.safetensors')
 CONFIG: Final = 'config.json'
+# Without a network, a copy from an earlier download must have these.
+_NEEDED: Final = ('*.json', '*.txt', '*.safetensors')
+_LEFT_OUT: Final = tuple(f'*{suffix}' for suffix in NOT_KEPT if suffix != '.safetensors')
+_REQUEST_TIMEOUT: Final = 5.0  # seconds without a byte from the hub
+_HUB_TIMEOUT: Final = 10.0  # seconds for all of it: looking a name up has no timeout of its own
+_FILES: Final = (
+    'config.json, model.safetensors.index.json and every shard that it names, tokenizer.json, '
+    'tokenizer_config.json, special_tokens_map.json, vocab.json, merges.txt, added_tokens.json'
+)
 
 
 def find_source(name: str) -> Path:
     """The folder of a checkpoint, downloaded if it is the hub's and not here yet.
 
+    Without a network, a copy that was downloaded before is taken; the hub is asked once, for
+    seconds.
+
     Raises:
         ModelError: it is no folder and cannot be downloaded; the message names the files to copy.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        refuse_pickled(folder)
+    # os.path takes any text; Path refuses unknown users and overlong names.
+    folder = os.path.expanduser(name)
+    if os.path.isdir(folder):
+        return Path(folder)
+    if os.path.isfile(folder):
+        refuse_pickled(Path(folder))
         raise ModelError(f'{folder} is a file: name the folder of the checkpoint.')
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ModelError(
+            f'there is no folder "{name}", nor can a hub id have this name. Name the folder with '
+            f'{_FILES}; `hf download USER/MODEL --local-dir FOLDER` writes them.'
+        ) from error
+    if constants.HF_HUB_OFFLINE:
+        return _downloaded_before(name, 'HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set')
+    if not _hub_answers():
+        return _downloaded_before(name, f'the hub ({constants.ENDPOINT}) does not answer')
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, ignore_patterns=list(_LEFT_OUT)))
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f'there is neither a folder "{name}" here nor a model "{name}" on the hub for you '
+            f'({first_line(error)}). Check the name; for a private or gated model, run '
+            '`hf auth login` first.'
+        ) from error
     except Exception as error:  # of the hub, its transport or the disk
         raise ModelError(
-            f'there is no folder "{name}", and the hub does not give it ({first_line(error)}). '
-            f'On a machine with a network, run `hf download {name} --local-dir FOLDER`; then copy '
-            'FOLDER here (config.json, model.safetensors.index.json and every shard that it '
-            'names, tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.json, '
-            'merges.txt, added_tokens.json) and name it.'
+            f'"{name}" cannot be downloaded ({type(error).__name__}: {first_line(error)}). Run the '
+            'command again: what is here already is not downloaded twice. Or run '
+            f'`hf download {name} --local-dir FOLDER` and name FOLDER.'
         ) from error
+
+
+def _downloaded_before(name: str, reason: str) -> Path:
+    try:
+        folder = snapshot_download(name, allow_patterns=list(_NEEDED), local_files_only=True)
+    except Exception as error:  # what the hub's client raises differs between its versions
+        raise ModelError(
+            f'there is no folder "{name}", {reason}, and no whole copy was downloaded before. On '
+            f'a machine with a network, run `hf download {name} --local-dir FOLDER`; then copy '
+            f'FOLDER here ({_FILES}) and name it.'
+        ) from error
+    return Path(folder)
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, known within seconds.
+
+    The hub's own client tries again for most of a minute.
+    """
+    answered = threading.Event()
+    # In a thread, because nothing else bounds the time of looking a name up.
+    question = threading.Thread(target=_ask_hub, args=(answered,), daemon=True)
+    question.start()
+    question.join(_HUB_TIMEOUT)
+    return answered.is_set()
+
+
+def _ask_hub(answered: threading.Event) -> None:
+    try:
+        with urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=_REQUEST_TIMEOUT):
+            answered.set()
+    except HTTPError:  # an answer too
+        answered.set()
+    except URLError as error:
+        if isinstance(error.reason, SSLCertVerificationError):
+            answered.set()  # the hub's client has certificates of its own
+    except (OSError, HTTPException, ValueError):
+        pass  # among them an endpoint that is no address
 
 
 def check_target(folder: Path) -> None:

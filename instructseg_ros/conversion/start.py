@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,12 @@ from instructseg_ros.conversion.mask2former import mask_branch_of
 from instructseg_ros.conversion.released import (
     EMBEDDINGS,
     check_head,
-    check_names,
+    check_places,
+    listed,
     places_of,
     processor_of,
     read_tokenizer,
+    unknown_tensors,
 )
 from instructseg_ros.conversion.source import check_target, read_config
 from instructseg_ros.conversion.tensors import TensorFolder, save
@@ -32,6 +35,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompts import SEG_TOKEN
 
 _QUERIES = 100
+_log = logging.getLogger(__name__)
 _FROM_BASE: Final = ('vision_tower.', 'projector.', 'language_model.')
 
 
@@ -78,7 +82,7 @@ def _config(
     described = read_config(base)
     with quiet():
         masks = Mask2FormerConfig.from_pretrained(mask2former, local_files_only=True).to_dict()
-    with named_errors():
+    with named_errors('The base is not Mipha: name the folder of Mipha-3B, whole.'):
         return InstructSegConfig(
             vision_config=vision_sizes(described['vision_config']['vision_tower']),
             text_config=text_sizes(described, tensors.shapes) | {'vocab_size': words},
@@ -87,9 +91,15 @@ def _config(
 
 
 def _check_parts(tensors: TensorFolder, config: InstructSegConfig) -> None:
-    known = expected_shapes(config)
-    wanted = [ours for ours in known if ours.startswith(_FROM_BASE)]
-    check_names(places_of(tensors, config), tensors, known=known, wanted=wanted)
+    wanted = [ours for ours in expected_shapes(config) if ours.startswith(_FROM_BASE)]
+    places = places_of(tensors, config)
+    check_places(places, tensors, wanted=wanted)
+    used = {name for name, _, _ in places.values()}
+    unused = [name for name in tensors.shapes if name not in used and name != HEAD]
+    if unknown := unknown_tensors(tensors, unused, config):
+        _log.warning(
+            '%s has tensors that InstructSeg does not use (%d): %s. They are left out.',
+            tensors.folder, len(unknown), listed(unknown))  # fmt: skip
 
 
 @torch.no_grad()

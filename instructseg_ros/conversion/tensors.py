@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from instructseg_ros.model.checkpoints import WEIGHTS, WEIGHTS_INDEX, ModelError
+from instructseg_ros.model.checkpoints import WEIGHTS, WEIGHTS_INDEX, ModelError, unreadable
 
 _SHARD_BYTES = 2**30
-_PICKLED: Final = ('.bin', '.pth', '.pt', '.ckpt', '.pkl', '.pickle')
+PICKLED: Final = ('.bin', '.pth', '.pt', '.ckpt', '.pkl', '.pickle')
 _BYTES: Final = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'I64': 8, 'I32': 4, 'U8': 1, 'BOOL': 1}
 
 
@@ -70,7 +70,10 @@ class TensorFolder:
 
     def _opened(self, name: str) -> Any:
         if name not in self.file_of:
-            raise ModelError(f'{self.folder} has no tensor {name}: copy all of its files again.')
+            raise ModelError(
+                f'{self.folder} has no tensor {name}, which it was converted with: convert the '
+                'release again.'
+            )
         return safe_open(self.folder / self.file_of[name], 'pt')
 
     def _read_header(self, file: str) -> None:
@@ -81,10 +84,7 @@ class TensorFolder:
                 for name in opened.keys():  # noqa: SIM118 (no mapping)
                     self._add(name, file, opened.get_slice(name))
         except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f'{self.folder / file} is missing, truncated or not a safetensors file ({error}): '
-                'download it again.'
-            ) from error
+            raise unreadable(self.folder / file, error) from error
 
     def _add(self, name: str, file: str, piece: Any) -> None:
         if name in self.file_of:
@@ -103,8 +103,9 @@ class TensorFolder:
         extra = [f'{name} is not in {WEIGHTS_INDEX}' for name in self.shapes.keys() - listed.keys()]
         if missing or extra:
             raise ModelError(
-                f'{self.folder} is not whole: {", ".join(sorted(missing + extra)[:3])}. Copy or '
-                'download it again.'
+                f'{self.folder}: {", ".join(sorted(missing + extra)[:3])}. {WEIGHTS_INDEX} and the '
+                'files that it names are not of one checkpoint: copy or download the index again, '
+                'and then the files that still do not fit it.'
             )
 
 
@@ -163,7 +164,7 @@ def save(
 
 def refuse_pickled(file: Path) -> None:
     """Raise ModelError where a name says that a file is pickled."""
-    if file.suffix in _PICKLED:
+    if file.suffix in PICKLED:
         raise ModelError(
             f'{file} is pickled and is refused: such files can run code when they are read. Use '
             'the release in safetensors, or let a machine that you trust with it write safetensors.'

@@ -32,8 +32,10 @@ WEIGHTS: Final = 'model.safetensors'
 WEIGHTS_INDEX: Final = 'model.safetensors.index.json'
 HEAD_FILE: Final = 'lm_head.safetensors'  # of the language model; where text can be generated
 HEAD: Final = 'lm_head.weight'
+CONVERTED: Final = 'released/manifest.json'  # of a model converted from the authors' checkpoint
 _PROCESSOR = 'processor_config.json'
 _MODEL_TYPE = 'instructseg'
+_LFS_POINTER: Final = b'version https://git-lfs'
 
 
 class ModelError(ValueError):
@@ -54,7 +56,8 @@ def find_model(model: str) -> Path:
         if not (folder / name).is_file():
             raise ModelError(
                 f'{folder} is not a model folder: it has no {name}. Name a folder written by '
-                f'save_pretrained, or use the model "{EMBEDDED}".'
+                "save_pretrained or, from the authors' checkpoint, by `instructseg convert`; or "
+                f'use the model "{EMBEDDED}".'
             )
     if not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file():
         raise ModelError(f'{folder} has no {WEIGHTS}: copy the weights into it.')
@@ -71,20 +74,22 @@ def load_model(
 
     Raises:
         ModelError: a file is truncated, or not the one that the folder's manifest names; a tensor
-            is missing, extra or of another shape; or int8 needs a library that is not installed.
+            is missing, extra or of another shape; int8 needs a library that is not installed, or
+            float16 cannot hold a weight.
     """
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
     from instructseg_ros.model.precision import Precision
     from instructseg_ros.model.processor import InstructSegProcessor
     from instructseg_ros.model.quantization import quantize_weights
+    from instructseg_ros.model.rounding import round_to_float16
 
     _check_hashes(folder)
     _check_description(folder)
     _check_weights(folder)
     try:
         with quiet():
-            config = InstructSegConfig.from_pretrained(folder)
+            config = InstructSegConfig.from_pretrained(folder, local_files_only=True)
             precision = precision or Precision()
             config.language_dtype = str(precision.language).removeprefix('torch.')
             # Mismatches are reported, not raised, so that they can be named.
@@ -104,6 +109,8 @@ def load_model(
     _check_processor(folder, processor, model.config)
     if precision.int8:
         quantize_weights(model)
+    if precision.rounded:
+        round_to_float16(model, folder)
     return model.eval(), processor
 
 
@@ -141,6 +148,21 @@ def quiet() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What an error says, without a library's explanations."""
     return str(error).strip().split('\n', maxsplit=1)[0]
+
+
+def unreadable(file: Path, error: Exception) -> ModelError:
+    """The error of a safetensors file that does not open, with what is wrong with it."""
+    if not file.is_file():
+        return ModelError(f'{file} is missing: copy or download it.')
+    with file.open('rb') as opened:
+        if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return ModelError(
+                f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}.'
+            )
+    return ModelError(
+        f'{file} is truncated or not a safetensors file ({first_line(error)}): copy or download '
+        'it again.'
+    )
 
 
 def _check_hashes(folder: Path) -> None:
@@ -201,10 +223,7 @@ def _check_weights(folder: Path) -> None:
             with safe_open(file, 'pt') as opened:
                 opened.keys()
         except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f'{file} is truncated or not a safetensors file ({first_line(error)}): copy or '
-                'download it again.'
-            ) from error
+            raise unreadable(file, error) from error
 
 
 def _downloaded(model: str) -> Path:
@@ -212,6 +231,7 @@ def _downloaded(model: str) -> Path:
         return Path(snapshot_download(model, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise ModelError(
-            f'there is no model folder "{model}", and no such model was downloaded before. Name '
-            f'an existing folder or a hub id downloaded with `hf download`, or use "{EMBEDDED}".'
+            f'there is no model folder "{model}", and no whole model of this name was downloaded '
+            'before; loading asks no network. Name an existing folder or a hub id downloaded with '
+            f'`hf download`, or use "{EMBEDDED}".'
         ) from error

@@ -10,7 +10,8 @@ import torch
 
 from instructseg_ros.model.checkpoints import ModelError
 
-DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')
+FLOAT16_WEIGHTS: Final = 'float16_weights'
+DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', FLOAT16_WEIGHTS, 'mixed', 'int8')
 _LARGE: Final = 2**30  # bytes of weights
 _CPU_FEATURES: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
 
@@ -23,11 +24,13 @@ class Precision:
         dtype: of everything but the language side.
         language: of vision tower, projector and language model: most of the weights.
         int8: their linear layers keep int8 in memory, and compute in `language`.
+        rounded: weights are rounded to float16 first, see `round_to_float16`.
     """
 
     dtype: torch.dtype = torch.float32
     language: torch.dtype = torch.float32
     int8: bool = False
+    rounded: bool = False
 
     @property
     def name(self) -> str:
@@ -35,6 +38,8 @@ class Precision:
         rest, language = (str(each).removeprefix('torch.') for each in (self.dtype, self.language))
         if self.int8:
             language = 'int8'
+        if self.rounded:
+            return f'{rest} of float16 weights'
         return rest if rest == language else f'{rest} and {language}'
 
 
@@ -65,6 +70,7 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
     branch in float32 is little work; bfloat16 on CPUs and boards (Jetson) that compute in it, where
     it is a third of the time; `mixed` on older boards and float32 on older CPUs. `int8` computes
     as `auto` does, with the language side's weights in a byte each: see `quantize_weights`.
+    `float16_weights` is what the paper's figures were made with: see `round_to_float16`.
 
     Args:
         large: whether half precision is worth its rounding, see `is_large`.
@@ -83,6 +89,8 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
         _refuse_slow(name, large=large)
     if name == 'mixed':
         return Precision(language=_half(device))
+    if name == FLOAT16_WEIGHTS:
+        return Precision(rounded=True)
     dtype = getattr(torch, name)
     return Precision(dtype=dtype, language=dtype)
 

@@ -115,8 +115,8 @@ class Segmenter:
         Args:
             model: `embedded`, a folder, or a hub id that was downloaded before.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
-            dtype: `auto`, `float32`, `bfloat16`, `float16`, `mixed` or `int8`, see
-                `choose_precision`.
+            dtype: `auto`, `float32`, `bfloat16`, `float16`, `float16_weights`, `mixed` or `int8`,
+                see `choose_precision`.
             threshold: None: the one stored with the model.
             compiled: see `compile`; needs a C++ compiler.
 

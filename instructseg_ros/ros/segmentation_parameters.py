@@ -10,7 +10,7 @@ from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
 from instructseg_ros.streaming.schedule import Schedule
 
 TRANSPORTS = ('raw', 'compressed')
-DTYPES = ('auto', 'float32', 'bfloat16', 'float16', 'mixed', 'int8')
+DTYPES = ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from released_tokenizer import write_tokenizer
 from transformers import AutoTokenizer
 
 from instructseg_ros.benchmark.random_model import configuration, random_model, released_prompt
+from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
@@ -50,6 +51,11 @@ def test_every_value_of_a_random_model_is_set(precision: Precision) -> None:
     tensors = [*model.named_parameters(), *model.named_buffers()]
     assert {x.device.type for _, x in tensors} == {'cpu'}
     assert [name for name, x in tensors if not x.isfinite().all()] == []
+
+
+def test_random_weights_are_not_rounded_to_float16_and_the_remedy_is_named() -> None:
+    with pytest.raises(ModelError, match='"float32"'):
+        random_model(configuration('tiny'), Precision(rounded=True), CPU)
 
 
 def test_its_weights_have_the_precision_that_was_asked_for(precision: Precision) -> None:

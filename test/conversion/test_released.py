@@ -85,9 +85,19 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', ['predictor.extra.weight', 'criterion.empty_weight'])
-def test_an_extra_tensor_is_named(name: str, tmp_path: Path) -> None:
-    extra = {name: torch.zeros(2)}
-    assert name in refusal(tmp_path, lambda tensors: tensors.update(extra))
+def test_an_extra_tensor_is_named_and_kept_for_the_way_back(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = {name: torch.arange(2.0)}
+    source = released(tmp_path / 'source', lambda tensors: tensors.update(extra))
+    convert_released(source, tmp_path / 'ours')
+    [record] = caplog.records
+    assert f'does not use (1): {name} (2,). ' in record.getMessage()
+    unused = load_file(tmp_path / 'ours' / 'released' / 'unused.safetensors')
+    assert unused[name].tolist() == [0, 1]
+    restore_released(tmp_path / 'ours', tmp_path / 'back')
+    for shard in SHARDS:
+        assert (tmp_path / 'back' / shard).read_bytes() == (source / shard).read_bytes()
 
 
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
@@ -106,7 +116,7 @@ def test_pickled_weights_are_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     source = released(tmp_path / 'source')
     (source / SHARDS[1]).write_bytes((source / SHARDS[1]).read_bytes()[:1000])
-    with pytest.raises(ModelError, match=f'{SHARDS[1]} is missing, truncated'):
+    with pytest.raises(ModelError, match=f'{SHARDS[1]} is truncated'):
         convert_released(source, tmp_path / 'ours')
 
 

@@ -7,20 +7,33 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import golden
 import numpy as np
 import pytest
 import torch
-from released_checkpoint import HALF, INDEX, SHARDS, Tensors, write_released_checkpoint
+from released_checkpoint import (
+    EXTRA_TENSORS,
+    HALF,
+    INDEX,
+    SHARDS,
+    Tensors,
+    add_extra_tensors,
+    add_rows,
+    drop_index_buffers,
+    write_released_checkpoint,
+)
 from released_layout import INDEX_BUFFER, Sizes, tensor_shapes
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from instructseg_ros.cli import main
 from instructseg_ros.conversion.released import convert_released, restore_released
 from instructseg_ros.conversion.tensors import TensorFolder
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
 from instructseg_ros.model.segmenter import Segmenter
 
 RELEASED = Sizes(
@@ -86,19 +99,36 @@ def test_at_the_released_sizes_the_layout_has_as_many_parameters_as_the_release(
     assert buffers == 497_664
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder."""
+    found = (file for file in folder.rglob('*') if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in found}
+
+
+def assert_the_same_back(source: Path, ours: Path, back: Path) -> None:
+    restore_released(ours, back)
+    before, after = files(source), files(back)
+    assert set(after) == set(before)
+    assert [name for name in before if after[name] != before[name]] == []
+
+
 def test_the_way_there_and_back_changes_no_bit_of_any_file(
-    source: Path, ours: Path, tmp_path: Path
+    source: Path, ours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    restore_released(ours, tmp_path / 'back')
-    before = {file.name: file.read_bytes() for file in source.iterdir()}
-    after = {file.name: file.read_bytes() for file in (tmp_path / 'back').iterdir()}
-    assert set(after) == {
+    assert set(files(source)) == {
         *('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'),
         *('vocab.json', 'merges.txt', 'added_tokens.json', 'special_tokens_map.json'),
-        *(INDEX, *SHARDS),
+        *('.gitattributes', INDEX, *SHARDS),
     }
-    assert set(before) == set(after)
-    assert [name for name in before if after[name] != before[name]] == []
+    assert_the_same_back(source, ours, tmp_path / 'back')
+    assert caplog.records == []
+
+
+def test_a_released_checkpoint_is_converted_without_a_warning(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    convert_released(source, tmp_path / 'ours')
+    assert caplog.records == []
 
 
 def test_every_number_keeps_its_format(source: Path, ours: Path) -> None:
@@ -144,24 +174,149 @@ def test_a_converted_model_answers_with_finite_masks(
         assert answer.unknown == ()
 
 
-@pytest.mark.parametrize('rows', [50296, 51200])
-def test_either_number_of_embeddings_is_right(tmp_path: Path, rows: int) -> None:
-    def resize(tensors: Tensors) -> None:
-        spare = torch.ones(rows - 50296, 40, dtype=torch.float16)
-        tensors[EMBEDDINGS] = torch.cat([tensors[EMBEDDINGS], spare])
+def answers(segmenter: Segmenter) -> list[np.ndarray]:
+    """Masks and scores of two instructions on a still image, and on one with earlier frames."""
+    found = []
+    for earlier in ([], segmenter.encode([picture(1), picture(2)])):
+        for answer in segmenter.segment_all(picture(), ['the red mug', 'a cup'], earlier):
+            found += [answer.probability, np.array(answer.score)]
+    return found
 
-    source = write_released_checkpoint(tmp_path / 'source', change=resize)
+
+@pytest.fixture(scope='module')
+def plain(segmenter: Segmenter) -> list[np.ndarray]:
+    """What the plain checkpoint answers."""
+    return answers(segmenter)
+
+
+def assert_the_same_answers(folder: Path, plain: list[np.ndarray]) -> Segmenter:
+    segmenter = Segmenter.from_pretrained(str(folder), device='cpu')
+    for mine, its in zip(answers(segmenter), plain, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    return segmenter
+
+
+def test_22_extra_tensors_are_named_in_one_warning_and_change_no_answer_and_return(
+    tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source', change=add_extra_tensors)
     convert_released(source, tmp_path / 'ours')
-    model, _ = load_model(find_model(str(tmp_path / 'ours')))
-    assert len(model.get_parameter('language_model.embed_tokens.weight')) == rows
+    [record] = caplog.records
+    assert len(EXTRA_TENSORS) == 22 and '(22)' in record.getMessage()
+    for name, shape in EXTRA_TENSORS.items():
+        assert f'{name} {tuple(shape)}' in record.getMessage()
+    assert 'unused.safetensors' in record.getMessage() and '--reverse' in record.getMessage()
+    assert_the_same_answers(tmp_path / 'ours', plain)
+    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+    assert len(caplog.records) == 1
+
+
+def test_the_command_converts_a_checkpoint_with_extra_tensors_and_reverses_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source', change=add_extra_tensors)
+    assert main(['convert', str(source), str(tmp_path / 'ours')]) == 0
+    assert main(['convert', '--reverse', str(tmp_path / 'ours'), str(tmp_path / 'back')]) == 0
+    assert files(source) == files(tmp_path / 'back')
+
+
+def test_a_checkpoint_without_relative_position_index_answers_the_same_and_returns(
+    tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source', change=drop_index_buffers)
+    assert not any(name.endswith(INDEX_BUFFER) for name in TensorFolder(source).shapes)
+    convert_released(source, tmp_path / 'ours')
+    assert_the_same_answers(tmp_path / 'ours', plain)
+    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ('embeddings', 'head', 'described'),
+    [(50296, 51200, 51200), (51200, 51200, 51200), (51200, 50296, 50296)],
+)
+def test_embeddings_and_head_may_have_different_numbers_of_rows(
+    embeddings: int, head: int, described: int, segmenter: Segmenter, plain: list[np.ndarray],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    resize = partial(add_rows, embeddings=embeddings, head=head)
+    source = write_released_checkpoint(tmp_path / 'source', change=resize)
+    config = json.loads((source / 'config.json').read_text())
+    (source / 'config.json').write_text(json.dumps(config | {'vocab_size': described}))
+    convert_released(source, tmp_path / 'ours')
+    mine = assert_the_same_answers(tmp_path / 'ours', plain)
+    words = [s.generate(picture(), 'What is this?', max_new_tokens=3) for s in (mine, segmenter)]
+    assert words[0] == words[1]
+    assert len(load_head(tmp_path / 'ours')) == head
+    model, _ = load_model(tmp_path / 'ours')
+    assert len(model.get_parameter('language_model.embed_tokens.weight')) == embeddings
+    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+
+
+def test_files_that_are_no_weights_return_also_hidden_ones_and_those_in_folders(
+    tmp_path: Path,
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source')
+    for file in ('LICENSE', 'README.md', '.hidden', 'manifest.json', 'images/model.jpg',
+                 'eval/notes/.keep', 'notes.jinja', 'model.py'):  # fmt: skip
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).write_bytes(f'{file} \xff\n'.encode('latin-1'))
+    convert_released(source, tmp_path / 'ours')
+    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+
+
+def test_what_is_not_kept_for_the_way_back_is_named_and_bookkeeping_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source')
+    before = set(files(source))
+    left = ('training_args.bin', 'old/model.safetensors', 'model.GGUF')
+    for file in (*left, '.git/config', '.cache/huggingface/download/config.json.metadata'):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).write_bytes(b'\x80\x04.')
+    (source / 'gone.txt').symlink_to(source / 'nowhere')
+    (source / 'elsewhere').symlink_to(tmp_path)
+    convert_released(source, tmp_path / 'ours')
+    [record] = caplog.records
+    for file in (*left, 'gone.txt', 'elsewhere'):
+        assert file in record.getMessage()
+    assert '.git' not in record.getMessage() and '.cache' not in record.getMessage()
+    restore_released(tmp_path / 'ours', tmp_path / 'back')
+    assert set(files(tmp_path / 'back')) == before
+
+
+def test_files_of_the_hubs_cache_which_are_links_return_as_files(
+    source: Path, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / 'snapshot'
+    snapshot.mkdir()
+    for file in source.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    convert_released(snapshot, tmp_path / 'ours')
+    restore_released(tmp_path / 'ours', tmp_path / 'back')
+    assert files(tmp_path / 'back') == files(source)
+
+
+def test_the_way_back_names_the_files_whose_weights_were_changed(
+    ours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(ours, tmp_path / 'ours')
+    head = load_file(tmp_path / 'ours' / 'lm_head.safetensors')
+    save_file({name: tensor + 1 for name, tensor in head.items()},
+              tmp_path / 'ours' / 'lm_head.safetensors')  # fmt: skip
+    where = json.loads((ours / 'released' / 'files' / INDEX).read_text())['weight_map']
+    restore_released(tmp_path / 'ours', tmp_path / 'back')
+    [record] = caplog.records
+    assert where['lm_head.weight'] in record.getMessage()
+    assert [shard for shard in SHARDS if shard in record.getMessage()] == [where['lm_head.weight']]
 
 
 def drop(tensors: Tensors) -> None:
     del tensors['model.layers.1.mlp.fc2.weight']
 
 
-def add(tensors: Tensors) -> None:
-    tensors['predictor.class_embed.weight'] = torch.zeros(2, 32)
+def rename(tensors: Tensors) -> None:
+    tensors['predictor.norm.bias'] = tensors.pop('predictor.decoder_norm.bias')
 
 
 def reshape(tensors: Tensors) -> None:
@@ -172,7 +327,7 @@ def reshape(tensors: Tensors) -> None:
     ('change', 'named'),
     [
         (drop, r'no tensors for: \S*layers\.1\.mlp\.fc2\.weight\.'),
-        (add, r'does not have: predictor\.class_embed\.weight\.'),
+        (rename, r'no tensors for: mask_decoder\.norm\.bias\.'),
         (reshape, r'vmtf_layers\.layers\.1\.0\.to_kv\.weight \(256, 24\) in place of \(256, 32\)'),
     ],
 )
@@ -280,31 +435,42 @@ def test_everybody_may_read_what_was_converted(ours: Path) -> None:
 TOWER = 'model.vision_tower.vision_model.'
 
 
-@pytest.mark.parametrize(
-    'name',
-    [f'{TOWER}encoder.layers.7.mlp.fc1.bias', f'{TOWER}head.other', 'predictor.norm.weight',
-     'predictor.query_feat.bias'],
-)  # fmt: skip
-def test_a_tensor_that_only_looks_like_one_of_the_release_is_named(
-    name: str, tmp_path: Path
+def test_tensors_that_only_look_like_those_of_the_release_are_not_used_but_named(
+    tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
-    extra = {name: torch.zeros(3)}
+    names = (
+        f'{TOWER}encoder.layers.7.mlp.fc1.bias', f'{TOWER}head.other', 'predictor.norm.weight',
+        'predictor.query_feat.bias', 'predictor.query_position.weight', 'lm_head.bias',
+        'pixel_decoder.other.weight', 'model.vision_tower_mask.norm9.weight', 'seg_query_other',
+        'predictor.transformer_cross_attention_layers.0.self_attn.in_proj_weight',
+    )  # fmt: skip
+    extra = {name: torch.full((3,), 5.0) for name in names}
     source = write_released_checkpoint(tmp_path / 'source', change=lambda old: old.update(extra))
-    assert name in refused(source)
+    convert_released(source, tmp_path / 'ours')
+    [record] = caplog.records
+    for name in names:
+        assert f'{name} (3,)' in record.getMessage()
+    assert_the_same_answers(tmp_path / 'ours', plain)
+    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
 
 
 @pytest.mark.parametrize(
-    'name',
-    ['predictor.SEG_query_embed.weight', f'{TOWER}post_layernorm.weight', f'{TOWER}head.probe'],
+    'name', ['predictor.SEG_query_embed.weight', f'{TOWER}post_layernorm.weight']
 )
-def test_unused_tensors_are_there_and_of_their_shape_too(name: str, tmp_path: Path) -> None:
+def test_an_unused_tensor_may_be_missing_or_of_another_shape(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lost = write_released_checkpoint(tmp_path / 'lost' / 'source', change=lambda old: old.pop(name))
-    assert f'no tensors for: {name}' in refused(lost)
+    convert_released(lost, tmp_path / 'lost' / 'ours')
+    assert caplog.records == []
+    assert_the_same_back(lost, tmp_path / 'lost' / 'ours', tmp_path / 'lost' / 'back')
     other = {name: torch.zeros(2, 2)}
     bent = write_released_checkpoint(
         tmp_path / 'bent' / 'source', change=lambda old: old.update(other)
     )
-    assert f'{name} (2, 2) in place of' in refused(bent)
+    convert_released(bent, tmp_path / 'bent' / 'ours')
+    assert f'{name} (2, 2)' in caplog.records[0].getMessage()
+    assert_the_same_back(bent, tmp_path / 'bent' / 'ours', tmp_path / 'bent' / 'back')
 
 
 def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Path) -> None:
@@ -316,6 +482,48 @@ def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Pa
     assert message.count(f'{name} (7,) in place of ({3 * width},)') == 1
 
 
+def changed_config(folder: Path, change: dict[str, object]) -> None:
+    values = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(values | change))
+
+
+def only_mipha_s(tensors: Tensors) -> None:
+    for name in [name for name in tensors if not name.startswith(('model.', 'lm_head.'))]:
+        del tensors[name]
+
+
+@pytest.mark.parametrize(
+    ('model_type', 'change', 'remedy'),
+    [
+        ('mipha_phi', drop, 'another download of them does not help'),
+        ('phi', drop, 'has the model_type "phi" and not "mipha_phi"'),
+        ('mipha_phi', only_mipha_s, 'name a Mask2Former with --mask2former'),
+    ],
+)
+def test_a_refusal_advises_what_fits_the_files_that_are_there(
+    model_type: str, change: Callable[[Tensors], None], remedy: str, tmp_path: Path
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source', change=change)
+    changed_config(source, {'model_type': model_type})
+    message = refused(source)
+    assert remedy in message and 'download it again' not in message
+
+
+def test_a_folder_that_is_converted_already_is_refused_as_such(ours: Path, tmp_path: Path) -> None:
+    shutil.copytree(ours, tmp_path / 'source')
+    assert 'is converted already' in refused(tmp_path / 'source')
+
+
+def test_a_shard_that_is_missing_or_a_pointer_of_git_lfs_is_named_with_its_remedy(
+    tmp_path: Path,
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source')
+    (source / SHARDS[0]).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n')
+    assert 'run `git lfs pull`' in refused(source)
+    (source / SHARDS[0]).unlink()
+    assert f'{SHARDS[0]} is missing' in refused(source)
+
+
 def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
     def rename(index: dict[str, object]) -> None:
         index['weight_map'][EMBEDDINGS] = 'pytorch_model.bin'  # type: ignore[index]
@@ -323,7 +531,12 @@ def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
     assert 'is pickled' in refused(edited(tmp_path / 'source', INDEX, rename))
 
 
-@pytest.mark.parametrize('damage', ['{}', '[]', '{"shards": {"../x": {"tensors": ["a"]}}}'])
+@pytest.mark.parametrize('damage', [
+    '{}', '[]', '{"shards": {"../x": {"tensors": ["a"]}}, "sha256": {}}',
+    '{"shards": {"a/x": {"tensors": ["a"]}}, "sha256": {}}',
+    '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"a/../../x": ""}}',
+    '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"/x": ""}}',
+])
 def test_the_way_back_needs_a_sound_manifest(damage: str, ours: Path, tmp_path: Path) -> None:
     copy = tmp_path / 'ours'
     shutil.copytree(ours, copy)

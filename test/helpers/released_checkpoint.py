@@ -22,6 +22,12 @@ HALF = (
     'model.vision_tower.', 'model.mm_projector.',
 )  # fmt: skip
 
+# A published model of the same code has these too, and the sizes of the release's files fit them.
+EXTRA_TENSORS: dict[str, list[int]] = json.loads(
+    (Path(__file__).resolve().parents[1] / 'data' / 'released' / 'extra_tensors.json').read_text()
+)
+ATTRIBUTES = '*.safetensors filter=lfs diff=lfs merge=lfs -text\n'
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -41,7 +47,30 @@ def write_released_checkpoint(
     _write(folder / 'config.json', config(sizes))
     generation = {'_from_model_config': True, 'bos_token_id': 1, 'eos_token_id': 2}
     _write(folder / 'generation_config.json', {**generation, 'transformers_version': '4.38.2'})
+    (folder / '.gitattributes').write_text(ATTRIBUTES)
     return write_tokenizer(folder)
+
+
+def add_extra_tensors(tensors: Tensors) -> None:
+    """Change a checkpoint to one with the tensors that the release probably holds as well."""
+    generator = torch.Generator().manual_seed(1)
+    tensors |= {
+        name: torch.randn(shape, generator=generator) for name, shape in EXTRA_TENSORS.items()
+    }
+
+
+def drop_index_buffers(tensors: Tensors) -> None:
+    """Change a checkpoint to one without what follows from the size of Swin's windows."""
+    for name in [name for name in tensors if name.endswith(INDEX_BUFFER)]:
+        del tensors[name]
+
+
+def add_rows(tensors: Tensors, *, embeddings: int, head: int) -> None:
+    """Change the rows of a checkpoint's embeddings and head; new ones belong to no token."""
+    for name, rows in (('model.embed_tokens.weight', embeddings), ('lm_head.weight', head)):
+        old = tensors[name][:rows]
+        spare = torch.ones(rows - len(old), old.shape[1], dtype=old.dtype)
+        tensors[name] = torch.cat([old, spare])
 
 
 def write_shards(folder: Path, tensors: Tensors) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_models import SmallModel, compact_model
 
@@ -120,7 +122,43 @@ def test_truncated_weights_are_named(
 def test_a_pointer_to_large_files_is_no_weights_file(folder: Path) -> None:
     (folder / WEIGHTS).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
     message = refused(folder)
-    assert str(folder / WEIGHTS) in message and 'download it again' in message
+    assert str(folder / WEIGHTS) in message and f'run `git lfs pull` in {folder}' in message
+
+
+def test_a_downloaded_checkpoint_of_the_authors_is_refused_with_the_command_that_converts_it(
+    folder: Path
+) -> None:
+    (folder / 'processor_config.json').unlink()
+    (folder / 'config.json').write_text('{"model_type": "mipha_phi"}')
+    assert 'instructseg convert' in refused(folder)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let every connection fail; gives the addresses that were asked for."""
+    asked: list[object] = []
+
+    def connect(_: socket.socket, address: object) -> None:
+        asked.append(address)
+        raise OSError('no network')
+
+    monkeypatch.setattr(socket.socket, 'connect', connect)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    return asked
+
+
+def test_a_model_is_loaded_by_folder_or_hub_id_without_a_network(
+    sound: Path, no_network: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    downloaded = tmp_path / 'models--someone--small'
+    (downloaded / 'refs').mkdir(parents=True)
+    (downloaded / 'refs' / 'main').write_text('0' * 40)
+    shutil.copytree(sound, downloaded / 'snapshots' / ('0' * 40))
+    load_model(find_model(str(sound)))
+    load_model(find_model('someone/small'))
+    assert 'loading asks no network' in refused('someone/other')
+    assert no_network == []
 
 
 def test_a_missing_tensor_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from instructseg_ros.commands import arguments
 from instructseg_ros.model import precision
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.precision import (
@@ -15,6 +16,7 @@ from instructseg_ros.model.precision import (
     choose_precision,
     is_large,
 )
+from instructseg_ros.ros import segmentation_parameters
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
 
@@ -139,6 +141,20 @@ def test_a_large_model_in_bfloat16_is_refused_by_a_cpu_that_has_only_loops_for_i
     message = refused(name, large=True)
     assert name in message and 'CPU' in message and '"float32"' in message
     choose_precision(name, CPU, large=False)
+
+
+@pytest.mark.parametrize('large', [False, True])
+@pytest.mark.parametrize('device', [CPU, CUDA])
+def test_float16_weights_are_computed_in_float32_everywhere(
+    device: torch.device, large: bool
+) -> None:
+    chosen = choose_precision('float16_weights', device, large=large)
+    assert chosen == dataclasses.replace(FULL_PRECISION, rounded=True)
+    assert chosen.name == 'float32 of float16 weights'
+
+
+def test_every_command_and_the_node_offer_the_same_formats() -> None:
+    assert {*arguments.DTYPES.values()} == {*segmentation_parameters.DTYPES} == {*DTYPES}
 
 
 @pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int4', 'Float32', 'float64', '__name__'])

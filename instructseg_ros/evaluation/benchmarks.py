@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from instructseg_ros.evaluation.questions.registry import QUESTION_BENCHMARKS
 from instructseg_ros.evaluation.scoring import score
 from instructseg_ros.evaluation.video_files import zip_submission
 from instructseg_ros.evaluation.work import Unit, share, still_units, video_units
+from instructseg_ros.locking import locked
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.segmenter import Segmenter
 
@@ -74,11 +76,25 @@ def evaluate(
 
     Raises:
         DataError: the data set cannot be read, or not one of its pictures.
+        LockError: another evaluation or training writes to the output.
         ValueError: there is no such split, or the output is of another one, model or dtype.
 
     Returns:
         the outcome in the first process, None in the others.
     """
+    with locked(output) if processes.first else contextlib.nullcontext():
+        return _evaluate(name, data, segmenter, output, split, dtype, processes)
+
+
+def _evaluate(
+    name: str,
+    data: Path,
+    segmenter: Segmenter,
+    output: Path,
+    split: str | None,
+    dtype: str,
+    processes: Processes,
+) -> Outcome | None:
     split = data_set(name).known_split(split)
     reading = data_set(name).read(data, split)
     claim(output, origin_of(name, data, split, segmenter.name, dtype), first=processes.first)

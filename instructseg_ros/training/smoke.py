@@ -94,6 +94,8 @@ def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
     parts: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for tag, curve in curves.items():
         source, _, part = tag.rpartition('/')
+        if source == 'validation':
+            continue
         if source and part == 'loss':
             parts[f'{source} loss'] = curve
         elif source:

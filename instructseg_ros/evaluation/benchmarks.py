@@ -96,8 +96,9 @@ def _evaluate(
     processes: Processes,
 ) -> Outcome | None:
     split = data_set(name).known_split(split)
-    reading = data_set(name).read(data, split)
-    claim(output, origin_of(name, data, split, segmenter.name, dtype), first=processes.first)
+    reading = data_set(name).read(data.resolve(), split)
+    origin = origin_of(name, data, split, reading.samples, segmenter.name, dtype)
+    claim(output, origin, first=processes.first)
     answer = _answer_questions if name in QUESTION_BENCHMARKS else _predict_masks
     skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
     if not processes.first:

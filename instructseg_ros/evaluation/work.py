@@ -132,9 +132,8 @@ def _within(folder: Path, name: str) -> Path:
 def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) -> None:
     for sample in samples:
         target = sample.targets[frame] if sample.targets else None
-        if target is not None and target.mask().shape != size:
-            true = target.mask().shape
-            raise ValueError(f'{sample.key} has masks of {true} for frames of {size}')
+        if target is not None and target.size != size:
+            raise ValueError(f'{sample.key} has masks of {target.size} for frames of {size}')
 
 
 def _write_missing(files: Sequence[Path], predictions: Sequence[Prediction]) -> None:

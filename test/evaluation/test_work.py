@@ -157,6 +157,33 @@ def test_a_name_from_the_root_on_is_refused_too(predictor: Predictor, tmp_path: 
     assert not (tmp_path / 'elsewhere.png').exists()
 
 
+class Counted:
+    """A target that counts how often it is rasterised."""
+
+    size = (48, 64)
+
+    def __init__(self) -> None:
+        self.rasterised = 0
+
+    def mask(self) -> np.ndarray:
+        """See `Target.mask`."""
+        self.rasterised += 1
+        return np.zeros(self.size, bool)
+
+
+def test_sizes_are_compared_without_rasterising_a_target(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    targets = [Counted() for _ in range(3)]
+    sample = dataclasses.replace(clip(tmp_path, '0'), targets=tuple(targets))
+    still_one = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(targets[0],))
+    units: list[Unit] = [*video_units([sample], merged=False),
+                         *still_units([still_one], sentences=True)]  # fmt: skip
+    for unit in units:
+        unit.run(predictor, tmp_path / 'out')
+    assert [target.rasterised for target in targets] == [0, 0, 0]
+
+
 def test_a_picture_of_another_size_than_its_targets_is_refused_before_it_is_written(
     predictor: Predictor, tmp_path: Path
 ) -> None:

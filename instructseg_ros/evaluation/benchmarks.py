@@ -115,10 +115,9 @@ def _outcome(
         if not skipped:
             raise
         figures, submission = {'n': len(reading.samples), 'not scored': [str(error)]}, None
-    problems = [str(problem) for problem in reading.problems]
-    figures = {
-        'problems': problems, **figures, 'skipped': skipped, 'synthetic': is_synthetic(data)
-    }  # fmt: skip
+    problems = [*map(str, reading.problems), *figures.get('problems', ())]
+    figures |= {'skipped': skipped, 'problems': list(dict.fromkeys(problems))}
+    figures['synthetic'] = is_synthetic(data)
     return Outcome(split=split, figures=figures, submission=submission)
 
 

@@ -54,9 +54,9 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_make_sample(options: argparse.Namespace) -> int:
     """Write a tiny set."""
-    from instructseg_ros.data.registry import data_set
+    from instructseg_ros.data.registry import make_sample
 
-    data_set(options.name).make_sample(options.folder, options.seed)
+    make_sample(options.name, options.folder, options.seed)
     print(f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
           f'{options.folder}')  # fmt: skip
     return 0

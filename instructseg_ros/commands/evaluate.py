@@ -1,11 +1,10 @@
-"""`instructseg evaluate`: measure a model on a benchmark."""
+"""`instructseg evaluate`: measure a model on a benchmark or on own data."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from instructseg_ros.commands.arguments import (
     DTYPES,
@@ -16,25 +15,33 @@ from instructseg_ros.commands.arguments import (
     write,
 )
 
+if TYPE_CHECKING:
+    from instructseg_ros.evaluation.benchmarks import Outcome
+
 _PUBLISHED = (
     'refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'ref-youtube-vos', 'ref-davis17', 'revos',
     'vqav2', 'gqa', 'mmbench', 'pope', 'scienceqa',
 )  # fmt: skip
+_OWN_DATA = ('folder', 'coco', 'bag')
 
 
 def add(commands: Subparsers) -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser(
         'evaluate',
-        help='measure a model on a benchmark',
-        description='Measures a model on a benchmark, and writes the files to be handed in. What '
+        help='measure a model on a benchmark or on your own data',
+        description='Measures a model on a benchmark, and writes the files to be handed in; or on '
+        'your own data (folder, coco, bag: see docs/your_data.md), as the node would answer. What '
         'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
         'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',
     )
-    parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED])
+    parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED, *_OWN_DATA])
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
-    parser.add_argument('--split', help='default: the one that is published on')
+    parser.add_argument(
+        '--split', help='default: the one that is published on; of your own data val, or '
+        'without one train',
+    )
     parser.add_argument(
         '--output', type=Path, help='predictions and submission (default: runs/BENCHMARK)'
     )
@@ -66,6 +73,7 @@ def _evaluate_tabletop(options: argparse.Namespace) -> int:
 
 
 def _evaluate_published(options: argparse.Namespace) -> int:
+    from instructseg_ros.commands.score import lines
     from instructseg_ros.evaluation.benchmarks import evaluate
     from instructseg_ros.evaluation.processes import Processes
 
@@ -84,22 +92,39 @@ def _evaluate_published(options: argparse.Namespace) -> int:
             processes=processes,
         )
     if outcome is not None:
-        _report(name, options, outcome.figures)
+        print(f'{name} {outcome.split}')
+        print('\n'.join(lines(outcome.figures)))
+        if name in _OWN_DATA:
+            _explain_split(options.split, outcome.split)
+        else:
+            _compare(name, outcome, options.model)
         print(f'{outcome.submission or output} is what the model answered')
         write(outcome.figures, options.json)
     return 0
 
 
-def _report(name: str, options: argparse.Namespace, figures: Mapping[str, Any]) -> None:
-    from instructseg_ros.commands.score import lines
-    from instructseg_ros.data.registry import data_set
+def _explain_split(asked: str | None, split: str) -> None:
+    if asked is None and split == 'train':
+        print('There is no val split: these figures are of train, which a model may have learned '
+              'from.')  # fmt: skip
+
+
+def _compare(name: str, outcome: Outcome, model: str) -> None:
+    """Print the published figures, and those of the model where they are comparable."""
     from instructseg_ros.evaluation.published import own_row, published
 
-    print('\n'.join(lines(figures)))
-    rows = published(name, options.split or data_set(name).splits[0])
+    rows = published(name, outcome.split)
     names = list(dict.fromkeys(figure for row in rows.values() for figure in row))
-    rows[f'this model ({options.model})'] = own_row(figures, names)
-    print(f'{"percent":32}' + ''.join(f'{figure:>26}' for figure in names))
+    if not names:
+        return
+    synthetic = outcome.figures['synthetic']
+    own = f'this model ({model})' + (' on SYNTHETIC SAMPLES' if synthetic else '')
+    rows[own] = own_row(outcome.figures, names)
+    width = max(32, *(len(method) + 2 for method in rows))
+    print(f'{"percent":{width}}' + ''.join(f'{figure:>26}' for figure in names))
     for method, row in rows.items():
         cells = (f'{row[figure]:.1f}' if figure in row else '-' for figure in names)
-        print(f'{method:32}' + ''.join(f'{cell:>26}' for cell in cells))
+        print(f'{method:{width}}' + ''.join(f'{cell:>26}' for cell in cells))
+    if synthetic:
+        print('The last row is of synthetic samples, the others are of the real benchmark: do not '
+              'compare them.')  # fmt: skip

@@ -9,7 +9,9 @@ from typing import Any
 
 from instructseg_ros.commands.arguments import Subparsers, prepare, write
 
-_DEEPER = ('expressions', 'objects')
+_DEEPER = ('expressions', 'objects', 'instructions')
+
+_WORST = 10  # instructions on the console; the JSON file has all
 
 
 def add(commands: Subparsers) -> None:
@@ -17,7 +19,8 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser('score', help='figures of prediction files')
     parser.add_argument(
         'benchmark',
-        choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17'],
+        choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17',
+                 'folder', 'coco', 'bag'],
     )
     parser.add_argument('--truth', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--predictions', type=Path, required=True, help='folder of the files')
@@ -39,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
 
 def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
     """Figures for a person to read; long lists by their length."""
-    numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    numbers = {name: value for name, value in figures.items()
+               if isinstance(value, int | float) and not isinstance(value, bool)}  # fmt: skip
     if numbers:
         yield indent + '  '.join(f'{name} {_short(value)}' for name, value in numbers.items())
     for name, value in figures.items():
@@ -48,6 +52,17 @@ def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
             yield from lines(value, indent + '  ')
         elif isinstance(value, list) and value:
             yield f'{indent}{name}: {len(value)}, the first: {value[0]}'
+    if 'instructions' in figures:
+        yield from _worst(figures['instructions'])
+
+
+def _worst(instructions: Mapping[str, Any]) -> Iterator[str]:
+    """The sentences with the lowest IoU."""
+    found = sorted(instructions.items(), key=lambda item: float(item[1]['IoU']))
+    shown = found[:_WORST]
+    yield f'{"IoU":>6}{"n":>6}  instruction ({len(shown)} of {len(found)}, the lowest IoU first)'
+    for sentence, values in shown:
+        yield f'{values["IoU"]:6.3f}{values["n"]:6}  {sentence}'
 
 
 def _short(value: float) -> str:

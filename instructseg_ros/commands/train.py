@@ -76,7 +76,11 @@ def _train(options: argparse.Namespace) -> int:
     folders = {name: Path(place) for name, place in _pairs(options.data, '--data').items()}
     trainer = train(recipe, find_model(options.model), folders, output, workers=options.workers)
     if trainer.accelerator.is_main_process:
-        print(f'{output / "model"} is the model; its losses: tensorboard --logdir {output}')
+        record = trainer.record
+        which = f'the best on val (gIoU {record.best.gIoU:.3f}), step' if record else 'step'
+        step = record.best.step if record else trainer.step
+        print(f'{output / "model"} is the model, {which} {step}; its losses: '
+              f'tensorboard --logdir {output}')  # fmt: skip
     return 0
 
 

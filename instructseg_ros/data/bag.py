@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,7 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
-from instructseg_ros.data.reading import DataError, DataSet, Reading
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip
 from instructseg_ros.video import messages
@@ -24,6 +26,9 @@ from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.messages import standard_types
 
 _FILE: Final = 'labels.yaml'
+_SPLITS: Final = ('train', 'val')
+_OPEN: Final = 4  # bags at a time in a process
+_DECODED: Final = 8  # label images
 _LABELS: Final = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
 _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/labels'}
 _TYPES: Final = {
@@ -53,13 +58,21 @@ class Message:
             OSError: the bag cannot be read, or has no such message.
         """
         try:
-            with AnyReader([self.bag], default_typestore=standard_types()) as reader:
-                mine = [each for each in reader.connections if each.topic == self.topic]
-                for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
-                    return bytes(raw), connection.msgtype
+            reader = _reader(self.bag, os.getpid())
+            mine = [each for each in reader.connections if each.topic == self.topic]
+            for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
+                return bytes(raw), connection.msgtype
         except (AnyReaderError, ValueError) as error:
             raise OSError(f'{self.bag}: {error}') from error
         raise OSError(f'{self.bag} has no message of {self.topic} at {self.logged}')
+
+
+@functools.lru_cache(maxsize=_OPEN)
+def _reader(bag: Path, process: int) -> AnyReader:
+    """An open bag; a forked process opens its own, for both would move one file position."""
+    reader = AnyReader([bag], default_typestore=standard_types())
+    reader.open()
+    return reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +97,29 @@ class BagLabel:
     message: Message
     value: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = _labels(self.message).shape
+        return height, width
+
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
-        raw, kind = self.message.read()
-        image: Any = standard_types().deserialize_cdr(raw, kind)
-        if image.encoding not in _LABELS:
-            raise ValueError(f'labels are {", ".join(_LABELS)}, not {image.encoding}')
-        pixel = np.dtype(_LABELS[image.encoding]).newbyteorder('>' if image.is_bigendian else '<')
-        rows = np.frombuffer(image.data.tobytes(), np.uint8).reshape(image.height, image.step)
-        values = rows[:, : image.width * pixel.itemsize].copy().view(pixel)
-        return np.asarray(values == self.value)
+        return np.asarray(_labels(self.message) == self.value)
+
+
+@functools.lru_cache(maxsize=_DECODED)
+def _labels(message: Message) -> np.ndarray:
+    """(H, W) values of a label image, which the labels of a frame share."""
+    raw, kind = message.read()
+    image: Any = standard_types().deserialize_cdr(raw, kind)
+    if image.encoding not in _LABELS:
+        raise ValueError(f'labels are {", ".join(_LABELS)}, not {image.encoding}')
+    pixel = np.dtype(_LABELS[image.encoding]).newbyteorder('>' if image.is_bigendian else '<')
+    rows = np.frombuffer(image.data.tobytes(), np.uint8).reshape(image.height, image.step)
+    values = rows[:, : image.width * pixel.itemsize].copy().view(pixel)
+    values.setflags(write=False)
+    return values
 
 
 def read(folder: Path, split: str) -> Reading:
@@ -101,15 +127,17 @@ def read(folder: Path, split: str) -> Reading:
 
     Images and labels belong together where their headers have the same stamp.
 
+    Args:
+        folder: of the bag, which is then the split `train`; or of a bag for each split, by name.
+
     Raises:
         DataError: the bag or the words are missing or damaged.
     """
+    folder = _bag_of(folder, split)
     words = _read_words(folder)
     topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
     try:
-        stamped = {
-            name: dict(_stamps(folder, topic, _TYPES[name])) for name, topic in topics.items()
-        }
+        stamped = _stamped(folder, topics)
     except (AnyReaderError, OSError, ValueError) as error:
         raise DataError(f'{folder} is not a bag that can be read: {error}') from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
@@ -125,50 +153,75 @@ def read(folder: Path, split: str) -> Reading:
     return reading
 
 
+def _bag_of(folder: Path, split: str) -> Path:
+    if (folder / split).is_dir():
+        return folder / split
+    if split != _SPLITS[0]:
+        raise MissingError(f'{folder / split} is missing')
+    return folder
+
+
 def _read_words(folder: Path) -> Mapping[str, Any]:
     try:
-        words = yaml.safe_load((folder / _FILE).read_text())
+        # Texts stay texts: YAML by itself takes `no`, `on` and 1.10 for other things.
+        words = yaml.load((folder / _FILE).read_text(), yaml.BaseLoader)
     except FileNotFoundError:
         raise DataError(f'{folder / _FILE} is missing') from None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f'{folder / _FILE} is not YAML: {error}') from error
     if not isinstance(words, dict) or not isinstance(words.get('sentences'), dict):
         raise DataError(f'{folder / _FILE} has no sentences: {{label: [texts]}}')
     return words
 
 
-def _stamps(folder: Path, topic: str, types: Sequence[str]) -> Iterator[tuple[int, Message]]:
-    """Stamps of a topic's headers, in nanoseconds, and their messages.
+def _stamped(folder: Path, topics: Mapping[str, str]) -> dict[str, dict[int, Message]]:
+    """Messages of the two topics by the stamps of their headers in nanoseconds, in one pass.
 
     Raises:
-        DataError: its messages are of another type.
+        DataError: a topic's messages are of another type.
     """
+    stamped: dict[str, dict[int, Message]] = {name: {} for name in topics}
+    names = {topic: name for name, topic in topics.items()}
     with AnyReader([folder], default_typestore=standard_types()) as reader:
-        mine = [each for each in reader.connections if each.topic == topic]
+        mine = [each for each in reader.connections if each.topic in names]
         for connection, logged, raw in reader.messages(mine) if mine else ():
-            if connection.msgtype not in types:
-                raise DataError(f'{topic} has {connection.msgtype}, not {" or ".join(types)}')
+            topic, name = connection.topic, names[connection.topic]
+            if connection.msgtype not in _TYPES[name]:
+                wanted = ' or '.join(_TYPES[name])
+                raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
             message: Any = standard_types().deserialize_cdr(raw, connection.msgtype)
             stamp = message.header.stamp
-            yield stamp.sec * 10**9 + stamp.nanosec, Message(folder, topic, logged)
+            stamped[name][stamp.sec * 10**9 + stamp.nanosec] = Message(folder, topic, logged)
+    return stamped
 
 
 def _sample(
     value: Any, sentences: Any, images: list[Message], labels: list[Message]
 ) -> Sample:
-    texts = [sentences] if isinstance(sentences, str) else list(sentences)
-    if not texts:
-        raise ValueError('there is no sentence')
+    texts = [sentences] if isinstance(sentences, str) else sentences
+    if not isinstance(texts, list) or not texts or not all(_is_text(text) for text in texts):
+        raise ValueError('sentences are a list of texts, at least one')
     return Sample(
         key=str(value),
         kind=Kind.VIDEO_REFERRING,
         frames=tuple(BagPicture(message) for message in images),
         targets=tuple(BagLabel(message, int(value)) for message in labels),
-        instructions=tuple(str(text) for text in texts),
+        instructions=tuple(texts),
     )
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def make_sample(folder: Path, seed: int) -> None:
+    """Write a tiny bag for each split, and words for its labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, split in enumerate(_SPLITS):
+        write_sample(folder / split, seed + number)
+
+
+def write_sample(folder: Path, seed: int) -> None:
     """Write a tiny bag, and words for its labels."""
     pictures, seen = clip(np.random.default_rng(seed))
     types = standard_types().types
@@ -197,12 +250,13 @@ def make_sample(folder: Path, seed: int) -> None:
 DATA_SETS: Final = (
     DataSet(
         name='bag',
-        splits=('train',),
+        splits=_SPLITS,
         read=read,
         make_sample=make_sample,
         layout=f'a rosbag2 folder, and {_FILE} in it:\n'
         '  image: /camera/image    # raw or compressed\n'
         '  labels: /camera/labels  # mono8 or 16UC1, with the stamps of the images\n'
-        '  sentences: {1: [the red mug], 2: [the bowl, something to eat from]}',
+        '  sentences: {1: [the red mug], 2: [the bowl, something to eat from]}\n'
+        'or a folder with such a bag in train/ and another in val/',
     ),
 )

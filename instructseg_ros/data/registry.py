@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Final
 
 from instructseg_ros.data.reading import DataSet
@@ -28,6 +29,7 @@ _MODULES: Final = {
     'bag': 'bag',
 }
 NAMES: Final = tuple(_MODULES)
+_SYNTHETIC: Final = 'SYNTHETIC.txt'
 
 
 def data_set(name: str) -> DataSet:
@@ -41,3 +43,21 @@ def data_set(name: str) -> DataSet:
     module = importlib.import_module(f'instructseg_ros.data.{_MODULES[name]}')
     sets: tuple[DataSet, ...] = module.DATA_SETS
     return next(each for each in sets if each.name == name)
+
+
+def make_sample(name: str, folder: Path, seed: int) -> None:
+    """Write a tiny synthetic set in the layout of a data set, and a file that says what it is.
+
+    Raises:
+        ValueError: there is no data set of that name.
+    """
+    data_set(name).make_sample(folder, seed)
+    (folder / _SYNTHETIC).write_text(
+        f'Synthetic images in the layout of {name}, written by `instructseg data make-sample`.\n'
+        'Figures on them say nothing about figures on the real data set.\n'
+    )
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Whether `make_sample` wrote a folder."""
+    return (folder / _SYNTHETIC).is_file()

@@ -17,6 +17,15 @@ Size = tuple[int, int]
 class Target(Protocol):
     """A region of a frame."""
 
+    @property
+    def size(self) -> Size:
+        """(height, width) of the mask, without rasterising it.
+
+        Raises:
+            ValueError, OSError: see `mask`.
+        """
+        ...
+
     def mask(self) -> np.ndarray:
         """(H, W) bool at the frame's size.
 
@@ -133,6 +142,11 @@ class Union:
 
     parts: tuple[Target, ...]
 
+    @property
+    def size(self) -> Size:
+        """(height, width), that of the first part."""
+        return self.parts[0].size
+
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
         return np.logical_or.reduce([part.mask() for part in self.parts])
@@ -149,6 +163,15 @@ class MaskFile:
 
     path: Path
     value: int | None = None
+
+    @property
+    def size(self) -> Size:
+        """(height, width), from the file's header."""
+        try:
+            with Image.open(self.path) as image:
+                return image.height, image.width
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise OSError(f'{self.path}: not a readable mask ({error})') from error
 
     def mask(self) -> np.ndarray:
         """(H, W) bool."""

@@ -1,7 +1,8 @@
-"""The published benchmarks: how each is put to a model, scored and handed in."""
+"""The published benchmarks and own data: how each is put to a model, scored and handed in."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -11,16 +12,18 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from instructseg_ros.data.reading import DataError, Reading
-from instructseg_ros.data.registry import data_set
+from instructseg_ros.data.registry import data_set, is_synthetic
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.evaluation.origin import claim, origin_of
+from instructseg_ros.evaluation.own import OWN_DATA, read_own
 from instructseg_ros.evaluation.predictor import Predictor
 from instructseg_ros.evaluation.processes import Processes
 from instructseg_ros.evaluation.questions.answers import AnswerFile, read_answers
 from instructseg_ros.evaluation.questions.registry import QUESTION_BENCHMARKS
 from instructseg_ros.evaluation.scoring import score
 from instructseg_ros.evaluation.video_files import zip_submission
-from instructseg_ros.evaluation.work import Unit, share, still_units, video_units
+from instructseg_ros.evaluation.work import Unit, own_units, share, still_units, video_units
+from instructseg_ros.locking import locked
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.segmenter import Segmenter
 
@@ -32,6 +35,7 @@ _UNITS: Final[dict[str, Callable[[Iterable[Sample]], Sequence[Unit]]]] = {
     'ref-youtube-vos': partial(video_units, merged=False),
     'ref-davis17': partial(video_units, merged=True),
     'revos': partial(video_units, merged=False),
+    **dict.fromkeys(OWN_DATA, own_units),
 }
 _ZIPPED: Final = ('ref-youtube-vos', 'revos')
 _SCORED_BY_A_SERVER: Final = ('ref-youtube-vos',)
@@ -43,11 +47,14 @@ class Outcome:
     """What came of a benchmark.
 
     Args:
-        figures: as its scorer gives them, with `skipped`: what could not be put to the model; and
-            in place of the scorer's `not scored`, the reason, where that left too little.
+        split: that was evaluated.
+        figures: as its scorer gives them, with `skipped`: what could not be put to the model; in
+            place of the scorer's `not scored`, the reason, where that left too little; and
+            `synthetic`: whether `instructseg data make-sample` made the data.
         submission: the file or folder to be handed in; None where figures are all there is.
     """
 
+    split: str
     figures: dict[str, Any]
     submission: Path | None
 
@@ -68,34 +75,61 @@ def evaluate(
         name: one of `NAMES`.
         data: folder of the data set.
         output: for predictions and submission.
-        split: None: the data set's first.
+        split: None: the data set's first; of own data `val`, or without one `train`.
         dtype: that the model was loaded with.
         processes: this one and those that do the rest.
 
     Raises:
         DataError: the data set cannot be read, or not one of its pictures.
+        LockError: another evaluation or training writes to the output.
         ValueError: there is no such split, or the output is of another one, model or dtype.
 
     Returns:
         the outcome in the first process, None in the others.
     """
-    split = data_set(name).known_split(split)
-    reading = data_set(name).read(data, split)
-    claim(output, origin_of(name, data, split, segmenter.name, dtype), first=processes.first)
+    split, reading = _read(name, data.resolve(), split)
+    if not reading.samples:
+        found = f': {reading.problems[0]}' if reading.problems else ''
+        raise DataError(f'{data} has no sample of {name} {split} that can be used{found}')
+    origin = origin_of(name, data, split, reading.samples, segmenter.name, dtype)
     answer = _answer_questions if name in QUESTION_BENCHMARKS else _predict_masks
-    skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
-    if not processes.first:
-        return None
-    if skipped and len(skipped) == len(reading.samples):
-        raise DataError(f'nothing of {name} could be put to the model, the first: {skipped[0]}')
+    with locked(output) if processes.first else contextlib.nullcontext():
+        claim(output, origin, first=processes.first)
+        skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
+        return _outcome(name, data, split, reading, output, skipped) if processes.first else None
+
+
+def _outcome(
+    name: str, data: Path, split: str, reading: Reading, output: Path, skipped: list[str]
+) -> Outcome:
+    """Score what was done; the first process does."""
+    all_skipped = len(skipped) == len(reading.samples)
+    # A video of own data is named as skipped though only some of its frames are.
+    if all_skipped and name not in OWN_DATA:
+        raise _nothing_done(name, skipped)
     try:
         figures, submission = _finish(name, data, split, reading, output)
     except (DataError, FileNotFoundError) as error:
+        if all_skipped:
+            raise _nothing_done(name, skipped) from error
         if not skipped:
             raise
         figures, submission = {'n': len(reading.samples), 'not scored': [str(error)]}, None
-    figures |= {'skipped': skipped, 'problems': [str(problem) for problem in reading.problems]}
-    return Outcome(figures=figures, submission=submission)
+    problems = [*map(str, reading.problems), *figures.get('problems', ())]
+    figures |= {'skipped': skipped, 'problems': list(dict.fromkeys(problems))}
+    figures['synthetic'] = is_synthetic(data)
+    return Outcome(split=split, figures=figures, submission=submission)
+
+
+def _nothing_done(name: str, skipped: list[str]) -> DataError:
+    return DataError(f'nothing of {name} could be put to the model, the first: {skipped[0]}')
+
+
+def _read(name: str, data: Path, split: str | None) -> tuple[str, Reading]:
+    if name in OWN_DATA:
+        return read_own(name, data, split)
+    chosen = data_set(name).known_split(split)
+    return chosen, data_set(name).read(data, chosen)
 
 
 def _predict_masks(

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from PIL.Image import Image
 
 from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.wording import joined
-from instructseg_ros.evaluation.references import references_of
+from instructseg_ros.evaluation.references import references_before, references_of
 from instructseg_ros.model.reuse import Expression, FrameTokens
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
 
 _AT_ONCE: Final = 16  # instructions in one pass
 _FRAMES: Final = 32  # whose tokens are kept
+_IMAGES: Final = 8  # which are kept decoded: a frame and the references around it
+T = TypeVar('T')
 
 
 class Predictor:
-    """Answers of a model to samples; the frames of a video are encoded once."""
+    """Answers of a model to samples; the frames of a video are decoded and encoded once."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
-        self._kept: OrderedDict[Picture, FrameTokens] = OrderedDict()
+        self._encoded: OrderedDict[Picture, FrameTokens] = OrderedDict()
+        self._decoded: OrderedDict[Picture, Image] = OrderedDict()
 
     def still(self, picture: Picture, expressions: Sequence[Expression]) -> list[Prediction]:
         """Masks of instructions on an image."""
         return self._segment(picture, expressions, ())
 
     def frame(
-        self, frames: Sequence[Picture], index: int, expressions: Sequence[Expression]
+        self,
+        frames: Sequence[Picture],
+        index: int,
+        expressions: Sequence[Expression],
+        *,
+        causal: bool = False,
     ) -> list[Prediction]:
-        """Masks of instructions on a frame of a video, which its neighbours are shown with."""
+        """Masks of instructions on a frame of a video, which its neighbours are shown with.
+
+        Args:
+            causal: only frames before it are shown, as on a robot.
+        """
         count = self.segmenter.reference_frames
-        chosen = references_of(index, len(frames), count)
+        if causal:
+            chosen = references_before(index, count)
+        else:
+            chosen = references_of(index, len(frames), count)
         references = [self._tokens(frames[place]) for place in chosen]
         return self._segment(frames[index], expressions, references)
 
@@ -44,7 +61,7 @@ class Predictor:
         expressions: Sequence[Expression],
         references: Sequence[FrameTokens],
     ) -> list[Prediction]:
-        image = picture.load()
+        image = _recent(self._decoded, picture, picture.load, _IMAGES)
         tokens = self._tokens(picture)
         pixels = self.segmenter.encode_pixels([image])
         predictions: list[Prediction] = []
@@ -55,12 +72,11 @@ class Predictor:
         return predictions
 
     def _tokens(self, picture: Picture) -> FrameTokens:
-        if picture not in self._kept:
-            [self._kept[picture]] = self.segmenter.encode([picture.load()])
-        self._kept.move_to_end(picture)
-        while len(self._kept) > _FRAMES:
-            self._kept.popitem(last=False)
-        return self._kept[picture]
+        def encode() -> FrameTokens:
+            image = _recent(self._decoded, picture, picture.load, _IMAGES)
+            return self.segmenter.encode([image])[0]
+
+        return _recent(self._encoded, picture, encode, _FRAMES)
 
 
 def whole_instruction(sample: Sample, segmenter: Segmenter) -> Expression:
@@ -82,3 +98,15 @@ def task_of(sample: Sample) -> Task:
     """The task whose prompt a sample is put with."""
     reasoning = sample.kind in (Kind.IMAGE_REASONING, Kind.VIDEO_REASONING)
     return Task.REASONING if reasoning else Task.REFERRING
+
+
+def _recent(
+    kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int
+) -> T:
+    """What was made of an image before, or is made now; the `size` last used ones are kept."""
+    if picture not in kept:
+        kept[picture] = make()
+    kept.move_to_end(picture)
+    while len(kept) > size:
+        kept.popitem(last=False)
+    return kept[picture]

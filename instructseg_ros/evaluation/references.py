@@ -23,3 +23,8 @@ def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
     first = min(max(0, frame - count // 2), frames - 1 - wanted)
     window = range(max(0, first), max(0, first) + wanted + 1)
     return tuple(index for index in window if index != frame)
+
+
+def references_before(frame: int, count: int) -> tuple[int, ...]:
+    """The last `count` frames before a frame; at the start of a video fewer."""
+    return tuple(range(max(0, frame - count), frame))

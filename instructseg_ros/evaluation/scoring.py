@@ -7,6 +7,7 @@ from typing import Any
 
 from instructseg_ros.data.registry import data_set
 from instructseg_ros.evaluation.davis import score_davis
+from instructseg_ros.evaluation.own import OWN_DATA, score_own
 from instructseg_ros.evaluation.revos import score_revos
 from instructseg_ros.evaluation.still import score_reasonseg, score_refcoco
 
@@ -17,14 +18,17 @@ def score(
     """Score predictions.
 
     Args:
-        benchmark: `refcoco`, `refcoco+`, `refcocog`, `reasonseg`, `revos` or `ref-davis17`.
+        benchmark: `refcoco`, `refcoco+`, `refcocog`, `reasonseg`, `revos`, `ref-davis17`, or of
+            own data `folder`, `coco` or `bag`.
         truth: the data set's folder.
         predictions: their folder; see each benchmark's scorer for the names of the files.
-        split: None: the data set's first.
+        split: None: the data set's first; of own data `val`, or without one `train`.
 
     Raises:
         DataError, ValueError: see there.
     """
+    if benchmark in OWN_DATA:
+        return score_own(benchmark, truth, predictions, split=split)
     chosen = split or data_set(benchmark).splits[0]
     if benchmark == 'revos':
         return score_revos(truth, predictions, split=chosen)

@@ -7,9 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.sample import Sample
-from instructseg_ros.evaluation.predictor import Predictor, single_sentences, whole_instruction
+from instructseg_ros.evaluation.own import answer_file
+from instructseg_ros.evaluation.predictor import (
+    Predictor,
+    single_sentences,
+    task_of,
+    whole_instruction,
+)
 from instructseg_ros.evaluation.still import joined_file, sentence_file
 from instructseg_ros.evaluation.video_files import merge, write_labels, write_mask
 from instructseg_ros.model.reuse import Expression
@@ -100,6 +108,57 @@ class VideoUnit:
         return [_within(folder, name) for name in names]
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnUnit:
+    """An image or a video of own data with all of its sentences, put as the node puts them.
+
+    Args:
+        samples: of the same frames.
+    """
+
+    samples: tuple[Sample, ...]
+
+    def run(self, predictor: Predictor, folder: Path) -> None:
+        """See `Unit`; a frame that cannot be read does not keep the others from being done."""
+        first = self.samples[0]
+        sentences = [
+            (sample, number, predictor.segmenter.read(text, task_of(sample)))
+            for sample in self.samples
+            for number, text in enumerate(sample.instructions)
+        ]
+        broken: list[Exception] = []
+        for index in range(len(first.frames)):
+            files = [_within(folder, answer_file(sample, number, index))
+                     for sample, number, _ in sentences]  # fmt: skip
+            if all(file.is_file() for file in files):
+                continue
+            try:
+                predictions = self._predict(predictor, index, [each for _, _, each in sentences])
+                _check_size(self.samples, index, predictions[0].mask.shape)
+            except (OSError, ValueError) as error:
+                broken.append(error)
+                continue
+            _write_missing(files, predictions, only_found=True)
+        if broken:
+            raise ValueError(f'{len(broken)} of {len(first.frames)} frames, the first: {broken[0]}')
+
+    def _predict(
+        self, predictor: Predictor, index: int, expressions: Sequence[Expression]
+    ) -> list[Prediction]:
+        first = self.samples[0]
+        if not first.kind.is_video:
+            return predictor.still(first.frames[0], expressions)
+        return predictor.frame(first.frames, index, expressions, causal=True)
+
+
+def own_units(samples: Iterable[Sample]) -> list[OwnUnit]:
+    """One unit for each image and each video, which is then looked at once for all sentences."""
+    units: dict[tuple[bool, tuple[Picture, ...]], list[Sample]] = {}
+    for sample in samples:
+        units.setdefault((sample.kind.is_video, sample.frames), []).append(sample)
+    return [OwnUnit(tuple(of_frames)) for of_frames in units.values()]
+
+
 def still_units(samples: Iterable[Sample], *, sentences: bool) -> list[StillUnit]:
     """One unit for each image, which is then looked at once for all of its things."""
     images: dict[Picture, list[Sample]] = {}
@@ -132,12 +191,15 @@ def _within(folder: Path, name: str) -> Path:
 def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) -> None:
     for sample in samples:
         target = sample.targets[frame] if sample.targets else None
-        if target is not None and target.mask().shape != size:
-            true = target.mask().shape
-            raise ValueError(f'{sample.key} has masks of {true} for frames of {size}')
+        if target is not None and target.size != size:
+            raise ValueError(f'{sample.key} has masks of {target.size} for frames of {size}')
 
 
-def _write_missing(files: Sequence[Path], predictions: Sequence[Prediction]) -> None:
+def _write_missing(
+    files: Sequence[Path], predictions: Sequence[Prediction], *, only_found: bool = False
+) -> None:
+    """Write masks; with `only_found` an answer "not there" is a mask without pixels."""
     for file, prediction in zip(files, predictions, strict=True):
         if not file.is_file():
-            write_mask(file, prediction.mask)
+            shown = prediction.found or not only_found
+            write_mask(file, prediction.mask if shown else np.zeros_like(prediction.mask))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.reading import DataError, MissingError
 from instructseg_ros.data.registry import data_set
+from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.locking import first_process, locked
 from instructseg_ros.model.checkpoints import (
     HEAD,
     HEAD_FILE,
@@ -30,6 +34,7 @@ from instructseg_ros.training.mixture import Mixture, Source
 from instructseg_ros.training.recipe import Recipe, SourceConfig
 from instructseg_ros.training.trainer import Trainer
 
+VALIDATION: Final = 'val'  # split
 _NAMED = 5  # problems of a data set
 _log = logging.getLogger(__name__)
 
@@ -45,6 +50,9 @@ def train(
 ) -> Trainer:
     """Train to the recipe's last step and write the model to `output/model`.
 
+    Where the recipe measures on `val` splits, the model is that of the best measurement; otherwise
+    it is that of the last step.
+
     Args:
         model: folder of the one to begin with.
         folders: of the recipe's data sets, by name.
@@ -54,13 +62,28 @@ def train(
     Raises:
         DataError: a data set has no folder, nothing in it can be read, or the recipe has no use
             for it.
+        LockError: another training writes to the output.
         RecipeError: the recipe does not fit the model.
     """
+    with locked(output) if first_process() else contextlib.nullcontext():
+        return _train(recipe, model, folders, output, workers=workers, until=until)
+
+
+def _train(
+    recipe: Recipe,
+    model: Path,
+    folders: Mapping[str, Path],
+    output: Path,
+    *,
+    workers: int,
+    until: int | None,
+) -> Trainer:
     sources = _read_sources(recipe, folders)
+    measured = read_validation(recipe, folders) if recipe.validate_every else None
     processor = InstructSegProcessor.from_pretrained(model)
 
-    def mixture(samples: int) -> Mixture:
-        return Mixture(
+    def mixture_of(sources: Sequence[Source]) -> Callable[[int], Mixture]:
+        return lambda samples: Mixture(
             sources,
             lambda sample: form_of(sample, recipe.examples),
             batch=samples,
@@ -70,9 +93,10 @@ def train(
     trainer = Trainer(
         recipe,
         lambda: build_learner(recipe, model),
-        mixture,
+        mixture_of(sources),
         ExampleMaker(processor, recipe.examples),
         output,
+        validation=mixture_of([measured]) if measured else None,
         workers=workers,
     )
     trainer.run(until)
@@ -110,16 +134,42 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
     for name in config.sets:
         if name not in folders:
             raise DataError(f'the recipe learns from {name}: say where it is, --data {name}=DIR')
-        data = data_set(name)
-        reading = data.read(folders[name], data.known_split(config.split))
-        for problem in reading.problems[:_NAMED]:
-            _log.warning('%s: %s', name, problem)
-        if reading.problems:
-            _log.warning('%s: %d entries are left out', name, len(reading.problems))
-        samples += reading.samples
+        samples += _read_samples(name, folders[name], config.split)
     if not samples:
         raise DataError(f'{", ".join(config.sets)}: there is no sample to learn from')
     return Source(name='+'.join(config.sets), share=config.share, samples=samples)
+
+
+def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | None:
+    """Read the `val` splits of a recipe's data sets; None where no set has one.
+
+    A set is left out whose `val` split is learned from, and conversations are: no mask answers
+    them.
+
+    Raises:
+        DataError: a split is there and damaged.
+    """
+    samples: list[Sample] = []
+    for config in recipe.sources:
+        for name in config.sets:
+            if VALIDATION in data_set(name).splits and config.split != VALIDATION:
+                with contextlib.suppress(MissingError):
+                    samples += _read_samples(name, folders[name], VALIDATION)
+    samples = [sample for sample in samples if sample.kind is not Kind.CONVERSATION]
+    if not samples:
+        _log.warning('there is no val split: nothing is measured, and the last model is kept')
+        return None
+    return Source(name=VALIDATION, share=1, samples=samples)
+
+
+def _read_samples(name: str, folder: Path, split: str) -> list[Sample]:
+    data = data_set(name)
+    reading = data.read(folder, data.known_split(split))
+    for problem in reading.problems[:_NAMED]:
+        _log.warning('%s: %s', name, problem)
+    if reading.problems:
+        _log.warning('%s: %d entries are left out', name, len(reading.problems))
+    return reading.samples
 
 
 def write_model(learner: Learner, processor: InstructSegProcessor, folder: Path) -> None:

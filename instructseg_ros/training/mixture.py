@@ -74,13 +74,16 @@ class Mixture:
         """The source of a step's batch."""
         return self._order[step % len(self._order)]
 
+    def batches_of(self, source: int) -> int:
+        """Batches of one pass over a source."""
+        return len(self._epoch(source, 0))
+
     def draw(self, step: int) -> list[Draw]:
         """The batch of a step."""
         source = self.source_of(step)
         rounds, place = divmod(step, len(self._order))
         earlier = rounds * self._order.count(source) + self._order[:place].count(source)
-        size = len(self._epoch(source, 0))
-        epoch, number = divmod(earlier, size)
+        epoch, number = divmod(earlier, self.batches_of(source))
         indices = self._epoch(source, epoch)[number]
         seeds = np.random.SeedSequence([self._seed, step]).generate_state(self._batch, np.uint64)
         return [

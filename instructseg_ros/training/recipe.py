@@ -83,6 +83,10 @@ class Recipe:
         gradient_checkpointing: compute activations twice to keep fewer of them.
         seed: of everything that is drawn.
         save_every, log_every, picture_every: steps.
+        save_minutes: time between checkpoints at most, so that slow steps lose minutes, not hours.
+        validate_every: steps between measurements on the `val` splits of the sources, after which
+            the best model is kept; 0: never.
+        validation_samples: of all `val` splits together that are measured on at most.
         examples: how samples are made into examples.
         criterion: the losses.
     """
@@ -107,6 +111,9 @@ class Recipe:
     save_every: int = 500
     log_every: int = 10
     picture_every: int = 500
+    save_minutes: float = 10.0
+    validate_every: int = 0
+    validation_samples: int = 100
     examples: ExampleConfig = dataclasses.field(default_factory=ExampleConfig)
     criterion: CriterionConfig = dataclasses.field(default_factory=CriterionConfig)
 
@@ -115,9 +122,16 @@ class Recipe:
             raise RecipeError('a recipe has at least one source')
         if self.precision not in ('no', 'bf16', 'fp16'):
             raise RecipeError(f'precision is no, bf16 or fp16, not {self.precision!r}')
-        for name in ('steps', 'batch', 'accumulation', 'save_every', 'log_every', 'picture_every'):
+        for name in (
+            'steps', 'batch', 'accumulation', 'save_every', 'log_every', 'picture_every',
+            'validation_samples',
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise RecipeError(f'{name} is a whole number from 1 on')
+        if self.validate_every < 0:
+            raise RecipeError('validate_every is a whole number from 0 on; 0: never')
+        if not self.save_minutes > 0:
+            raise RecipeError('save_minutes is a number above 0')
 
 
 def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
@@ -132,7 +146,7 @@ def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
     """
     file = Path(name) if name.endswith(('.yaml', '.yml')) else _SHIPPED / f'{name}.yaml'
     try:
-        values = yaml.safe_load(file.read_text())
+        values = _parse(file.read_text())
     except OSError:
         there = ', '.join(sorted(each.stem for each in _SHIPPED.glob('*.yaml')))
         raise RecipeError(f'{file} is not there; recipes of the package are {there}') from None
@@ -151,13 +165,24 @@ def _change(values: dict[str, Any], key: str, text: str) -> None:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
             raise RecipeError(f'{key}: {part} has no keys of its own')
-    values[last] = yaml.safe_load(text)
+    try:
+        values[last] = _parse(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f'{key}: {text!r} is not YAML: {error}') from error
+
+
+def _parse(text: str) -> Any:
+    """YAML whose scalars stay texts: the type of a setting decides how its text is read.
+
+    YAML by itself takes `no` for a truth value, `1.10` for a number and `4e-5` for a text.
+    """
+    return yaml.load(text, yaml.BaseLoader)  # constructs texts, lists and mappings only
 
 
 def _build(cls: type[T], values: Any, where: str) -> T:
     """A dataclass from the values of a YAML file."""
     if not isinstance(values, Mapping):
-        raise RecipeError(f'{where or "a recipe"} is keys with values, not {values!r}')
+        raise RecipeError(f'{where or "a recipe"} is keys with values, not {values}')
     kinds = typing.get_type_hints(cls)
     for key in values:
         if key not in kinds:
@@ -179,16 +204,22 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise RecipeError(f'{where} is a list, not {value!r}')
         return tuple(_value(item, each, f'{where}[{i}]') for i, each in enumerate(value))
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return _number(value, where)  # YAML 1.1 takes 4e-5 for a text
+    if not isinstance(value, str):
+        raise RecipeError(f'{where} is one value, not {value!r}')
+    return value if kind is str else _scalar(kind, value, where)
+
+
+def _scalar(kind: type, text: str, where: str) -> Any:
+    """A number or a truth value."""
+    if kind is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise RecipeError(f'{where} is a number, not {text!r}') from None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
     if type(value) is not kind:
         raise RecipeError(f'{where} is of type {kind.__name__}, not {value!r}')
     return value
-
-
-def _number(value: float | str, where: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise RecipeError(f'{where} is a number, not {value!r}') from None
-

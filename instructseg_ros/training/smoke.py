@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from instructseg_ros.data.registry import data_set
+from instructseg_ros.data.registry import make_sample
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.training.end_to_end import build_learner, read_source, train
 from instructseg_ros.training.recipe import Recipe
@@ -75,7 +75,7 @@ def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
     names = [name for source in recipe.sources for name in source.sets]
     folders = {name: folder / name for name in names}
     for name, place in folders.items():
-        data_set(name).make_sample(place, 0)
+        make_sample(name, place, 0)
     return folders
 
 
@@ -94,6 +94,8 @@ def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
     parts: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for tag, curve in curves.items():
         source, _, part = tag.rpartition('/')
+        if source == 'validation':
+            continue
         if source and part == 'loss':
             parts[f'{source} loss'] = curve
         elif source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -22,6 +24,7 @@ from instructseg_ros.training.loading import Steps, batches
 from instructseg_ros.training.mixture import Mixture
 from instructseg_ros.training.panel import panel
 from instructseg_ros.training.recipe import Recipe
+from instructseg_ros.training.validation import FILE, Record, Validation, read_record
 
 _KEPT: Final = 2  # checkpoints
 _log = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ class Trainer:
 
     Attributes:
         step: updates that were done.
+        record: the newest and the best measurement on the validation samples, or None.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Trainer:
         maker: ExampleMaker,
         folder: Path,
         *,
+        validation: Callable[[int], Mixture] | None = None,
         workers: int = 0,
     ) -> None:
         """Prepare the engine, and go on where a training in the folder stopped.
@@ -52,7 +57,8 @@ class Trainer:
         Args:
             build: makes the learner, its resting weights chosen.
             mixture: makes the mixture for a number of samples in a step.
-            folder: for `checkpoints` and `logs`.
+            folder: for `checkpoints`, `logs` and `validation.json`.
+            validation: makes the mixture of the samples to measure on; None: nothing is measured.
             workers: processes that open pictures; 0: this one.
         """
         self.recipe = recipe
@@ -72,8 +78,13 @@ class Trainer:
         self._steps = Steps(
             self.mixture, maker, rank=self.accelerator.process_index, batch=recipe.batch
         )
-        self._prepare(build())
-        self.step = self._resume()
+        learner = build()
+        threshold = learner.model.config.score_threshold
+        self._validation = validation and self._validator(validation, maker, threshold)
+        self._prepare(learner)
+        self.step = self._saved_step = self._resume()
+        self._saved_at = time.monotonic()
+        self.record = self._read_record() if validation else None
 
     def run(self, until: int | None = None) -> None:
         """Train to the recipe's last step, or to an earlier one."""
@@ -85,15 +96,25 @@ class Trainer:
         main = self.accelerator.is_main_process
         if main:
             self._writer = SummaryWriter(self._folder / 'logs', purge_step=self.step)
+        self._validate()  # a training that was killed may have saved and not measured
         for _ in tqdm(range(self.step, last), initial=self.step, total=last, disable=not main):
             self._update([next(loader) for _ in range(count)])
-        if self.step % self.recipe.save_every:
+            if self._save_is_due():
+                self._save()
+            self._validate()
+        if self.step != self._saved_step:
             self._save()
         if self._writer is not None:
             self._writer.close()
 
     def learned(self) -> Learner | None:
-        """A learner with what was learned, on the CPU; None but in the first process."""
+        """A learner with what was learned, on the CPU; None but in the first process.
+
+        Its weights are those that were best on the validation samples, or without such samples the
+        last ones.
+        """
+        if self.record is not None:
+            self.accelerator.load_state(str(self._checkpoint(self.record.best.step)))
         state = self.accelerator.get_state_dict(self._learner)
         if not self.accelerator.is_main_process:
             return None
@@ -134,13 +155,53 @@ class Trainer:
         if (self.step + 1) % self.recipe.log_every == 0:
             self._log()
         self.step += 1
-        if self.step % self.recipe.save_every == 0:
-            self._save()
+
+    def _validator(
+        self, mixture: Callable[[int], Mixture], maker: ExampleMaker, threshold: float
+    ) -> Validation:
+        processes = self.accelerator.num_processes
+        samples = mixture(processes)
+        wanted = math.ceil(self.recipe.validation_samples / processes)
+        return Validation(
+            Steps(samples, maker, rank=self.accelerator.process_index, batch=1),
+            min(wanted, samples.batches_of(0)),
+            threshold=threshold,
+            workers=self._workers,
+        )
+
+    def _validate(self) -> None:
+        """Measure where it is due, and keep the checkpoint of the best step."""
+        done = self.record.newest.step if self.record else 0
+        if self._validation is None or self.step <= done:
+            return
+        if self.step % self.recipe.validate_every and self.step < self.recipe.steps:
+            return
+        figures = self._validation.measure(
+            self.accelerator, self._learner, self.step, self._report)
+        best = self.record.best if self.record else None
+        if figures.better_than(best):
+            if self.step != self._saved_step:
+                self._save()
+            best = figures
+        self._note_figures(Record(newest=figures, best=best or figures))
+
+    def _note_figures(self, record: Record) -> None:
+        self.record = record
+        if self._writer is None:
+            return
+        record.write(self._folder / FILE)
+        newest = record.newest
+        self._writer.add_scalar('validation/gIoU', newest.gIoU, newest.step)
+        self._writer.add_scalar('validation/loss', newest.loss, newest.step)
+        tqdm.write(f'{newest}; the best is that of step {record.best.step}')
+
+    def _report(self, problem: str) -> None:
+        _log.warning('skipped %s', problem)
 
     def _note(self, batch: Batch, lesson: Lesson, source: str) -> None:
         """Keep the figures of a pass for the log, and log its masks where they are due."""
         for problem in batch.skipped:
-            _log.warning('skipped %s', problem)
+            self._report(problem)
         self._skipped += len(batch.skipped)
         self._noted['loss'].append(lesson.loss.detach())
         for name, value in {'loss': lesson.loss, **lesson.parts}.items():
@@ -175,10 +236,20 @@ class Trainer:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
             for old in self._checkpoints()[:-_KEPT]:
-                shutil.rmtree(old)
+                if self.record is None or old != self._checkpoint(self.record.best.step):
+                    shutil.rmtree(old)
         if self._writer is not None:
             self._writer.flush()
         self.accelerator.wait_for_everyone()
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def _save_is_due(self) -> bool:
+        """Whether so many steps or minutes are over; the first process's clock decides for all."""
+        late = time.monotonic() - self._saved_at > 60 * self.recipe.save_minutes
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(late, dtype=torch.uint8, device=self.accelerator.device)
+            late = bool(broadcast(flag))
+        return late or self.step % self.recipe.save_every == 0
 
     def _resume(self) -> int:
         newest = self._checkpoints()[-1:]
@@ -186,6 +257,12 @@ class Trainer:
             return 0
         self.accelerator.load_state(str(newest[0]))
         return int(newest[0].name.removeprefix('step_'))
+
+    def _read_record(self) -> Record | None:
+        """The measurements so far; None where the best one's checkpoint was removed."""
+        record = read_record(self._folder / FILE)
+        there = record is not None and self._checkpoint(record.best.step).is_dir()
+        return record if there else None
 
     def _checkpoint(self, step: int) -> Path:
         return self._folder / 'checkpoints' / f'step_{step:07}'

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
 from instructseg_ros.data import bag, coco, folder, tabletop
-from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.reading import DataError, MissingError
 from instructseg_ros.data.sample import Kind
 from instructseg_ros.video.messages import standard_types
 
@@ -87,7 +89,7 @@ def test_boxes_alone_are_refused(tmp_path: Path) -> None:
 
 
 def test_labels_of_a_bag_are_videos(tmp_path: Path) -> None:
-    bag.make_sample(tmp_path / 'bag', 0)
+    bag.write_sample(tmp_path / 'bag', 0)
     first, second = bag.read(tmp_path / 'bag', 'train').samples
     assert len(first.frames) == len(first.targets) == 6
     assert not (first.targets[3].mask() & second.targets[3].mask()).any()
@@ -95,8 +97,82 @@ def test_labels_of_a_bag_are_videos(tmp_path: Path) -> None:
     assert picture.shape[:2] == first.targets[3].mask().shape
 
 
+def test_a_bag_for_each_split_may_be_in_a_folder_and_one_alone_is_train(tmp_path: Path) -> None:
+    bag.make_sample(tmp_path / 'bags', 0)
+    train, val = (bag.read(tmp_path / 'bags', split).samples for split in ('train', 'val'))
+    assert train[0].instructions != val[0].instructions
+    alone = bag.read(tmp_path / 'bags' / 'train', 'train').samples
+    assert alone == train
+    with pytest.raises(MissingError, match='val is missing'):
+        bag.read(tmp_path / 'bags' / 'train', 'val')
+
+
+def test_a_bag_is_opened_once_for_all_of_its_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    opened = []
+    open_reader = AnyReader.open
+    monkeypatch.setattr(
+        AnyReader, 'open', lambda self: (opened.append(self), open_reader(self))[1])
+    samples = bag.read(tmp_path / 'bag', 'train').samples
+    assert len(opened) == 1  # both topics in one pass
+    for sample in samples:
+        for frame, target in zip(sample.frames, sample.targets, strict=True):
+            assert target is not None
+            assert target.mask().shape == target.size == frame.load().size[::-1]
+    assert len(opened) == 2
+
+
+def test_a_label_image_is_decoded_once_for_all_of_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    samples = bag.read(tmp_path / 'bag', 'train').samples
+    read = []
+    read_message = bag.Message.read
+    monkeypatch.setattr(
+        bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1])
+    masks = [sample.targets[0].mask() for sample in samples]  # type: ignore[union-attr]
+    assert len(masks) == 2 and len(read) == 1
+
+
+def test_processes_that_fork_do_not_share_an_open_bag(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    frames = bag.read(tmp_path / 'bag', 'train').samples[0].frames
+    expected = [np.array(frame.load()) for frame in frames]  # opened before the fork
+    with multiprocessing.get_context('fork').Pool(3) as pool:
+        for _ in range(5):
+            for index, mine in enumerate(pool.map(loaded, frames, chunksize=1)):
+                np.testing.assert_array_equal(mine, expected[index])
+
+
+def loaded(frame: bag.BagPicture) -> np.ndarray:
+    """Pixels of a frame."""
+    return np.array(frame.load())
+
+
+@pytest.mark.parametrize('text', ['no', 'on', 'null', '1.10', '7'])
+def test_words_of_a_bag_keep_every_letter(tmp_path: Path, text: str) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    (tmp_path / 'bag' / 'labels.yaml').write_text(f'sentences: {{1: [{text}], 2: {text}}}')
+    samples = bag.read(tmp_path / 'bag', 'train').samples
+    assert [sample.instructions for sample in samples] == [(text,), (text,)]
+
+
+@pytest.mark.parametrize('sentences', ['[]', "['']", '[[red, mug]]', '{a: b}', 'x: [the mug]'])
+def test_labels_and_sentences_of_a_bag_that_are_none_are_problems(
+    tmp_path: Path, sentences: str
+) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    entry = sentences if sentences.startswith('x') else f'1: {sentences}'
+    (tmp_path / 'bag' / 'labels.yaml').write_text(f'sentences: {{{entry}, 2: the bowl}}')
+    reading = bag.read(tmp_path / 'bag', 'train')
+    assert len(reading.samples) == len(reading.problems) == 1
+
+
 def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path) -> None:
-    bag.make_sample(tmp_path / 'bag', 0)
+    bag.write_sample(tmp_path / 'bag', 0)
     words = yaml.safe_load((tmp_path / 'bag' / 'labels.yaml').read_text())
     (tmp_path / 'bag' / 'labels.yaml').write_text(yaml.safe_dump(words | {'labels': '/other'}))
     with pytest.raises(DataError, match='no image of /camera/image has the stamp'):
@@ -105,7 +181,7 @@ def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path
 
 @pytest.mark.parametrize('text', ['', '[1, 2]', 'sentences: [a]', '{:'])
 def test_words_of_a_bag_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
-    bag.make_sample(tmp_path / 'bag', 0)
+    bag.write_sample(tmp_path / 'bag', 0)
     (tmp_path / 'bag' / 'labels.yaml').write_text(text)
     with pytest.raises(DataError, match=r'labels\.yaml'):
         bag.read(tmp_path / 'bag', 'train')
@@ -119,7 +195,7 @@ def test_the_tabletop_is_a_folder_of_short_videos(tmp_path: Path) -> None:
 
 
 def test_labels_of_another_type_are_refused(tmp_path: Path) -> None:
-    bag.make_sample(tmp_path / 'bag', 0)
+    bag.write_sample(tmp_path / 'bag', 0)
     file = tmp_path / 'bag' / 'labels.yaml'
     words = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(words | {'labels': '/chatter'}))

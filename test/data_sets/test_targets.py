@@ -70,3 +70,21 @@ def test_pictures_are_rgb_and_upright(tmp_path: Path) -> None:
     assert PictureBytes('a', content).load().size == (4, 8)
     with pytest.raises(OSError, match='b: not a readable picture'):
         PictureBytes('b', content[:50]).load()
+
+
+def test_the_size_of_a_target_is_that_of_its_mask(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / 'mask.png')
+    mask = np.zeros((9, 7), bool)
+    targets = [
+        Nothing((9, 7)), Polygons((9, 7), (SQUARE,)), CocoPolygons((9, 7), (SQUARE,)),
+        RunLengths.parse(encode_rle(mask)), MaskFile(tmp_path / 'mask.png'),
+        Union((Nothing((9, 7)), MaskFile(tmp_path / 'mask.png'))),
+    ]  # fmt: skip
+    for target in targets:
+        assert target.size == target.mask().shape == (9, 7)
+
+
+def test_the_size_of_a_mask_that_is_damaged_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / 'mask.png').write_bytes(b'no picture')
+    with pytest.raises(OSError, match=r'mask\.png: not a readable mask'):
+        _ = MaskFile(tmp_path / 'mask.png').size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,10 +21,21 @@ from training_start import Start, make_start
 from instructseg_ros import cli
 from instructseg_ros.data.registry import data_set
 from instructseg_ros.evaluation.benchmarks import NAMES
+from instructseg_ros.evaluation.own import OWN_DATA
 from instructseg_ros.evaluation.published import own_row, published
 from instructseg_ros.model.segmenter import Segmenter
 
-SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17')
+SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA)
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from instructseg_ros.locking import locked
+
+with locked(Path(sys.argv[1])):
+    print('locked', flush=True)
+    time.sleep(600)
+"""
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +67,10 @@ def test_a_benchmark_is_made_checked_evaluated_and_scored(
     output = tmp_path / 'output'
     assert cli.main(arguments(name, data, start, output)) == 0
     shown = capsys.readouterr().out
-    assert 'InstructSeg (paper)' in shown and 'this model' in shown
+    assert ('InstructSeg (paper)' in shown) == ('this model' in shown) == (name not in OWN_DATA)
+    assert ('SYNTHETIC SAMPLES' in shown) == ('do not compare them' in shown) == (
+        name not in OWN_DATA)
+    assert figures(output)['synthetic']
     mine = figures(output)
     assert mine['skipped'] == mine['problems'] == []
     if name in SCORED:
@@ -173,6 +188,83 @@ def test_a_split_that_there_is_not_is_an_error(
     command = [*arguments(name, data, start, tmp_path / 'output'), '--split', 'none']
     assert cli.main(command) == 1
     assert f"{name} has no split 'none'; there are" in capsys.readouterr().err
+
+
+def test_a_set_that_was_not_made_by_make_sample_is_not_called_synthetic(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('pope', tmp_path)
+    assert cli.main(arguments('pope', data, start, tmp_path / 'output')) == 0
+    shown = capsys.readouterr().out
+    assert 'InstructSeg (paper)' in shown and 'SYNTHETIC' not in shown
+    assert not figures(tmp_path / 'output')['synthetic']
+
+
+def test_two_evaluations_in_one_output_are_refused(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('folder', tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLD, str(tmp_path / 'output')], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline()
+        assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 1
+        assert f'another run (process {holder.pid} on ' in capsys.readouterr().err
+    finally:
+        holder.kill()
+        holder.wait()
+    assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 0
+
+
+def test_own_data_is_evaluated_on_val_and_without_one_on_train_which_is_said(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('folder', tmp_path)
+    assert cli.main(arguments('folder', data, start, tmp_path / 'val')) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith('folder val\n') and 'no val split' not in shown
+    shutil.rmtree(data / 'val')
+    assert cli.main(arguments('folder', data, start, tmp_path / 'train')) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith('folder train\n') and 'There is no val split' in shown
+
+
+def test_a_frame_of_own_data_that_is_broken_is_named_and_the_others_are_done(
+    start: Start, tmp_path: Path
+) -> None:
+    data = make('folder', tmp_path)
+    lines = (data / 'val' / 'annotations.jsonl').read_text().splitlines()
+    (data / 'val' / 'annotations.jsonl').write_text(lines[4])  # a video of six frames
+    (data / 'val' / 'video' / '5.jpg').write_bytes(b'no picture')
+    output = tmp_path / 'output'
+    assert cli.main(arguments('folder', data, start, output)) == 0
+    mine = figures(output)
+    assert '1 of 6 frames, the first: ' in mine['skipped'][0] and '5.jpg' in mine['skipped'][0]
+    assert mine['missing'] == ['1_0/00005.png']
+    assert len(list((output / 'predictions' / '1_0').iterdir())) == 5
+
+
+def test_own_data_without_a_sample_that_can_be_used_is_an_error(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('folder', tmp_path)
+    (data / 'val' / 'annotations.jsonl').write_text('{"image": "a.jpg"}')
+    assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 1
+    error = capsys.readouterr().err
+    assert 'no sample of folder val that can be used' in error and 'line 1' in error
+
+
+def test_lines_that_were_added_to_own_data_do_not_get_their_neighbours_masks(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make('folder', tmp_path)
+    command = arguments('folder', data, start, tmp_path / 'output')
+    assert cli.main(command) == 0
+    file = data / 'val' / 'annotations.jsonl'
+    first, *rest = file.read_text().splitlines()
+    file.write_text('\n'.join([*rest, first]))
+    assert cli.main(command) == 1
+    assert 'holds predictions of samples' in capsys.readouterr().err
 
 
 def test_predictions_of_another_split_or_dtype_are_not_taken_for_one_s(

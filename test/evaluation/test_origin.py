@@ -1,53 +1,99 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from instructseg_ros.data.pictures import PictureFile
+from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.evaluation.origin import claim, origin_of
+from instructseg_ros.model.manifest import write_manifest
 
 DATA = Path('data')
 
 
+def asked(key: str = '1', text: str = 'the mug', image: str = 'a.jpg') -> Sample:
+    return Sample(key=key, kind=Kind.IMAGE_REFERRING, frames=(PictureFile(Path(image)),),
+                  instructions=(text,))  # fmt: skip
+
+
+def origin(
+    benchmark: str, model: str, *, data: Path = DATA, split: str = 'val', dtype: str = 'auto',
+    samples: tuple[Sample, ...] = (asked(),),
+) -> dict[str, str]:
+    return origin_of(benchmark, data, split, samples, model, dtype)
+
+
 def test_a_folder_is_for_what_it_was_first_used_for(tiny_model_dir: Path, tmp_path: Path) -> None:
-    mine = origin_of('refcoco', DATA, 'val', str(tiny_model_dir), 'auto')
+    model = str(tiny_model_dir)
+    mine = origin('refcoco', model)
     claim(tmp_path, mine, first=True)
     claim(tmp_path, mine, first=True)
     claim(tmp_path, mine, first=False)
-    for other in (origin_of('refcoco+', DATA, 'val', str(tiny_model_dir), 'auto'),
-                  origin_of('refcoco', tmp_path, 'val', str(tiny_model_dir), 'auto'),
-                  origin_of('refcoco', DATA, 'testA', str(tiny_model_dir), 'auto'),
-                  origin_of('refcoco', DATA, 'val', 'embedded', 'auto'),
-                  origin_of('refcoco', DATA, 'val', str(tiny_model_dir), 'int8')):  # fmt: skip
+    for other in (origin('refcoco+', model), origin('refcoco', model, data=tmp_path),
+                  origin('refcoco', model, split='testA'), origin('refcoco', 'embedded'),
+                  origin('refcoco', model, dtype='int8')):  # fmt: skip
         with pytest.raises(ValueError, match='remove it or name another --output'):
             claim(tmp_path, other, first=True)
     claim(tmp_path, mine, first=True)
 
 
-def test_weights_that_were_trained_further_are_others(tiny_model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('other', [
+    (asked(text='the cup'),), (asked(image='b.jpg'),), (asked('2'),), (asked(), asked('2'))])
+def test_samples_that_were_changed_are_others(
+    other: tuple[Sample, ...], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    claim(tmp_path, origin('folder', str(tiny_model_dir)), first=True)
+    with pytest.raises(ValueError, match='holds predictions of samples'):
+        claim(tmp_path, origin('folder', str(tiny_model_dir), samples=other), first=True)
+
+
+@pytest.mark.parametrize('pinned', [True, False])
+def test_weights_are_known_by_their_content_and_not_by_their_time(
+    pinned: bool, tiny_model_dir: Path, tmp_path: Path
+) -> None:
     model = shutil.copytree(tiny_model_dir, tmp_path / 'model')
-    claim(tmp_path / 'out', origin_of('gqa', DATA, 'val', str(model), 'auto'), first=True)
-    os.utime(model / 'model.safetensors', (2e9, 2e9))
-    with pytest.raises(ValueError, match=r'weights of 20\d\d-.*, not 2033-05-18T03:33:20'):
-        claim(tmp_path / 'out', origin_of('gqa', DATA, 'val', str(model), 'auto'), first=True)
+    file = model / 'model.safetensors'
+    if pinned:
+        write_manifest(model)
+    claim(tmp_path / 'out', origin('gqa', str(model)), first=True)
+    os.utime(file, (2e9, 2e9))
+    claim(tmp_path / 'out', origin('gqa', str(model)), first=True)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, (2e9, 2e9))
+    if pinned:
+        write_manifest(model)
+    with pytest.raises(ValueError, match=r'holds predictions of weights [0-9a-f]{64}, not '):
+        claim(tmp_path / 'out', origin('gqa', str(model)), first=True)
+
+
+def test_a_note_that_does_not_say_what_it_is_of_is_of_something_else(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    mine = origin('gqa', str(tiny_model_dir))
+    (tmp_path / 'evaluation.json').write_text(json.dumps({'benchmark': 'gqa'}))
+    with pytest.raises(ValueError, match='weights None, not'):
+        claim(tmp_path, mine, first=True)
 
 
 def test_a_model_is_the_same_by_whatever_path(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_model_dir.parent)
-    absolute = origin_of('gqa', DATA, 'val', str(tiny_model_dir), 'auto')
-    assert origin_of('gqa', DATA, 'val', tiny_model_dir.name, 'auto') == absolute
+    assert origin('gqa', tiny_model_dir.name) == origin('gqa', str(tiny_model_dir))
 
 
 def test_one_process_writes_the_note(tiny_model_dir: Path, tmp_path: Path) -> None:
-    claim(tmp_path / 'out', origin_of('gqa', DATA, 'val', str(tiny_model_dir), 'auto'), first=False)
+    claim(tmp_path / 'out', origin('gqa', str(tiny_model_dir)), first=False)
     assert not (tmp_path / 'out').exists()
 
 
 def test_a_note_that_is_damaged_is_named(tiny_model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / 'evaluation.json').write_text('{')
     with pytest.raises(ValueError, match=r'evaluation\.json is not readable as JSON'):
-        claim(tmp_path, origin_of('gqa', DATA, 'val', str(tiny_model_dir), 'auto'), first=True)
+        claim(tmp_path, origin('gqa', str(tiny_model_dir)), first=True)

@@ -139,6 +139,44 @@ def test_a_frame_that_is_kept_is_not_opened_again_as_a_reference(
     assert len(predictor.frame(frames, 1, expressions)) == 1
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[PictureFile]:
+    """Image files in the order in which they are decoded."""
+    files: list[PictureFile] = []
+    load = PictureFile.load
+    monkeypatch.setattr(PictureFile, 'load', lambda self: (files.append(self), load(self))[1])
+    return files
+
+
+def test_an_image_is_decoded_once(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...], opened: list[PictureFile]
+) -> None:
+    Predictor(segmenter).still(frames[0], asked(segmenter, 'red mug'))
+    assert opened == [frames[0]]
+
+
+@pytest.mark.parametrize('causal', [False, True])
+def test_every_frame_of_a_video_is_decoded_once(
+    causal: bool, segmenter: Segmenter, frames: tuple[PictureFile, ...],
+    opened: list[PictureFile],
+) -> None:
+    predictor = Predictor(segmenter)
+    for index in range(len(frames)):
+        predictor.frame(frames, index, asked(segmenter, 'red mug'), causal=causal)
+    assert sorted(opened, key=str) == list(frames)
+
+
+def test_a_robot_sees_a_frame_with_those_before_it(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    expressions = asked(segmenter, 'red mug')
+    predictor = Predictor(segmenter)
+    for index, earlier in ((0, ()), (1, (0,)), (5, (3, 4))):
+        [found] = predictor.frame(frames, index, expressions, causal=True)
+        [expected] = shown_with(segmenter, frames, index, earlier, expressions)
+        np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+
+
 def test_a_picture_that_is_broken_is_named(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:

@@ -11,7 +11,7 @@ from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.targets import Nothing
 from instructseg_ros.evaluation.predictor import Predictor
-from instructseg_ros.evaluation.work import Unit, share, still_units, video_units
+from instructseg_ros.evaluation.work import Unit, own_units, share, still_units, video_units
 from instructseg_ros.model.segmenter import Segmenter
 
 
@@ -155,6 +155,81 @@ def test_a_name_from_the_root_on_is_refused_too(predictor: Predictor, tmp_path: 
     with pytest.raises(ValueError, match='would be written outside of'):
         unit.run(predictor, tmp_path / 'out')
     assert not (tmp_path / 'elsewhere.png').exists()
+
+
+class Counted:
+    """A target that counts how often it is rasterised."""
+
+    size = (48, 64)
+
+    def __init__(self) -> None:
+        self.rasterised = 0
+
+    def mask(self) -> np.ndarray:
+        """See `Target.mask`."""
+        self.rasterised += 1
+        return np.zeros(self.size, bool)
+
+
+def own(key: str, frames: tuple[PictureFile, ...], *sentences: str, video: bool = False) -> Sample:
+    kind = Kind.VIDEO_REFERRING if video else Kind.IMAGE_REFERRING
+    return Sample(key=key, kind=kind, frames=frames, instructions=sentences)
+
+
+def test_own_data_of_the_same_frames_is_one_unit(tmp_path: Path) -> None:
+    first, second = (picture(tmp_path, name, n) for n, name in enumerate('ab'))
+    samples = [own('1', (first,), 'x'), own('2', (second,), 'x'), own('3', (first,), 'y'),
+               own('4', (first,), 'x', video=True),
+               own('5', (first, second), 'x', video=True)]  # fmt: skip
+    keys = [[sample.key for sample in unit.samples] for unit in own_units(samples)]
+    assert keys == [['1', '3'], ['2'], ['4'], ['5']]
+
+
+def test_own_data_has_a_mask_for_every_sentence_and_none_where_the_target_is_not_there(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    rgb = np.full((96, 128, 3), 120, np.uint8)
+    rgb[20:60, 10:50] = (220, 40, 40)
+    Image.fromarray(rgb).save(tmp_path / 'image.png')
+    image = PictureFile(tmp_path / 'image.png')
+    [unit] = own_units([own('1', (image,), 'the red thing', 'the zzyzx'),
+                        own('2', (image,), 'the red thing')])  # fmt: skip
+    unit.run(predictor, tmp_path / 'out')
+    assert files(tmp_path / 'out') == ['1_0.png', '1_1.png', '2_0.png']
+    red, unknown, same = (int((np.array(Image.open(tmp_path / 'out' / name)) > 0).sum())
+                          for name in files(tmp_path / 'out'))  # fmt: skip
+    [answer, _] = predictor.still(image, [
+        predictor.segmenter.read(text) for text in ('the red thing', 'the zzyzx')])
+    assert red == same == (int(answer.mask.sum()) if answer.found else 0)
+    assert unknown == 0  # the model has no word for it
+
+
+def test_a_video_of_own_data_has_a_file_for_every_frame_and_only_missing_ones_are_written(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    frames = tuple(picture(tmp_path, str(index), index) for index in range(3))
+    [unit] = own_units([own('1', frames, 'the red mug', video=True)])
+    out = tmp_path / 'out'
+    unit.run(predictor, out)
+    names = [f'1_0/0000{frame}.png' for frame in range(3)]
+    assert files(out) == names
+    (out / names[1]).unlink()
+    (out / names[0]).write_bytes(b'as it was')
+    unit.run(predictor, out)
+    assert files(out) == names and (out / names[0]).read_bytes() == b'as it was'
+
+
+def test_sizes_are_compared_without_rasterising_a_target(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    targets = [Counted() for _ in range(3)]
+    sample = dataclasses.replace(clip(tmp_path, '0'), targets=tuple(targets))
+    still_one = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(targets[0],))
+    units: list[Unit] = [*video_units([sample], merged=False),
+                         *still_units([still_one], sentences=True)]  # fmt: skip
+    for unit in units:
+        unit.run(predictor, tmp_path / 'out')
+    assert [target.rasterised for target in targets] == [0, 0, 0]
 
 
 def test_a_picture_of_another_size_than_its_targets_is_refused_before_it_is_written(

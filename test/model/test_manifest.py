@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
-from instructseg_ros.model.manifest import MANIFEST, ManifestError, check_manifest, write_manifest
+from instructseg_ros.model.manifest import (
+    MANIFEST,
+    ManifestError,
+    check_manifest,
+    model_hash,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -61,3 +67,18 @@ def test_the_embedded_model_is_pinned() -> None:
     folder = find_model('embedded')
     assert (folder / MANIFEST).is_file()
     check_manifest(folder)
+
+
+def test_a_model_has_one_hash_with_and_without_a_manifest(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / 'copy')
+    (copy / MANIFEST).unlink()
+    assert model_hash(copy) == model_hash(folder)
+    (copy / 'config.json').write_text((copy / 'config.json').read_text() + ' ')
+    assert model_hash(copy) != model_hash(folder)
+
+
+def test_the_manifest_saves_reading_the_weights(folder: Path, tmp_path: Path) -> None:
+    before = model_hash(folder)
+    # Loading would refuse this file; the hash does not open it.
+    (folder / 'model.safetensors').write_bytes(b'')
+    assert model_hash(folder) == before

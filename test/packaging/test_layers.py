@@ -22,8 +22,8 @@ BELOW = {
     'streaming': {'model'},
     'video': {'model', 'streaming'},
     'data': {'simulation', 'video'},
-    'evaluation': {'data', 'model', 'simulation'},
-    'training': {'data', 'model', 'simulation', 'evaluation'},
+    'evaluation': {'data', 'locking', 'model', 'simulation'},
+    'training': {'data', 'locking', 'model', 'simulation', 'evaluation'},
     'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge', 'launch', 'ament_index_python'}

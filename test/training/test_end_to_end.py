@@ -17,12 +17,14 @@ import torch
 from safetensors.torch import load_file
 from training_start import Start
 
+from instructseg_ros import cli
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.training.end_to_end import build_learner, train
 from instructseg_ros.training.recipe import RecipeError, SourceConfig, load_recipe
 from instructseg_ros.training.smoke import Curves, read_curves, smoke
 from instructseg_ros.training.trainer import rate
+from instructseg_ros.training.validation import read_record
 
 ARGUMENTS = ('train', '--recipe', 'smoke', '--set', 'lora.dropout=0', '--set', 'residual_dropout=0',
              '--workers', '0')  # fmt: skip
@@ -83,6 +85,45 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     mine, theirs = (load_file(each / 'model' / 'model.safetensors') for each in (tmp_path, trained))
     for name, weights in theirs.items():
         assert torch.equal(mine[name], weights), name
+
+
+def test_two_trainings_in_one_output_are_refused_and_the_first_goes_on(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endless = command(start, tmp_path, '--set', 'steps=1000000', '--set', 'save_every=1')
+    first = subprocess.Popen(endless, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.glob('checkpoints/step_*')):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        assert cli.main(command(start, tmp_path)[3:]) == 1
+        error = capsys.readouterr().err
+        assert f'another run (process {first.pid} on ' in error and 'another --output' in error
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    # A lock of a killed process does not block.
+    train(dataclasses.replace(start.recipe, steps=1), start.model, start.folders, tmp_path)
+
+
+def test_slow_steps_are_saved_by_the_clock(start: Start, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(start.recipe, steps=9, save_every=1000, save_minutes=1e-9)
+    train(recipe, start.model, start.folders, tmp_path, until=3)
+    names = sorted(each.name for each in (tmp_path / 'checkpoints').iterdir())
+    assert names == ['step_0000002', 'step_0000003']
+
+
+def test_two_processes_measure_and_keep_the_best(start: Start, tmp_path: Path) -> None:
+    arguments = command(
+        start, tmp_path, '--set', 'steps=4', '--set', 'batch=2', '--set', 'validate_every=2',
+        '--set', 'validation_samples=5', processes=2)  # fmt: skip
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=240)
+    record = read_record(tmp_path / 'validation.json')
+    assert record is not None and record.newest.step == 4
+    assert record.newest.samples == 6  # three of each process
+    assert (tmp_path / 'model').is_dir()
 
 
 def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path: Path) -> None:

@@ -72,3 +72,45 @@ def test_values_may_be_changed_by_their_dotted_key() -> None:
     assert (recipe.steps, recipe.lora.rank, recipe.criterion.points) == (7, 2, 64)
     with pytest.raises(RecipeError, match=r'steps\.x: steps has no keys'):
         load_recipe('smoke', {'steps.x': '7'})
+
+
+@pytest.mark.parametrize('text', ['no', "'no'"])
+def test_precision_no_is_the_text_no_in_a_file_and_on_the_command_line(
+    tmp_path: Path, text: str
+) -> None:
+    assert load_recipe(written(tmp_path, f'{SOURCE}precision: {text}')).precision == 'no'
+    assert load_recipe('paper', {'precision': text}).precision == 'no'
+
+
+@pytest.mark.parametrize('text', ['on', 'off', 'yes', 'no', 'null', '7', '1.10', '4e-5', '1_000'])
+def test_a_setting_that_is_a_text_keeps_every_letter(text: str) -> None:
+    recipe = load_recipe('smoke', {
+        'lora.targets': f'[{text}, v_proj]', 'trained': f'[{text}]',
+        'sources': f'[{{sets: [folder], split: {text}}}]',
+    })  # fmt: skip
+    assert recipe.lora.targets == (text, 'v_proj')
+    assert recipe.trained == (text,)
+    assert recipe.sources[0].split == text
+    with pytest.raises(RecipeError, match='precision is no, bf16 or fp16'):
+        load_recipe('smoke', {'precision': 'off'})
+
+
+def test_numbers_and_truth_values_are_read_as_yaml_has_them() -> None:
+    recipe = load_recipe('smoke', {
+        'steps': '1_000', 'learning_rate': '4e-5', 'gradient_checkpointing': 'off',
+        'warmup': '0', 'examples.causal': 'yes',
+    })  # fmt: skip
+    assert (recipe.steps, recipe.learning_rate, recipe.warmup) == (1000, 4e-5, 0.0)
+    assert recipe.gradient_checkpointing is False and recipe.examples.causal is True
+
+
+@pytest.mark.parametrize(('key', 'text', 'reason'), [
+    ('sources', '[{sets: [coco', 'sources: .* is not YAML'),
+    ('precision', '[no]', r"precision is one value, not \['no'\]"),
+    ('steps', '"["', r"steps is of type int, not '\['"),
+    ('save_minutes', '0', 'save_minutes is a number above 0'),
+    ('validate_every', '-1', 'validate_every is a whole number from 0 on'),
+])  # fmt: skip
+def test_a_wrong_value_on_the_command_line_is_named(key: str, text: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe('smoke', {key: text})

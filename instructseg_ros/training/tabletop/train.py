@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ import torch
 
 from instructseg_ros.evaluation.calibration import calibrate
 from instructseg_ros.evaluation.tabletop import CALIBRATION_SEED, answer_scenes
+from instructseg_ros.locking import locked
 from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -112,8 +114,10 @@ class TabletopTraining:
         for need in self._needs[name]:
             if saved_step(self._file(need)) < getattr(self.recipe, need).steps:
                 raise ValueError(f'stage {name} needs stage {need}, which is not finished: run it')
-        loop, draw, loss = self._loop(name)
-        loop.run(draw, loss)
+        lock = locked(self.folder, name=f'.{name}.lock')  # other stages may be trained meanwhile
+        with lock if parallel.rank() == 0 else contextlib.nullcontext():
+            loop, draw, loss = self._loop(name)
+            loop.run(draw, loss)
         loop.finish()
         parallel.wait()  # for the file, which only the first process writes
 

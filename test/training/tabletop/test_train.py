@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_scenes import taught
 
+from instructseg_ros.locking import LockError
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.simulation.instructions import vocabulary
@@ -69,6 +72,22 @@ def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -
         assert names
         for name in names:
             assert torch.equal(model[name.replace(kept, saved)], state[name]), name
+
+
+def test_a_stage_that_another_process_trains_is_refused(folder: Path) -> None:
+    hold = ('import sys, time; from pathlib import Path; from instructseg_ros.locking import locked'
+            '\nwith locked(Path(sys.argv[1]), name=".tower.lock"):'
+            '\n    print("locked", flush=True); time.sleep(600)')  # fmt: skip
+    holder = subprocess.Popen(
+        [sys.executable, '-c', hold, str(folder)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline()
+        TabletopTraining(folder, SMOKE, processes=1, stages=['pixels']).run()  # may go on beside it
+        with pytest.raises(LockError, match=f'process {holder.pid} on '):
+            TabletopTraining(folder, SMOKE, processes=1, stages=['tower']).run()
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_running_again_trains_nothing_anew(folder: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rosbags.rosbag2 import Reader
 
@@ -20,26 +20,6 @@ if TYPE_CHECKING:
     from mcap.records import McapRecord
 
 logger = logging.getLogger(__name__)
-
-
-class Connection(Protocol):
-    """The messages of one type on one topic, as rosbags describes them."""
-
-    topic: str
-    msgtype: str
-    msgcount: int
-
-
-class Storage(Protocol):
-    """A reader of rosbags, or one with the same methods."""
-
-    @property
-    def connections(self) -> Collection[Connection]:
-        """What there is to read."""
-
-    def messages(self, connections: Collection[Connection], start: int | None = None,
-                 stop: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield (connection, log time in ns, serialised message) from `start` to before `stop`."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +34,8 @@ class Topic:
 class BagReader:
     """The messages of all storage files of a bag, in the order of the files."""
 
-    def __init__(self, path: Path, storages: Collection[Storage]) -> None:
-        """Join the opened storages of a bag."""
+    def __init__(self, path: Path, storages: Sequence[Any]) -> None:
+        """Join the opened storages of a bag, each a `Reader` of rosbags or a `CutOffMcap`."""
         self._path = path
         self._storages = storages
         counts: Counter[tuple[str, str]] = Counter()
@@ -104,9 +84,9 @@ class CutOffMcap:
             raise SourceError(f'it is cut off before its first message ({self._end})')
         _warn_once(file, sum(counts.values()))
 
-    def messages(self, connections: Collection[Connection], start: int | None = None,
-                 stop: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
-        """As `Storage.messages`."""
+    def messages(self, connections: Collection[Topic], start: int | None = None,
+                 stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
+        """Yield what a `Reader` of rosbags yields."""
         chosen = {(each.topic, each.msgtype): each for each in connections}
         for topic, kind, logged, raw in self._read():
             if (topic, kind) in chosen and (start or 0) <= logged < (stop or 2**64):
@@ -172,7 +152,7 @@ def _parts(path: Path) -> list[Path]:
     return files
 
 
-def _open(path: Path, stack: ExitStack) -> Storage:
+def _open(path: Path, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(Reader(path))
     except Exception as error:

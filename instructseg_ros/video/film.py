@@ -98,10 +98,8 @@ class Film:
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
     """Whether a time stands for one place: a raw stream has no times, others may start over."""
-    from av.format import Flags
-
-    return stream.start_time is not None and not (
-        container.format.flags & Flags.ts_discont.value)
+    may_start_over = import_av().format.Flags.ts_discont.value
+    return stream.start_time is not None and not container.format.flags & may_start_over
 
 
 def _seek(container: InputContainer, stream: VideoStream, since: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +26,6 @@ def import_av() -> ModuleType:
     return av
 
 
-def open_film(file: Path, mode: str = 'r', **options: Any) -> AbstractContextManager[Any]:
+def open_film(file: Path, mode: str = 'r', **options: Any) -> Any:
     """Open a film with `av.open`; a name with a colon is a file too, not an address."""
     return import_av().open(f'file:{file}', mode, **options)

@@ -27,6 +27,7 @@ WHEELS = os.environ.get('ROS_WHEELS') or 'kilted'
 
 RUNTIME = [
     'huggingface_hub',
+    'mcap>=1.1',
     'mujoco>=3.2',
     'numpy',
     'pillow>=10.1',

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 from instructseg_ros.cli import main
 from instructseg_ros.simulation.recording import Recording
 
+ROOT = Path(__file__).resolve().parents[1]
+TRUTH = ROOT / 'test' / 'data' / 'table_truth.png'
 COMMANDS = [
     'say', 'segment', 'video', 'evaluate', 'score', 'calibrate', 'train', 'data', 'convert',
     'benchmark', 'soak',
@@ -262,6 +265,32 @@ def test_a_reference_that_cannot_be_read_is_one_clear_line(
         capfd, 'segment', str(recorded[1]), 'the mug', '--reference', '/no/such/frame.png'
     )
     assert '/no/such/frame.png' in message
+
+
+def test_the_first_example_of_the_readme_selects_what_one_can_drink_from_and_nothing_else(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [line] = re.findall(r'^instructseg (segment docs/.*?)(?: -o .*)?$',
+                        (ROOT / 'README.md').read_text(), re.MULTILINE)
+    answer = segmented(capsys, *shlex.split(line)[1:], '-o', tmp_path / 'answer.png')
+    assert answer.startswith('FOUND')
+    with Image.open(tmp_path / 'answer_mask.png') as found, Image.open(TRUTH) as right:
+        mask, truth = np.array(found) > 0, np.array(right) > 0
+    assert (mask & truth).sum() > 0.9 * (mask | truth).sum()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_model_is_loaded(
+    capfd: pytest.CaptureFixture[str], recorded: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / 'folder.png').mkdir()
+    (tmp_path / 'file').touch()
+    for output in (tmp_path / 'folder.png', tmp_path / 'file' / 'answer.png'):
+        message = failed(capfd, 'segment', str(recorded[1]), 'the mug', '--model', '/no/model',
+                         '-o', str(output))
+        assert str(output) in message
+        message = failed(capfd, 'benchmark', 'soak', '--model', '/no/model', '--json', str(output))
+        assert str(output) in message
 
 
 def test_an_output_that_is_no_picture_is_refused_before_anything_is_read(

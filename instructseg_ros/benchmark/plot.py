@@ -37,7 +37,7 @@ def plot_stream(figures: dict[str, Any], file: Path) -> None:
     if measured:
         _draw_accuracy(axes[1], schedules)
     figure.suptitle(f'{figures["size"]}, {figures["dtype"]}, {figures["threads"]} threads')
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, format='png')
 
 
 def _draw_latency(axes: Any, schedules: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -53,10 +54,25 @@ def positive(text: str) -> int:
 
 
 def prepare(*files: Path | None) -> None:
-    """Make the folders of output files before anything takes long."""
+    """Make the folders of output files, and refuse what cannot be written, before a long run.
+
+    Raises:
+        OSError: A file cannot be written; the message names it.
+    """
     for file in files:
         if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            _prepare(file)
+
+
+def _prepare(file: Path) -> None:
+    if file.is_dir():
+        raise IsADirectoryError(f'{file} is a folder: name a file in it')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f'{file} cannot be written ({error}): name another file') from error
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise PermissionError(f'{file} cannot be written: it is protected; name another file')
 
 
 def write(figures: dict[str, Any], file: Path | None) -> None:

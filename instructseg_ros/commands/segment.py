@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from instructseg_ros.commands.arguments import Subparsers, add_model, load_segmenter
+from instructseg_ros.commands.arguments import Subparsers, add_model, load_segmenter, prepare
 
 
 def add(commands: Subparsers) -> None:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
     clean_text(options.instruction)
     if options.output:
-        check_output(options.output, inputs=[options.image, *options.reference])
+        prepare(*check_output(options.output, inputs=[options.image, *options.reference]))
     image, *references = map(read_picture, [options.image, *options.reference])
     segmenter = load_segmenter(options)
     result = segment_still(segmenter, image, options.instruction, references)

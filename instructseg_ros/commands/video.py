@@ -44,10 +44,22 @@ def run(options: argparse.Namespace) -> int:
         load_model, options.model, device=options.device, dtype=DTYPES[options.dtype]
     )
     summary = segment_video(
-        options.file, options.instructions, folder, load=load, model=options.model,
+        options.file, options.instructions, folder, load=load, model=_identity(options.model),
         formats=options.formats, topic=options.topic, overwrite=options.overwrite,
     )  # fmt: skip
-    print(f'{summary.frames} frames in {folder}')
+    if summary.is_short:
+        print(f'{summary.frames} of {summary.announced} frames in {folder}; the others could not '
+              f'be read: {options.file} is damaged or cut off')
+    else:
+        print(f'{summary.frames} frames in {folder}')
     for text, states in summary.states.items():
         print(f'{text}: ' + ', '.join(f'{count} {state.name}' for state, count in states.items()))
     return 0
+
+
+def _identity(model: str) -> str:
+    """Name a model so that another one of the same name differs."""
+    from instructseg_ros.model.checkpoints import find_model
+    from instructseg_ros.model.manifest import model_hash
+
+    return f'{model}, weights {model_hash(find_model(model))[:16]}'

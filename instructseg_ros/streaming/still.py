@@ -69,8 +69,11 @@ def segment_still(
     )
 
 
-def check_output(file: Path, *, inputs: Sequence[Path]) -> None:
+def check_output(file: Path, *, inputs: Sequence[Path]) -> tuple[Path, Path]:
     """Refuse a file that no picture can be written to, or that would overwrite one that is read.
+
+    Returns:
+        the files of the overlay and of the mask.
 
     Raises:
         ValueError: its name does not end as an image's, or it is one of the inputs.
@@ -83,9 +86,11 @@ def check_output(file: Path, *, inputs: Sequence[Path]) -> None:
             f'{file}: name a file for an image, such as {file.stem or "answer"}.png'
         ) from error
     read = {path.resolve() for path in inputs}
-    for written in (file, _mask_file(file)):
+    outputs = file, _mask_file(file)
+    for written in outputs:
         if written.resolve() in read:
             raise ValueError(f'{written} would be overwritten: name another output')
+    return outputs
 
 
 def _mask_file(file: Path) -> Path:

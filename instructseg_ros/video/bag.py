@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rosbags.rosbag2 import Reader
-
-from instructseg_ros.video.bag_image import read_image
-from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
+from instructseg_ros.video.bag_image import read_header, read_image
+from instructseg_ros.video.bag_reader import BagReader, Topic, open_bag
+from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
 from instructseg_ros.video.messages import CompressedImage, Image
-
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
 
 
 class Bag:
@@ -27,43 +23,46 @@ class Bag:
             SourceError: It cannot be read, has no such topic, or several to choose from.
         """
         self.path = path
-        with self._open() as reader:
-            images = [connection for connection in reader.connections
-                      if connection.msgtype in (Image, CompressedImage) and connection.msgcount]
+        with open_bag(path) as bag:
+            images = [each for each in bag.connections
+                      if each.msgtype in (Image, CompressedImage) and each.msgcount]
             self.topic = self._choose(images, topic)
-            self.count: int | None = sum(
-                connection.msgcount for connection in images if connection.topic == self.topic)
+            self._images = [each for each in images if each.topic == self.topic]
+            self.count: int | None = sum(each.msgcount for each in self._images)
+            self._is_stamped = any(self._first_stamps(bag))
 
     def read(self, since: int = 0) -> Iterator[VideoFrame]:
-        """Yield the images logged at `since` (ns) or later.
+        """Yield the images logged at `since` (ns) or later; report those that cannot be read.
 
         Raises:
-            SourceError: An image, or the bag, cannot be read.
+            SourceError: No image, or the bag, can be read.
         """
-        with self._open() as reader:
-            chosen = [connection for connection in reader.connections
-                      if connection.topic == self.topic
-                      and connection.msgtype in (Image, CompressedImage)]
-            for connection, logged, raw in reader.messages(chosen, start=since or None):
-                header, image = read_image(bytes(raw), connection.msgtype)
-                stamp = header.stamp.sec * NANO + header.stamp.nanosec
-                # Some drivers leave the stamp 0, and time would stand still.
-                yield VideoFrame(image=image, place=Place(
-                    stamp=stamp or logged, recorded=logged, frame_id=header.frame_id))
+        with open_bag(self.path) as bag:
+            yield from readable(
+                partial(self._frame, raw, image.msgtype, logged)
+                for image, logged, raw in bag.messages(self._images, start=since or None))
 
-    @contextmanager
-    def _open(self) -> Iterator[Reader]:
+    def _frame(self, raw: bytes, kind: str, logged: int) -> VideoFrame:
         try:
-            with Reader(self.path) as reader:
-                yield reader
+            header, image = read_image(raw, kind)
         except SourceError as error:
-            raise SourceError(f'{self.path}: {error}') from error
-        except Exception as error:  # a damaged bag makes the reader raise almost anything
-            raise SourceError(
-                f'{self.path} cannot be read as a bag: {error}; was its recording cut off? '
-                f'`ros2 bag reindex` mends that') from error
+            raise SourceError(f'{self.path}, {self.topic}: {error}; if no image of this topic can '
+                              f'be read, choose another one with --topic') from error
+        stamp = header.stamp.sec * NANO + header.stamp.nanosec
+        return VideoFrame(image=image, place=Place(
+            stamp=stamp if self._is_stamped else logged, recorded=logged,
+            frame_id=header.frame_id))
 
-    def _choose(self, images: Sequence[Connection], topic: str | None) -> str:
+    def _first_stamps(self, bag: BagReader) -> Iterator[int]:
+        """Yield the first two stamps: simulated time begins at 0, and some drivers leave it 0."""
+        for image, _, raw in itertools.islice(bag.messages(self._images), 2):
+            try:
+                stamp = read_header(raw, image.msgtype).stamp
+            except SourceError:  # Reported when the images are read.
+                continue
+            yield stamp.sec * NANO + stamp.nanosec
+
+    def _choose(self, images: Sequence[Topic], topic: str | None) -> str:
         topics = {connection.topic: connection for connection in images}
         if topic is None and len(topics) == 1:
             return next(iter(topics))
@@ -72,7 +71,9 @@ class Bag:
         listed = ', '.join(f'{name} ({one.msgcount} of {one.msgtype.split("/")[-1]})'
                            for name, one in sorted(topics.items()))
         if not topics:
-            raise SourceError('no topic of it holds images')
+            raise SourceError(f'{self.path}: no topic of it holds images')
         if topic is None:
-            raise SourceError(f'it has several topics of images, name one with --topic: {listed}')
-        raise SourceError(f'it has no images on "{topic}", name with --topic one of: {listed}')
+            raise SourceError(f'{self.path} has several topics of images, name one with --topic: '
+                              f'{listed}')
+        raise SourceError(f'{self.path} has no images on "{topic}", name with --topic one of: '
+                          f'{listed}')

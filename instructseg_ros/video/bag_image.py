@@ -18,11 +18,26 @@ def read_image(raw: bytes, kind: str) -> tuple[Any, np.ndarray]:
     Raises:
         SourceError: The message contradicts itself, or its encoding is not known.
     """
-    message: Any = standard_types().deserialize_cdr(raw, kind)
+    message = _deserialized(raw, kind)
     try:
         if kind == CompressedImage:
             return message.header, decode(message.data, message.format)
         return message.header, pixels_of(message)
     except ConversionError as error:
-        raise SourceError(
-            f'an image cannot be read ({error}); choose another topic with --topic') from error
+        raise SourceError(f'an image cannot be read ({error})') from error
+
+
+def read_header(raw: bytes, kind: str) -> Any:
+    """Return the header of a serialised message.
+
+    Raises:
+        SourceError: The message is damaged.
+    """
+    return _deserialized(raw, kind).header
+
+
+def _deserialized(raw: bytes, kind: str) -> Any:
+    try:
+        return standard_types().deserialize_cdr(raw, kind)
+    except Exception as error:  # A damaged message makes rosbags raise almost anything.
+        raise SourceError(f'a message is damaged ({error})') from error

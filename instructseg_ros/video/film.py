@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
-from instructseg_ros.video.pyav import import_av
+from instructseg_ros.video.pyav import import_av, open_film
 
 if TYPE_CHECKING:
     from av import VideoStream
@@ -26,7 +26,8 @@ ASSUMED_RATE = 25  # frames a second, of a raw stream that does not tell
 class Film:
     """The frames of a film's first video stream, upright, each with its own time.
 
-    Rates may vary. What is damaged is left out and told in the log.
+    Rates may vary, and times that start over, as in files that were joined, continue instead. A
+    cover image is no video stream. Damaged frames are left out and reported in the log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +43,7 @@ class Film:
     def read(self, since: int = 0) -> Iterator[VideoFrame]:
         """Yield the frames from the last key frame before `since` (ns) on."""
         with self._open() as (container, stream):
-            if since and stream.start_time is not None:  # a raw stream has no times to seek
+            if since and _can_seek(container, stream):
                 _seek(container, stream, since)
             frames = self._decode(container, stream)
             first = next(frames, None)
@@ -57,12 +58,16 @@ class Film:
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         av = import_av()
+        from av.stream import Disposition
+
         try:
             # Nothing but this file: playlists may name addresses.
-            with av.open(str(self.path), options={'protocol_whitelist': 'file'}) as container:
-                if not container.streams.video:
-                    raise SourceError(f'{self.path} holds no pictures, only sound or text')
-                stream = container.streams.video[0]
+            with open_film(self.path, options={'protocol_whitelist': 'file'}) as container:
+                streams = [stream for stream in container.streams.video
+                           if not stream.disposition & Disposition.attached_pic]
+                if not streams:
+                    raise SourceError(f'{self.path} holds no video, only sound, text or a cover')
+                stream = streams[0]
                 stream.thread_type = 'AUTO'
                 yield container, stream
         except av.FFmpegError as error:
@@ -72,11 +77,14 @@ class Film:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         step = round(NANO / (stream.average_rate or ASSUMED_RATE))
-        time = -step
+        time, offset = -step, 0
         for frame in self._pictures(container, stream):
-            time += step
+            before, time = time, time + step
             if frame.pts is not None and frame.time_base:
-                time = max(0, round((frame.pts - _origin(stream)) * frame.time_base * NANO))
+                shown = round((frame.pts - _origin(stream)) * frame.time_base * NANO)
+                if shown + offset < before - NANO:  # The times start over.
+                    offset = time - shown
+                time = max(0, before, shown + offset)
             yield VideoFrame(image=_upright(frame), place=Place(stamp=time, recorded=time))
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[AvFrame]:
@@ -86,6 +94,12 @@ class Film:
                 yield from packet.decode()
             except av.error.InvalidDataError:
                 logger.warning('%s: a damaged frame is left out', self.path)
+
+
+def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether a time stands for one place: a raw stream has no times, others may start over."""
+    may_start_over = import_av().format.Flags.ts_discont.value
+    return stream.start_time is not None and not container.format.flags & may_start_over
 
 
 def _seek(container: InputContainer, stream: VideoStream, since: int) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from instructseg_ros.streaming.still import read_picture
-from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
+from instructseg_ros.video.frame import (
+    NANO,
+    Place,
+    SourceError,
+    VideoFrame,
+    natural_order,
+    readable,
+)
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 RATE = 15  # frames a second: pictures do not tell
@@ -24,8 +31,9 @@ class Folder:
             SourceError: It holds no picture, or two whose masks would have the same name.
         """
         self.path = path
-        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
-        self._names = sorted((file.name for file in files), key=_order)
+        files = [file for file in path.iterdir()
+                 if file.suffix.lower() in SUFFIXES and not file.name.startswith('.')]
+        self._names = sorted((file.name for file in files), key=natural_order)
         self.count: int | None = len(self._names)
         if not self._names:
             raise SourceError(
@@ -37,18 +45,19 @@ class Folder:
                 f'leave one of them')
 
     def read(self, since: int = 0) -> Iterator[VideoFrame]:
-        """Yield the pictures from the one recorded at `since` (ns) on."""
-        for number in range(since * RATE // NANO, len(self._names)):
-            name = self._names[number]
-            stamp = -(-number * NANO // RATE)  # rounded up, so that `since` leads back to it
-            try:
-                image = read_picture(self.path / name)
-            except ValueError as error:
-                raise SourceError(str(error)) from error
-            yield VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))
+        """Yield the pictures from the one recorded at `since` (ns) on; report unreadable ones.
 
+        Raises:
+            SourceError: None can be read.
+        """
+        numbers = range(since * RATE // NANO, len(self._names))
+        yield from readable(partial(self._frame, number) for number in numbers)
 
-def _order(name: str) -> list[tuple[int, str]]:
-    """Key that compares the numbers of a name as numbers."""
-    return [(int(part), '') if part.isdecimal() else (-1, part)
-            for part in re.split(r'([0-9]+)', name)]
+    def _frame(self, number: int) -> VideoFrame:
+        name = self._names[number]
+        stamp = -(-number * NANO // RATE)  # Rounded up, so that `since` leads back to it.
+        try:
+            image = read_picture(self.path / name)
+        except (OSError, ValueError) as error:
+            raise SourceError(str(error)) from error
+        return VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))

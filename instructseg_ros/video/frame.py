@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 NANO = 10**9
+logger = logging.getLogger(__name__)
 
 
 class SourceError(ValueError):
@@ -67,12 +70,44 @@ def read_from(source: Source, place: Place) -> Iterator[VideoFrame]:
     Raises:
         SourceError: There is no such frame.
     """
-    frames = source.read(place.recorded)
-    for frame in frames:
-        if frame.place == place:
-            yield frame
-            yield from frames
-            return
+    # From the start, too: the times of a damaged or joined file may lead to a wrong place.
+    for since in dict.fromkeys([place.recorded, 0]):
+        frames = source.read(since)
+        for frame in frames:
+            if frame.place == place:
+                yield frame
+                yield from frames
+                return
     raise SourceError(
         f'{source.path} is not what it was: its frame of {place.recorded / NANO:.3f} s is gone; '
         f'begin anew with --overwrite, or give another folder with --output')
+
+
+def readable(frames: Iterable[Callable[[], VideoFrame]]) -> Iterator[VideoFrame]:
+    """Yield the frames that can be read, and report the others.
+
+    Args:
+        frames: Each reads one frame or raises a SourceError.
+
+    Raises:
+        SourceError: There are frames, but none can be read.
+    """
+    first_error: SourceError | None = None
+    is_empty = True
+    for read in frames:
+        try:
+            frame = read()
+        except SourceError as error:
+            first_error = first_error or error
+            logger.warning('a frame is left out: %s', error)
+            continue
+        is_empty = False
+        yield frame
+    if is_empty and first_error:
+        raise first_error
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a key for sorting that puts frame2 before frame10."""
+    return [(int(part), '') if part.isdecimal() else (-1, part)
+            for part in re.split(r'([0-9]+)', name)]

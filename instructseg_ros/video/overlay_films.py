@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.video.frame import NANO, Source, read_from
-from instructseg_ros.video.pyav import import_av
+from instructseg_ros.video.pyav import import_av, open_film
 from instructseg_ros.video.record import CompleteRecord, Line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class FilmWriter:
         self._file = file
         self._last = -1
         self._av = av
-        self._container: OutputContainer = av.open(str(_draft(file)), 'w', format='mp4')
+        self._container: OutputContainer = open_film(_draft(file), 'w', format='mp4')
         encoder = next(name for name in ENCODERS if name in av.codecs_available)
         self._stream = self._container.add_stream(encoder, rate=30)
         self._height, self._width = size
@@ -128,11 +128,10 @@ def _write_piece(frames: Iterable[tuple[Line, np.ndarray]], files: Sequence[Path
 
 def _join(files: Sequence[Path], target: Path) -> None:
     """Write one film after the other into one."""
-    av = import_av()
     last = -1
-    with av.open(str(_draft(target)), 'w', format='mp4') as whole:
+    with open_film(_draft(target), 'w', format='mp4') as whole:
         for file in files:
-            with av.open(str(file)) as piece:
+            with open_film(file) as piece:
                 stream = piece.streams.video[0]
                 if not whole.streams.video:
                     whole.add_stream_from_template(stream)

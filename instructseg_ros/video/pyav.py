@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 class MissingPyAVError(RuntimeError):
@@ -22,3 +24,8 @@ def import_av() -> ModuleType:
             f'films need PyAV ({error}): pip install av; pictures and bags are read without it, '
             f'and every format but "overlay" is written without it') from error
     return av
+
+
+def open_film(file: Path, mode: str = 'r', **options: Any) -> Any:
+    """Open a film with `av.open`; a name with a colon is a file too, not an address."""
+    return import_av().open(f'file:{file}', mode, **options)

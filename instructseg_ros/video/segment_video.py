@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from instructseg_ros.streaming.follower import Follower
@@ -46,10 +47,22 @@ FORMATS = ('png', 'rle', 'overlay', 'bag')
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What came of a run: how many frames there were, and for each text, how often which state."""
+    """The result of a run.
+
+    Attributes:
+        frames: How many frames were answered.
+        announced: How many frames the source says it has; None where it does not.
+        states: For each text, how often which state.
+    """
 
     frames: int
+    announced: int | None
     states: dict[str, Counter[State]]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether clearly less was read than announced: some containers only estimate it."""
+        return self.announced is not None and self.frames < 0.98 * self.announced
 
 
 def segment_video(
@@ -64,7 +77,7 @@ def segment_video(
         texts: The instructions.
         folder: Where everything goes.
         load: Gives the model, and how it is to be run; called only if frames are left to answer.
-        model: Its name, which must stay the same when a run goes on.
+        model: Its name and the hash of its weights, the same when a run is resumed.
         formats: Of FORMATS; `masks.jsonl` (rle) is always written.
         topic: Which images of a bag.
         overwrite: Begin anew.
@@ -79,14 +92,23 @@ def segment_video(
     source = open_source(path, topic=topic)
     if 'overlay' in formats:
         import_av()  # rather than after hours
-    run = {'source': path.name, 'topic': topic, 'instructions': texts, 'model': model}
+    run = {**_identity(path), 'topic': topic, 'instructions': texts, 'model': model}
     with locked(folder) as output:
         output.begin(run, overwrite=overwrite)
         if output.frames is None:
             output.complete(_answer_all(source, texts, load, output.record))
         record = CompleteRecord(output.record, output.frames or 0)
         _draw(source, record, short_names(texts), output, formats)
-        return _summary(record, texts)
+        return _summary(record, texts, announced=source.count)
+
+
+def _identity(path: Path) -> dict[str, str | int]:
+    """Tell a source from another one of its name: where it is, its size, and when it changed."""
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    modified = max((stat.st_mtime_ns for stat in stats), default=0)
+    return {'source': str(path.resolve()), 'bytes': sum(stat.st_size for stat in stats),
+            'modified': str(np.datetime64(modified, 'ns'))}
 
 
 def _clean(texts: Sequence[str]) -> list[str]:
@@ -162,9 +184,10 @@ def _draw(source: Source, record: CompleteRecord, names: Sequence[str], output: 
             record.lines('bag'), names, folder, frames=record.frames))
 
 
-def _summary(record: CompleteRecord, texts: Sequence[str]) -> Summary:
+def _summary(record: CompleteRecord, texts: Sequence[str], *,
+             announced: int | None) -> Summary:
     states: dict[str, Counter[State]] = {text: Counter() for text in texts}
     for line in read_lines(record.file):
         for answer in line.answers:
             states[answer['instruction']][State[answer['state']]] += 1
-    return Summary(frames=record.frames, states=states)
+    return Summary(frames=record.frames, announced=announced, states=states)

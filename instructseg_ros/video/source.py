@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from instructseg_ros.video.frame import Source, SourceError
+from instructseg_ros.video.frame import Source, SourceError, natural_order
 
-BAGS = ('.mcap', '.db3')
+STORAGE = ('.mcap', '.db3')  # Files of bags.
+
+LFS_POINTER = b'version https://git-lfs.github.com/spec/'
 
 
 def open_source(path: Path, *, topic: str | None = None) -> Source:
@@ -22,7 +25,8 @@ def open_source(path: Path, *, topic: str | None = None) -> Source:
     """
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist')
-    if path.suffix in BAGS or (path / 'metadata.yaml').is_file():
+    _refuse_other_kinds(path)
+    if path.suffix in STORAGE or is_bag_folder(path):
         from instructseg_ros.video.bag import Bag
 
         return Bag(path, topic=topic)
@@ -35,3 +39,28 @@ def open_source(path: Path, *, topic: str | None = None) -> Source:
     from instructseg_ros.video.film import Film
 
     return Film(path)
+
+
+def is_bag_folder(path: Path) -> bool:
+    """Whether a path is the folder of a bag: a recording that was killed leaves no metadata."""
+    return path.is_dir() and ((path / 'metadata.yaml').is_file() or bool(storage_files(path)))
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """Return the storage files in a folder, in the order of the numbers in their names."""
+    files = [file for file in folder.iterdir() if file.suffix in STORAGE]
+    return sorted(files, key=lambda file: natural_order(file.name))
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Raise a SourceError with the remedy for what only looks like frames."""
+    if path.suffix == '.bag':
+        source, target = (shlex.quote(str(each)) for each in (path, path.with_suffix('')))
+        raise SourceError(
+            f'{path} is a ROS 1 bag: convert it with `rosbags-convert --src {source} --dst '
+            f'{target} --dst-typestore ros2_humble`, and give that folder')
+    for file in storage_files(path) if path.is_dir() else [path]:
+        with file.open('rb') as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise SourceError(f'{file} is a pointer of git-lfs: run `git lfs pull` in '
+                                  f'{file.resolve().parent}')

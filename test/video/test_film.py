@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from instructseg_ros.video.film import Film
 from instructseg_ros.video.frame import SourceError, read_from
@@ -126,6 +127,73 @@ def test_what_is_damaged_is_left_out_and_told(
     stamps = [frame.place.stamp for frame in Film(file).read()]
     assert 28 <= len(stamps) <= 29 and stamps == sorted(stamps)
     assert 'a damaged frame is left out' in caplog.text
+
+
+def test_a_name_with_a_colon_is_a_file_and_no_address(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / 'film.mp4', pictures(3)).rename('12:30:00.mp4')
+    assert len(list(open_source(Path('12:30:00.mp4')).read())) == 3
+
+
+def test_a_cover_image_is_no_video_stream(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    plain, covered = write_film(tmp_path / 'film.mp4', pictures(5)), tmp_path / 'covered.mp4'
+    cover = np.full((30, 40, 3), 99, np.uint8)
+    with av.open(str(plain)) as film, av.open(str(covered), 'w') as target:
+        image = target.add_stream('mjpeg', rate=1)
+        image.width, image.height, image.pix_fmt = 40, 30, 'yuvj420p'
+        image.disposition = Disposition.attached_pic
+        stream = target.add_stream_from_template(film.streams.video[0])
+        target.mux(image.encode(av.VideoFrame.from_ndarray(cover, format='rgb24')))
+        target.mux(image.encode(None))
+        for packet in film.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    put_cover_first(covered)
+    with av.open(str(covered)) as film:
+        assert film.streams.video[0].disposition & Disposition.attached_pic
+    frames = list(Film(covered).read())
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 5
+
+
+def put_cover_first(file: Path) -> None:
+    """Move the description that holds the cover of an mp4 before its tracks."""
+    content = file.read_bytes()
+    start = content.rindex(b'moov') - 4
+    boxes, position = [], start + 8
+    while position < start + int.from_bytes(content[start:start + 4], 'big'):
+        size = int.from_bytes(content[position:position + 4], 'big')
+        boxes.append(content[position:position + size])
+        position += size
+    boxes.sort(key=lambda box: box[4:8] not in (b'mvhd', b'udta'))
+    file.write_bytes(content[:start + 8] + b''.join(boxes) + content[position:])
+
+
+def test_times_that_start_over_in_joined_files_continue(
+    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
+) -> None:
+    film, joined = tmp_path / 'film.mp4', tmp_path / 'joined.ts'
+    streams = []
+    for number in (0, 1):
+        write_film(film, pictures(40), gop=1)
+        part = tmp_path / f'{number}.ts'
+        with av.open(str(film)) as source, av.open(str(part), 'w', format='mpegts') as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+        streams.append(part.read_bytes())
+    joined.write_bytes(b''.join(streams))
+    places = [frame.place for frame in Film(joined).read()]
+    times = [place.recorded for place in places]
+    assert len(times) == 80 and times == sorted(set(times))
+    assert times[-1] == pytest.approx(79 / 30 * 10**9, rel=0.02)
+    assert len(list(read_from(Film(joined), places[60]))) == 20
 
 
 def test_a_film_that_was_cut_off_is_named(

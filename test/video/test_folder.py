@@ -68,10 +68,28 @@ def test_pictures_whose_masks_would_have_one_name_are_refused(
         open_source(folder)
 
 
-def test_a_damaged_picture_is_named(
-    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+def test_a_damaged_picture_is_left_out_and_reported(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures,
+    caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(3))
     (folder / 'frame1.png').write_bytes(b'no picture')
-    with pytest.raises(SourceError, match=r'frame1\.png cannot be read as an image'):
-        list(open_source(folder).read())
+    frames = list(open_source(folder).read())
+    assert [frame.place.name for frame in frames] == ['frame0.png', 'frame2.png']
+    assert 'frame1.png cannot be read as an image' in caplog.text
+    assert [frame.place for frame in read_from(open_source(folder), frames[1].place)] == [
+        frames[1].place]
+
+
+def test_a_folder_of_damaged_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'frame0.png').write_bytes(b'no picture')
+    with pytest.raises(SourceError, match=r'frame0\.png cannot be read as an image'):
+        list(open_source(tmp_path).read())
+
+
+def test_files_that_a_file_manager_left_are_no_pictures(
+    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(2))
+    (folder / '._frame0.png').write_bytes(b'resource fork')
+    assert open_source(folder).count == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,8 +287,73 @@ def test_a_film_that_was_replaced_is_missed(
 ) -> None:
     segment_until_killed(film, tmp_path / 'masks', TEXTS, piece=PIECE, last=30)
     write_film(film, pictures(10))
-    with pytest.raises(SourceError, match='is not what it was'):
+    with pytest.raises(OutputError, match=r'another run \(bytes'):
         run(film, tmp_path / 'masks')
+
+
+def test_a_film_of_the_same_name_in_another_folder_is_another_source(
+    tmp_path: Path, write_film: Write, pictures: Pictures, run: Callable[..., Summary]
+) -> None:
+    for number, day in enumerate(('day1', 'day2')):
+        (tmp_path / day).mkdir()
+        write_film(tmp_path / day / 'front.mp4', pictures(5)[number:])
+    run(tmp_path / 'day1' / 'front.mp4', tmp_path / 'masks')
+    with pytest.raises(OutputError, match=r'day1.*not.*day2'):
+        run(tmp_path / 'day2' / 'front.mp4', tmp_path / 'masks')
+    assert run(tmp_path / 'day1' / '..' / 'day1' / 'front.mp4', tmp_path / 'masks').frames == 5
+
+
+def test_a_film_that_was_changed_is_another_source(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    run(film, tmp_path / 'masks')
+    os.utime(film, (1, 1))
+    with pytest.raises(OutputError, match=r'modified .*1970-01-01'):
+        run(film, tmp_path / 'masks')
+
+
+def test_a_film_that_was_cut_in_half_reports_how_many_frames_could_be_read(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    fast, cut = tmp_path / 'fast.mp4', tmp_path / 'cut.mp4'
+    with av.open(str(film)) as source, \
+            av.open(str(fast), 'w', options={'movflags': 'faststart'}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = fast.read_bytes()
+    cut.write_bytes(content[:len(content) * 3 // 4])
+    summary = run(cut, tmp_path / 'masks', formats=('rle', 'png'))
+    assert (5 < summary.frames < 30, summary.announced, summary.is_short) == (True, 35, True)
+    assert run(cut, tmp_path / 'masks', formats=FORMATS).frames == summary.frames
+    assert not run(film, tmp_path / 'whole').is_short
+
+
+@pytest.mark.parametrize('killed', [False, True])
+def test_an_unreadable_picture_ends_neither_a_run_nor_its_resumption(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, run: Callable[..., Summary],
+    killed: bool
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(20))
+    for number in (3, 13, 14):
+        (folder / f'frame{number}.png').write_bytes(b'no picture')
+    if killed:
+        segment_until_killed(folder, tmp_path / 'masks', TEXTS, piece=PIECE, last=10)
+    assert run(folder, tmp_path / 'masks', formats=FORMATS).frames == 17
+    names = [line.place.name for line in read_lines(tmp_path / 'masks' / 'masks.jsonl')]
+    assert names == [f'frame{n}.png' for n in range(20) if n not in (3, 13, 14)]
+
+
+def test_a_name_with_a_colon_is_read_and_written(
+    tmp_path: Path, film: Path, run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film.rename('12:30.mp4')
+    assert run(Path('12:30.mp4'), Path('12:30_masks')).frames == 35
+    overlay = tmp_path / '12:30_masks' / 'overlay' / 'the_red.mp4'
+    assert len(list(Film(overlay).read())) == 35
 
 
 def test_an_answer_that_failed_is_told(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from instructseg_ros.cli import main
 from instructseg_ros.simulation.recording import Recording
@@ -77,6 +79,22 @@ def test_a_missing_model_is_one_clear_line(
     message = failed(capfd, str(folder), 'the mug', '--model', '/no/such/model',
                      '-o', str(tmp_path / 'masks'))
     assert '/no/such/model' in message
+
+
+def test_masks_of_another_model_of_the_same_name_are_refused(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, write_folder: Write,
+    pictures: Callable[[int], list[np.ndarray]], tiny_model_dir: Path
+) -> None:
+    folder, model = write_folder(tmp_path / 'frames', pictures(1)), tmp_path / 'model'
+    shutil.copytree(tiny_model_dir, model)
+    arguments = [str(folder), 'the mug', '--model', str(model), '--formats', 'rle',
+                 '-o', str(tmp_path / 'masks')]
+    assert main(['video', *arguments]) == 0
+    weights = load_file(model / 'model.safetensors')
+    others = {name: np.asarray(values + 1) for name, values in weights.items()}
+    save_file(others, model / 'model.safetensors', metadata={'format': 'pt'})
+    capfd.readouterr()
+    assert 'masks of another run (model' in failed(capfd, *arguments)
 
 
 def test_an_unknown_format_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,8 @@ def evaluate(
         if not skipped:
             raise
         figures, submission = {'n': len(reading.samples), 'not scored': [str(error)]}, None
-    figures |= {'skipped': skipped, 'problems': [str(problem) for problem in reading.problems]}
+    problems = [*map(str, reading.problems), *figures.get('problems', ())]
+    figures |= {'skipped': skipped, 'problems': list(dict.fromkeys(problems))}
     return Outcome(figures=figures, submission=submission)
 
 

@@ -119,7 +119,12 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
         samples += reading.samples
     if not samples:
         raise DataError(f'{", ".join(config.sets)}: there is no sample to learn from')
-    return Source(name='+'.join(config.sets), share=config.share, samples=samples)
+    return Source(
+        name='+'.join(config.sets),
+        share=config.share,
+        samples=samples,
+        per_video=config.per_video,
+    )
 
 
 def write_model(learner: Learner, processor: InstructSegProcessor, folder: Path) -> None:

@@ -39,7 +39,8 @@ def _sample(key: str, problem: Mapping[str, Any], split: str, folder: Path) -> S
     text, options, answer = problem['question'], problem['choices'], problem['answer']
     # As LLaVA's tools word it; `create_one_example_chatbot` of their
     # convert_sqa_to_llava_base_prompt.py replaces two spaces by one, once.
-    context = f'Context: {hint}\n' if (hint := problem.get('hint')) else ''
+    hint = (problem.get('hint') or '').strip()
+    context = f'Context: {hint}\n' if hint else ''
     if answer not in range(len(options)):
         raise ValueError(f'the answer is one of {len(options)} choices, not {answer!r}')
     return question(

@@ -11,6 +11,7 @@ import pytest
 
 from instructseg_ros.data import ref_davis, ref_youtube_vos, revos
 from instructseg_ros.data.reading import DataError, Reading
+from instructseg_ros.data.sample import Kind
 
 
 def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
@@ -23,6 +24,13 @@ def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> No
     union = first.targets[0].mask() | second.targets[0].mask()
     np.testing.assert_array_equal(both.targets[0].mask(), union)
     assert not both.targets[2].mask().any() and both.targets[3].mask().any()
+
+
+def test_every_revos_sentence_is_put_with_the_authors_one_prompt(tmp_path: Path) -> None:
+    revos.make_sample(tmp_path, 0)
+    samples = revos.read(tmp_path, 'valid').samples
+    assert {sample.group for sample in samples} == {'referring', 'reasoning'}
+    assert {sample.kind for sample in samples} == {Kind.VIDEO_REASONING}
 
 
 def test_revos_frames_may_lie_without_a_folder_of_their_own(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,3 +154,18 @@ def test_davis_metrics_are_the_official_ones(case: Path, official: dict[str, Any
 def test_there_are_figures_in_every_metrics_folder(folder: Path) -> None:
     assert collected(folder) or written_by_visa(folder), (
         f'{folder} has neither expected.json nor revos_valid.json')
+
+
+def test_further_metrics_folders_are_listed_as_in_path_and_have_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    one.mkdir()
+    two.mkdir()
+    monkeypatch.setenv('INSTRUCTSEG_METRICS_DIR', os.pathsep.join(map(str, (one, two, SHIPPED))))
+    assert case_folders(SHIPPED, 'INSTRUCTSEG_METRICS_DIR') == [SHIPPED, one, two]
+    monkeypatch.delenv('INSTRUCTSEG_METRICS_DIR')
+    assert case_folders(SHIPPED, 'INSTRUCTSEG_METRICS_DIR') == [SHIPPED]
+    monkeypatch.setenv('INSTRUCTSEG_METRICS_DIR', str(tmp_path / 'none'))
+    with pytest.raises(FileNotFoundError, match=r'INSTRUCTSEG_METRICS_DIR names .*none'):
+        case_folders(SHIPPED, 'INSTRUCTSEG_METRICS_DIR')

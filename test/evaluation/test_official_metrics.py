@@ -68,7 +68,7 @@ def revos_cases() -> Iterator[RevosCase]:
         yield RevosCase(file.parent.parent, file.parent, json.loads(file.read_text()), sentences)
 
 
-@pytest.mark.parametrize('case', revos_cases(), ids=lambda case: case.truth.parent.name)
+@pytest.mark.parametrize('case', revos_cases(), ids=lambda case: case.truth.name)
 def test_revos_figures_are_the_official_ones(case: RevosCase) -> None:
     mine = score_revos(case.truth, case.predictions)
     for group, figures in case.groups.items():

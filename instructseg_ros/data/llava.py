@@ -43,6 +43,12 @@ def _sample(item: Mapping[str, Any], index: int, folder: Path) -> Sample:
 
 
 def _turns(said: Sequence[Mapping[str, str]]) -> list[Turn]:
+    """Questions with their answers; an answer that no question precedes is left out.
+
+    So does `MM_Conv_Dataset.preprocess_llama2` of the authors' datasets/InstructSegDatasets.py.
+    """
+    if said and said[0]['from'] == 'gpt':
+        said = said[1:]
     speakers = [each['from'] for each in said]
     if not said or speakers != ['human', 'gpt'] * (len(said) // 2):
         raise ValueError(f'human and gpt take turns, not {", ".join(speakers[:4])}')

@@ -22,7 +22,14 @@ from instructseg_ros.data.synthetic import COLOURS, scene
 
 _FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_20230712.tsv'}
 _MOST_CHARACTERS: Final = 32 << 20  # of a picture in the table
-_MISSING: Final = 'nan'
+# Without a value: what `pandas.read_table` leaves out, by which the authors read the table, and in
+# any case what `VQA_Dataset_MMB.is_none` of their datasets/InstructSegDatasets.py does.
+_MISSING: Final = frozenset({
+    '', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN',
+    '<NA>', 'N/A', 'NA', 'NULL', 'n/a', 'null',
+})  # fmt: skip
+_EMPTY: Final = 'nan'
+_MISSING_IN_ANY_CASE: Final = (_EMPTY, 'none')
 _COLUMNS: Final = [
     'index', 'question', 'hint', *'ABCD', 'answer', 'category', 'image', 'l2-category',
 ]  # fmt: skip
@@ -44,7 +51,7 @@ def read(folder: Path, split: str) -> Reading:
 def _rows(file: Path) -> Iterator[dict[str, str]]:
     csv.field_size_limit(_MOST_CHARACTERS)
     try:
-        with file.open(newline='') as stream:
+        with file.open(newline='', encoding='utf-8-sig') as stream:
             yield from csv.DictReader(stream, delimiter='\t')
     except FileNotFoundError:
         raise MissingError(f'{file} is missing') from None
@@ -54,13 +61,15 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 
 def _sample(row: Mapping[str, str]) -> Sample:
     values = {
-        name: '' if not value or value.lower() == _MISSING else value
+        name: '' if _is_missing(value) else value
         for name, value in row.items()
         if name  # a row that is too long has values without
     }
     index, answer = int(values['index']), values.get('answer', '')
     options = [*itertools.takewhile(bool, (values.get(letter, '') for letter in LETTERS[:4]))]
-    if not options or answer not in ('', *LETTERS[: len(options)]):
+    # An option "None" is not shown, but may be the right one: the question counts all the same.
+    right = row.get(answer) or _EMPTY if answer in LETTERS[:4] else _EMPTY
+    if not options or (answer and right.lower() == _EMPTY):
         raise ValueError(f'the answer is one of {len(options)} options, not {answer!r}')
     text = '\n'.join(part for part in (values.get('hint', ''), values['question']) if part)
     return question(
@@ -71,6 +80,10 @@ def _sample(row: Mapping[str, str]) -> Sample:
         group=values.get('category', ''),
         details={n: value for n, value in values.items() if n != 'image'} | {'index': index},
     )
+
+
+def _is_missing(value: str | None) -> bool:
+    return not value or value in _MISSING or value.lower() in _MISSING_IN_ANY_CASE
 
 
 def make_sample(folder: Path, seed: int) -> None:

@@ -93,6 +93,24 @@ class DataSet:
         return split or self.splits[0]
 
 
+def read_text(file: Path, fallback: str) -> str:
+    """Read a text in UTF-8, or a whole one that is not UTF-8 in another encoding.
+
+    Raises:
+        MissingError: it is not there.
+        OSError: it cannot be opened.
+        ValueError: it is in neither encoding.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f'{file} is missing') from None
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        return content.decode(fallback)
+
+
 def read_json(file: Path) -> Any:
     """Parse a JSON file.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
+from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json, read_text
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 from instructseg_ros.data.targets import Polygons
@@ -24,6 +24,10 @@ _EXPLANATIONS: Final = 'explanatory/train.json'
 @dataclasses.dataclass(frozen=True)
 class PaintedPolygons:
     """Polygons painted over one another, the large ones first.
+
+    This is what `get_mask_from_json` of the authors' datasets_mapper/IVS_mapper.py paints: among
+    equally large ones it begins with the last of the file, so that the first is on top. (numpy's
+    vectorised sorts, which some CPUs have since, leave that order open.)
 
     Args:
         size: (height, width).
@@ -43,9 +47,11 @@ class PaintedPolygons:
 
     def _painted(self) -> np.ndarray:
         values = np.zeros(self.size, dtype=np.uint8)
-        areas = [(Polygons(self.size, (ring,)).mask(), label) for label, ring in self.shapes]
-        for area, label in sorted(areas, key=lambda each: -int(each[0].sum())):
-            values[area] = 2 if 'ignore' in label.lower() else 1
+        areas = [Polygons(self.size, (ring,)).mask() for _, ring in self.shapes]
+        rising = np.argsort([area.sum() for area in areas], kind='stable')
+        for place in reversed(rising.tolist()):
+            label, _ = self.shapes[place]
+            values[areas[place]] = 2 if 'ignore' in label.lower() else 1
         return values
 
 
@@ -66,7 +72,8 @@ def read(folder: Path, split: str) -> Reading:
 
 
 def _sample(picture: Path, explanations: Mapping[str, str]) -> Sample:
-    annotation = read_json(picture.with_suffix('.json'))
+    # Some of the published files are Windows', and the authors read them so too.
+    annotation = json.loads(read_text(picture.with_suffix('.json'), 'cp1252'))
     image = PictureFile(picture)
     text = annotation['text']
     sentences = [text] if isinstance(text, str) else list(text)
@@ -75,7 +82,7 @@ def _sample(picture: Path, explanations: Mapping[str, str]) -> Sample:
     shapes = tuple(
         (str(shape['label']), tuple(float(x) for point in shape['points'] for x in point))
         for shape in annotation['shapes']
-        if shape['label'] != 'flag'
+        if str(shape['label']).lower() != 'flag'
     )
     return Sample(
         key=picture.stem,

@@ -10,7 +10,14 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, MissingError, Problem, Reading
+from instructseg_ros.data.reading import (
+    DataError,
+    DataSet,
+    MissingError,
+    Problem,
+    Reading,
+    read_text,
+)
 from instructseg_ros.data.ref_youtube_vos import save_labels
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, save_jpeg
@@ -19,7 +26,14 @@ from instructseg_ros.data.targets import MaskFile
 _SPLITS: Final = ('val', 'train')
 _SENTENCES: Final = 'davis_text_annotations'
 _ANNOTATORS: Final = ('annot1', 'annot2', 'annot1_full_video', 'annot2_full_video')
-_LINE: Final = re.compile(r'(\S+)\s+(\d+)\s+"?(.*?)"?\s*')
+_LINE: Final = re.compile(r'\s*(\S+)\s+(\d+)\s+"?(.*?)"?\s*')
+# Names of videos that the published sentences misspell; others' converters know them as well
+# (`create_meta_expressions` of ReferFormer's tools/data/convert_davis_to_ytvos.py).
+_MISSPELT: Final = {
+    'clasic-car': 'classic-car',
+    'dog-scale': 'dogs-scale',
+    'motor-bike': 'motorbike',
+}
 ANNOTATIONS: Final = ('Annotations_unsupervised/480p', 'Annotations/480p')
 
 
@@ -59,13 +73,19 @@ def annotations_of(folder: Path) -> Path:
 def _read_sentences(
     file: Path, annotator: str, videos: set[str], folder: Path, masks: Path, reading: Reading
 ) -> None:
-    for number, line in enumerate(file.read_text(errors='replace').splitlines(), start=1):
+    # The second annotator's files are published in Latin-1.
+    for number, line in enumerate(read_text(file, 'latin-1').split('\n'), start=1):
+        if not line.strip():
+            continue
         match = _LINE.fullmatch(line)
         if match is None:
             reading.problems.append(Problem(f'{file} line {number}', 'no video, object, "words"'))
-        elif match[1] in videos:
-            video, thing, sentence = match.groups()
-            read_one = partial(_sample, annotator, video, int(thing), sentence, folder, masks)
+            continue
+        name, thing, sentence = match.groups()
+        video = _MISSPELT.get(name, name)
+        if video in videos:
+            words = ' '.join(sentence.split())
+            read_one = partial(_sample, annotator, video, int(thing), words, folder, masks)
             reading.add(f'{file} line {number}', read_one)
 
 

@@ -53,10 +53,11 @@ def _sample(
 ) -> Sample:
     size = (int(video['height']), int(video['width']))
     annotations = [masks[str(each)] for each in expression['anno_id']]
-    kind = int(expression['type_id'])
     return Sample(
         key=f'{name}/{number}',
-        kind=Kind.VIDEO_REASONING if kind else Kind.VIDEO_REFERRING,
+        # Also of sentences that refer: `Reason_VOS_dataset` of the authors' InstructSegDatasets.py
+        # has one prompt for all.
+        kind=Kind.VIDEO_REASONING,
         frames=tuple(PictureFile(frames / name / f'{frame}.jpg') for frame in video['frames']),
         targets=tuple(
             _target([annotation[index] for annotation in annotations], size)
@@ -64,7 +65,7 @@ def _sample(
         ),
         instructions=(expression['exp'].strip().replace('(s)', ''),),
         verbatim=True,
-        group=GROUPS.get(kind, ''),
+        group=GROUPS.get(int(expression['type_id']), ''),
         details={'video': name, 'expression': number, 'names': tuple(video['frames'])},
     )
 

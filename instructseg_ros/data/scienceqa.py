@@ -37,14 +37,16 @@ def read(folder: Path, split: str) -> Reading:
 
 def _sample(key: str, problem: Mapping[str, Any], split: str, folder: Path) -> Sample:
     text, options, answer = problem['question'], problem['choices'], problem['answer']
-    # As LLaVA's tools word it.
-    context = f'Context: {hint}\n' if (hint := problem.get('hint')) else ''
+    # As LLaVA's tools word it; `create_one_example_chatbot` of their
+    # convert_sqa_to_llava_base_prompt.py replaces two spaces by one, once.
+    hint = (problem.get('hint') or '').strip()
+    context = f'Context: {hint}\n' if hint else ''
     if answer not in range(len(options)):
         raise ValueError(f'the answer is one of {len(options)} choices, not {answer!r}')
     return question(
         key,
         PictureFile(folder / 'images' / split / key / problem['image']),
-        with_options(f'{context}{text}', options),
+        with_options(f'{context}{text}', options).replace('  ', ' '),
         LETTERS[answer],
         group=problem.get('subject', ''),
         details={'options': tuple(options)},

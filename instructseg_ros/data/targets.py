@@ -53,7 +53,10 @@ class Nothing:
 
 @dataclasses.dataclass(frozen=True)
 class Polygons:
-    """Polygons as the authors' evaluation draws them: their corners cut to whole pixels (spec 7.1).
+    """Polygons as the authors' evaluation draws them: their corners cut to whole pixels.
+
+    A degenerate ring is filled as it is, as there (`do_eval` of the authors' eval/seg/eval_res.py):
+    one corner is a pixel, two are a line, and an empty ring is nothing.
 
     Args:
         size: (height, width).
@@ -68,8 +71,8 @@ class Polygons:
         import cv2
 
         canvas = np.zeros(self.size, dtype=np.uint8)
-        for ring in self.rings:
-            cv2.fillPoly(canvas, [_corners(ring).astype(np.int32)], 1)
+        for ring in filter(len, self.rings):
+            cv2.fillPoly(canvas, [_points(ring).astype(np.int32)], 1)
         return canvas.astype(bool)
 
 
@@ -188,4 +191,11 @@ def _corners(ring: Ring) -> np.ndarray:
     """(N, 2) x, y."""
     if len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():
         raise ValueError(f'a polygon has at least three corners, x and y of each: {ring[:8]}')
+    return _points(ring)
+
+
+def _points(ring: Ring) -> np.ndarray:
+    """(N, 2) x, y."""
+    if len(ring) % 2 or not np.isfinite(ring).all():
+        raise ValueError(f'a polygon has x and y of each corner, two numbers: {ring[:8]}')
     return np.asarray(ring, dtype=float).reshape(-1, 2)

@@ -1,4 +1,7 @@
-"""ReVOS' figures from prediction files, equal to those of its official evaluator (spec 7.3)."""
+"""ReVOS' figures from prediction files, equal to those of its official evaluator.
+
+That is tools/eval_revos.py of VISA, which the authors of InstructSeg use unchanged.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,13 @@ from tqdm import tqdm
 from instructseg_ros.data.reading import read_table
 from instructseg_ros.data.revos import GROUPS, read
 from instructseg_ros.data.sample import Sample
-from instructseg_ros.data.targets import RunLengths
+from instructseg_ros.data.targets import RunLengths, Target, Union
 from instructseg_ros.evaluation.boundary import boundary_accuracy
-from instructseg_ros.evaluation.files import folder_of, read_mask
+from instructseg_ros.evaluation.files import folder_of, read_labels
 from instructseg_ros.evaluation.metrics import intersection_over_union
 
 _FOREGROUND: Final = 'mask_dict_foreground.json'
 _EPSILON: Final = 1e-6
-_OFFICIAL_VALUE: Final = 255  # of a predicted pixel, where a true one has 1
 _FIGURES: Final = ('J', 'F', 'A', 'R', 'A corrected', 'R corrected')
 
 Row = dict[str, float]
@@ -28,8 +30,10 @@ Row = dict[str, float]
 def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict[str, Any]:
     """Score a folder of predictions.
 
-    The official evaluator reads predictions as 0 and 255 and the truth as 0 and 1: its A counts
-    only what is rightly left out, and its R every wrong pixel 255 times. Both ways are given.
+    The official evaluator computes A and R in uint8, where a predicted pixel has 255 and a true one
+    the number of annotations that cover it: its A counts only what is rightly left out, and its R
+    every wrong pixel 255 times, and a right one once where two annotations overlap. A sentence that
+    it cannot score gets 0. Both A and R are also given as they are meant.
 
     Args:
         truth: the data set.
@@ -37,12 +41,13 @@ def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict
 
     Raises:
         DataError: the data set cannot be read.
-        ValueError: a prediction is damaged, or has another size than its frame.
 
     Returns:
         for `referring`, `reasoning` and `overall` J, F, JF, A and R in percent, A and R also
-        corrected; under `expressions` the same for each; under `missing` and `problems` what
-        predictions and the data set lack: without the foreground of its video a sentence's R is 0.
+        corrected; under `expressions` the same for each; under `missing` the predictions that are
+        not there; under `problems` those that are damaged or of a wrong size, all of which score 0
+        with the rest of their sentence, and what the data set lacks: without the foreground of its
+        video a sentence's R is 0.
     """
     reading = read(truth, split)
     foreground = read_table(truth / _FOREGROUND)
@@ -58,6 +63,9 @@ def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict
             expressions[sample.key] = _score(sample, folder, runs)
         except FileNotFoundError as error:
             missing.append(str(error.filename))
+            expressions[sample.key] = dict.fromkeys(_FIGURES, 0.0)
+        except (OSError, ValueError) as error:
+            problems.append(f'{sample.key} scores 0: {error}')
             expressions[sample.key] = dict.fromkeys(_FIGURES, 0.0)
     groups = {
         group: _mean(expressions[s.key] for s in reading.samples if s.group == group)
@@ -79,22 +87,36 @@ def _score(sample: Sample, folder: Path, runs: Sequence[Any]) -> Row:
         zip(sample.details['names'], sample.targets, strict=True)
     ):
         assert target is not None
-        true = target.mask()
-        mask = read_mask(folder / sample.key / f'{name}.png', true.shape)
+        true = _annotations(target)
+        values = read_labels(folder / sample.key / f'{name}.png', true.shape)
         things = RunLengths.parse(runs[index]).mask() if index < len(runs) else np.zeros(0)
-        rows.append(_frame(mask, true, int(things.sum())))
+        rows.append(_frame(values, true, int(things.sum())))
     means = 100 * np.mean(rows, axis=0)
     return {name: round(float(value), 2) for name, value in zip(_FIGURES, means, strict=True)}
 
 
-def _frame(mask: np.ndarray, true: np.ndarray, things: int) -> list[float]:
-    """`_FIGURES` of a frame, 0 to 1; `things` counts the pixels of all of its things."""
+def _annotations(target: Target) -> np.ndarray:
+    """(H, W) uint8, how many annotations of a sentence cover each pixel."""
+    parts = target.parts if isinstance(target, Union) else (target,)
+    return np.sum([part.mask() for part in parts], axis=0, dtype=np.uint8)
+
+
+def _frame(values: np.ndarray, annotations: np.ndarray, things: int) -> list[float]:
+    """`_FIGURES` of a frame, 0 to 1.
+
+    Args:
+        values: (H, W) uint8 of the prediction; what is not 0 was found.
+        annotations: (H, W) uint8, how many of them cover each pixel.
+        things: pixels of all things of the frame.
+    """
+    mask, true = values > 0, annotations > 0
+    official = int(((np.uint8(1) - annotations) * values).sum())  # wraps where annotations overlap
     wrong = int((mask & ~true).sum())
     return [
         intersection_over_union(mask, true),
         boundary_accuracy(mask, true),
-        float((~mask & ~true).mean()),
-        max(0.0, 1 - _OFFICIAL_VALUE * wrong / (things + _EPSILON)),
+        float((values == annotations).mean()),
+        max(0.0, 1 - official / (things + _EPSILON)),
         float((mask == true).mean()),
         max(0.0, 1 - wrong / (things + _EPSILON)),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.data.reading import DataError, Reading
+from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.reasonseg import PaintedPolygons
 from instructseg_ros.data.reasonseg import read as read_reasonseg
 from instructseg_ros.data.refcoco import read as read_refcoco
@@ -43,7 +43,8 @@ def score_refcoco(truth: Path, predictions: Path, *, name: str, split: str) -> d
 
     Returns:
         under `joined` and `per_sentence`, where there are files of it, cIoU, gIoU and precision;
-        missing files count as empty masks and are named under `missing`.
+        missing files count as empty masks and are named under `missing`. Entries whose target is
+        damaged are left out and named under `problems`.
     """
     reading = read_refcoco(name, truth, split)
     protocols = {
@@ -61,10 +62,11 @@ def score_refcoco(truth: Path, predictions: Path, *, name: str, split: str) -> d
     }
     if not there:
         raise DataError(f'{predictions} has no KEY.png and no KEY_0.png of {name} {split}')
+    problems = [str(problem) for problem in reading.problems]
     scored: dict[str, Any] = {
-        protocol: _score(files, predictions) for protocol, files in there.items()
+        protocol: _score(files, predictions, problems) for protocol, files in there.items()
     }
-    return scored | _problems(reading)
+    return scored | {'problems': list(dict.fromkeys(problems))}
 
 
 def score_reasonseg(truth: Path, predictions: Path, *, split: str) -> dict[str, Any]:
@@ -81,19 +83,30 @@ def score_reasonseg(truth: Path, predictions: Path, *, split: str) -> dict[str, 
     files = [(sample, joined_file(sample)) for sample in reading.samples]
     if not any((predictions / file).is_file() for _, file in files):
         raise DataError(f'{predictions} has no KEY.png of {split}')
-    ignoring = _score(files, predictions, ignore=True)
-    return _score(files, predictions) | {'ignoring': ignoring} | _problems(reading)
+    problems = [str(problem) for problem in reading.problems]
+    figures = _score(files, predictions, problems)
+    ignoring = _score(files, predictions, problems, ignore=True)
+    return {**figures, 'ignoring': ignoring, 'problems': list(dict.fromkeys(problems))}
 
 
 def _score(
-    files: Sequence[tuple[Sample, str]], predictions: Path, *, ignore: bool = False
+    files: Sequence[tuple[Sample, str]],
+    predictions: Path,
+    problems: list[str],
+    *,
+    ignore: bool = False,
 ) -> dict[str, Any]:
+    """Figures of prediction files; targets that are damaged are added to the problems."""
     overlap = Overlap()
     missing = []
     for sample, file in tqdm(files, 'scoring', disable=None):
         [target] = sample.targets
         assert target is not None
-        truth = target.mask()
+        try:
+            truth = target.mask()
+        except (OSError, ValueError) as error:
+            problems.append(f'{sample.key}: {error}')
+            continue
         counted = None
         if ignore and isinstance(target, PaintedPolygons):
             counted = ~target.ignored()
@@ -104,7 +117,3 @@ def _score(
             mask = np.zeros_like(truth)
         overlap.add(mask, truth, counted)
     return {**overlap.figures(), 'missing': missing}
-
-
-def _problems(reading: Reading) -> dict[str, Any]:
-    return {'problems': [str(problem) for problem in reading.problems]}

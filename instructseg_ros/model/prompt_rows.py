@@ -54,15 +54,34 @@ class PromptRow:
         if self._shared and piece == IMAGE:
             self.prefix_length = len(self.ids)
 
-    def labels(self, end: int) -> list[int]:
+    def labels(self, end: int, *, as_authors: bool = False) -> list[int]:
         """For each token the one that the model is to say after it, or `IGNORED`.
 
         Args:
             end: token that ends the text; it comes after what the row holds.
+            as_authors: count the answers' tokens as the authors do, see `_as_authors`.
         """
-        pairs = zip(self.ids, self.answer, strict=True)
+        answer = _as_authors(self.answer) if as_authors else self.answer
+        pairs = zip(self.ids, answer, strict=True)
         labels = [token if said else IGNORED for token, said in pairs]
         return [*labels[1:], end if any(self.answer) else IGNORED]
+
+
+def _as_authors(answer: Sequence[bool]) -> list[bool]:
+    """Which tokens are to be said by `preprocess_llama2` of the authors' InstructSegDatasets.py.
+
+    It counts the question's tokens with the space that belongs to the answer's first, less two for
+    the first question: the colon before the first answer is to be said too, and the first token of
+    every later answer is not.
+    """
+    pairs = zip([False, *answer], answer, strict=False)
+    starts = [place for place, (before, said) in enumerate(pairs) if said and not before]
+    shifted = list(answer)
+    for start in starts[:1]:
+        shifted[max(0, start - 1)] = True
+    for start in starts[1:]:
+        shifted[start] = False
+    return shifted
 
 
 def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1) -> Prompt:

@@ -137,7 +137,12 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
         samples += _read_samples(name, folders[name], config.split)
     if not samples:
         raise DataError(f'{", ".join(config.sets)}: there is no sample to learn from')
-    return Source(name='+'.join(config.sets), share=config.share, samples=samples)
+    return Source(
+        name='+'.join(config.sets),
+        share=config.share,
+        samples=samples,
+        per_video=config.per_video,
+    )
 
 
 def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | None:

@@ -17,7 +17,7 @@ from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.prompt_rows import IGNORED, PromptRow, join_rows
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.training.batch import Batch
-from instructseg_ros.training.references import draw_clip
+from instructseg_ros.training.references import Clip, draw_clip
 
 _TASKS: Final = {
     Kind.IMAGE_REFERRING: Task.REFERRING,
@@ -25,6 +25,7 @@ _TASKS: Final = {
     Kind.IMAGE_REASONING: Task.REASONING,
     Kind.VIDEO_REASONING: Task.REASONING,
 }
+_CLIPS: Final = 200  # of a video that are drawn at most, by the authors too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,20 @@ class ExampleConfig:
         causal: references come before the key frame, as on a robot.
         reversed_share: of the clips whose time runs backwards; never of causal ones.
         explained_share: of the samples with an explanation, in which the answer gives it.
+        key_frame_has_target: clips of a video are drawn until the target is in the key frame, as
+            by `preprocess_refvos` and `preprocess_revos` of the authors' IVS_mapper.py; false: the
+            first clip is taken, so that videos also teach that a target is not there.
+        authors_labels: answers are learned from the colon before the first of them on, and later
+            ones without their first token, as the authors' scripts count; false: every answer is
+            learned from its first token to its end, which is the better choice for new models.
     """
 
     reference_frames: int = 4
     causal: bool = False
     reversed_share: float = 0.3
     explained_share: float = 0.5
+    key_frame_has_target: bool = True
+    authors_labels: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,7 @@ class ExampleMaker:
         labels = torch.full((len(examples), prompt.input_ids.shape[-1]), IGNORED)
         for row, example in zip(labels, examples, strict=True):
             if example.says and end is not None:
-                said = example.row.labels(end)
+                said = example.row.labels(end, as_authors=self.config.authors_labels)
                 row[: len(said)] = torch.tensor(said)
         targets = [example.target for example in examples]
         return Batch(
@@ -118,11 +127,8 @@ class ExampleMaker:
         )
 
     def _segmentation(self, sample: Sample, seed: int, rng: np.random.Generator) -> Example:
-        key, references = self._draw_frames(sample, rng)
+        key, references, target = self._draw_frames(sample, rng)
         image = sample.frames[key].load()
-        target = sample.targets[key]
-        if target is None:
-            raise ValueError(f'{sample.key} has no target in frame {key}')
         return Example(
             key=sample.key,
             seed=seed,
@@ -131,22 +137,34 @@ class ExampleMaker:
             pixel_values=self.processor.pixel_values(image),
             row=self._row(sample, len(references), rng),
             says=sample.kind is Kind.IMAGE_REASONING,
-            target=self._on_canvas(target.mask(), image),
+            target=self._on_canvas(target, image),
         )
 
     def _draw_frames(
         self, sample: Sample, rng: np.random.Generator
-    ) -> tuple[int, tuple[Picture, ...]]:
+    ) -> tuple[int, tuple[Picture, ...], np.ndarray]:
+        """The key frame, its references, and (H, W) bool where the target is in it."""
         if not sample.kind.is_video:
-            return 0, ()
-        clip = draw_clip(
+            return 0, (), _mask(sample, 0)
+        empty: set[int] = set()
+        for _ in range(_CLIPS):
+            clip = self._draw_clip(sample, rng)
+            if clip.key in empty:
+                continue
+            mask = _mask(sample, clip.key)
+            if self._shown(mask).any() or not self.config.key_frame_has_target:
+                return clip.key, tuple(sample.frames[index] for index in clip.references), mask
+            empty.add(clip.key)
+        raise ValueError(f'{sample.key} has its target in the key frame of none of {_CLIPS} clips')
+
+    def _draw_clip(self, sample: Sample, rng: np.random.Generator) -> Clip:
+        return draw_clip(
             len(sample.frames),
             self.config.reference_frames,
             rng,
             causal=self.config.causal,
             reversed_share=self.config.reversed_share,
         )
-        return clip.key, tuple(sample.frames[index] for index in clip.references)
 
     def _reference_values(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
         values = [self.processor.vision_values(picture.load()) for picture in pictures]
@@ -171,10 +189,22 @@ class ExampleMaker:
         if mask.shape != (image.height, image.width):
             raise ValueError(f'a mask of {mask.shape} for a picture of {image.height, image.width}')
         canvas = torch.zeros(self.processor.config.mask_size, dtype=torch.bool)
-        height, width = self.processor.resized_size(*mask.shape)
-        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
-        canvas[:height, :width] = torch.from_numpy(np.array(resized))
+        shown = self._shown(mask)
+        canvas[: shown.shape[0], : shown.shape[1]] = torch.from_numpy(shown)
         return canvas[None] if canvas.any() else canvas[None][:0]
+
+    def _shown(self, mask: np.ndarray) -> np.ndarray:
+        """(h, w) bool, a mask as large as its image is on the canvas: small things may vanish."""
+        height, width = self.processor.resized_size(*mask.shape)
+        return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _mask(sample: Sample, frame: int) -> np.ndarray:
+    """(H, W) bool, where a sample's target is in a frame."""
+    target = sample.targets[frame]
+    if target is None:
+        raise ValueError(f'{sample.key} has no target in frame {frame}')
+    return target.mask()
 
 
 def _stack(values: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
+from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.sample import Sample
+from instructseg_ros.data.targets import Nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,14 @@ class Source:
         name: for logs.
         share: how often a batch comes from it, relative to the other sources.
         samples: at least one.
+        per_video: a video is drawn, then one of the samples of it that have a target, as by
+            `Reason_VOS_dataset` of the authors' InstructSegDatasets.py.
     """
 
     name: str
     share: int
     samples: Sequence[Sample]
+    per_video: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Mixture:
         self._batch = batch
         self._seed = seed
         self._order = _interleaved([source.share for source in sources])
+        self._choices = [_choices(source) for source in sources]
         self._epoch = functools.lru_cache(maxsize=2 * len(sources))(self._shuffle)
 
     @property
@@ -93,9 +99,11 @@ class Mixture:
     def _shuffle(self, source: int, epoch: int) -> list[list[int]]:
         """Batches of one pass over a source; a form with too few samples for one repeats them."""
         rng = np.random.default_rng([self._seed, source, epoch])
-        samples = self.sources[source].samples
+        samples, choices = self.sources[source].samples, self._choices[source]
         forms: dict[Hashable, list[int]] = defaultdict(list)
-        for index in rng.permutation(len(samples)).tolist():
+        for place in rng.permutation(len(choices)).tolist():
+            alike = choices[place]
+            index = alike[int(rng.integers(len(alike)))] if len(alike) > 1 else alike[0]
             forms[self._form(samples[index])].append(index)
         batches = [
             [same[(start + place) % len(same)] for place in range(self._batch)]
@@ -103,6 +111,23 @@ class Mixture:
             for start in range(0, max(1, len(same) - self._batch + 1), self._batch)
         ]
         return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _choices(source: Source) -> list[list[int]]:
+    """Indices of the samples, one of each list a pass: all of a video, or one alone.
+
+    Raises:
+        ValueError: no sample has a target, of a source whose videos are drawn.
+    """
+    if not source.per_video:
+        return [[index] for index in range(len(source.samples))]
+    videos: dict[Picture, list[int]] = defaultdict(list)
+    for index, sample in enumerate(source.samples):
+        if not all(isinstance(target, Nothing) for target in sample.targets):
+            videos[sample.frames[0]].append(index)
+    if not videos:
+        raise ValueError(f'{source.name}: no sentence has a target in any frame')
+    return list(videos.values())
 
 
 def _interleaved(shares: Sequence[int]) -> list[int]:

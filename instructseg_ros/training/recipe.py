@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,11 +32,14 @@ class SourceConfig:
         sets: names, see `instructseg data`.
         share: how often a batch comes from them, relative to the other sources.
         split: of each set.
+        per_video: a video is drawn, then one of its sentences with a target, so that each video
+            comes equally often; false: a sentence is.
     """
 
     sets: tuple[str, ...]
     share: int = 1
     split: str = 'train'
+    per_video: bool = False
 
     def __post_init__(self) -> None:
         for name in self.sets:
@@ -78,7 +82,8 @@ class Recipe:
         learning_rate: the highest; it rises over `warmup` and falls along a cosine to 0.
         warmup: share of the steps.
         weight_decay: of AdamW.
-        clip: greatest norm of the gradients.
+        clip: greatest norm of the gradients; 0: they are not clipped, as by the authors, whose
+            DeepSpeed configuration scripts/seg/zero1.json says nothing of it.
         precision: `no` or `bf16`, or `fp16` on a GPU.
         gradient_checkpointing: compute activations twice to keep fewer of them.
         seed: of everything that is drawn.
@@ -104,7 +109,7 @@ class Recipe:
     learning_rate: float = 4e-5
     warmup: float = 0.03
     weight_decay: float = 0.0
-    clip: float = 1.0
+    clip: float = 0.0
     precision: str = 'bf16'
     gradient_checkpointing: bool = True
     seed: int = 0
@@ -132,6 +137,8 @@ class Recipe:
             raise RecipeError('validate_every is a whole number from 0 on; 0: never')
         if not self.save_minutes > 0:
             raise RecipeError('save_minutes is a number above 0')
+        if not (math.isfinite(self.clip) and self.clip >= 0):
+            raise RecipeError(f'clip is a number from 0 on, and 0 for none, not {self.clip}')
 
 
 def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:

@@ -129,6 +129,7 @@ class Trainer:
         plugin = self.accelerator.state.deepspeed_plugin
         if plugin is not None:
             plugin.deepspeed_config['train_micro_batch_size_per_gpu'] = recipe.batch
+            plugin.deepspeed_config['gradient_clipping'] = recipe.clip  # DeepSpeed clips itself
         optimizer = torch.optim.AdamW(
             [each for each in learner.parameters() if each.requires_grad],
             lr=recipe.learning_rate,
@@ -147,7 +148,7 @@ class Trainer:
             with self.accelerator.accumulate(self._learner):
                 lesson = self._learner(batch.to(self.accelerator.device))
                 self.accelerator.backward(lesson.loss)
-                if self.accelerator.sync_gradients:
+                if self.accelerator.sync_gradients and self.recipe.clip:
                     self.accelerator.clip_grad_norm_(self._learner.parameters(), self.recipe.clip)
                 self._optimizer.step()
                 self._optimizer.zero_grad()

@@ -24,7 +24,7 @@ Tensors = dict[str, torch.Tensor]
 def released(folder: Path, change: Callable[[Tensors], object] = lambda tensors: None) -> Path:
     """Write a checkpoint in the released layout, its tensors changed by a test."""
     folder.mkdir()
-    tensors = load_file(golden.FOLDER / golden.WEIGHTS)
+    tensors = load_file(golden.SHIPPED / golden.WEIGHTS)
     change(tensors)
     names = sorted(tensors)
     half = len(names) // 2

@@ -88,7 +88,7 @@ def patterns(names: Iterable[str]) -> set[str]:
 
 
 def test_the_layout_has_every_tensor_of_the_authors_model_and_no_other() -> None:
-    with safe_open(golden.FOLDER / golden.WEIGHTS, 'pt') as authors:
+    with safe_open(golden.SHIPPED / golden.WEIGHTS, 'pt') as authors:
         assert patterns(tensor_shapes(Sizes())) == patterns(authors.keys())
 
 

@@ -39,9 +39,19 @@ def test_an_image_that_is_talked_about_twice_gives_two_samples_of_their_own(tmp_
     assert reading.problems == []
 
 
+def test_an_answer_without_a_question_before_it_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, item(('gpt', 'Hello.'), ('human', '<image>\nWhat is it?'), ('gpt', 'A bus.')))
+    reading = llava.read(tmp_path, 'train')
+    [sample] = reading.samples
+    assert [(turn.question, turn.answer) for turn in sample.turns] == [('What is it?', 'A bus.')]
+    assert reading.problems == []
+
+
 @pytest.mark.parametrize(('broken', 'reason'), [
     (item(('human', 'a')), 'human and gpt take turns, not human'),
-    (item(('gpt', 'a'), ('human', 'b')), 'human and gpt take turns, not gpt, human'),
+    (item(('gpt', 'a'), ('human', 'b')), 'human and gpt take turns, not human'),
+    (item(('gpt', 'a'), ('gpt', 'b'), ('human', 'c')), 'take turns, not gpt, human'),
+    (item(('system', 'a'), ('human', 'b'), ('gpt', 'c')), 'take turns, not system'),
     (item(), 'human and gpt take turns'),
     (item(('human', 'a'), ('gpt', 'b'), image=None), 'NoneType'),
     ({'image': 'a.jpg'}, "'conversations' is missing"),

@@ -47,6 +47,27 @@ def test_without_a_hint_the_question_is_first(tmp_path: Path) -> None:
     assert sample.turns[0].question == f'Which?\nA. one\nB. two\n{BY_LETTER}'
 
 
+@pytest.mark.parametrize('missing', ['None', 'none', 'NA', 'N/A', 'NULL', 'NaN', '<NA>'])
+def test_an_option_that_the_authors_take_for_missing_is_none(tmp_path: Path, missing: str) -> None:
+    write(tmp_path, C=missing, hint=missing, D='four')
+    [sample] = mmbench.read(tmp_path, 'dev').samples
+    assert sample.turns[0].question == f'Which?\nA. one\nB. two\n{BY_LETTER}'
+
+
+def test_a_question_whose_right_option_is_none_still_counts(tmp_path: Path) -> None:
+    write(tmp_path, C='None', answer='C')
+    [sample] = mmbench.read(tmp_path, 'dev').samples
+    assert sample.turns[0].answer == 'C'
+    assert 'C. ' not in sample.turns[0].question
+
+
+def test_a_table_of_a_spreadsheet_has_its_first_column(tmp_path: Path) -> None:
+    write(tmp_path)
+    file = tmp_path / FILE
+    file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes())
+    assert [sample.key for sample in mmbench.read(tmp_path, 'dev').samples] == ['7']
+
+
 @pytest.mark.parametrize(('change', 'reason'), [
     ({'answer': 'C'}, "the answer is one of 2 options, not 'C'"),
     ({'A': ''}, 'the answer is one of 0 options'),

@@ -10,6 +10,8 @@ import pytest
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.refcoco import make_sample, read
 
+CASES = Path(__file__).resolve().parents[1] / 'data' / 'refcoco_two_corners'
+
 
 def test_both_forms_of_the_annotations_hold_the_same(tmp_path: Path) -> None:
     make_sample('refcocog', tmp_path, 0)
@@ -48,6 +50,14 @@ def test_a_broken_entry_is_named_and_left_out(tmp_path: Path) -> None:
     assert len(reading.samples) == len(items) - 2
     assert [str(problem).removeprefix(str(file)) for problem in reading.problems] == [
         " entry 0: 'height' is missing", ' entry 1: there is no sentence']
+
+
+def test_a_degenerate_ring_costs_nothing_and_is_filled_as_it_is() -> None:
+    reading = read('refcoco', CASES, 'val')
+    assert reading.problems == []
+    whole, with_line = (sample.targets[0].mask() for sample in reading.samples)
+    assert whole.sum() == 26 * 26
+    assert np.argwhere(with_line & ~whole).tolist() == [[40, 40], [41, 41]]
 
 
 def test_without_images_or_sentences_the_error_says_what_to_put_where(tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_a_question_is_worded_as_by_llavas_tools(tmp_path: Path) -> None:
     assert plain.frames[0].path == tmp_path / 'images/test/a/image.png'  # type: ignore[attr-defined]
 
 
+def test_two_spaces_become_one_as_by_llavas_tools(tmp_path: Path) -> None:
+    changes = {'question': 'What  is   this?', 'hint': 'It  swims.', 'choices': ['a  bird', 'b']}
+    write(tmp_path, a=PROBLEM | changes)
+    [sample] = scienceqa.read(tmp_path, 'test').samples
+    asked = f'Context: It swims.\nWhat is  this?\nA. a bird\nB. b\n{BY_LETTER}'
+    assert sample.turns[0].question == asked
+
+
 def test_only_questions_with_an_image_are_asked(tmp_path: Path) -> None:
     write(tmp_path, a=PROBLEM | {'image': None}, b=PROBLEM)
     reading = scienceqa.read(tmp_path, 'test')

@@ -25,11 +25,26 @@ def test_polygons_have_their_outline() -> None:
     assert CocoPolygons((9, 9), (SQUARE,)).mask().sum() == 16
 
 
-@pytest.mark.parametrize('kind', [Polygons, CocoPolygons])
 @pytest.mark.parametrize('ring', [(1.0, 2.0), (1.0, 2.0, 3.0, 4.0, 5.0), (float('nan'),) * 6])
-def test_a_polygon_that_is_none_is_refused(kind: type, ring: tuple[float, ...]) -> None:
+def test_a_polygon_that_is_none_is_refused(ring: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match='at least three corners'):
-        kind((9, 9), (ring,)).mask()
+        CocoPolygons((9, 9), (ring,)).mask()
+
+
+@pytest.mark.parametrize(('ring', 'pixels'), [((), 0), ((1.9, 2.0), 1), ((1.0, 1.0, 3.0, 3.0), 3)])
+def test_the_authors_polygons_may_be_points_and_lines(
+    ring: tuple[float, ...], pixels: int
+) -> None:
+    assert Polygons((9, 9), (ring,)).mask().sum() == pixels
+    assert Polygons((20, 20), (ring, tuple(x + 8 for x in SQUARE))).mask().sum() == pixels + 25
+
+
+@pytest.mark.parametrize('ring', [(1.0, 2.0, 3.0), (float('nan'),) * 6, (1.0, float('inf'))])
+def test_corners_that_are_none_are_refused_in_the_authors_polygons(
+    ring: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match='x and y of each corner'):
+        Polygons((9, 9), (ring,)).mask()
 
 
 def test_run_lengths_come_as_text_or_as_counts() -> None:

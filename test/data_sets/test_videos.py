@@ -11,6 +11,7 @@ import pytest
 
 from instructseg_ros.data import ref_davis, ref_youtube_vos, revos
 from instructseg_ros.data.reading import DataError, Reading
+from instructseg_ros.data.sample import Kind
 
 
 def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
@@ -23,6 +24,13 @@ def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> No
     union = first.targets[0].mask() | second.targets[0].mask()
     np.testing.assert_array_equal(both.targets[0].mask(), union)
     assert not both.targets[2].mask().any() and both.targets[3].mask().any()
+
+
+def test_every_revos_sentence_is_put_with_the_authors_one_prompt(tmp_path: Path) -> None:
+    revos.make_sample(tmp_path, 0)
+    samples = revos.read(tmp_path, 'valid').samples
+    assert {sample.group for sample in samples} == {'referring', 'reasoning'}
+    assert {sample.kind for sample in samples} == {Kind.VIDEO_REASONING}
 
 
 def test_revos_frames_may_lie_without_a_folder_of_their_own(tmp_path: Path) -> None:
@@ -67,6 +75,30 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
     file.write_text('val-0 the red one\n' + file.read_text())
     [problem] = ref_davis.read(tmp_path, 'val').problems
     assert str(problem).endswith('Davis17_annot1.txt line 1: no video, object, "words"')
+
+
+def test_sentences_of_davis_may_be_in_latin_1_with_empty_lines_between(tmp_path: Path) -> None:
+    ref_davis.make_sample(tmp_path, 0)
+    folder = tmp_path / 'davis_text_annotations'
+    text = 'val-0 1 "a  café"\r\n\n  \nval-0 2 "a\x85naïve dog"\n\n'
+    (folder / 'Davis17_annot1.txt').write_bytes(text.encode())
+    (folder / 'Davis17_annot2.txt').write_bytes(text.encode('latin-1'))
+    reading = ref_davis.read(tmp_path, 'val')
+    assert reading.problems == []
+    said = [sample.instructions for sample in reading.samples]
+    assert said == [('a café',), ('a naïve dog',)] * 2
+
+
+def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Path) -> None:
+    ref_davis.make_sample(tmp_path, 0)
+    for folder in ('JPEGImages/480p', ref_davis.ANNOTATIONS[0]):
+        (tmp_path / folder / 'train-0').rename(tmp_path / folder / 'dogs-scale')
+    (tmp_path / 'ImageSets' / '2017' / 'train.txt').write_text('dogs-scale\n')
+    for file in (tmp_path / 'davis_text_annotations').iterdir():
+        file.write_text('dog-scale 1 "the left dog"\ndogs-scale 2 "the right dog"\n')
+    samples = ref_davis.read(tmp_path, 'train').samples
+    assert [sample.key for sample in samples] == [
+        f'{annotator}/dogs-scale/{thing}' for annotator in ('annot1', 'annot2') for thing in (1, 2)]
 
 
 def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,18 @@ def test_what_is_to_be_ignored_is_no_target_or_does_not_count(tmp_path: Path) ->
     figures = score_reasonseg(tmp_path, tmp_path / 'p', split='val')
     assert figures['cIoU'] < 1
     assert figures['ignoring']['cIoU'] == 1
+
+
+def test_one_target_that_is_damaged_does_not_cost_the_benchmark(tmp_path: Path) -> None:
+    refcoco.make_sample('refcoco', tmp_path, 0)
+    file = tmp_path / 'refcoco' / 'refcoco_val.json'
+    items = json.loads(file.read_text())
+    items[0]['anns'][0]['segmentation'] = [[1, 2, 3]]
+    items[1]['anns'][0]['segmentation'].append([4, 4, 5, 5])
+    file.write_text(json.dumps(items))
+    for sample in refcoco.read('refcoco', tmp_path, 'val').samples[1:]:
+        write_mask(tmp_path / 'p' / f'{sample.key}.png', sample.targets[0].mask())
+    figures = score_refcoco(tmp_path, tmp_path / 'p', name='refcoco', split='val')
+    assert (figures['joined']['cIoU'], figures['joined']['n']) == (1, len(items) - 1)
+    assert figures['problems'] == [
+        '0: a polygon has x and y of each corner, two numbers: (1.0, 2.0, 3.0)']

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from case_folders import case_folders
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -32,7 +32,7 @@ from instructseg_ros.model.prompts import (
 from instructseg_ros.model.states import Prompt
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
-FOLDER = Path(os.environ.get('INSTRUCTSEG_GOLDEN_DIR') or SHIPPED)
+FOLDERS = case_folders(SHIPPED, 'INSTRUCTSEG_GOLDEN_DIR')
 WEIGHTS = 'weights.safetensors'
 REFER_ID = -204  # in the authors' ids only: ours hold the instruction itself
 
@@ -63,9 +63,11 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def cases(folder: Path = FOLDER) -> list[Path]:
-    """Files of the recorded cases."""
-    return sorted(file for file in folder.glob('*.safetensors') if file.name != WEIGHTS)
+def cases(*folders: Path) -> list[Path]:
+    """Files of the recorded cases of some folders, each beside the weights that it was run with."""
+    weights = [file for folder in folders for file in sorted(folder.rglob(WEIGHTS))]
+    beside = (case for file in weights for case in sorted(file.parent.glob('*.safetensors')))
+    return [case for case in beside if case.name != WEIGHTS]
 
 
 def is_training(case: Path) -> bool:
@@ -74,16 +76,16 @@ def is_training(case: Path) -> bool:
         return any(name.startswith('loss.') for name in opened.keys())  # noqa: SIM118
 
 
-def golden_model(folder: Path) -> InstructSegModel:
-    """The authors' weights, converted into an empty folder and loaded."""
-    tensors = TensorFolder(FOLDER, [WEIGHTS])
+def golden_model(source: Path, folder: Path) -> InstructSegModel:
+    """The authors' weights of a folder of cases, converted into an empty folder and loaded."""
+    tensors = TensorFolder(source, [WEIGHTS])
     convert_weights(tensors, folder, describe(CONFIG, tensors.shapes))
     return InstructSegModel.from_pretrained(folder, local_files_only=True).eval()
 
 
-def head() -> torch.Tensor:
-    """(rows, D) of the authors' language model."""
-    return load_file(FOLDER / WEIGHTS)['lm_head.weight']
+def head(source: Path) -> torch.Tensor:
+    """(rows, D) of the authors' language model, of a folder of cases."""
+    return load_file(source / WEIGHTS)['lm_head.weight']
 
 
 @dataclasses.dataclass(frozen=True)

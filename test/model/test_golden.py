@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,17 +19,23 @@ from instructseg_ros.model.states import Prompt
 FEATURES, LOGITS = 1e-4, 1e-3  # largest deviation, absolute
 
 
+ModelOf = Callable[[Path], InstructSegModel]
+
+
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> InstructSegModel:
-    return golden.golden_model(tmp_path_factory.mktemp('golden') / 'model')
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
+    """The model of a folder of cases."""
+    return functools.cache(
+        lambda source: golden.golden_model(source, tmp_path_factory.mktemp('golden') / 'model'))
 
 
-INFERRED = [case for case in golden.cases() if not golden.is_training(case)]
+INFERRED = [case for case in golden.cases(*golden.FOLDERS) if not golden.is_training(case)]
 
 
 @pytest.mark.parametrize('file', INFERRED, ids=lambda file: file.stem)
 @torch.inference_mode()
-def test_every_stage_equals_the_authors(file: Path, model: InstructSegModel) -> None:
+def test_every_stage_equals_the_authors(file: Path, model_of: ModelOf) -> None:
+    model = model_of(file.parent)
     inputs, case = golden.read_case(file, model.config)
     with golden.recorded(model) as outputs:
         answer = model(**vars(inputs))
@@ -120,5 +127,6 @@ def test_the_repository_has_cases_of_both_kinds() -> None:
     assert {golden.is_training(case) for case in golden.cases(golden.SHIPPED)} == {True, False}
 
 
-def test_there_is_a_case_of_inference_in_the_golden_folder() -> None:
-    assert INFERRED, f'{golden.FOLDER} has none: set INSTRUCTSEG_GOLDEN_DIR to a folder of cases'
+@pytest.mark.parametrize('folder', golden.FOLDERS, ids=str)
+def test_there_is_a_case_in_every_golden_folder(folder: Path) -> None:
+    assert golden.cases(folder), f'{folder} has no case beside a {golden.WEIGHTS}'

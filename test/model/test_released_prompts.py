@@ -10,6 +10,7 @@ from released_tokenizer import END_ID, SEG_ID, write_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
+from instructseg_ros.model.prompt_rows import IGNORED, PromptRow
 from instructseg_ros.model.prompts import IMAGE_ID, TEMPORAL_ID
 from instructseg_ros.model.prompts import SEG_ID as MASK_ID
 from instructseg_ros.model.tasks import Task
@@ -168,3 +169,34 @@ def test_a_saved_processor_gives_the_same_ids(
     loaded = InstructSegProcessor.from_pretrained(tmp_path)
     for text in ('the red mug', 'Which  of these is naïve?'):
         assert ids_of(loaded, text, frames=4) == ids_of(processor, text, frames=4)
+
+
+def said(processor: InstructSegProcessor, row: PromptRow, *, as_authors: bool) -> str:
+    labels = row.labels(END_ID, as_authors=as_authors)
+    assert len(labels) == len(row.ids)
+    return processor.tokenizer.decode([label for label in labels if label != IGNORED])
+
+
+def test_the_authors_labels_of_a_conversation_begin_early_and_later_ones_late(
+    processor: InstructSegProcessor,
+) -> None:
+    row = processor.dialogue([('What is it?', 'A bus.'), ('Whose?', 'My own.'), ('Sure?', 'Yes')])
+    end = processor.tokenizer.eos_token
+    assert said(processor, row, as_authors=False) == f' A bus.{end} My own.{end} Yes{end}'
+    assert said(processor, row, as_authors=True) == f': A bus.{end} own.{end}{end}'
+
+
+@pytest.mark.parametrize('explanation', ['', 'It holds coffee.'])
+def test_the_authors_labels_of_a_reasoning_answer_begin_early(
+    processor: InstructSegProcessor, explanation: str
+) -> None:
+    row = processor.row('What is it?', Task.REASONING, verbatim=True, explanation=explanation)
+    whole = said(processor, row, as_authors=False)
+    assert whole.startswith(' \nSure, the segmentation result is ')
+    assert said(processor, row, as_authors=True) == f':{whole}'
+
+
+def test_a_row_without_an_answer_has_no_labels() -> None:
+    row = PromptRow()
+    row.add([5, 6], 'ask')
+    assert row.labels(END_ID, as_authors=True) == [IGNORED, IGNORED]

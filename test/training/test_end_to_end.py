@@ -147,6 +147,15 @@ def test_accumulated_passes_are_one_update_and_every_source_is_logged(
         assert [step for step, _ in curves[f'{source.name}/loss']] == [3, 7]
 
 
+def test_without_a_clip_gradients_are_as_large_as_they_are(start: Start, tmp_path: Path) -> None:
+    curves = {}
+    for clip in (0.0, 1e9):
+        recipe = dataclasses.replace(start.recipe, steps=5, clip=clip)
+        train(recipe, start.model, start.folders, tmp_path / str(clip))
+        curves[clip] = read_curves(tmp_path / str(clip))
+    assert_same_curves(curves[0.0], curves[1e9])
+
+
 def test_activations_may_be_computed_twice(start: Start, tmp_path: Path) -> None:
     curves = []
     for checkpointing in (False, True):

@@ -9,6 +9,7 @@ from training_start import Start
 
 from instructseg_ros.data.registry import data_set
 from instructseg_ros.data.sample import Sample
+from instructseg_ros.data.targets import Nothing
 from instructseg_ros.model.processor import InstructSegProcessor, shown
 from instructseg_ros.model.prompt_rows import IGNORED
 from instructseg_ros.training.batch import Batch
@@ -65,8 +66,32 @@ def test_a_batch_has_what_its_kind_needs(
     assert batch.labels.shape == (3, batch.prompt.input_ids.shape[-1])
 
 
+@pytest.mark.parametrize('name', ['revos', 'ref-youtube-vos'])
+def test_clips_are_drawn_until_the_target_is_in_the_key_frame(start: Start, name: str) -> None:
+    sample = samples(start, name)[0]
+    seen = len(sample.frames) // 2
+    nothing = Nothing(sample.targets[0].mask().shape)
+    targets = tuple(target if index == seen else nothing
+                    for index, target in enumerate(sample.targets))  # fmt: skip
+    sample = dataclasses.replace(sample, targets=targets)
+    redrawn, first = maker(start), maker(start, key_frame_has_target=False)
+    assert all(redrawn.make(sample, seed).target.shape[0] == 1 for seed in range(20))
+    assert {first.make(sample, seed).target.shape[0] for seed in range(20)} == {0, 1}
+    alike = redrawn.make(sample, 3)
+    assert torch.equal(alike.vision_values, redrawn.make(sample, 3).vision_values)
+
+
+def test_a_video_whose_target_is_in_no_key_frame_is_named(start: Start) -> None:
+    sample = samples(start, 'revos')[0]
+    nothing = Nothing(sample.targets[0].mask().shape)
+    sample = dataclasses.replace(sample, targets=(nothing,) * len(sample.frames))
+    with pytest.raises(ValueError, match='in the key frame of none of 200 clips'):
+        maker(start).make(sample, 0)
+    assert maker(start, key_frame_has_target=False).make(sample, 0).target.shape[0] == 0
+
+
 def test_only_answers_are_to_be_said(start: Start) -> None:
-    made = maker(start)
+    made = maker(start, authors_labels=False)
     sample = samples(start, 'llava')[0]
     batch = made.batch([made.make(sample, 0)])
     first, second = sample.turns
@@ -76,7 +101,8 @@ def test_only_answers_are_to_be_said(start: Start) -> None:
 
 def test_a_reasoning_answer_may_explain_itself(start: Start) -> None:
     sample = samples(start, 'reasonseg')[0]
-    always, never = maker(start, explained_share=1.0), maker(start, explained_share=0.0)
+    always, never = (
+        maker(start, explained_share=share, authors_labels=False) for share in (1.0, 0.0))
     explained = said(always.batch([always.make(sample, 0)]), 0, always)
     assert explained.startswith(' \nSure, the segmentation result is ')
     assert f'{sample.explanation}[SEG]' in explained

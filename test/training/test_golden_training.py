@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import golden
@@ -18,11 +20,12 @@ from instructseg_ros.training.batch import Batch
 from instructseg_ros.training.criterion import Criterion, CriterionConfig
 from instructseg_ros.training.learner import Learner, Lesson
 
-CASES = [case for case in golden.cases() if golden.is_training(case)]
+CASES = [case for case in golden.cases(*golden.FOLDERS) if golden.is_training(case)]
 CRITERION = Criterion(CriterionConfig(points=112))
 LOSSES, GRADIENTS = 1e-5, 1e-3  # largest deviation, relative
 
 Case = dict[str, torch.Tensor]
+LearnerOf = Callable[[Path], Learner]
 
 
 class RecordedDraws:
@@ -67,16 +70,22 @@ def labels(case: Case, length: int) -> torch.Tensor:
     return shifted
 
 
-def learner_of(model: InstructSegModel, head: torch.Tensor) -> Learner:
+def with_head(model: InstructSegModel, head: torch.Tensor) -> Learner:
     linear = nn.Linear(*reversed(head.shape), bias=False)
     linear.weight = nn.Parameter(head)
     return Learner(model, CRITERION, linear)
 
 
 @pytest.fixture(scope='module')
-def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
-    model = golden.golden_model(tmp_path_factory.mktemp('golden') / 'model')
-    return learner_of(model, golden.head())
+def learner_of(tmp_path_factory: pytest.TempPathFactory) -> LearnerOf:
+    """The learner of a folder of cases."""
+
+    @functools.cache
+    def make(source: Path) -> Learner:
+        model = golden.golden_model(source, tmp_path_factory.mktemp('golden') / 'model')
+        return with_head(model, golden.head(source))
+
+    return make
 
 
 def near(mine: torch.Tensor, theirs: torch.Tensor, relative: float = LOSSES) -> None:
@@ -90,7 +99,10 @@ def learn(learner: Learner, batch: Batch, case: Case) -> Lesson:
 
 
 @pytest.mark.parametrize('file', CASES, ids=lambda file: file.stem)
-def test_matching_costs_and_assignments_equal_the_authors(file: Path, learner: Learner) -> None:
+def test_matching_costs_and_assignments_equal_the_authors(
+    file: Path, learner_of: LearnerOf
+) -> None:
+    learner = learner_of(file.parent)
     batch, case = read_batch(file, learner.model)
     counts = [len(target) for target in batch.targets]
     for layer, name in enumerate(names(len(learner.model.mask_decoder.layers) + 1)):
@@ -105,7 +117,8 @@ def test_matching_costs_and_assignments_equal_the_authors(file: Path, learner: L
 
 
 @pytest.mark.parametrize('file', CASES, ids=lambda file: file.stem)
-def test_sampled_points_equal_the_authors(file: Path, learner: Learner) -> None:
+def test_sampled_points_equal_the_authors(file: Path, learner_of: LearnerOf) -> None:
+    learner = learner_of(file.parent)
     batch, case = read_batch(file, learner.model)
     counts = [len(target) for target in batch.targets]
     for layer, name in enumerate(names(len(learner.model.mask_decoder.layers) + 1)):
@@ -119,7 +132,8 @@ def test_sampled_points_equal_the_authors(file: Path, learner: Learner) -> None:
 
 @pytest.mark.parametrize('file', CASES, ids=lambda file: file.stem)
 @torch.no_grad()
-def test_every_loss_equals_the_authors(file: Path, learner: Learner) -> None:
+def test_every_loss_equals_the_authors(file: Path, learner_of: LearnerOf) -> None:
+    learner = learner_of(file.parent)
     batch, case = read_batch(file, learner.model)
     lesson = learn(learner, batch, case)
     theirs = {'score': 'loss_SEG_class', 'mask': 'loss_mask', 'dice': 'loss_dice'}
@@ -135,7 +149,8 @@ def test_every_loss_equals_the_authors(file: Path, learner: Learner) -> None:
 
 
 @pytest.mark.parametrize('file', CASES, ids=lambda file: file.stem)
-def test_gradients_equal_the_authors(file: Path, learner: Learner) -> None:
+def test_gradients_equal_the_authors(file: Path, learner_of: LearnerOf) -> None:
+    learner = learner_of(file.parent)
     recorded = file.with_suffix('.gradnorms.json')
     if not recorded.is_file():
         pytest.skip(f'{recorded} is missing: there are no norms to compare with')

@@ -3,8 +3,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+import pytest
+
+from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.data.targets import Nothing, Polygons
 from instructseg_ros.training.examples import ExampleConfig, form_of
 from instructseg_ros.training.mixture import Mixture, Source
 
@@ -14,6 +19,15 @@ CONFIG = ExampleConfig()
 def sample(key: str, frames: int = 1) -> Sample:
     kind = Kind.VIDEO_REFERRING if frames > 1 else Kind.IMAGE_REFERRING
     return Sample(key=key, kind=kind, frames=(None,) * frames)  # type: ignore[arg-type]
+
+
+def sentence(video: int, number: int, *, target: bool = True) -> Sample:
+    """One of the sentences about a video."""
+    frames = tuple(PictureFile(Path(f'{video}/{index}.jpg')) for index in range(6))
+    nothing = Nothing((4, 4))
+    targets = (nothing, Polygons((4, 4), ((1, 1),)) if target else nothing, *[nothing] * 4)
+    return Sample(key=f'{video}/{number}', kind=Kind.VIDEO_REASONING, frames=frames,
+                  targets=targets)  # fmt: skip
 
 
 def mixture(*counts: tuple[int, Sequence[Sample]], batch: int = 4, seed: int = 0) -> Mixture:
@@ -52,6 +66,26 @@ def test_samples_of_a_batch_have_the_same_form() -> None:
 def test_too_few_samples_for_a_batch_are_repeated() -> None:
     mixed = mixture((1, VIDEOS[:3]), batch=8)
     assert Counter(draw.index for draw in mixed.draw(0)).keys() == {0, 1, 2}
+
+
+def test_a_video_is_drawn_and_then_one_of_its_sentences_that_have_a_target() -> None:
+    talked_about = [sentence(0, number) for number in range(30)]
+    samples = [*talked_about, sentence(0, 30, target=False), sentence(1, 0), sentence(1, 1),
+               sentence(2, 0), sentence(3, 0, target=False)]  # fmt: skip
+    source = Source(name='revos', share=1, samples=samples, per_video=True)
+    mixed = Mixture([source], lambda each: form_of(each, CONFIG), batch=3, seed=0)
+    drawn = [[samples[draw.index].key for draw in mixed.draw(step)] for step in range(200)]
+    assert all({key[0] for key in batch} == {'0', '1', '2'} for batch in drawn)
+    counts = Counter(key for batch in drawn for key in batch)
+    assert '0/30' not in counts and counts['2/0'] == 200
+    assert counts['1/0'] > 50 and counts['1/1'] > 50  # each about every other time
+    assert len(counts) > 20
+
+
+def test_videos_without_a_target_cannot_be_drawn() -> None:
+    source = Source(name='revos', share=1, samples=[sentence(0, 0, target=False)], per_video=True)
+    with pytest.raises(ValueError, match='revos: no sentence has a target in any frame'):
+        Mixture([source], lambda each: form_of(each, CONFIG), batch=3, seed=0)
 
 
 def test_a_step_is_drawn_alike_whatever_was_drawn_before() -> None:

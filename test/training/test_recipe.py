@@ -19,12 +19,25 @@ def test_the_paper_s_recipe_has_the_paper_s_numbers() -> None:
     recipe = load_recipe('paper')
     assert [source.share for source in recipe.sources] == [4, 2, 4, 1, 3]
     assert (recipe.steps, recipe.batch, recipe.learning_rate) == (100_000, 4, 4e-5)
-    assert (recipe.warmup, recipe.weight_decay, recipe.clip) == (0.03, 0.0, 1.0)
+    assert (recipe.warmup, recipe.weight_decay, recipe.clip) == (0.03, 0.0, 0.0)
     assert (recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == (8, 16, 0.05)
     assert recipe.lora.targets == ('q_proj', 'v_proj')
     criterion = recipe.criterion
     assert (criterion.score_weight, criterion.mask_weight, criterion.dice_weight) == (2, 5, 5)
     assert criterion.points == 12_544
+
+
+def test_the_paper_s_recipe_draws_and_labels_as_the_authors_do() -> None:
+    recipe = load_recipe('paper')
+    assert [source.per_video for source in recipe.sources] == [False] * 4 + [True]
+    assert recipe.sources[4].sets == ('revos',)
+    assert recipe.examples.key_frame_has_target and recipe.examples.authors_labels
+
+
+def test_a_model_goes_on_with_whole_answers_clipped_gradients_and_what_is_not_there() -> None:
+    recipe = load_recipe('fine_tune')
+    assert recipe.clip == 1
+    assert not (recipe.examples.key_frame_has_target or recipe.examples.authors_labels)
 
 
 @pytest.mark.parametrize('name', ['paper', 'fine_tune', 'smoke'])
@@ -43,6 +56,8 @@ def test_every_recipe_of_the_package_is_one(name: str) -> None:
     ('precision: fp64', "precision is no, bf16 or fp16, not 'fp64'"),
     ('trained: head', "trained is a list, not 'head'"),
     ('lora: 3', r'lora\. is keys with values, not 3'),
+    ('clip: -1', 'clip is a number from 0 on, and 0 for none, not -1.0'),
+    ('clip: .nan', 'clip is a number from 0 on'),
 ])  # fmt: skip
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):

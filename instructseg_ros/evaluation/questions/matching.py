@@ -10,7 +10,9 @@ from instructseg_ros.data.sample import Sample
 
 # A letter that a word follows is a word itself: `A dog`, `I see`.
 _LETTER: Final = re.compile(r"^\W*([A-Z])(?! *[\w'])")
-_ANSWER_IS: Final = re.compile(r'\b(?i:answer is)\W*([A-Z])\b')
+_NAMED: Final = re.compile(r'\b(?i:(?:answer|option|choice)(?: is)?)\W*([A-Z])\b')
+_LETTER_FIRST: Final = re.compile(r'([A-E])(?:$|\. )')
+_SCIENCE: Final = re.compile(r'The answer is ([A-Z]).')
 _NO: Final = ('No', 'not', 'no')
 _ROTATION: Final = 1_000_000  # MMBench numbers the rotations of a question by this
 
@@ -40,14 +42,34 @@ def is_same_text(sample: Sample, answer: str) -> bool:
 
 
 def is_same_letter(sample: Sample, answer: str) -> bool:
-    """MMBench and ScienceQA: the letter of the option that is right."""
+    """MMBench: the letter of the option that is right."""
     return letter_of(answer) == sample.turns[0].answer
 
 
+def is_same_science_letter(sample: Sample, answer: str) -> bool:
+    """ScienceQA: the same, and in one of the forms that its script looks for."""
+    return science_letter_of(answer) == sample.turns[0].answer
+
+
 def letter_of(answer: str) -> str:
-    """The option that an answer names; '' where it names none."""
-    found = _LETTER.match(answer.strip()) or _ANSWER_IS.search(answer)
-    return found[1] if found else ''
+    """The option that an answer names; '' where it names none, or several."""
+    if first := _LETTER.match(answer.strip()):
+        return first[1]
+    named = set(_NAMED.findall(answer))
+    return named.pop() if len(named) == 1 else ''
+
+
+def science_letter_of(answer: str) -> str:
+    """The option that an answer names for LLaVA's eval_science_qa.py, which the authors use.
+
+    Returns:
+        the letter of `B`, of `B. a fish`, or of `The answer is B.` if that is said once; '' else.
+    """
+    text = answer.strip()
+    if first := _LETTER_FIRST.match(text):
+        return first[1]
+    said = _SCIENCE.findall(text)
+    return said[0] if len(said) == 1 else ''
 
 
 def score_gqa(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
@@ -57,7 +79,7 @@ def score_gqa(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str
 
 def score_scienceqa(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:
     """Right letters, of all and by subject."""
-    return accuracy(samples, answers, is_same_letter)
+    return accuracy(samples, answers, is_same_science_letter)
 
 
 def score_mmbench(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[str, Any]:

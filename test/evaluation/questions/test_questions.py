@@ -16,6 +16,7 @@ from instructseg_ros.evaluation.questions.answers import AnswerFile, read_answer
 from instructseg_ros.evaluation.questions.matching import (
     letter_of,
     says_yes,
+    science_letter_of,
     score_gqa,
     score_mmbench,
     score_pope,
@@ -107,7 +108,9 @@ def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('answer', 'letter'), [
     ('B', 'B'), ('B.', 'B'), ('(C) a dog', 'C'), ('The answer is D.', 'D'), ('A\nA dog', 'A'),
     ('A. a dog', 'A'), ('the answer is (B) a dog', 'B'), ('Both', ''), ('', ''), ('because', ''),
-    ('A dog', ''), ('I see a dog', ''), ('The answer is a dog', '')])
+    ('A dog', ''), ('I see a dog', ''), ('The answer is a dog', ''), ('Answer: B', 'B'),
+    ('Option A', 'A'), ('option (C) is right', 'C'), ('The correct choice is D', 'D'),
+    ('ANSWER B', 'B'), ('Option A or option B', ''), ('Options', ''), ('The answer is B. B.', 'B')])
 def test_the_letter_of_an_option_is_found_in_an_answer(answer: str, letter: str) -> None:
     assert letter_of(answer) == letter
 
@@ -167,6 +170,18 @@ def test_science_is_counted_by_subject() -> None:
     samples = [asked('1', 'A', 'biology'), asked('2', 'B', 'physics')]
     figures = score_scienceqa(samples, {'1': 'A', '2': 'A'})
     assert (figures['accuracy'], figures['biology'], figures['physics']) == (0.5, 1, 0)
+
+
+@pytest.mark.parametrize(('answer', 'letter'), [
+    ('B', 'B'), ('B. a fish', 'B'), ('So. The answer is B.', 'B'), (' C ', 'C'), ('(B)', ''),
+    ('Answer: B', ''), ('The answer is B', ''), ('The answer is B. The answer is C.', ''),
+    ('B.', ''), ('F', ''), ('', '')])
+def test_science_wants_one_of_the_forms_that_its_script_looks_for(
+    answer: str, letter: str
+) -> None:
+    assert science_letter_of(answer) == letter
+    figures = score_scienceqa([asked('1', 'B')], {'1': answer})
+    assert figures['accuracy'] == (letter == 'B')
 
 
 def test_a_line_that_was_not_finished_is_dropped_and_the_others_stay(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ from instructseg_ros.video.messages import standard_types
 
 _FILE: Final = 'labels.yaml'
 _LABELS: Final = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
-_TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/labels'}
+_TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
+# Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
+# results of the node.
+_PLAIN_LABELS: Final = '/camera/labels'
 _TYPES: Final = {
     'image': (messages.Image, messages.CompressedImage),
     'labels': (messages.Image,),
@@ -110,6 +113,9 @@ def read(folder: Path, split: str) -> Reading:
         stamped = {
             name: dict(_stamps(folder, topic, _TYPES[name])) for name, topic in topics.items()
         }
+        if 'labels' not in words and not stamped['labels']:
+            topics['labels'] = _PLAIN_LABELS
+            stamped['labels'] = dict(_stamps(folder, _PLAIN_LABELS, _TYPES['labels']))
     except (AnyReaderError, OSError, ValueError) as error:
         raise DataError(f'{folder} is not a bag that can be read: {error}') from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
@@ -202,7 +208,7 @@ DATA_SETS: Final = (
         make_sample=make_sample,
         layout=f'a rosbag2 folder, and {_FILE} in it:\n'
         '  image: /camera/image    # raw or compressed\n'
-        '  labels: /camera/labels  # mono8 or 16UC1, with the stamps of the images\n'
+        '  labels: /camera/truth/labels  # mono8 or 16UC1, with the stamps of the images\n'
         '  sentences: {1: [the red mug], 2: [the bowl, something to eat from]}',
     ),
 )

@@ -78,7 +78,8 @@ class Observer:
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30))
         self._views = [
             self._node.create_subscription(Image, 'camera/image', self._on_image, qos.sensor()),
-            self._node.create_subscription(Image, 'camera/labels', self._on_labels, qos.sensor()),
+            self._node.create_subscription(
+                Image, 'camera/truth/labels', self._on_labels, qos.sensor()),
             self._node.create_subscription(String, 'camera/scene', self._on_scene, qos.sensor()),
         ]
 

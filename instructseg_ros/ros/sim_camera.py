@@ -1,7 +1,7 @@
 """A simulated RGB-D camera over a tabletop, with the truth about every pixel.
 
-Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `labels` (mono8, one value for
-each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
+Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `truth/labels` (mono8, one
+value for each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class SimCamera(Node):
         self._image = self._publisher(Image, 'image')
         self._info = self._publisher(CameraInfo, 'camera_info')
         self._depth = self._publisher(Image, 'depth/image')
-        self._labels = self._publisher(Image, 'labels')
+        self._labels = self._publisher(Image, 'truth/labels')
         self._graph = self._publisher(String, 'scene')
         self.create_timer(1.0 / self._values.rate, self._show)
 

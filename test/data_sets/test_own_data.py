@@ -95,6 +95,27 @@ def test_labels_of_a_bag_are_videos(tmp_path: Path) -> None:
     assert picture.shape[:2] == first.targets[3].mask().shape
 
 
+def read_without_topics(folder: Path) -> list[str]:
+    """The topics of the label images that are read where labels.yaml names none."""
+    words = yaml.safe_load((folder / 'labels.yaml').read_text())
+    (folder / 'labels.yaml').write_text(yaml.safe_dump({'sentences': words['sentences']}))
+    samples = bag.read(folder, 'train').samples
+    return [target.message.topic for sample in samples for target in sample.targets]
+
+
+def test_the_truth_of_a_bag_is_read_where_no_topic_is_named(tmp_path: Path) -> None:
+    bag.make_sample(tmp_path / 'bag', 0)
+    assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/truth/labels'}
+
+
+def test_a_bag_whose_labels_have_the_plain_name_is_read_where_no_topic_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(bag._TOPICS, 'labels', '/camera/labels')
+        bag.make_sample(tmp_path / 'bag', 0)
+    assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/labels'}
+
+
 def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path) -> None:
     bag.make_sample(tmp_path / 'bag', 0)
     words = yaml.safe_load((tmp_path / 'bag' / 'labels.yaml').read_text())

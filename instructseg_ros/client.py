@@ -22,6 +22,7 @@ from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image
 from instructseg_ros.ros.messages import seconds_to_duration, segmentation_from_message
+from instructseg_ros.ros.transport import choose_transport
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation
@@ -57,6 +58,7 @@ class SegmentationClient:
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
         self._discovery = discovery
+        choose_transport()
         self._context = rclpy.Context()
         rclpy.init(args=list(ros_args), context=self._context)
         self._node = rclpy.create_node(

@@ -15,6 +15,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from instructseg_ros.ros.transport import choose_transport
+
 WAKE_PERIOD = 0.1
 
 
@@ -26,10 +28,11 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     """
     stopping = _stop_on_signals()
     try:
+        choose_transport()
         rclpy.init(args=None if args is None else list(args),
                    signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except (ParameterException, RuntimeError) as error:
+    except (ParameterException, OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1

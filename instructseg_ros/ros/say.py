@@ -13,6 +13,7 @@ from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.transport import choose_transport
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import State
 
@@ -32,6 +33,7 @@ def say(text: str, *, timeout: float = 10.0, answers: int = 1,
     Returns:
         The exit status: 0 when the last answer is FOUND or NOT_FOUND, else 1.
     """
+    choose_transport()
     rclpy.init(args=list(ros_args))
     try:
         return _Speaker().say(text, timeout=timeout, answers=answers)

@@ -7,9 +7,10 @@ value for each thing, 0 background) and `scene` (JSON of the scene graph), all w
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -27,6 +28,7 @@ from instructseg_ros.simulation.scene_graph import to_json
 if TYPE_CHECKING:
     from instructseg_ros.simulation.tabletop import Observation
 
+NAME: Final = 'sim_camera'
 SOURCES = ('auto', 'live', 'recording')
 
 
@@ -70,8 +72,9 @@ class SimCamera(Node):
         """Open the source and start to publish."""
         # First, because rclpy destroys a node whose parameters are refused.
         self._opened = ExitStack()
-        super().__init__('sim_camera')
+        super().__init__(NAME)
         parameters.declare(self, SimCameraParameters)
+        parameters.warn_of_unknown(self)
         self._values = parameters.read(self, SimCameraParameters)
         self._source = open_source(self._values, warn=self.get_logger().warning)
         self._opened.callback(self._source.close)
@@ -161,4 +164,8 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulated camera until it is stopped; return the exit status."""
-    return run_node(SimCamera, args=args)
+    return run_node(SimCamera, name=NAME, about=__doc__, table=SimCameraParameters, args=args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -108,14 +108,11 @@ def read(folder: Path, split: str) -> Reading:
         DataError: the bag or the words are missing or damaged.
     """
     words = _read_words(folder)
-    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
+    topics = _topics(folder, words)
     try:
         stamped = {
             name: dict(_stamps(folder, topic, _TYPES[name])) for name, topic in topics.items()
         }
-        if 'labels' not in words and not stamped['labels']:
-            topics['labels'] = _PLAIN_LABELS
-            stamped['labels'] = dict(_stamps(folder, _PLAIN_LABELS, _TYPES['labels']))
     except (AnyReaderError, OSError, ValueError) as error:
         raise DataError(f'{folder} is not a bag that can be read: {error}') from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
@@ -129,6 +126,23 @@ def read(folder: Path, split: str) -> Reading:
         read_one = partial(_sample, value, sentences, images, labels)
         reading.add(f'{folder / _FILE} label {value}', read_one)
     return reading
+
+
+def _topics(folder: Path, words: Mapping[str, Any]) -> dict[str, str]:
+    """Return the topics of images and labels."""
+    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
+    if 'labels' not in words and topics['labels'] not in _topics_of(folder):
+        topics['labels'] = _PLAIN_LABELS
+    return topics
+
+
+def _topics_of(folder: Path) -> set[str]:
+    """Return the topics that a bag has; none if it cannot be read."""
+    try:
+        with AnyReader([folder], default_typestore=standard_types()) as reader:
+            return set(reader.topics)
+    except (AnyReaderError, OSError, ValueError):
+        return set()
 
 
 def _read_words(folder: Path) -> Mapping[str, Any]:

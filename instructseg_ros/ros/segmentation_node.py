@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -26,7 +25,6 @@ from instructseg_ros.ros.services import Services
 from instructseg_ros.ros.stopping import StopRequested
 from instructseg_ros.ros.throttled_log import ThrottledLog
 
-NAME: Final = 'segmentation_node'
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)
 
@@ -40,7 +38,7 @@ class SegmentationNode(LifecycleNode):
         self._held = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failed: FailedAnswers | None = None
-        super().__init__(NAME)
+        super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         parameters.declare(self, SegmentationParameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -176,7 +174,8 @@ def main(args: Sequence[str] | None = None) -> int:
         node.start()
         return node
 
-    return run_node(make_node, name=NAME, about=__doc__, table=SegmentationParameters, args=args)
+    return run_node(make_node, name='segmentation_node', about=__doc__,
+                    table=SegmentationParameters, args=args)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -28,7 +28,6 @@ from instructseg_ros.simulation.scene_graph import to_json
 if TYPE_CHECKING:
     from instructseg_ros.simulation.tabletop import Observation
 
-NAME: Final = 'sim_camera'
 SOURCES = ('auto', 'live', 'recording')
 
 
@@ -72,7 +71,7 @@ class SimCamera(Node):
         """Open the source and start to publish."""
         # First, because rclpy destroys a node whose parameters are refused.
         self._opened = ExitStack()
-        super().__init__(NAME)
+        super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
         parameters.warn_of_unknown(self)
         self._values = parameters.read(self, SimCameraParameters)
@@ -164,7 +163,8 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulated camera until it is stopped; return the exit status."""
-    return run_node(SimCamera, name=NAME, about=__doc__, table=SimCameraParameters, args=args)
+    return run_node(SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters,
+                    args=args)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from instructseg_ros import interruption
 from instructseg_ros.commands import (
     benchmark,
     calibrate,
@@ -35,8 +36,9 @@ REMEDIES: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    interruption.raise_again()
     try:
+        options = _parser().parse_args(arguments)
         return int(options.run(options))
     except ModuleNotFoundError as error:
         # Of optional libraries, which a robot does without.

@@ -21,7 +21,9 @@ from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.discovery import discovery_advice
 from instructseg_ros.ros.messages import seconds_to_duration, segmentation_from_message
+from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation
@@ -58,7 +60,7 @@ class SegmentationClient:
         """
         self._discovery = discovery
         self._context = rclpy.Context()
-        rclpy.init(args=list(ros_args), context=self._context)
+        init_ros(ros_args, context=self._context)
         self._node = rclpy.create_node(
             'instructseg_client', namespace=namespace, context=self._context)
         self._finder: Any = ActionClient(self._node, Find, f'{node}/find')
@@ -222,7 +224,7 @@ class SegmentationClient:
                 raise NodeUnavailableError(
                     f'no segmentation node was seen from namespace '
                     f'{self._node.get_namespace()} within {self._discovery:g} s; check that it '
-                    f'runs, its name, its namespace and ROS_DOMAIN_ID')
+                    f'runs, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}')
             await asyncio.sleep(POLL)
 
     def _is_heard(self) -> bool:

@@ -6,30 +6,37 @@ ros2 launch instructseg_ros segmentation.launch.py cameras:="[front, wrist]" ima
 
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from instructseg_ros.ros.launching import (
+    TRUE_OR_FALSE,
     camera_names,
     camera_remappings,
+    declare,
     driver_topic,
+    existing_file,
     is_true,
     logger_name,
     transport_setting,
 )
+from instructseg_ros.ros.segmentation_parameters import TRANSPORTS
 from instructseg_ros.ros.share import share_folder
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = share_folder() / 'config'
+LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 TOPICS = {'image': 'image', 'camera_info': 'camera_info', 'depth/image': 'depth'}
 SHOWN = ('overlay', 'mask', 'labels', 'points', 'target_pose')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the node, and rviz where it is wanted."""
+    # The group keeps the arguments from the launch files that are included after this one.
     return LaunchDescription([
-        *declare_arguments(), *transport_setting(), OpaqueFunction(function=start)])
+        *transport_setting(),
+        GroupAction([*declare_arguments(), OpaqueFunction(function=start)])])
 
 
 def start(context: LaunchContext) -> list[Node]:
@@ -46,16 +53,16 @@ def segmentation_node(value: dict[str, str], logger: str) -> Node:
     return Node(
         package='instructseg_ros', executable='segmentation_node', name='segmentation_node',
         namespace=value['namespace'], output='screen', emulate_tty=True,
-        parameters=[value['params_file'], own_parameters(value)],
+        parameters=[existing_file('params_file', value['params_file']), own_parameters(value)],
         remappings=camera_remappings(camera_names(value['cameras']), value['camera'], topics),
         respawn=is_true(value['respawn']), respawn_delay=2.0,
         arguments=['--ros-args', '--log-level', f'{logger}:={value["log_level"]}'])
 
 
 def own_parameters(value: dict[str, str]) -> dict[str, Any]:
-    """Return the parameters that arguments give, over those of the file."""
-    given: dict[str, Any] = {'model': value['model'], 'device': value['device'],
-                             'autostart': is_true(value['autostart'])}
+    """Return the parameters of the arguments that are given; they win over those of the file."""
+    given: dict[str, Any] = {name: value[name] for name in ('model', 'device') if value[name]}
+    given |= {name: is_true(value[name]) for name in ('autostart', 'use_sim_time') if value[name]}
     if cameras := camera_names(value['cameras']):
         given['cameras'] = cameras
     if value['image_transport']:
@@ -70,6 +77,7 @@ def rviz(value: dict[str, str]) -> Node:
     return Node(
         package='rviz2', executable='rviz2', name='rviz2', namespace=value['namespace'],
         arguments=['-d', str(CONFIG / 'instructseg.rviz')],
+        parameters=[{name: is_true(value[name]) for name in ('use_sim_time',) if value[name]}],
         remappings=[('camera/image', image),
                     *((name, f'{camera}/{name}') for camera in cameras[:1] for name in SHOWN)])
 
@@ -86,18 +94,20 @@ def arguments() -> dict[str, tuple[str, str]]:
         'camera_info': ('camera_info', 'Calibration topic, named likewise'),
         'depth': ('depth/image', 'Topic of depth that is registered to the image, named likewise; '
                                  'a RealSense has aligned_depth_to_color/image_raw'),
-        'image_transport': ('', 'raw, or compressed: listen to <image>/compressed. Empty: as the '
+        'image_transport': ('', 'compressed listens to <image>/compressed. Empty: as the '
                                 'parameters say'),
         'namespace': ('', 'Namespace of the node, its commands and results, and of all topics '
                           'here that do not begin with a slash'),
-        'model': ('embedded', 'embedded, a folder in from_pretrained layout, or a hub id'),
-        'device': ('auto', 'auto, cpu, cuda or cuda:N'),
+        'model': ('', 'embedded, a folder in from_pretrained layout, or a hub id. Empty: as the '
+                      'parameters say'),
+        'device': ('', 'auto, cpu, cuda or cuda:N. Empty: as the parameters say'),
         'params_file': (str(CONFIG / 'segmentation.yaml'),
-                        'Parameters of the node; model, device and autostart in it are not read'),
-        'autostart': ('true', 'Configure and activate the node; false leaves it to a lifecycle '
-                              'manager'),
+                        'Parameters of the node; the arguments that are given win over it'),
+        'autostart': ('', 'Configure and activate the node; false leaves it to a lifecycle '
+                          'manager. Empty: as the parameters say'),
+        'use_sim_time': ('', 'Take the time from /clock. Empty: as the parameters say'),
         'respawn': ('false', 'Start the node again when it dies'),
-        'log_level': ('info', 'debug, info, warn, error or fatal'),
+        'log_level': ('info', 'Least severity of the messages that the node logs'),
         'rviz': ('false', 'Start rviz with camera, overlay, mask, labels, points and pose, of the '
                           'first camera where there are several'),
     }
@@ -105,5 +115,7 @@ def arguments() -> dict[str, tuple[str, str]]:
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
     """Return the arguments as launch knows them."""
-    return [DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in arguments().items()]
+    return declare(arguments(), choices={
+        'image_transport': ('', *TRANSPORTS), 'log_level': LOG_LEVELS, 'rviz': TRUE_OR_FALSE,
+        'respawn': TRUE_OR_FALSE, 'autostart': ('', *TRUE_OR_FALSE),
+        'use_sim_time': ('', *TRUE_OR_FALSE)})

@@ -19,7 +19,6 @@ from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.sim_camera import SimCameraParameters
 
 ROOT = Path(__file__).resolve().parents[1]
-LAUNCH_ARGUMENTS = ('model', 'device', 'autostart')
 TABLES = {'segmentation_node': SegmentationParameters, 'sim_camera': SimCameraParameters}
 HEAD = """# Parameters
 
@@ -56,8 +55,8 @@ compressed has that in its name:
 """
 TYPES = {bool: 'bool', int: 'integer', float: 'double', str: 'string', list: 'string[]'}
 YAML_HEAD = """\
-# Parameters of segmentation_node with their defaults, see docs/parameters.md. The launch file has
-# arguments for model, device and autostart, and does not read them from here.
+# Parameters of segmentation_node with their defaults, see docs/parameters.md. Arguments that are
+# given to a launch file win over them.
 # This file is written by scripts/document_parameters.py.
 /**/segmentation_node:
   ros__parameters:
@@ -94,11 +93,10 @@ def parameter_file() -> str:
     """Return the parameter file with every default."""
     parts = [YAML_HEAD]
     for field in dataclasses.fields(SegmentationParameters):
-        if field.name not in LAUNCH_ARGUMENTS:
-            comment = textwrap.fill(
-                field.metadata['description'] + _values_in_words(field), width=100,
-                initial_indent='    # ', subsequent_indent='    # ')
-            parts.append(f'{comment}.\n    {field.name}: {_yaml(default_of(field))}\n')
+        comment = textwrap.fill(
+            field.metadata['description'] + _values_in_words(field), width=100,
+            initial_indent='    # ', subsequent_indent='    # ')
+        parts.append(f'{comment}.\n    {field.name}: {_yaml(default_of(field))}\n')
     return ''.join(parts)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import yaml
 from PIL import Image
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
@@ -21,7 +20,8 @@ from instructseg_ros.data.reading import DataError, DataSet, MissingError, Readi
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip
 from instructseg_ros.video import messages
-from instructseg_ros.video.bag_image import read_image
+from instructseg_ros.video.bag_image import read_header, read_image
+from instructseg_ros.video.bag_reader import BagReader
 from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.messages import standard_types
 
@@ -30,7 +30,10 @@ _SPLITS: Final = ('train', 'val')
 _OPEN: Final = 4  # bags at a time in a process
 _DECODED: Final = 8  # label images
 _LABELS: Final = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
-_TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/labels'}
+_TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
+# Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
+# results of the node.
+_PLAIN_LABELS: Final = '/camera/labels'
 _TYPES: Final = {
     'image': (messages.Image, messages.CompressedImage),
     'labels': (messages.Image,),
@@ -61,18 +64,16 @@ class Message:
             reader = _reader(self.bag, os.getpid())
             mine = [each for each in reader.connections if each.topic == self.topic]
             for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
-                return bytes(raw), connection.msgtype
-        except (AnyReaderError, ValueError) as error:
-            raise OSError(f'{self.bag}: {error}') from error
+                return raw, connection.msgtype
+        except SourceError as error:
+            raise OSError(str(error)) from error
         raise OSError(f'{self.bag} has no message of {self.topic} at {self.logged}')
 
 
 @functools.lru_cache(maxsize=_OPEN)
-def _reader(bag: Path, process: int) -> AnyReader:
+def _reader(bag: Path, process: int) -> BagReader:
     """An open bag; a forked process opens its own, for both would move one file position."""
-    reader = AnyReader([bag], default_typestore=standard_types())
-    reader.open()
-    return reader
+    return BagReader(bag)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +136,12 @@ def read(folder: Path, split: str) -> Reading:
     """
     folder = _bag_of(folder, split)
     words = _read_words(folder)
-    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
     try:
-        stamped = _stamped(folder, topics)
-    except (AnyReaderError, OSError, ValueError) as error:
-        raise DataError(f'{folder} is not a bag that can be read: {error}') from error
+        with BagReader(folder) as bag:
+            topics = _topics(bag, words)
+            stamped = _stamped(bag, folder, topics)
+    except (OSError, SourceError) as error:
+        raise DataError(str(error)) from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
     if not shared:
         raise DataError(f'{folder}: no image of {topics["image"]} has the stamp of a label image '
@@ -161,6 +163,15 @@ def _bag_of(folder: Path, split: str) -> Path:
     return folder
 
 
+def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
+    """Return the topics of images and labels."""
+    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
+    if 'labels' not in words and topics['labels'] not in {
+            each.topic for each in bag.connections}:
+        topics['labels'] = _PLAIN_LABELS
+    return topics
+
+
 def _read_words(folder: Path) -> Mapping[str, Any]:
     try:
         # Texts stay texts: YAML by itself takes `no`, `on` and 1.10 for other things.
@@ -174,7 +185,9 @@ def _read_words(folder: Path) -> Mapping[str, Any]:
     return words
 
 
-def _stamped(folder: Path, topics: Mapping[str, str]) -> dict[str, dict[int, Message]]:
+def _stamped(
+    bag: BagReader, folder: Path, topics: Mapping[str, str]
+) -> dict[str, dict[int, Message]]:
     """Messages of the two topics by the stamps of their headers in nanoseconds, in one pass.
 
     Raises:
@@ -182,16 +195,14 @@ def _stamped(folder: Path, topics: Mapping[str, str]) -> dict[str, dict[int, Mes
     """
     stamped: dict[str, dict[int, Message]] = {name: {} for name in topics}
     names = {topic: name for name, topic in topics.items()}
-    with AnyReader([folder], default_typestore=standard_types()) as reader:
-        mine = [each for each in reader.connections if each.topic in names]
-        for connection, logged, raw in reader.messages(mine) if mine else ():
-            topic, name = connection.topic, names[connection.topic]
-            if connection.msgtype not in _TYPES[name]:
-                wanted = ' or '.join(_TYPES[name])
-                raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
-            message: Any = standard_types().deserialize_cdr(raw, connection.msgtype)
-            stamp = message.header.stamp
-            stamped[name][stamp.sec * 10**9 + stamp.nanosec] = Message(folder, topic, logged)
+    mine = [each for each in bag.connections if each.topic in names]
+    for connection, logged, raw in bag.messages(mine):
+        topic, name = connection.topic, names[connection.topic]
+        if connection.msgtype not in _TYPES[name]:
+            wanted = ' or '.join(_TYPES[name])
+            raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
+        stamp = read_header(raw, connection.msgtype).stamp
+        stamped[name][stamp.sec * 10**9 + stamp.nanosec] = Message(folder, topic, logged)
     return stamped
 
 
@@ -255,7 +266,7 @@ DATA_SETS: Final = (
         make_sample=make_sample,
         layout=f'a rosbag2 folder, and {_FILE} in it:\n'
         '  image: /camera/image    # raw or compressed\n'
-        '  labels: /camera/labels  # mono8 or 16UC1, with the stamps of the images\n'
+        '  labels: /camera/truth/labels  # mono8 or 16UC1, with the stamps of the images\n'
         '  sentences: {1: [the red mug], 2: [the bowl, something to eat from]}\n'
         'or a folder with such a bag in train/ and another in val/',
     ),

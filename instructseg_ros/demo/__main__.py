@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from instructseg_ros import interruption
 from instructseg_ros.demo.picture import contact_sheet, save_film
 from instructseg_ros.demo.runner import FILM_PERIOD, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo, write its files and print its table; 0 when it passed."""
+    interruption.raise_again()
     options = _parse(arguments)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -22,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     (options.output / 'demo.json').write_text(json.dumps(report.to_json(), indent=2) + '\n')
     contact_sheet(report.answers).save(options.output / 'demo.png')
     if film:

@@ -21,7 +21,9 @@ from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import image_to_rgb
+from instructseg_ros.ros.discovery import discovery_advice
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.simulation.scene_graph import SceneGraph, from_json
 
 MOMENTS_KEPT = 120
@@ -65,7 +67,7 @@ class Observer:
 
     def __init__(self, check: Callable[[], None]) -> None:
         """Join the ROS graph; `check` raises when a process of the demo has ended."""
-        rclpy.init()
+        init_ros()
         self._check = check
         self._moments: OrderedDict[int, Moment] = OrderedDict()
         self.results: list[Heard] = []
@@ -78,7 +80,8 @@ class Observer:
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30))
         self._views = [
             self._node.create_subscription(Image, 'camera/image', self._on_image, qos.sensor()),
-            self._node.create_subscription(Image, 'camera/labels', self._on_labels, qos.sensor()),
+            self._node.create_subscription(
+                Image, 'camera/truth/labels', self._on_labels, qos.sensor()),
             self._node.create_subscription(String, 'camera/scene', self._on_scene, qos.sensor()),
         ]
 
@@ -86,7 +89,8 @@ class Observer:
         """Wait until the camera shows something and the node listens."""
         if not self.wait(lambda: self.newest() and self._commands.get_subscription_count(),
                          timeout=START_TIMEOUT):
-            raise RuntimeError(f'no image or no node came up within {START_TIMEOUT:.0f} s')
+            raise RuntimeError(f'no image or no node came up within {START_TIMEOUT:.0f} s; see '
+                               f'whether both processes run{discovery_advice()}')
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
@@ -13,7 +13,10 @@ from instructseg_ros.ros.share import share_folder
 from instructseg_ros.ros.transport import profile_environment
 
 if TYPE_CHECKING:
+    from launch.actions import DeclareLaunchArgument
     from launch.launch_description_entity import LaunchDescriptionEntity
+
+TRUE_OR_FALSE: Final = ('true', 'false', 'True', 'False')
 
 
 def camera_names(text: str) -> list[str]:
@@ -78,6 +81,34 @@ def is_true(text: str) -> bool:
     return text.lower() == 'true'
 
 
+def existing_file(argument: str, path: str) -> str:
+    """Return the path of a file that a launch argument names, with ~ as the home folder.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'{argument} "{path}" is not a file')
+    return str(file)
+
+
+def declare(arguments: Mapping[str, tuple[str, str]], *,
+            choices: Mapping[str, Sequence[str]]) -> list[DeclareLaunchArgument]:
+    """Declare launch arguments.
+
+    Args:
+        arguments: Name -> default and description.
+        choices: Name -> the only values, for arguments with a closed set of them.
+    """
+    from launch.actions import DeclareLaunchArgument
+
+    return [DeclareLaunchArgument(
+                name, default_value=default, description=description,
+                choices=list(choices[name]) if name in choices else None)
+            for name, (default, description) in arguments.items()]
+
+
 def transport_setting() -> list[LaunchDescriptionEntity]:
     """Make the transport carry images between all processes that are started after it."""
     from launch.actions import SetEnvironmentVariable
@@ -99,12 +130,13 @@ def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
 
 def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
     """Include segmentation.launch.py with another file of `config/` as its parameters."""
-    from launch.actions import DeclareLaunchArgument
+    from launch.actions import GroupAction
     from launch.substitutions import LaunchConfiguration
 
-    return [
-        DeclareLaunchArgument(
-            'params_file', default_value=str(share_folder() / 'config' / file),
-            description='Parameters of the node; model, device and autostart in it are not read'),
+    default = str(share_folder() / 'config' / file)
+    # The group keeps the arguments from the launch files that are included after this one.
+    return [GroupAction([
+        *declare({'params_file': (default, 'Parameters of the node; the arguments that are given '
+                                           'win over it')}, choices={}),
         include_segmentation(params_file=LaunchConfiguration('params_file')),
-    ]
+    ])]

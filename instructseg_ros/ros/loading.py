@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from instructseg_ros.memory import release_freed_memory
+from instructseg_ros.ros import stopping
 from instructseg_ros.ros.parameters import ParameterError
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.schedule import Schedule
@@ -29,17 +30,22 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
 
     Raises:
         ModelError: The model cannot be loaded; the message names the remedy.
+        StopRequested: The process was asked to stop meanwhile.
     """
     # torch and transformers take seconds to import and are needed from here on only.
     import torch
 
+    stopping.check()
     from instructseg_ros.model.segmenter import Segmenter
 
+    stopping.check()
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     segmenter = Segmenter.from_pretrained(
         values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
+    stopping.check()
     image = np.zeros(WARM_UP_SIZE, np.uint8)
     [tokens] = segmenter.encode([image])
+    stopping.check()
     segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)
     return segmenter
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -56,6 +58,39 @@ def declare(node: Node, table: type) -> None:
     """Declare every field of a table of parameters on a node."""
     for field in dataclasses.fields(table):
         node.declare_parameter(field.name, default_of(field), _describe(field))
+
+
+def warn_of_unknown(node: Node) -> None:
+    """Log a warning for each parameter that was given at the start and that the node lacks.
+
+    Call it once all parameters are declared. Those of qualities of service are declared later.
+    """
+    declared = list(node._parameters)
+    for name in sorted(node._parameter_overrides.keys() - declared):
+        if not name.startswith('qos_overrides.'):
+            nearest = difflib.get_close_matches(name, declared, n=1)
+            remedy = (f'did you mean "{nearest[0]}"?' if nearest else
+                      f'"{node.get_name()} --help" lists those there are')
+            node.get_logger().warning(
+                f'the parameter "{name}" has no effect: the node has none of that name; {remedy}')
+
+
+def describe_all(table: type) -> str:
+    """Return every parameter with its default, meaning and values, for a terminal."""
+    return '\n'.join(
+        textwrap.fill(f'{field.name} (default {default_of(field)!r}): '
+                      f'{field.metadata["description"]}{_values(field)}', width=98,
+                      initial_indent='  ', subsequent_indent='      ')
+        for field in dataclasses.fields(table))
+
+
+def _values(field: dataclasses.Field[Any]) -> str:
+    metadata = field.metadata
+    if metadata['choices']:
+        return f' [{", ".join(metadata["choices"])}]'
+    if metadata['minimum'] is not None:
+        return f' [{metadata["minimum"]} to {metadata["maximum"]}]'
+    return ''
 
 
 def read(node: Node, table: type[T]) -> T:

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import profile_environment
+from instructseg_ros.ros.transport import choose_transport
 
 END_TIMEOUT = 20.0
 DOMAINS = range(1, 101)
@@ -78,7 +77,7 @@ class NodeProcess:
 
 def choose_environment() -> None:
     """Set the transport, and a ROS domain on this machine only, unless the user chose theirs."""
-    os.environ.update(profile_environment(share_folder() / 'config' / 'fastdds.xml'))
+    choose_transport()
     if 'ROS_DOMAIN_ID' not in os.environ:
         os.environ['ROS_DOMAIN_ID'] = str(random.choice(DOMAINS))
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')

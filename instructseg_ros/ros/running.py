@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from instructseg_ros.ros import stopping
+from instructseg_ros.ros.namesakes import NamesakeWarning
+from instructseg_ros.ros.parameters import describe_all
+from instructseg_ros.ros.starting import init_ros
 
 WAKE_PERIOD = 0.1
+USAGE = '%(prog)s [-h] [--ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...]'
+EPILOG = """\
+Parameters are set with --ros-args -p NAME:=VALUE, or in a file with --ros-args --params-file FILE;
+"ros2 param set" changes them in a running node. Topics, the namespace and the name of the node are
+set with --ros-args -r image:=camera/image -r __ns:=/robot -r __node:=eye.
+
+{parameters}
+
+README.md describes the topics and docs/parameters.md the parameters, both in the source of the
+package instructseg_ros.
+"""
 
 
-def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], Node], *, name: str, about: str | None, table: type,
+             args: Sequence[str] | None = None) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
     rclpy's own signal handlers would end the context at once, and the last results could not be
-    published any more; these let `destroy_node` end everything first.
+    published any more; without them `destroy_node` ends everything first.
+
+    Args:
+        make_node: Makes the node once ROS has started.
+        name: Of the program.
+        about: The program's description for `--help`.
+        table: The node's parameters.
+        args: Arguments of the command line; None: those of this process.
+
+    Raises:
+        SystemExit: Help was asked for, or an argument is unknown.
     """
-    stopping = _stop_on_signals()
+    stopping.listen()
     try:
-        rclpy.init(args=None if args is None else list(args),
-                   signal_handler_options=SignalHandlerOptions.NO)
+        _read_arguments(name, about, table, sys.argv[1:] if args is None else args)
+        init_ros(args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except (ParameterException, RuntimeError) as error:
+    except (ParameterException, OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    _spin(node, stopping)
+    warning = NamesakeWarning(node)
+    _spin(node)
+    warning.destroy()
     node.destroy_node()
     rclpy.try_shutdown()
-    del node
+    del node, warning
     # Cycles of rclpy hold the participant: its 70 MB of shared memory would stay behind.
     gc.collect()
     # At the interpreter's end the module graph of torch would be gone through again, for seconds.
@@ -44,10 +72,19 @@ def run_node(make_node: Callable[[], Node], *, args: Sequence[str] | None = None
     return 0
 
 
-def _spin(node: Node, stopping: threading.Event) -> None:
+def _read_arguments(name: str, about: str | None, table: type, args: Sequence[str]) -> None:
+    """Print help where it is asked for; refuse what would have no effect."""
+    parser = argparse.ArgumentParser(
+        prog=name, usage=USAGE, description=about,
+        epilog=EPILOG.format(parameters=describe_all(table)),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(remove_ros_args([name, *args])[1:])
+
+
+def _spin(node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while not stopping.is_set() and node.context.ok():
+    while not stopping.REQUESTED.is_set() and node.context.ok():
         try:
             executor.spin_once(timeout_sec=WAKE_PERIOD)
         except Exception as error:
@@ -56,14 +93,3 @@ def _spin(node: Node, stopping: threading.Event) -> None:
                 throttle_duration_sec=5.0)
     executor.remove_node(node)
     executor.shutdown()
-
-
-def _stop_on_signals() -> threading.Event:
-    stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return stopping

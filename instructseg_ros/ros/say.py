@@ -12,7 +12,9 @@ from rclpy.node import Node
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
+from instructseg_ros.ros.discovery import discovery_advice
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import State
 
@@ -32,7 +34,7 @@ def say(text: str, *, timeout: float = 10.0, answers: int = 1,
     Returns:
         The exit status: 0 when the last answer is FOUND or NOT_FOUND, else 1.
     """
-    rclpy.init(args=list(ros_args))
+    init_ros(ros_args)
     try:
         return _Speaker().say(text, timeout=timeout, answers=answers)
     except KeyboardInterrupt:
@@ -66,7 +68,8 @@ class _Speaker:
         if not self._wait(self._is_heard, timeout):
             topic = self._commands.topic_name
             print(f'error: nobody listens on {topic}; is segmentation_node running and active? '
-                  f'Or did its model not load? See what it printed', file=sys.stderr)
+                  f'Or did its model not load? See what it printed{discovery_advice()}',
+                  file=sys.stderr)
             return 1
         self._commands.publish(
             Command(id=self._instruction.id, instruction=text, slot=Command.PERSON))

@@ -1,7 +1,8 @@
-"""The node: instructions and cameras in, segmentations out."""
+"""The segmentation node: instructions and camera images in, masks out."""
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from instructseg_ros.memory import keep_freed_memory
-from instructseg_ros.ros import parameters
+from instructseg_ros.ros import parameters, stopping
 from instructseg_ros.ros.desk import Desk
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.failed_answers import FailedAnswers
@@ -21,6 +22,7 @@ from instructseg_ros.ros.pipeline import Pipeline
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.services import Services
+from instructseg_ros.ros.stopping import StopRequested
 from instructseg_ros.ros.throttled_log import ThrottledLog
 
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -45,6 +47,7 @@ class SegmentationNode(LifecycleNode):
         self._held.callback(FindAction(self, self._desk).destroy)
         self._held.callback(self._close)
         self._diagnostics = Diagnostics(self, why_closed=lambda: self._desk.why_closed)
+        parameters.warn_of_unknown(self)
 
     def start(self) -> None:
         """Configure and activate where `autostart` asks for it; a failure leaves the node idle."""
@@ -95,6 +98,9 @@ class SegmentationNode(LifecycleNode):
         """Do the work of a transition; what it raises is logged, which rclpy would not do."""
         try:
             action()
+        except StopRequested as request:
+            reason = f'{transition}: given up, {request}'
+            self.get_logger().info(reason)
         except Exception as error:
             reason = f'cannot {transition}: {str(error).rstrip(".") or type(error).__name__}'
             self.get_logger().debug(traceback.format_exc())
@@ -112,12 +118,14 @@ class SegmentationNode(LifecycleNode):
         return otherwise
 
     def _configure(self) -> None:
+        stopping.check()
         self._stop_answering_failed()
         values = parameters.read(self, SegmentationParameters)
         self._pipeline = Pipeline(self, values, self._desk, self._diagnostics, warn=self._warn)
         self._desk.close('the node is inactive')
 
     def _start(self) -> None:
+        stopping.check()
         assert self._pipeline is not None
         self._pipeline.start()
 
@@ -166,4 +174,9 @@ def main(args: Sequence[str] | None = None) -> int:
         node.start()
         return node
 
-    return run_node(make_node, args=args)
+    return run_node(make_node, name='segmentation_node', about=__doc__,
+                    table=SegmentationParameters, args=args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 PACKAGE = 'instructseg_ros'
@@ -15,12 +17,15 @@ def share_folder() -> Path:
         FileNotFoundError: The package is installed without them.
     """
     checkout = Path(__file__).resolve().parents[2]
-    for folder in (checkout, *_ament_folders(), Path(sys.prefix) / 'share' / PACKAGE):
+    # Debian installs for all users outside of sys.prefix.
+    prefixes = (sys.prefix, sysconfig.get_path('data'), site.getuserbase())
+    installed = (Path(prefix) / 'share' / PACKAGE for prefix in prefixes)
+    for folder in (checkout, *_ament_folders(), *installed):
         if (folder / 'config' / 'fastdds.xml').is_file():
             return folder
     raise FileNotFoundError(
-        f'config/fastdds.xml of {PACKAGE} was not found beside the package, in the ament index '
-        f'or under {sys.prefix}/share; install the package again')
+        f'config/fastdds.xml of {PACKAGE} was not found next to the package, in the ament index '
+        f'or in share/ of {", ".join(dict.fromkeys(prefixes))}; install the package again')
 
 
 def _ament_folders() -> list[Path]:

@@ -1,12 +1,13 @@
 """A simulated RGB-D camera over a tabletop, with the truth about every pixel.
 
-Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `labels` (mono8, one value for
-each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
+Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `truth/labels` (mono8, one
+value for each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,6 +73,7 @@ class SimCamera(Node):
         self._opened = ExitStack()
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
+        parameters.warn_of_unknown(self)
         self._values = parameters.read(self, SimCameraParameters)
         self._source = open_source(self._values, warn=self.get_logger().warning)
         self._opened.callback(self._source.close)
@@ -81,7 +83,7 @@ class SimCamera(Node):
         self._image = self._publisher(Image, 'image')
         self._info = self._publisher(CameraInfo, 'camera_info')
         self._depth = self._publisher(Image, 'depth/image')
-        self._labels = self._publisher(Image, 'labels')
+        self._labels = self._publisher(Image, 'truth/labels')
         self._graph = self._publisher(String, 'scene')
         self.create_timer(1.0 / self._values.rate, self._show)
 
@@ -161,4 +163,9 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulated camera until it is stopped; return the exit status."""
-    return run_node(SimCamera, args=args)
+    return run_node(SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters,
+                    args=args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -7,9 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from instructseg_ros.ros.distribution import fast_dds_variable
+from instructseg_ros.ros.share import share_folder
 
 CHOICE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE',
                     'FASTDDS_BUILTIN_TRANSPORTS')
+
+
+def choose_transport() -> None:
+    """Set the profile for this process and those it starts, unless the user has chosen.
+
+    Fast DDS reads it when the first node of a process is made, so call it before.
+
+    Raises:
+        FileNotFoundError: The package is installed without the profile.
+    """
+    os.environ.update(profile_environment(share_folder() / 'config' / 'fastdds.xml'))
 
 
 def profile_environment(

@@ -14,11 +14,12 @@ from instructseg_ros.simulation.scene_graph import SceneGraph, from_json, to_jso
 from instructseg_ros.simulation.tabletop import Observation
 
 FRAME_ID = 'camera_optical_frame'
+LABELS = '/camera/truth/labels'
 TOPICS = {
     '/camera/image': 'sensor_msgs/msg/Image',
     '/camera/camera_info': 'sensor_msgs/msg/CameraInfo',
     '/camera/depth/image': 'sensor_msgs/msg/Image',
-    '/camera/labels': 'sensor_msgs/msg/Image',
+    LABELS: 'sensor_msgs/msg/Image',
     '/camera/scene': 'std_msgs/msg/String',
 }
 
@@ -66,7 +67,7 @@ def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, by
         '/camera/image': _image(seen.rgb, 'rgb8', header),
         '/camera/camera_info': _camera_info(seen.intrinsics, header),
         '/camera/depth/image': _image(depth, '16UC1', header),
-        '/camera/labels': _image(seen.labels, 'mono8', header),
+        LABELS: _image(seen.labels, 'mono8', header),
         '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
     }
     return {topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
@@ -88,7 +89,7 @@ def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observa
     graph: SceneGraph = ()
     if truth:
         depth = _pixels(raw['/camera/depth/image'], np.uint16, 1) * np.float32(1e-3)
-        labels = _pixels(raw['/camera/labels'], np.uint8, 1)
+        labels = _pixels(raw[LABELS], np.uint8, 1)
         text: Any = typestore().deserialize_cdr(raw['/camera/scene'], TOPICS['/camera/scene'])
         graph = from_json(text.data)
     return Observation(

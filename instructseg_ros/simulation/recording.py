@@ -11,11 +11,13 @@ from types import TracebackType
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 
-from instructseg_ros.simulation.bag import TOPICS, from_messages
+from instructseg_ros.simulation.bag import LABELS, TOPICS, from_messages
 from instructseg_ros.simulation.tabletop import Observation
 
 SHIPPED = Path(__file__).parent / 'recordings' / 'tabletop.mcap'
 SCENE_SECONDS = 8.0
+# The label images of the shipped recording have this name.
+PLAIN_LABELS = '/camera/labels'
 
 
 class RecordingError(RuntimeError):
@@ -40,6 +42,7 @@ class Recording:
             self._reader.open()
         except (ReaderError, OSError, ValueError) as error:
             raise RecordingError(f'{self.path} is not a readable MCAP file: {error}') from error
+        self._names: dict[str, str] = {}
         self._index()
         self._offset = 0.0
         self._frames, self._next = self._read(0), 0
@@ -47,7 +50,10 @@ class Recording:
 
     def _index(self) -> None:
         topics = self._reader.topics
-        missing = [topic for topic in TOPICS if topic not in topics]
+        if LABELS not in topics and PLAIN_LABELS in topics:
+            self._names[PLAIN_LABELS] = LABELS
+        known = {self._names.get(topic, topic) for topic in topics}
+        missing = [topic for topic in TOPICS if topic not in known]
         self.frames = 0 if missing else topics['/camera/image'].msgcount
         if not self.frames:
             raise RecordingError(f'{self.path} is not a recorded tabletop: no {", ".join(missing)}')
@@ -87,7 +93,8 @@ class Recording:
         start = self._reader.start_time + round((first - 0.5) * self._step)
         messages = self._reader.messages(start=start)
         for _, group in groupby(messages, key=lambda message: message[1]):
-            yield {connection.topic: data for connection, _, data in group}
+            yield {self._names.get(connection.topic, connection.topic): data
+                   for connection, _, data in group}
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""

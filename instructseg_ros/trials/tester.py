@@ -20,6 +20,7 @@ from instructseg_ros.msg import Command, Segmentation
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image
 from instructseg_ros.ros.processes import NodeProcess
+from instructseg_ros.ros.starting import init_ros
 
 NODE: Final = 'segmentation_node'
 NAMESPACE: Final = '/trial'
@@ -41,7 +42,7 @@ class Tester:
         """Join the ROS graph beside a node's process."""
         self.process = process
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        init_ros(context=self._context)
         self.node = rclpy.create_node('tester', namespace=NAMESPACE, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)

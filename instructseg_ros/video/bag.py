@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from instructseg_ros.video.bag_image import read_header, read_image
-from instructseg_ros.video.bag_reader import BagReader, Topic, open_bag
+from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
 from instructseg_ros.video.messages import CompressedImage, Image
 
@@ -23,7 +23,7 @@ class Bag:
             SourceError: It cannot be read, has no such topic, or several to choose from.
         """
         self.path = path
-        with open_bag(path) as bag:
+        with BagReader(path) as bag:
             images = [each for each in bag.connections
                       if each.msgtype in (Image, CompressedImage) and each.msgcount]
             self.topic = self._choose(images, topic)
@@ -37,7 +37,7 @@ class Bag:
         Raises:
             SourceError: No image, or the bag, can be read.
         """
-        with open_bag(self.path) as bag:
+        with BagReader(self.path) as bag:
             yield from readable(
                 partial(self._frame, raw, image.msgtype, logged)
                 for image, logged, raw in bag.messages(self._images, start=since or None))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rosbags.rosbag2 import Reader
 
@@ -17,9 +17,10 @@ from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.source import storage_files
 
 if TYPE_CHECKING:
-    from mcap.records import McapRecord
+    from mcap.records import McapRecord, Message
 
 logger = logging.getLogger(__name__)
+_EVER: Final = 2**64  # ns
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,36 @@ class Topic:
 
 
 class BagReader:
-    """The messages of all storage files of a bag, in the order of the files."""
+    """The messages of all storage files of a bag, in the order of the files; close it after use."""
 
-    def __init__(self, path: Path, storages: Sequence[Any]) -> None:
-        """Join the opened storages of a bag, each a `Reader` of rosbags or a `CutOffMcap`."""
+    def __init__(self, path: Path) -> None:
+        """Open a rosbag2 folder, with or without its metadata.yaml, or one of its storage files.
+
+        Raises:
+            SourceError: It cannot be read; the message names the bag.
+        """
         self._path = path
-        self._storages = storages
+        with ExitStack() as stack:
+            try:
+                self._storages = [_open(file, stack) for file in _parts(path)]
+            except Exception as error:  # A damaged bag makes rosbags raise almost anything.
+                raise SourceError(f'{path} cannot be read as a bag: {error}') from error
+            self._opened = stack.pop_all()
         counts: Counter[tuple[str, str]] = Counter()
-        for storage in storages:
+        for storage in self._storages:
             for each in storage.connections:
                 counts[each.topic, each.msgtype] += each.msgcount
         self.connections = [Topic(*name, count) for name, count in counts.items()]
+
+    def close(self) -> None:
+        """Close the files."""
+        self._opened.close()
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def messages(self, connections: Collection[Topic], start: int | None = None,
                  stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
@@ -66,19 +86,20 @@ class BagReader:
 class CutOffMcap:
     """The messages of an MCAP file before the place where its recording was cut off.
 
-    Such a file has no index, so that each use reads it from its start.
+    Such a file has no index: each use reads it from its start, and decodes what it asks for.
     """
 
     def __init__(self, file: Path) -> None:
         """Look at all of the file.
 
         Raises:
-            SourceError: The package mcap is not installed, or no message can be read.
+            SourceError: No message can be read.
         """
         self._file = file
         self._end = ''
-        counts: Counter[tuple[str, str]] = Counter(
-            (topic, kind) for topic, kind, _, _ in self._read())
+        self._schemas: dict[int, str] = {}
+        self._channels: dict[int, tuple[str, str]] = {}
+        counts = Counter(name for name, _ in self._read(0, _EVER))
         self.connections = [Topic(*name, count) for name, count in counts.items()]
         if not counts:
             raise SourceError(f'it is cut off before its first message ({self._end})')
@@ -88,31 +109,37 @@ class CutOffMcap:
                  stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield what a `Reader` of rosbags yields."""
         chosen = {(each.topic, each.msgtype): each for each in connections}
-        for topic, kind, logged, raw in self._read():
-            if (topic, kind) in chosen and (start or 0) <= logged < (stop or 2**64):
-                yield chosen[topic, kind], logged, raw
+        for name, message in self._read(start or 0, stop or _EVER):
+            if name in chosen:
+                yield chosen[name], message.log_time, message.data
 
-    def _read(self) -> Iterator[tuple[str, str, int, bytes]]:
-        """Yield topic, type, log time and content of the messages."""
+    def _read(self, start: int, stop: int) -> Iterator[tuple[tuple[str, str], Message]]:
+        """Yield (topic, type) and record of the messages logged in a span of time."""
         from mcap.records import Channel, Message, Schema
 
-        schemas: dict[int, str] = {}
-        channels: dict[int, tuple[str, str]] = {}
-        for record in self._records():
+        for record in self._records(start, stop):
             if isinstance(record, Schema):
-                schemas[record.id] = record.name
+                self._schemas[record.id] = record.name
             elif isinstance(record, Channel):
-                channels[record.id] = (record.topic, schemas.get(record.schema_id, ''))
-            elif isinstance(record, Message) and record.channel_id in channels:
-                yield *channels[record.channel_id], record.log_time, record.data
+                self._channels[record.id] = (
+                    record.topic, self._schemas.get(record.schema_id, ''))
+            elif (isinstance(record, Message) and record.channel_id in self._channels
+                  and start <= record.log_time < stop):
+                yield self._channels[record.channel_id], record
 
-    def _records(self) -> Iterator[McapRecord]:
-        from mcap.stream_reader import StreamReader
+    def _records(self, start: int, stop: int) -> Iterator[McapRecord]:
+        from mcap.records import Chunk
+        from mcap.stream_reader import StreamReader, breakup_chunk
 
         limit = self._file.stat().st_size  # A damaged length must not fill the memory.
         with self._file.open('rb') as stream:
             try:
-                yield from StreamReader(stream, record_size_limit=limit).records
+                reader = StreamReader(stream, emit_chunks=True, record_size_limit=limit)
+                for record in reader.records:
+                    if not isinstance(record, Chunk):
+                        yield record
+                    elif start <= record.message_end_time and record.message_start_time < stop:
+                        yield from breakup_chunk(record)
             except Exception as error:  # The cut may make mcap raise almost anything.
                 self._end = str(error) or type(error).__name__
 
@@ -121,21 +148,6 @@ class CutOffMcap:
 def _warn_once(file: Path, count: int) -> None:
     """Report a file that is cut off, however often it is opened."""
     logger.warning('%s is cut off: the %d messages before its end are read', file, count)
-
-
-@contextmanager
-def open_bag(path: Path) -> Iterator[BagReader]:
-    """Open a rosbag2 folder, with or without its metadata.yaml, or one of its storage files.
-
-    Raises:
-        SourceError: It cannot be read; the message names the bag.
-    """
-    with ExitStack() as stack:
-        try:
-            reader = BagReader(path, [_open(file, stack) for file in _parts(path)])
-        except Exception as error:  # A damaged bag makes rosbags raise almost anything.
-            raise SourceError(f'{path} cannot be read as a bag: {error}') from error
-        yield reader
 
 
 def _parts(path: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
@@ -112,9 +111,9 @@ def test_a_bag_is_opened_once_for_all_of_its_messages(
 ) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     opened = []
-    open_reader = AnyReader.open
+    open_reader = bag.BagReader
     monkeypatch.setattr(
-        AnyReader, 'open', lambda self: (opened.append(self), open_reader(self))[1])
+        bag, 'BagReader', lambda path: (opened.append(path), open_reader(path))[1])
     samples = bag.read(tmp_path / 'bag', 'train').samples
     assert len(opened) == 1  # both topics in one pass
     for sample in samples:
@@ -169,6 +168,27 @@ def test_labels_and_sentences_of_a_bag_that_are_none_are_problems(
     (tmp_path / 'bag' / 'labels.yaml').write_text(f'sentences: {{{entry}, 2: the bowl}}')
     reading = bag.read(tmp_path / 'bag', 'train')
     assert len(reading.samples) == len(reading.problems) == 1
+
+
+def read_without_topics(folder: Path) -> list[str]:
+    """The topics of the label images that are read where labels.yaml names none."""
+    words = yaml.safe_load((folder / 'labels.yaml').read_text())
+    (folder / 'labels.yaml').write_text(yaml.safe_dump({'sentences': words['sentences']}))
+    samples = bag.read(folder, 'train').samples
+    return [target.message.topic for sample in samples for target in sample.targets]
+
+
+def test_the_truth_of_a_bag_is_read_where_no_topic_is_named(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/truth/labels'}
+
+
+def test_a_bag_whose_labels_have_the_plain_name_is_read_where_no_topic_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(bag._TOPICS, 'labels', '/camera/labels')
+        bag.write_sample(tmp_path / 'bag', 0)
+    assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/labels'}
 
 
 def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,19 +76,24 @@ def test_every_argument_of_a_launch_file_is_described(path: Path, launch: Any) -
 
 def started(file: str = 'segmentation', **arguments: str) -> dict[str, Command]:
     """What a launch file starts with arguments, by name of the node."""
-    from launch_ros.actions import Node
-
     from launch import LaunchContext
 
     context = LaunchContext()
     context.launch_configurations.update(arguments)
-    pending = [describe(SHARE / 'launch' / f'{file}.launch.py').generate_launch_description()]
-    commands = {}
+    description = describe(SHARE / 'launch' / f'{file}.launch.py').generate_launch_description()
+    return {command.name: command for command in commands_of(description, context)}
+
+
+def commands_of(description: Any, context: Any) -> list[Command]:
+    """What a description starts, in order."""
+    from launch_ros.actions import Node
+
+    pending = [description]
+    commands = []
     while pending:
         entity = pending.pop(0)
         if isinstance(entity, Node):
-            command = Command(entity, context)
-            commands[command.name] = command
+            commands.append(Command(entity, context))
         else:
             pending[:0] = entity.visit(context) or []
     return commands
@@ -145,8 +150,72 @@ def test_arguments_win_over_the_parameter_file(launch: Any, tmp_path: Path) -> N
                     'image_transports: [compressed]}}')
     values = started(params_file=str(file), model='b', autostart='false')[
         'segmentation_node'].parameters
-    assert values == {'model': 'b', 'device': 'auto', 'autostart': False, 'cameras': ['front'],
+    assert values == {'model': 'b', 'autostart': False, 'cameras': ['front'],
                       'image_transports': ['compressed']}
+
+
+@pytest.mark.parametrize('file', ['segmentation', 'grasping', 'navigation', 'demo'])
+def test_the_parameter_file_wins_over_defaults_of_arguments(
+        launch: Any, tmp_path: Path, file: str) -> None:
+    mine = tmp_path / 'mine.yaml'
+    values = {'model': '/models/mine', 'device': 'cuda:1', 'autostart': False,
+              'use_sim_time': True}
+    mine.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    assert started(file, params_file=str(mine))['segmentation_node'].parameters == values
+
+
+def test_the_time_of_a_simulator_is_an_argument(launch: Any) -> None:
+    nodes = started('demo', use_sim_time='true', rviz='true')
+    assert [node.parameters['use_sim_time'] for node in nodes.values()] == [True, True, True]
+    assert all('use_sim_time' not in node.parameters for node in started('demo').values())
+
+
+@pytest.mark.parametrize('file', ['segmentation', 'grasping', 'demo'])
+def test_a_parameter_file_that_is_not_there_is_an_error_that_names_it(
+        launch: Any, tmp_path: Path, file: str) -> None:
+    missing = tmp_path / 'missing.yaml'
+    with pytest.raises(FileNotFoundError, match=f'params_file "{missing}" is not a file'):
+        started(file, params_file=str(missing))
+
+
+def test_a_parameter_file_is_found_in_the_home_folder(
+        launch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'mine.yaml').write_text('/**: {ros__parameters: {model: a}}')
+    node = started(params_file='~/mine.yaml')['segmentation_node']
+    assert node.files[0] == tmp_path / 'mine.yaml'
+
+
+def both_uses() -> Any:
+    """A description that includes grasping and then navigation."""
+    from launch.actions import IncludeLaunchDescription
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchDescription
+
+    grasping, navigation = (
+        IncludeLaunchDescription(PythonLaunchDescriptionSource(
+            str(SHARE / 'launch' / f'{use}.launch.py'))) for use in ('grasping', 'navigation'))
+    return LaunchDescription([grasping, navigation])
+
+
+def test_the_arguments_of_an_included_launch_file_do_not_reach_the_next_one(launch: Any) -> None:
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    first, second = commands_of(both_uses(), context)
+    assert first.files[0] == SHARE / 'config' / 'grasping.yaml'
+    assert second.files[0] == SHARE / 'config' / 'navigation.yaml'
+    assert not context.launch_configurations
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_a_launch_file_leaves_no_argument_behind(path: Path, launch: Any) -> None:
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    commands_of(describe(path).generate_launch_description(), context)
+    assert not context.launch_configurations
 
 
 def test_several_cameras_are_parameters_of_one_node(launch: Any) -> None:
@@ -225,44 +294,137 @@ def test_the_demo_s_camera_is_the_one_that_the_node_watches(
     assert depth == PurePosixPath(camera, 'depth/image')
 
 
-@pytest.mark.parametrize(('name', 'value'), [
-    ('cameras', 'front'), ('respawn', 'perhaps'), ('autostart', '1'), ('rviz', 'yes')])
-def test_an_argument_that_makes_no_sense_is_refused(
-        launch: Any, name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=value):
-        started(**{name: value})
+def test_cameras_that_are_no_list_are_refused(launch: Any) -> None:
+    with pytest.raises(ValueError, match='front'):
+        started(cameras='front')
 
 
-@pytest.mark.ros
-def test_the_demo_starts_becomes_active_and_ends(launch: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('file', 'name', 'value'), [
+    ('segmentation', 'respawn', 'perhaps'), ('segmentation', 'autostart', '1'),
+    ('segmentation', 'rviz', 'yes'), ('segmentation', 'use_sim_time', 'on'),
+    ('segmentation', 'image_transport', 'theora'), ('segmentation', 'log_level', 'loud'),
+    ('navigation', 'log_level', 'loud'), ('demo', 'source', 'dreams'), ('demo', 'rviz', 'yes')])
+def test_an_argument_that_is_none_of_its_choices_is_refused_and_they_are_named(
+        launch: Any, file: str, name: str, value: str) -> None:
+    with pytest.raises(RuntimeError, match=rf'"{name}" provided value "{value}".*\[.*\]'):
+        started(file, **{name: value})
+
+
+@pytest.fixture
+def ros2_launch(launch: Any, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    """Return a function that runs `ros2 launch`, in a domain of its own; all end afterwards."""
     ros2 = shutil.which('ros2')
     if ros2 is None:
         pytest.skip('the command ros2 is not installed')
-    log = tmp_path / 'launch.log'
     domain = next(filter(is_free, random.sample(range(1, 101), 100)))
-    with log.open('w') as stream:
-        process = subprocess.Popen(
-            [ros2, 'launch', str(SHARE / 'launch' / 'demo.launch.py'), 'source:=recording'],
-            stdout=stream, stderr=stream, cwd=tmp_path, start_new_session=True, env={
-                **os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_LOG_DIR': str(tmp_path),
-                'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
-    try:
-        wait_for('activate: done', log, process)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()
-    finally:
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_LOG_DIR': str(tmp_path),
+                   'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    running: list[Launched] = []
+
+    def run(file: Path, *arguments: str) -> Launched:
+        running.append(Launched([ros2, 'launch', str(file), *arguments],
+                                tmp_path / f'launch-{len(running)}.log', environment))
+        return running[-1]
+
+    yield run
+    for each in running:
+        each.kill()
+
+
+class Launched:
+    """A running `ros2 launch`."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+        self._log = log
+        self.environment = environment
+        with log.open('w') as stream:
+            self.process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=log.parent,
+                                            start_new_session=True, env=environment)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, *, times: int = 1) -> None:
+        deadline = time.monotonic() + 300
+        while self.output.count(text) < times:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.output
+            assert 'process has died' not in self.output, self.output
+            time.sleep(0.1)
+
+    def kill(self) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert log.read_text().count('process has finished cleanly') == 2, log.read_text()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
-def wait_for(text: str, log: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while text not in log.read_text():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        assert 'process has died' not in log.read_text(), log.read_text()
-        time.sleep(0.1)
+@pytest.mark.ros
+def test_the_demo_starts_becomes_active_and_ends(ros2_launch: Callable[..., Launched]) -> None:
+    demo = ros2_launch(SHARE / 'launch' / 'demo.launch.py', 'source:=recording')
+    demo.wait_for('activate: done')
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(120) == 0, demo.output
+    assert demo.output.count('process has finished cleanly') == 2, demo.output
+
+
+@pytest.mark.ros
+def test_ros2_launch_ends_at_a_parameter_file_that_is_not_there(
+        ros2_launch: Callable[..., Launched]) -> None:
+    launched = ros2_launch(SHARE / 'launch' / 'segmentation.launch.py', 'params_file:=nowhere.yaml')
+    assert launched.process.wait(120) == 1
+    assert 'params_file "nowhere.yaml" is not a file' in launched.output
+
+
+BOTH_USES = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+
+
+def use(name):
+    source = PythonLaunchDescriptionSource(f'{folder}/{name}.launch.py')
+    return IncludeLaunchDescription(source)
+
+
+def generate_launch_description():
+    return LaunchDescription([use('grasping'), PushRosNamespace('second'), use('navigation')])
+"""
+
+
+@pytest.mark.ros
+def test_two_launch_files_of_one_description_start_nodes_with_their_own_parameters(
+        ros2_launch: Callable[..., Launched], tmp_path: Path) -> None:
+    mine = tmp_path / 'both.launch.py'
+    mine.write_text(f'folder = {str(SHARE / "launch")!r}\n{BOTH_USES}')
+    launched = ros2_launch(mine, 'model:=/nowhere', 'device:=cpu')
+    launched.wait_for('cannot configure', times=2)
+
+    def parameter(node: str, name: str) -> str:
+        asked = subprocess.run(
+            [sys.executable, '-c', ASK_FOR_PARAMETER, node, name], env=launched.environment,
+            capture_output=True, text=True, timeout=300, check=True)
+        return asked.stdout.strip()
+
+    assert parameter('/segmentation_node', 'target_frame') == 'base_link'
+    assert parameter('/second/segmentation_node', 'target_frame') == ''
+    assert parameter('/second/segmentation_node', 'label_encoding') == 'mono8'
+    assert parameter('/second/segmentation_node', 'model') == '/nowhere'
+
+
+ASK_FOR_PARAMETER = """
+import sys
+import rclpy
+from rcl_interfaces.srv import GetParameters
+
+rclpy.init()
+node = rclpy.create_node('asker')
+client = node.create_client(GetParameters, f'{sys.argv[1]}/get_parameters')
+client.wait_for_service()
+answer = client.call_async(GetParameters.Request(names=[sys.argv[2]]))
+rclpy.spin_until_future_complete(node, answer)
+print(answer.result().values[0].string_value)
+"""
 
 
 def displayed_topics() -> set[str]:

@@ -10,6 +10,7 @@ import pytest
 from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.client import NodeUnavailableError, SegmentationClient
+from instructseg_ros.ros.distribution import localhost_setting
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
@@ -148,6 +149,15 @@ def test_streaming_is_switched_off_and_on(
     client.enable(True)
     probe.answer(lambda result: stamp_to_nanoseconds(result.header.stamp)
                  >= stamp_to_nanoseconds(disabled))
+
+
+def test_without_a_node_the_error_names_the_remedy_for_networks_without_multicast(
+        domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, value = localhost_setting()
+    monkeypatch.setenv(name, '')
+    with (SegmentationClient(namespace='/nowhere', discovery=0.1) as client,
+          pytest.raises(NodeUnavailableError, match=f'set {name}={value} for all processes')):
+        client.cancel()
 
 
 def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:

@@ -16,7 +16,6 @@ from instructseg_ros.ros.share import share_folder
 
 CONFIG = share_folder() / 'config'
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCH_ARGUMENTS = {'model', 'device', 'autostart'}
 FIELDS = {field.name: field for field in dataclasses.fields(SegmentationParameters)}
 USES = sorted(file.stem for file in CONFIG.glob('*.yaml') if file.stem != 'segmentation')
 
@@ -27,9 +26,7 @@ def parameters(file: Path) -> dict[str, Any]:
 
 
 def test_the_parameter_file_holds_every_parameter_with_its_default() -> None:
-    defaults = dataclasses.asdict(SegmentationParameters())
-    assert parameters(CONFIG / 'segmentation.yaml') == {
-        name: value for name, value in defaults.items() if name not in LAUNCH_ARGUMENTS}
+    assert parameters(CONFIG / 'segmentation.yaml') == dataclasses.asdict(SegmentationParameters())
 
 
 @pytest.fixture
@@ -73,7 +70,6 @@ def test_the_parameters_for_a_use_differ_from_the_defaults_and_are_allowed(use: 
         field, default = FIELDS[name], default_of(FIELDS[name])
         assert type(value) is type(default), name
         assert value != default, name
-        assert name not in LAUNCH_ARGUMENTS
         limits = field.metadata
         assert limits['minimum'] is None or limits['minimum'] <= value <= limits['maximum']
         values = value if isinstance(value, list) else [value]

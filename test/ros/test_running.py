@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from ros_probe import TIMEOUT, NodeProcess, Probe
+from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.msg import Segmentation
 
@@ -121,3 +124,147 @@ def test_what_people_say_is_not_logged_in_full(
     probe.close()
     assert 'REJECTED' in node.output()
     assert secret not in node.output() and 'secret' * 10 not in node.output()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_model_loads_ends_the_node_before_it_is_active(
+        run_process: Run, tiny_model_dir: Path, number: int) -> None:
+    node = run_process('segmentation_node', model=tiny_model_dir, device='cpu')
+    # Loading a model begins with torch.
+    wait_until(lambda: any('libtorch_cpu' in name for name in mapped(node.process.pid)))
+    assert node.stop(number) == 0
+    assert 'configure: given up, the process was asked to stop' in node.output()
+    assert 'done' not in node.output()
+    assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
+
+
+NEVER_READY = """
+import os
+from dataclasses import dataclass
+from rclpy.node import Node
+from instructseg_ros.ros.running import run_node
+
+
+@dataclass
+class NoParameters:
+    pass
+
+
+class NeverReady(Node):
+    def __init__(self) -> None:
+        super().__init__('never_ready')
+        print('loading', flush=True)
+        os.read(os.pipe()[0], 1)
+
+
+run_node(NeverReady, name='never_ready', about='', table=NoParameters)
+"""
+
+
+@pytest.mark.usefixtures('domain')
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_node_at_once(tmp_path: Path, number: int) -> None:
+    log = tmp_path / 'log.txt'
+    with log.open('w') as stream:
+        process = subprocess.Popen(
+            [sys.executable, '-c', NEVER_READY], stdout=stream, stderr=stream)
+    wait_until(lambda: 'loading' in log.read_text())
+    process.send_signal(number)
+    process.send_signal(number)  # as when a terminal and a parent process pass on one Ctrl-C
+
+    def end() -> bool:
+        process.send_signal(number)
+        return process.poll() is not None
+
+    wait_until(end)
+    assert process.returncode == 128 + number
+    assert log.read_text() == 'loading\n'
+
+
+@pytest.mark.parametrize(('module', 'parameter'), [
+    ('segmentation_node', 'schedule'), ('sim_camera', 'source')])
+def test_help_is_printed_and_no_participant_of_dds_is_made(
+        module: str, parameter: str, tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / module
+    # Without a folder for logs, ROS would not start.
+    environment = {**os.environ, 'ROS_LOG_DIR': '/proc/nowhere'}
+    for flag in ('-h', '--help'):
+        done = subprocess.run([program, flag], env=environment, capture_output=True, text=True,
+                              timeout=TIMEOUT, check=True)
+        assert done.stdout.startswith(f'usage: {module} ')
+        assert f'\n  {parameter} (default ' in done.stdout
+        for word in ('-p NAME:=VALUE', '--params-file', 'docs/parameters.md'):
+            assert word in done.stdout
+        assert not done.stderr
+
+
+@pytest.mark.parametrize('module', ['segmentation_node', 'sim_camera'])
+def test_an_argument_that_would_have_no_effect_is_refused(module: str) -> None:
+    program = Path(sys.executable).parent / module
+    done = subprocess.run([program, '--model', 'mine'], capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False)
+    assert done.returncode == 2
+    assert 'unrecognized arguments: --model mine' in done.stderr
+    assert '--ros-args [-p NAME:=VALUE]' in done.stderr
+
+
+@pytest.mark.parametrize('command', [['segmentation_node'], ['sim_camera'],
+                                     ['instructseg', 'say', 'the red mug']])
+@pytest.mark.parametrize('folder', ['HOME', 'ROS_LOG_DIR'])
+def test_without_a_folder_for_logs_the_error_names_the_variable_that_sets_it(
+        command: list[str], folder: str) -> None:
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ('HOME', 'ROS_LOG_DIR', 'ROS_HOME')}
+    if folder == 'ROS_LOG_DIR':
+        environment['ROS_LOG_DIR'] = '/proc/nowhere'
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True,
+                          text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert 'set ROS_LOG_DIR to a folder that can be written to' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('module', ['segmentation_node', 'sim_camera'])
+def test_two_nodes_of_one_name_are_warned_of_with_the_remedy(
+        run_process: Run, module: str) -> None:
+    parameters: dict[str, Any] = (
+        {'autostart': False} if module == 'segmentation_node' else {'source': 'recording'})
+    alone = run_process(module, namespace='/alone', **parameters)
+    twins = [run_process(module, namespace='/twins', **parameters) for _ in range(2)]
+    for twin in twins:
+        twin.wait_for_output(f'another node with the name /twins/{module} runs')
+        assert '-r __node:=NAME' in twin.output()
+    assert 'another node' not in alone.output()
+
+
+@pytest.mark.parametrize(('module', 'wrong', 'right'), [
+    ('segmentation_node', 'treshold', 'threshold'), ('sim_camera', 'scence', 'scene')])
+def test_a_misspelt_parameter_is_warned_of_with_the_nearest_right_name(
+        run_process: Run, tmp_path: Path, module: str, wrong: str, right: str) -> None:
+    options: dict[str, Any] = {'autostart': False, 'source': 'recording', 'use_sim_time': False}
+    del options['source' if module == 'segmentation_node' else 'autostart']
+    node = run_process(module, **{wrong: 1}, **options)
+    node.wait_for_output(
+        f'the parameter "{wrong}" has no effect: the node has none of that name; did you mean '
+        f'"{right}"?')
+    assert node.output().count('has no effect') == 1
+
+
+@pytest.mark.usefixtures('domain')
+def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    sorce: live\n    xyzzy: 1\n'
+                    '    source: recording\n    qos_overrides: {/image: {publisher: {depth: 2}}}\n')
+    log = tmp_path / 'log.txt'
+    with log.open('w') as stream:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / 'sim_camera', '--ros-args', '--params-file', file],
+            stdout=stream, stderr=stream)
+    wait_until(lambda: 'frames come from' in log.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(TIMEOUT) == 0
+    assert '"sorce" has no effect' in log.read_text() and 'mean "source"?' in log.read_text()
+    assert '"xyzzy" has no effect' in log.read_text()
+    assert '"sim_camera --help" lists those there are' in log.read_text()
+    assert log.read_text().count('has no effect') == 2

@@ -7,6 +7,7 @@ from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import RegionOfInterest
 
 from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros.distribution import localhost_setting
 from instructseg_ros.ros.say import describe, say
 
 ROBOT = ['--ros-args', '-r', '__ns:=/robot']
@@ -54,3 +55,15 @@ def test_where_nobody_listens_the_error_names_the_topic(
     ros_args = ['--ros-args', '-r', '__ns:=/nobody']
     assert say('the red mug', timeout=0.2, ros_args=ros_args) == 1
     assert '/nobody/command_request' in capsys.readouterr().err
+
+
+@pytest.mark.ros
+@pytest.mark.usefixtures('domain')
+@pytest.mark.parametrize('is_set', [True, False])
+def test_where_nobody_listens_the_error_names_the_remedy_for_networks_without_multicast(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_set: bool) -> None:
+    name, value = localhost_setting()
+    monkeypatch.setenv(name, value if is_set else '')
+    ros_args = ['--ros-args', '-r', '__ns:=/nobody']
+    assert say('the red mug', timeout=0.2, ros_args=ros_args) == 1
+    assert (f'set {name}={value} for all processes' in capsys.readouterr().err) is not is_set

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.share import share_folder
 from instructseg_ros.simulation.opengl import OpenGLError
 from instructseg_ros.simulation.scene_graph import from_json
 from instructseg_ros.simulation.tabletop import Tabletop
 
 pytestmark = pytest.mark.ros
 
-STREAMS = {'image': Image, 'camera_info': CameraInfo, 'depth/image': Image, 'labels': Image}
+STREAMS = {'image': Image, 'camera_info': CameraInfo, 'depth/image': Image,
+           'truth/labels': Image}
 
 
 class Viewer(Probe):
@@ -79,11 +82,24 @@ def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
     frame, scene = viewer.frame()
     assert {message.header.frame_id for message in frame.values()} == {'camera_optical_frame'}
     assert len({(message.height, message.width) for message in frame.values()}) == 1
-    labels = np.frombuffer(frame['labels'].data, np.uint8)
+    labels = np.frombuffer(frame['truth/labels'].data, np.uint8)
     assert {thing.label for thing in from_json(scene.data)} <= set(labels.tolist())
     depth = np.frombuffer(frame['depth/image'].data, np.float32)
     assert ((depth > 0.1) & (depth < 20.0)).all()
     assert node.stop() == 0
+
+
+def test_the_camera_publishes_no_topic_that_the_segmentation_node_publishes(
+        run_process: Run, viewer: Viewer) -> None:
+    run_process('sim_camera', namespace='/camera', source='recording', rate=5.0)
+    viewer.frame()
+    mine = {topic for topic, _ in viewer.node.get_publisher_names_and_types_by_node(
+        'sim_camera', '/camera')}
+    assert {f'/camera/{topic}' for topic in (*STREAMS, 'scene')} <= mine
+    policy = ElementTree.parse(share_folder() / 'config' / 'sros2' / 'policy.xml')
+    results = {topic.text for topic in policy.findall('.//topics[@publish]/topic')}
+    assert 'labels' in results
+    assert not mine & {f'/camera/{topic}' for topic in results}
 
 
 def test_frames_come_no_faster_than_was_asked_for(run_process: Run, viewer: Viewer) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Reader
 
+from instructseg_ros.simulation.bag import TOPICS
 from instructseg_ros.simulation.opengl import OpenGLError
 from instructseg_ros.simulation.record import frames, main, record
 from instructseg_ros.simulation.recording import SHIPPED, Recording, RecordingError
@@ -20,6 +22,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except OpenGLError as error:
         pytest.skip(str(error))
     return path
+
+
+def test_truth_has_a_topic_of_its_own_in_recordings(small: Path) -> None:
+    with Reader(small) as reader:
+        assert set(reader.topics) == set(TOPICS)
+        assert '/camera/truth/labels' in reader.topics
+        assert '/camera/labels' not in reader.topics
 
 
 def test_what_was_recorded_comes_back(small: Path) -> None:

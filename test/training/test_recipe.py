@@ -57,7 +57,8 @@ def test_every_recipe_of_the_package_is_one(name: str) -> None:
     ('trained: head', "trained is a list, not 'head'"),
     ('lora: 3', r'lora\. is keys with values, not 3'),
     ('clip: -1', 'clip is a number from 0 on, and 0 for none, not -1.0'),
-    ('clip: .nan', 'clip is a number from 0 on'),
+    ('clip: .nan', "clip is a number, not '.nan'"),
+    ('clip: .inf', 'clip is a number'),
 ])  # fmt: skip
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):

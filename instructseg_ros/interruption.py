@@ -1,0 +1,36 @@
+"""SIGINT while a program of this package imports its libraries: the end, without a traceback."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from typing import Final
+
+PACKAGE: Final = 'instructseg_ros'
+PROGRAMS: Final = ('instructseg', 'segmentation_node', 'sim_camera')
+
+
+def end_quietly() -> None:
+    """Let SIGINT end this process at once where it runs a program of this package.
+
+    Imports take seconds, and no program can catch KeyboardInterrupt before its modules are there.
+    """
+    is_ours = _is_program(sys.argv[0] if getattr(sys, 'argv', None) else '', sys.orig_argv)
+    if is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def raise_again() -> None:
+    """Let SIGINT raise KeyboardInterrupt again, for a program that catches it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_program(script: str, command: list[str]) -> bool:
+    # Python calls the script -m as long as it looks for the module.
+    if script == '-m':
+        return any(flag == '-m' and name.split('.')[0] == PACKAGE
+                   for flag, name in itertools.pairwise(command))
+    return os.path.basename(script) in PROGRAMS

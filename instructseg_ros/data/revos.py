@@ -13,8 +13,9 @@ import numpy as np
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.reading import DataSet, Reading, read_table, read_videos
 from instructseg_ros.data.sample import Kind, Sample
-from instructseg_ros.data.synthetic import clip, encode_rle, save_jpeg
+from instructseg_ros.data.synthetic import clip, save_jpeg
 from instructseg_ros.data.targets import Nothing, RunLengths, Target, Union
+from instructseg_ros.video.rle import encode_mask
 
 _SPLITS: Final = ('valid', 'train')
 _PLACES: Final = ('JPEGImages', '.')
@@ -106,9 +107,9 @@ def _make_video(
         save_jpeg(folder / _PLACES[0] / name / f'{frame}.jpg', rgb)
     start = len(masks)
     for place in range(len(seen[0])):
-        masks[str(start + place)] = [encode_rle(things[place].mask) for things in seen]
+        masks[str(start + place)] = [encode_mask(things[place].mask) for things in seen]
     together = [np.logical_or.reduce([thing.mask for thing in things]) for things in seen]
-    foreground[name] = {'masks_rle': [encode_rle(mask) for mask in together]}
+    foreground[name] = {'masks_rle': [encode_mask(mask) for mask in together]}
     first, second = seen[0]
     sentences = [
         (f'the {first.name}', [start], 0),

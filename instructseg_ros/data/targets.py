@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
-from PIL import Image
 
+from instructseg_ros.streaming import image_files
+from instructseg_ros.video.rle import checked_size, decode_mask
+
+# Farther out no corner is meant, and pycocotools crashes.
+_FARTHEST_CORNER: Final = 100_000
 Ring = tuple[float, ...]
 Size = tuple[int, int]
 
@@ -37,6 +41,9 @@ class Nothing:
 
     size: Size
 
+    def __post_init__(self) -> None:
+        checked_size(self.size)
+
     def mask(self) -> np.ndarray:
         """(H, W) bool, all False."""
         return np.zeros(self.size, dtype=bool)
@@ -53,6 +60,9 @@ class Polygons:
 
     size: Size
     rings: tuple[Ring, ...]
+
+    def __post_init__(self) -> None:
+        checked_size(self.size)
 
     def mask(self) -> np.ndarray:
         """(H, W) bool, the union of the polygons with their outlines."""
@@ -76,6 +86,9 @@ class CocoPolygons:
     size: Size
     rings: tuple[Ring, ...]
 
+    def __post_init__(self) -> None:
+        checked_size(self.size)
+
     def mask(self) -> np.ndarray:
         """(H, W) bool, the union of the polygons."""
         from pycocotools import mask as coco
@@ -88,7 +101,7 @@ class CocoPolygons:
 
 @dataclasses.dataclass(frozen=True)
 class RunLengths:
-    """COCO's run lengths, compressed text or plain counts.
+    """COCO's run lengths, compressed text or plain counts, which are checked when they are decoded.
 
     Args:
         size: (height, width).
@@ -106,21 +119,13 @@ class RunLengths:
             ValueError: it is something else.
         """
         size, counts = value.get('size'), value.get('counts')
-        if not (isinstance(size, Sequence) and len(size) == 2 and isinstance(counts, str | list)):
+        if not isinstance(counts, str | list):
             raise ValueError(f'run lengths have a size and counts, not {str(value)[:80]}')
-        height, width = (int(length) for length in size)
-        return cls((height, width), counts if isinstance(counts, str) else tuple(counts))
+        return cls(checked_size(size), counts if isinstance(counts, str) else tuple(counts))
 
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
-        from pycocotools import mask as coco
-
-        value: dict[str, Any] = {'size': list(self.size), 'counts': self.counts}
-        if isinstance(self.counts, tuple):
-            if sum(self.counts) != self.size[0] * self.size[1]:
-                raise ValueError(f'run lengths do not fill {self.size[0]} x {self.size[1]} pixels')
-            value = coco.frPyObjects(value | {'counts': list(self.counts)}, *self.size)
-        return coco.decode(value).astype(bool)
+        return decode_mask({'size': self.size, 'counts': self.counts})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,17 +157,16 @@ class MaskFile:
 
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
-        try:
-            with Image.open(self.path) as image:
-                values = np.array(image if image.mode in ('L', 'P', '1', 'I;16') else
-                                  image.convert('L'))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise OSError(f'{self.path}: not a readable mask ({error})') from error
-        return values != 0 if self.value is None else values == self.value
+        if self.value is None:
+            return image_files.read_mask(self.path)
+        return np.asarray(image_files.read_labels(self.path) == self.value)
 
 
 def _corners(ring: Ring) -> np.ndarray:
     """(N, 2) x, y."""
     if len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():
         raise ValueError(f'a polygon has at least three corners, x and y of each: {ring[:8]}')
+    if max(map(abs, ring)) > _FARTHEST_CORNER:
+        raise ValueError(f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels away: '
+                         f'corners are x, y in pixels of the picture: {ring[:8]}')
     return np.asarray(ring, dtype=float).reshape(-1, 2)

@@ -13,6 +13,7 @@ from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.ref_davis import annotations_of
 from instructseg_ros.evaluation.boundary import region_and_boundary_of_frames
 from instructseg_ros.evaluation.files import read_labels
+from instructseg_ros.streaming import image_files
 
 _VOID: Final = 255
 _MOST_OBJECTS: Final = 20
@@ -73,7 +74,7 @@ def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray
     """(objects, frames) J and F, in the order of the predicted objects that fit best."""
     from scipy.optimize import linear_sum_assignment
 
-    true = [read_labels(file, _size(file)) for file in sorted(truth.glob('*.png'))]
+    true = [image_files.read_labels(file) for file in sorted(truth.glob('*.png'))]
     if not true:
         raise DataError(f'{truth} has no *.png')
     files = [predictions / file.name for file in sorted(truth.glob('*.png'))]
@@ -104,10 +105,3 @@ def _statistics(values: np.ndarray) -> tuple[float, float, float]:
     ends = np.round(np.linspace(1, len(values), _BINS + 1) + 1e-10).astype(int) - 1
     quarters = [values[ends[i] : ends[i + 1] + 1].mean() for i in range(_BINS)]
     return float(values.mean()), float((values > 0.5).mean()), float(quarters[0] - quarters[-1])
-
-
-def _size(file: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return image.height, image.width

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from instructseg_ros.streaming.still import read_picture
+import numpy as np
+
+from instructseg_ros.streaming.image_files import ImageError, read_rgb
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -42,8 +44,8 @@ class Folder:
             name = self._names[number]
             stamp = -(-number * NANO // RATE)  # rounded up, so that `since` leads back to it
             try:
-                image = read_picture(self.path / name)
-            except ValueError as error:
+                image = np.array(read_rgb(self.path / name))
+            except ImageError as error:
                 raise SourceError(str(error)) from error
             yield VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))
 

@@ -1,0 +1,181 @@
+"""Image files as RGB pixels or as mask values: every command and data set reads images here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+# Larger files are damaged or hostile. Pillow's own limit is the same unless somebody lifted it.
+MAX_PIXELS: Final = 178_956_970
+# Pillow hands EPS files to a program, and others are no images of cameras or annotation tools.
+_FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
+_SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I holds 16 bits, not 32
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LFS_POINTER: Final = b'version https://git-lfs'
+
+
+class ImageError(ValueError):
+    """An image file that cannot be used; the message names the file and the remedy."""
+
+
+def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
+    """Read a file as 8-bit RGB, turned upright as its camera says.
+
+    16 bits of grey keep their high byte. Transparency is dropped.
+
+    Args:
+        source: The file, or its content.
+        name: What messages call it; the path of a file.
+
+    Raises:
+        ImageError: It is not a whole image that can be shown in 8 bits, or it is too large.
+        FileNotFoundError: There is no such file.
+    """
+    return _read(source, name, _to_rgb)
+
+
+def read_labels(file: Path) -> np.ndarray:
+    """Read the number of each pixel: its grey value or palette index; 0 and 1 of a 1-bit image.
+
+    Returns:
+        (H, W) integers.
+
+    Raises:
+        ImageError: The file has colours, or see `read_mask`.
+        FileNotFoundError: There is no such file.
+    """
+    values = np.array(_read(file, '', _to_values))
+    if values.ndim == 2:
+        return values.astype(np.uint8) if values.dtype == bool else values
+    if (values != values[..., :1]).any():
+        raise ImageError(f'{file} has colours where one number for each pixel is wanted: save it '
+                         f'as a grey PNG, or as one with a palette')
+    return values[..., 0]
+
+
+def read_mask(file: Path) -> np.ndarray:
+    """Read which pixels are not 0, or of an image with colours not black.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ImageError: It is not a whole image, it is too large, or its pixels are no mask: fractions,
+            a shape that only its transparency has, or a palette with black elsewhere than at 0.
+        FileNotFoundError: There is no such file.
+    """
+    values = np.array(_read(file, '', _to_mask))
+    return values != 0 if values.ndim == 2 else values.any(axis=2)
+
+
+def _read(
+    source: Path | bytes, name: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(stream, formats=_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f'{image.width} x {image.height} pixels are more than '
+                                 f'{MAX_PIXELS}: make it smaller')
+            image.load()
+            return _upright(convert(image), image)
+    except FileNotFoundError:
+        raise
+    # Pillow raises errors of many types for files that are damaged on purpose.
+    except Exception as error:
+        reason = _reason(error, source)
+        raise ImageError(f'{name or str(source)} cannot be read as an image: {reason}') from error
+
+
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow knows."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _reason(error: Exception, source: Path | bytes) -> str:
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    if isinstance(source, bytes):
+        head = source[:len(_LFS_POINTER)]
+    else:
+        with source.open('rb') as stream:
+            head = stream.read(len(_LFS_POINTER))
+    if not head:
+        return 'it is empty'
+    if head == _LFS_POINTER:
+        return 'it is a pointer of git-lfs: run `git lfs pull`'
+    return f'it is none of {", ".join(_formats())}: save it as PNG or JPEG'
+
+
+def _upright(pixels: Image.Image, original: Image.Image) -> Image.Image:
+    """Turn pixels as the EXIF data of their file say; damaged EXIF data say nothing."""
+    try:
+        orientation = original.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return pixels
+    return pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    _refuse_fractions(image)
+    if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
+        raise ValueError('its pixels have 32 bits: save it with 8 or 16')
+    if image.mode.startswith('I'):  # Pillow would clip 16 bits at 255
+        return Image.fromarray((np.array(image) >> 8).astype(np.uint8)).convert('RGB')
+    return image.convert('RGB')
+
+
+def _to_values(image: Image.Image) -> Image.Image:
+    """An image whose array has the mask's values: of 1, 8, 16 or 32 bits, or RGB."""
+    _refuse_fractions(image)
+    if image.mode in ('1', 'L', 'P') or image.mode.startswith('I'):
+        return image
+    if 'A' in image.getbands():
+        _refuse_hidden_shape(image.convert('RGBA'))
+    return image.convert('RGB')
+
+
+def _to_mask(image: Image.Image) -> Image.Image:
+    if image.mode == 'P':
+        _refuse_swapped_palette(image)
+    return _to_values(image)
+
+
+def _refuse_fractions(image: Image.Image) -> None:
+    if image.mode == 'F':
+        raise ValueError('its pixels are floating-point numbers: save it with whole numbers of 8 '
+                         'or 16 bits')
+
+
+def _refuse_hidden_shape(image: Image.Image) -> None:
+    """Refuse RGBA whose transparency and colours do not show the same shape.
+
+    Either could be the mask, and colours under full transparency are whatever a tool left there.
+    """
+    values = np.array(image)
+    opaque = values[..., 3] > 0
+    if not opaque.all() and (opaque != values[..., :3].any(axis=2)).any():
+        raise ValueError('its transparency has another shape than its colours: save the mask as a '
+                         'grey PNG without transparency')
+
+
+def _refuse_swapped_palette(image: Image.Image) -> None:
+    """Refuse numbers of which 0 is a colour and another one black, as optimisers of files write."""
+    numbers, colours = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
+    if (~numbers & colours).any() and (numbers & ~colours).any():
+        raise ValueError('its palette has a colour for 0 and black for another number: save the '
+                         'mask as a grey PNG, 0 where the thing is not')

@@ -18,6 +18,7 @@ from rosbags.rosbag2.enums import StoragePlugin
 from instructseg_ros.data.reading import DataError, DataSet, Reading
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip
+from instructseg_ros.data.targets import Appearance, Seen
 from instructseg_ros.video import messages
 from instructseg_ros.video.bag_image import read_image
 from instructseg_ros.video.frame import SourceError
@@ -74,7 +75,10 @@ class BagPicture:
         try:
             return Image.fromarray(read_image(raw, kind)[1])
         except SourceError as error:
-            raise OSError(f'{self.message.bag}: {error}') from error
+            raise OSError(f'{self}: {error}') from error
+
+    def __str__(self) -> str:
+        return f'{self.message.bag} {self.message.topic} at {self.message.logged} ns'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +131,7 @@ def read(folder: Path, split: str) -> Reading:
 
 def _read_words(folder: Path) -> Mapping[str, Any]:
     try:
-        words = yaml.safe_load((folder / _FILE).read_text())
+        words = yaml.safe_load((folder / _FILE).read_bytes())
     except FileNotFoundError:
         raise DataError(f'{folder / _FILE} is missing') from None
     except (OSError, yaml.YAMLError) as error:
@@ -159,11 +163,14 @@ def _sample(
     texts = [sentences] if isinstance(sentences, str) else list(sentences)
     if not texts:
         raise ValueError('there is no sentence')
+    regions = [BagLabel(message, int(value)) for message in labels]
+    mistake = f'no label image has the value {value}: name only labels that there are'
+    appearance = Appearance(regions, mistake)
     return Sample(
         key=str(value),
         kind=Kind.VIDEO_REFERRING,
         frames=tuple(BagPicture(message) for message in images),
-        targets=tuple(BagLabel(message, int(value)) for message in labels),
+        targets=tuple(Seen(region, appearance) for region in regions),
         instructions=tuple(str(text) for text in texts),
     )
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from instructseg_ros.streaming.image_files import read_rgb
+from instructseg_ros.streaming.image_files import read_rgb, read_size
 
 
 class Picture(Protocol):
@@ -25,6 +25,10 @@ class Picture(Protocol):
 
     def __hash__(self) -> int: ...
 
+    def __str__(self) -> str:
+        """Its file, for messages."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class PictureFile:
@@ -37,9 +41,11 @@ class PictureFile:
         return read_rgb(self.path)
 
     def size(self) -> tuple[int, int]:
-        """(height, width), upright; see `load`."""
-        image = self.load()
-        return image.height, image.width
+        """(height, width), upright, from the header; see `load` for errors."""
+        return read_size(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,3 +63,6 @@ class PictureBytes:
     def load(self) -> Image.Image:
         """RGB, upright; see `Picture.load`."""
         return read_rgb(self.content, self.name)
+
+    def __str__(self) -> str:
+        return self.name

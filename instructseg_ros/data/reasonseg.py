@@ -16,6 +16,7 @@ from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 from instructseg_ros.data.targets import Polygons
+from instructseg_ros.streaming.image_files import is_clutter
 
 _SPLITS: Final = ('val', 'train', 'test')
 _EXPLANATIONS: Final = 'explanatory/train.json'
@@ -55,7 +56,7 @@ def read(folder: Path, split: str) -> Reading:
     Raises:
         DataError: the split's folder is missing or has no picture.
     """
-    pictures = sorted((folder / split).glob('*.jpg'))
+    pictures = sorted(each for each in (folder / split).glob('*.jpg') if not is_clutter(each))
     if not pictures:
         raise DataError(f'{folder / split} has no *.jpg')
     explanations = _read_explanations(folder) if split == 'train' else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -94,7 +95,9 @@ class CocoPolygons:
         from pycocotools import mask as coco
 
         for ring in self.rings:
-            _corners(ring)
+            if np.abs(_corners(ring)).max() > _FARTHEST_CORNER:
+                raise ValueError(f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels '
+                                 f'away: corners are x, y in pixels of the picture: {ring[:8]}')
         runs = coco.frPyObjects([list(ring) for ring in self.rings], *self.size)
         return coco.decode(coco.merge(runs)).astype(bool)
 
@@ -143,6 +146,47 @@ class Union:
         return np.logical_or.reduce([part.mask() for part in self.parts])
 
 
+class Appearance:
+    """Where a thing is in the frames of an image or a video; in one at least it is seen."""
+
+    def __init__(self, targets: Sequence[Target], mistake: str) -> None:
+        """Keep the regions without rasterising them.
+
+        Args:
+            targets: of each frame.
+            mistake: what is wrong where none of them has a pixel, and the remedy.
+        """
+        self.targets = tuple(targets)
+        self.mistake = mistake
+
+    @functools.cached_property
+    def empty(self) -> bool:
+        """Whether no frame shows it."""
+        return not any(target.mask().any() for target in self.targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A region in one frame that is empty only if another frame shows its thing.
+
+    Masks that come out empty by mistake would teach that the thing is not there.
+
+    Args:
+        target: the region.
+        appearance: in all frames.
+    """
+
+    target: Target
+    appearance: Appearance
+
+    def mask(self) -> np.ndarray:
+        """(H, W) bool; see `Target.mask`."""
+        mask = self.target.mask()
+        if not mask.any() and self.appearance.empty:
+            raise ValueError(self.appearance.mistake)
+        return mask
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskFile:
     """A mask in a picture file.
@@ -166,7 +210,4 @@ def _corners(ring: Ring) -> np.ndarray:
     """(N, 2) x, y."""
     if len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():
         raise ValueError(f'a polygon has at least three corners, x and y of each: {ring[:8]}')
-    if max(map(abs, ring)) > _FARTHEST_CORNER:
-        raise ValueError(f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels away: '
-                         f'corners are x, y in pixels of the picture: {ring[:8]}')
     return np.asarray(ring, dtype=float).reshape(-1, 2)

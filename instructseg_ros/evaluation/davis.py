@@ -42,10 +42,11 @@ def score_davis(truth: Path, predictions: Path, *, split: str = 'val') -> dict[s
     listed = truth / 'ImageSets' / '2017' / f'{split}.txt'
     if not listed.is_file():
         raise DataError(f'{listed} is missing')
-    videos = listed.read_text().split()
+    videos = listed.read_text(encoding='utf-8-sig').split()
     folders = [predictions]
     if not any((predictions / video).is_dir() for video in videos):
-        folders = sorted(each for each in predictions.iterdir() if each.is_dir())
+        inside = (each for each in predictions.iterdir() if not image_files.is_clutter(each))
+        folders = sorted(each for each in inside if each.is_dir())
     scores = {each.name: _score_all(annotations_of(truth), each, videos) for each in folders}
     if not scores:
         raise DataError(f'{predictions} has no folder of a video')
@@ -74,12 +75,12 @@ def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray
     """(objects, frames) J and F, in the order of the predicted objects that fit best."""
     from scipy.optimize import linear_sum_assignment
 
-    true = [image_files.read_labels(file) for file in sorted(truth.glob('*.png'))]
-    if not true:
+    files = sorted(each for each in truth.glob('*.png') if not image_files.is_clutter(each))
+    if not files:
         raise DataError(f'{truth} has no *.png')
-    files = [predictions / file.name for file in sorted(truth.glob('*.png'))]
+    true = [image_files.read_labels(file) for file in files]
     found = [
-        np.where(labels == _VOID, 0, read_labels(file, labels.shape))
+        np.where(labels == _VOID, 0, read_labels(predictions / file.name, labels.shape))
         for file, labels in zip(files, true, strict=True)
     ]
     count = max(int(labels[labels != _VOID].max(initial=0)) for labels in true)

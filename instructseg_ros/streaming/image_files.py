@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -24,11 +24,31 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS: Final = (5, 6, 7, 8)  # orientations that swap width and height
 _LFS_POINTER: Final = b'version https://git-lfs'
+_T = TypeVar('_T')
 
 
 class ImageError(ValueError):
     """An image file that cannot be used; the message names the file and the remedy."""
+
+
+def is_clutter(file: Path) -> bool:
+    """Whether a file manager put a file there: macOS writes `._a.jpg` next to a.jpg, for instance.
+
+    Whoever lists a folder skips these.
+    """
+    return file.name.startswith('.') or '__MACOSX' in file.parts
+
+
+def read_size(file: Path) -> tuple[int, int]:
+    """Read (height, width) of an image as `read_rgb` and `read_mask` give it, from its header.
+
+    Raises:
+        ImageError: It is no image, or it is too large.
+        FileNotFoundError: There is no such file.
+    """
+    return _read(file, '', _size)
 
 
 def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
@@ -44,7 +64,7 @@ def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
         ImageError: It is not a whole image that can be shown in 8 bits, or it is too large.
         FileNotFoundError: There is no such file.
     """
-    return _read(source, name, _to_rgb)
+    return _read(source, name, lambda image: _upright(_to_rgb(image), image))
 
 
 def read_labels(file: Path) -> np.ndarray:
@@ -57,7 +77,7 @@ def read_labels(file: Path) -> np.ndarray:
         ImageError: The file has colours, or see `read_mask`.
         FileNotFoundError: There is no such file.
     """
-    values = np.array(_read(file, '', _to_values))
+    values = _read(file, '', lambda image: np.array(_upright(_to_values(image), image)))
     if values.ndim == 2:
         return values.astype(np.uint8) if values.dtype == bool else values
     if (values != values[..., :1]).any():
@@ -77,21 +97,18 @@ def read_mask(file: Path) -> np.ndarray:
             a shape that only its transparency has, or a palette with black elsewhere than at 0.
         FileNotFoundError: There is no such file.
     """
-    values = np.array(_read(file, '', _to_mask))
+    values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))
     return values != 0 if values.ndim == 2 else values.any(axis=2)
 
 
-def _read(
-    source: Path | bytes, name: str, convert: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
+def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], _T]) -> _T:
     stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with Image.open(stream, formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f'{image.width} x {image.height} pixels are more than '
                                  f'{MAX_PIXELS}: make it smaller')
-            image.load()
-            return _upright(convert(image), image)
+            return use(image)
     except FileNotFoundError:
         raise
     # Pillow raises errors of many types for files that are damaged on purpose.
@@ -122,15 +139,27 @@ def _reason(error: Exception, source: Path | bytes) -> str:
 
 
 def _upright(pixels: Image.Image, original: Image.Image) -> Image.Image:
-    """Turn pixels as the EXIF data of their file say; damaged EXIF data say nothing."""
+    turn = _TURNS.get(_orientation(original))
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The turn that the EXIF data of a file ask for; damaged ones ask for none."""
     try:
-        orientation = original.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        return pixels
-    return pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
+        return 1
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    if image.format == 'TIFF':  # which Pillow turns itself
+        image.load()
+    sideways = _orientation(image) in _SIDEWAYS
+    return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
     _refuse_fractions(image)
     if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
         raise ValueError('its pixels have 32 bits: save it with 8 or 16')
@@ -141,6 +170,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_values(image: Image.Image) -> Image.Image:
     """An image whose array has the mask's values: of 1, 8, 16 or 32 bits, or RGB."""
+    image.load()
     _refuse_fractions(image)
     if image.mode in ('1', 'L', 'P') or image.mode.startswith('I'):
         return image

@@ -112,7 +112,7 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
             raise DataError(f'the recipe learns from {name}: say where it is, --data {name}=DIR')
         data = data_set(name)
         reading = data.read(folders[name], data.known_split(config.split))
-        for problem in reading.problems[:_NAMED]:
+        for problem in [*reading.problems[:_NAMED], *reading.warnings[:_NAMED]]:
             _log.warning('%s: %s', name, problem)
         if reading.problems:
             _log.warning('%s: %d entries are left out', name, len(reading.problems))

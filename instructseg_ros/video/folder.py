@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from instructseg_ros.streaming.image_files import ImageError, read_rgb
+from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -26,7 +26,8 @@ class Folder:
             SourceError: It holds no picture, or two whose masks would have the same name.
         """
         self.path = path
-        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        files = [file for file in path.iterdir()
+                 if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
         self._names = sorted((file.name for file in files), key=_order)
         self.count: int | None = len(self._names)
         if not self._names:

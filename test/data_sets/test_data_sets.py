@@ -93,6 +93,21 @@ def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, na
     assert data.layout in str(error.value)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_what_macos_leaves_beside_files_is_no_part_of_a_set(
+    sets: Path, tmp_path: Path, name: str
+) -> None:
+    data = data_set(name)
+    folder = tmp_path / 'set'
+    shutil.copytree(sets / name, folder)
+    clean = check(data, folder, data.splits)
+    for file in [each for each in folder.rglob('*') if each.is_file()]:
+        file.with_name(f'._{file.name}').write_bytes(b'\0\5\x16\7Mac OS X')
+        file.with_name('.DS_Store').write_bytes(b'\0\0\0\1Bud1')
+    (folder / '__MACOSX').mkdir()
+    assert check(data, folder, data.splits) == clean
+
+
 def test_targets_of_a_sample_show_its_things(sets: Path) -> None:
     samples = data_set('refcoco').read(sets / 'refcoco', 'val').samples
     colours = {'red': 0, 'green': 1, 'blue': 2}

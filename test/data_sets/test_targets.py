@@ -64,10 +64,9 @@ def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, 
             make()
 
 
-@pytest.mark.parametrize('kind', [Polygons, CocoPolygons])
-def test_a_corner_at_the_end_of_the_world_does_not_end_the_process(kind: type) -> None:
+def test_a_corner_at_the_end_of_the_world_does_not_end_the_process() -> None:
     with pytest.raises(ValueError, match='corners are x, y in pixels of the picture'):
-        kind((9, 9), ((0.0, 0.0, 1e9, 0.0, 1e9, 1e9),)).mask()
+        CocoPolygons((9, 9), ((0.0, 0.0, 1e9, 0.0, 1e9, 1e9),)).mask()
 
 
 def test_a_union_has_all_of_its_parts() -> None:

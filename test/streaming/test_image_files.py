@@ -11,7 +11,13 @@ import pytest
 from PIL import Image
 
 from instructseg_ros.streaming import image_files
-from instructseg_ros.streaming.image_files import ImageError, read_labels, read_mask, read_rgb
+from instructseg_ros.streaming.image_files import (
+    ImageError,
+    read_labels,
+    read_mask,
+    read_rgb,
+    read_size,
+)
 
 BLOB = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
 
@@ -133,6 +139,27 @@ def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:
     file = tmp_path / 'photo.jpg'
     Image.fromarray(picture()).save(file, exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff')
     assert read_picture(file).shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_the_size_is_known_from_the_header(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f'photo.{suffix}'
+    Image.fromarray(picture()).save(file, exif=exif)
+    assert read_size(file) == read_picture(file).shape[:2] == read_mask(file).shape
+    assert read_size(file) == ((20, 40) if orientation < 5 else (40, 20))
+
+
+def test_a_size_of_nothing_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / 'a.png').write_bytes(b'no picture')
+    with pytest.raises(ImageError, match='it is none of'):
+        read_size(tmp_path / 'a.png')
+    with pytest.raises(FileNotFoundError, match=r'b\.png'):
+        read_size(tmp_path / 'b.png')
 
 
 def test_several_pictures_in_one_file_are_the_first(tmp_path: Path) -> None:

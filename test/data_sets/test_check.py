@@ -1,0 +1,62 @@
+"""`instructseg data check` and what the commands make of the same faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructseg_ros.cli import main
+from instructseg_ros.data import coco, folder
+
+
+def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    coco.make_sample(tmp_path, 0)
+    file = tmp_path / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    regions = [{'size': [96, 128], 'counts': [5]}, {'size': [10**6] * 2, 'counts': [10**12]},
+               {'size': [96, 128], 'counts': ['x']}]  # fmt: skip
+    for number, region in enumerate(regions):
+        content['annotations'][3 * number + 2]['segmentation'] = region
+    content['annotations'][9]['segmentation'].append([1, 2, 3, 4])
+    file.write_text('\N{BOM}' + json.dumps(content), encoding='utf-8')
+    assert main(['data', 'check', 'coco', str(tmp_path), '--json', str(tmp_path / 'out.json')]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith('coco train: ') and shown[0].endswith('3 problems, 1 warnings')
+    assert all(line.startswith(f'  {file} annotation ') for line in shown[1:4])
+    assert sum('do not fill 96 x 128 pixels' in line for line in shown) == 1
+    assert shown[4].startswith(f'  warning: {file} annotation ')
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert len(written['train']['problems']) == 3 and len(written['train']['warnings']) == 1
+
+
+def test_data_check_is_content_with_warnings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder.make_sample(tmp_path, 0)
+    file = tmp_path / 'train' / folder.FILE
+    entry = json.loads(file.read_text().splitlines()[0]) | {'mask': 'masks/0.jpg'}
+    Image.open(file.parent / 'masks/0.png').save(file.parent / 'masks/0.jpg')
+    file.write_text(json.dumps(entry))
+    assert main(['data', 'check', 'folder', str(tmp_path), '--split', 'train']) == 0
+    shown = capsys.readouterr().out
+    assert '0 problems, 1 warnings' in shown and 'save masks as PNG' in shown
+
+
+def test_data_check_and_segment_say_the_same_of_a_picture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder.make_sample(tmp_path, 0)
+    picture = tmp_path / 'train' / 'images' / '0.jpg'
+    Image.fromarray(np.full((96, 128), 0.5, np.float32)).save(picture, 'TIFF')
+    reason = (f'{picture} cannot be read as an image: its pixels are floating-point numbers: save '
+              f'it with whole numbers of 8 or 16 bits')
+    assert main(['data', 'check', 'folder', str(tmp_path), '--split', 'train']) == 1
+    assert reason in capsys.readouterr().out
+    assert main(['segment', str(picture), 'the mug']) == 1
+    assert capsys.readouterr().err == f'instructseg: {reason}\n'

@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 # Larger files are damaged or hostile. Pillow's own limit is the same unless somebody lifted it.
 MAX_PIXELS: Final = 178_956_970
-# Pillow hands EPS files to a program, and others are no images of cameras or annotation tools.
-_FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
+# Not EPS, which Pillow hands to a program, nor TGA, which other files may be taken for.
+_FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
 _SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I holds 16 bits, not 32
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from instructseg_ros.cli import main
-from instructseg_ros.data import coco, folder
+from instructseg_ros.data import coco, folder, revos
+from instructseg_ros.data.check import check
+from instructseg_ros.data.registry import data_set
 
 
 def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
@@ -60,3 +62,23 @@ def test_data_check_and_segment_say_the_same_of_a_picture(
     assert reason in capsys.readouterr().out
     assert main(['segment', str(picture), 'the mug']) == 1
     assert capsys.readouterr().err == f'instructseg: {reason}\n'
+
+
+@pytest.mark.parametrize('runs', [
+    {'size': [96, 128], 'counts': 'no run lengths'}, {'size': [96, 128], 'counts': [5, '7']},
+    {'size': [10**6] * 2, 'counts': 'PP9'}, {'size': 'large', 'counts': ''}, {}, 'text',
+])  # fmt: skip
+def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
+    tmp_path: Path, runs: object
+) -> None:
+    revos.make_sample(tmp_path, 0)
+    file = tmp_path / 'mask_dict.json'
+    content = json.loads(file.read_text())
+    content['1'][3] = runs  # the second thing, which two of three sentences mean
+    file.write_text(json.dumps(content))
+    data = data_set('revos')
+    [findings] = check(data, tmp_path, ('valid',))
+    [whole] = check(data, tmp_path, ('train',))
+    assert whole.problems == () and findings.samples == whole.samples - 2
+    assert [problem.where.split(' frame')[0] for problem in findings.problems] == [
+        'meta_expressions_valid_.json valid/clip0 1', 'meta_expressions_valid_.json valid/clip0 2']

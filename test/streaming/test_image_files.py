@@ -191,7 +191,7 @@ def test_content_is_read_as_a_file_is_and_named() -> None:
 @pytest.mark.parametrize(('content', 'reason'), [
     (b'', 'it is empty'),
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:4', 'run `git lfs pull`'),
-    (b'\0\0\0\x18ftypheic', 'PNG, PPM, TGA, TIFF, WEBP: save it as PNG or JPEG'),
+    (b'\0\0\0\x18ftypheic', 'PNG, PPM, TIFF, WEBP: save it as PNG or JPEG'),
 ])  # fmt: skip
 def test_a_file_that_is_something_else_is_answered_with_the_remedy(
     tmp_path: Path, content: bytes, reason: str

@@ -88,7 +88,7 @@ def _check_split(data: DataSet, folder: Path, split: str) -> Findings:
 
 
 def _problems_of(sample: Sample) -> Iterator[Problem]:
-    said: set[str] = set()  # what is wrong with all frames is said once
+    said: set[str] = set()  # a problem of all frames is reported once
     for index, picture in enumerate(sample.frames):
         target = sample.targets[index] if sample.targets else None
         where = f'{sample.where} frame {index}' if len(sample.frames) > 1 else sample.where

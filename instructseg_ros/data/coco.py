@@ -84,12 +84,12 @@ def read(folder: Path, split: str) -> Reading:
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """What the annotations of a sample have in common.
+    """Key of the annotations that form one sample.
 
     Args:
-        image: its id.
-        texts: what the things are called.
-        own: they are called so by themselves, not by their category.
+        image: id of the image.
+        texts: names of the objects.
+        own: the names are the annotations' own, not those of a category.
     """
 
     image: str
@@ -100,7 +100,7 @@ class _Group:
 def _by_id(
     entries: Any, kind: str, label: str, file: Path, reading: Reading
 ) -> dict[str, Mapping[str, Any] | None]:
-    """Images or categories by their ids; None where different ones have the same.
+    """Images or categories by their ids; None for an id that several of them share.
 
     Raises:
         DataError: there is no list of them.
@@ -137,7 +137,7 @@ def _group(
     """The group of an annotation; None where its image or category was left out.
 
     Raises:
-        ValueError: it names none that there is.
+        ValueError: there is no such image, or the category has no name.
     """
     image = _id(annotation['image_id'])
     if image not in pictures:

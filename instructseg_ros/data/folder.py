@@ -77,10 +77,10 @@ def _sample(
 
 
 def _check(entry: Mapping[str, Any]) -> None:
-    """Refuse what a line must not say.
+    """Check the values of a line that are not files.
 
     Raises:
-        ValueError: it says so; the message names the remedy.
+        ValueError: one is unknown or malformed; the message names the remedy.
     """
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
@@ -108,11 +108,12 @@ def _targets(
 
 
 def _mistake(files: Sequence[Path], value: int | None) -> str:
-    """What is wrong where no mask of a line has a pixel."""
+    """Error message for a line whose masks have no pixel."""
     names = ', '.join(map(str, files[:2])) + (', ...' if len(files) > 2 else '')
-    pixels = 'is all 0' if value is None else f'has no pixel of the value {value} ("value")'
-    return (f'{names} {pixels}: correct it, or name no mask (null) where the thing is not there; '
-            f'a mask of 1 bit has the values 0 and 1')
+    pixels = 'is all 0'
+    if value is not None:
+        pixels = f'has no pixel of the value {value} (a mask of 1 bit has the values 0 and 1)'
+    return f'{names} {pixels}: correct it, or name no mask (null) where the thing is not there'
 
 
 def _is_jpeg(file: Path) -> bool:
@@ -120,20 +121,24 @@ def _is_jpeg(file: Path) -> bool:
         with file.open('rb') as stream:
             return stream.read(len(_JPEG)) == _JPEG
     except OSError:
-        return False  # which is said when it is opened as a mask
+        return False  # opening it as a mask reports that
 
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder; a name that leads out of it may be a mistake, or worse.
 
-    Links in the folder are the user's own and may lead anywhere: only the name is looked at.
+    Only the name counts: links in the folder are the user's own and may lead anywhere.
     """
     if not isinstance(name, str):
         raise ValueError(f'a file is named by a text, not {name!r}')
-    file = Path(os.path.normpath(folder / name))
-    if not Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder)):
+    normal = Path(os.path.normpath(name))
+    if normal.is_absolute():
+        inside = normal.is_relative_to(os.path.abspath(folder))
+    else:
+        inside = normal.parts[:1] != ('..',)
+    if not inside:
         raise ValueError(f'{name} is not in {folder}')
-    return file
+    return folder / normal
 
 
 def make_sample(folder: Path, seed: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from instructseg_ros.streaming import image_files
 from instructseg_ros.video.rle import checked_size, decode_mask
 
-# Farther out no corner is meant, and pycocotools crashes.
+# Corners farther out are mistakes, and pycocotools crashes on them.
 _FARTHEST_CORNER: Final = 100_000
 Ring = tuple[float, ...]
 Size = tuple[int, int]
@@ -147,33 +147,33 @@ class Union:
 
 
 class Appearance:
-    """Where a thing is in the frames of an image or a video; in one at least it is seen."""
+    """The regions of an object in an image or in all frames of a video, at least one not empty."""
 
     def __init__(self, targets: Sequence[Target], mistake: str) -> None:
         """Keep the regions without rasterising them.
 
         Args:
-            targets: of each frame.
-            mistake: what is wrong where none of them has a pixel, and the remedy.
+            targets: one for each frame.
+            mistake: error message, with the remedy, for the case that no region has a pixel.
         """
         self.targets = tuple(targets)
         self.mistake = mistake
 
     @functools.cached_property
     def empty(self) -> bool:
-        """Whether no frame shows it."""
+        """Whether no frame shows the object."""
         return not any(target.mask().any() for target in self.targets)
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """A region in one frame that is empty only if another frame shows its thing.
+    """A region in one frame that may be empty only if another frame shows the object.
 
-    Masks that come out empty by mistake would teach that the thing is not there.
+    Masks that are empty by mistake would teach that the object is not there.
 
     Args:
-        target: the region.
-        appearance: in all frames.
+        target: the region in this frame.
+        appearance: the regions in all frames.
     """
 
     target: Target

@@ -34,18 +34,18 @@ class ImageError(ValueError):
 
 
 def is_clutter(file: Path) -> bool:
-    """Whether a file manager put a file there: macOS writes `._a.jpg` next to a.jpg, for instance.
+    """Whether a file manager made a file: macOS writes `._a.jpg` next to a.jpg, for instance.
 
-    Whoever lists a folder skips these.
+    Code that lists a folder skips these.
     """
     return file.name.startswith('.') or '__MACOSX' in file.parts
 
 
 def read_size(file: Path) -> tuple[int, int]:
-    """Read (height, width) of an image as `read_rgb` and `read_mask` give it, from its header.
+    """Read the (height, width) of what `read_rgb` and `read_mask` return, mostly from the header.
 
     Raises:
-        ImageError: It is no image, or it is too large.
+        ImageError: The file is not an image, or the image is too large.
         FileNotFoundError: There is no such file.
     """
     return _read(file, '', _size)
@@ -58,10 +58,10 @@ def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
 
     Args:
         source: The file, or its content.
-        name: What messages call it; the path of a file.
+        name: Name of the source in messages; by default its path.
 
     Raises:
-        ImageError: It is not a whole image that can be shown in 8 bits, or it is too large.
+        ImageError: The source is damaged, too large, or not an image of 8 or 16 bits.
         FileNotFoundError: There is no such file.
     """
     return _read(source, name, lambda image: _upright(_to_rgb(image), image))
@@ -74,7 +74,7 @@ def read_labels(file: Path) -> np.ndarray:
         (H, W) integers.
 
     Raises:
-        ImageError: The file has colours, or see `read_mask`.
+        ImageError: The file has colours, or for the reasons given at `read_mask`.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_values(image), image)))
@@ -87,14 +87,14 @@ def read_labels(file: Path) -> np.ndarray:
 
 
 def read_mask(file: Path) -> np.ndarray:
-    """Read which pixels are not 0, or of an image with colours not black.
+    """Read which pixels are not 0; in an image with colours, which are not black.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        ImageError: It is not a whole image, it is too large, or its pixels are no mask: fractions,
-            a shape that only its transparency has, or a palette with black elsewhere than at 0.
+        ImageError: The file is damaged, too large or not an image; or its pixels are not a mask:
+            they are fractions, only the transparency has a shape, or the palette is swapped.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))
@@ -118,7 +118,7 @@ def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], _T]) -> 
 
 
 def _formats() -> list[str]:
-    """Those of `_FORMATS` that this Pillow knows."""
+    """The formats that this build of Pillow can open."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
 
@@ -144,7 +144,7 @@ def _upright(pixels: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The turn that the EXIF data of a file ask for; damaged ones ask for none."""
+    """The EXIF orientation of a file, 1 (upright) where the EXIF data are damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
@@ -169,7 +169,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_values(image: Image.Image) -> Image.Image:
-    """An image whose array has the mask's values: of 1, 8, 16 or 32 bits, or RGB."""
+    """Return an image whose array has the values of a mask: 1, 8, 16 or 32 bits, or RGB."""
     image.load()
     _refuse_fractions(image)
     if image.mode in ('1', 'L', 'P') or image.mode.startswith('I'):
@@ -192,9 +192,9 @@ def _refuse_fractions(image: Image.Image) -> None:
 
 
 def _refuse_hidden_shape(image: Image.Image) -> None:
-    """Refuse RGBA whose transparency and colours do not show the same shape.
+    """Refuse RGBA whose transparency and colours show different shapes.
 
-    Either could be the mask, and colours under full transparency are whatever a tool left there.
+    Either could be the mask, and tools leave any colour under full transparency.
     """
     values = np.array(image)
     opaque = values[..., 3] > 0
@@ -204,7 +204,7 @@ def _refuse_hidden_shape(image: Image.Image) -> None:
 
 
 def _refuse_swapped_palette(image: Image.Image) -> None:
-    """Refuse numbers of which 0 is a colour and another one black, as optimisers of files write."""
+    """Refuse a palette with a colour at 0 and black elsewhere, as PNG optimisers write it."""
     numbers, colours = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
     if (~numbers & colours).any() and (numbers & ~colours).any():
         raise ValueError('its palette has a colour for 0 and black for another number: save the '

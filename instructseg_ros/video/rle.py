@@ -35,11 +35,11 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
     """{'size': [H, W], 'counts': text or list} -> (H, W) bool.
 
     Raises:
-        ValueError: The size is none, or the counts do not make it up.
+        ValueError: The size or the counts are malformed, or the counts do not fill the size.
     """
     height, width = checked_size(encoded.get('size'))
     counts = _checked_counts(encoded.get('counts'))
-    # Each by itself too: a sum of huge ones may overflow to the right one.
+    # Each count is compared too: a sum of huge counts could overflow to the right number.
     if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
         raise ValueError(f'the run lengths do not fill {height} x {width} pixels: write the mask '
                          f'anew, for instance with pycocotools.mask.encode')
@@ -48,10 +48,10 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
 
 
 def checked_size(size: Any) -> tuple[int, int]:
-    """The height and width of a mask, which somebody else wrote.
+    """Return the height and width of a mask that another program wrote.
 
     Raises:
-        ValueError: It is none, or larger than an image may be.
+        ValueError: The size is malformed, or larger than an image may be.
     """
     if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
         raise ValueError(f'a size is [height, width], not {str(size)[:80]}')
@@ -70,18 +70,18 @@ def _checked_counts(counts: Any) -> np.ndarray:
     if not isinstance(counts, Sequence):
         raise ValueError(f'run lengths have counts, a text or a list, not {str(counts)[:80]}')
     if not all(isinstance(count, int) and 0 <= count <= MAX_PIXELS for count in counts):
-        raise ValueError('run lengths that are a list are whole numbers from 0 on, one for each '
-                         f'run, not {str(list(counts))[:80]}')
+        raise ValueError('a list of run lengths has whole numbers from 0 on, one for each run, '
+                         f'not {str(list(counts))[:80]}')
     return np.array(counts, np.int64)
 
 
 def _decompressed(text: str) -> np.ndarray:
-    """The run lengths of digits, of which bit 5 says that another one follows."""
+    """Run lengths from compressed text; bit 5 of a digit says that another digit follows."""
     characters = np.frombuffer(text.encode(errors='surrogatepass'), np.uint8)
     digits = characters.astype(np.int64) - 48
     if ((digits < 0) | (digits > 63)).any():
-        raise ValueError('the run lengths are no compressed text: they have a character outside '
-                         'of "0" to "o"')
+        raise ValueError('the run lengths are not compressed text: they have a character outside '
+                         '"0" to "o"')
     ends = np.flatnonzero((digits & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1

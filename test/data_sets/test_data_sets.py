@@ -94,7 +94,7 @@ def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, na
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_what_macos_leaves_beside_files_is_no_part_of_a_set(
+def test_files_that_macos_adds_are_no_part_of_a_set(
     sets: Path, tmp_path: Path, name: str
 ) -> None:
     data = data_set(name)

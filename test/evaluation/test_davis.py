@@ -19,7 +19,7 @@ def truth(tmp_path: Path) -> Path:
     return tmp_path / 'davis'
 
 
-def test_what_macos_leaves_beside_predictions_is_no_annotator(
+def test_folders_that_macos_adds_are_no_annotators(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     annotations = truth / ref_davis.ANNOTATIONS[0]

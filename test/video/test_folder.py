@@ -78,7 +78,7 @@ def test_a_damaged_picture_is_named(
         list(open_source(folder).read())
 
 
-def test_what_macos_leaves_beside_pictures_is_no_frame(
+def test_files_that_macos_adds_are_no_frames(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(3))

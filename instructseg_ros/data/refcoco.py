@@ -75,10 +75,11 @@ def _read_published(folder: Path, refs: Path, split: str, images: Path) -> Readi
     pictures = {each['id']: each for each in instances['images']}
     annotations = {each['id']: each for each in instances['annotations']}
     reading = Reading()
-    for index, ref in enumerate(_read_refs(refs)):
+    file = _refs_file(refs)
+    for index, ref in enumerate(_read_refs(file)):
         if ref.get('split') == split:
             read_one = partial(_published_sample, ref, pictures, annotations, images)
-            reading.add(f'{refs.name} entry {index}', read_one)
+            reading.add(f'{file} entry {index}', read_one)
     return reading
 
 
@@ -98,15 +99,19 @@ def _published_sample(
     )
 
 
+def _refs_file(refs: Path) -> Path:
+    """The file with the sentences of all splits: the published pickle, or the same as JSON."""
+    converted = refs.with_name('refs.json')
+    return converted if converted.is_file() else refs.with_name(f'{refs.name}.p')
+
+
 def _read_refs(file: Path) -> list[dict[str, Any]]:
-    """Sentences of all splits, from the published pickle or the same as JSON."""
-    converted, published = file.with_name('refs.json'), file.with_name(f'{file.name}.p')
-    if converted.is_file():
-        return list(read_json(converted))
+    if file.suffix == '.json':
+        return list(read_json(file))
     try:
-        return list(read_pickled_values(published))
+        return list(read_pickled_values(file))
     except FileNotFoundError:
-        raise MissingError(f'{published} is missing') from None
+        raise MissingError(f'{file} is missing') from None
     except ValueError as error:
         raise DataError(str(error)) from error
 

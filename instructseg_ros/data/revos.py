@@ -18,6 +18,7 @@ from instructseg_ros.data.targets import Nothing, RunLengths, Target, Union
 from instructseg_ros.video.rle import encode_mask
 
 _SPLITS: Final = ('valid', 'train')
+_MASKS: Final = 'mask_dict.json'
 _PLACES: Final = ('JPEGImages', '.')
 # By the benchmark's type of a sentence; of other types there is no summary.
 GROUPS: Final = {0: 'referring', 1: 'reasoning'}
@@ -31,16 +32,16 @@ def read(folder: Path, split: str) -> Reading:
     """
     file = folder / f'meta_expressions_{split}_.json'
     videos = read_videos(file)
-    masks = read_table(folder / 'mask_dict.json')
+    masks = read_table(folder / _MASKS)
     places = [folder / place for place in _PLACES]
     # Scoring needs no frames.
     frames = next((p for p in places if any((p / name).is_dir() for name in videos)), places[0])
     reading = Reading()
     for name, video in videos.items():
-        with reading.noting(f'{file.name} {name}'):
+        with reading.noting(f'{file} {name}'):
             for number, expression in video['expressions'].items():
                 read_one = partial(_sample, name, number, video, expression, masks, frames)
-                reading.add(f'{file.name} {name} {number}', read_one)
+                reading.add(f'{file} {name} {number}', read_one)
     return reading
 
 
@@ -53,7 +54,7 @@ def _sample(
     frames: Path,
 ) -> Sample:
     size = (int(video['height']), int(video['width']))
-    annotations = [masks[str(each)] for each in expression['anno_id']]
+    annotations = [_annotation(masks, each) for each in expression['anno_id']]
     kind = int(expression['type_id'])
     return Sample(
         key=f'{name}/{number}',
@@ -70,10 +71,16 @@ def _sample(
     )
 
 
+def _annotation(masks: Mapping[str, Sequence[Any]], number: Any) -> Sequence[Any]:
+    if str(number) not in masks:
+        raise ValueError(f'{_MASKS} has no annotation {number}')
+    return masks[str(number)]
+
+
 def _target(runs: Sequence[Mapping[str, Any] | None], size: tuple[int, int]) -> Target:
     parts = tuple(RunLengths.parse(each) for each in runs if each is not None)
     if any(part.size != size for part in parts):
-        raise ValueError(f'run lengths of {parts[0].size} in a video of {size}')
+        raise ValueError(f'{_MASKS} has masks of other sizes than {size}, that of the video')
     return Union(parts) if parts else Nothing(size)
 
 
@@ -89,7 +96,7 @@ def make_sample(folder: Path, seed: int) -> None:
             videos[name] = _make_video(folder, name, number, rng, masks, foreground)
         file = folder / f'meta_expressions_{split}_.json'
         file.write_text(json.dumps({'videos': videos}))
-    (folder / 'mask_dict.json').write_text(json.dumps(masks))
+    (folder / _MASKS).write_text(json.dumps(masks))
     (folder / 'mask_dict_foreground.json').write_text(json.dumps(foreground))
 
 

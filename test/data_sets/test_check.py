@@ -80,5 +80,16 @@ def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
     [findings] = check(data, tmp_path, ('valid',))
     [whole] = check(data, tmp_path, ('train',))
     assert whole.problems == () and findings.samples == whole.samples - 2
+    sentences = tmp_path / 'meta_expressions_valid_.json'
     assert [problem.where.split(' frame')[0] for problem in findings.problems] == [
-        'meta_expressions_valid_.json valid/clip0 1', 'meta_expressions_valid_.json valid/clip0 2']
+        f'{sentences} valid/clip0 1', f'{sentences} valid/clip0 2']
+
+
+def test_a_missing_annotation_of_revos_is_named_with_its_file(tmp_path: Path) -> None:
+    revos.make_sample(tmp_path, 0)
+    file = tmp_path / 'mask_dict.json'
+    content = json.loads(file.read_text())
+    del content['1']
+    file.write_text(json.dumps(content))
+    [findings] = check(data_set('revos'), tmp_path, ('valid',))
+    assert {problem.what for problem in findings.problems} == {'mask_dict.json has no annotation 1'}

@@ -43,6 +43,15 @@ def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
             check_sample(sample, published=(name, split) not in UNPUBLISHED)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -> None:
+    data = data_set(name)
+    for split in data.splits:
+        for sample in data.read(sets / name, split).samples:
+            assert sample.where.startswith(f'{sets / name}/')
+            assert any(Path(sample.where[:end]).is_file() for end in range(len(sample.where) + 1))
+
+
 def check_sample(sample: Sample, *, published: bool) -> None:
     if sample.kind is Kind.CONVERSATION:
         assert sample.turns and not sample.instructions and not sample.targets

@@ -140,7 +140,9 @@ def read_videos(file: Path) -> dict[str, Any]:
 
 
 def describe(error: Exception) -> str:
-    """An error in words: a KeyError says only what it looked for."""
+    """An error in words: a KeyError says only what it looked for, a TypeError what failed."""
     if isinstance(error, KeyError):
         return f'{error.args[0]!r} is missing'
+    if isinstance(error, AttributeError | TypeError):
+        return f'it is not in the layout of the data set ({error})'
     return f'{error}' or type(error).__name__

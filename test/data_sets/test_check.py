@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,8 @@ from PIL import Image
 from instructseg_ros.cli import main
 from instructseg_ros.data import coco, folder, revos
 from instructseg_ros.data.check import check
-from instructseg_ros.data.registry import data_set
+from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.registry import NAMES, data_set
 
 
 def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
@@ -93,3 +99,47 @@ def test_a_missing_annotation_of_revos_is_named_with_its_file(tmp_path: Path) ->
     file.write_text(json.dumps(content))
     [findings] = check(data_set('revos'), tmp_path, ('valid',))
     assert {problem.what for problem in findings.problems} == {'mask_dict.json has no annotation 1'}
+
+
+JUNK = (None, 5, 'text', [], {}, [None], -1, float('inf'), 10**30)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where values are in one of JSON, of a list only the first one."""
+    yield place
+    if isinstance(value, dict):
+        for name in [*value][:9]:
+            yield from places(value[name], (*place, name))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*place, 0))
+
+
+def replaced(value: Any, place: tuple[Any, ...], junk: object) -> Any:
+    """The value with another one at a place."""
+    if not place:
+        return junk
+    copied = copy.copy(value)
+    copied[place[0]] = replaced(value[place[0]], place[1:], junk)
+    return copied
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('bag', 'tabletop')])
+def test_whatever_stands_in_a_file_is_an_error_in_words(tmp_path: Path, name: str) -> None:
+    data = data_set(name)
+    data.make_sample(tmp_path, 0)
+    if name == 'refcoco+':  # read as published, the others in the authors' form
+        for file in (tmp_path / name).glob(f'{name}_*.json'):
+            file.unlink()
+    files = [file for file in sorted(tmp_path.rglob('*.json')) if name != 'pope']
+    for file in files[:8]:
+        whole = file.read_text()
+        content = json.loads(whole)
+        changes = [((), junk) for junk in JUNK]
+        changes += [(place, junk) for place, junk in zip(places(content), itertools.cycle(JUNK))]
+        changes += [((0,), junk) for junk in JUNK if isinstance(content, list)]
+        for place, junk in changes:
+            file.write_text(json.dumps(replaced(content, place, junk)))
+            for split in data.splits:
+                with contextlib.suppress(DataError):
+                    data.read(tmp_path, split)
+        file.write_text(whole)

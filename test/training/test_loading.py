@@ -66,6 +66,7 @@ def test_a_training_skips_what_data_check_calls_a_problem_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert main(arguments) == 0
     assert (tmp_path / 'output' / 'model' / 'model.safetensors').is_file()
+    assert 'coco: 1 entries are left out' in caplog.text
     assert f'{file} annotation 1 ' in caplog.text and 'more than an image has' in caplog.text
     assert f'skipped {file} annotation' in caplog.text
     assert 'do not fill 96 x 128 pixels' in caplog.text

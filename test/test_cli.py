@@ -127,10 +127,10 @@ def test_what_is_missing_is_one_clear_line(
 def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main(['data', 'make-sample', 'revos', str(tmp_path)])
+    main(['data', 'make-sample', 'coco', str(tmp_path)])
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
     capfd.readouterr()
-    assert main(['data', 'check', 'revos', str(tmp_path)]) == 1
+    assert main(['data', 'check', 'coco', str(tmp_path)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
         'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"')
 

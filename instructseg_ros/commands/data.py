@@ -44,10 +44,13 @@ def run_check(options: argparse.Namespace) -> int:
             continue
         print(
             f'{data.name} {each.split}: {each.samples} samples, {each.frames} frames, '
-            f'{each.sentences} sentences, {each.turns} questions, {len(each.problems)} problems'
+            f'{each.sentences} sentences, {each.turns} questions, {len(each.problems)} problems, '
+            f'{len(each.warnings)} warnings'
         )
         for problem in each.problems[:_NAMED]:
             print(f'  {problem}')
+        for warning in each.warnings[:_NAMED]:
+            print(f'  warning: {warning}')
     write({each.split: dataclasses.asdict(each) for each in findings}, options.json)
     return 1 if any(each.problems for each in findings) else 0
 

@@ -27,19 +27,17 @@ def add(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
+    import numpy as np
+
+    from instructseg_ros.streaming.image_files import read_rgb
     from instructseg_ros.streaming.instruction import clean_text
-    from instructseg_ros.streaming.still import (
-        check_output,
-        read_picture,
-        segment_still,
-        summary,
-        write_pictures,
-    )
+    from instructseg_ros.streaming.still import check_output, segment_still, summary, write_pictures
 
     clean_text(options.instruction)
     if options.output:
         prepare(*check_output(options.output, inputs=[options.image, *options.reference]))
-    image, *references = map(read_picture, [options.image, *options.reference])
+    image, *references = (
+        np.array(read_rgb(file)) for file in [options.image, *options.reference])
     segmenter = load_segmenter(options)
     result = segment_still(segmenter, image, options.instruction, references)
     answer = summary(result)

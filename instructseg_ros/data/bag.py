@@ -19,6 +19,7 @@ from rosbags.rosbag2.enums import StoragePlugin
 from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip
+from instructseg_ros.data.targets import Appearance, Seen
 from instructseg_ros.video import messages
 from instructseg_ros.video.bag_image import read_header, read_image
 from instructseg_ros.video.bag_reader import BagReader
@@ -88,7 +89,10 @@ class BagPicture:
         try:
             return Image.fromarray(read_image(raw, kind)[1])
         except SourceError as error:
-            raise OSError(f'{self.message.bag}: {error}') from error
+            raise OSError(f'{self}: {error}') from error
+
+    def __str__(self) -> str:
+        return f'{self.message.bag} {self.message.topic} at {self.message.logged} ns'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +179,7 @@ def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
 def _read_words(folder: Path) -> Mapping[str, Any]:
     try:
         # Texts stay texts: YAML by itself takes `no`, `on` and 1.10 for other things.
-        words = yaml.load((folder / _FILE).read_text(), yaml.BaseLoader)
+        words = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
     except FileNotFoundError:
         raise DataError(f'{folder / _FILE} is missing') from None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -212,11 +216,14 @@ def _sample(
     texts = [sentences] if isinstance(sentences, str) else sentences
     if not isinstance(texts, list) or not texts or not all(_is_text(text) for text in texts):
         raise ValueError('sentences are a list of texts, at least one')
+    regions = [BagLabel(message, int(value)) for message in labels]
+    mistake = f'no label image has the value {value}: name only labels that there are'
+    appearance = Appearance(regions, mistake)
     return Sample(
         key=str(value),
         kind=Kind.VIDEO_REFERRING,
         frames=tuple(BagPicture(message) for message in images),
-        targets=tuple(BagLabel(message, int(value)) for message in labels),
+        targets=tuple(Seen(region, appearance) for region in regions),
         instructions=tuple(texts),
     )
 

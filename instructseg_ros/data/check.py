@@ -11,6 +11,7 @@ from tqdm import tqdm
 from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.reading import DataError, DataSet, MissingError, Problem
 from instructseg_ros.data.sample import Sample
+from instructseg_ros.data.targets import Target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Findings:
         split: its name.
         samples, frames, sentences, turns: that can be used.
         problems: what cannot.
+        warnings: what can, although it may be a mistake.
         missing: the file without which there is no such split here, in words.
     """
 
@@ -30,6 +32,7 @@ class Findings:
     sentences: int
     turns: int
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
     missing: str = ''
 
 
@@ -80,21 +83,37 @@ def _check_split(data: DataSet, folder: Path, split: str) -> Findings:
         sentences=sum(len(sample.instructions) for sample in whole),
         turns=sum(len(sample.turns) for sample in whole),
         problems=tuple(problems),
+        warnings=tuple(reading.warnings),
     )
 
 
 def _problems_of(sample: Sample) -> Iterator[Problem]:
+    said: set[str] = set()  # a problem of all frames is reported once
     for index, picture in enumerate(sample.frames):
         target = sample.targets[index] if sample.targets else None
-        where = f'{sample.key} frame {index}' if len(sample.frames) > 1 else sample.key
+        where = f'{sample.where} frame {index}' if len(sample.frames) > 1 else sample.where
         try:
-            size = _size_of(picture)
-            if target is not None and target.mask().shape != size:
-                yield Problem(where, f'a mask of {target.mask().shape} for a picture of {size}')
+            _check_frame(picture, target)
         except (OSError, ValueError) as error:
-            yield Problem(where, str(error))
+            if f'{error}' not in said:
+                yield Problem(where, str(error))
+            said.add(f'{error}')
 
 
-def _size_of(picture: Picture) -> tuple[int, int]:
+def _check_frame(picture: Picture, target: Target | None) -> None:
+    """Open a frame and its target.
+
+    Raises:
+        OSError, ValueError: one of them is damaged, or they do not fit each other.
+    """
     image = picture.load()
-    return image.height, image.width
+    if target is None:
+        return
+    height, width = target.mask().shape
+    if (height, width) == (image.height, image.width):
+        return
+    remedy = 'masks have the size of their picture'
+    if (height, width) == (image.width, image.height):
+        remedy = 'masks are turned as their picture is by its EXIF data'
+    raise ValueError(f'a mask of {height} x {width} pixels for {picture} of {image.height} x '
+                     f'{image.width} (height x width): {remedy}')

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from instructseg_ros.data.questions import read_lines
 from instructseg_ros.data.reading import DataSet, Reading
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, save_jpeg, scene
-from instructseg_ros.data.targets import MaskFile, Nothing, Target
+from instructseg_ros.data.targets import Appearance, MaskFile, Nothing, Seen, Target
 
 FILE: Final = 'annotations.jsonl'
 _SPLITS: Final = ('train', 'val')
@@ -28,6 +29,7 @@ _KINDS: Final = {
 }
 _KEYS: Final = {'image', 'mask', 'frames', 'masks', 'value', 'sentences', 'reasoning',
                 'explanation'}  # fmt: skip
+_JPEG: Final = b'\xff\xd8\xff'
 LAYOUT: Final = """SPLIT/annotations.jsonl, a line for each thing:
   {"image": "images/a.jpg", "mask": "masks/a.png", "sentences": ["the red mug"]}
   or for a video {"frames": ["v/0.jpg", ...], "masks": ["v/0.png", null, ...], "sentences": [...]}
@@ -45,49 +47,98 @@ def read(folder: Path, split: str) -> Reading:
     file = folder / split / FILE
     reading = Reading()
     for number, (where, entry) in enumerate(read_lines(file, reading), start=1):
-        reading.add(where, partial(_sample, entry, number, file.parent))
+        warn = partial(reading.warn, where)
+        reading.add(where, partial(_sample, entry, number, file.parent, warn))
     return reading
 
 
-def _sample(entry: Mapping[str, Any], number: int, folder: Path) -> Sample:
-    if unknown := entry.keys() - _KEYS:
-        raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
+def _sample(
+    entry: Mapping[str, Any], number: int, folder: Path, warn: Callable[[str], None]
+) -> Sample:
+    _check(entry)
     video = 'frames' in entry
     frames = entry['frames'] if video else [entry['image']]
     masks = entry['masks'] if video else [entry['mask']]
     if not frames or len(frames) != len(masks):
         raise ValueError(f'{len(frames)} frames and {len(masks)} masks: give one for each')
-    sentences = entry['sentences']
-    if not sentences or not all(isinstance(each, str) and each.strip() for each in sentences):
-        raise ValueError('sentences is a list of texts, at least one')
     pictures = [_inside(folder, frame) for frame in frames]
+    files = [None if mask is None else _inside(folder, mask) for mask in masks]
+    for file in files:
+        if file is not None and _is_jpeg(file):
+            warn(f'{file} is a JPEG, which changes pixels near edges: save masks as PNG')
     return Sample(
         key=str(number),
         kind=_KINDS[video, bool(entry.get('reasoning', False))],
         frames=tuple(PictureFile(picture) for picture in pictures),
-        targets=tuple(
-            _target(folder, mask, picture, entry.get('value'))
-            for mask, picture in zip(masks, pictures, strict=True)
-        ),
-        instructions=tuple(sentences),
-        explanation=entry.get('explanation', ''),
+        targets=_targets(files, pictures, entry.get('value')),
+        instructions=tuple(entry['sentences']),
+        explanation=entry.get('explanation') or '',
     )
 
 
-def _target(folder: Path, mask: str | None, picture: Path, value: int | None) -> Target:
-    if mask is not None:
-        return MaskFile(_inside(folder, mask), value)
-    return Nothing(PictureFile(picture).size())
+def _check(entry: Mapping[str, Any]) -> None:
+    """Check the values of a line that are not files.
+
+    Raises:
+        ValueError: one is unknown or malformed; the message names the remedy.
+    """
+    if unknown := entry.keys() - _KEYS:
+        raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
+    sentences = entry['sentences']
+    if not (isinstance(sentences, list) and sentences
+            and all(isinstance(each, str) and each.strip() for each in sentences)):
+        raise ValueError('sentences is a list of texts, at least one')
+    value = entry.get('value')
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f'value is a whole number, not {value!r}')
+    if not isinstance(entry.get('explanation') or '', str):
+        raise ValueError(f'explanation is a text, not {entry["explanation"]!r}')
+
+
+def _targets(
+    files: Sequence[Path | None], pictures: Sequence[Path], value: int | None
+) -> tuple[Target, ...]:
+    masks = [None if file is None else MaskFile(file, value) for file in files]
+    named = [mask for mask in masks if mask is not None]
+    appearance = Appearance(named, _mistake([mask.path for mask in named], value))
+    return tuple(
+        Nothing(PictureFile(picture).size()) if mask is None else Seen(mask, appearance)
+        for mask, picture in zip(masks, pictures, strict=True)
+    )
+
+
+def _mistake(files: Sequence[Path], value: int | None) -> str:
+    """Error message for a line whose masks have no pixel."""
+    names = ', '.join(map(str, files[:2])) + (', ...' if len(files) > 2 else '')
+    pixels = 'is all 0'
+    if value is not None:
+        pixels = f'has no pixel of the value {value} (a mask of 1 bit has the values 0 and 1)'
+    return f'{names} {pixels}: correct it, or name no mask (null) where the thing is not there'
+
+
+def _is_jpeg(file: Path) -> bool:
+    try:
+        with file.open('rb') as stream:
+            return stream.read(len(_JPEG)) == _JPEG
+    except OSError:
+        return False  # opening it as a mask reports that
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file of the folder; a name that leads out of it may be a mistake, or worse."""
+    """A file of the folder; a name that leads out of it may be a mistake, or worse.
+
+    Only the name counts: links in the folder are the user's own and may lead anywhere.
+    """
     if not isinstance(name, str):
         raise ValueError(f'a file is named by a text, not {name!r}')
-    file = folder / name
-    if not file.resolve().is_relative_to(folder.resolve()):
+    normal = Path(os.path.normpath(name))
+    if normal.is_absolute():
+        inside = normal.is_relative_to(os.path.abspath(folder))
+    else:
+        inside = normal.parts[:1] != ('..',)
+    if not inside:
         raise ValueError(f'{name} is not in {folder}')
-    return file
+    return folder / normal
 
 
 def make_sample(folder: Path, seed: int) -> None:

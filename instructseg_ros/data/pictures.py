@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-# Of a picture that is opened; beyond it a file is damaged or hostile.
-_MOST_PIXELS = 100_000_000
+from instructseg_ros.streaming.image_files import read_rgb, read_size
 
 
 class Picture(Protocol):
@@ -20,11 +18,16 @@ class Picture(Protocol):
         """RGB, upright.
 
         Raises:
-            OSError: it is missing or damaged; the message names it.
+            ValueError: it is damaged or no picture; the message names it and the remedy.
+            OSError: it is missing.
         """
         ...
 
     def __hash__(self) -> int: ...
+
+    def __str__(self) -> str:
+        """Its file, for messages."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +38,14 @@ class PictureFile:
 
     def load(self) -> Image.Image:
         """RGB, upright; see `Picture.load`."""
-        return _decoded(self.path, str(self.path))
+        return read_rgb(self.path)
 
     def size(self) -> tuple[int, int]:
-        """(height, width), upright; see `load`."""
-        image = self.load()
-        return image.height, image.width
+        """(height, width), upright, from the header; see `load` for errors."""
+        return read_size(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +62,7 @@ class PictureBytes:
 
     def load(self) -> Image.Image:
         """RGB, upright; see `Picture.load`."""
-        return _decoded(io.BytesIO(self.content), self.name)
+        return read_rgb(self.content, self.name)
 
-
-def _decoded(source: Path | io.BytesIO, name: str) -> Image.Image:
-    try:
-        with Image.open(source) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise OSError(f'{image.width}x{image.height} pixels are more than a picture has')
-            return ImageOps.exif_transpose(image).convert('RGB')
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f'{name}: not a readable picture ({error})') from error
+    def __str__(self) -> str:
+        return self.name

@@ -61,17 +61,18 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
         DataError: the file is missing or no text.
     """
     try:
-        lines = file.read_text().split('\n')
+        lines = file.read_text(encoding='utf-8-sig').split('\n')
     except FileNotFoundError:
         raise MissingError(f'{file} is missing') from None
     except (OSError, ValueError) as error:
-        raise DataError(f'{file} is not readable as lines of JSON: {error}') from error
+        raise DataError(
+            f'{file} is not readable as lines of JSON, save it as UTF-8: {error}') from error
     for number, line in enumerate(lines, start=1):
         where = f'{file} line {number}'
         try:
             if line.strip():
                 yield where, json.loads(line)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             reading.problems.append(Problem(where, f'not JSON: {error}'))
 
 

@@ -43,22 +43,30 @@ class Reading:
     Args:
         samples: all that can be used.
         problems: what was left out, and why.
+        warnings: what is used although it may be a mistake, and why.
     """
 
     samples: list[Sample] = dataclasses.field(default_factory=list)
     problems: list[Problem] = dataclasses.field(default_factory=list)
+    warnings: list[Problem] = dataclasses.field(default_factory=list)
 
     def add(self, where: str, read: Callable[[], Sample]) -> None:
         """Add a sample, or the reason why it cannot be read."""
         with self.noting(where):
-            self.samples.append(read())
+            self.samples.append(dataclasses.replace(read(), where=where))
+
+    def warn(self, where: str, what: str) -> None:
+        """Add a warning about an entry that is used."""
+        self.warnings.append(Problem(where, what))
 
     @contextlib.contextmanager
     def noting(self, where: str) -> Iterator[None]:
         """Add what is wrong with the entry that is read inside as a problem, and go on behind."""
         try:
             yield
-        except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+        # ArithmeticError: JSON has numbers without end.
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+                OSError) as error:  # fmt: skip
             self.problems.append(Problem(where, describe(error)))
 
 
@@ -118,10 +126,10 @@ def read_json(file: Path) -> Any:
         DataError: it is missing or damaged.
     """
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_bytes())  # of any UTF, with or without a byte order mark
     except FileNotFoundError:
         raise MissingError(f'{file} is missing') from None
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise DataError(f'{file} is not readable as JSON: {error}') from error
 
 
@@ -150,7 +158,9 @@ def read_videos(file: Path) -> dict[str, Any]:
 
 
 def describe(error: Exception) -> str:
-    """An error in words: a KeyError says only what it looked for."""
+    """An error in words: a KeyError says only what it looked for, a TypeError what failed."""
     if isinstance(error, KeyError):
         return f'{error.args[0]!r} is missing'
+    if isinstance(error, AttributeError | TypeError):
+        return f'it is not in the layout of the data set ({error})'
     return f'{error}' or type(error).__name__

@@ -12,10 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_json, read_text
+from instructseg_ros.data.questions import read_list
+from instructseg_ros.data.reading import DataError, DataSet, Reading, read_text
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 from instructseg_ros.data.targets import Polygons
+from instructseg_ros.streaming.image_files import is_clutter
 
 _SPLITS: Final = ('val', 'train', 'test')
 _EXPLANATIONS: Final = 'explanatory/train.json'
@@ -61,11 +63,11 @@ def read(folder: Path, split: str) -> Reading:
     Raises:
         DataError: the split's folder is missing or has no picture.
     """
-    pictures = sorted((folder / split).glob('*.jpg'))
+    pictures = sorted(each for each in (folder / split).glob('*.jpg') if not is_clutter(each))
     if not pictures:
         raise DataError(f'{folder / split} has no *.jpg')
-    explanations = _read_explanations(folder) if split == 'train' else {}
     reading = Reading()
+    explanations = _read_explanations(folder, reading) if split == 'train' else {}
     for picture in pictures:
         reading.add(str(picture.with_suffix('.json')), partial(_sample, picture, explanations))
     return reading
@@ -96,11 +98,13 @@ def _sample(picture: Path, explanations: Mapping[str, str]) -> Sample:
     )
 
 
-def _read_explanations(folder: Path) -> dict[str, str]:
+def _read_explanations(folder: Path, reading: Reading) -> dict[str, str]:
     file = folder / _EXPLANATIONS
-    if not file.is_file():
-        return {}
-    return {item['image']: item['outputs'] for item in read_json(file)}
+    explanations: dict[str, str] = {}
+    for index, item in enumerate(read_list(file) if file.is_file() else ()):
+        with reading.noting(f'{file} entry {index}'):
+            explanations[item['image']] = item['outputs']
+    return explanations
 
 
 def make_sample(folder: Path, seed: int) -> None:

@@ -22,6 +22,7 @@ from instructseg_ros.data.ref_youtube_vos import save_labels
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip, save_jpeg
 from instructseg_ros.data.targets import MaskFile
+from instructseg_ros.streaming.image_files import is_clutter
 
 _SPLITS: Final = ('val', 'train')
 _SENTENCES: Final = 'davis_text_annotations'
@@ -46,7 +47,7 @@ def read(folder: Path, split: str) -> Reading:
     listed = folder / 'ImageSets' / '2017' / f'{split}.txt'
     if not listed.is_file():
         raise MissingError(f'{listed} is missing')
-    videos = set(listed.read_text().split())
+    videos = set(listed.read_text(encoding='utf-8-sig').split())
     masks = annotations_of(folder)
     reading = Reading()
     for annotator in _ANNOTATORS:
@@ -92,7 +93,8 @@ def _read_sentences(
 def _sample(
     annotator: str, video: str, thing: int, sentence: str, folder: Path, masks: Path
 ) -> Sample:
-    frames = sorted((folder / 'JPEGImages' / '480p' / video).glob('*.jpg'))
+    place = folder / 'JPEGImages' / '480p' / video
+    frames = sorted(each for each in place.glob('*.jpg') if not is_clutter(each))
     if not frames:
         raise ValueError(f'JPEGImages/480p/{video} has no frames')
     return Sample(

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
-from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading, read_json
+from instructseg_ros.data.questions import read_list
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
 from instructseg_ros.data.refs_pickle import read_pickled_values, write_pickled_values
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import Thing, save_jpeg, scene
@@ -27,6 +28,7 @@ _SPLITS: Final = {
     'refcocog': ('val', 'test', 'train'),
 }
 _AUTHORS: Final = {'refcoco': 'unc', 'refcoco+': 'unc', 'refcocog': 'umd'}
+_INSTANCES: Final = 'instances.json'
 _IMAGES: Final = ('images/train2014', 'train2014', 'images/mscoco/images/train2014')
 
 
@@ -46,14 +48,14 @@ def read(name: str, folder: Path, split: str) -> Reading:
     if theirs.is_file():
         return _read_authors(theirs, images)
     refs = folder / name / f'refs({_AUTHORS[name]})'
-    if (folder / name / 'instances.json').is_file():
+    if (folder / name / _INSTANCES).is_file():
         return _read_published(folder / name, refs, split, images)
-    raise MissingError(f'{folder} has neither {name}/{theirs.name} nor {name}/instances.json')
+    raise MissingError(f'{folder} has neither {name}/{theirs.name} nor {name}/{_INSTANCES}')
 
 
 def _read_authors(file: Path, images: Path) -> Reading:
     reading = Reading()
-    for index, item in enumerate(read_json(file)):
+    for index, item in enumerate(read_list(file)):
         reading.add(f'{file} entry {index}', partial(_authors_sample, item, index, images))
     return reading
 
@@ -71,15 +73,26 @@ def _authors_sample(item: Mapping[str, Any], index: int, images: Path) -> Sample
 
 
 def _read_published(folder: Path, refs: Path, split: str, images: Path) -> Reading:
-    instances = read_json(folder / 'instances.json')
-    pictures = {each['id']: each for each in instances['images']}
-    annotations = {each['id']: each for each in instances['annotations']}
     reading = Reading()
-    for index, ref in enumerate(_read_refs(refs)):
-        if ref.get('split') == split:
-            read_one = partial(_published_sample, ref, pictures, annotations, images)
-            reading.add(f'{refs.name} entry {index}', read_one)
+    pictures = _by_id(folder / _INSTANCES, 'images', reading)
+    annotations = _by_id(folder / _INSTANCES, 'annotations', reading)
+    file = _refs_file(refs)
+    for index, ref in enumerate(_read_refs(file)):
+        where = f'{file} entry {index}'
+        with reading.noting(where):
+            if ref['split'] == split:
+                read_one = partial(_published_sample, ref, pictures, annotations, images)
+                reading.add(where, read_one)
     return reading
+
+
+def _by_id(file: Path, name: str, reading: Reading) -> dict[Any, Mapping[str, Any]]:
+    """The entries of a list of a file by their ids."""
+    entries = {}
+    for index, entry in enumerate(read_list(file, name)):
+        with reading.noting(f'{file} {name} {index}'):
+            entries[entry['id']] = entry
+    return entries
 
 
 def _published_sample(
@@ -98,17 +111,24 @@ def _published_sample(
     )
 
 
+def _refs_file(refs: Path) -> Path:
+    """The file with the sentences of all splits: the published pickle, or the same as JSON."""
+    converted = refs.with_name('refs.json')
+    return converted if converted.is_file() else refs.with_name(f'{refs.name}.p')
+
+
 def _read_refs(file: Path) -> list[dict[str, Any]]:
-    """Sentences of all splits, from the published pickle or the same as JSON."""
-    converted, published = file.with_name('refs.json'), file.with_name(f'{file.name}.p')
-    if converted.is_file():
-        return list(read_json(converted))
+    if file.suffix == '.json':
+        return read_list(file)
     try:
-        return list(read_pickled_values(published))
+        refs = read_pickled_values(file)
     except FileNotFoundError:
-        raise MissingError(f'{published} is missing') from None
+        raise MissingError(f'{file} is missing') from None
     except ValueError as error:
         raise DataError(str(error)) from error
+    if not isinstance(refs, list):
+        raise DataError(f'{file} has no list')
+    return refs
 
 
 def _sample(key: str, image: Path, target: Target, sentences: Sequence[str]) -> Sample:
@@ -149,7 +169,7 @@ def make_sample(name: str, folder: Path, seed: int) -> None:
                 instances['annotations'].append(_annotation(thing, ref))
                 items.append(_authors_item(thing, ref, picture, len(items)))
         (place / f'{name}_{split}.json').write_text(json.dumps(items))
-    (place / 'instances.json').write_text(json.dumps(instances))
+    (place / _INSTANCES).write_text(json.dumps(instances))
     write_pickled_values(refs, place / f'refs({_AUTHORS[name]}).p')
 
 

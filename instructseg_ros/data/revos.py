@@ -13,10 +13,12 @@ import numpy as np
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.reading import DataSet, Reading, read_table, read_videos
 from instructseg_ros.data.sample import Kind, Sample
-from instructseg_ros.data.synthetic import clip, encode_rle, save_jpeg
+from instructseg_ros.data.synthetic import clip, save_jpeg
 from instructseg_ros.data.targets import Nothing, RunLengths, Target, Union
+from instructseg_ros.video.rle import encode_mask
 
 _SPLITS: Final = ('valid', 'train')
+_MASKS: Final = 'mask_dict.json'
 _PLACES: Final = ('JPEGImages', '.')
 # By the benchmark's type of a sentence; of other types there is no summary.
 GROUPS: Final = {0: 'referring', 1: 'reasoning'}
@@ -30,16 +32,16 @@ def read(folder: Path, split: str) -> Reading:
     """
     file = folder / f'meta_expressions_{split}_.json'
     videos = read_videos(file)
-    masks = read_table(folder / 'mask_dict.json')
+    masks = read_table(folder / _MASKS)
     places = [folder / place for place in _PLACES]
     # Scoring needs no frames.
     frames = next((p for p in places if any((p / name).is_dir() for name in videos)), places[0])
     reading = Reading()
     for name, video in videos.items():
-        with reading.noting(f'{file.name} {name}'):
+        with reading.noting(f'{file} {name}'):
             for number, expression in video['expressions'].items():
                 read_one = partial(_sample, name, number, video, expression, masks, frames)
-                reading.add(f'{file.name} {name} {number}', read_one)
+                reading.add(f'{file} {name} {number}', read_one)
     return reading
 
 
@@ -52,7 +54,7 @@ def _sample(
     frames: Path,
 ) -> Sample:
     size = (int(video['height']), int(video['width']))
-    annotations = [masks[str(each)] for each in expression['anno_id']]
+    annotations = [_annotation(masks, each) for each in expression['anno_id']]
     return Sample(
         key=f'{name}/{number}',
         # Also of sentences that refer: `Reason_VOS_dataset` of the authors' InstructSegDatasets.py
@@ -70,10 +72,16 @@ def _sample(
     )
 
 
+def _annotation(masks: Mapping[str, Sequence[Any]], number: Any) -> Sequence[Any]:
+    if str(number) not in masks:
+        raise ValueError(f'{_MASKS} has no annotation {number}')
+    return masks[str(number)]
+
+
 def _target(runs: Sequence[Mapping[str, Any] | None], size: tuple[int, int]) -> Target:
     parts = tuple(RunLengths.parse(each) for each in runs if each is not None)
     if any(part.size != size for part in parts):
-        raise ValueError(f'run lengths of {parts[0].size} in a video of {size}')
+        raise ValueError(f'{_MASKS} has masks of other sizes than {size}, that of the video')
     return Union(parts) if parts else Nothing(size)
 
 
@@ -89,7 +97,7 @@ def make_sample(folder: Path, seed: int) -> None:
             videos[name] = _make_video(folder, name, number, rng, masks, foreground)
         file = folder / f'meta_expressions_{split}_.json'
         file.write_text(json.dumps({'videos': videos}))
-    (folder / 'mask_dict.json').write_text(json.dumps(masks))
+    (folder / _MASKS).write_text(json.dumps(masks))
     (folder / 'mask_dict_foreground.json').write_text(json.dumps(foreground))
 
 
@@ -107,9 +115,9 @@ def _make_video(
         save_jpeg(folder / _PLACES[0] / name / f'{frame}.jpg', rgb)
     start = len(masks)
     for place in range(len(seen[0])):
-        masks[str(start + place)] = [encode_rle(things[place].mask) for things in seen]
+        masks[str(start + place)] = [encode_mask(things[place].mask) for things in seen]
     together = [np.logical_or.reduce([thing.mask for thing in things]) for things in seen]
-    foreground[name] = {'masks_rle': [encode_rle(mask) for mask in together]}
+    foreground[name] = {'masks_rle': [encode_mask(mask) for mask in together]}
     first, second = seen[0]
     sentences = [
         (f'the {first.name}', [start], 0),

@@ -55,6 +55,7 @@ class Sample:
         group: what its figures are averaged with beside all others, such as `referring`; '' where
             the data set has no groups.
         details: what a benchmark's own files say of it and its scorer or submission needs.
+        where: the file and the entry in it that it was read from, for messages.
     """
 
     key: str
@@ -68,3 +69,4 @@ class Sample:
     turns: tuple[Turn, ...] = ()
     group: str = ''
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    where: str = dataclasses.field(default='', compare=False)

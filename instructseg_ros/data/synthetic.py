@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -99,14 +99,6 @@ def save_jpeg(path: Path, rgb: np.ndarray) -> None:
     """Write a picture, and the folders that it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgb).save(path, quality=95)
-
-
-def encode_rle(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's compressed run lengths of a (H, W) bool mask, for JSON."""
-    from pycocotools import mask as coco
-
-    runs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': list(mask.shape), 'counts': runs['counts'].decode()}
 
 
 def _outline(corners: int, centre: np.ndarray, radius: float) -> tuple[float, ...]:

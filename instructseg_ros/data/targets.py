@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
-from PIL import Image
 
+from instructseg_ros.streaming import image_files
+from instructseg_ros.video.rle import checked_size, decode_mask
+
+# Corners farther out are mistakes, and pycocotools crashes on them.
+_FARTHEST_CORNER: Final = 100_000
 Ring = tuple[float, ...]
 Size = tuple[int, int]
 
@@ -46,6 +51,9 @@ class Nothing:
 
     size: Size
 
+    def __post_init__(self) -> None:
+        checked_size(self.size)
+
     def mask(self) -> np.ndarray:
         """(H, W) bool, all False."""
         return np.zeros(self.size, dtype=bool)
@@ -65,6 +73,9 @@ class Polygons:
 
     size: Size
     rings: tuple[Ring, ...]
+
+    def __post_init__(self) -> None:
+        checked_size(self.size)
 
     def mask(self) -> np.ndarray:
         """(H, W) bool, the union of the polygons with their outlines."""
@@ -88,19 +99,24 @@ class CocoPolygons:
     size: Size
     rings: tuple[Ring, ...]
 
+    def __post_init__(self) -> None:
+        checked_size(self.size)
+
     def mask(self) -> np.ndarray:
         """(H, W) bool, the union of the polygons."""
         from pycocotools import mask as coco
 
         for ring in self.rings:
-            _corners(ring)
+            if np.abs(_corners(ring)).max() > _FARTHEST_CORNER:
+                raise ValueError(f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels '
+                                 f'away: corners are x, y in pixels of the picture: {ring[:8]}')
         runs = coco.frPyObjects([list(ring) for ring in self.rings], *self.size)
         return coco.decode(coco.merge(runs)).astype(bool)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunLengths:
-    """COCO's run lengths, compressed text or plain counts.
+    """COCO's run lengths, compressed text or plain counts, which are checked when they are decoded.
 
     Args:
         size: (height, width).
@@ -118,21 +134,13 @@ class RunLengths:
             ValueError: it is something else.
         """
         size, counts = value.get('size'), value.get('counts')
-        if not (isinstance(size, Sequence) and len(size) == 2 and isinstance(counts, str | list)):
+        if not isinstance(counts, str | list):
             raise ValueError(f'run lengths have a size and counts, not {str(value)[:80]}')
-        height, width = (int(length) for length in size)
-        return cls((height, width), counts if isinstance(counts, str) else tuple(counts))
+        return cls(checked_size(size), counts if isinstance(counts, str) else tuple(counts))
 
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
-        from pycocotools import mask as coco
-
-        value: dict[str, Any] = {'size': list(self.size), 'counts': self.counts}
-        if isinstance(self.counts, tuple):
-            if sum(self.counts) != self.size[0] * self.size[1]:
-                raise ValueError(f'run lengths do not fill {self.size[0]} x {self.size[1]} pixels')
-            value = coco.frPyObjects(value | {'counts': list(self.counts)}, *self.size)
-        return coco.decode(value).astype(bool)
+        return decode_mask({'size': self.size, 'counts': self.counts})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +163,52 @@ class Union:
         return np.logical_or.reduce([part.mask() for part in self.parts])
 
 
+class Appearance:
+    """The regions of an object in an image or in all frames of a video, at least one not empty."""
+
+    def __init__(self, targets: Sequence[Target], mistake: str) -> None:
+        """Keep the regions without rasterising them.
+
+        Args:
+            targets: one for each frame.
+            mistake: error message, with the remedy, for the case that no region has a pixel.
+        """
+        self.targets = tuple(targets)
+        self.mistake = mistake
+
+    @functools.cached_property
+    def empty(self) -> bool:
+        """Whether no frame shows the object."""
+        return not any(target.mask().any() for target in self.targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A region in one frame that may be empty only if another frame shows the object.
+
+    Masks that are empty by mistake would teach that the object is not there.
+
+    Args:
+        target: the region in this frame.
+        appearance: the regions in all frames.
+    """
+
+    target: Target
+    appearance: Appearance
+
+    @property
+    def size(self) -> Size:
+        """(height, width); see `Target.size`."""
+        return self.target.size
+
+    def mask(self) -> np.ndarray:
+        """(H, W) bool; see `Target.mask`."""
+        mask = self.target.mask()
+        if not mask.any() and self.appearance.empty:
+            raise ValueError(self.appearance.mistake)
+        return mask
+
+
 @dataclasses.dataclass(frozen=True)
 class MaskFile:
     """A mask in a picture file.
@@ -170,21 +224,13 @@ class MaskFile:
     @property
     def size(self) -> Size:
         """(height, width), from the file's header."""
-        try:
-            with Image.open(self.path) as image:
-                return image.height, image.width
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise OSError(f'{self.path}: not a readable mask ({error})') from error
+        return image_files.read_size(self.path)
 
     def mask(self) -> np.ndarray:
         """(H, W) bool."""
-        try:
-            with Image.open(self.path) as image:
-                values = np.array(image if image.mode in ('L', 'P', '1', 'I;16') else
-                                  image.convert('L'))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise OSError(f'{self.path}: not a readable mask ({error})') from error
-        return values != 0 if self.value is None else values == self.value
+        if self.value is None:
+            return image_files.read_mask(self.path)
+        return np.asarray(image_files.read_labels(self.path) == self.value)
 
 
 def _corners(ring: Ring) -> np.ndarray:

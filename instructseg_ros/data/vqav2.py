@@ -43,8 +43,11 @@ def read(folder: Path, split: str) -> Reading:
 
 
 def _read_val(reading: Reading, folder: Path) -> None:
-    annotations = read_list(folder / _ANSWERS, 'annotations')
-    answers = {each.get('question_id'): each for each in annotations if isinstance(each, dict)}
+    answers: dict[Any, Any] = {}
+    for index, row in enumerate(read_list(folder / _ANSWERS, 'annotations')):
+        with reading.noting(f'{folder / _ANSWERS} entry {index}'):
+            if isinstance(row, dict):
+                answers[row.get('question_id')] = row
     for index, row in enumerate(read_list(folder / _VAL, 'questions')):
         reading.add(f'{folder / _VAL} entry {index}', partial(_val_sample, row, answers, folder))
 

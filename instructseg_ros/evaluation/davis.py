@@ -13,6 +13,7 @@ from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.ref_davis import annotations_of
 from instructseg_ros.evaluation.boundary import region_and_boundary_of_frames
 from instructseg_ros.evaluation.files import read_labels
+from instructseg_ros.streaming import image_files
 
 _VOID: Final = 255
 _MOST_OBJECTS: Final = 20
@@ -41,10 +42,11 @@ def score_davis(truth: Path, predictions: Path, *, split: str = 'val') -> dict[s
     listed = truth / 'ImageSets' / '2017' / f'{split}.txt'
     if not listed.is_file():
         raise DataError(f'{listed} is missing')
-    videos = listed.read_text().split()
+    videos = listed.read_text(encoding='utf-8-sig').split()
     folders = [predictions]
     if not any((predictions / video).is_dir() for video in videos):
-        folders = sorted(each for each in predictions.iterdir() if each.is_dir())
+        inside = (each for each in predictions.iterdir() if not image_files.is_clutter(each))
+        folders = sorted(each for each in inside if each.is_dir())
     scores = {each.name: _score_all(annotations_of(truth), each, videos) for each in folders}
     if not scores:
         raise DataError(f'{predictions} has no folder of a video')
@@ -73,12 +75,12 @@ def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray
     """(objects, frames) J and F, in the order of the predicted objects that fit best."""
     from scipy.optimize import linear_sum_assignment
 
-    true = [read_labels(file, _size(file)) for file in sorted(truth.glob('*.png'))]
-    if not true:
+    files = sorted(each for each in truth.glob('*.png') if not image_files.is_clutter(each))
+    if not files:
         raise DataError(f'{truth} has no *.png')
-    files = [predictions / file.name for file in sorted(truth.glob('*.png'))]
+    true = [image_files.read_labels(file) for file in files]
     found = [
-        np.where(labels == _VOID, 0, read_labels(file, labels.shape))
+        np.where(labels == _VOID, 0, read_labels(predictions / file.name, labels.shape))
         for file, labels in zip(files, true, strict=True)
     ]
     count = max(int(labels[labels != _VOID].max(initial=0)) for labels in true)
@@ -104,10 +106,3 @@ def _statistics(values: np.ndarray) -> tuple[float, float, float]:
     ends = np.round(np.linspace(1, len(values), _BINS + 1) + 1e-10).astype(int) - 1
     quarters = [values[ends[i] : ends[i + 1] + 1].mean() for i in range(_BINS)]
     return float(values.mean()), float((values > 0.5).mean()), float(quarters[0] - quarters[-1])
-
-
-def _size(file: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return image.height, image.width

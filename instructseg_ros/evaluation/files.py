@@ -5,31 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from instructseg_ros.streaming import image_files
 
 
 def read_labels(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 values of a picture of one channel, or with a palette.
+    """Read the number of each pixel of a picture of one channel, or with a palette.
+
+    Args:
+        file: the picture.
+        size: (height, width) that it must have.
 
     Raises:
-        ValueError: it is damaged, or of another size; the message names it.
+        ValueError: it is damaged, has colours or another size; the message names it.
         FileNotFoundError: it is missing.
+
+    Returns:
+        (H, W) integers.
     """
-    try:
-        with Image.open(file) as image:
-            values = np.array(image if image.mode in ('L', 'P') else image.convert('L'))
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'{file} is not a readable picture: {error}') from error
-    if values.shape != size:
-        raise ValueError(f'{file} has {values.shape} pixels and its frame {size}: (height, width)')
-    return values
+    return _of_size(image_files.read_labels(file), size, file)
 
 
 def read_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool, what is not 0; see `read_labels`."""
-    return read_labels(file, size) > 0
+    """(H, W) bool, what is not 0; see `read_labels`, but it may have colours."""
+    return _of_size(image_files.read_mask(file), size, file)
+
+
+def _of_size(values: np.ndarray, size: tuple[int, int], file: Path) -> np.ndarray:
+    if values.shape != size:
+        raise ValueError(f'{file} has {values.shape} pixels and its frame {size}: (height, width)')
+    return values
 
 
 def folder_of(predictions: Path, name: str) -> Path:

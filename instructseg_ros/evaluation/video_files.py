@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from instructseg_ros.streaming.image_files import is_clutter
+
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the same submission is the same file
 
 
@@ -57,7 +59,7 @@ def zip_submission(folder: Path, target: Path) -> Path:
     """Pack a folder, under its own name, as CodaLab wants it; pictures are packed already."""
     scratch = target.with_suffix('.partial')
     with zipfile.ZipFile(scratch, 'w', zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.rglob('*.png')):
+        for file in sorted(each for each in folder.rglob('*.png') if not is_clutter(each)):
             name = f'{folder.name}/{file.relative_to(folder).as_posix()}'
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes())
     scratch.replace(target)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.inference import outcome
@@ -18,26 +18,6 @@ from instructseg_ros.streaming.segmentation import Segmentation, State
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
-
-
-def read_picture(file: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file, turned as its camera says.
-
-    Raises:
-        ValueError: the file is no image, or of a size that would fill the memory.
-    """
-    try:
-        with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith('I'):  # 16 bits of grey, which Pillow would clip at 255
-                picture = Image.fromarray((np.array(picture) >> 8).astype(np.uint8))
-            if picture.mode == 'F':
-                raise OSError('it holds floating-point numbers, bring it to 8 bits')
-            return np.array(picture.convert('RGB'))
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{file} cannot be read as an image: {error}') from error
 
 
 def segment_still(

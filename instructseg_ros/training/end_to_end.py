@@ -170,7 +170,7 @@ def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | Non
 def _read_samples(name: str, folder: Path, split: str) -> list[Sample]:
     data = data_set(name)
     reading = data.read(folder, data.known_split(split))
-    for problem in reading.problems[:_NAMED]:
+    for problem in [*reading.problems[:_NAMED], *reading.warnings[:_NAMED]]:
         _log.warning('%s: %s', name, problem)
     if reading.problems:
         _log.warning('%s: %d entries are left out', name, len(reading.problems))

@@ -38,7 +38,7 @@ class Steps(Dataset[Batch]):
             try:
                 return self._maker.make(sample, draw.seed + tries)
             except (OSError, ValueError) as error:
-                skipped.append(f'{sample.key}: {error}')
+                skipped.append(f'{sample.where or sample.key}: {error}')
         raise ValueError(f'{_TRIES} broken samples in a row: {skipped[-1]}')
 
     def _alike(self, draw: Draw) -> Iterator[Sample]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from instructseg_ros.streaming.still import read_picture
+import numpy as np
+
+from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 from instructseg_ros.video.frame import (
     NANO,
     Place,
@@ -32,7 +34,7 @@ class Folder:
         """
         self.path = path
         files = [file for file in path.iterdir()
-                 if file.suffix.lower() in SUFFIXES and not file.name.startswith('.')]
+                 if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
         self._names = sorted((file.name for file in files), key=natural_order)
         self.count: int | None = len(self._names)
         if not self._names:
@@ -57,7 +59,7 @@ class Folder:
         name = self._names[number]
         stamp = -(-number * NANO // RATE)  # Rounded up, so that `since` leads back to it.
         try:
-            image = read_picture(self.path / name)
-        except (OSError, ValueError) as error:
+            image = np.array(read_rgb(self.path / name))
+        except (OSError, ImageError) as error:
             raise SourceError(str(error)) from error
         return VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))

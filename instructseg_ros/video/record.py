@@ -58,8 +58,16 @@ class Line:
                    answers=fields['answers'])
 
     def segmentations(self) -> list[Segmentation]:
-        """Return the answers with their masks, without an image."""
-        return [_segmentation(answer) for answer in self.answers]
+        """Return the answers with their masks, without an image.
+
+        Raises:
+            RecordError: One of them is damaged.
+        """
+        try:
+            return [_segmentation(answer) for answer in self.answers]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RecordError(f'the record of frame {self.frame} is damaged ({error}); begin anew '
+                              f'with --overwrite') from error
 
 
 def answer_fields(result: Segmentation, size: tuple[int, int], *, track_id: int) -> dict[str, Any]:

@@ -43,6 +43,15 @@ def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
             check_sample(sample, published=(name, split) not in UNPUBLISHED)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -> None:
+    data = data_set(name)
+    for split in data.splits:
+        for sample in data.read(sets / name, split).samples:
+            assert sample.where.startswith(f'{sets / name}/')
+            assert any(Path(sample.where[:end]).is_file() for end in range(len(sample.where) + 1))
+
+
 def check_sample(sample: Sample, *, published: bool) -> None:
     if sample.kind is Kind.CONVERSATION:
         assert sample.turns and not sample.instructions and not sample.targets
@@ -91,6 +100,21 @@ def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, na
     with pytest.raises(DataError, match='is not') as error:
         check(data, tmp_path, data.splits)
     assert data.layout in str(error.value)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_files_that_macos_adds_are_no_part_of_a_set(
+    sets: Path, tmp_path: Path, name: str
+) -> None:
+    data = data_set(name)
+    folder = tmp_path / 'set'
+    shutil.copytree(sets / name, folder)
+    clean = check(data, folder, data.splits)
+    for file in [each for each in folder.rglob('*') if each.is_file()]:
+        file.with_name(f'._{file.name}').write_bytes(b'\0\5\x16\7Mac OS X')
+        file.with_name('.DS_Store').write_bytes(b'\0\0\0\1Bud1')
+    (folder / '__MACOSX').mkdir()
+    assert check(data, folder, data.splits) == clean
 
 
 def test_targets_of_a_sample_show_its_things(sets: Path) -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
 from instructseg_ros.data import bag, coco, folder, tabletop
+from instructseg_ros.data.check import check
 from instructseg_ros.data.reading import DataError, MissingError
+from instructseg_ros.data.registry import data_set
 from instructseg_ros.data.sample import Kind
 from instructseg_ros.video.messages import standard_types
 
@@ -31,6 +34,11 @@ def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('change', 'reason'), [
     ({'image': None}, 'a file is named by a text, not None'),
     ({'sentences': []}, 'sentences is a list of texts'),
+    ({'sentences': 'mug'}, 'sentences is a list of texts'),
+    ({'value': '255'}, "value is a whole number, not '255'"),
+    ({'explanation': 5}, 'explanation is a text, not 5'),
+    ({'mask': 'masks/../../../passwd'}, 'passwd is not in'),
+    ({'image': '/etc/passwd'}, 'passwd is not in'),
     ({'sentence': ['x']}, "'sentence' is not known; there are explanation"),
     ({'mask': '../../etc/passwd'}, 'passwd is not in'),
     ({'image': 'gone.jpg', 'mask': None}, 'gone.jpg'),
@@ -54,10 +62,12 @@ def test_a_wrong_line_is_named_with_what_is_wrong(
 def test_pixels_of_one_value_may_be_the_thing(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     file = tmp_path / 'train' / folder.FILE
-    entry = json.loads(file.read_text().splitlines()[0]) | {'value': 7}
-    file.write_text(json.dumps(entry))
-    [sample] = folder.read(tmp_path, 'train').samples
-    assert not sample.targets[0].mask().any()
+    entry = json.loads(file.read_text().splitlines()[0])
+    file.write_text('\n'.join(json.dumps(entry | {'value': value}) for value in (255, 7)))
+    right, wrong = folder.read(tmp_path, 'train').samples
+    assert right.targets[0].mask().any()
+    with pytest.raises(ValueError, match=r'0\.png has no pixel of the value 7 .*\(null\)'):
+        wrong.targets[0].mask()
 
 
 def test_coco_things_are_named_by_sentence_or_category(tmp_path: Path) -> None:
@@ -71,7 +81,7 @@ def test_coco_things_are_named_by_sentence_or_category(tmp_path: Path) -> None:
 def test_several_things_of_a_category_are_one_target(tmp_path: Path) -> None:
     coco.make_sample(tmp_path, 0)
     for sample in coco.read(tmp_path, 'train').samples:
-        parts = sample.targets[0].parts  # type: ignore[union-attr]
+        parts = sample.targets[0].target.parts  # type: ignore[union-attr]
         assert (len(parts) > 1) == sample.instructions[0].startswith('all ')
 
 
@@ -101,7 +111,7 @@ def test_a_bag_for_each_split_may_be_in_a_folder_and_one_alone_is_train(tmp_path
     train, val = (bag.read(tmp_path / 'bags', split).samples for split in ('train', 'val'))
     assert train[0].instructions != val[0].instructions
     alone = bag.read(tmp_path / 'bags' / 'train', 'train').samples
-    assert alone == train
+    assert [each.frames for each in alone] == [each.frames for each in train]
     with pytest.raises(MissingError, match='val is missing'):
         bag.read(tmp_path / 'bags' / 'train', 'val')
 
@@ -175,7 +185,7 @@ def read_without_topics(folder: Path) -> list[str]:
     words = yaml.safe_load((folder / 'labels.yaml').read_text())
     (folder / 'labels.yaml').write_text(yaml.safe_dump({'sentences': words['sentences']}))
     samples = bag.read(folder, 'train').samples
-    return [target.message.topic for sample in samples for target in sample.targets]
+    return [target.target.message.topic for sample in samples for target in sample.targets]
 
 
 def test_the_truth_of_a_bag_is_read_where_no_topic_is_named(tmp_path: Path) -> None:
@@ -240,3 +250,148 @@ def test_coco_annotations_with_sentences_need_no_category(tmp_path: Path) -> Non
     reading = coco.read(tmp_path, 'train')
     assert len(reading.samples) == len(named)
     assert [each.where for each in reading.problems] == [f'{file} annotation {len(named)}']
+
+
+def line_with(folder_: Path, **change: object) -> Path:
+    """Write a set whose training split has one line, changed so; return the split's folder."""
+    folder.make_sample(folder_, 0)
+    file = folder_ / 'train' / folder.FILE
+    file.write_text(json.dumps(json.loads(file.read_text().splitlines()[0]) | change))
+    return file.parent
+
+
+def masks(split: Path) -> list[np.ndarray]:
+    [sample] = folder.read(split.parent, 'train').samples
+    return [target.mask() for target in sample.targets if target is not None]
+
+
+@pytest.mark.parametrize('kind', ['alpha only', 'black', 'probabilities', 'colours for a value'])
+def test_a_mask_that_comes_out_empty_is_a_problem(tmp_path: Path, kind: str) -> None:
+    split = line_with(tmp_path)
+    thing = np.array(Image.open(split / 'masks/0.png'))
+    empty = np.zeros_like(thing)
+    pixels, change = {
+        'alpha only': (np.stack([empty, empty, empty, thing], axis=2), {}),
+        'black': (empty, {}),
+        'probabilities': (np.float32(thing / 255), {'mask': 'masks/0.tif'}),
+        'colours for a value': (np.stack([thing // 255, empty, empty], axis=2), {'value': 1}),
+    }[kind]
+    split = line_with(tmp_path, **change)
+    Image.fromarray(pixels).save(split / str(change.get('mask', 'masks/0.png')))
+    with pytest.raises(ValueError, match=r'masks/0\.(png|tif)'):
+        masks(split)
+
+
+@pytest.mark.parametrize(('value', 'right'), [(None, True), (1, True), (255, False)])
+def test_a_mask_of_one_bit_has_no_255(tmp_path: Path, value: int | None, right: bool) -> None:
+    split = line_with(tmp_path, value=value)
+    thing = np.array(Image.open(split / 'masks/0.png'))
+    Image.fromarray(thing).convert('1').save(split / 'masks/0.png')
+    if right:
+        assert np.array_equal(masks(split)[0], thing > 0)
+        return
+    with pytest.raises(ValueError, match=r'no pixel of the value 255 .a mask of 1 bit has'):
+        masks(split)
+
+
+def test_a_mask_with_ids_in_one_channel_shows_the_thing(tmp_path: Path) -> None:
+    split = line_with(tmp_path)
+    thing = np.array(Image.open(split / 'masks/0.png')) > 0
+    Image.fromarray(np.stack([thing * 0, thing * 0, thing * 1], axis=2).astype(np.uint8)).save(
+        split / 'masks/0.png')
+    assert np.array_equal(masks(split)[0], thing)
+
+
+def test_a_thing_may_leave_a_video_but_not_be_missing_in_all_of_it(tmp_path: Path) -> None:
+    folder.make_sample(tmp_path, 0)
+    file = tmp_path / 'train' / folder.FILE
+    video = json.loads(file.read_text().splitlines()[4])
+    file.write_text(json.dumps(video))
+    for name in video['masks'][1:]:
+        folder.save_mask(file.parent / name, np.zeros((96, 128), bool))
+    assert [mask.any() for mask in masks(file.parent)] == [True] + 5 * [False]
+    folder.save_mask(file.parent / video['masks'][0], np.zeros((96, 128), bool))
+    [findings] = check(data_set('folder'), tmp_path, ('train',))
+    [problem] = findings.problems  # not one for each frame
+    assert problem.where == f'{file} line 1 frame 0' and 'is all 0' in problem.what
+
+
+def test_a_mask_that_is_a_jpeg_is_a_warning(tmp_path: Path) -> None:
+    split = line_with(tmp_path, mask='masks/0.jpg')
+    Image.open(split / 'masks/0.png').save(split / 'masks/0.jpg')
+    [findings] = check(data_set('folder'), tmp_path, ('train',))
+    assert findings.problems == () and findings.samples == 1
+    [warning] = findings.warnings
+    assert warning.where == f'{split / folder.FILE} line 1'
+    assert warning.what.endswith('masks/0.jpg is a JPEG, which changes pixels near edges: '
+                                 'save masks as PNG')  # fmt: skip
+
+
+def test_pictures_behind_a_link_are_of_the_folder(tmp_path: Path) -> None:
+    split = line_with(tmp_path / 'set')
+    (split / 'images').rename(tmp_path / 'elsewhere')
+    (split / 'images').symlink_to(tmp_path / 'elsewhere')
+    [findings] = check(data_set('folder'), tmp_path / 'set', ('train',))
+    assert findings.problems == () and findings.samples == 1
+
+
+def test_names_may_be_whole_paths_into_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = line_with(tmp_path / 'set')
+    line_with(tmp_path / 'set', image=str(split / 'images/0.jpg'), mask='masks/../masks/0.png')
+    monkeypatch.chdir(tmp_path)
+    [findings] = check(data_set('folder'), Path('set'), ('train',))
+    assert findings.problems == () and findings.samples == 1
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
+def test_lines_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    split = line_with(tmp_path, sentences=['die grüne Tür'])
+    file = split / folder.FILE
+    text = file.read_text().encode().decode('unicode_escape')
+    file.write_text(text, encoding=encoding)
+    reading = folder.read(tmp_path, 'train')
+    assert reading.problems == []
+    assert reading.samples[0].instructions == ('die grüne Tür',)
+
+
+def test_lines_of_another_encoding_are_answered_with_the_remedy(tmp_path: Path) -> None:
+    split = line_with(tmp_path)
+    file = split / folder.FILE
+    file.write_text(file.read_text(), encoding='utf-16')
+    with pytest.raises(DataError, match='save it as UTF-8'):
+        folder.read(tmp_path, 'train')
+
+
+def test_brackets_without_end_are_a_problem_of_their_line(tmp_path: Path) -> None:
+    split = line_with(tmp_path)
+    with (split / folder.FILE).open('a') as file:
+        file.write('\n' + '[' * 200_000)
+    reading = folder.read(tmp_path, 'train')
+    assert len(reading.samples) == len(reading.problems) == 1
+
+
+def test_a_mask_beside_its_picture_that_exif_data_turn_is_answered_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    split = line_with(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(split / 'images/0.jpg').save(split / 'images/0.jpg', exif=exif)
+    [findings] = check(data_set('folder'), tmp_path, ('train',))
+    [problem] = findings.problems
+    assert 'a mask of 96 x 128 pixels' in problem.what and 'of 128 x 96' in problem.what
+    assert 'by its EXIF data' in problem.what and str(split / 'images/0.jpg') in problem.what
+
+
+def test_a_label_that_no_image_of_a_bag_has_is_a_problem(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    file = tmp_path / 'bag' / 'labels.yaml'
+    words = yaml.safe_load(file.read_text())
+    words['sentences'] = {1: ['the mug'], 9: ['the bowl']}
+    file.write_text(yaml.safe_dump(words), encoding='utf-8-sig')
+    [findings] = check(data_set('bag'), tmp_path / 'bag', ('train',))
+    assert findings.samples == 1
+    [problem] = findings.problems
+    assert problem.where == f'{file} label 9 frame 0' and 'has the value 9' in problem.what

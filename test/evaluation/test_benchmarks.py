@@ -314,3 +314,22 @@ def test_own_figures_stand_beside_the_published_ones() -> None:
     assert rows['InstructSeg (paper)']['overall.JF'] == 54.5
     assert own_row({'overall': {'JF': 17.5}}, ['overall.JF', 'other.JF']) == {'overall.JF': 17.5}
     assert own_row({'F1': 0.5}, ['F1']) == {'F1': 50}
+
+
+def test_pictures_of_sixteen_bits_are_evaluated_as_those_of_eight(
+    start: Start, tmp_path: Path
+) -> None:
+    data = make('refcoco', tmp_path)
+    answers = []
+    for bits in (8, 16):
+        for file in (data / 'images' / 'train2014').iterdir():
+            with Image.open(file) as picture:
+                values = np.array(picture.convert('L'))
+            if bits == 16:
+                values = values.astype(np.uint16) << 8
+            Image.fromarray(values).save(file, 'PNG')
+        output = tmp_path / str(bits)
+        assert cli.main(arguments('refcoco', data, start, output)) == 0
+        files = sorted((output / 'predictions').glob('*.png'))
+        answers.append([np.array(Image.open(file)) for file in files])
+    assert answers[0] and all(map(np.array_equal, *answers))

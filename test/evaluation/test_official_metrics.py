@@ -106,7 +106,7 @@ def test_a_revos_prediction_that_is_damaged_costs_its_sentence_alone(tmp_path: P
     (tmp_path / 'pred/v/x/1/00002.png').write_bytes(b'no picture')
     mine = score_revos(tmp_path, tmp_path / 'pred')
     assert mine['referring']['J'] == 100 and mine['reasoning']['J'] == 0
-    assert '00002.png is not a readable picture' in mine['problems'][0]
+    assert '00002.png cannot be read as an image' in mine['problems'][0]
 
 
 def test_revos_accuracy_is_that_of_the_values_in_the_files(tmp_path: Path) -> None:

@@ -181,5 +181,5 @@ def test_a_picture_that_is_broken_is_named(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:
     frames[2].path.write_bytes(b'no picture')
-    with pytest.raises(OSError, match=r'002\.png: not a readable picture'):
+    with pytest.raises(ValueError, match=r'002\.png cannot be read as an image'):
         Predictor(segmenter).frame(frames, 0, asked(segmenter, 'red mug'))

@@ -58,7 +58,7 @@ def test_a_prediction_of_another_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'0\.png has \(3, 3\) pixels'):
         score_refcoco(tmp_path, tmp_path, name='refcoco', split='val')
     (tmp_path / '0.png').write_bytes(b'none')
-    with pytest.raises(ValueError, match=r'0\.png is not a readable picture'):
+    with pytest.raises(ValueError, match=r'0\.png cannot be read as an image'):
         score_refcoco(tmp_path, tmp_path, name='refcoco', split='val')
 
 

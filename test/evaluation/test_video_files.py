@@ -34,6 +34,7 @@ def test_labels_have_the_colours_of_davis(tmp_path: Path) -> None:
 def test_a_submission_is_the_same_file_each_time(tmp_path: Path) -> None:
     write_mask(tmp_path / 'Annotations' / 'v' / '0' / '00000.png', np.eye(4, dtype=bool))
     first = zip_submission(tmp_path / 'Annotations', tmp_path / 'a.zip').read_bytes()
+    (tmp_path / 'Annotations' / 'v' / '0' / '._00000.png').write_bytes(b'Mac OS X')
     second = zip_submission(tmp_path / 'Annotations', tmp_path / 'b.zip')
     assert second.read_bytes() == first
     with zipfile.ZipFile(second) as archive:

@@ -21,8 +21,8 @@ BELOW = {
     'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
     'video': {'model', 'streaming'},
-    'data': {'simulation', 'video'},
-    'evaluation': {'data', 'locking', 'model', 'simulation'},
+    'data': {'simulation', 'streaming', 'video'},
+    'evaluation': {'data', 'locking', 'model', 'simulation', 'streaming'},
     'training': {'data', 'locking', 'model', 'simulation', 'evaluation'},
     'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},
 }

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.still import (
     check_output,
-    read_picture,
     segment_still,
     summary,
     write_pictures,
@@ -58,12 +56,6 @@ def result(state: State, size: tuple[int, int] = (20, 40)) -> Segmentation:
         instruction=Instruction(text='the mug'), state=state, reason='so faint', score=0.25,
         image=picture(size), mask=mask,
     )  # fmt: skip
-
-
-def unreadable(file: Path) -> str:
-    with pytest.raises(ValueError, match='cannot be read as an image') as refusal:
-        read_picture(file)
-    return str(refusal.value)
 
 
 def test_what_is_there_is_found_with_its_pixels_and_region(
@@ -129,82 +121,13 @@ def test_a_summary_is_ready_for_json(segmenter: Segmenter, frames: list[Observat
     }
 
 
-@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'P', '1', 'CMYK'])
-def test_pictures_of_every_kind_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
-    file = tmp_path / 'picture.tiff'
-    Image.fromarray(picture()).convert(mode).save(file)
-    read = read_picture(file)
-    assert read.shape == (20, 40, 3) and read.dtype == np.uint8
-    if mode not in ('L', '1'):
-        assert np.array_equal(read, picture())
-
-
-def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
-    file = tmp_path / 'upright.jpg'
-    exif = Image.Exif()
-    exif[0x0112] = 6  # held upright: what is left in the file is up
-    Image.fromarray(picture()).save(file, exif=exif, quality=95)
-    read = read_picture(file).astype(int)
-    assert read.shape == (40, 20, 3)
-    expected = np.rot90(picture(), k=-1).astype(int)
-    assert np.abs(read - expected)[[0, -1]].max() < 20
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r'none\.png'):
-        read_picture(tmp_path / 'none.png')
-
-
-@pytest.mark.parametrize('content', [b'', b'not a picture', b'\x89PNG\r\n\x1a\n'])
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / 'odd.png'
-    file.write_bytes(content)
-    assert str(file) in unreadable(file)
-
-
-@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'webp'])
-def test_a_truncated_picture_is_named(tmp_path: Path, suffix: str) -> None:
-    file = tmp_path / f'half.{suffix}'
-    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    Image.fromarray(noise).save(file)
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert str(file) in unreadable(file)
-
-
-def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
-    file = tmp_path / 'damaged.png'
-    written = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    Image.fromarray(noise).save(written, 'PNG')
-    content = bytearray(written.getvalue())
-    start = content.index(b'IDAT')
-    content[start - 4 : start] = (10).to_bytes(4, 'big')  # a length, and what is then read as next
-    content[start + 14 : start + 30] = bytes(16)
-    file.write_bytes(content)
-    assert str(file) in unreadable(file)
-
-
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
-    assert str(tmp_path) in unreadable(tmp_path)
-
-
-def test_a_picture_that_would_fill_the_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / 'bomb.png'
-    Image.fromarray(picture()).save(file)
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    message = unreadable(file)
-    assert str(file) in message and '800 pixels' in message
-
-
 def test_the_overlay_is_written_and_the_mask_beside_it(tmp_path: Path) -> None:
     found = result(State.FOUND)
     file = tmp_path / 'new' / 'answer.png'
     names = write_pictures(found, file)
     assert names == {'overlay': str(file), 'mask': str(tmp_path / 'new' / 'answer_mask.png')}
     assert found.image is not None and found.mask is not None
-    assert np.array_equal(read_picture(file), draw_overlay(found.image, found))
+    assert np.array_equal(Image.open(file), draw_overlay(found.image, found))
     with Image.open(names['mask']) as mask:
         assert mask.mode == 'L' and mask.size == (40, 20)
         assert np.array_equal(np.array(mask), np.where(found.mask, 255, 0))
@@ -244,9 +167,3 @@ def test_an_output_never_overwrites_an_input(name: str, tmp_path: Path) -> None:
     output = tmp_path / name.replace('_mask', '')
     with pytest.raises(ValueError, match='would be overwritten'):
         check_output(output, inputs=[tmp_path / 'other.png', tmp_path / '.' / name])
-
-
-def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:
-    grey = np.array([[0, 256, 65535]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / 'grey.png')
-    assert read_picture(tmp_path / 'grey.png')[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from training_start import Start
 
-from instructseg_ros.data import folder
+from instructseg_ros.cli import main
+from instructseg_ros.data import coco, folder
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.training.examples import ExampleConfig, ExampleMaker, form_of
 from instructseg_ros.training.loading import Steps
@@ -41,3 +45,42 @@ def test_where_all_is_broken_it_is_said(start: Start, tmp_path: Path) -> None:
     pictures(tmp_path, broken=50, whole=0)
     with pytest.raises(ValueError, match=r'20 broken samples in a row: .*0\.jpg'):
         steps_of(start, tmp_path)[0]
+
+
+def test_a_training_skips_what_data_check_calls_a_problem_and_says_so(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    coco.make_sample(tmp_path / 'coco', 0)
+    file = tmp_path / 'coco' / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    for annotation in content['annotations'][::3]:
+        annotation['segmentation'] = {'size': [96, 128], 'counts': [5, 7]}
+    content['annotations'][1]['segmentation'] = {'size': [10**6] * 2, 'counts': [10**12]}
+    content['annotations'][2]['segmentation'].append([1, 2, 3, 4])
+    file.write_text(json.dumps(content))
+    arguments = [
+        'train', '--recipe', 'smoke', '--model', str(start.model), '--set', 'steps=6', '--set',
+        'sources=[{sets: [coco]}]', '--data', f'coco={tmp_path / "coco"}', '--workers', '0',
+        '--output', str(tmp_path / 'output'),
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        assert main(arguments) == 0
+    assert (tmp_path / 'output' / 'model' / 'model.safetensors').is_file()
+    assert 'coco: 1 entries are left out' in caplog.text
+    assert f'{file} annotation 1 ' in caplog.text and 'more than an image has' in caplog.text
+    assert f'skipped {file} annotation' in caplog.text
+    assert 'do not fill 96 x 128 pixels' in caplog.text
+    assert '1 of 2 polygons have fewer than three corners' in caplog.text
+
+
+def test_a_mask_that_is_empty_by_mistake_never_teaches_that_nothing_is_there(
+    start: Start, tmp_path: Path
+) -> None:
+    pictures(tmp_path, broken=0, whole=1)
+    Image.new('L', (128, 96)).save(tmp_path / 'train' / 'masks' / '1.png')
+    with pytest.raises(ValueError, match=r'1\.png is all 0: correct it, or name no mask'):
+        steps_of(start, tmp_path)[0]
+    entry = {'image': 'images/1.jpg', 'mask': None, 'sentences': ['the cup']}
+    folder.write_entries(tmp_path / 'train', [entry])
+    batch = steps_of(start, tmp_path)[0]
+    assert len(batch.targets[0]) == 0 and batch.skipped == ()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from instructseg_ros.video.folder import Folder
 from instructseg_ros.video.frame import SourceError, read_from
@@ -87,9 +88,24 @@ def test_a_folder_of_damaged_pictures_is_refused(tmp_path: Path) -> None:
         list(open_source(tmp_path).read())
 
 
-def test_files_that_a_file_manager_left_are_no_pictures(
+def test_files_that_macos_adds_are_no_frames(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
-    folder = write_folder(tmp_path / 'frames', pictures(2))
-    (folder / '._frame0.png').write_bytes(b'resource fork')
-    assert open_source(folder).count == 2
+    folder = write_folder(tmp_path / 'frames', pictures(3))
+    for name in ('._frame0.png', '._frame1.png', '.DS_Store'):
+        (folder / name).write_bytes(b'\0\5\x16\7Mac OS X')
+    (folder / '__MACOSX').mkdir()
+    source = open_source(folder)
+    assert source.count == len(list(source.read())) == 3
+
+
+def test_frames_of_sixteen_bits_and_turned_ones_are_read_as_segment_reads_them(
+    tmp_path: Path,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey = np.zeros((20, 40), np.uint16)
+    grey[0] = 40_000
+    Image.fromarray(grey).save(tmp_path / 'frame.png', exif=exif)
+    [frame] = open_source(tmp_path).read()
+    assert frame.image.shape == (40, 20, 3) and set(frame.image[:, -1].flatten()) == {156}

@@ -110,3 +110,18 @@ def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
     file.write_bytes(lines[0] + lines[2])
     with pytest.raises(RecordError, match='line 2 is of frame 2, not 1'):
         list(read_lines(file))
+
+
+@pytest.mark.parametrize('mask', [
+    {'size': [4, 6], 'counts': [5]}, {'size': [4, 6], 'counts': '0'}, {'counts': '0'}, None,
+    {'size': [10**6] * 2, 'counts': [10**12]},
+])  # fmt: skip
+def test_a_mask_that_is_damaged_is_named_with_its_frame(tmp_path: Path, mask: object) -> None:
+    write(tmp_path / 'masks.jsonl', 2)
+    first, second = (tmp_path / 'masks.jsonl').read_text().splitlines()
+    fields = json.loads(second)
+    fields['answers'][0]['segmentation'] = mask
+    (tmp_path / 'masks.jsonl').write_text(f'{first}\n{json.dumps(fields)}\n')
+    _, damaged = read_lines(tmp_path / 'masks.jsonl')
+    with pytest.raises(RecordError, match=r'frame 1 is damaged .* --overwrite'):
+        damaged.segmentations()

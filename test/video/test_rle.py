@@ -48,3 +48,30 @@ def test_pycocotools_reads_what_is_encoded() -> None:
 def test_counts_that_are_not_of_the_size_are_refused(counts: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         decode_mask({'size': [3, 2], 'counts': counts})
+
+
+def test_counts_may_be_a_list() -> None:
+    counts = [0, 1, 10, 3, 2, 3, 2, 3, 11]
+    assert np.array_equal(decode_mask({'size': [5, 7], 'counts': counts}), blob())
+
+
+@pytest.mark.parametrize('counts', [
+    [], [5], [7], [6, 1], [-1, 7], ['3', '3'], [3.5, 2.5], [True, '5'], [[3], [3]], [2**64, 6],
+    None, 6,
+])  # fmt: skip
+def test_lists_that_are_not_of_the_size_are_refused(counts: object) -> None:
+    with pytest.raises(ValueError, match='run lengths'):
+        decode_mask({'size': [3, 2], 'counts': counts})
+
+
+@pytest.mark.parametrize('size', [
+    None, '32', [3], [3, 2, 1], [-3, -2], [3.0, 2], [True, 6], [10**6] * 2,
+])  # fmt: skip
+def test_a_size_that_is_none_is_refused(size: object) -> None:
+    with pytest.raises(ValueError, match=r'size is|height and width|more than an image has'):
+        decode_mask({'size': size, 'counts': '6'})
+
+
+def test_huge_counts_whose_sum_overflows_are_refused() -> None:
+    with pytest.raises(ValueError, match='do not fill'):
+        decode_mask({'size': [1, 1], 'counts': 'oooooo0' * 60})

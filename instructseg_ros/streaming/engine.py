@@ -69,7 +69,7 @@ class Engine:
         self.statistics = Statistics(settings.topics)
         self._notices: list[Segmentation] = []
         self._paused = False
-        self.max_rate = settings.max_rate
+        self._max_rate = settings.max_rate
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)
@@ -183,6 +183,17 @@ class Engine:
                 self._paused = value
                 self._notify()
 
+    @property
+    def max_rate(self) -> float:
+        """Most frames a second of a camera that are segmented; 0: no limit."""
+        return self._max_rate
+
+    @max_rate.setter
+    def max_rate(self, value: float) -> None:
+        with self._lock:
+            self._max_rate = value
+            self._notify()
+
     def _frame(self, image: np.ndarray, stamp: int, header: Any) -> Frame:
         return Frame(image=image, stamp=stamp, header=header, received=self._clock(),
                      arrived=time.monotonic())
@@ -216,13 +227,14 @@ class Engine:
     def _wait_for_work(self) -> Sequence[tuple[Camera, Job]]:
         with self._lock:
             while not self._stopping:
-                period = 1.0 / self.max_rate if self.max_rate else 0.0
+                now = time.monotonic()
+                period = 1.0 / self._max_rate if self._max_rate else 0.0
                 jobs = self._roster.next_jobs(
-                    now=time.monotonic(), pace=self.pace, paused=self._paused, period=period)
+                    now=now, pace=self.pace, paused=self._paused, period=period)
                 if jobs:
                     return jobs
-                # A frame that came too early for `max_rate` waits for its time.
-                self._work.wait(period or None)
+                next_turn = self._roster.next_turn(now=now, period=period)
+                self._work.wait(min(next_turn - now, threading.TIMEOUT_MAX))
         return []
 
     @property

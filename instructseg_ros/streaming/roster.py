@@ -94,6 +94,19 @@ class Roster:
                 for camera in self._all())
         return [(camera, job) for camera, job in jobs if job]
 
+    def next_turn(self, *, now: float, period: float) -> float:
+        """Return when a frame that waits for the turn of its camera may be worked on.
+
+        Args:
+            now: Seconds of the steady clock.
+            period: Time from one turn of a camera to the next, s.
+
+        Returns:
+            Seconds of the steady clock; infinity where every camera has its turn already.
+        """
+        turns = (camera.served + period for camera in self._all())
+        return min((turn for turn in turns if turn > now), default=float('inf'))
+
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
         """Return those answers that are still wanted; those that end their instruction end it."""
         return list(self._settle(camera, answers))

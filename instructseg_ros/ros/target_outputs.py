@@ -26,6 +26,7 @@ from instructseg_ros.spatial.depth import mask_depth, metres_of
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.labels import union
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 KEPT: Final = 16  # images whose depth, or whose results, wait for the other
@@ -39,7 +40,7 @@ Found = list[tuple[Segmentation, Box]]
 class TargetOutputs:
     """Publishes for each frame as soon as both its results and its depth are there.
 
-    Any thread may call it.
+    Any thread may call it; one at a time publishes, in the order of the frames.
     """
 
     def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
@@ -66,6 +67,7 @@ class TargetOutputs:
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
 
     def is_watched(self) -> bool:
         """Tell whether somebody wants any of it."""
@@ -76,12 +78,12 @@ class TargetOutputs:
         """Take the depth and the calibration that belong to the image of a header."""
         stamp = stamp_to_nanoseconds(header.stamp)
         with self._lock:
-            waiting = self._results.pop(stamp, None)
             self._depths[stamp] = (message, info)
             while len(self._depths) > KEPT:
                 self._depths.popitem(last=False)
-        if waiting is not None:
-            self._publish(*waiting, (message, info))
+            is_waited_for = stamp in self._results
+        if is_waited_for:  # else a frame that another thread publishes does not hold this one up
+            self._publish_matches()
 
     def add_results(self, results: Results, numbers: Numbers) -> None:
         """Take all results of a frame, with masks, and the labels that they have on it."""
@@ -89,13 +91,12 @@ class TargetOutputs:
             return
         stamp = stamp_to_nanoseconds(results[0].header.stamp)
         with self._lock:
-            depth = self._depths.get(stamp)
-            if depth is None:
-                self._results[stamp] = results, numbers
+            self._results[stamp] = results, numbers
+            self._results.move_to_end(stamp)
+        self._publish_matches()
+        with self._lock:
             is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
-        if depth is not None:
-            self._publish(results, numbers, depth)
-        elif is_late:
+        if is_late:
             self._warn(f'{self._source} have not come for images that were segmented; check '
                        f'that both are published, their stamps, and sync_slop')
 
@@ -114,12 +115,26 @@ class TargetOutputs:
         return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
                     or self._vision.is_watched('detections_3d'))
 
+    def _publish_matches(self) -> None:
+        """Publish all that has both, the first frame first, and wait for a thread that does."""
+        with self._publishing:
+            while match := self._take_match():
+                self._publish(*match)
+
+    def _take_match(self) -> tuple[Results, Numbers, Depth] | None:
+        with self._lock:
+            for stamp, (results, numbers) in self._results.items():
+                if stamp in self._depths:
+                    del self._results[stamp]
+                    return results, numbers, self._depths[stamp]
+        return None
+
     def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
         message, info = depth
         try:
             self._publish_images(results, numbers, message, Pinhole.of(info))
         except ValueError as error:
-            self._warn(f'{self._source} cannot be used: {error}')
+            self._warn(f'{self._source} cannot be used: {describe_error(error)}')
 
     def _publish_images(self, results: Results, numbers: Numbers, message: Image,
                         pinhole: Pinhole) -> None:
@@ -147,7 +162,7 @@ class TargetOutputs:
                 try:
                     yield result, fit_box(metres, pinhole, result.mask)
                 except NoDepthError as error:
-                    self._warn(f'a target was found, but not in space: {error}')
+                    self._warn(f'a target was found, but not in space: {describe_error(error)}')
 
     def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
         try:

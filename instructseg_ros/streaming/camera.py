@@ -12,7 +12,7 @@ from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.planner import Planner
 from instructseg_ros.streaming.schedule import Pace
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +130,12 @@ class Camera:
         self.live = [live for live in self.live if live.instruction is not instruction]
         return len(self.live) < before
 
-    def fail(self, live: LiveInstruction, reason: str, header: Any = None) -> Segmentation:
+    def fail(self, live: LiveInstruction, reason: str, header: Any = None,
+             timing: Timing | None = None) -> Segmentation:
         """Return the answer to an instruction for which nothing could be done."""
         return Segmentation(
             instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
-            header=header, dropped=self.dropped)
+            header=header, dropped=self.dropped, timing=timing)
 
     def _answering(self, paused: bool) -> Sequence[LiveInstruction]:
         return [live for live in self.live if live.instruction.on_demand or not paused]

@@ -87,6 +87,11 @@ class Roster:
             results += self.settle(camera, dict(camera.overdue(now=now, paused=paused)))
         return results
 
+    def fail(self, reason: str) -> list[Segmentation]:
+        """Answer everything that is live FAILED, on each of its cameras."""
+        return [result for camera in self._all() for result in self.settle(
+            camera, {live: camera.fail(live, reason) for live in camera.live})]
+
     def next_jobs(self, *, now: float, pace: Pace, paused: bool,
                   period: float) -> list[tuple[Camera, Job]]:
         """Return work on the newest frame of every camera where there is some."""

@@ -14,6 +14,7 @@ from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.inference import outcome
 from instructseg_ros.streaming.instruction import Instruction, clean_text
 from instructseg_ros.streaming.overlay import draw_overlay
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_picture(file: Path) -> np.ndarray:
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{file} cannot be read as an image: {error}') from error
+        raise ValueError(f'{file} cannot be read as an image: {describe_error(error)}') from error
 
 
 def segment_still(

@@ -1070,3 +1070,129 @@ def test_a_waiting_image_is_worked_on_at_once_when_max_rate_is_raised(
     stream.engine.max_rate = 0.0
     while stream.result().header != ('header', stamp):
         pass
+
+
+def test_a_frame_that_finds_memory_full_has_its_times(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.model.room = -1
+    stamp = stream.frame()
+    timing = stream.result().timing
+    assert timing is not None and timing.captured == stamp
+    assert timing.captured <= timing.received <= timing.started <= timing.finished
+
+
+def test_a_clock_that_jumps_back_while_the_model_works_gives_no_negative_age() -> None:
+    now = [100 * 10**9]
+    stream = start(ColorModel(), clock=lambda: now[0])
+    hold(stream)
+    now[0] = 94 * 10**9
+    stream.engine.add_frame(picture(), stamp=now[0])
+    stream.model.gate.set()
+    timings = [stream.result().timing for _ in range(2)]
+    for timing in timings:
+        assert timing is not None
+        assert timing.captured <= timing.received <= timing.started <= timing.finished
+    low, high = stream.engine.statistics.status().ages
+    assert 0.0 <= low <= high
+    stream.engine.stop()
+
+
+def test_images_without_a_stamp_are_references_by_the_time_of_their_arrival() -> None:
+    now = [100 * 10**9]
+    stream = start(ColorModel(), clock=lambda: now[0], settings=EngineSettings(
+        reference_frames=2, reference_stride=0.2))
+    stream.engine.give(RED)
+    counts = []
+    for _ in range(4):
+        stream.engine.add_frame(picture(), stamp=0)
+        counts.append(stream.result().reference_frames)
+        now[0] += 200_000_000
+    assert counts == [0, 1, 2, 2]
+    assert stream.engine.statistics.status().cameras[''].unstamped
+    stream.engine.stop()
+
+
+def test_an_error_that_nothing_foresaw_is_answered_logged_and_counted_and_the_engine_goes_on(
+        open_stream: Callable[..., Stream], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level('DEBUG', logger='instructseg_ros')
+    stream = open_stream(schedule=Schedule.TWO_RATE)
+    for instruction in (RED, GREEN):
+        stream.engine.give(instruction)
+    stream.engine.add_frame('no picture', stamp=1)  # type: ignore[arg-type]
+    failed = [stream.result() for _ in range(2)]
+    assert [(each.instruction, each.state, each.final) for each in failed] == [
+        (RED, State.FAILED, False), (GREEN, State.FAILED, False)]
+    assert 'the engine failed and goes on; please report it: ' in failed[0].reason
+    status = stream.engine.statistics.status()
+    assert (status.faults, status.fault) == (1, failed[0].reason)
+    [error] = [record for record in caplog.records if record.levelname == 'ERROR']
+    assert error.message == failed[0].reason
+    assert 'Traceback' in caplog.text
+    stream.frame()
+    assert stream.answers(2) == [('red', FOUND), ('green', NOT_FOUND)]
+
+
+def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) -> None:
+    decode = stream.model.decode
+
+    def leave(*_: Any) -> list[Any]:
+        stream.model.decode = decode  # type: ignore[method-assign]
+        raise SystemExit('enough')
+
+    stream.model.decode = leave  # type: ignore[method-assign]
+    stream.engine.give(RED)
+    stream.frame()
+    failed = stream.result()
+    assert (failed.state, failed.reason) == (
+        State.FAILED, 'the engine failed and goes on; please report it: SystemExit: enough')
+    stream.frame()
+    assert stream.result().state is State.FOUND
+
+
+def test_an_error_in_the_watch_is_answered_and_the_watch_goes_on(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    overdue = stream.engine._roster.overdue
+
+    def fail_once(**options: Any) -> list[Segmentation]:
+        monkeypatch.setattr(stream.engine._roster, 'overdue', overdue)
+        raise KeyError('a camera')
+
+    monkeypatch.setattr(stream.engine._roster, 'overdue', fail_once)
+    stream.engine.give(RED)
+    assert stream.result().state is State.FAILED
+    assert stream.engine.statistics.status().fault.endswith("KeyError: 'a camera'")
+    stream.engine.cancel('red')
+    assert stream.result().state is State.EXPIRED
+
+
+def test_a_result_that_cannot_be_delivered_is_a_fault() -> None:
+    delivered = threading.Event()
+
+    def refuse(_: Sequence[Segmentation]) -> None:
+        delivered.set()
+        raise OSError('no route')
+
+    engine = start(ColorModel(), on_results=refuse).engine
+    engine.give(RED)
+    engine.cancel('red')
+    assert delivered.wait(60.0)
+    engine.stop()
+    assert engine.statistics.status().fault == 'a result could not be delivered: OSError: no route'
+
+
+def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(ColorModel(), on_results=lambda _: None, settings=EngineSettings())
+    begin = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if 'watch' in thread.name:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', refuse)
+        with pytest.raises(RuntimeError, match='new thread'):
+            engine.start()
+    engine.stop()
+    engine.start()
+    engine.stop()

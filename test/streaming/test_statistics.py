@@ -60,3 +60,13 @@ def test_results_are_counted_and_the_last_error_is_kept() -> None:
 def test_a_percentile_is_one_of_the_values(
         values: list[float], share: float, value: float) -> None:
     assert percentile(values, share) == value
+
+
+def test_a_fault_of_the_engine_is_shown_for_a_while_and_counted(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = Statistics(['front'])
+    statistics.note_fault('a bug')
+    assert (statistics.status().fault, statistics.status().faults) == ('a bug', 1)
+    monkeypatch.setattr('instructseg_ros.streaming.statistics.FAULT_SHOWN', 0.0)
+    assert (statistics.status().fault, statistics.status().faults) == ('', 1)
+    assert statistics.status().last_error == 'a bug'

@@ -22,7 +22,8 @@ class CameraStatus:
 
     Attributes:
         rate: Images a second.
-        age: Median of their age on arrival, by their stamps, s.
+        age: Median of their age on arrival, by their stamps, s; negative where the camera's clock
+            is ahead.
         silence: Seconds since the last one, infinity if there was none.
         replaced: Images so far that newer ones replaced unseen.
         unreadable: Images so far that could not be read.
@@ -107,7 +108,8 @@ class Statistics:
             seen = self._cameras[camera]
             seen.unstamped = unstamped
             seen.arrivals.append(frame.arrived)
-            seen.ages.append((frame.received - frame.stamp) * 1e-9)
+            if not unstamped:
+                seen.ages.append((frame.received - frame.stamp) * 1e-9)
 
     def note_refusal(self, camera: str, reason: str) -> None:
         """Take note of an image that could not be read."""

@@ -223,8 +223,9 @@ class Engine:
             else:
                 continue
             with self._lock:
-                if not self._stopping:
-                    condition.wait(RETRY)
+                if self._stopping:
+                    return
+                condition.wait(RETRY)
 
     def _survive(self, error: BaseException) -> None:
         """Report an error that nothing foresaw, and answer what is live."""

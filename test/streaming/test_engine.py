@@ -1196,3 +1196,16 @@ def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.Monkey
     engine.stop()
     engine.start()
     engine.stop()
+
+
+def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_live(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> list[Segmentation]:
+        raise KeyError('a camera')
+
+    monkeypatch.setattr(stream.engine._roster, 'overdue', fail)
+    stream.engine.give(RED)
+    assert stream.result().state is State.FAILED
+    stream.engine.stop()
+    results = [stream.results.get() for _ in range(stream.results.qsize())]
+    assert results[-1].reason == 'segmentation was stopped' and results[-1].final

@@ -178,6 +178,7 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
         make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
         monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     node = make_node(model=tiny_model_dir)
+    level = node.get_logger().get_effective_level()
     node.get_logger().set_level(LoggingSeverity.DEBUG)
     node.start()
     arrays: list[DiagnosticArray] = []
@@ -188,6 +189,7 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
     spin_until(node, lambda: [status for array in arrays for status in array.status
                               if status.message == fault
                               and status.level == DiagnosticStatus.ERROR])
+    node.get_logger().set_level(level)  # of all nodes of this name in this process
     output = ''.join(capfd.readouterr())
     assert fault in output
     assert 'in raise_disk_full' in output
@@ -230,7 +232,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
 def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    wait_until(condition, idle=lambda: executor.spin_once(timeout_sec=0.05), timeout=10.0)
+    wait_until(condition, idle=lambda: executor.spin_once(timeout_sec=0.05))
     executor.shutdown()
 
 

@@ -36,5 +36,6 @@ def test_a_traceback_is_in_the_log_at_debug(
     log = PackageLog(node)
     node.get_logger().set_level(LoggingSeverity.DEBUG)
     logger.debug('it failed', exc_info=OSError('no space left'))
+    node.get_logger().set_level(LoggingSeverity.INFO)  # of all nodes of this name in this process
     log.close()
     assert 'OSError: no space left' in ''.join(capfd.readouterr())

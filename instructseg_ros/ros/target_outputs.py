@@ -77,26 +77,29 @@ class TargetOutputs:
     def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
         """Take the depth and the calibration that belong to the image of a header."""
         stamp = stamp_to_nanoseconds(header.stamp)
-        with self._lock:
-            self._depths[stamp] = (message, info)
-            while len(self._depths) > KEPT:
-                self._depths.popitem(last=False)
-            is_waited_for = stamp in self._results
-        if is_waited_for:  # else a frame that another thread publishes does not hold this one up
-            self._publish_matches()
+        with self._publishing:
+            with self._lock:
+                waiting = self._results.pop(stamp, None)
+                self._depths[stamp] = (message, info)
+                while len(self._depths) > KEPT:
+                    self._depths.popitem(last=False)
+            if waiting is not None:
+                self._publish(*waiting, (message, info))
 
     def add_results(self, results: Results, numbers: Numbers) -> None:
         """Take all results of a frame, with masks, and the labels that they have on it."""
         if not self.is_watched():
             return
         stamp = stamp_to_nanoseconds(results[0].header.stamp)
-        with self._lock:
-            self._results[stamp] = results, numbers
-            self._results.move_to_end(stamp)
-        self._publish_matches()
-        with self._lock:
-            is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
-        if is_late:
+        with self._publishing:
+            with self._lock:
+                depth = self._depths.get(stamp)
+                if depth is None:
+                    self._results[stamp] = results, numbers
+                is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
+            if depth is not None:
+                self._publish(results, numbers, depth)
+        if depth is None and is_late:
             self._warn(f'{self._source} have not come for images that were segmented; check '
                        f'that both are published, their stamps, and sync_slop')
 
@@ -114,20 +117,6 @@ class TargetOutputs:
     def _wants_boxes(self) -> bool:
         return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
                     or self._vision.is_watched('detections_3d'))
-
-    def _publish_matches(self) -> None:
-        """Publish all that has both, the first frame first, and wait for a thread that does."""
-        with self._publishing:
-            while match := self._take_match():
-                self._publish(*match)
-
-    def _take_match(self) -> tuple[Results, Numbers, Depth] | None:
-        with self._lock:
-            for stamp, (results, numbers) in self._results.items():
-                if stamp in self._depths:
-                    del self._results[stamp]
-                    return results, numbers, self._depths[stamp]
-        return None
 
     def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
         message, info = depth

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -26,6 +27,7 @@ from instructseg_ros.ros.messages import seconds_to_duration, segmentation_from_
 from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation
 
 Listener = Callable[[Segmentation], object]
@@ -237,10 +239,18 @@ class SegmentationClient:
             listener(segmentation_from_message(message))
 
     def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except (ExternalShutdownException, ShutdownException):
-            return
+        while True:
+            try:
+                self._executor.spin()
+            except (ExternalShutdownException, ShutdownException):
+                return
+            except Exception as error:  # of a listener; the answers after it shall still come
+                log = self._node.get_logger()
+                log.debug(traceback.format_exc())
+                log.error(f'an answer could not be taken: {type(error).__name__}: '
+                          f'{describe_error(error)}')
+            else:
+                return
 
 
 async def _within(work: Any, timeout: float) -> Any:

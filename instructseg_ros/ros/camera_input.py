@@ -12,6 +12,7 @@ from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import ConversionError, compressed_to_rgb, image_to_rgb
 from instructseg_ros.ros.endpoints import create_subscription
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.stamp_check import StampCheck
 from instructseg_ros.streaming.engine import Engine
 
 
@@ -51,6 +52,7 @@ class CameraInput:
         self._warn = warn
         self._on_header = on_header
         self._topic = image_topic(node, camera, transport=transport)
+        self._stamps = StampCheck(self._topic, warn)
         message_type, self._to_rgb = (
             (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb))
         self._subscription = create_subscription(
@@ -62,6 +64,8 @@ class CameraInput:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._on_header(message.header)
+        stamp = stamp_to_nanoseconds(message.header.stamp)
+        self._stamps.note(stamp)
         try:
             rgb = self._to_rgb(message)
         except ConversionError as error:
@@ -69,5 +73,4 @@ class CameraInput:
             self._warn(reason)
             self._engine.refuse_frame(reason, header=message.header, camera=self._camera)
             return
-        self._engine.add_frame(rgb, stamp=stamp_to_nanoseconds(message.header.stamp),
-                               header=message.header, camera=self._camera)
+        self._engine.add_frame(rgb, stamp=stamp, header=message.header, camera=self._camera)

@@ -16,7 +16,7 @@ from instructseg_ros.streaming.encodings import (
     ConversionError,
     pixels_of,
 )
-from instructseg_ros.streaming.quoting import quote
+from instructseg_ros.streaming.quoting import describe_error, quote
 
 LABEL_ENCODINGS = ('16UC1', 'mono8')
 
@@ -75,4 +75,4 @@ def _through_cv_bridge(message: Image) -> np.ndarray:
     except Exception as error:
         raise ConversionError(
             f'encoding {quote(message.encoding)} is not supported, not by cv_bridge either '
-            f'({error}); publish one of {", ".join(ENCODINGS)}') from None
+            f'({describe_error(error)}); publish one of {", ".join(ENCODINGS)}') from None

@@ -15,6 +15,7 @@ from instructseg_ros.ros.conversions import image_to_rgb
 from instructseg_ros.ros.messages import instruction_from_command, stamp_to_nanoseconds
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation
 
 Listener = Callable[[Segmentation], object]
@@ -121,7 +122,8 @@ class Desk:
             listener(result)
         except Exception as error:
             self._node.get_logger().error(
-                f'an answer could not be passed on: {type(error).__name__}: {error}')
+                f'an answer could not be passed on: {type(error).__name__}: '
+                f'{describe_error(error)}')
 
     def _expect(self, instruction: Instruction, on_result: Listener) -> Future[Segmentation]:
         future: Future[Segmentation] = Future(executor=self._node.executor)

@@ -76,7 +76,10 @@ def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
     """Tell of the model: how fast it answers, what is live, and its last error."""
     now = engine.statistics.status()
     live = engine.live()
-    status.summary(OK, f'{len(live)} live, {"paused" if engine.paused else "streaming"}')
+    if now.fault:
+        status.summary(ERROR, now.fault)
+    else:
+        status.summary(OK, f'{len(live)} live, {"paused" if engine.paused else "streaming"}')
     median, slow = (1e3 * latency for latency in now.latencies)
     young, old = (1e3 * age for age in now.ages)
     for key, value in (
@@ -88,7 +91,7 @@ def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
             ('memory (MB)', f'{resident_memory() / 1e6:.0f}'),
             *((f'results {state.name}', str(now.results.get(state, 0))) for state in State
               if state is not State.UNKNOWN),
-            ('last error', now.last_error)):
+            ('faults of the engine', str(now.faults)), ('last error', now.last_error)):
         status.add(key, value)
     return status
 
@@ -119,6 +122,9 @@ def _troubles(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]
     if camera.silence > timeout:
         yield (f'no image on {topic} for {camera.silence:.0f} s'
                if camera.silence < float('inf') else f'no image on {topic} so far')
+    elif camera.unstamped:
+        yield (f'images on {topic} have no stamp (all zeros); let the camera driver set '
+               f'header.stamp to the time of exposure')
     elif abs(camera.age) > OLD:
         yield (f'images arrive {camera.age:.1f} s after their stamps; check the clocks and '
                f'use_sim_time')

@@ -24,6 +24,7 @@ from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
 NANO = 10**9
+LATEST = 2**31 * NANO - 1  # ns, that a message can tell
 SHOWN_LENGTH = 80
 
 
@@ -68,7 +69,7 @@ def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
-    """Return a result as a message; one without a frame is stamped `now`."""
+    """Return a result as a message; `now` stands for the times of one without a frame."""
     instruction = result.instruction
     message = SegmentationMessage(
         header=result.header or Header(stamp=now), camera=result.camera,
@@ -84,7 +85,7 @@ def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationM
         message.mask = mask_to_image(result.mask, header=message.header)
     if result.timing is not None:
         message.task = int(instruction.task or choose_task(instruction.text))
-        _fill_times(message, result.timing)
+    _fill_times(message, result.timing, now)
     return message
 
 
@@ -113,7 +114,11 @@ def seconds_to_duration(seconds: float) -> Duration:
     return Duration(sec=whole, nanosec=fraction)
 
 
-def _fill_times(message: SegmentationMessage, timing: Timing) -> None:
+def _fill_times(message: SegmentationMessage, timing: Timing | None, now: Time) -> None:
+    if timing is None:
+        # The stamp of an image that could not be read may be ahead of the clock.
+        ready = max(stamp_to_nanoseconds(now), stamp_to_nanoseconds(message.header.stamp))
+        timing = Timing(captured=ready, received=ready, started=ready, finished=ready, latency=0.0)
     message.received = _time(timing.received)
     message.started = _time(timing.started)
     message.finished = _time(timing.finished)
@@ -121,5 +126,5 @@ def _fill_times(message: SegmentationMessage, timing: Timing) -> None:
 
 
 def _time(nanoseconds: int) -> Time:
-    seconds, fraction = divmod(nanoseconds, NANO)
+    seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
     return Time(sec=seconds, nanosec=fraction)

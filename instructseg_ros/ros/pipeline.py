@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -85,18 +86,19 @@ class Pipeline:
 
     def stop(self) -> None:
         """End live instructions and stop listening; harmless when stopped."""
-        self._diagnostics.end()
-        for each in self._running:
-            each.destroy()
-        self._running.clear()
-        self.engine.stop()
-        self._results.end()
-        release_freed_memory()
+        with ExitStack() as stops:  # each of them, whatever another one raises
+            stops.callback(release_freed_memory)
+            stops.callback(self._results.end)
+            stops.callback(self.engine.stop)
+            while self._running:
+                stops.callback(self._running.pop().destroy)
+            stops.callback(self._diagnostics.end)
 
     def destroy(self) -> None:
         """Stop, and hold nothing any more."""
-        self.stop()
-        self._results.destroy()
+        with ExitStack() as ends:
+            ends.callback(self._results.destroy)
+            ends.callback(self.stop)
         del self.engine, self._segmenter
 
     def set_threshold(self, value: float) -> None:

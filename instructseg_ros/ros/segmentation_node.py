@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -18,12 +19,14 @@ from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.failed_answers import FailedAnswers
 from instructseg_ros.ros.find_action import FindAction
 from instructseg_ros.ros.loading import free_segmenter_memory
+from instructseg_ros.ros.package_log import PackageLog
 from instructseg_ros.ros.pipeline import Pipeline
 from instructseg_ros.ros.running import run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.services import Services
 from instructseg_ros.ros.stopping import StopRequested
 from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.streaming.quoting import describe_error
 
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)
@@ -40,6 +43,7 @@ class SegmentationNode(LifecycleNode):
         self._failed: FailedAnswers | None = None
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
+        self._held.callback(PackageLog(self).close)
         parameters.declare(self, SegmentationParameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._desk = Desk(self)
@@ -66,7 +70,10 @@ class SegmentationNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to listen to the cameras and to commands."""
         super().on_activate(state)
-        return self._attempt('activate', self._start, undo=self._stop, otherwise=FAILURE)
+        outcome = self._attempt('activate', self._start, undo=self._stop, otherwise=FAILURE)
+        if outcome != SUCCESS:
+            super().on_deactivate(state)
+        return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End live instructions and stop listening."""
@@ -87,7 +94,8 @@ class SegmentationNode(LifecycleNode):
         try:
             self._close()
         except Exception as error:
-            self.get_logger().error(f'not everything could be stopped, restart the node: {error}')
+            self.get_logger().error(
+                f'not everything could be stopped, restart the node: {describe_error(error)}')
         self._pipeline = None
         self._desk.close('a transition of the node failed, see its log')
         return SUCCESS
@@ -96,13 +104,14 @@ class SegmentationNode(LifecycleNode):
                  otherwise: TransitionCallbackReturn,
                  undo: Callable[[], None] = lambda: None) -> TransitionCallbackReturn:
         """Do the work of a transition; what it raises is logged, which rclpy would not do."""
+        before = self._endpoints()
         try:
             action()
         except StopRequested as request:
             reason = f'{transition}: given up, {request}'
             self.get_logger().info(reason)
         except Exception as error:
-            reason = f'cannot {transition}: {str(error).rstrip(".") or type(error).__name__}'
+            reason = f'cannot {transition}: {describe_error(error).rstrip(".")}'
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(
                 f'{reason}. Then try again: '
@@ -111,11 +120,30 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().info(f'{transition}: done')
             return SUCCESS
         # Outside of the handler, whose traceback would keep a model that was loaded.
-        undo()
+        self._undo(undo, before)
         self._desk.close(reason)
         if transition == 'configure':
             self._failed = FailedAnswers(self, reason)
         return otherwise
+
+    def _undo(self, undo: Callable[[], None], before: Container[Any]) -> None:
+        """Take back what a transition did before it failed, also what was made only in part."""
+        try:
+            undo()
+        except Exception as error:
+            self.get_logger().debug(traceback.format_exc())
+            self.get_logger().error(
+                f'not everything could be undone, restart the node: {describe_error(error)}')
+        for endpoint, destroy in self._endpoints().items():
+            if endpoint not in before:
+                destroy(endpoint)
+
+    def _endpoints(self) -> dict[Any, Callable[[Any], object]]:
+        """Return all that the node has in the ROS graph, and what removes each."""
+        return {endpoint: destroy for endpoints, destroy in (
+            (self.publishers, self.destroy_lifecycle_publisher),
+            (self.subscriptions, self.destroy_subscription), (self.timers, self.destroy_timer),
+            (self.services, self.destroy_service)) for endpoint in endpoints}
 
     def _configure(self) -> None:
         stopping.check()

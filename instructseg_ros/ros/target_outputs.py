@@ -26,6 +26,7 @@ from instructseg_ros.spatial.depth import mask_depth, metres_of
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.labels import union
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 KEPT: Final = 16  # images whose depth, or whose results, wait for the other
@@ -39,7 +40,7 @@ Found = list[tuple[Segmentation, Box]]
 class TargetOutputs:
     """Publishes for each frame as soon as both its results and its depth are there.
 
-    Any thread may call it.
+    Any thread may call it; one at a time publishes, in the order of the frames.
     """
 
     def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
@@ -66,6 +67,7 @@ class TargetOutputs:
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
 
     def is_watched(self) -> bool:
         """Tell whether somebody wants any of it."""
@@ -75,27 +77,29 @@ class TargetOutputs:
     def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
         """Take the depth and the calibration that belong to the image of a header."""
         stamp = stamp_to_nanoseconds(header.stamp)
-        with self._lock:
-            waiting = self._results.pop(stamp, None)
-            self._depths[stamp] = (message, info)
-            while len(self._depths) > KEPT:
-                self._depths.popitem(last=False)
-        if waiting is not None:
-            self._publish(*waiting, (message, info))
+        with self._publishing:
+            with self._lock:
+                waiting = self._results.pop(stamp, None)
+                self._depths[stamp] = (message, info)
+                while len(self._depths) > KEPT:
+                    self._depths.popitem(last=False)
+            if waiting is not None:
+                self._publish(*waiting, (message, info))
 
     def add_results(self, results: Results, numbers: Numbers) -> None:
         """Take all results of a frame, with masks, and the labels that they have on it."""
         if not self.is_watched():
             return
         stamp = stamp_to_nanoseconds(results[0].header.stamp)
-        with self._lock:
-            depth = self._depths.get(stamp)
-            if depth is None:
-                self._results[stamp] = results, numbers
-            is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
-        if depth is not None:
-            self._publish(results, numbers, depth)
-        elif is_late:
+        with self._publishing:
+            with self._lock:
+                depth = self._depths.get(stamp)
+                if depth is None:
+                    self._results[stamp] = results, numbers
+                is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
+            if depth is not None:
+                self._publish(results, numbers, depth)
+        if depth is None and is_late:
             self._warn(f'{self._source} have not come for images that were segmented; check '
                        f'that both are published, their stamps, and sync_slop')
 
@@ -119,7 +123,7 @@ class TargetOutputs:
         try:
             self._publish_images(results, numbers, message, Pinhole.of(info))
         except ValueError as error:
-            self._warn(f'{self._source} cannot be used: {error}')
+            self._warn(f'{self._source} cannot be used: {describe_error(error)}')
 
     def _publish_images(self, results: Results, numbers: Numbers, message: Image,
                         pinhole: Pinhole) -> None:
@@ -147,7 +151,7 @@ class TargetOutputs:
                 try:
                     yield result, fit_box(metres, pinhole, result.mask)
                 except NoDepthError as error:
-                    self._warn(f'a target was found, but not in space: {error}')
+                    self._warn(f'a target was found, but not in space: {describe_error(error)}')
 
     def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
         try:

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 KINDS_KEPT = 64
+# Numbers, addresses of objects and ids, and names that people chose.
+VARIABLE = re.compile(r'"[^"]*"|\w*\d\w*')
 
 
 class ThrottledLog:
-    """Passes a text on unless one that differs only in its numbers was passed on lately."""
+    """Passes a text on unless one like it was passed on lately, but for numbers, ids and names."""
 
     def __init__(self, log: Callable[[str], object], *, period: float = 5.0,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +25,7 @@ class ThrottledLog:
 
     def __call__(self, text: str) -> None:
         """Log the text, or leave it out."""
-        kind, now = re.sub(r'\d+', '0', text), self._clock()
+        kind, now = VARIABLE.sub('0', text), self._clock()
         if now - self._last.get(kind, float('-inf')) < self._period:
             return
         self._last[kind] = now

@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 from instructseg_ros.ros.distribution import forget_jumps
 from instructseg_ros.ros.spatial_messages import quaternion_message, transform_box
 from instructseg_ros.spatial.box import Box
+from instructseg_ros.streaming.quoting import describe_error
 
 
 class TransformError(RuntimeError):
@@ -74,8 +75,9 @@ class Transforms:
         except Exception as error:  # those of tf2 have no base class in all distributions
             raise TransformError(
                 f'the target was found, but there is no transform from "{header.frame_id}" to '
-                f'"{self._target_frame}" at the time of the image: {error}; publish it, or set '
-                f'target_frame to a frame that there is') from error
+                f'"{self._target_frame}" at the time of the image: '
+                f'{describe_error(error)}; publish it, or set target_frame to a frame that '
+                f'there is') from error
         return transform_box(box, found.transform)
 
     def broadcast(self, box: Box, header: Header, *, child: str) -> None:

@@ -12,7 +12,7 @@ from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.planner import Planner
 from instructseg_ros.streaming.schedule import Pace
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,8 @@ class Camera:
         max_age: A frame that arrived longer ago is not worked on, s.
         live: The instructions that are followed on it.
         dropped: Frames replaced unseen while an instruction was live.
-        served: When it last got the model for instructions that go on, s of the steady clock.
+        served: When its last turn of the model for instructions that go on began, s of the steady
+            clock.
     """
 
     name: str
@@ -74,8 +75,9 @@ class Camera:
             now: Seconds of the steady clock.
             pace: How often what is computed anew.
             paused: Only the instructions on demand are answered.
-            period: Least time from one frame to the next, s; a frame that is worked on for an
-                instruction on demand comes earlier, and is then answered for the others too.
+            period: Time from one turn of the camera to the next, s; a frame that comes before its
+                turn waits for it, and a newer one takes its place. A frame that is worked on for
+                an instruction on demand comes earlier, and is then answered for the others too.
         """
         try:
             frame = self.buffer.newest(now=now, max_age=self.max_age)
@@ -83,11 +85,13 @@ class Camera:
             return None
         waiting = [live for live in self._answering(paused) if live.last_frame is not frame]
         asked = [live for live in waiting if live.instruction.on_demand]
-        if not waiting or (not asked and now < self.served + period):
+        turn = self.served + period
+        if not waiting or (not asked and now < turn):
             return None
         self.buffer.take()
         if len(asked) < len(waiting):
-            self.served = now
+            # A turn that begins late does not delay the next ones, unless a whole one is lost.
+            self.served = turn if turn <= now < turn + period else now
         for live in waiting:
             live.last_frame = frame
         job = self.planner.plan(self.name, frame, waiting, self.buffer, pace)
@@ -126,11 +130,12 @@ class Camera:
         self.live = [live for live in self.live if live.instruction is not instruction]
         return len(self.live) < before
 
-    def fail(self, live: LiveInstruction, reason: str, header: Any = None) -> Segmentation:
+    def fail(self, live: LiveInstruction, reason: str, header: Any = None,
+             timing: Timing | None = None) -> Segmentation:
         """Return the answer to an instruction for which nothing could be done."""
         return Segmentation(
             instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
-            header=header, dropped=self.dropped)
+            header=header, dropped=self.dropped, timing=timing)
 
     def _answering(self, paused: bool) -> Sequence[LiveInstruction]:
         return [live for live in self.live if live.instruction.on_demand or not paused]

@@ -6,11 +6,11 @@ import io
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
 from instructseg_ros.streaming.encodings import ConversionError
-from instructseg_ros.streaming.quoting import quote
+from instructseg_ros.streaming.quoting import describe_error, quote
 
 MOST_PIXELS: Final = 64 << 20
 
@@ -51,8 +51,12 @@ def _samples(data: Any, format: str) -> np.ndarray:
             return np.array(picture if picture.mode == 'L' else picture.convert('RGB'))
     except ConversionError:
         raise
+    except UnidentifiedImageError as error:
+        raise ConversionError(f'{len(data)} bytes of format {quote(format)} are no whole JPEG '
+                              f'or PNG; check the camera driver') from error
     # Pillow raises ValueError and others for files that are damaged on purpose.
     except Exception as error:
         raise ConversionError(
-            f'{len(data)} bytes of format {quote(format)} are no whole JPEG or PNG ({error}); '
+            f'{len(data)} bytes of format {quote(format)} are no whole JPEG or PNG '
+            f'({describe_error(error)}); '
             f'check the camera driver') from error

@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, Results, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.job import Job
+from instructseg_ros.streaming.quoting import describe_error
 from instructseg_ros.streaming.roster import Answers, Roster
 from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics
+from instructseg_ros.streaming.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 SHRINK = 0.75
 SMALLEST = 0.5
+RETRY: Final = 1.0  # s, after an error in the engine itself
 
 
 class Engine:
@@ -69,7 +72,7 @@ class Engine:
         self.statistics = Statistics(settings.topics)
         self._notices: list[Segmentation] = []
         self._paused = False
-        self.max_rate = settings.max_rate
+        self._max_rate = settings.max_rate
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)
@@ -82,10 +85,12 @@ class Engine:
         if self._threads:
             raise RuntimeError('the engine runs already')
         self._stopping = False
-        self._threads = [threading.Thread(target=run, name=f'segmentation {name}', daemon=True)
-                         for name, run in (('work', self._run_model), ('watch', self._watch))]
-        for thread in self._threads:
+        for name, step, condition in (('work', self._work_once, self._work),
+                                      ('watch', self._watch_once, self._news)):
+            thread = threading.Thread(target=self._repeat, args=(step, condition),
+                                      name=f'segmentation {name}', daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """End every live instruction and wait for the threads; harmless when stopped."""
@@ -103,12 +108,12 @@ class Engine:
 
         Args:
             image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns.
+            stamp: When it was captured, ns; 0: unknown, the time of its arrival stands for it.
             header: Comes back with the result.
             camera: Name of the camera.
         """
         frame = self._frame(image, stamp, header)
-        self.statistics.note_frame(camera, frame)
+        self.statistics.note_frame(camera, frame, unstamped=not stamp)
         with self._lock:
             self._work.notify()
             if self._roster.cameras[camera].add(frame):
@@ -183,8 +188,20 @@ class Engine:
                 self._paused = value
                 self._notify()
 
+    @property
+    def max_rate(self) -> float:
+        """Most frames a second of a camera that are segmented; 0: no limit."""
+        return self._max_rate
+
+    @max_rate.setter
+    def max_rate(self, value: float) -> None:
+        with self._lock:
+            self._max_rate = value
+            self._notify()
+
     def _frame(self, image: np.ndarray, stamp: int, header: Any) -> Frame:
-        return Frame(image=image, stamp=stamp, header=header, received=self._clock(),
+        received = self._clock()
+        return Frame(image=image, stamp=stamp or received, header=header, received=received,
                      arrived=time.monotonic())
 
     def _check_running(self) -> None:
@@ -195,9 +212,43 @@ class Engine:
         self._work.notify()
         self._news.notify()
 
-    def _watch(self) -> None:
-        while self._wait_for_news():
+    def _repeat(self, step: Callable[[], bool], condition: threading.Condition) -> None:
+        """Run the steps of a thread until there are no more, whatever one of them raises."""
+        while True:
+            try:
+                if not step():
+                    return
+            except BaseException as error:  # nobody else would hear of it
+                self._survive(error)
+            else:
+                continue
+            with self._lock:
+                if self._stopping:
+                    return
+                condition.wait(RETRY)
+
+    def _survive(self, error: BaseException) -> None:
+        """Report an error that nothing foresaw, and answer what is live."""
+        reason = self._note_fault('the engine failed and goes on; please report it', error)
+        try:
+            with self._lock:
+                self._notices += self._roster.fail(reason)
             self._deliver([])
+        except Exception as another:
+            self._note_fault('live instructions could not be answered; restart the node', another)
+
+    def _note_fault(self, what: str, error: BaseException) -> str:
+        reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
+        self.statistics.note_fault(reason)
+        logger.error('%s', reason)
+        logger.debug('%s', what, exc_info=error)
+        return reason
+
+    def _watch_once(self) -> bool:
+        has_news = self._wait_for_news()
+        if has_news:
+            self._deliver([])
+        return has_news
 
     def _wait_for_news(self) -> bool:
         with self._lock:
@@ -209,20 +260,23 @@ class Engine:
                 next_event = self._roster.next_event(paused=self._paused)
                 self._news.wait(min(next_event - now, threading.TIMEOUT_MAX))
 
-    def _run_model(self) -> None:
-        while jobs := self._wait_for_work():
+    def _work_once(self) -> bool:
+        jobs = self._wait_for_work()
+        if jobs:
             self._segment(jobs)
+        return bool(jobs)
 
     def _wait_for_work(self) -> Sequence[tuple[Camera, Job]]:
         with self._lock:
             while not self._stopping:
-                period = 1.0 / self.max_rate if self.max_rate else 0.0
+                now = time.monotonic()
+                period = 1.0 / self._max_rate if self._max_rate else 0.0
                 jobs = self._roster.next_jobs(
-                    now=time.monotonic(), pace=self.pace, paused=self._paused, period=period)
+                    now=now, pace=self.pace, paused=self._paused, period=period)
                 if jobs:
                     return jobs
-                # A frame that came too early for `max_rate` waits for its time.
-                self._work.wait(period or None)
+                next_turn = self._roster.next_turn(now=now, period=period)
+                self._work.wait(min(next_turn - now, threading.TIMEOUT_MAX))
         return []
 
     @property
@@ -243,13 +297,14 @@ class Engine:
                 (time.monotonic() - begun) / len(jobs), cameras=cameras))
 
     def _answer(self, jobs: Sequence[tuple[Camera, Job]]) -> Results:
+        stopwatch = Stopwatch(self._clock)
         try:
             return answer(self._model, [job for _, job in jobs], clock=self._clock)
         except MemoryError as error:
-            reason = str(error) or 'memory has run out'
+            reason = describe_error(error) if str(error) else 'memory has run out'
         # Outside of the handler, which would keep all tensors of the attempt.
         self._make_room([job for _, job in jobs], reason)
-        return {live: camera.fail(live, reason, job.frame.header)
+        return {live: camera.fail(live, reason, job.frame.header, stopwatch.timing(job.frame))
                 for camera, job in jobs for live in job.lives}
 
     def _make_room(self, jobs: Sequence[Job], reason: str) -> None:
@@ -261,7 +316,7 @@ class Engine:
         try:
             self._model.forget()
         except Exception as error:
-            logger.error('memory could not be given back: %s', error)
+            self._note_fault('memory could not be given back', error)
         before = self.pace
         self._largest_scale = max(SMALLEST, SHRINK * before.scale)
         if self.pace != before:
@@ -282,7 +337,7 @@ class Engine:
         try:
             self._on_results(results)
         except Exception as error:
-            logger.error('a result could not be delivered: %s: %s', type(error).__name__, error)
+            self._note_fault('a result could not be delivered', error)
 
     def _tell(self, notice: str) -> None:
         if not notice:
@@ -290,4 +345,4 @@ class Engine:
         try:
             self._on_notice(notice)
         except Exception as error:
-            logger.error('"%s" could not be told: %s', notice, error)
+            self._note_fault(f'"{notice}" could not be told', error)

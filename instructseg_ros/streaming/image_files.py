@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from instructseg_ros.streaming.quoting import describe_error
+
 # Larger files are damaged or hostile. Pillow's own limit is the same unless somebody lifted it.
 MAX_PIXELS: Final = 178_956_970
 # Not EPS, which Pillow hands to a program, nor TGA, which other files may be taken for.
@@ -125,7 +127,7 @@ def _formats() -> list[str]:
 
 def _reason(error: Exception, source: Path | bytes) -> str:
     if not isinstance(error, UnidentifiedImageError):
-        return str(error) or type(error).__name__
+        return describe_error(error)
     if isinstance(source, bytes):
         head = source[:len(_LFS_POINTER)]
     else:

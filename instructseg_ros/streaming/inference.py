@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
-from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
+from instructseg_ros.streaming.quoting import describe_error
+from instructseg_ros.streaming.segmentation import Segmentation, Source, State
+from instructseg_ros.streaming.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,14 +77,13 @@ def answer(model: Model, jobs: Sequence[Job], *, clock: Callable[[], int]) -> Re
 
 
 def _answer_batch(model: Model, jobs: Sequence[Job], clock: Callable[[], int]) -> Results:
-    started, begun = clock(), time.monotonic()
+    stopwatch = Stopwatch(clock)
 
     def result(job: Job, live: LiveInstruction, **outcome: Any) -> Segmentation:
-        timing = Timing(captured=job.frame.stamp, received=job.frame.received, started=started,
-                        finished=clock(), latency=time.monotonic() - begun)
         return Segmentation(
             instruction=live.instruction, camera=job.camera, header=job.frame.header,
-            timing=timing, image=job.frame.image, dropped=job.dropped, **outcome)
+            timing=stopwatch.timing(job.frame), image=job.frame.image, dropped=job.dropped,
+            **outcome)
 
     try:
         answers = {live: result(job, live, **_outcome(model, job, live, prediction))
@@ -93,7 +93,7 @@ def _answer_batch(model: Model, jobs: Sequence[Job], clock: Callable[[], int]) -
         raise
     except Exception as error:
         logger.debug('the model failed', exc_info=True)
-        failure = f'the model failed: {type(error).__name__}: {error}'
+        failure = f'the model failed: {type(error).__name__}: {describe_error(error)}'
     else:
         for live in answers:
             live.in_trouble = False

@@ -87,12 +87,30 @@ class Roster:
             results += self.settle(camera, dict(camera.overdue(now=now, paused=paused)))
         return results
 
+    def fail(self, reason: str) -> list[Segmentation]:
+        """Answer everything that is live FAILED, on each of its cameras."""
+        return [result for camera in self._all() for result in self.settle(
+            camera, {live: camera.fail(live, reason) for live in camera.live})]
+
     def next_jobs(self, *, now: float, pace: Pace, paused: bool,
                   period: float) -> list[tuple[Camera, Job]]:
         """Return work on the newest frame of every camera where there is some."""
         jobs = ((camera, camera.next_job(now=now, pace=pace, paused=paused, period=period))
                 for camera in self._all())
         return [(camera, job) for camera, job in jobs if job]
+
+    def next_turn(self, *, now: float, period: float) -> float:
+        """Return when a frame that waits for the turn of its camera may be worked on.
+
+        Args:
+            now: Seconds of the steady clock.
+            period: Time from one turn of a camera to the next, s.
+
+        Returns:
+            Seconds of the steady clock; infinity where every camera has its turn already.
+        """
+        turns = (camera.served + period for camera in self._all())
+        return min((turn for turn in turns if turn > now), default=float('inf'))
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
         """Return those answers that are still wanted; those that end their instruction end it."""

@@ -35,10 +35,11 @@ class Source(IntEnum):
 class Timing:
     """When things happened to the frame of a result, in nanoseconds of the engine's clock.
 
-    That clock may be simulated time and jump.
+    That clock may be simulated time and jump. None of these times is before the one above it.
 
     Attributes:
-        captured: Stamp that the camera gave the frame.
+        captured: Stamp that the camera gave the frame; when it reached the engine where the camera
+            gave it none.
         received: The frame reached the engine.
         started: The model began to work on it.
         finished: The model was done.
@@ -72,7 +73,7 @@ class Segmentation:
         track_id: Identity of the target, the same while its masks overlap in time; 0 unless FOUND.
         reference_frames: Number of earlier frames the model saw beside this one.
         dropped: Frames of this camera that were replaced unseen so far.
-        timing: When the frame was captured, received and segmented, or None without a frame.
+        timing: When the frame was captured, received and segmented, or None where no frame was.
         final: No further result of this instruction will come.
     """
 

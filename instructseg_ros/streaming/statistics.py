@@ -13,6 +13,7 @@ from instructseg_ros.streaming.segmentation import Segmentation, State
 
 WINDOW = 5.0  # s over which a rate is measured
 KEPT = 256  # frames and results that are remembered
+FAULT_SHOWN = 10.0  # s for which a fault of the engine counts as present
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,12 @@ class CameraStatus:
 
     Attributes:
         rate: Images a second.
-        age: Median of their age on arrival, by their stamps, s.
+        age: Median of their age on arrival, by their stamps, s; negative where the camera's clock
+            is ahead.
         silence: Seconds since the last one, infinity if there was none.
         replaced: Images so far that newer ones replaced unseen.
         unreadable: Images so far that could not be read.
+        unstamped: Whether the last one came without a stamp.
     """
 
     rate: float
@@ -32,6 +35,7 @@ class CameraStatus:
     silence: float
     replaced: int
     unreadable: int
+    unstamped: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,8 @@ class Status:
         ages: The same of the time from an image's stamp to its result.
         results: Number so far of each state.
         last_error: The last reason of a FAILED result, '' if there was none.
+        faults: Number so far of errors in the engine itself.
+        fault: The last of them, '' where it was long ago.
     """
 
     cameras: Mapping[str, CameraStatus]
@@ -51,6 +57,8 @@ class Status:
     ages: tuple[float, float]
     results: Mapping[State, int]
     last_error: str
+    faults: int
+    fault: str
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,6 +67,7 @@ class _Camera:
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     replaced: int = 0
     unreadable: int = 0
+    unstamped: bool = False
 
     def silence(self, now: float) -> float:
         return now - self.arrivals[-1] if self.arrivals else float('inf')
@@ -70,7 +79,7 @@ class _Camera:
             rate=(len(recent) - 1) / span if len(recent) > 1 and span > 0.0 else 0.0,
             age=percentile(self.ages, 0.5),
             silence=self.silence(now),
-            replaced=self.replaced, unreadable=self.unreadable)
+            replaced=self.replaced, unreadable=self.unreadable, unstamped=self.unstamped)
 
 
 class Statistics:
@@ -83,6 +92,8 @@ class Statistics:
         self._ages: deque[float] = deque(maxlen=KEPT)
         self._results: Counter[State] = Counter()
         self._last_error = ''
+        self._faults = 0
+        self._fault, self._fault_at = '', float('-inf')
         self._lock = threading.Lock()
 
     def silence(self) -> float:
@@ -91,17 +102,26 @@ class Statistics:
         with self._lock:
             return min(camera.silence(now) for camera in self._cameras.values())
 
-    def note_frame(self, camera: str, frame: Frame) -> None:
-        """Take note of an image that arrived."""
+    def note_frame(self, camera: str, frame: Frame, *, unstamped: bool = False) -> None:
+        """Take note of an image that arrived, with or without a stamp of its camera."""
         with self._lock:
             seen = self._cameras[camera]
+            seen.unstamped = unstamped
             seen.arrivals.append(frame.arrived)
-            seen.ages.append((frame.received - frame.stamp) * 1e-9)
+            if not unstamped:
+                seen.ages.append((frame.received - frame.stamp) * 1e-9)
 
     def note_refusal(self, camera: str, reason: str) -> None:
         """Take note of an image that could not be read."""
         with self._lock:
             self._cameras[camera].unreadable += 1
+            self._last_error = reason
+
+    def note_fault(self, reason: str) -> None:
+        """Take note of an error in the engine itself."""
+        with self._lock:
+            self._faults += 1
+            self._fault, self._fault_at = reason, time.monotonic()
             self._last_error = reason
 
     def note_results(self, results: Sequence[Segmentation]) -> None:
@@ -126,7 +146,9 @@ class Statistics:
                 cameras={name: camera.status(now) for name, camera in self._cameras.items()},
                 latencies=(percentile(self._latencies, 0.5), percentile(self._latencies, 0.95)),
                 ages=(percentile(self._ages, 0.5), percentile(self._ages, 0.95)),
-                results=dict(self._results), last_error=self._last_error)
+                results=dict(self._results), last_error=self._last_error,
+                faults=self._faults,
+                fault=self._fault if now - self._fault_at < FAULT_SHOWN else '')
 
 
 def percentile(values: Iterable[float], share: float) -> float:

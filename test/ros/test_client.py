@@ -82,6 +82,15 @@ def test_a_search_tells_of_each_image_until_it_ends(
     assert all(answer.state is State.NOT_FOUND for answer in told)
 
 
+def test_a_listener_that_raises_does_not_end_the_client(
+        client: SegmentationClient, stream: None) -> None:
+    def refuse(_: Segmentation) -> None:
+        raise OSError('no room')
+
+    assert client.find('the red mug', timeout=1.0, on_answer=refuse).state is not State.UNKNOWN
+    assert client.segment('the red mug', IMAGE).state in SEEN
+
+
 def test_an_instruction_is_followed_until_the_loop_is_left(
         client: SegmentationClient, probe: Probe, stream: None) -> None:
     answers = []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ros_probe import NodeProcess, Probe
+from std_msgs.msg import Header
 
 pytestmark = pytest.mark.ros
 
@@ -56,6 +57,15 @@ def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
     camera = statuses(probe, '/robot')['segmentation_node: camera']
     assert camera.level == DiagnosticStatus.WARN
     assert 'check the clocks and use_sim_time' in camera.message
+
+
+def test_images_without_a_stamp_are_told_with_the_remedy(probe: Probe) -> None:
+    probe.show(header=Header(frame_id='optical'))
+    camera = statuses(probe, '/robot')['segmentation_node: camera']
+    assert camera.level == DiagnosticStatus.WARN
+    assert camera.message == (
+        'images on /robot/image have no stamp (all zeros); let the camera driver set header.stamp '
+        'to the time of exposure')
 
 
 def test_a_node_without_a_model_tells_why(

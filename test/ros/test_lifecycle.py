@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from ros_probe import TIMEOUT, wait_until
 from sensor_msgs.msg import Image, PointCloud2
@@ -115,6 +117,82 @@ def test_a_transition_that_fails_is_logged_with_the_remedy_and_can_be_tried_agai
     assert f'cannot {transition}: no space left' in output
     assert f'"ros2 lifecycle set /lifecycle/segmentation_node {transition}"' in output
     assert getattr(node, f'trigger_{transition}')() == SUCCESS
+
+
+def endpoints(node: SegmentationNode) -> list[Any]:
+    return [*node.publishers, *node.subscriptions, *node.timers, *node.services]
+
+
+@pytest.mark.parametrize(('transition', 'topic', 'endpoint'), [
+    ('configure', 'overlay', 'publisher'), ('activate', 'command_request', 'subscription')])
+def test_a_transition_that_fails_halfway_leaves_nothing_in_the_ros_graph(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        transition: str, topic: str, endpoint: str) -> None:
+    override = f'qos_overrides./lifecycle/{topic}.{endpoint}.reliability'
+    node = make_node(model=tiny_model_dir, **{override: 'perhaps'})
+    if transition == 'activate':
+        assert node.trigger_configure() == SUCCESS
+    before = endpoints(node)
+    for _ in range(2):
+        assert getattr(node, f'trigger_{transition}')() == FAILURE
+    failed_answers = 3 if transition == 'configure' else 0
+    assert len(endpoints(node)) == len(before) + failed_answers
+    assert not [each for each in node.publishers if getattr(each, 'is_activated', False)]
+    # another process sees the same
+    probe = rclpy.create_node('probe', namespace='/lifecycle')
+    spin_until(node, lambda: probe.count_publishers('/diagnostics') > 0)
+    spin_until(node, lambda: not probe.count_subscribers('image'))
+    probe.destroy_node()
+
+
+def test_a_node_whose_activation_failed_publishes_nothing_and_can_be_activated_again(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node(model=tiny_model_dir)
+    assert node.trigger_configure() == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, 'Rest', raise_disk_full)
+        assert node.trigger_activate() == FAILURE
+    assert node._pipeline is not None
+    assert not node._pipeline._results._segmentation.is_activated
+    assert node.trigger_activate() == SUCCESS
+    assert node._pipeline._results._segmentation.is_activated
+
+
+def test_an_activation_that_can_be_undone_only_in_part_undoes_the_rest(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    node = make_node(model=tiny_model_dir)
+    assert node.trigger_configure() == SUCCESS
+    before = endpoints(node)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, 'Rest', raise_disk_full)
+        patch.setattr(pipeline.CameraInput, 'destroy', raise_disk_full)
+        assert node.trigger_activate() == FAILURE
+    assert 'not everything could be undone' in ''.join(capfd.readouterr())
+    assert endpoints(node) == before
+    assert node.trigger_activate() == SUCCESS
+
+
+def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback_is_in_the_log(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    node = make_node(model=tiny_model_dir)
+    level = node.get_logger().get_effective_level()
+    node.get_logger().set_level(LoggingSeverity.DEBUG)
+    node.start()
+    arrays: list[DiagnosticArray] = []
+    node.create_subscription(DiagnosticArray, '/diagnostics', arrays.append, 10)
+    monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', raise_disk_full)
+    node._desk.engine.give(Instruction(text='the red mug'))
+    fault = 'the engine failed and goes on; please report it: OSError: no space left'
+    spin_until(node, lambda: [status for array in arrays for status in array.status
+                              if status.message == fault
+                              and status.level == DiagnosticStatus.ERROR])
+    node.get_logger().set_level(level)  # of all nodes of this name in this process
+    output = ''.join(capfd.readouterr())
+    assert fault in output
+    assert 'in raise_disk_full' in output
 
 
 @pytest.mark.parametrize('transition', ['deactivate', 'cleanup', 'shutdown'])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration, Time
@@ -9,6 +11,7 @@ from instructseg_ros.model.tasks import Task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros.messages import (
+    NANO,
     instruction_from_command,
     rejection,
     seconds_to_duration,
@@ -76,6 +79,31 @@ def test_a_result_without_a_frame_is_stamped_now_and_has_no_mask() -> None:
     assert (message.header.stamp, message.header.frame_id) == (NOW, '')
     assert (message.state, message.command_id) == (SegmentationMessage.REJECTED, 'a')
     assert (message.mask.width, message.area, message.final) == (0, 0, True)
+
+
+@pytest.mark.parametrize('state', [State.REJECTED, State.EXPIRED, State.FAILED])
+def test_a_result_without_a_frame_has_times_and_an_age_of_zero(state: State) -> None:
+    result = dataclasses.replace(rejection('mug', 'it is over', id='a'), state=state)
+    message = segmentation_to_message(result, now=NOW)
+    assert message.received == message.started == message.finished == message.header.stamp == NOW
+    assert message.latency == Duration()
+
+
+@pytest.mark.parametrize(('stamp', 'finished'), [(3, 7), (9, 9)])
+def test_an_image_that_could_not_be_read_has_times_and_no_negative_age(
+        stamp: int, finished: int) -> None:
+    message = segmentation_to_message(Segmentation(
+        instruction=Instruction(text='mug'), state=State.FAILED, reason='encoding',
+        header=Header(stamp=Time(sec=stamp))), now=NOW)
+    assert message.header.stamp.sec == stamp
+    assert message.received == message.started == message.finished == Time(sec=finished)
+
+
+def test_the_latest_stamp_that_there_is_can_be_answered() -> None:
+    late = 2**31 * NANO
+    timing = Timing(captured=late - 1, received=late - 1, started=late, finished=late, latency=0.0)
+    message = segmentation_to_message(dataclasses.replace(found(), timing=timing), now=NOW)
+    assert message.finished == message.received == Time(sec=2**31 - 1, nanosec=NANO - 1)
 
 
 @pytest.mark.parametrize('text', ['x' * 10_000, '\x1b[31m', 'a\x00b', '\ud800'])

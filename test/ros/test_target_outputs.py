@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from ros_probe import SIZE, NodeProcess, Probe, headers, wait_until
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros.target_outputs import child_frame
+from instructseg_ros.ros.target_outputs import TargetOutputs, child_frame
+from instructseg_ros.ros.transforms import Transforms
+from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.spatial.box import Box
+from instructseg_ros.streaming import segmentation
+from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.labels import Labels
 
 pytestmark = pytest.mark.ros
 
@@ -238,3 +249,77 @@ def test_a_target_frame_without_tf2_or_without_a_transform_is_never_not_found(
     probe.process.wait_for_output(  # type: ignore[attr-defined]
         'there is no transform from "optical" to "base_link"')
     assert got['target_pose'] == []
+
+
+class SlowTransforms(Transforms):
+    """Takes its time for the first box, until it may go on."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        super().__init__(node, target_frame='', broadcast=False)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def to_target_frame(self, box: Box, header: Header) -> Box:
+        if not self.begun.is_set():
+            self.begun.set()
+            self.go_on.wait(60.0)
+        return super().to_target_frame(box, header)
+
+
+@pytest.fixture
+def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]]:
+    """Outputs of an active node of this process, with what somebody gets from them."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = LifecycleNode('outputs', namespace='/slow', context=context)
+    transforms = SlowTransforms(node)
+    outputs = TargetOutputs(node, '', VisionOutputs(node, '', Labels()), transforms,
+                            warn=node.get_logger().warning, source='depth')
+    node.trigger_configure()
+    node.trigger_activate()
+    poses: list[PoseStamped] = []
+    node.create_subscription(PoseStamped, 'target_pose', poses.append, 10)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    wait_until(outputs.is_watched)
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    yield outputs, transforms, poses
+    executor.shutdown()
+    spinning.join()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def test_outputs_in_space_keep_the_order_of_the_frames_though_two_threads_publish_them(
+        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]) -> None:
+    outputs, transforms, poses = slow_outputs
+    mask = np.zeros(SIZE, bool)
+    mask[10:30, 20:40] = True
+    first, second = (Header(stamp=Time(sec=sec), frame_id='optical') for sec in (1, 2))
+
+    def add_results(header: Header) -> None:
+        outputs.add_results([segmentation.Segmentation(
+            instruction=Instruction(text='the mug', id='mug'),
+            state=segmentation.State.FOUND, header=header, mask=mask)], {'mug': 1})
+
+    def add_depth(header: Header) -> None:
+        meters = np.ones(SIZE, np.float32)
+        outputs.add_depth(header, Image(
+            header=header, height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH,
+            data=array('B', meters.tobytes())), CameraInfo(
+                header=header, width=WIDTH, height=HEIGHT,
+                k=[60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]))
+
+    add_depth(second)
+    add_results(first)
+    threads = [threading.Thread(target=add_depth, args=(first,)),
+               threading.Thread(target=add_results, args=(second,))]
+    threads[0].start()
+    assert transforms.begun.wait(60.0)
+    threads[1].start()
+    threads[1].join(0.5)
+    transforms.go_on.set()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: len(poses) == 2)
+    assert headers(poses) == [first, second]

@@ -29,3 +29,13 @@ def test_ever_new_texts_do_not_fill_the_memory() -> None:
     assert len(said) == 10 * KINDS_KEPT
     log('x')
     assert said[-1] == 'x'
+
+
+def test_texts_that_differ_only_in_addresses_ids_or_names_are_said_once() -> None:
+    said: list[str] = []
+    log = ThrottledLog(said.append)
+    for text in ('no image in <BytesIO object at 0x7f3ba>', 'no image in <BytesIO object at 0x5e>',
+                 'instruction 3fa9c2d01b is live', 'instruction bb12c7fa90 is live',
+                 'camera "left" does not exist', 'camera "right" does not exist'):
+        log(text)
+    assert [text.split()[0] for text in said] == ['no', 'instruction', 'camera']

@@ -27,11 +27,14 @@ class Player:
         """Return the answer on each of some images, 0.2 s apart."""
         return [self._show(start + 0.2 * number) for number in range(count)]
 
-    def _show(self, seconds: float) -> Segmentation:
-        stamp = Time(sec=int(seconds), nanosec=round(seconds % 1.0 * 1e9))
-        self._clock.publish(Clock(clock=stamp))
+    def clock(self, seconds: float) -> None:
+        """Set simulated time."""
+        self._clock.publish(Clock(clock=time(seconds)))
         self._probe.spin(0.1)
-        header = self._probe.show(header=Header(stamp=stamp, frame_id='optical'))
+
+    def _show(self, seconds: float) -> Segmentation:
+        self.clock(seconds)
+        header = self._probe.show(header=Header(stamp=time(seconds), frame_id='optical'))
         return self._probe.answer_to(header)
 
 
@@ -52,6 +55,10 @@ def player(run_process: Callable[..., NodeProcess],
 
 def seconds(time: Time) -> float:
     return time.sec + time.nanosec * 1e-9
+
+
+def time(seconds: float) -> Time:
+    return Time(sec=int(seconds), nanosec=round(seconds % 1.0 * 1e9))
 
 
 def test_in_simulated_time_results_are_stamped_by_the_clock_that_is_played(
@@ -86,3 +93,44 @@ def test_a_clock_that_jumps_ahead_or_back_ends_no_instruction(
     for start in (100.0, 100_000.0, 5.0):
         assert all(result.state in SEEN for result in play.play(start, 2))
     assert not [result for result in probe.results if result.final]
+
+
+def test_a_frame_from_before_a_jump_back_of_the_clock_is_answered_without_a_negative_age(
+        player: tuple[Player, Probe]) -> None:
+    play, probe = player
+    probe.request(id='mug', instruction='the red mug')
+    probe.spin(0.3)
+    play.play(100.0, 2)
+    play.clock(5.0)
+    for stamp in (100.4, 5.2):
+        header = probe.show(header=Header(stamp=time(stamp), frame_id='optical'))
+        result = probe.answer_to(header)
+        assert result.state in SEEN
+        times = (result.header.stamp, result.received, result.started, result.finished)
+        assert sorted(map(seconds, times)) == [seconds(each) for each in times]
+        assert seconds(result.finished) < stamp + 60.0
+
+
+def test_images_without_a_stamp_have_references_and_the_log_names_the_remedy_once(
+        probe: Probe, robot: NodeProcess) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    references = 0
+    while not references:
+        result = probe.answer_to(probe.show(header=Header(frame_id='optical')))
+        assert result.state in SEEN
+        references = result.reference_frames
+        probe.spin(0.1)
+    robot.wait_for_output('images on /robot/image have no stamp (all zeros)')
+    assert robot.output().count('have no stamp') == 1
+    assert 'let the camera driver set header.stamp to the time of exposure' in robot.output()
+
+
+def test_an_answer_without_an_image_tells_its_time(probe: Probe) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    probe.request(id='mug', instruction='the bowl')
+    rejected = probe.answer(lambda result: result.state == Segmentation.REJECTED)
+    probe.request(id='mug')
+    expired = probe.answer(lambda result: result.state == Segmentation.EXPIRED)
+    for result in (rejected, expired):
+        assert seconds(result.finished) > 0.0
+        assert result.header.stamp == result.received == result.started == result.finished

@@ -64,3 +64,12 @@ def test_a_huge_image_is_refused_before_it_is_decoded(monkeypatch: pytest.Monkey
     monkeypatch.setattr(compressed, 'MOST_PIXELS', 100)
     with pytest.raises(ConversionError, match='24 x 16 pixels, more than'):
         decode(encoded(RGB, 'PNG'), 'png')
+
+
+def test_what_is_no_image_is_refused_in_the_same_words_each_time() -> None:
+    reasons = set()
+    for _ in range(3):
+        with pytest.raises(ConversionError) as refused:
+            decode(b'no image', 'jpeg')
+        reasons.add(str(refused.value))
+    assert reasons == {'8 bytes of format "jpeg" are no whole JPEG or PNG; check the camera driver'}

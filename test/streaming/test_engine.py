@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import queue
+import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from color_stream import ColorModel, Stream, picture
 
+from instructseg_ros.streaming import engine as engine_module
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
 from instructseg_ros.streaming.schedule import Schedule
@@ -925,3 +929,283 @@ def test_an_instruction_on_two_cameras_has_one_last_result(
     results = [stream.results.get() for _ in range(stream.results.qsize())]
     assert [result.final for result in results if result.final] == [True]
     assert results[-1].final
+
+
+EPSILON = 1e-6  # s, for rounding
+RATES = [5.0, 9.0, 10.0, 11.0, 12.0, 15.0, 19.0, 20.0, 29.97, 30.0, 60.0]
+
+
+def arrivals(rate: float, *, seconds: float, seed: int | None = None) -> list[float]:
+    """When the images of a camera come, s; with a seed each is up to a fifth of a period late."""
+    late = random.Random(seed)
+    return [number / rate + (0.0 if seed is None else late.uniform(0.0, 0.2 / rate))
+            for number in range(int(rate * seconds))]
+
+
+class Clockwork:
+    """An engine whose clock goes on, in no time, while it waits for work."""
+
+    def __init__(self, cameras: Mapping[str, Sequence[float]], *, limit: Callable[[float], float],
+                 work: Callable[[], float] = lambda: 0.0) -> None:
+        """Begin at 0 s; `limit` gives max_rate at a time, and `work` how long the model takes."""
+        self.now = 0.0
+        self._images = sorted((at, name) for name, times in cameras.items() for at in times)
+        self._limit = limit
+        self._work = work
+        self._engine = Engine(
+            ColorModel(), on_results=lambda results: None,
+            settings=EngineSettings(topics={name: name for name in cameras}, max_age=10.0))
+        self._engine._work = self  # type: ignore[assignment]
+        self._engine.give(RED)
+
+    def notify(self) -> None:
+        """Nobody waits."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Go on to the next image, to a change of the limit or to the end of the wait."""
+        until = min([1e9 if timeout is None else self.now + timeout, self.now // 10.0 * 10.0 + 10.0,
+                     *(at for at, _ in self._images[:1])])
+        self.go_on(until)
+        self._engine._stopping = self.now >= self._end
+
+    def go_on(self, until: float) -> None:
+        while self._images and self._images[0][0] <= until:
+            self.now, name = self._images.pop(0)
+            self._engine.add_frame(picture(), stamp=round(self.now * 1e9), camera=name)
+        self.now = max(self.now, until)
+        if self._engine.max_rate != self._limit(self.now):
+            self._engine.max_rate = self._limit(self.now)
+
+    def run(self, seconds: float) -> dict[str, list[float]]:
+        """Return when the model began to work on the frames of each camera, s."""
+        self._end = seconds
+        begun: dict[str, list[float]] = {camera: [] for camera in self._engine._roster.cameras}
+        self.go_on(0.0)
+        while jobs := self._engine._wait_for_work():
+            for camera, _ in jobs:
+                begun[camera.name].append(self.now)
+            self.go_on(self.now + self._work())
+        return begun
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, list[float]]]:
+    """Return a function that gives when work begins on frames of cameras in simulated time."""
+    def simulate(cameras: Mapping[str, Sequence[float]], *, until: float,
+                 **options: Any) -> dict[str, list[float]]:
+        clockwork = Clockwork(cameras, **options)
+        monkeypatch.setattr(engine_module, 'time', SimpleNamespace(
+            monotonic=lambda: clockwork.now))
+        return clockwork.run(until)
+
+    return simulate
+
+
+Turns = Callable[..., dict[str, list[float]]]
+
+
+def most_in_a_second(times: Sequence[float]) -> int:
+    return max(sum(begin <= other < begin + 1.0 - EPSILON for other in times) for begin in times)
+
+
+@pytest.mark.parametrize('rate', RATES)
+@pytest.mark.parametrize('limit', [3.0, 10.0])
+def test_max_rate_is_reached_and_not_exceeded_at_any_rate_of_the_camera(
+        turns: Turns, rate: float, limit: float) -> None:
+    begun = turns({'front': arrivals(rate, seconds=20.0)}, limit=lambda now: limit, until=20.0)
+    wanted = min(rate, limit)
+    for second in range(20):
+        count = sum(second <= time + EPSILON < second + 1 for time in begun['front'])
+        assert wanted - 1 - EPSILON <= count <= limit
+    assert len(begun['front']) == pytest.approx(20 * wanted, abs=1.01)
+    assert most_in_a_second(begun['front']) <= limit
+
+
+@pytest.mark.parametrize('rate', RATES)
+@pytest.mark.parametrize('seed', range(5))
+def test_max_rate_is_reached_by_a_camera_whose_images_come_unevenly(
+        turns: Turns, rate: float, seed: int) -> None:
+    times = arrivals(rate, seconds=20.0, seed=seed)
+    begun = turns({'front': times}, limit=lambda now: 10.0, until=20.0)['front']
+    assert 0.99 * 20 * min(rate, 10.0) - 1 <= len(begun) <= 200
+    # One more where the last of a second began late.
+    assert most_in_a_second(begun) <= 11
+
+
+def test_max_rate_holds_for_each_of_several_cameras(turns: Turns) -> None:
+    cameras = {str(rate): arrivals(rate, seconds=10.0) for rate in RATES}
+    begun = turns(cameras, limit=lambda now: 10.0, until=10.0)
+    for rate in RATES:
+        assert len(begun[str(rate)]) == pytest.approx(10 * min(rate, 10.0), abs=1.01)
+        assert most_in_a_second(begun[str(rate)]) <= 10
+
+
+def test_a_change_of_max_rate_holds_from_the_next_image_on(turns: Turns) -> None:
+    begun = turns({'front': arrivals(30.0, seconds=30.0)}, until=30.0,
+                  limit=lambda now: 0.1 if now < 10.0 else 10.0 if now < 20.0 else 2.0)['front']
+    assert sum(time < 10.0 for time in begun) == 1
+    assert sum(10.0 <= time < 20.0 for time in begun) == pytest.approx(100, abs=1)
+    assert sum(time >= 20.0 for time in begun) == pytest.approx(20, abs=1)
+
+
+def test_an_image_before_its_turn_is_worked_on_at_its_turn_though_no_other_comes(
+        turns: Turns) -> None:
+    begun = turns({'front': [0.0, 0.25]}, limit=lambda now: 1.0, until=10.0)
+    assert begun == {'front': [0.0, 1.0]}
+
+
+def test_a_model_that_is_late_for_some_turns_does_not_lose_others(turns: Turns) -> None:
+    work = itertools.cycle([0.15, 0.03])
+    begun = turns({'front': arrivals(60.0, seconds=20.0)}, limit=lambda now: 10.0, until=20.0,
+                  work=lambda: next(work))['front']
+    assert len(begun) == pytest.approx(200, abs=2)
+
+
+def test_a_waiting_image_is_worked_on_at_once_when_max_rate_is_raised(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(max_rate=0.001, max_age=1e6)
+    stream.engine.give(RED)
+    for _ in range(2):
+        stamp = stream.frame()
+    stream.engine.max_rate = 0.0
+    while stream.result().header != ('header', stamp):
+        pass
+
+
+def test_a_frame_that_finds_memory_full_has_its_times(stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.model.room = -1
+    stamp = stream.frame()
+    timing = stream.result().timing
+    assert timing is not None and timing.captured == stamp
+    assert timing.captured <= timing.received <= timing.started <= timing.finished
+
+
+def test_a_clock_that_jumps_back_while_the_model_works_gives_no_negative_age() -> None:
+    now = [100 * 10**9]
+    stream = start(ColorModel(), clock=lambda: now[0])
+    hold(stream)
+    now[0] = 94 * 10**9
+    stream.engine.add_frame(picture(), stamp=now[0])
+    stream.model.gate.set()
+    timings = [stream.result().timing for _ in range(2)]
+    for timing in timings:
+        assert timing is not None
+        assert timing.captured <= timing.received <= timing.started <= timing.finished
+    low, high = stream.engine.statistics.status().ages
+    assert 0.0 <= low <= high
+    stream.engine.stop()
+
+
+def test_images_without_a_stamp_are_references_by_the_time_of_their_arrival() -> None:
+    now = [100 * 10**9]
+    stream = start(ColorModel(), clock=lambda: now[0], settings=EngineSettings(
+        reference_frames=2, reference_stride=0.2))
+    stream.engine.give(RED)
+    counts = []
+    for _ in range(4):
+        stream.engine.add_frame(picture(), stamp=0)
+        counts.append(stream.result().reference_frames)
+        now[0] += 200_000_000
+    assert counts == [0, 1, 2, 2]
+    assert stream.engine.statistics.status().cameras[''].unstamped
+    stream.engine.stop()
+
+
+def test_an_error_that_nothing_foresaw_is_answered_logged_and_counted_and_the_engine_goes_on(
+        open_stream: Callable[..., Stream], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level('DEBUG', logger='instructseg_ros')
+    stream = open_stream(schedule=Schedule.TWO_RATE)
+    for instruction in (RED, GREEN):
+        stream.engine.give(instruction)
+    stream.engine.add_frame('no picture', stamp=1)  # type: ignore[arg-type]
+    failed = [stream.result() for _ in range(2)]
+    assert [(each.instruction, each.state, each.final) for each in failed] == [
+        (RED, State.FAILED, False), (GREEN, State.FAILED, False)]
+    assert 'the engine failed and goes on; please report it: ' in failed[0].reason
+    status = stream.engine.statistics.status()
+    assert (status.faults, status.fault) == (1, failed[0].reason)
+    [error] = [record for record in caplog.records if record.levelname == 'ERROR']
+    assert error.message == failed[0].reason
+    assert 'Traceback' in caplog.text
+    stream.frame()
+    assert stream.answers(2) == [('red', FOUND), ('green', NOT_FOUND)]
+
+
+def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) -> None:
+    decode = stream.model.decode
+
+    def leave(*_: Any) -> list[Any]:
+        stream.model.decode = decode  # type: ignore[method-assign]
+        raise SystemExit('enough')
+
+    stream.model.decode = leave  # type: ignore[method-assign]
+    stream.engine.give(RED)
+    stream.frame()
+    failed = stream.result()
+    assert (failed.state, failed.reason) == (
+        State.FAILED, 'the engine failed and goes on; please report it: SystemExit: enough')
+    stream.frame()
+    assert stream.result().state is State.FOUND
+
+
+def test_an_error_in_the_watch_is_answered_and_the_watch_goes_on(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    overdue = stream.engine._roster.overdue
+
+    def fail_once(**options: Any) -> list[Segmentation]:
+        monkeypatch.setattr(stream.engine._roster, 'overdue', overdue)
+        raise KeyError('a camera')
+
+    monkeypatch.setattr(stream.engine._roster, 'overdue', fail_once)
+    stream.engine.give(RED)
+    assert stream.result().state is State.FAILED
+    assert stream.engine.statistics.status().fault.endswith("KeyError: 'a camera'")
+    stream.engine.cancel('red')
+    assert stream.result().state is State.EXPIRED
+
+
+def test_a_result_that_cannot_be_delivered_is_a_fault() -> None:
+    delivered = threading.Event()
+
+    def refuse(_: Sequence[Segmentation]) -> None:
+        delivered.set()
+        raise OSError('no route')
+
+    engine = start(ColorModel(), on_results=refuse).engine
+    engine.give(RED)
+    engine.cancel('red')
+    assert delivered.wait(60.0)
+    engine.stop()
+    assert engine.statistics.status().fault == 'a result could not be delivered: OSError: no route'
+
+
+def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(ColorModel(), on_results=lambda _: None, settings=EngineSettings())
+    begin = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if 'watch' in thread.name:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', refuse)
+        with pytest.raises(RuntimeError, match='new thread'):
+            engine.start()
+    engine.stop()
+    engine.start()
+    engine.stop()
+
+
+def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_live(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> list[Segmentation]:
+        raise KeyError('a camera')
+
+    monkeypatch.setattr(stream.engine._roster, 'overdue', fail)
+    stream.engine.give(RED)
+    assert stream.result().state is State.FAILED
+    stream.engine.stop()
+    results = [stream.results.get() for _ in range(stream.results.qsize())]
+    assert results[-1].reason == 'segmentation was stopped' and results[-1].final

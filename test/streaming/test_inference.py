@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from color_stream import ColorModel, follow, frame
@@ -22,7 +23,7 @@ def model() -> ColorModel:
 
 def ask(model: ColorModel, lives: list[LiveInstruction], *, stamp: int = SECOND, red: bool = True,
         reason: bool = True, references: int = 0, scale: float = 1.0) -> list[Segmentation]:
-    ticks = itertools.count(100)
+    ticks = itertools.count(2 * SECOND)
     job = Job(
         camera='wrist', frame=frame(stamp, red=red), lives=lives, reason=lives if reason else [],
         references=[frame(stamp - back) for back in range(references, 0, -1)], scale=scale,
@@ -51,7 +52,7 @@ def test_an_answer_tells_where_it_is_from_and_how_long_it_took(model: ColorModel
     assert (result.source, result.mask_age, result.reference_frames) == (Source.INFERRED, 0.0, 2)
     assert result.image is not None and result.mask is not None and result.probability is not None
     assert result.timing is not None
-    assert (result.timing.captured, result.timing.started) == (SECOND, 100)
+    assert (result.timing.captured, result.timing.started) == (SECOND, 2 * SECOND)
     assert result.timing.finished > result.timing.started
     assert result.timing.latency >= 0.0
 
@@ -189,3 +190,12 @@ def test_what_a_new_conclusion_is_kept_with(model: ColorModel) -> None:
     ask(model, [live], references=1)
     assert isinstance(live.conclusion, Conclusion)
     assert (live.conclusion.stamp, live.conclusion.reference_frames) == (SECOND, 1)
+
+
+def test_the_reason_of_a_model_that_fails_names_no_address(model: ColorModel) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f'cannot use {object()}')
+
+    model.decode = fail  # type: ignore[method-assign]
+    [result] = ask(model, [follow()])
+    assert result.reason == 'the model failed: RuntimeError: cannot use <object object>'

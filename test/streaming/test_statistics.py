@@ -41,6 +41,15 @@ def test_rate_age_and_silence_are_those_of_the_last_images() -> None:
     assert statistics.silence() == pytest.approx(0.5, abs=0.1)
 
 
+def test_images_without_a_stamp_have_no_age() -> None:
+    statistics, now = Statistics(['front']), time.monotonic()
+    statistics.note_frame('front', frame(now, age=5.0))
+    for _ in range(3):
+        statistics.note_frame('front', frame(now), unstamped=True)
+    front = statistics.status().cameras['front']
+    assert (front.age, front.unstamped) == (pytest.approx(5.0), True)
+
+
 def test_results_are_counted_and_the_last_error_is_kept() -> None:
     statistics = Statistics(['front'])
     statistics.note_results([answer(State.FOUND, latency=0.1), answer(State.FAILED, latency=0.3)])
@@ -60,3 +69,13 @@ def test_results_are_counted_and_the_last_error_is_kept() -> None:
 def test_a_percentile_is_one_of_the_values(
         values: list[float], share: float, value: float) -> None:
     assert percentile(values, share) == value
+
+
+def test_a_fault_of_the_engine_is_shown_for_a_while_and_counted(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = Statistics(['front'])
+    statistics.note_fault('a bug')
+    assert (statistics.status().fault, statistics.status().faults) == ('a bug', 1)
+    monkeypatch.setattr('instructseg_ros.streaming.statistics.FAULT_SHOWN', 0.0)
+    assert (statistics.status().fault, statistics.status().faults) == ('', 1)
+    assert statistics.status().last_error == 'a bug'

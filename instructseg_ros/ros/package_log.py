@@ -1,0 +1,48 @@
+"""What the package writes with Python's logging, in the log of a node."""
+
+from __future__ import annotations
+
+import logging
+
+from rclpy.node import Node
+
+from instructseg_ros.ros.throttled_log import ThrottledLog
+
+
+class PackageLog(logging.Handler):
+    """Passes records of the layers below ROS to a node's log, where `--log-level` selects them.
+
+    Tracebacks come at the level debug; errors that repeat are throttled.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """Begin to pass records on; `close` ends it."""
+        super().__init__()
+        log = node.get_logger()
+        # rclpy wants one level for each line that logs.
+        self._error = ThrottledLog(lambda text: log.error(text))
+        self._warning = ThrottledLog(lambda text: log.warning(text))
+        self._info = lambda text: log.info(text)
+        self._debug = lambda text: log.debug(text)
+        self._source = logging.getLogger('instructseg_ros')
+        self._level = self._source.level
+        self._source.setLevel(logging.DEBUG)
+        self._source.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:
+            self._error(text)
+        elif record.levelno >= logging.WARNING:
+            self._warning(text)
+        elif record.levelno >= logging.INFO:
+            self._info(text)
+        else:
+            self._debug(text)
+
+    def close(self) -> None:
+        """Pass nothing on any more."""
+        self._source.removeHandler(self)
+        self._source.setLevel(self._level)
+        super().close()

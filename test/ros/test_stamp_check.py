@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from instructseg_ros.ros.stamp_check import SURE_AFTER, StampCheck
+
+
+def warnings(stamps: list[int]) -> list[str]:
+    said: list[str] = []
+    check = StampCheck('/front/image', said.append)
+    for stamp in stamps:
+        check.note(stamp)
+    return said
+
+
+def test_images_without_a_stamp_are_told_once() -> None:
+    [warning] = warnings([0] * 50)
+    assert warning.startswith('images on /front/image have no stamp (all zeros)')
+
+
+def test_images_that_all_have_one_stamp_are_told_once() -> None:
+    [warning] = warnings([7] * 50)
+    assert warning.startswith('images on /front/image all have the same stamp')
+    assert warning.endswith('let the camera driver set header.stamp to the time of exposure')
+
+
+def test_stamps_that_advance_or_repeat_now_and_then_are_right() -> None:
+    assert warnings(list(range(1, 100))) == []
+    assert warnings([stamp // SURE_AFTER + 1 for stamp in range(1000)]) == []

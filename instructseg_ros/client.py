@@ -24,7 +24,7 @@ from instructseg_ros.ros.conversions import array_to_image
 from instructseg_ros.ros.messages import seconds_to_duration, segmentation_from_message
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
 
@@ -163,10 +163,13 @@ class SegmentationClient:
             answers.put_nowait, result)
         self._commands.publish(command)
         try:
-            is_over = False
+            is_answered = is_over = False
             while not is_over:
                 answer = await _within(answers.get(), timeout)
-                is_over = answer.final
+                # Once followed, only another command with this id can have been refused.
+                if is_answered and answer.state is State.REJECTED:
+                    continue
+                is_answered, is_over = True, answer.final
                 yield answer
         finally:
             del self._listeners[command.id]

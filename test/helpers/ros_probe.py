@@ -24,6 +24,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from instructseg_ros.msg import Command, Segmentation
+from instructseg_ros.srv import Cancel
 
 TIMEOUT = 120.0
 SIZE = (48, 64)
@@ -124,6 +125,12 @@ class Probe:
         self.wait(future.done)
         self.node.destroy_client(client)
         return future.result()
+
+    def end_all(self) -> None:
+        """End every instruction, whoever gave it, and forget all results."""
+        ended = self.call(Cancel, 'segmentation_node/cancel', Cancel.Request()).cancelled
+        self.wait(lambda: set(ended) <= {each.command_id for each in self.results if each.final})
+        self.results.clear()
 
     def set_threshold(self, value: float) -> None:
         """Set the node's parameter `threshold`."""

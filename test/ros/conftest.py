@@ -57,10 +57,8 @@ def discovered(robot: NodeProcess) -> Iterator[Probe]:
 def probe(robot: NodeProcess, discovered: Probe) -> Iterator[Probe]:
     """A probe beside the robot; no instruction is live, and no result known, before and after."""
     yield discovered
-    discovered.say('')
-    discovered.spin(0.2)
-    discovered.results.clear()
     assert robot.process.poll() is None, robot.output()
+    discovered.end_all()
 
 
 @pytest.fixture

@@ -22,20 +22,21 @@ from instructseg_ros.streaming.segmentation import Segmentation
 class ResultPublisher:
     """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
 
-    def __init__(self, node: LifecycleNode, values: SegmentationParameters, *,
+    def __init__(self, node: LifecycleNode, values: SegmentationParameters, labels: Labels, *,
                  warn: Callable[[str], object]) -> None:
         """Create the publishers on a node; they work while it is active.
 
         Args:
             node: Owner of the publishers.
             values: Its parameters.
+            labels: Numbers of the instructions.
             warn: Is told why something cannot be published.
 
         Raises:
             TransformError: Parameters want tf2, which is not installed.
         """
         self._node = node
-        self._labels = Labels()
+        self._labels = labels
         self._last: dict[str, list[Segmentation]] = {}  # of the newest frame of each camera
         self._wants_depth = values.depth
         self._transforms = Transforms(

@@ -22,6 +22,7 @@ from instructseg_ros.ros.running import run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.services import Services
 from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.streaming.labels import Labels
 
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)
@@ -36,6 +37,7 @@ class SegmentationNode(LifecycleNode):
         self._held = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failed: FailedAnswers | None = None
+        self._labels = Labels()  # consumers remember numbers when the node is configured anew
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         parameters.declare(self, SegmentationParameters)
@@ -114,7 +116,8 @@ class SegmentationNode(LifecycleNode):
     def _configure(self) -> None:
         self._stop_answering_failed()
         values = parameters.read(self, SegmentationParameters)
-        self._pipeline = Pipeline(self, values, self._desk, self._diagnostics, warn=self._warn)
+        self._pipeline = Pipeline(
+            self, values, self._desk, self._diagnostics, self._labels, warn=self._warn)
         self._desk.close('the node is inactive')
 
     def _start(self) -> None:

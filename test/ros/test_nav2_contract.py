@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from ros_probe import NodeProcess, Probe
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -78,21 +80,31 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
     probe.close()
 
 
+def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
+    """Say a text and return the number that it has in the labels."""
+    probe.say(text)
+    labels = None
+    while labels is None or not any(labels.data):  # the first may be sent to nobody
+        header = probe.show()
+        answered = probe.answer_to(header).instruction
+        probe.spin(0.3)
+        labels = consumer.of('labels', header) if answered == text else None
+    return int(max(labels.data))
+
+
 def test_the_number_of_what_was_said_before_is_not_given_to_what_is_said_next(
         run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
     probe = start(run_process, tiny_model_dir)
     consumer = Consumer(probe)
-    numbers = []
-    for text in ('the book', 'the ball', 'the book'):
-        probe.say(text)
-        labels = None
-        while labels is None or not any(labels.data):  # the first may be sent to nobody
-            header = probe.show()
-            answered = probe.answer_to(header).instruction
-            probe.spin(0.3)
-            labels = consumer.of('labels', header) if answered == text else None
-        numbers.append(max(labels.data))
-    assert numbers[0] == numbers[2] != numbers[1]
+    book, ball, again = (
+        number_of(text, probe, consumer) for text in ('the book', 'the ball', 'the book'))
+    assert book == again != ball
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
+                       Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert probe.call(ChangeState, 'segmentation_node/change_state', ChangeState.Request(
+            transition=Transition(id=transition))).success
+    probe.wait_for_node()
+    assert number_of('the bowl', probe, consumer) not in (book, ball)
     probe.close()
 
 

@@ -22,6 +22,7 @@ from instructseg_ros.ros.messages import rejection
 from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 pytestmark = pytest.mark.ros
@@ -37,7 +38,8 @@ class Listener:
         self.node = LifecycleNode('publishing', context=context)
         parameters.declare(self.node, SegmentationParameters)
         self.publisher = ResultPublisher(
-            self.node, parameters.read(self.node, SegmentationParameters), warn=pytest.fail)
+            self.node, parameters.read(self.node, SegmentationParameters), Labels(),
+            warn=pytest.fail)
         self.node.trigger_configure()
         self.node.trigger_activate()
         self._executor = SingleThreadedExecutor(context=context)

@@ -63,6 +63,15 @@ def test_what_is_known_of_an_instruction_outlives_its_repetition() -> None:
     assert [live for camera in roster.cameras.values() for live in camera.live] == before
 
 
+def test_a_repeated_instruction_is_still_told_that_no_image_comes() -> None:
+    roster = make(said(), image_timeout=3.0)
+    told = []
+    for now in range(1, 6):
+        roster.give(said(), now=float(now))
+        told += roster.overdue(now=float(now), paused=False)
+    assert [each.reason.startswith('no image has arrived') for each in told] == [True]
+
+
 @pytest.mark.parametrize('fields', [
     {'text': 'find green'}, {'task': Task.REASONING}, {'cameras': ('front',)},
     {'id': 'mine', 'generated_id': False}, {'until': Until.FOUND}])

@@ -128,9 +128,10 @@ class Probe:
 
     def end_all(self) -> None:
         """End every instruction, whoever gave it, and forget all results."""
-        ended = self.call(Cancel, 'segmentation_node/cancel', Cancel.Request()).cancelled
-        self.wait(lambda: set(ended) <= {each.command_id for each in self.results if each.final})
-        self.results.clear()
+        self.call(Cancel, 'segmentation_node/cancel', Cancel.Request())
+        marker = f'marker{next(STAMPS)}'
+        self.request(id=marker)  # is refused, after everything else was answered
+        self.answer(lambda result: result.command_id == marker)
 
     def set_threshold(self, value: float) -> None:
         """Set the node's parameter `threshold`."""

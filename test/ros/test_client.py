@@ -104,8 +104,7 @@ def test_an_instruction_is_followed_until_the_loop_is_left(
 def test_a_refused_command_of_the_same_id_does_not_end_what_is_followed(
         client: SegmentationClient, probe: Probe, stream: None) -> None:
     followed = client.follow('the red mug')
-    next(followed)
-    probe.request(id=probe.answer().command_id, instruction='the bowl')
+    probe.request(id=next(followed).instruction.id, instruction='the bowl')
     probe.answer(lambda result: result.state == State.REJECTED)
     after = probe.answer().header
     while (answer := next(followed)).header != after:

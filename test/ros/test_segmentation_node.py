@@ -218,6 +218,7 @@ def test_an_empty_text_stops_what_a_person_said_and_nothing_else(probe: Probe) -
 
 
 def test_an_empty_request_stops_what_holds_its_slot_unless_it_names_an_id(probe: Probe) -> None:
+    probe.request(id='other', instruction='the bowl', slot='head')
     probe.request(id='mine', instruction='the red mug', slot='gripper')
     probe.request(id='yours', instruction='the bowl', slot='gripper')
     assert probe.answer(lambda result: result.final).command_id == 'mine'
@@ -226,6 +227,7 @@ def test_an_empty_request_stops_what_holds_its_slot_unless_it_names_an_id(probe:
     probe.request(slot='gripper')
     ended = probe.answer(lambda result: result.final)
     assert (ended.command_id, ended.state) == ('yours', Segmentation.EXPIRED)
+    assert probe.answer_to(probe.show()).command_id == 'other'
 
 
 def test_an_empty_request_without_id_and_slot_stops_nothing_and_names_the_remedy(

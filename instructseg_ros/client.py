@@ -28,7 +28,7 @@ from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.quoting import describe_error
-from instructseg_ros.streaming.segmentation import Segmentation
+from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
 
@@ -167,10 +167,13 @@ class SegmentationClient:
             answers.put_nowait, result)
         self._commands.publish(command)
         try:
-            is_over = False
+            is_answered = is_over = False
             while not is_over:
                 answer = await _within(answers.get(), timeout)
-                is_over = answer.final
+                # Once followed, only another command with this id can have been refused.
+                if is_answered and answer.state is State.REJECTED:
+                    continue
+                is_answered, is_over = True, answer.final
                 yield answer
         finally:
             del self._listeners[command.id]

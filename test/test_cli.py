@@ -67,6 +67,7 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (['dance'], 'dance'),
         (['say'], 'text'),
         (['say', 'the mug', '--loudly'], '--loudly'),
+        (['say', 'the mug', '--stop'], '--stop'),
         (['say', 'the mug', '--timeout', 'long'], 'long'),
         (['segment', 'table.png'], 'instruction'),
         (['segment', 'table.png', 'the mug', '--dtype', 'fp8'], 'fp8'),

@@ -15,9 +15,11 @@ from instructseg_ros.ros.messages import (
     instruction_from_command,
     rejection,
     seconds_to_duration,
+    stop_reason,
 )
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError
+from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.token_bucket import TokenBucket
 
 DEPTH = 100  # of a burst of commands, each of which is answered
@@ -56,17 +58,36 @@ class CommandInput:
             Command(instruction=message.data, lifetime=lifetime, slot=Command.PERSON))
 
     def _on_command(self, message: Command) -> None:
-        # An empty one stops something, which has to work in a flood too.
-        if not message.instruction.strip() and self._engine.cancel(
-                message.id, reason='stopped on command'):
-            return
         try:
+            if not message.instruction.strip():
+                self._stop(message)
+                return
             self._check_rate()
             self._engine.give(instruction_from_command(
                 message, cameras=self._cameras,
                 max_length=self._parameter('max_text_length')))
         except InstructionError as error:
             self._engine.reject(rejection(message.instruction, str(error), id=message.id))
+
+    def _stop(self, command: Command) -> None:
+        """End what a command without text names; not rate-limited, it has to work in a flood.
+
+        Raises:
+            InstructionError: It names nothing, or nothing that is active.
+        """
+        if command.id:  # another program may hold the slot by now
+            where = f'under the id {quote(command.id)}'
+            ended = self._engine.cancel(command.id, reason='stopped on command')
+        elif command.slot:
+            where = f'in slot {quote(command.slot)}'
+            ended = self._engine.cancel(slot=command.slot, reason=stop_reason(command.slot))
+        else:
+            raise InstructionError(
+                'the instruction is empty, which stops what its id or slot names, but it has '
+                'neither; name one of them, or call ~/cancel to end everything')
+        if not ended:
+            raise InstructionError(
+                f'the instruction is empty, which stops what is active {where}, but nothing is')
 
     def _check_rate(self) -> None:
         self._bucket.rate = self._parameter('max_command_rate')

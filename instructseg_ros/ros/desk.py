@@ -37,7 +37,7 @@ class Desk:
         self.cameras: Sequence[str] = ('',)
         self.callback_group = ReentrantCallbackGroup()
         # By identity: two instructions may have the same id, until the engine refuses one.
-        self._listeners: dict[int, tuple[Instruction, Listener]] = {}
+        self._listeners: dict[int, tuple[Instruction, Command, Listener]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -88,7 +88,7 @@ class Desk:
             command, cameras=self.cameras, until=until,
             max_length=self._node.get_parameter('max_text_length').value)
         pixels = None if image is None else image_to_rgb(image)
-        future = self._expect(instruction, on_result)
+        future = self._expect(instruction, command, on_result)
         try:
             if image is None or pixels is None:
                 engine.give(instruction)
@@ -102,16 +102,23 @@ class Desk:
         assert final is not None
         return final
 
-    def cancel(self, id: str) -> list[str]:
-        """End the live instruction of that id, or all; return the ids ended, none while closed."""
-        return [] if self._engine is None else self._engine.cancel(id)
+    def withdraw(self, command: Command) -> None:
+        """End what was handed in with this very object, not what another program gave its id."""
+        engine = self._engine
+        if engine is None:  # closing ended everything
+            return
+        with self._lock:
+            given = [each for each, its_command, _ in self._listeners.values()
+                     if its_command is command]
+        for instruction in given:
+            engine.withdraw(instruction)
 
     def pass_on(self, results: Sequence[Segmentation]) -> None:
         """Give results to those who wait for them; any thread may call it."""
         for result in results:
             key = id(result.instruction)
             with self._lock:
-                _, listener = self._listeners.get(key, (None, None))
+                *_, listener = self._listeners.get(key, (None,))
                 if result.final:
                     self._listeners.pop(key, None)
             if listener is not None:
@@ -125,7 +132,8 @@ class Desk:
                 f'an answer could not be passed on: {type(error).__name__}: '
                 f'{describe_error(error)}')
 
-    def _expect(self, instruction: Instruction, on_result: Listener) -> Future[Segmentation]:
+    def _expect(self, instruction: Instruction, command: Command,
+                on_result: Listener) -> Future[Segmentation]:
         future: Future[Segmentation] = Future(executor=self._node.executor)
         # A task of the executor's, which wakes it when another thread sets the result.
         future.add_done_callback(lambda _: None)
@@ -137,5 +145,5 @@ class Desk:
                 on_result(result)
 
         with self._lock:
-            self._listeners[id(instruction)] = (instruction, hear)
+            self._listeners[id(instruction)] = (instruction, command, hear)
         return future

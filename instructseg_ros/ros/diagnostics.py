@@ -15,6 +15,7 @@ from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.statistics import CameraStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+NO_INSTRUCTION: Final = 'none; those from before the node started have to be sent again'
 OLD: Final = 1.0  # s of an image's age on arrival, beyond which its stamp or its way is suspect
 
 
@@ -76,15 +77,16 @@ def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
     """Tell of the model: how fast it answers, what is live, and its last error."""
     now = engine.statistics.status()
     live = engine.live()
+    count = f'{len(live)} live' if live else 'no instruction is active'
     if now.fault:
         status.summary(ERROR, now.fault)
     else:
-        status.summary(OK, f'{len(live)} live, {"paused" if engine.paused else "streaming"}')
+        status.summary(OK, f'{count}, {"paused" if engine.paused else "streaming"}')
     median, slow = (1e3 * latency for latency in now.latencies)
     young, old = (1e3 * age for age in now.ages)
     for key, value in (
             ('model', model), ('pace', str(engine.pace)),
-            ('live instructions', ', '.join(each.id for each in live)),
+            ('live instructions', ', '.join(each.id for each in live) or NO_INSTRUCTION),
             ('latency p50 (ms)', f'{median:.1f}'), ('latency p95 (ms)', f'{slow:.1f}'),
             ('age of results p50 (ms)', f'{young:.1f}'),
             ('age of results p95 (ms)', f'{old:.1f}'),

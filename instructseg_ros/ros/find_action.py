@@ -57,7 +57,7 @@ class FindAction:
         return Find.Result(segmentation=self._to_message(answer))
 
     def _cancel(self, goal: ServerGoalHandle) -> CancelResponse:
-        self._desk.cancel(goal.request.command.id)
+        self._desk.withdraw(goal.request.command)
         return CancelResponse.ACCEPT
 
     def _to_message(self, result: Segmentation) -> SegmentationMessage:

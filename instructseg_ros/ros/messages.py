@@ -51,11 +51,16 @@ def instruction_from_command(message: Command, *, cameras: Collection[str], max_
             f'camera {quote(unknown[0])} does not exist; '
             f'{f"use {known}" if known else "leave cameras empty, the node has only one"}')
     lifetime = message.lifetime.sec + message.lifetime.nanosec / NANO
-    fields: dict[str, Any] = {'id': message.id} if message.id else {}
+    fields: dict[str, Any] = {'id': message.id} if message.id else {'generated_id': True}
     return Instruction(
         text=clean_text(message.instruction, max_length=max_length), task=Task(message.task),
         cameras=tuple(message.cameras), lifetime=lifetime if lifetime else None,
         slot=message.slot, until=until, **fields)
+
+
+def stop_reason(slot: str) -> str:
+    """Return the reason of the last answer to an instruction whose slot was stopped."""
+    return f'stopped on command in slot {quote(slot)}'
 
 
 def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:

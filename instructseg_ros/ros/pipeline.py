@@ -21,6 +21,7 @@ from instructseg_ros.ros.rest import Rest
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.steady_timer import SteadyTimer
 from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 LOOK_PERIOD: Final = 0.5  # s, for whether anybody subscribes
@@ -30,7 +31,8 @@ class Pipeline:
     """Everything that a configured node holds; it works from `start` to `stop`."""
 
     def __init__(self, node: LifecycleNode, values: SegmentationParameters, desk: Desk,
-                 diagnostics: Diagnostics, *, warn: Callable[[str], object]) -> None:
+                 diagnostics: Diagnostics, labels: Labels, *,
+                 warn: Callable[[str], object]) -> None:
         """Load the model and create what publishes results.
 
         Args:
@@ -38,6 +40,7 @@ class Pipeline:
             values: Its parameters.
             desk: Hands in what services and actions ask.
             diagnostics: Tells how it is while it works.
+            labels: Numbers of the instructions.
             warn: Is told of images and commands that cannot be used.
 
         Raises:
@@ -54,7 +57,7 @@ class Pipeline:
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
-        self._results = ResultPublisher(node, values, warn=warn)
+        self._results = ResultPublisher(node, values, labels, warn=warn)
         self._topics = {camera: image_topic(node, camera, transport=transport)
                         for camera, transport in self._transports.items()}
         self.engine = Engine(

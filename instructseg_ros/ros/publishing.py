@@ -14,28 +14,29 @@ from instructseg_ros.ros.endpoints import create_publisher
 from instructseg_ros.ros.messages import segmentation_to_message
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.transforms import Transforms
-from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.instruction import Instruction, Until
 from instructseg_ros.streaming.labels import Labels
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation
 
 
 class ResultPublisher:
     """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
 
-    def __init__(self, node: LifecycleNode, values: SegmentationParameters, *,
+    def __init__(self, node: LifecycleNode, values: SegmentationParameters, labels: Labels, *,
                  warn: Callable[[str], object]) -> None:
         """Create the publishers on a node; they work while it is active.
 
         Args:
             node: Owner of the publishers.
             values: Its parameters.
+            labels: Numbers of the instructions.
             warn: Is told why something cannot be published.
 
         Raises:
             TransformError: Parameters want tf2, which is not installed.
         """
         self._node = node
-        self._labels = Labels()
+        self._labels = labels
         self._last: dict[str, list[Segmentation]] = {}  # of the newest frame of each camera
         self._wants_depth = values.depth
         self._transforms = Transforms(
@@ -71,9 +72,8 @@ class ResultPublisher:
         if seen:
             self._publish_frame(seen[0].camera, seen)
         for result in shown:
-            # A command may have been rejected because its id is that of a live instruction.
-            if result.final and result.state is not State.REJECTED:
-                self._end(result)
+            if result.final:
+                self._forget(result.instruction)
 
     def is_watched(self) -> bool:
         """Tell whether anybody subscribes to any result."""
@@ -97,12 +97,11 @@ class ResultPublisher:
         # An instruction that came later is answered later on the same frame.
         before = [each for each in self._last.get(camera, ()) if each.header is results[0].header]
         self._last[camera] = [*before, *results]
-        # Depth may come when an instruction has ended and its number is another's.
+        # Kept with the frame: its depth may come when a number stands for another text.
         numbers = {each.instruction.id: self._labels.number(each) for each in self._last[camera]}
         self._cameras[camera].publish(self._last[camera], numbers)
 
-    def _end(self, final: Segmentation) -> None:
-        self._labels.release(final)
+    def _forget(self, instruction: Instruction) -> None:
         for camera, results in self._last.items():
             self._last[camera] = [
-                each for each in results if each.instruction is not final.instruction]
+                each for each in results if each.instruction is not instruction]

@@ -26,6 +26,7 @@ from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.ros.services import Services
 from instructseg_ros.ros.stopping import StopRequested
 from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.quoting import describe_error
 
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -41,6 +42,7 @@ class SegmentationNode(LifecycleNode):
         self._held = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failed: FailedAnswers | None = None
+        self._labels = Labels()  # consumers remember numbers when the node is configured anew
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         self._held.callback(PackageLog(self).close)
@@ -149,7 +151,8 @@ class SegmentationNode(LifecycleNode):
         stopping.check()
         self._stop_answering_failed()
         values = parameters.read(self, SegmentationParameters)
-        self._pipeline = Pipeline(self, values, self._desk, self._diagnostics, warn=self._warn)
+        self._pipeline = Pipeline(
+            self, values, self._desk, self._diagnostics, self._labels, warn=self._warn)
         self._desk.close('the node is inactive')
 
     def _start(self) -> None:

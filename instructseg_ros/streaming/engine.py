@@ -130,6 +130,9 @@ class Engine:
     def give(self, instruction: Instruction) -> None:
         """Follow an instruction from now on, beside those that are live in other slots.
 
+        One that repeats what is active in its slot renews that instead: its lifetime starts over,
+        and it keeps its id, its track and what the model has concluded.
+
         Raises:
             InstructionError: One of that id is live, or as many as may be; it names a camera that
                 is not there; or the engine was stopped.
@@ -157,13 +160,14 @@ class Engine:
             self._roster.ask(instruction, self._frame(image, stamp, header))
             self._notify()
 
-    def cancel(self, id: str = '', *, reason: str = 'cancelled') -> list[str]:
-        """Stop following the instruction of that id, or every live one; return the ids ended."""
-        with self._lock:
-            ended = [each for each in self._roster.live() if id in ('', each.id)]
-            self._notices += self._roster.end(ended, reason)
-            self._notify()
-        return [each.id for each in ended]
+    def cancel(self, id: str = '', *, slot: str = '', reason: str = 'cancelled') -> list[str]:
+        """End the active instruction of an id, or of a slot, or all; return the ids ended."""
+        return self._end(
+            lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
+
+    def withdraw(self, instruction: Instruction) -> None:
+        """End this very instruction, and no other of its id; harmless when it is over."""
+        self._end(lambda each: each is instruction, 'cancelled')
 
     def reject(self, result: Segmentation) -> None:
         """Hand out the answer to what cannot be followed, in order with all other results."""
@@ -203,6 +207,13 @@ class Engine:
         received = self._clock()
         return Frame(image=image, stamp=stamp or received, header=header, received=received,
                      arrived=time.monotonic())
+
+    def _end(self, select: Callable[[Instruction], bool], reason: str) -> list[str]:
+        with self._lock:
+            ended = [each for each in self._roster.live() if select(each)]
+            self._notices += self._roster.end(ended, reason)
+            self._notify()
+        return [each.id for each in ended]
 
     def _check_running(self) -> None:
         if self._stopping:

@@ -42,6 +42,7 @@ class Instruction:
         slot: Holds one live instruction at a time: a new one in it replaces the last; '': it is
             in none.
         until: What ends it.
+        generated_id: The node chose the id, because the command had none.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Instruction:
     lifetime: float | None = None
     slot: str = ''
     until: Until = Until.ENDED
+    generated_id: bool = False
 
     @property
     def on_demand(self) -> bool:
@@ -60,6 +62,17 @@ class Instruction:
     def ends(self, *, found: bool) -> bool:
         """Tell whether an answer that it was found, or was not, is its last."""
         return self.until is Until.ANSWERED or (found and self.until is Until.FOUND)
+
+    def is_repeated_by(self, other: Instruction) -> bool:
+        """Return whether another instruction asks for the same again, cameras apart.
+
+        A sender that chose another id waits for answers under that id: its instruction is new.
+        Requests that wait for their end (`on_demand`) are never repeated, each has its own end.
+        """
+        fits_id = other.id == self.id or (other.generated_id and bool(self.slot))
+        return fits_id and not self.on_demand and (
+            (self.text, self.task, self.slot, self.until)
+            == (other.text, other.task, other.slot, other.until))
 
     def __post_init__(self) -> None:
         for name, value in (('id', self.id), ('slot', self.slot)):

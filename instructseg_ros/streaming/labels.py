@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
-BACKGROUND = 0
+BACKGROUND: Final = 0
+MAX_NUMBER: Final = 255  # the largest that a mono8 label image can hold
 
 
 class Labels:
-    """Gives each instruction the smallest free number from 1 on, for as long as it is live."""
+    """Numbers from 1 on, one for each text, that outlive the instructions which they stand for.
+
+    Consumers such as costmap layers remember numbers for seconds and look their names up later.
+    A number is given to another text only when all are taken, and then the one that has been out
+    of use for longest. Equal texts share a number, since consumers also look numbers up by name.
+    """
 
     def __init__(self) -> None:
         """Begin with no number given."""
-        self._numbers: dict[str, int] = {}
-        self._texts: dict[str, str] = {}
+        self._numbers: OrderedDict[str, int] = OrderedDict()  # of each text, last used at the end
 
     @property
     def names(self) -> dict[int, str]:
-        """The text that each number in use stands for; 0 is the background."""
-        named = {number: self._texts[id] for id, number in self._numbers.items()}
+        """The text that each number stands for; 0 is the background."""
+        named = {number: text for text, number in self._numbers.items()}
         return {BACKGROUND: 'background', **dict(sorted(named.items()))}
 
     def number(self, result: Segmentation) -> int:
-        """Return the number of a result's instruction, a new one if it has none."""
-        id = result.instruction.id
-        if id not in self._numbers:
-            used = set(self._numbers.values())
-            self._numbers[id] = next(n for n in range(1, len(used) + 2) if n not in used)
-            self._texts[id] = result.instruction.text
-        return self._numbers[id]
+        """Return the number of a result's instruction, a new one if its text has none."""
+        text = result.instruction.text
+        if text not in self._numbers:
+            self._numbers[text] = self._take_number()
+        self._numbers.move_to_end(text)
+        return self._numbers[text]
 
-    def release(self, result: Segmentation) -> None:
-        """Let the number of an instruction be used again."""
-        self._numbers.pop(result.instruction.id, None)
-        self._texts.pop(result.instruction.id, None)
+    def _take_number(self) -> int:
+        if len(self._numbers) < MAX_NUMBER:
+            return len(self._numbers) + 1
+        _, number = self._numbers.popitem(last=False)
+        return number
 
     def draw(self, results: Sequence[Segmentation]) -> np.ndarray:
         """Return the (H, W) uint16 label image of a frame; where masks overlap the surest wins.

@@ -32,12 +32,15 @@ class LiveInstruction:
     Attributes:
         instruction: What to follow.
         given: When it was given.
+        lifetime: Seconds for which it stays active since it was given or renewed; None: for ever.
+        deadline: When it expires, infinity without a lifetime.
         last_frame: The newest frame it was answered on, or is being answered on.
         silence_told: It was told that no image comes.
         expression: The instruction as the model reads it, once it did.
         conclusion: The language model's last one, once there is one.
         presence: What is remembered of its target.
         in_trouble: It made the model fail last, and is kept apart from the others.
+        last_reason: Reason of its last answer, '' when that was FOUND; None before the first.
     """
 
     instruction: Instruction
@@ -48,9 +51,14 @@ class LiveInstruction:
     conclusion: Conclusion | None = None
     presence: Presence = field(default_factory=Presence)
     in_trouble: bool = False
+    last_reason: str | None = None
+    lifetime: float | None = field(init=False)
+    deadline: float = field(init=False)
 
-    @property
-    def deadline(self) -> float:
-        """When it expires, infinity without a lifetime."""
-        lifetime = self.instruction.lifetime
-        return float('inf') if lifetime is None else self.given + lifetime
+    def __post_init__(self) -> None:
+        self.renew(self.instruction.lifetime, now=self.given)
+
+    def renew(self, lifetime: float | None, *, now: float) -> None:
+        """Start a lifetime, s, over; None: never expire."""
+        self.lifetime = lifetime
+        self.deadline = float('inf') if lifetime is None else now + lifetime

@@ -25,16 +25,28 @@ def draw_overlay(image: np.ndarray, *results: Segmentation, opacity: float = 0.4
         image: (H, W, 3) uint8 RGB.
         results: The answers for this image; masks must have the image's size.
         opacity: 0..1, of the masks' colours.
-        colors: For each answer a number that stands for its colour; their order by default.
+        colors: For each answer a number that stands for its colour; their order by default. Where
+            two numbers stand for one colour, the later answer gets the next free one.
     """
     drawn = np.array(image)
-    chosen = [COLORS[number % len(COLORS)] for number in colors or range(len(results))]
+    chosen = _choose_colors(colors or range(len(results)))
     for result, color in zip(results, chosen, strict=True):
         if result.state is State.FOUND and result.mask is not None:
             tinted = drawn[result.mask] * (1.0 - opacity) + np.array(color) * opacity
             drawn[result.mask] = tinted.astype(np.uint8)
             drawn[outline(result.mask)] = color
     return _with_captions(drawn, results, chosen if len(results) > 1 else None)
+
+
+def _choose_colors(numbers: Sequence[int]) -> Sequence[tuple[int, int, int]]:
+    free = list(range(len(COLORS)))
+    chosen = []
+    for wanted in (number % len(COLORS) for number in numbers):
+        index = min(free, key=lambda each: (each - wanted) % len(COLORS), default=wanted)
+        chosen.append(COLORS[index])
+        if free:
+            free.remove(index)
+    return chosen
 
 
 def outline(mask: np.ndarray) -> np.ndarray:

@@ -40,15 +40,22 @@ class Roster:
         return sum(bool(camera.live) for camera in self._all())
 
     def give(self, instruction: Instruction, *, now: float) -> list[Segmentation]:
-        """Follow an instruction; return the final results of those that it replaces.
+        """Follow an instruction, or renew the active one that it repeats.
+
+        Returns:
+            The final results of those that it replaces.
 
         Raises:
             InstructionError: It cannot be followed.
         """
+        if repeated := self._repeated_by(instruction):
+            for live in self._lives(repeated):
+                live.renew(instruction.lifetime, now=now)
+            return []
         replaced = [each for each in self.live() if each.slot and each.slot == instruction.slot]
         self._check(instruction, len(replaced))
         finals = self.end(replaced, f'replaced by instruction {instruction.id}')
-        for name in dict.fromkeys(instruction.cameras or self.cameras):
+        for name in self._cameras_of(instruction):
             self.cameras[name].live.append(LiveInstruction(instruction=instruction, given=now))
         return finals
 
@@ -65,12 +72,17 @@ class Roster:
         self._guests.append(guest)
 
     def end(self, instructions: Sequence[Instruction], reason: str) -> list[Segmentation]:
-        """Stop following instructions, with one last result each, whatever cameras they are on."""
+        """Stop following instructions, with one last result each, whatever cameras they are on.
+
+        The last result also gives the reason of the last answers, which the end would hide.
+        """
         finals = []
         for instruction in instructions:
+            last_words = self._last_reasons(instruction)
             cameras = self._drop(instruction)
             finals.append(Segmentation(
-                instruction=instruction, state=State.EXPIRED, reason=reason,
+                instruction=instruction, state=State.EXPIRED,
+                reason=f'{reason}; last answer: {last_words}' if last_words else reason,
                 camera=cameras[0].name if len(cameras) == 1 else '',
                 dropped=sum(each.dropped for each in cameras), final=True))
         return finals
@@ -79,10 +91,12 @@ class Roster:
         """Return what has to be told by now without the model, and end what is over."""
         results = []
         for instruction in self.live():
-            if any(live.deadline <= now for camera in self._all() for live in camera.live
-                   if live.instruction is instruction):
-                results += self.end(
-                    [instruction], f'its lifetime of {instruction.lifetime} s is over')
+            lives = self._lives(instruction)
+            if any(live.deadline <= now for live in lives):
+                unseen = all(live.last_reason is None for live in lives)
+                results += self.end([instruction], (
+                    f'its lifetime of {lives[0].lifetime} s is over'
+                    f'{", and no image was answered in that time" if unseen else ""}'))
         for camera in self._all():
             results += self.settle(camera, dict(camera.overdue(now=now, paused=paused)))
         return results
@@ -130,10 +144,30 @@ class Roster:
         for live, result in answers.items():
             if live not in camera.live:
                 continue
+            live.last_reason = result.reason
             if live.instruction.ends(found=result.state is State.FOUND):
                 self._drop(live.instruction)
                 result = replace(result, final=True)
             yield result
+
+    def _repeated_by(self, instruction: Instruction) -> Instruction | None:
+        cameras = set(self._cameras_of(instruction))
+        return next((each for each in self.live() if each.is_repeated_by(instruction)
+                     and set(self._cameras_of(each)) == cameras), None)
+
+    def _cameras_of(self, instruction: Instruction) -> Sequence[str]:
+        return list(dict.fromkeys(instruction.cameras or self.cameras))
+
+    def _lives(self, instruction: Instruction) -> Sequence[LiveInstruction]:
+        return [live for camera in self._all() for live in camera.live
+                if live.instruction is instruction]
+
+    def _last_reasons(self, instruction: Instruction) -> str:
+        """Return why the last answers were not FOUND, '' if they were or there is none."""
+        reasons = [(camera.name, live.last_reason) for camera in self._all()
+                   for live in camera.live if live.instruction is instruction]
+        return '; '.join(f'{name}: {reason}' if len(reasons) > 1 else reason
+                         for name, reason in reasons if reason)
 
     def _drop(self, instruction: Instruction) -> list[Camera]:
         """Stop following an instruction; return the cameras that it was followed on."""

@@ -22,6 +22,7 @@ from instructseg_ros.ros.messages import NANO, stamp_to_nanoseconds
 from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.trials.transport_peer import RESULTS, SIZE, camera_image
 
@@ -65,7 +66,7 @@ class _Node(LifecycleNode):
         super().__init__('transport', namespace=RESULTS)
         parameters.declare(self, SegmentationParameters)
         values = parameters.read(self, SegmentationParameters)
-        self._outputs = ResultPublisher(self, values, warn=self.get_logger().warning)
+        self._outputs = ResultPublisher(self, values, Labels(), warn=self.get_logger().warning)
         self.trigger_configure()
         self.trigger_activate()
         self._frames = WARM_UP + frames

@@ -52,6 +52,14 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
     assert int(camera['dropped: unreadable']) >= 1
 
 
+def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
+    model = statuses(probe, '/robot')['segmentation_node: segmentation']
+    assert (model.level, model.message) == (
+        DiagnosticStatus.OK, 'no instruction is active, streaming')
+    assert values(model)['live instructions'] == (
+        'none; those from before the node started have to be sent again')
+
+
 def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
     probe.show()  # of 1970
     camera = statuses(probe, '/robot')['segmentation_node: camera']

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import rclpy
 from action_msgs.msg import GoalStatus
+from action_msgs.srv import CancelGoal
 from builtin_interfaces.msg import Duration
+from color_stream import ColorModel
 from rclpy.action import ActionClient
-from ros_probe import Probe, headers
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from ros_probe import Probe, headers, wait_until
 
 from instructseg_ros.action import Find
 from instructseg_ros.msg import Command, Segmentation
+from instructseg_ros.ros.desk import Desk
+from instructseg_ros.ros.find_action import FindAction
 from instructseg_ros.srv import Cancel
+from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.settings import EngineSettings
 
 pytestmark = pytest.mark.ros
 
@@ -73,15 +84,25 @@ def test_until_then_each_image_gives_feedback(
     assert {each.state for each in finder.feedback} == {Segmentation.NOT_FOUND}
     goal.cancel_goal_async()
     status, result = finder.result(goal)
-    assert (status, result.state, result.reason) == (
-        GoalStatus.STATUS_CANCELED, Segmentation.EXPIRED, 'cancelled')
+    assert (status, result.state) == (GoalStatus.STATUS_CANCELED, Segmentation.EXPIRED)
+    assert result.reason == f'cancelled; last answer: {finder.feedback[-1].reason}'
 
 
 def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug', lifetime=Duration(nanosec=200_000_000))
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
-    assert 'lifetime of 0.2 s' in result.reason
+    assert 'lifetime of 0.2 s is over, and no image was answered' in result.reason
+
+
+def test_a_search_goes_on_while_a_person_is_told_to_stop(probe: Probe, finder: Finder) -> None:
+    goal = finder.send(instruction='the red mug')
+    probe.say('the bowl')
+    probe.say('')
+    assert probe.answer(lambda result: result.final).instruction == 'the bowl'
+    goal.cancel_goal_async()
+    status, result = finder.result(goal)
+    assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, 'cancelled')
 
 
 def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
@@ -108,3 +129,36 @@ def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.REJECTED)
     first.cancel_goal_async()
     assert finder.result(first)[0] == GoalStatus.STATUS_CANCELED
+
+
+def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(node: Node) -> None:
+    node.declare_parameter('max_text_length', 512)
+    desk = Desk(node)
+    engine = Engine(ColorModel(), on_results=desk.pass_on, settings=EngineSettings())
+    engine.give(Instruction(text='find red', id='taken'))
+    desk.open(engine, [''])
+    action = FindAction(node, desk)
+    other = rclpy.create_node('other', context=node.context)
+    finder = ActionClient(other, Find, 'mine/find')
+    canceller = other.create_client(CancelGoal, 'mine/find/_action/cancel_goal')
+    executors = [SingleThreadedExecutor(context=node.context) for _ in range(2)]
+    for executor, each in zip(executors, (node, other), strict=True):
+        executor.add_node(each)
+
+    def wait(condition: Callable[[], object]) -> None:
+        wait_until(condition, idle=lambda: [each.spin_once(timeout_sec=0.05) for each in executors])
+
+    wait(lambda: finder.server_is_ready() and canceller.service_is_ready())
+    sent = finder.send_goal_async(Find.Goal(command=Command(instruction='find red', id='taken')))
+    cancelled = canceller.call_async(CancelGoal.Request())  # every goal
+    time.sleep(1.0)  # both wait for the server, which takes the cancellation before it searches
+    wait(lambda: sent.done() and cancelled.done())
+    result = sent.result().get_result_async()
+    wait(result.done)
+    assert result.result().result.segmentation.state == Segmentation.REJECTED
+    assert [each.id for each in engine.live()] == ['taken']
+    action.destroy()
+    finder.destroy()
+    for executor in executors:
+        executor.shutdown()
+    other.destroy_node()

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from ros_probe import NodeProcess, Probe, headers
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
@@ -77,6 +79,35 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
     assert set(np.unique(values)) <= {0, 1, 2}
     np.testing.assert_array_equal(np.isfinite(points).all(-1), values > 0)
     assert (np.frombuffer(confidence.data, np.uint8).reshape(HEIGHT, WIDTH)[values > 0] > 0).all()
+    probe.close()
+
+
+def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
+    """Say a text and return the number that it has in the labels."""
+    probe.say(text)
+    probe.settle()
+
+    def has_labels(header: Header) -> bool:
+        labels = consumer.of('labels', header)
+        return labels is not None and any(labels.data)
+
+    header = probe.show_until(has_labels).header
+    return int(max(consumer.of('labels', header).data))
+
+
+def test_the_number_of_what_was_said_before_is_not_given_to_what_is_said_next(
+        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    probe = start(run_process, tiny_model_dir)
+    consumer = Consumer(probe)
+    book, ball, again = (
+        number_of(text, probe, consumer) for text in ('the book', 'the ball', 'the book'))
+    assert book == again != ball
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
+                       Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert probe.call(ChangeState, 'segmentation_node/change_state', ChangeState.Request(
+            transition=Transition(id=transition))).success
+    probe.wait_for_node()
+    assert number_of('the bowl', probe, consumer) not in (book, ball)
     probe.close()
 
 

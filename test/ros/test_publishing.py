@@ -22,6 +22,7 @@ from instructseg_ros.ros.messages import rejection
 from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 pytestmark = pytest.mark.ros
@@ -37,7 +38,8 @@ class Listener:
         self.node = LifecycleNode('publishing', context=context)
         parameters.declare(self.node, SegmentationParameters)
         self.publisher = ResultPublisher(
-            self.node, parameters.read(self.node, SegmentationParameters), warn=pytest.fail)
+            self.node, parameters.read(self.node, SegmentationParameters), Labels(),
+            warn=pytest.fail)
         self.node.trigger_configure()
         self.node.trigger_activate()
         self._executor = SingleThreadedExecutor(context=context)
@@ -100,7 +102,7 @@ def test_what_has_ended_is_not_published_again(listener: Listener) -> None:
     listener.publisher.publish([Segmentation(
         instruction=mug.instruction, state=State.EXPIRED, reason='cancelled', final=True)])
     listener.publisher.publish([found('book', slice(4, 6))])
-    assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 1, 1]
+    assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 3, 3]
 
 
 def test_a_rejected_command_takes_no_label_from_the_live_one_of_its_id(
@@ -124,4 +126,20 @@ def test_depth_that_comes_late_gives_no_label_to_what_has_ended(listener: Listen
     listener.publisher.begin()
     told: list[Any] = []
     listener.node.create_subscription(vision.LabelInfo, 'label_info', told.append, qos.latched())
-    assert [each.class_name for each in listener.wait(told).class_map] == ['background']
+    assert [each.class_name for each in listener.wait(told).class_map] == ['background', 'the mug']
+
+
+def test_what_ended_stays_in_label_info_and_labels_and_detections_agree_with_it(
+        listener: Listener) -> None:
+    vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
+    labels = listener.subscribe(Image, 'labels')
+    detections = listener.subscribe(vision.Detection2DArray, 'detections')
+    infos = listener.subscribe(vision.LabelInfo, 'label_info')
+    listener.publisher.publish([found('mug', slice(0, 2), final=True)])
+    listener.wait(detections)
+    listener.publisher.publish([found('bowl', slice(4, 6), header=Header(stamp=Time(sec=8)))])
+    [detection] = listener.wait(detections, 2).detections
+    assert detection.results[0].hypothesis.class_id == '2'
+    assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 2, 2]
+    assert {each.class_id: each.class_name for each in listener.wait(infos, 2).class_map} == {
+        0: 'background', 1: 'the mug', 2: 'the bowl'}

@@ -6,6 +6,7 @@ import pytest
 from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import RegionOfInterest
 
+from instructseg_ros.cli import main
 from instructseg_ros.msg import Segmentation
 from instructseg_ros.ros.distribution import localhost_setting
 from instructseg_ros.ros.say import describe, say
@@ -44,8 +45,30 @@ def test_an_answer_is_printed_and_the_exit_status_is_0(
 @pytest.mark.ros
 def test_a_rejected_instruction_is_printed_and_the_exit_status_is_1(
         robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
-    assert say('', timeout=TIMEOUT, ros_args=ROBOT) == 1
-    assert 'the instruction is empty' in capsys.readouterr().out
+    assert say('the [SEG] mug', timeout=TIMEOUT, ros_args=ROBOT) == 1
+    assert 'reserved for the model' in capsys.readouterr().out
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('arguments', [[''], ['--stop']])
+def test_what_was_said_is_stopped_and_nothing_else(
+        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str],
+        arguments: list[str]) -> None:
+    probe.request(id='program', instruction='the bowl')
+    probe.say('the red mug')
+    header = probe.show()
+    for _ in range(2):
+        probe.answer_to(header)
+    command = ['say', *arguments, '--timeout', '100', *ROBOT]
+    assert main(command) == 0
+    # The first answer may have been sent to nobody.
+    assert capsys.readouterr().out in (
+        'stopped: the red mug\n', 'nothing that was said is active\n')
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.instruction, ended.state) == ('the red mug', Segmentation.EXPIRED)
+    assert probe.answer_to(probe.show()).command_id == 'program'
+    assert main(command) == 0
+    assert capsys.readouterr().out == 'nothing that was said is active\n'
 
 
 @pytest.mark.ros

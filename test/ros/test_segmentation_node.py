@@ -108,7 +108,7 @@ def test_a_bad_image_fails_with_a_reason_and_the_next_good_one_is_answered(
 
 
 @pytest.mark.parametrize(('fields', 'reason'), [
-    ({'instruction': ''}, 'the instruction is empty'),
+    ({'instruction': ''}, 'stops what is active under the id "bad", but nothing is'),
     ({'instruction': 'x' * 10_000}, 'the limit is 512'),
     ({'instruction': 'the \x1b[31mred mug'}, 'control character U+001B'),
     ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
@@ -173,15 +173,74 @@ def test_the_ninth_command_and_an_id_that_is_live_are_rejected(probe: Probe) -> 
     assert 'live already' in rejected.reason
 
 
-def test_an_empty_text_stops_what_is_live(probe: Probe) -> None:
+def test_a_text_that_is_repeated_is_answered_under_one_id_and_ends_nothing(probe: Probe) -> None:
+    ids = set()
+    for _ in range(3):
+        for _ in range(2):
+            probe.say('the  red mug')
+        ids.add(probe.answer_to(probe.show()).command_id)
+    assert len(ids) == 1
+    probe.say('the bowl')
+    ended = probe.answer(lambda result: result.final)
+    assert {ended.command_id} == ids
+
+
+def test_a_request_that_is_repeated_in_its_slot_is_answered_under_one_id(probe: Probe) -> None:
+    for fields in ({'id': 'mine', 'slot': 'gripper'}, {'id': 'other'}, {'slot': 'head'}):
+        for _ in range(2):
+            probe.request(instruction='the red mug', **fields)
+    probe.request()  # is answered at once, and after all others
+    assert probe.answer().state == Segmentation.REJECTED
+    header = probe.show()
+    ids = [probe.answer_to(header).command_id for _ in range(3)]
+    assert ids[:2] == ['mine', 'other']
+    probe.request()
+    assert probe.answer().state == Segmentation.REJECTED
+
+
+def test_a_request_with_a_new_id_replaces_what_it_repeats(probe: Probe) -> None:
+    for id in ('first', 'second'):
+        probe.request(id=id, instruction='the red mug', slot='gripper')
+    assert probe.answer(lambda result: result.final).command_id == 'first'
+
+
+def test_an_empty_text_stops_what_a_person_said_and_nothing_else(probe: Probe) -> None:
+    probe.request(id='program', instruction='the bowl')
+    probe.request(id='gripper', instruction='the bowl', slot='gripper')
     probe.say('the red mug')
-    probe.answer_to(probe.show())
     probe.say('  ')
     ended = probe.answer(lambda result: result.final)
-    assert (ended.state, ended.reason) == (Segmentation.EXPIRED, 'stopped on command')
-    probe.show()
-    probe.spin(0.3)
-    assert probe.results == []
+    assert (ended.state, ended.instruction, ended.reason) == (
+        Segmentation.EXPIRED, 'the red mug', 'stopped on command in slot "person"')
+    header = probe.show()
+    assert [probe.answer_to(header).command_id for _ in range(2)] == ['program', 'gripper']
+    probe.say('')
+    rejected = probe.answer(lambda result: result.final)
+    assert rejected.state == Segmentation.REJECTED
+    assert 'stops what is active in slot "person", but nothing is' in rejected.reason
+
+
+def test_an_empty_request_stops_what_holds_its_slot_unless_it_names_an_id(probe: Probe) -> None:
+    probe.request(id='other', instruction='the bowl', slot='head')
+    probe.request(id='mine', instruction='the red mug', slot='gripper')
+    probe.request(id='yours', instruction='the bowl', slot='gripper')
+    assert probe.answer(lambda result: result.final).command_id == 'mine'
+    probe.request(id='mine', slot='gripper')
+    assert probe.answer(lambda result: result.final).state == Segmentation.REJECTED
+    probe.request(slot='gripper')
+    ended = probe.answer(lambda result: result.final)
+    assert (ended.command_id, ended.state) == ('yours', Segmentation.EXPIRED)
+    assert probe.answer_to(probe.show()).command_id == 'other'
+
+
+def test_an_empty_request_without_id_and_slot_stops_nothing_and_names_the_remedy(
+        probe: Probe) -> None:
+    probe.request(id='mug', instruction='the red mug')
+    probe.request()
+    rejected = probe.answer(lambda result: result.final)
+    assert (rejected.state, rejected.command_id) == (Segmentation.REJECTED, '')
+    assert 'call ~/cancel to end everything' in rejected.reason
+    assert probe.answer_to(probe.show()).command_id == 'mug'
 
 
 def test_an_empty_request_stops_the_command_of_its_id(probe: Probe) -> None:
@@ -203,7 +262,7 @@ def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
     for id in ids:
         probe.request(id=id, instruction='the mug', slot='flood')
         probe.spin(0.002)
-    probe.say('')
+    probe.request(slot='flood')
     probe.wait(lambda: sum(result.final for result in probe.results) >= len(ids))
     probe.spin(0.3)
     finals = {result.command_id: result for result in probe.results if result.final}

@@ -541,6 +541,49 @@ def test_cancelling_without_an_id_ends_all(stream: Stream) -> None:
     assert stream.answers(2) == [('red', EXPIRED), ('green', EXPIRED)]
 
 
+def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_first_id(
+        stream: Stream) -> None:
+    first, *again = (Instruction(text='find red', slot='person', generated_id=True)
+                     for _ in range(4))
+    hold(stream, first)
+    for repetition in again:
+        stream.engine.give(repetition)
+    stream.model.gate.set()
+    assert stream.answers(1) == [(first.id, FOUND)]
+    stream.frame()
+    assert stream.answers(1) == [(first.id, FOUND)]
+    assert stream.engine.live() == [first]
+
+
+def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
+        open_stream: Callable[..., Stream]) -> None:
+    stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=1.0)
+    tracks = []
+    for _ in range(3):
+        stream.engine.give(Instruction(text='find red', slot='person', generated_id=True))
+        stream.frame()
+        tracks.append(stream.result().track_id)
+    assert tracks[0] and set(tracks) == {tracks[0]}
+    assert stream.model.reasoned == 1
+
+
+def test_stopping_a_slot_ends_nothing_else(stream: Stream) -> None:
+    for fields in ({'slot': 'person'}, {'slot': 'arm'}, {'slot': ''},
+                   {'slot': '', 'until': Until.FOUND}):
+        stream.engine.give(Instruction(**{'text': 'find red', 'id': str(fields), **fields}))
+    assert stream.engine.cancel(slot='person') == ["{'slot': 'person'}"]
+    assert len(stream.engine.live()) == 3
+
+
+def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(
+        stream: Stream) -> None:
+    stream.engine.give(RED)
+    stream.engine.withdraw(Instruction(text='find red', id='red'))
+    assert stream.engine.live() == [RED]
+    stream.engine.withdraw(RED)
+    assert stream.answers(1) == [('red', EXPIRED)]
+
+
 def test_there_are_never_more_live_instructions_than_the_limit(
         open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(max_instructions=2)

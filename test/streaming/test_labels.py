@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.labels import Labels, confidence, union
+from instructseg_ros.streaming.labels import MAX_NUMBER, Labels, confidence, union
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 
@@ -16,19 +18,30 @@ def result(id: str, columns: slice, *, found: bool = True, score: float = 0.9) -
         state=State.FOUND if found else State.NOT_FOUND)
 
 
-def test_an_instruction_keeps_its_number_and_a_free_one_is_used_again() -> None:
+def test_an_ended_instruction_keeps_its_number_and_name_and_a_new_one_gets_another() -> None:
     labels = Labels()
-    mug, bowl, book = (result(id, slice(0, 1)) for id in ('mug', 'bowl', 'book'))
-    assert [labels.number(each) for each in (mug, bowl, mug)] == [1, 2, 1]
-    labels.release(mug)
-    assert [labels.number(each) for each in (bowl, book)] == [2, 1]
-    assert labels.names == {0: 'background', 1: 'the book', 2: 'the bowl'}
+    book, ball = (result(id, slice(0, 1)) for id in ('book', 'ball'))
+    assert [labels.number(each) for each in (book, ball, book)] == [1, 2, 1]
+    assert labels.names == {0: 'background', 1: 'the book', 2: 'the ball'}
 
 
-def test_what_was_never_numbered_can_be_released() -> None:
+def test_a_text_that_is_said_again_gets_its_number_again() -> None:
     labels = Labels()
-    labels.release(result('mug', slice(0, 1)))
-    assert labels.names == {0: 'background'}
+    first, other = result('mug', slice(0, 1)), result('bowl', slice(0, 1))
+    again = replace(first, instruction=replace(first.instruction, id='another'))
+    assert [labels.number(each) for each in (first, other, again)] == [1, 2, 1]
+
+
+def test_when_all_numbers_are_taken_the_one_out_of_use_for_longest_is_given_away() -> None:
+    labels = Labels()
+    old = [result(str(number), slice(0, 1)) for number in range(1, MAX_NUMBER + 1)]
+    assert [labels.number(each) for each in old] == list(range(1, MAX_NUMBER + 1))
+    labels.number(old[0])  # still in use
+    assert labels.number(result('new', slice(0, 1))) == 2
+    assert labels.number(old[0]) == 1
+    assert labels.number(old[1]) == 3
+    assert len(labels.names) == MAX_NUMBER + 1
+    assert (labels.names[2], labels.names[3]) == ('the new', 'the 2')
 
 
 def test_where_masks_overlap_the_surest_wins_and_what_is_not_found_is_left_out() -> None:

@@ -62,6 +62,13 @@ def test_several_answers_have_their_own_colours_and_captions() -> None:
     assert (drawn[:76] != IMAGE[:76]).any(-1).sum() > (one[:76] != IMAGE[:76]).any(-1).sum()
 
 
+def test_answers_whose_numbers_stand_for_one_colour_are_told_apart() -> None:
+    other = np.roll(square(), 40, axis=1)
+    drawn = draw_overlay(IMAGE, found(square()), found(other, 'the bowl'), colors=[1, 9])
+    assert tuple(drawn[20, 30]) == COLORS[1]
+    assert tuple(drawn[20, 70]) == COLORS[2]
+
+
 def test_of_many_answers_only_those_are_captioned_that_fit_half_of_the_image() -> None:
     answers = [found(square(), f'thing {number}') for number in range(8)]
     drawn = draw_overlay(IMAGE, *answers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rosbags.rosbag2 import Reader
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.video.bag_image import read_image
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame
 from instructseg_ros.video.messages import CompressedImage, Image
@@ -40,12 +41,13 @@ class Bag:
         Raises:
             SourceError: An image, or the bag, cannot be read.
         """
+        bits = BitDepth()
         with self._open() as reader:
             chosen = [connection for connection in reader.connections
                       if connection.topic == self.topic
                       and connection.msgtype in (Image, CompressedImage)]
             for connection, logged, raw in reader.messages(chosen, start=since or None):
-                header, image = read_image(bytes(raw), connection.msgtype)
+                header, image = read_image(bytes(raw), connection.msgtype, bits)
                 stamp = header.stamp.sec * NANO + header.stamp.nanosec
                 # Some drivers leave the stamp 0, and time would stand still.
                 yield VideoFrame(image=image, place=Place(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,18 @@ LEAST_IMAGES: Final = 3  # without a match, so that a slow camera is given its t
 HISTORY: Final = 256  # messages of each topic that are remembered
 
 Arrivals = dict[int, float]  # stamp in ns -> when its message arrived, s of a steady clock
+
+
+class Fault(NamedTuple):
+    """Why images are without a match.
+
+    Attributes:
+        kind: The same for the same fault of the same topic.
+        reason: In words.
+    """
+
+    kind: str = ''
+    reason: str = ''
 
 
 class MatchWatch:
@@ -53,9 +65,9 @@ class MatchWatch:
 
     def note_match(self) -> None:
         """Take note that an image got everything that belongs to it."""
-        self._since = self._clock()
+        self._looked = self._clock()
         self._unmatched = 0
-        self._is_reported = False
+        self._reported = Fault()
 
     def note(self, topic: str, stamp: int) -> None:
         """Take note of a message on one of the topics, stamped in ns."""
@@ -65,29 +77,31 @@ class MatchWatch:
         """Take note of an image, and report if it has been too long since one matched."""
         self._remember(self._images, stamp)
         self._unmatched += 1
-        if self._unmatched >= LEAST_IMAGES and self._clock() - self._since > PATIENCE:
+        if self._unmatched >= LEAST_IMAGES and self._clock() - self._looked > PATIENCE:
+            self._looked = self._clock()
             self.report()
 
     def report(self) -> None:
-        """Say why images are without a match, once until there is another one."""
+        """Say why images are without a match; the same fault once until there is a match."""
         with self._lock:
-            if self._is_reported or not self._images:
-                return
-            self._is_reported = True
-            reason = self._reason()
-        self._warn(f'there are no points, poses and 3-D boxes of some images: {reason}')
+            fault = self._fault() if self._images else self._reported
+            is_new = fault.kind != self._reported.kind
+            self._reported = fault
+        if is_new:
+            self._warn(f'there are no points, poses and 3-D boxes of some images: {fault.reason}')
 
-    def _reason(self) -> str:
+    def _fault(self) -> Fault:
         """Return what is wrong with the one topic that keeps images from a match."""
         for topic, arrivals in self._others.items():
             if not arrivals:
-                return (f'no message has come on {topic}; check that it is published under this '
-                        f"name, and that its driver's transport is set up (see README)")
+                return Fault(f'{topic} missing', (
+                    f'no message has come on {topic}; check that it is published under this '
+                    f"name, and that its driver's transport is set up (see README)"))
             silence = self._clock() - max(arrivals.values())
             if silence > PATIENCE:
-                return (f'no message for {silence:.1f} s on {topic}; check that its driver '
-                        f'still runs')
-        return self._explain_stamps() or self._explain_delay()
+                return Fault(f'{topic} silent', (
+                    f'no message for {silence:.1f} s on {topic}; check that its driver still runs'))
+        return self._stamp_fault() or self._delay_fault()
 
     def _remember(self, arrivals: Arrivals, stamp: int) -> None:
         with self._lock:
@@ -95,23 +109,25 @@ class MatchWatch:
             while len(arrivals) > HISTORY:
                 del arrivals[next(iter(arrivals))]
 
-    def _explain_stamps(self) -> str:
-        """Return which topic lacks messages stamped as the images are; '' if none does."""
+    def _stamp_fault(self) -> Fault | None:
+        """Return which topic lacks messages stamped as the images are."""
         offsets = {topic: self._offsets(arrivals) for topic, arrivals in self._others.items()}
         lacking = {topic: off[off > self._slop] for topic, off in offsets.items()}
         topic = max(lacking, key=lambda each: len(lacking[each]) / max(1, len(offsets[each])))
         if not len(lacking[topic]):
-            return ''
-        return (f'{len(lacking[topic])} of {len(offsets[topic])} images have no message on {topic} '
-                f'stamped within {self._slop:g} s (sync_slop), the nearest is '
-                f'{np.median(lacking[topic]):.3f} s off; publish one for each image with its '
-                f'stamp, or raise sync_slop')
+            return None
+        return Fault(f'{topic} unmatched', (
+            f'{len(lacking[topic])} of {len(offsets[topic])} images have no message on {topic} '
+            f'stamped within {self._slop:g} s (sync_slop), the nearest is '
+            f'{np.median(lacking[topic]):.3f} s off; publish one for each image with its '
+            f'stamp, or raise sync_slop'))
 
-    def _explain_delay(self) -> str:
+    def _delay_fault(self) -> Fault:
         delays = {topic: self._delay(arrivals) for topic, arrivals in self._others.items()}
         topic = max(delays, key=lambda each: delays[each])
-        return (f'messages on {topic} come {delays[topic]:.2f} s after their images, of which '
-                f'{self._queue} wait (sync_queue); raise sync_queue')
+        return Fault(f'{topic} late', (
+            f'messages on {topic} come {delays[topic]:.2f} s after their images, of which '
+            f'{self._queue} wait (sync_queue); raise sync_queue'))
 
     def _offsets(self, arrivals: Arrivals) -> np.ndarray:
         """Return how far the nearest message is from each image that could have one, s."""

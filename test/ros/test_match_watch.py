@@ -126,3 +126,11 @@ def test_without_images_there_is_nothing_to_report(watch: MatchWatch, told: list
     watch.note(INFO, 1)
     watch.report()
     assert told == []
+
+
+def test_another_fault_is_named_as_well(show: Show, told: list[str]) -> None:
+    show(5.0, depth=0)
+    show(10.0, depth=0, info=30 * MS)
+    assert len(told) == 2
+    assert f'no message has come on {INFO}' in told[0]
+    assert f'no message on {INFO} stamped within' in told[1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 CLOSED: Final = 'the client is closed; make another one'
@@ -30,17 +30,39 @@ class EventLoop:
         Raises:
             RuntimeError: The loop was closed.
         """
-        task, done = self._begin(work), threading.Event()
-        self._loop.call_soon_threadsafe(task.add_done_callback, lambda _: done.set())
+        begun: list[asyncio.Task[T]] = []
+        # Unlike an Event's, its lock is safe from an interrupt.
+        done: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+        def tell() -> None:
+            done.put(None)
+            done.put(None)  # for whoever was interrupted just after the first
+
+        def begin() -> None:
+            begun.append(self._loop.create_task(work))
+            begun[0].add_done_callback(lambda _: tell())
+
+        def cancel() -> None:
+            if begun:
+                begun[0].cancel()
+            else:  # interrupted before it was handed over
+                tell()
+
         try:
-            done.wait()
+            with self._lock:
+                is_open = not self._is_closed
+                if is_open:
+                    self._loop.call_soon_threadsafe(begin)
+            if is_open:
+                done.get()
         except BaseException:
-            self._loop.call_soon_threadsafe(task.cancel)
-            done.wait()
+            self._loop.call_soon_threadsafe(cancel)
+            done.get()
             raise
-        if task.cancelled():
+        if not is_open or begun[0].cancelled():
+            work.close()
             raise RuntimeError(CLOSED)
-        return task.result()
+        return begun[0].result()
 
     def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
         """Yield the values of an async generator, and close it in the end."""
@@ -66,16 +88,6 @@ class EventLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        begun: Future[asyncio.Task[T]] = Future()
-        with self._lock:
-            if self._is_closed:
-                work.close()
-                raise RuntimeError(CLOSED)
-            self._loop.call_soon_threadsafe(
-                lambda: begun.set_result(self._loop.create_task(work)))
-        return begun.result()
 
 
 async def _next(values: AsyncIterator[T]) -> T:

@@ -134,12 +134,14 @@ def test_an_instruction_without_a_known_word_is_not_found(segmenter: Segmenter) 
     assert segmenter.segment(picture(), 'the red mug').unknown == ()
 
 
-def test_a_prediction_says_why_nothing_was_found(segmenter: Segmenter) -> None:
-    segmenter.threshold = 1.0
+def test_a_prediction_says_why_nothing_was_found(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter, 'threshold', 1.0)
     missed = segmenter.segment(picture(), 'the red \u676f\u5b50')
     assert 'nothing in the image matches' in missed.reason and 'threshold 1.00' in missed.reason
     assert 'the model does not know "\u676f\u5b50", say it in other words' in missed.reason
-    segmenter.threshold = 0.0
+    monkeypatch.setattr(segmenter, 'threshold', 0.0)
     assert segmenter.segment(picture(), 'the red mug').reason == ''
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
@@ -87,6 +88,8 @@ class SegmentationClient:
     def close(self) -> None:
         """End what plain calls follow, and leave the ROS graph."""
         self._loop.close()
+        # What ends an instruction would be lost with its publisher.
+        self._commands.wait_for_all_acked(Duration(seconds=GRACE))
         self._executor.shutdown()
         self._thread.join()
         self._finder.destroy()

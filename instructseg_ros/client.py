@@ -59,6 +59,7 @@ class SegmentationClient:
             discovery: Longest time to wait until the node is seen, s.
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
+        self._is_closed = False
         self._discovery = discovery
         self._context = rclpy.Context()
         rclpy.init(args=list(ros_args), context=self._context)
@@ -86,10 +87,13 @@ class SegmentationClient:
         self.close()
 
     def close(self) -> None:
-        """End what plain calls follow, and leave the ROS graph."""
+        """End what plain calls follow, and leave the ROS graph; harmless when closed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._loop.close()
-        # What ends an instruction would be lost with its publisher.
-        self._commands.wait_for_all_acked(Duration(seconds=GRACE))
+        if self._context.ok():  # what ends an instruction would be lost with its publisher
+            self._commands.wait_for_all_acked(Duration(seconds=GRACE))
         self._executor.shutdown()
         self._thread.join()
         self._finder.destroy()

@@ -53,9 +53,10 @@ def why_not_found(
         unknown: words of it that the model has never met.
         is_empty: its mask has no pixel.
     """
+    empty = ', an empty mask' if is_empty and score >= threshold else ''
     reason = (
         f'nothing in the image matches the instruction (score {score:.2f}, '
-        f'threshold {threshold:.2f}{", an empty mask" if is_empty else ""})'
+        f'threshold {threshold:.2f}{empty})'
     )
     if unknown:
         words = ', '.join(f'"{word[:_SHOWN_LENGTH]}"' for word in unknown[:_SHOWN_WORDS])

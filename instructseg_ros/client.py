@@ -13,11 +13,13 @@ from typing import Any, Final
 import numpy as np
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from instructseg_ros.action import Find
+from instructseg_ros.event_loop import EventLoop
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
@@ -47,7 +49,8 @@ class SegmentationClient:
     and then `mug.found` and `mug.mask`.
 
     Every call has a twin that ends with `_async`, to be awaited in any event loop; cancelling that
-    cancels what was asked for. All raise NodeUnavailableError where no node answers in time.
+    cancels what was asked for. Plain calls also work, and wait, where an event loop runs, as in
+    Jupyter. All raise NodeUnavailableError where no node answers in time.
     """
 
     def __init__(self, node: str = 'segmentation_node', *, namespace: str = '',
@@ -60,6 +63,7 @@ class SegmentationClient:
             discovery: Longest time to wait until the node is seen, s.
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
+        self._is_closed = False
         self._discovery = discovery
         self._context = rclpy.Context()
         init_ros(ros_args, context=self._context)
@@ -77,6 +81,7 @@ class SegmentationClient:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
+        self._loop = EventLoop()
 
     def __enter__(self) -> SegmentationClient:
         return self
@@ -86,7 +91,13 @@ class SegmentationClient:
         self.close()
 
     def close(self) -> None:
-        """Leave the ROS graph."""
+        """End what plain calls follow, and leave the ROS graph; harmless when closed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._loop.close()
+        if self._context.ok():  # what ends an instruction would be lost with its publisher
+            self._commands.wait_for_all_acked(Duration(seconds=GRACE))
         self._executor.shutdown()
         self._thread.join()
         self._finder.destroy()
@@ -191,36 +202,34 @@ class SegmentationClient:
         await self._until(self._enabler.service_is_ready)
         await _within(self._enabler.call_async(SetBool.Request(data=value)), timeout)
 
-    def find(self, text: str, **options: Any) -> Segmentation:
+    def find(
+            self, text: str, *, timeout: float, task: int = Command.AUTO,
+            cameras: Sequence[str] = (), on_answer: Listener | None = None) -> Segmentation:
         """As `find_async`."""
-        return asyncio.run(self.find_async(text, **options))
+        return self._loop.run(self.find_async(
+            text, timeout=timeout, task=task, cameras=cameras, on_answer=on_answer))
 
-    def segment(self, text: str, image: np.ndarray | None = None, **options: Any) -> Segmentation:
+    def segment(
+            self, text: str, image: np.ndarray | None = None, *, timeout: float = 30.0,
+            task: int = Command.AUTO, camera: str = '') -> Segmentation:
         """As `segment_async`."""
-        return asyncio.run(self.segment_async(text, image, **options))
+        return self._loop.run(self.segment_async(
+            text, image, timeout=timeout, task=task, camera=camera))
 
-    def follow(self, text: str, **options: Any) -> Iterator[Segmentation]:
+    def follow(
+            self, text: str, *, timeout: float = 10.0, task: int = Command.AUTO,
+            cameras: Sequence[str] = (), lifetime: float = 0.0) -> Iterator[Segmentation]:
         """As `follow_async`; leaving the loop over it ends the instruction."""
-        loop = asyncio.new_event_loop()
-        answers = self.follow_async(text, **options)
-        try:
-            while True:
-                try:
-                    answer = loop.run_until_complete(anext(answers))
-                except StopAsyncIteration:
-                    return
-                yield answer
-        finally:
-            loop.run_until_complete(answers.aclose())  # type: ignore[attr-defined]
-            loop.close()
+        return self._loop.iterate(self.follow_async(
+            text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime))
 
     def cancel(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
         """As `cancel_async`."""
-        return asyncio.run(self.cancel_async(id, timeout=timeout))
+        return self._loop.run(self.cancel_async(id, timeout=timeout))
 
     def enable(self, value: bool, *, timeout: float = 5.0) -> None:
         """As `enable_async`."""
-        asyncio.run(self.enable_async(value, timeout=timeout))
+        self._loop.run(self.enable_async(value, timeout=timeout))
 
     async def _until(self, is_ready: Callable[[], bool]) -> None:
         deadline = asyncio.get_running_loop().time() + self._discovery

@@ -27,8 +27,8 @@ class MaskPredictions:
         score_logits: (F, K, Q).
     """
 
-    mask_logits: torch.Tensor
-    score_logits: torch.Tensor
+    mask_logits: torch.Tensor = dataclasses.field(repr=False)
+    score_logits: torch.Tensor = dataclasses.field(repr=False)
 
 
 class MaskDecoder(nn.Module):

@@ -27,9 +27,9 @@ class PixelFeatures:
         mask_features: (F, M, H, W), at stride 4 or finer by the configuration's upsampling.
     """
 
-    coarse: torch.Tensor
-    levels: tuple[torch.Tensor, ...]
-    mask_features: torch.Tensor
+    coarse: torch.Tensor = dataclasses.field(repr=False)
+    levels: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
+    mask_features: torch.Tensor = dataclasses.field(repr=False)
 
     def of(self, frames: Sequence[int]) -> PixelFeatures:
         """Those of some frames, at least one; views where the frames follow one another."""

@@ -55,9 +55,9 @@ class FrameTokens:
         perceived: (num_latents, D) reference tokens for each live expression.
     """
 
-    vision: torch.Tensor
+    vision: torch.Tensor = dataclasses.field(repr=False)
     perceived: WeakKeyDictionary[Expression, torch.Tensor] = dataclasses.field(
-        default_factory=WeakKeyDictionary
+        default_factory=WeakKeyDictionary, repr=False
     )
 
 
@@ -82,9 +82,9 @@ class Understanding:
     """
 
     expression: Expression
-    mask_tokens: torch.Tensor
-    pooled: torch.Tensor
-    cells: torch.Tensor | None
+    mask_tokens: torch.Tensor = dataclasses.field(repr=False)
+    pooled: torch.Tensor = dataclasses.field(repr=False)
+    cells: torch.Tensor | None = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +98,7 @@ class FramePixels:
     """
 
     features: PixelFeatures
-    images: tuple[Picture, ...]
+    images: tuple[Picture, ...] = dataclasses.field(repr=False)
     canvas: tuple[int, int]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, is_large
+from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.prompt_cache import PromptCache
 from instructseg_ros.model.reasoner import Reasoner
@@ -33,25 +32,6 @@ from instructseg_ros.model.reuse import (
 )
 from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task, choose_task
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The answer to one instruction on one image.
-
-    Args:
-        mask: (H, W) bool at the image's size.
-        probability: (H, W) float32 in 0..1.
-        score: 0..1, the product of presence score and mask quality.
-        found: the score reaches the threshold and the mask is not empty.
-        unknown: words of the instruction that the model has never met.
-    """
-
-    mask: np.ndarray
-    probability: np.ndarray
-    score: float
-    found: bool
-    unknown: tuple[str, ...] = ()
 
 
 class Segmenter:
@@ -200,6 +180,7 @@ class Segmenter:
         known, unknown = self._processor.known_and_unknown(text)
         kind = choose_task(text) if task is Task.AUTO else task
         wording = text if verbatim else self._processor.wording(text, kind)
+        unknown = list(dict.fromkeys(unknown))
         return Expression(text=wording, task=kind, known=bool(known), unknown=tuple(unknown))
 
     @on_device
@@ -310,24 +291,40 @@ class Segmenter:
         self,
         image: Picture,
         text: str,
-        **options: Any,
+        *,
+        explain: bool = False,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
     ) -> str:
-        """Answer a question on an image in words.
+        """Answer a question on an image in words; see `TextGenerator.generate`.
 
         Args:
             image: (H, W, 3) uint8 RGB, or an image of PIL.
-            text: the question.
-            options: those of `TextGenerator.generate`.
+            text: the question; with `explain`, the instruction.
+            explain: give the reasons for a segmentation, up to its [SEG].
+            max_new_tokens: longest answer; also bounded by the model's context.
+            temperature: 0 for the likeliest token each time, else that of sampling.
+            top_p: sampling draws from the likeliest tokens with this share of the probability.
 
         Raises:
             ModelError: the model has no head for text: the embedded one has none.
+            ValueError: the text leaves no room for an answer in the model's context, or a number
+                is out of range.
         """
         if self._generator is None:
             if self._folder is None:
                 raise ModelError('only a model that was loaded from a folder generates text.')
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
-        return self._generator.generate(self.encode([image])[0].vision, text, **options)
+        return self._generator.generate(
+            self.encode([image])[0].vision,
+            text,
+            explain=explain,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+        )
 
     def _decode(self, batch: Sequence[Part], pixels: FramePixels) -> list[list[Prediction]]:
         features = pixels.features.of([part.frame for part in batch])
@@ -361,12 +358,16 @@ class Segmenter:
         mask = (logits > 0).cpu().numpy()
         # Of what it has no word for, a model is as sure as of anything else.
         score = score if expression.known else 0.0
+        is_empty, unknown = not mask.any(), expression.unknown
+        found = bool(score >= self.threshold and not is_empty)
+        reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
         return Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
-            found=bool(score >= self.threshold and mask.any()),
-            unknown=expression.unknown,
+            found=found,
+            unknown=unknown,
+            reason='' if found else reason,
         )
 
 

@@ -25,8 +25,8 @@ class Prompt:
             places of reference tokens.
     """
 
-    input_ids: torch.Tensor
-    refer_mask: torch.Tensor
+    input_ids: torch.Tensor = dataclasses.field(repr=False)
+    refer_mask: torch.Tensor = dataclasses.field(repr=False)
     prefix_length: int
     read_from: int
     refer_stop: int
@@ -54,8 +54,8 @@ class VisualContext:
             and where a kept lead has them.
     """
 
-    image_tokens: torch.Tensor
-    reference_tokens: torch.Tensor | None
+    image_tokens: torch.Tensor = dataclasses.field(repr=False)
+    reference_tokens: torch.Tensor | None = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Lead:
     """
 
     ids: tuple[int, ...]
-    states: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    states: tuple[tuple[torch.Tensor, torch.Tensor], ...] = dataclasses.field(repr=False)
 
     def row(self, index: int) -> Lead:
         """The lead of one sequence, in memory of its own."""
@@ -101,11 +101,13 @@ class Reasoning:
             the rest (F, K, L - P, D), the last of them from `read_from` on; empty unless asked for.
     """
 
-    mask_tokens: torch.Tensor
-    pooled: torch.Tensor
-    cells: torch.Tensor | None
-    states: torch.Tensor | None = None
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+    mask_tokens: torch.Tensor = dataclasses.field(repr=False)
+    pooled: torch.Tensor = dataclasses.field(repr=False)
+    cells: torch.Tensor | None = dataclasses.field(repr=False)
+    states: torch.Tensor | None = dataclasses.field(default=None, repr=False)
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = dataclasses.field(
+        default=(), repr=False
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class InstructSegOutput:
     """
 
     predictions: list[MaskPredictions]
-    pointer_logits: torch.Tensor | None
+    pointer_logits: torch.Tensor | None = dataclasses.field(repr=False)
 
     @property
     def final(self) -> MaskPredictions:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import re
 
+from instructseg_ros.model.naming import NamedInt
 
-class Task(enum.IntEnum):
+
+class Task(NamedInt):
     """What an instruction asks for; the values are those of the ROS messages."""
 
     AUTO = 0
@@ -23,6 +24,7 @@ _QUESTION = re.compile(
 _REFERRING_PHRASE = re.compile(
     r'\b(the|this|that|these|those|all|every|each|both|my|your)\s+\w', re.IGNORECASE
 )
+_QUOTES = '\'"`\u00ab\u00bb\u00b4\u2018\u2019\u201a\u201c\u201d\u201e'
 _IMPLICIT_TARGET = re.compile(r'\b(something|anything|everything|whatever|what)\b', re.IGNORECASE)
 
 
@@ -32,7 +34,7 @@ def choose_task(instruction: str) -> Task:
     "the red mug" and "bring me the red mug" refer; "what could I drink from?" and
     "bring me something I can drink from" need reasoning.
     """
-    text = instruction.strip()
+    text = instruction.strip().strip(_QUOTES)
     if text.endswith('?') or _QUESTION.match(text):
         return Task.REASONING
     if _IMPLICIT_TARGET.search(text):

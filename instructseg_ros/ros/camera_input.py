@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rclpy.node import Node
@@ -13,6 +14,7 @@ from instructseg_ros.ros.conversions import ConversionError, compressed_to_rgb, 
 from instructseg_ros.ros.endpoints import create_subscription
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.stamp_check import StampCheck
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.engine import Engine
 
 
@@ -21,13 +23,26 @@ def camera_topic(camera: str, name: str) -> str:
     return f'{camera}/{name}' if camera else name
 
 
-def image_topic(node: Node, camera: str, *, transport: str) -> str:
+def image_topic(node: Node, camera: str, *, transport: str = 'raw') -> str:
     """Return the resolved topic of a camera's images.
 
     As with image_transport, remapping `image` moves its compressed images too.
     """
     raw = node.resolve_topic_name(camera_topic(camera, 'image'))
     return raw if transport == 'raw' else f'{raw}/{transport}'
+
+
+def shows_rectified(topic: str, rectification: str) -> bool:
+    """Tell whether the images of a topic are rectified.
+
+    Args:
+        topic: Resolved name, which by the convention of image_proc has the word `rect` in it
+            (image_rect, image_rect_color) where they are.
+        rectification: `raw` or `rectified`, whatever the name is; `auto`: by the name.
+    """
+    if rectification != 'auto':
+        return rectification == 'rectified'
+    return bool({'rect', 'rectified'} & set(re.split('[/_]', topic)))
 
 
 class CameraInput:
@@ -55,6 +70,7 @@ class CameraInput:
         self._stamps = StampCheck(self._topic, warn)
         message_type, self._to_rgb = (
             (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb))
+        self._bits = BitDepth()
         self._subscription = create_subscription(
             node, message_type, self._topic, self._on_image, qos.sensor())
 
@@ -67,7 +83,7 @@ class CameraInput:
         stamp = stamp_to_nanoseconds(message.header.stamp)
         self._stamps.note(stamp)
         try:
-            rgb = self._to_rgb(message)
+            rgb = self._to_rgb(message, self._bits)
         except ConversionError as error:
             reason = f'image on {self._topic} refused: {error}'
             self._warn(reason)

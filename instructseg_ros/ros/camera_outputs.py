@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
+from instructseg_ros.ros.camera_input import image_topic, shows_rectified
 from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.image_outputs import ImageOutputs
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
@@ -39,10 +40,11 @@ class CameraOutputs:
         self._images = ImageOutputs(node, camera, labels, label_encoding=values.label_encoding)
         self._vision = VisionOutputs(node, camera, labels)
         self.depth = DepthInput(
-            node, camera, slop=values.sync_slop, queue=values.sync_queue,
+            node, camera, slop=values.sync_slop, queue=values.sync_queue, warn=warn,
             on_match=lambda *match: self._targets.add_depth(*match))
         self._targets = TargetOutputs(
-            node, camera, self._vision, transforms, warn=warn, source=self.depth.topics)
+            node, camera, self._vision, transforms, warn=warn, source=self.depth,
+            rectified=shows_rectified(image_topic(node, camera), values.rectification))
 
     def publish_labels(self, header: Header) -> None:
         """Publish what labels stand for, where that has changed."""

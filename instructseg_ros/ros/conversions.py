@@ -9,10 +9,11 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.compressed import decode
 from instructseg_ros.streaming.encodings import (
-    DEPTH_ENCODINGS,
     ENCODINGS,
+    MEASUREMENTS,
     ConversionError,
     pixels_of,
 )
@@ -21,7 +22,7 @@ from instructseg_ros.streaming.quoting import describe_error, quote
 LABEL_ENCODINGS = ('16UC1', 'mono8')
 
 
-def image_to_rgb(message: Image) -> np.ndarray:
+def image_to_rgb(message: Image, bits: BitDepth | None = None) -> np.ndarray:
     """Return the pixels of a message as (H, W, 3) uint8 RGB, see `pixels_of`.
 
     Encodings that are not in ENCODINGS go through cv_bridge where that is installed.
@@ -29,19 +30,19 @@ def image_to_rgb(message: Image) -> np.ndarray:
     Raises:
         ConversionError: The message contradicts itself or its encoding cannot be read.
     """
-    known = (*ENCODINGS, *DEPTH_ENCODINGS)
+    known = (*ENCODINGS, *MEASUREMENTS)
     if message.encoding in known or not message.width or not message.height:
-        return pixels_of(message)
+        return pixels_of(message, bits)
     return _through_cv_bridge(message)
 
 
-def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
+def compressed_to_rgb(message: CompressedImage, bits: BitDepth | None = None) -> np.ndarray:
     """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode`.
 
     Raises:
         ConversionError: It is no whole JPEG or PNG.
     """
-    return decode(message.data, message.format)
+    return decode(message.data, message.format, bits)
 
 
 def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
+from instructseg_ros.ros.discovery import discovery_advice
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
 from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.streaming.instruction import Instruction

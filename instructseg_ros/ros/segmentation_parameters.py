@@ -10,6 +10,7 @@ from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
 from instructseg_ros.streaming.schedule import Schedule
 
 TRANSPORTS = ('raw', 'compressed')
+RECTIFICATIONS = ('auto', 'raw', 'rectified')
 DTYPES = ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
 
 
@@ -38,6 +39,10 @@ class SegmentationParameters:
         'image/compressed (JPEG or PNG)', choices=TRANSPORTS)
     depth: bool = parameter(
         True, 'Listen to depth/image and camera_info, and publish points, poses and boxes')
+    rectification: str = parameter(
+        'auto', 'What images, and depth registered to them, are: raw (K and D of camera_info '
+        'apply), rectified (P applies) or auto (rectified where the resolved name of the image '
+        'topic has the word rect, as image_rect has; else raw)', choices=RECTIFICATIONS)
     sync_slop: float = parameter(
         0.02, 'Most time between the stamps of an image and its depth, s',
         minimum=0.0, maximum=1.0)

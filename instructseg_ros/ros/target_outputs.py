@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from instructseg_ros.ros.camera_input import camera_topic
 from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.endpoints import create_publisher
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.spatial_messages import box_to_pose_stamped, points_to_cloud
@@ -44,7 +45,8 @@ class TargetOutputs:
     """
 
     def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
-                 transforms: Transforms, *, warn: Callable[[str], object], source: str) -> None:
+                 transforms: Transforms, *, warn: Callable[[str], object], source: DepthInput,
+                 rectified: bool) -> None:
         """Create the publishers on a node.
 
         Args:
@@ -53,7 +55,8 @@ class TargetOutputs:
             vision: Publishes boxes.
             transforms: Bring boxes to the target frame.
             warn: Is told why there is nothing to publish for a target.
-            source: What depth comes from, in words.
+            source: Where depth and calibration come from.
+            rectified: Whether images and depth are; see `Pinhole.of`.
         """
         self._node = node
         self._camera = camera
@@ -61,6 +64,7 @@ class TargetOutputs:
         self._transforms = transforms
         self._warn = warn
         self._source = source
+        self._rectified = rectified
         self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
@@ -100,8 +104,7 @@ class TargetOutputs:
             if depth is not None:
                 self._publish(results, numbers, depth)
         if depth is None and is_late:
-            self._warn(f'{self._source} have not come for images that were segmented; check '
-                       f'that both are published, their stamps, and sync_slop')
+            self._source.report_unmatched()
 
     def forget(self) -> None:
         """Let go of the depth and the results that wait for each other."""
@@ -120,19 +123,27 @@ class TargetOutputs:
 
     def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
         message, info = depth
+        mask = union(results)
         try:
-            self._publish_images(results, numbers, message, Pinhole.of(info))
+            height, width = mask.shape
+            pinhole = Pinhole.of(info, rectified=self._rectified).scaled(width, height)
         except ValueError as error:
-            self._warn(f'{self._source} cannot be used: {describe_error(error)}')
+            self._warn(f'{self._source.info_topic} cannot be used: {describe_error(error)}')
+            return
+        try:
+            self._publish_images(results, numbers, message, pinhole, mask)
+        except ValueError as error:
+            self._warn(f'{self._source.depth_topic} cannot be used: {describe_error(error)}')
 
     def _publish_images(self, results: Results, numbers: Numbers, message: Image,
-                        pinhole: Pinhole) -> None:
+                        pinhole: Pinhole, mask: np.ndarray) -> None:
         """Publish everything that is wanted of a frame.
 
         Raises:
             DepthError: The depth image cannot be read.
+            FieldOfViewError: It is of another aspect ratio than the image.
         """
-        header, mask = results[0].header, union(results)
+        header = results[0].header
         if self._masked.get_subscription_count():
             self._masked.publish(array_to_image(
                 mask_depth(message, mask), header=header, encoding=message.encoding))

@@ -11,7 +11,7 @@ from instructseg_ros.spatial import rectangle
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.plane import Plane, support_plane
 from instructseg_ros.spatial.rotations import to_quaternion
-from instructseg_ros.spatial.sampling import nearest
+from instructseg_ros.spatial.sampling import check_same_view, nearest
 from instructseg_ros.spatial.symmetry import hidden_points
 from instructseg_ros.spatial.view import View
 
@@ -58,7 +58,9 @@ def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
 
     Raises:
         NoDepthError: Fewer than 20 pixels of the coarser of both have depth that is to be trusted.
+        FieldOfViewError: Depth or camera are of another aspect ratio than the mask.
     """
+    check_same_view(depth.shape, mask.shape, 'the depth image')
     if depth.shape[0] < mask.shape[0]:
         mask = mask[np.ix_(*nearest(depth.shape, mask.shape))]
     pixels = int(mask.sum())

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from instructseg_ros.spatial.sampling import nearest
+from instructseg_ros.spatial.sampling import check_same_view, nearest
 
 _ITEMS: Final = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 
@@ -58,8 +58,10 @@ def mask_depth(message: DepthMessage, mask: np.ndarray) -> np.ndarray:
 
     Raises:
         DepthError: As `metres_of`.
+        FieldOfViewError: The mask is of another aspect ratio.
     """
     raw = _view(message)
+    check_same_view(raw.shape, mask.shape, 'the depth image')
     rows, columns = nearest(raw.shape, mask.shape)
     depth = raw.astype(raw.dtype.newbyteorder('='))
     depth[~mask[np.ix_(rows, columns)]] = 0 if raw.dtype.kind == 'u' else np.nan

@@ -1,13 +1,17 @@
-"""The pinhole camera of a calibration."""
+"""The camera of a calibration: a pinhole behind a lens."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import numpy as np
+
+from instructseg_ros.spatial.distortion import Distortion, DistortionError, read_distortion
+from instructseg_ros.spatial.sampling import check_same_view
 
 _REMEDY: Final = 'calibrate the camera, or let the driver publish camera_info'
 
@@ -21,6 +25,8 @@ class CameraInfoMessage(Protocol):
 
     width: int
     height: int
+    distortion_model: str
+    d: Sequence[float]
     k: Sequence[float]
     p: Sequence[float]
     binning_x: int
@@ -30,7 +36,7 @@ class CameraInfoMessage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pinhole:
-    """A camera without distortion; pixel centres lie at whole numbers.
+    """A camera; pixel centres lie at whole numbers.
 
     Attributes:
         width: Of the image, pixels.
@@ -39,6 +45,7 @@ class Pinhole:
         fy: Focal length, pixels.
         cx: Column of the optical axis, pixels.
         cy: Row of the optical axis, pixels.
+        lens: Its distortion; None for rectified images and lenses without.
     """
 
     width: int
@@ -47,44 +54,114 @@ class Pinhole:
     fy: float
     cx: float
     cy: float
+    lens: Distortion | None = None
 
     @staticmethod
-    def of(info: CameraInfoMessage) -> Pinhole:
+    def of(info: CameraInfoMessage, *, rectified: bool) -> Pinhole:
         """Return the camera of a sensor_msgs/CameraInfo, as its images are after ROI and binning.
 
-        P, which rectified images follow, where the driver fills it in, else K.
+        As in image_geometry, R and the fourth column of P are left out: points are in the optical
+        frame of the camera whose images these are.
+
+        Args:
+            info: The message.
+            rectified: Its images were rectified, and follow P. Raw ones follow K and D.
 
         Raises:
-            CalibrationError: The camera is not calibrated, or binning leaves no pixel.
+            CalibrationError: The camera is not calibrated, its distortion is not known, or ROI
+                and binning contradict its size.
         """
-        p, k = info.p, info.k
-        fx, cx, fy, cy = (float(value) for value in (
-            (p[0], p[2], p[5], p[6]) if p[0] > 0 else (k[0], k[2], k[4], k[5])))
         _check_size(info.width, info.height)
+        fx, fy, cx, cy = _optics_of(info, rectified=rectified)
         _check_optics(fx, fy, cx, cy)
-        roi = info.roi
-        whole = Pinhole(width=info.width, height=info.height, fx=fx, fy=fy, cx=cx, cy=cy)
-        part = whole if not (roi.width and roi.height) else Pinhole(
-            width=roi.width, height=roi.height, fx=fx, fy=fy,
-            cx=cx - roi.x_offset, cy=cy - roi.y_offset)
+        lens = None if rectified else _lens_of(info)
+        whole = Pinhole(width=info.width, height=info.height, fx=fx, fy=fy, cx=cx, cy=cy, lens=lens)
+        part = whole._part(info.roi)
         width, height = (part.width // max(1, info.binning_x),
                          part.height // max(1, info.binning_y))
         _check_size(width, height)
-        return part.scaled(width, height)
+        return part._resized(width, height)
 
     def scaled(self, width: int, height: int) -> Pinhole:
-        """Return the camera of the same field of view at another resolution, pixels."""
-        if (width, height) == (self.width, self.height):
-            return self
-        x, y = width / self.width, height / self.height
-        return Pinhole(width=width, height=height, fx=x * self.fx, fy=y * self.fy,
-                       cx=x * (self.cx + 0.5) - 0.5, cy=y * (self.cy + 0.5) - 0.5)
+        """Return the camera of the same field of view at another resolution, pixels.
+
+        Raises:
+            FieldOfViewError: The resolution is of another aspect ratio.
+        """
+        check_same_view((self.height, self.width), (height, width), 'camera_info')
+        return self._resized(width, height)
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return the (..., 2) column and row, pixels, of (..., 3) points before the camera, m."""
         z = np.maximum(points[..., 2], 1e-6)
-        return np.stack([self.fx * points[..., 0] / z + self.cx,
-                         self.fy * points[..., 1] / z + self.cy], axis=-1)
+        x, y = points[..., 0] / z, points[..., 1] / z
+        if self.lens is not None:
+            x, y = self.lens.distort(x, y)
+        return np.stack([self.fx * x + self.cx, self.fy * y + self.cy], axis=-1)
+
+    def rays(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return x / z and y / z of what the pixels of a window of the image see.
+
+        Returns:
+            Two float32 arrays that broadcast to (rows, columns); NaN where the lens shows nothing.
+        """
+        if self.lens is not None:
+            x, y = _undistorted(self)
+            return x[rows, columns], y[rows, columns]
+        x, y = _distorted(self)
+        return x[columns].astype(np.float32), y[rows].astype(np.float32)
+
+    def _part(self, roi: Any) -> Pinhole:
+        """Return the camera of a region of interest; one without a size is all of it."""
+        if not (roi.width and roi.height):
+            return self
+        if roi.x_offset + roi.width > self.width or roi.y_offset + roi.height > self.height:
+            raise CalibrationError(
+                f'camera_info has a region of interest of {roi.width} x {roi.height} pixels at '
+                f'({roi.x_offset}, {roi.y_offset}) that leaves its image of {self.width} x '
+                f'{self.height}; {_REMEDY}')
+        return replace(self, width=roi.width, height=roi.height,
+                       cx=self.cx - roi.x_offset, cy=self.cy - roi.y_offset)
+
+    def _resized(self, width: int, height: int) -> Pinhole:
+        if (width, height) == (self.width, self.height):
+            return self
+        x, y = width / self.width, height / self.height
+        return replace(self, width=width, height=height, fx=x * self.fx, fy=y * self.fy,
+                       cx=x * (self.cx + 0.5) - 0.5, cy=y * (self.cy + 0.5) - 0.5)
+
+
+def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+    """Return (columns,) x and (rows, 1) y where pixels lie before the focal length of 1."""
+    return ((np.arange(camera.width) - camera.cx) / camera.fx,
+            (np.arange(camera.height)[:, None] - camera.cy) / camera.fy)
+
+
+@lru_cache(maxsize=8)  # of the cameras in use: a large image takes half a second
+def _undistorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
+    """Return (H, W) float32 x and y of the rays of all pixels of a camera with a lens."""
+    assert camera.lens is not None
+    x, y = np.broadcast_arrays(*_distorted(camera))
+    x, y = camera.lens.undistort(x, y)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _optics_of(info: CameraInfoMessage, *, rectified: bool) -> tuple[float, float, float, float]:
+    """Return fx, fy, cx and cy: of P for rectified images, of K for raw ones.
+
+    Without distortion both are the same, and K stands for a P that is left 0.
+    """
+    p, k = info.p, info.k
+    if not rectified or (p[0] == 0 and not any(info.d)):
+        return float(k[0]), float(k[4]), float(k[2]), float(k[5])
+    return float(p[0]), float(p[5]), float(p[2]), float(p[6])
+
+
+def _lens_of(info: CameraInfoMessage) -> Distortion | None:
+    try:
+        return read_distortion(info.distortion_model, info.d)
+    except DistortionError as error:
+        raise CalibrationError(str(error)) from error
 
 
 def _check_size(width: int, height: int) -> None:

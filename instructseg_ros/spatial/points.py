@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.sampling import nearest
+from instructseg_ros.spatial.sampling import check_same_view, nearest
 
 Window = tuple[slice, slice]
 
@@ -28,14 +28,19 @@ def points_in(window: Window, depth: np.ndarray, pinhole: Pinhole,
         shape: (H, W) of the image.
 
     Returns:
-        (rows, columns, 3) float32, m in the optical frame; NaN without depth.
+        (rows, columns, 3) float32, m in the optical frame; NaN without depth, and where the lens
+        shows nothing.
+
+    Raises:
+        FieldOfViewError: Depth or camera are of another aspect ratio than the image.
     """
+    check_same_view(depth.shape, shape, 'the depth image')
     camera = pinhole.scaled(shape[1], shape[0])
     rows, columns = nearest(shape, depth.shape)
     z = depth[np.ix_(rows[window[0]], columns[window[1]])].astype(np.float32)
-    x = ((np.arange(shape[1])[window[1]] - camera.cx) / camera.fx).astype(np.float32)
-    y = ((np.arange(shape[0])[window[0]] - camera.cy) / camera.fy).astype(np.float32)
-    return np.stack([z * x, z * y[:, None], z], axis=-1)
+    x, y = camera.rays(*window)
+    z = np.where(np.isnan(x), np.float32(np.nan), z)
+    return np.stack([z * x, z * y, z], axis=-1)
 
 
 def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarray:
@@ -50,6 +55,9 @@ def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarr
     Returns:
         (H, W, 3) float32, m in the optical frame (x right, y down, z ahead); NaN outside the mask
         and without depth.
+
+    Raises:
+        FieldOfViewError: As `points_in`.
     """
     points = np.full((*mask.shape, 3), np.nan, np.float32)
     if mask.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,9 +22,9 @@ class View:
         pinhole: The camera, for columns and rows of the window.
     """
 
-    mask: np.ndarray
-    points: np.ndarray
-    steady: np.ndarray
+    mask: np.ndarray = field(repr=False)
+    points: np.ndarray = field(repr=False)
+    steady: np.ndarray = field(repr=False)
     pinhole: Pinhole
 
     @staticmethod

@@ -9,19 +9,21 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
-from instructseg_ros.streaming.encodings import ConversionError
+from instructseg_ros.streaming.bit_depth import BitDepth
+from instructseg_ros.streaming.encodings import ConversionError, refuse_measurements
 from instructseg_ros.streaming.quoting import describe_error, quote
 
 MOST_PIXELS: Final = 64 << 20
 
 
-def decode(data: Any, format: str) -> np.ndarray:
+def decode(data: Any, format: str, bits: BitDepth | None = None) -> np.ndarray:
     """Return a JPEG or PNG as (H, W, 3) uint8 RGB.
 
     Args:
         data: The bytes of the file.
         format: That of sensor_msgs/CompressedImage, such as `jpeg` or
-            `bgr8; jpeg compressed bgr8`. Of 16 bits the high byte is kept.
+            `bgr8; jpeg compressed bgr8`.
+        bits: How many of 16 bits the camera uses, as for `pixels_of`.
 
     Raises:
         ConversionError: It is something else, too large, or only a part.
@@ -29,16 +31,18 @@ def decode(data: Any, format: str) -> np.ndarray:
     if 'compressedDepth' in format:
         raise ConversionError(
             f'format {quote(format)} is one of depth; send the colour image as JPEG or PNG')
-    samples = _samples(data, format)
+    encoding = format.partition(';')[0]
+    refuse_measurements(encoding)
+    samples = _samples(data, format, bits or BitDepth())
     if samples.ndim == 3:
         return samples
-    pattern = format.partition(';')[0].removeprefix('bayer_').rstrip('0168')
+    pattern = encoding.removeprefix('bayer_').rstrip('0168')
     if pattern in RED_AT and not any(side % 2 for side in samples.shape):
         return mosaic_to_rgb(samples, pattern=pattern)
     return np.broadcast_to(samples[..., None], (*samples.shape, 3))
 
 
-def _samples(data: Any, format: str) -> np.ndarray:
+def _samples(data: Any, format: str, bits: BitDepth) -> np.ndarray:
     """Return (H, W, 3) or, of grey, (H, W) uint8."""
     try:
         with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as picture:
@@ -47,7 +51,7 @@ def _samples(data: Any, format: str) -> np.ndarray:
                     f'the image has {picture.width} x {picture.height} pixels, more than '
                     f'{MOST_PIXELS >> 20} Mi; send smaller ones')
             if picture.mode.startswith('I'):  # 16 bits of grey, which Pillow would clip at 255
-                return (np.array(picture) >> 8).astype(np.uint8)
+                return bits.to_eight_bits(np.array(picture).astype(np.uint16))
             return np.array(picture if picture.mode == 'L' else picture.convert('RGB'))
     except ConversionError:
         raise

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.yuv import packed_to_rgb, planar_to_rgb
 
@@ -35,7 +36,7 @@ class _Layout:
 
     Attributes:
         channels: Samples of a pixel.
-        to_rgb: Makes (H, W, 3) uint8 RGB of (H, W, channels) samples.
+        to_rgb: Makes (H, W, 3) uint8 RGB of (H, W, channels) uint8 samples.
         item: Type of a sample.
         even: Width and height must be even.
         rows: Rows of data for each row of the image.
@@ -52,10 +53,6 @@ def _gray_to_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
-def _high_byte(samples: np.ndarray) -> np.ndarray:
-    return (samples >> 8).astype(np.uint8)
-
-
 def _planes_to_rgb(rows: np.ndarray, *, u_first: bool) -> np.ndarray:
     """Return rows of luma and, half as many, of chroma as RGB."""
     height, width = len(rows) * 2 // 3, rows.shape[1]
@@ -64,8 +61,7 @@ def _planes_to_rgb(rows: np.ndarray, *, u_first: bool) -> np.ndarray:
 
 
 def _mosaic(pattern: str, samples: np.ndarray) -> np.ndarray:
-    eight_bits = samples if samples.dtype == np.uint8 else _high_byte(samples)
-    return mosaic_to_rgb(eight_bits[..., 0], pattern=pattern)
+    return mosaic_to_rgb(samples[..., 0], pattern=pattern)
 
 
 _YUY2 = _Layout(channels=2, even=('width',), to_rgb=partial(packed_to_rgb, luma_first=True))
@@ -79,8 +75,7 @@ _LAYOUTS = {
     'bgra8': _Layout(channels=4, to_rgb=lambda pixels: pixels[..., 2::-1]),
     'mono8': _Layout(channels=1, to_rgb=_gray_to_rgb),
     '8UC1': _Layout(channels=1, to_rgb=_gray_to_rgb),
-    'mono16': _Layout(channels=1, item=np.uint16,
-                      to_rgb=lambda pixels: _gray_to_rgb(_high_byte(pixels))),
+    'mono16': _Layout(channels=1, item=np.uint16, to_rgb=_gray_to_rgb),
     'yuv422_yuy2': _YUY2, 'yuyv': _YUY2, 'uyvy': _UYVY, 'yuv422': _UYVY,
     'nv12': _Layout(channels=1, even=_BOTH, rows=1.5,
                     to_rgb=partial(_planes_to_rgb, u_first=True)),
@@ -92,14 +87,19 @@ _LAYOUTS = {
                                      to_rgb=partial(_mosaic, pattern)) for pattern in RED_AT},
 }
 ENCODINGS = tuple(_LAYOUTS)
-DEPTH_ENCODINGS = ('16UC1', '32FC1')
+MEASUREMENTS = ('16UC1', '32FC1')
 
 
-def pixels_of(message: ImageMessage) -> np.ndarray:
+def pixels_of(message: ImageMessage, bits: BitDepth | None = None) -> np.ndarray:
     """Return the pixels of a message as (H, W, 3) uint8 RGB.
 
     Interleaved ones of 8 bits become views of the message; 8UC3 is taken as BGR, as OpenCV writes
-    it; of 16 bits the high byte is kept; yuv422 is U Y V Y, as ROS defines it.
+    it; yuv422 is U Y V Y, as ROS defines it.
+
+    Args:
+        message: The message.
+        bits: How many of 16 bits the camera uses, kept from frame to frame; None: as this image
+            alone shows.
 
     Raises:
         ConversionError: The message contradicts itself, or its encoding is none of ENCODINGS.
@@ -108,10 +108,7 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
         raise ConversionError(
             f'the image is empty ({message.width} x {message.height} pixels); '
             f'check the camera driver')
-    if message.encoding in DEPTH_ENCODINGS:
-        raise ConversionError(
-            f'encoding {quote(message.encoding)} is one of depth; publish it on depth/image, '
-            f'and here the colour image')
+    refuse_measurements(message.encoding)
     if message.encoding not in _LAYOUTS:
         raise ConversionError(
             f'encoding {quote(message.encoding)} is not supported; publish one of '
@@ -122,7 +119,23 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
             raise ConversionError(
                 f'{side} is {getattr(message, side)}, but {message.encoding} needs an even one; '
                 f'check the camera driver')
-    return layout.to_rgb(_view(message, layout))
+    samples = _view(message, layout)
+    if samples.dtype.itemsize > 1:
+        samples = (bits or BitDepth()).to_eight_bits(samples)
+    return layout.to_rgb(samples)
+
+
+def refuse_measurements(encoding: str) -> None:
+    """Refuse what may be depth: it would be segmented as a picture.
+
+    Raises:
+        ConversionError: The encoding is one of MEASUREMENTS.
+    """
+    if encoding in MEASUREMENTS:
+        raise ConversionError(
+            f'encoding {quote(encoding)} may be depth or infrared, and does not say which: if it '
+            f'is depth, publish it on depth/image and here the colour image; if it is infrared, '
+            f'publish it as mono16')
 
 
 def _view(message: ImageMessage, layout: _Layout) -> np.ndarray:

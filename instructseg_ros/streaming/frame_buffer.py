@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,12 @@ class Frame:
         tokens: Its vision tokens once the model has encoded it.
     """
 
-    image: np.ndarray
+    image: np.ndarray = field(repr=False)
     stamp: int
     header: Any = None
     received: int = 0
     arrived: float = 0.0
-    tokens: Any = None
+    tokens: Any = field(default=None, repr=False)
 
 
 class StaleFrameError(RuntimeError):

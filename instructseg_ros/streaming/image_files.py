@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.quoting import describe_error
 
 # Larger files are damaged or hostile. Pillow's own limit is the same unless somebody lifted it.
@@ -56,7 +57,7 @@ def read_size(file: Path) -> tuple[int, int]:
 def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
     """Read a file as 8-bit RGB, turned upright as its camera says.
 
-    16 bits of grey keep their high byte. Transparency is dropped.
+    Grey of 16 bits is scaled by the bits that are in use, see `BitDepth`. Transparency is dropped.
 
     Args:
         source: The file, or its content.
@@ -166,7 +167,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
         raise ValueError('its pixels have 32 bits: save it with 8 or 16')
     if image.mode.startswith('I'):  # Pillow would clip 16 bits at 255
-        return Image.fromarray((np.array(image) >> 8).astype(np.uint8)).convert('RGB')
+        samples = np.array(image).astype(np.uint16)
+        return Image.fromarray(BitDepth().to_eight_bits(samples)).convert('RGB')
     return image.convert('RGB')
 
 

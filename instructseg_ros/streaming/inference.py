@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.job import Job
 from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
@@ -15,8 +16,6 @@ from instructseg_ros.streaming.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from instructseg_ros.model.segmenter import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -162,15 +161,9 @@ def _outcome(model: Model, job: Job, live: LiveInstruction,
 def outcome(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
     """The fields of a `Segmentation` that a prediction decides."""
     return {'state': State.FOUND if found else State.NOT_FOUND,
-            'reason': '' if found else _why_not(prediction, threshold),
+            'reason': '' if found else why_not_found(
+                prediction.score, threshold, prediction.unknown,
+                is_empty=not prediction.mask.any()),
             'score': prediction.score, 'mask': prediction.mask,
             'probability': prediction.probability, 'source': Source.INFERRED}
 
-
-def _why_not(prediction: Prediction, threshold: float) -> str:
-    reason = (f'nothing in the image matches the instruction (score {prediction.score:.2f}, '
-              f'threshold {threshold:.2f})')
-    if prediction.unknown:
-        words = ', '.join(f'"{word}"' for word in prediction.unknown[:3])
-        reason += f'; the model does not know {words}, say it in other words'
-    return reason

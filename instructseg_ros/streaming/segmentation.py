@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from instructseg_ros.model.naming import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class State(IntEnum):
+class State(NamedInt):
     """Outcome of an instruction, with the values of Segmentation.msg."""
 
     UNKNOWN = 0
@@ -23,7 +23,7 @@ class State(IntEnum):
     FAILED = 5
 
 
-class Source(IntEnum):
+class Source(NamedInt):
     """How a mask came about, with the values of Segmentation.msg."""
 
     NONE = 0
@@ -103,6 +103,16 @@ class Segmentation:
             raise ValueError('FOUND needs a mask with at least one pixel')
         if self.state is not State.FOUND and not self.reason:
             raise ValueError(f'{self.state.name} needs a reason')
+
+    def __repr__(self) -> str:
+        fields = [f'{self.instruction.text!r}', f'{self.state}', f'score={self.score:.3g}']
+        if self.mask is not None:
+            height, width = self.mask.shape
+            fields.append(f'{self.pixels} of {width}x{height} pixels')
+        fields += [f'{name}={value!r}' for name, value in (
+            ('camera', self.camera), ('track_id', self.track_id), ('reason', self.reason),
+            ('final', self.final)) if value]
+        return f'Segmentation({", ".join(fields)})'
 
     @property
     def found(self) -> bool:

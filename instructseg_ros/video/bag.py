@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.video.bag_image import read_header, read_image
 from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
@@ -37,14 +38,15 @@ class Bag:
         Raises:
             SourceError: No image, or the bag, can be read.
         """
+        bits = BitDepth()
         with BagReader(self.path) as bag:
             yield from readable(
-                partial(self._frame, raw, image.msgtype, logged)
+                partial(self._frame, raw, image.msgtype, logged, bits)
                 for image, logged, raw in bag.messages(self._images, start=since or None))
 
-    def _frame(self, raw: bytes, kind: str, logged: int) -> VideoFrame:
+    def _frame(self, raw: bytes, kind: str, logged: int, bits: BitDepth) -> VideoFrame:
         try:
-            header, image = read_image(raw, kind)
+            header, image = read_image(raw, kind, bits)
         except SourceError as error:
             raise SourceError(f'{self.path}, {self.topic}: {error}; if no image of this topic can '
                               f'be read, choose another one with --topic') from error

@@ -6,14 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.compressed import decode
 from instructseg_ros.streaming.encodings import ConversionError, pixels_of
 from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.messages import CompressedImage, standard_types
 
 
-def read_image(raw: bytes, kind: str) -> tuple[Any, np.ndarray]:
+def read_image(raw: bytes, kind: str, bits: BitDepth | None = None) -> tuple[Any, np.ndarray]:
     """Return the header and the (H, W, 3) uint8 RGB pixels of a serialised message.
+
+    Args:
+        raw: The message.
+        kind: Its type.
+        bits: How many of 16 bits the camera uses, as for `pixels_of`.
 
     Raises:
         SourceError: The message contradicts itself, or its encoding is not known.
@@ -21,8 +27,8 @@ def read_image(raw: bytes, kind: str) -> tuple[Any, np.ndarray]:
     message = _deserialized(raw, kind)
     try:
         if kind == CompressedImage:
-            return message.header, decode(message.data, message.format)
-        return message.header, pixels_of(message)
+            return message.header, decode(message.data, message.format, bits)
+        return message.header, pixels_of(message, bits)
     except ConversionError as error:
         raise SourceError(f'an image cannot be read ({error})') from error
 

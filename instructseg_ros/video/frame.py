@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,7 +41,7 @@ class Place:
 class VideoFrame:
     """One frame: (H, W, 3) uint8 RGB, and where it is in its source."""
 
-    image: np.ndarray
+    image: np.ndarray = field(repr=False)
     place: Place
 
 

@@ -68,7 +68,7 @@ def test_the_mask_is_where_the_probability_is_above_a_half(segmenter: Segmenter)
 def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
     prediction = segmenter.segment(picture(), 'mug')
     assert [field.name for field in fields(prediction)] == [
-        'mask', 'probability', 'score', 'found', 'unknown',
+        'mask', 'probability', 'score', 'found', 'unknown', 'reason',
     ]  # fmt: skip
     with pytest.raises(AttributeError):
         prediction.score = 1.0  # type: ignore[misc]
@@ -132,6 +132,37 @@ def test_an_instruction_without_a_known_word_is_not_found(segmenter: Segmenter) 
         assert prediction.score == 0 and not prediction.found
     assert segmenter.segment(picture(), 'the red qwertz').unknown == ('qwertz',)
     assert segmenter.segment(picture(), 'the red mug').unknown == ()
+
+
+def test_a_prediction_says_why_nothing_was_found(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter, 'threshold', 1.0)
+    missed = segmenter.segment(picture(), 'the red \u676f\u5b50')
+    assert 'nothing in the image matches' in missed.reason and 'threshold 1.00' in missed.reason
+    assert 'the model does not know "\u676f\u5b50", say it in other words' in missed.reason
+    monkeypatch.setattr(segmenter, 'threshold', 0.0)
+    assert segmenter.segment(picture(), 'the red mug').reason == ''
+
+
+@pytest.mark.parametrize('text', ['\u676f\u5b50', '\u043a\u0440\u0443\u0436\u043a\u0430',
+                                  '\u0627\u0644\u0643\u0648\u0628'])
+def test_a_text_of_another_script_is_named_as_unknown(segmenter: Segmenter, text: str) -> None:
+    prediction = segmenter.segment(picture(), text)
+    assert prediction.unknown == (text,) and not prediction.found
+    assert f'does not know "{text}"' in prediction.reason
+
+
+def test_quotation_marks_change_nothing(segmenter: Segmenter) -> None:
+    plain = segmenter.segment(picture(), 'the red mug')
+    for text in ("the 'red' mug", 'the \u2018red mug\u2019', 'the `red mug`', '"the red mug"'):
+        quoted = segmenter.segment(picture(), text)
+        assert np.array_equal(quoted.probability, plain.probability)
+        assert quoted.unknown == ()
+
+
+def test_an_unknown_word_is_named_once(segmenter: Segmenter) -> None:
+    assert segmenter.segment(picture(), 'the qwertz on the qwertz').unknown.count('qwertz') == 1
 
 
 def test_an_image_of_pil_is_as_good_as_an_array(segmenter: Segmenter) -> None:

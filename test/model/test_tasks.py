@@ -22,6 +22,8 @@ REFERRING = [
     'can on the left',
     'Can behind the red mug',
     'will',
+    '"the red mug"',
+    '\u2018the red mug\u2019',
 ]
 REASONING = [
     'what could I drink from?',
@@ -33,6 +35,8 @@ REASONING = [
     'Could someone hand me the spoon',
     'do we have the red mug here',
     'the red mug?',
+    '"the red mug?"',
+    '\u201cwhere is the red mug\u201d',
     'the red mug, is it there ? ',
     'something I can drink from',
     'bring me something I can drink from',

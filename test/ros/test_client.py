@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,49 @@ def test_without_a_node_the_error_names_the_remedy_for_networks_without_multicas
     with (SegmentationClient(namespace='/nowhere', discovery=0.1) as client,
           pytest.raises(NodeUnavailableError, match=f'set {name}={value} for all processes')):
         client.cancel()
+
+
+def test_plain_calls_work_where_an_event_loop_runs_as_in_jupyter(
+        client: SegmentationClient, stream: None) -> None:
+    async def cell() -> list[Segmentation]:
+        answers = [client.segment('the red mug', IMAGE), client.find('the mug', timeout=0.5)]
+        for answer in client.follow('the red mug'):
+            answers.append(answer)
+            if len(answers) == 4:
+                break
+        client.enable(True)
+        assert client.cancel() == []
+        return answers + [await client.segment_async('the red mug', IMAGE)]
+
+    answers = asyncio.run(cell())
+    assert len(answers) == 5
+    assert {answer.state for answer in answers} <= {*SEEN, State.EXPIRED}
+
+
+def test_a_state_prints_its_name_and_an_answer_no_array(client: SegmentationClient) -> None:
+    answer = client.segment('the red mug', IMAGE)
+    assert str(answer.state) == f'{answer.state}' == answer.state.name
+    assert answer.state.name in repr(answer) and 'array' not in repr(answer)
+
+
+@pytest.mark.parametrize('name', ['find', 'segment', 'follow', 'cancel', 'enable'])
+def test_a_plain_call_shows_the_arguments_of_its_twin(name: str) -> None:
+    plain = inspect.signature(getattr(SegmentationClient, name)).parameters
+    twin = inspect.signature(getattr(SegmentationClient, f'{name}_async')).parameters
+    assert plain == twin
+    assert not any(each.kind is each.VAR_KEYWORD for each in plain.values())
+
+
+def test_what_is_followed_ends_with_the_client(
+        robot: NodeProcess, probe: Probe, stream: None) -> None:
+    with SegmentationClient(namespace='/robot') as client:
+        answers = client.follow('the red mug')
+        command = next(answers).instruction.id
+    answers.close()  # type: ignore[attr-defined]
+    assert probe.answer(lambda each: each.final).command_id == command
+    with pytest.raises(RuntimeError, match='the client is closed'):
+        client.segment('the red mug', IMAGE)
+    client.close()
 
 
 def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:

@@ -36,7 +36,7 @@ def message(pixels: np.ndarray, encoding: str, /, *, padding: int = 0, **fields:
     (np.concatenate([RGB, ALPHA], -1), 'bgra8', RGB[..., ::-1]),
     (GRAY, 'mono8', np.stack([GRAY] * 3, -1)),
     (GRAY, '8UC1', np.stack([GRAY] * 3, -1)),
-    (GRAY.astype('<u2') * 256 + 7, 'mono16', np.stack([GRAY] * 3, -1)),
+    (GRAY.astype('<u2') * 256 + 7, 'mono16', np.stack([GRAY * 4] * 3, -1)),  # of 14 bits
 ])
 def test_encodings_become_rgb_with_and_without_row_padding(
         pixels: np.ndarray, encoding: str, expected: np.ndarray, padding: int) -> None:
@@ -46,8 +46,9 @@ def test_encodings_become_rgb_with_and_without_row_padding(
 
 
 def test_big_endian_mono16_is_read_as_such() -> None:
-    rgb = image_to_rgb(message((GRAY * np.uint16(256)).astype('>u2'), 'mono16', is_bigendian=1))
-    np.testing.assert_array_equal(rgb[..., 0], GRAY)
+    bright = GRAY + np.uint8(190)
+    rgb = image_to_rgb(message((bright * np.uint16(256)).astype('>u2'), 'mono16', is_bigendian=1))
+    np.testing.assert_array_equal(rgb[..., 0], bright)
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8'])

@@ -43,6 +43,10 @@ class RangeCamera:
         self._info = probe.node.create_publisher(CameraInfo, 'camera_info', 10)
         self.scale = 1
         self.encoding = '32FC1'
+        self.depth_size = SIZE
+        self.calibration: dict[str, Any] = {
+            'width': WIDTH, 'height': HEIGHT,
+            'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]}
 
     def wait(self) -> None:
         """Show images until the node, which looks at each whether depth is wanted, listens."""
@@ -50,20 +54,21 @@ class RangeCamera:
             self._probe.show()
             self._probe.spin(0.1)
 
-    def show(self, *, meters: float = 1.0, delay: int = 0, with_info: bool = True) -> Header:
+    def show(self, *, meters: float = 1.0, delay: int = 0, with_info: bool = True,
+             with_depth: bool = True) -> Header:
         """Publish an image, and the depth of a plane in front of a wall."""
         header = self._probe.show()
         later = copy.deepcopy(header)
         later.stamp.nanosec += delay
         if with_info:
-            self._info.publish(CameraInfo(
-                header=later, width=WIDTH, height=HEIGHT,
-                k=[60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]))
-        self._depth.publish(self._image(meters, later))
+            self._info.publish(CameraInfo(header=later, **self.calibration))
+        if with_depth:
+            self._depth.publish(self._image(meters, later))
         return header
 
     def _image(self, meters: float, header: Header) -> Image:
-        depth = np.full((HEIGHT // self.scale, WIDTH // self.scale), meters, np.float32)
+        height, width = self.depth_size
+        depth = np.full((height // self.scale, width // self.scale), meters, np.float32)
         if self.encoding == '16UC1':
             depth = (depth * 1000).astype(np.uint16)
         return Image(header=header, height=depth.shape[0], width=depth.shape[1],
@@ -196,8 +201,105 @@ def test_depth_of_another_time_is_not_used_and_the_log_says_so(
     camera.wait()
     for _ in range(20):
         probe.answer_to(camera.show(delay=20_000_000))
-    probe.process.wait_for_output('and sync_slop')  # type: ignore[attr-defined]
+    node = probe.process  # type: ignore[attr-defined]
+    node.wait_for_output('stamped within 0.005 s (sync_slop)')
+    assert 'images have no message on /space/depth/image stamped' in node.output()
+    assert 'the nearest is 0.020 s off' in node.output()
     assert got['points'] == []
+
+
+def show_until(probe: Probe, camera: RangeCamera, condition: Callable[[], object],
+               **fields: Any) -> None:
+    def show_another() -> None:
+        camera.show(**fields)
+        probe.spin(0.3)
+
+    wait_until(condition, idle=show_another)
+
+
+def test_the_one_topic_that_is_missing_is_named_once(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start(sync_slop=0.01)
+    node = probe.process  # type: ignore[attr-defined]
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    camera.wait()
+    missing = 'no message has come on /space/camera_info'
+    show_until(probe, camera, lambda: missing in node.output(), with_info=False)
+    for _ in range(20):
+        camera.show(with_info=False)
+        probe.spin(0.3)
+    assert node.output().count(missing) == 1
+    assert 'on /space/depth/image' not in node.output()
+    show_until(probe, camera, lambda: got['points'])
+    show_until(probe, camera, lambda: 's on /space/depth/image; check that its' in node.output(),
+               with_depth=False)
+
+
+def distorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where plumb_bob's k1 = -0.3 and k2 = 0.09 put rays."""
+    square = x * x + y * y
+    factor = 1 - 0.3 * square + 0.09 * square * square
+    return x * factor, y * factor
+
+
+LENS = {'distortion_model': 'plumb_bob', 'd': [-0.3, 0.09, 0.0, 0.0, 0.0],
+        'p': [45.0, 0.0, 30.0, 0.0, 0.0, 45.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
+
+
+def test_points_of_raw_images_follow_k_and_the_distortion_of_the_lens(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start()
+    camera.calibration |= LENS
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    camera.wait()
+    header = first_in_space(probe, camera, got['points']).header
+    points = cloud_array(next(cloud for cloud in got['points'] if cloud.header == header))
+    rows, columns = np.nonzero(np.isfinite(points[..., 2]))
+    x, y, z = points[rows, columns].T.astype(float)
+    there_x, there_y = distorted(x / z, y / z)
+    np.testing.assert_allclose(60 * there_x + WIDTH / 2, columns, atol=1e-3)
+    np.testing.assert_allclose(60 * there_y + HEIGHT / 2, rows, atol=1e-3)
+
+
+def test_points_of_rectified_images_follow_p(
+        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    probe, camera = start(rectification='rectified')
+    camera.calibration |= LENS
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    camera.wait()
+    header = first_in_space(probe, camera, got['points']).header
+    points = cloud_array(next(cloud for cloud in got['points'] if cloud.header == header))
+    rows, columns = np.nonzero(np.isfinite(points[..., 2]))
+    x, y, z = points[rows, columns].T
+    np.testing.assert_allclose(45 * x / z + 30, columns, atol=1e-3)
+    np.testing.assert_allclose(45 * y / z + 20, rows, atol=1e-3)
+
+
+@pytest.mark.parametrize(('changes', 'warning'), [
+    ({'depth_size': (36, 64)},
+     '/finder/depth/image cannot be used: the depth image is for 64 x 36'),
+    ({'calibration': {'width': 1280, 'height': 720, 'k': [60.0] * 9}},
+     '/finder/camera_info cannot be used: camera_info is for 1280 x 720'),
+    ({'calibration': {'width': WIDTH, 'height': HEIGHT, 'k': [60.0] * 9,
+                      'distortion_model': 'omnidirectional', 'd': [0.1]}},
+     '/finder/camera_info cannot be used: camera_info has the distortion model "omnidirectional"'),
+], ids=['depth', 'camera_info', 'distortion'])
+def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
+        start: Callable[..., tuple[Probe, RangeCamera]], changes: dict[str, Any],
+        warning: str) -> None:
+    probe, camera = start()
+    vars(camera).update(changes)
+    got = gather(probe, points=PointCloud2)
+    probe.request(id='mug', instruction='the red mug')
+    camera.wait()
+    node = probe.process  # type: ignore[attr-defined]
+    show_until(probe, camera, lambda: warning in node.output())
+    header = camera.show()
+    probe.answer_to(header)
+    assert header not in headers(got['points'])
 
 
 def test_depth_that_cannot_be_read_is_told_and_masks_go_on(

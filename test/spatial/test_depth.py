@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.spatial.depth import DepthError, mask_depth, metres_of
+from instructseg_ros.spatial.sampling import FieldOfViewError
 
 MILLIMETRES = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
 METRES = np.array([[0.0, -1.0, np.inf], [np.nan, 0.5, 2.0]], np.float32)
@@ -66,3 +67,9 @@ def test_a_mask_of_another_resolution_covers_the_same_field_of_view() -> None:
     mask[:, :6] = True
     assert mask_depth(depth, mask).tolist() == [[7, 7, 0, 0]] * 2
     assert mask_depth(depth, np.array([[False, True]])).tolist() == [[0, 0, 7, 7]] * 2
+
+
+def test_a_mask_of_another_aspect_ratio_is_refused() -> None:
+    depth = message(np.full((4, 8), 7, np.uint16), '16UC1')
+    with pytest.raises(FieldOfViewError, match='8 x 4 pixels and the image has 8 x 6'):
+        mask_depth(depth, np.ones((6, 8), bool))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from instructseg_ros.streaming import compressed
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.compressed import decode
 from instructseg_ros.streaming.encodings import ConversionError
 
@@ -33,8 +34,8 @@ def test_a_jpeg_comes_out_nearly_as_it_was(format: str) -> None:
     assert np.abs(decode(encoded(RGB, 'JPEG'), format).astype(int) - RGB).max() < 60
 
 
-def test_grey_becomes_rgb_and_of_16_bits_the_high_byte_is_kept() -> None:
-    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+def test_grey_becomes_rgb_and_of_16_bits_the_upper_eight_are_kept() -> None:
+    grey = np.arange(192, 256, dtype=np.uint8).reshape(8, 8)
     for pixels in (grey, grey.astype(np.uint16) * 256 + 99):
         rgb = decode(encoded(pixels, 'PNG'), 'mono8; png compressed ')
         np.testing.assert_array_equal(rgb, np.stack([grey] * 3, -1))
@@ -53,6 +54,20 @@ def test_a_mosaic_gets_its_colours() -> None:
 def test_what_is_no_whole_jpeg_or_png_is_refused(data: bytes) -> None:
     with pytest.raises(ConversionError, match='are no whole JPEG or PNG'):
         decode(data, 'jpeg')
+
+
+def test_the_bits_of_a_camera_are_learned_from_its_frames() -> None:
+    grey, bits = np.arange(192, 256, dtype=np.uint16).reshape(8, 8), BitDepth()
+    for pixels in (grey * 16, grey * 4):  # of 12 bits, the second darker
+        rgb = decode(encoded(pixels, 'PNG'), 'mono16; png compressed ', bits)
+        np.testing.assert_array_equal(rgb[..., 0], pixels >> 4)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_a_png_of_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
+    grey = np.full((8, 8), 900, np.uint16)
+    with pytest.raises(ConversionError, match='infrared, publish it as mono16'):
+        decode(encoded(grey, 'PNG'), f'{encoding}; png compressed ')
 
 
 def test_depth_is_no_picture() -> None:

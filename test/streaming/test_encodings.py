@@ -72,7 +72,7 @@ def test_a_smooth_picture_survives_every_encoding(encoding: str, padding: int) -
 
 @pytest.mark.parametrize('is_bigendian', [0, 1])
 @pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
-def test_of_16_bits_the_high_byte_is_kept(pattern: str, is_bigendian: int) -> None:
+def test_of_16_bits_the_upper_eight_are_kept(pattern: str, is_bigendian: int) -> None:
     eight = mosaic(PICTURE, pattern)
     sixteen = (eight.astype(np.uint16) * 256 + 77).astype('>u2' if is_bigendian else '<u2')
     rows = sixteen.view(np.uint8)
@@ -93,10 +93,25 @@ def test_a_planar_image_without_all_its_chroma_is_refused() -> None:
         pixels_of(message(ROWS['nv12'][:17], 'nv12', height=12, width=16))
 
 
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16'])
+@pytest.mark.parametrize('sensor', [10, 12, 14, 16])
+def test_a_sensor_of_fewer_bits_is_as_bright_as_one_of_16(sensor: int, encoding: str) -> None:
+    eight = np.linspace(0, 255, 12 * 16).round().astype(np.uint16).reshape(12, 16)
+    rows = (eight << (sensor - 8)).astype('<u2').view(np.uint8)
+    rgb = pixels_of(message(rows, encoding, height=12, width=16))
+    plain = pixels_of(message(eight.astype(np.uint8), encoding.replace('16', '8'),
+                              height=12, width=16))
+    np.testing.assert_array_equal(rgb, plain)
+
+
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
-def test_depth_is_no_picture(encoding: str) -> None:
-    with pytest.raises(ConversionError, match='publish it on depth/image'):
-        pixels_of(message(np.zeros((12, 64), np.uint8), encoding, height=12, width=16))
+def test_what_may_be_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
+    infrared = message(np.zeros((12, 64), np.uint8), encoding, height=12, width=16)
+    with pytest.raises(ConversionError) as refusal:
+        pixels_of(infrared)
+    assert 'may be depth or infrared' in str(refusal.value)
+    assert 'publish it on depth/image' in str(refusal.value)
+    assert 'publish it as mono16' in str(refusal.value)
 
 
 @pytest.mark.parametrize('encoding', ENCODINGS)

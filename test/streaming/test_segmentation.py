@@ -44,3 +44,14 @@ def test_a_result_that_contradicts_itself_is_refused(
         fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Segmentation(instruction=MUG, **fields)
+
+
+def test_a_result_prints_shortly_with_its_name_and_no_array() -> None:
+    pixels = mask(rows=slice(2, 5), columns=slice(7, 20))
+    found = Segmentation(instruction=MUG, state=State.FOUND, score=0.91234, mask=pixels,
+                         image=np.zeros((10, 20, 3), np.uint8), probability=pixels * 0.9,
+                         track_id=3)
+    assert repr(found) == (
+        "Segmentation('the mug', FOUND, score=0.912, 39 of 20x10 pixels, track_id=3)")
+    missed = Segmentation(instruction=MUG, state=State.EXPIRED, reason='over', final=True)
+    assert repr(missed) == "Segmentation('the mug', EXPIRED, score=0, reason='over', final=True)"

@@ -86,11 +86,28 @@ def test_colours_of_every_encoding_are_read(
 def test_grey_of_every_encoding_is_read(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, encoding: str, kind: str, shift: int
 ) -> None:
-    grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    grey = np.arange(200, 224, dtype=np.uint8).reshape(4, 6)
     pixels = (grey.astype(np.uint16) << shift).astype(kind)
     message = image_message(pixels, encoding=encoding, padding=2, big=kind[0] == '>')
     [frame] = Bag(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
     assert np.array_equal(frame.image, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_mono16_of_a_sensor_of_12_bits_is_bright_and_does_not_flicker(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make
+) -> None:
+    messages = [('/camera', n + 1, image_message(np.full((4, 6), value, '<u2'), encoding='mono16'))
+                for n, value in enumerate((4000, 500, 2000))]
+    frames = list(Bag(write_bag(tmp_path / 'bag', messages)).read())
+    assert [int(frame.image.max()) for frame in frames] == [4000 >> 4, 500 >> 4, 2000 >> 4]
+
+
+def test_infrared_or_depth_is_refused_with_both_remedies(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make
+) -> None:
+    message = image_message(np.full((4, 6), 900, '<u2'), encoding='16UC1')
+    with pytest.raises(SourceError, match='may be depth or infrared'):
+        list(Bag(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read())
 
 
 def test_compressed_images_are_read(
@@ -152,7 +169,7 @@ def test_the_shipped_recording_is_a_bag() -> None:
     with Recording() as recording:
         assert np.array_equal(frame.image, recording.observe(0.0, truth=False).rgb)
     assert frame.place.frame_id == 'camera_optical_frame'
-    with pytest.raises(SourceError, match='"16UC1" is one of depth'):
+    with pytest.raises(SourceError, match='"16UC1" may be depth or infrared'):
         next(open_source(SHIPPED, topic='/camera/depth/image').read())
 
 

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from instructseg_ros.ros.match_watch import MatchWatch
+
+DEPTH, INFO = '/cam/depth/image', '/cam/camera_info'
+MS = 1_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def watch(clock: Clock, told: list[str]) -> MatchWatch:
+    return MatchWatch((DEPTH, INFO), slop=0.02, queue=10, warn=told.append, clock=clock)
+
+
+Show = Callable[..., None]
+
+
+@pytest.fixture
+def show(watch: MatchWatch, clock: Clock) -> Show:
+    """Ten images a second, and 0 or more ns off them what belongs to them."""
+    def run(seconds: float, **offsets: int | None) -> None:
+        for _ in range(round(10 * seconds)):
+            clock.now += 0.1
+            stamp = round(clock.now * 1000) * MS
+            for topic, name in ((DEPTH, 'depth'), (INFO, 'info')):
+                offset = offsets.get(name)
+                if offset is not None:
+                    watch.note(topic, stamp + offset)
+            watch.note_image(stamp)
+
+    return run
+
+
+@pytest.mark.parametrize(('offsets', 'topic'), [({'depth': 0}, INFO), ({'info': 0}, DEPTH)])
+def test_a_topic_without_any_message_is_named_once(
+        show: Show, told: list[str], offsets: dict[str, int], topic: str) -> None:
+    show(2.9, **offsets)
+    assert told == []
+    show(10.0, **offsets)
+    [text] = told
+    assert f'no message has come on {topic}' in text and text.count('/cam/') == 1
+
+
+def test_a_topic_that_fell_silent_is_named(
+        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    show(1.0, depth=0, info=0)
+    watch.note_match()
+    show(5.0, depth=0)
+    [text] = told
+    assert f's on {INFO}; check that its driver still runs' in text and DEPTH not in text
+
+
+def test_a_topic_whose_stamps_differ_is_named_with_how_much(show: Show, told: list[str]) -> None:
+    show(5.0, depth=0, info=30 * MS)
+    [text] = told
+    assert f'images have no message on {INFO} stamped within 0.02 s (sync_slop)' in text
+    assert 'the nearest is 0.030 s off' in text and DEPTH not in text
+
+
+def test_stamps_of_another_clock_are_named(show: Show, told: list[str]) -> None:
+    show(5.0, depth=-90_000 * MS, info=0)
+    [text] = told
+    assert f'no message on {DEPTH} stamped within' in text
+
+
+def test_messages_that_come_late_ask_for_a_longer_queue(
+        show: Show, told: list[str], watch: MatchWatch) -> None:
+    show(5.0, depth=-2000 * MS, info=0)  # two seconds after the images that they belong to
+    [text] = told
+    assert f'messages on {DEPTH} come 2.00 s after their images' in text
+    assert 'raise sync_queue' in text
+
+
+def test_a_topic_slower_than_the_images_is_named(
+        show: Show, told: list[str], watch: MatchWatch) -> None:
+    for _ in range(5):
+        show(0.1, depth=0, info=0)
+        watch.note_match()
+        show(0.4, info=0)
+    assert told == []
+    watch.report()
+    [text] = told
+    assert '16 of 21 images have no message on /cam/depth/image' in text
+
+
+def test_another_match_allows_another_report(
+        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    show(10.0, depth=0)
+    watch.note_match()
+    show(2.5, depth=0)
+    assert len(told) == 1
+    show(2.5, depth=0)
+    assert len(told) == 2
+
+
+def test_a_slow_camera_is_given_time(watch: MatchWatch, clock: Clock, told: list[str]) -> None:
+    for stamp in (1, 2):
+        clock.now += 5.0
+        watch.note_image(stamp)
+    assert told == []
+
+
+def test_without_images_there_is_nothing_to_report(watch: MatchWatch, told: list[str]) -> None:
+    watch.note(DEPTH, 1)
+    watch.note(INFO, 1)
+    watch.report()
+    assert told == []
+
+
+def test_another_fault_is_named_as_well(show: Show, told: list[str]) -> None:
+    show(5.0, depth=0)
+    show(10.0, depth=0, info=30 * MS)
+    assert len(told) == 2
+    assert f'no message has come on {INFO}' in told[0]
+    assert f'no message on {INFO} stamped within' in told[1]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.utils import logging
 
-from instructseg_ros.model.manifest import MANIFEST, ManifestError, check_manifest
+from instructseg_ros.model.manifest import MANIFEST, ManifestError, check_manifest, is_lfs_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,6 @@ HEAD: Final = 'lm_head.weight'
 CONVERTED: Final = 'released/manifest.json'  # of a model converted from the authors' checkpoint
 _PROCESSOR = 'processor_config.json'
 _MODEL_TYPE = 'instructseg'
-_LFS_POINTER: Final = b'version https://git-lfs'
 
 
 class ModelError(ValueError):
@@ -154,11 +153,10 @@ def unreadable(file: Path, error: Exception) -> ModelError:
     """The error of a safetensors file that does not open, with what is wrong with it."""
     if not file.is_file():
         return ModelError(f'{file} is missing: copy or download it.')
-    with file.open('rb') as opened:
-        if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            return ModelError(
-                f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}.'
-            )
+    if is_lfs_pointer(file):
+        return ModelError(
+            f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}.'
+        )
     return ModelError(
         f'{file} is truncated or not a safetensors file ({first_line(error)}): copy or download '
         'it again.'

@@ -9,6 +9,7 @@ from typing import Final
 
 MANIFEST: Final = 'SHA256SUMS'
 _LINE = re.compile(r'([0-9a-f]{64}) [ *]([^/\\]+)')
+_LFS_POINTER: Final = b'version https://git-lfs'
 _CHUNK: Final = 1 << 20
 _PINNED: Final = ('.json', '.safetensors')  # what a model is loaded from
 
@@ -59,6 +60,12 @@ def model_hash(folder: Path) -> str:
     hashes = _read(manifest) if manifest.is_file() else {}
     lines = [f'{hashes.get(file.name) or sha256(file)}  {file.name}\n' for file in _pinned(folder)]
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether a file is only what a clone without git-lfs has in place of the content."""
+    with file.open('rb') as stream:
+        return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def sha256(file: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from instructseg_ros.model.manifest import is_lfs_pointer
 from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.quoting import describe_error
 
@@ -28,7 +29,6 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS: Final = (5, 6, 7, 8)  # orientations that swap width and height
-_LFS_POINTER: Final = b'version https://git-lfs'
 _T = TypeVar('_T')
 
 
@@ -129,15 +129,10 @@ def _formats() -> list[str]:
 def _reason(error: Exception, source: Path | bytes) -> str:
     if not isinstance(error, UnidentifiedImageError):
         return describe_error(error)
-    if isinstance(source, bytes):
-        head = source[:len(_LFS_POINTER)]
-    else:
-        with source.open('rb') as stream:
-            head = stream.read(len(_LFS_POINTER))
-    if not head:
+    if not (source if isinstance(source, bytes) else source.stat().st_size):
         return 'it is empty'
-    if head == _LFS_POINTER:
-        return 'it is a pointer of git-lfs: run `git lfs pull`'
+    if isinstance(source, Path) and is_lfs_pointer(source):
+        return f'it is only a pointer to its content: run `git lfs pull` in {source.parent}'
     return f'it is none of {", ".join(_formats())}: save it as PNG or JPEG'
 
 

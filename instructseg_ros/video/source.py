@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from instructseg_ros.model.manifest import is_lfs_pointer
 from instructseg_ros.video.frame import Source, SourceError, natural_order
 
 STORAGE = ('.mcap', '.db3')  # Files of bags.
 
-LFS_POINTER = b'version https://git-lfs.github.com/spec/'
 
 
 def open_source(path: Path, *, topic: str | None = None) -> Source:
@@ -60,7 +60,6 @@ def _refuse_other_kinds(path: Path) -> None:
             f'{path} is a ROS 1 bag: convert it with `rosbags-convert --src {source} --dst '
             f'{target} --dst-typestore ros2_humble`, and give that folder')
     for file in storage_files(path) if path.is_dir() else [path]:
-        with file.open('rb') as stream:
-            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise SourceError(f'{file} is a pointer of git-lfs: run `git lfs pull` in '
-                                  f'{file.resolve().parent}')
+        if file.is_file() and is_lfs_pointer(file):
+            raise SourceError(f'{file} is only a pointer to its content: run `git lfs pull` in '
+                              f'{file.resolve().parent}')

@@ -282,7 +282,7 @@ def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
     for file in (tmp_path / 'film.mp4', tmp_path / 'drive.mcap', folder / 'bag_0.mcap'):
         file.write_text(pointer)
         path = folder if file.parent == folder else file
-        with pytest.raises(SourceError, match=f'{file} is a pointer of git-lfs: run `git lfs'):
+        with pytest.raises(SourceError, match=f'{file} is only a pointer .* run `git lfs pull`'):
             open_source(path)
 
 

@@ -70,7 +70,7 @@ class ColorModel:
         texts = [text for row in expressions for text in row]
         for text in texts:
             self.begun.put(text)
-        self.gate.wait(10.0)
+        self.gate.wait(60.0)
         self.reasoned += len(texts)
         self.references += [len(row) for row in references]
         self.kept.append(keep_references)
@@ -132,7 +132,7 @@ class Stream:
     stamp: int = 0
 
     def result(self) -> Segmentation:
-        return self.results.get(timeout=10.0)
+        return self.results.get(timeout=60.0)
 
     def answers(self, count: int) -> list[tuple[str, str]]:
         """The next results as (id, state), in order."""

@@ -111,7 +111,7 @@ class Soak:
         self.stream.model.gate.clear()
         newcomer = self.give(number, text='find red', lifetime=None, slot='')
         if newcomer:
-            begun.get(timeout=10.0)
+            begun.get(timeout=60.0)
         stays = set(self.live)
         if self.rng.random() < 0.5 and newcomer:
             self.stream.engine.cancel(newcomer)

@@ -13,6 +13,8 @@ from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
 from instructseg_ros.video.messages import CompressedImage, Image
 
+LOOK_AT = 100  # images; a camera whose stamps are all 0 in so many has no clock
+
 
 class Bag:
     """The images of one topic of a bag."""
@@ -56,8 +58,8 @@ class Bag:
             frame_id=header.frame_id))
 
     def _first_stamps(self, bag: BagReader) -> Iterator[int]:
-        """Yield the first two stamps: simulated time begins at 0, and some drivers leave it 0."""
-        for image, _, raw in itertools.islice(bag.messages(self._images), 2):
+        """Yield the first stamps: simulated time begins at 0, and some drivers leave them 0."""
+        for image, _, raw in itertools.islice(bag.messages(self._images), LOOK_AT):
             try:
                 stamp = read_header(raw, image.msgtype).stamp
             except SourceError:  # Reported when the images are read.

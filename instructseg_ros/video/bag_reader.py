@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _EVER: Final = 2**64  # ns
+_MAGIC: Final = b'\x89MCAP0\r\n'  # Begins every MCAP file.
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,7 @@ class BagReader:
         """
         self._path = path
         with ExitStack() as stack:
-            try:
-                self._storages = [_open(file, stack) for file in _parts(path)]
-            except Exception as error:  # A damaged bag makes rosbags raise almost anything.
-                raise SourceError(f'{path} cannot be read as a bag: {error}') from error
+            self._storages = _open_all(path, stack)
             self._opened = stack.pop_all()
         counts: Counter[tuple[str, str]] = Counter()
         for storage in self._storages:
@@ -68,80 +67,96 @@ class BagReader:
                  stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield (topic, log time in ns, serialised message) from `start` to before `stop`.
 
-        Raises:
-            SourceError: The bag is damaged.
+        What a damaged file holds after the damage is left out, with a warning.
         """
         chosen = {(each.topic, each.msgtype): each for each in connections}
-        try:
-            for storage in self._storages:
-                mine = [each for each in storage.connections
-                        if (each.topic, each.msgtype) in chosen]
+        for storage in self._storages:
+            mine = [each for each in storage.connections
+                    if (each.topic, each.msgtype) in chosen]
+            try:
                 # An empty collection would mean all of them to rosbags.
                 for each, logged, raw in storage.messages(mine, start, stop) if mine else ():
                     yield chosen[each.topic, each.msgtype], logged, bytes(raw)
-        except Exception as error:  # A damaged bag makes rosbags raise almost anything.
-            raise SourceError(f'{self._path} cannot be read as a bag: {error}') from error
+            except Exception as error:  # A damaged bag makes rosbags raise almost anything.
+                logger.warning('%s is damaged, the rest of it is left out: %s',
+                               storage.path, error)
 
 
 class CutOffMcap:
     """The messages of an MCAP file before the place where its recording was cut off.
 
-    Such a file has no index: each use reads it from its start, and decodes what it asks for.
+    Attributes:
+        path: The file.
+        connections: Its topics.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Look at all of the file.
+    def __init__(self, path: Path) -> None:
+        """Read the whole file, and note where its messages are: the file has no index.
 
         Raises:
             SourceError: No message can be read.
         """
-        self._file = file
-        self._end = ''
+        self.path = path
         self._schemas: dict[int, str] = {}
-        self._channels: dict[int, tuple[str, str]] = {}
-        counts = Counter(name for name, _ in self._read(0, _EVER))
-        self.connections = [Topic(*name, count) for name, count in counts.items()]
+        self._names: dict[int, tuple[str, str]] = {}  # topic and type of each channel
+        self._places: list[tuple[int, int, int]] = []  # position, first and last log time
+        counts: Counter[tuple[str, str]] = Counter()
+        reason = 'it is empty'
+        try:
+            for position, record in self._records():
+                messages = self._messages(record)
+                if messages:
+                    times = [message.log_time for message in messages]
+                    self._places.append((position, min(times), max(times)))
+                counts.update(self._names[message.channel_id] for message in messages)
+        except Exception as error:  # The cut may make mcap raise almost anything.
+            reason = str(error) or type(error).__name__
         if not counts:
-            raise SourceError(f'it is cut off before its first message ({self._end})')
-        _warn_once(file, sum(counts.values()))
+            raise SourceError(f'it is cut off before its first message ({reason})')
+        self.connections = [Topic(*name, count) for name, count in counts.items()]
+        _warn_once(path, sum(counts.values()))
 
     def messages(self, connections: Collection[Topic], start: int | None = None,
                  stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield what a `Reader` of rosbags yields."""
         chosen = {(each.topic, each.msgtype): each for each in connections}
-        for name, message in self._read(start or 0, stop or _EVER):
-            if name in chosen:
-                yield chosen[name], message.log_time, message.data
+        begin, end = start or 0, stop or _EVER
+        for position, first, last in self._places:
+            if begin <= last and first < end:
+                [(_, record)] = itertools.islice(self._records(position), 1)
+                for message in self._messages(record):
+                    name = self._names[message.channel_id]
+                    if name in chosen and begin <= message.log_time < end:
+                        yield chosen[name], message.log_time, message.data
 
-    def _read(self, start: int, stop: int) -> Iterator[tuple[tuple[str, str], Message]]:
-        """Yield (topic, type) and record of the messages logged in a span of time."""
-        from mcap.records import Channel, Message, Schema
+    def _records(self, position: int = 0) -> Iterator[tuple[int, McapRecord]]:
+        """Yield the records from a position on, each with its own position."""
+        from mcap.stream_reader import StreamReader
 
-        for record in self._records(start, stop):
-            if isinstance(record, Schema):
-                self._schemas[record.id] = record.name
-            elif isinstance(record, Channel):
-                self._channels[record.id] = (
-                    record.topic, self._schemas.get(record.schema_id, ''))
-            elif (isinstance(record, Message) and record.channel_id in self._channels
-                  and start <= record.log_time < stop):
-                yield self._channels[record.channel_id], record
+        limit = self.path.stat().st_size  # A damaged length must not fill the memory.
+        with self.path.open('rb') as stream:
+            stream.seek(position or len(_MAGIC))
+            reader = StreamReader(
+                stream, skip_magic=True, emit_chunks=True, record_size_limit=limit)
+            position = stream.tell()
+            for record in reader.records:
+                yield position, record
+                position = stream.tell()
 
-    def _records(self, start: int, stop: int) -> Iterator[McapRecord]:
-        from mcap.records import Chunk
-        from mcap.stream_reader import StreamReader, breakup_chunk
+    def _messages(self, record: McapRecord) -> list[Message]:
+        """Return the messages in a record, and note the channels in it."""
+        from mcap.records import Channel, Chunk, Message, Schema
+        from mcap.stream_reader import breakup_chunk
 
-        limit = self._file.stat().st_size  # A damaged length must not fill the memory.
-        with self._file.open('rb') as stream:
-            try:
-                reader = StreamReader(stream, emit_chunks=True, record_size_limit=limit)
-                for record in reader.records:
-                    if not isinstance(record, Chunk):
-                        yield record
-                    elif start <= record.message_end_time and record.message_start_time < stop:
-                        yield from breakup_chunk(record)
-            except Exception as error:  # The cut may make mcap raise almost anything.
-                self._end = str(error) or type(error).__name__
+        messages = []
+        for each in breakup_chunk(record) if isinstance(record, Chunk) else [record]:
+            if isinstance(each, Schema):
+                self._schemas[each.id] = each.name
+            elif isinstance(each, Channel):
+                self._names[each.id] = each.topic, self._schemas.get(each.schema_id, '')
+            elif isinstance(each, Message) and each.channel_id in self._names:
+                messages.append(each)
+        return messages
 
 
 @lru_cache(maxsize=64)
@@ -150,18 +165,27 @@ def _warn_once(file: Path, count: int) -> None:
     logger.warning('%s is cut off: the %d messages before its end are read', file, count)
 
 
-def _parts(path: Path) -> list[Path]:
-    """Return what to open: the folder as its metadata describes it, else each storage file."""
-    files = storage_files(path) if path.is_dir() else [path]
-    if path.is_dir() and (path / 'metadata.yaml').is_file():
-        try:
-            with Reader(path):
-                return [path]
-        except Exception as error:
-            if not files:
-                raise
-            logger.warning('%s: %s; its storage files are read one by one', path, error)
-    return files
+def _open_all(path: Path, stack: ExitStack) -> list[Any]:
+    """Open a folder as its metadata describes it, else each storage file that can be read.
+
+    Raises:
+        SourceError: Nothing can be read.
+    """
+    errors: list[str] = []
+    opened: list[Any] = []
+    for parts in ([path], storage_files(path) if path.is_dir() else []):
+        for part in parts:
+            try:
+                opened.append(_open(part, stack))
+            except Exception as error:  # A damaged bag makes rosbags raise almost anything.
+                errors.append(f'{part} cannot be read as a bag: {error}')
+        if opened:
+            break
+    if not opened:
+        raise SourceError('; '.join(errors))
+    for error in errors:
+        logger.warning('%s', error)
+    return opened
 
 
 def _open(path: Path, stack: ExitStack) -> Any:

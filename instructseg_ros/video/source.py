@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from instructseg_ros.model.manifest import is_lfs_pointer
+from instructseg_ros.streaming.image_files import is_clutter
 from instructseg_ros.video.frame import Source, SourceError, natural_order
 
 STORAGE = ('.mcap', '.db3')  # Files of bags.
@@ -48,13 +49,14 @@ def is_bag_folder(path: Path) -> bool:
 
 def storage_files(folder: Path) -> list[Path]:
     """Return the storage files in a folder, in the order of the numbers in their names."""
-    files = [file for file in folder.iterdir() if file.suffix in STORAGE]
+    files = [file for file in folder.iterdir()
+             if file.suffix in STORAGE and not is_clutter(file)]
     return sorted(files, key=lambda file: natural_order(file.name))
 
 
 def _refuse_other_kinds(path: Path) -> None:
     """Raise a SourceError with the remedy for what only looks like frames."""
-    if path.suffix == '.bag':
+    if path.suffix == '.bag' and path.is_file():
         source, target = (shlex.quote(str(each)) for each in (path, path.with_suffix('')))
         raise SourceError(
             f'{path} is a ROS 1 bag: convert it with `rosbags-convert --src {source} --dst '

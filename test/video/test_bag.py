@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap.writer import Writer as McapWriter
 from PIL import Image
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import Writer
@@ -204,14 +205,16 @@ def test_a_compressed_image_of_another_format_is_refused(
             next(Bag(bag).read())
 
 
-def test_a_first_stamp_of_0_is_a_time_and_no_missing_clock(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+@pytest.mark.parametrize('zeros', [1, 4])
+def test_first_stamps_of_0_are_times_and_no_missing_clock(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, zeros: int
 ) -> None:
+    stamps = [0] * zeros + [NANO // 10, NANO // 5]
     bag = Bag(write_bag(tmp_path / 'bag', [
-        ('/camera', NANO + n, image_message(image, n * NANO // 10))
-        for n, image in enumerate(pictures(3))]))
+        ('/camera', NANO + n, image_message(image, stamp))
+        for n, (stamp, image) in enumerate(zip(stamps, pictures(9), strict=False))]))
     places = [frame.place for frame in bag.read()]
-    assert [place.stamp for place in places] == [0, NANO // 10, NANO // 5]
+    assert [place.stamp for place in places] == stamps
     assert next(read_from(bag, places[1])).place == places[1]
 
 
@@ -233,6 +236,56 @@ def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
                    for frame, image in zip(frames, images, strict=False))
         assert next(read_from(source, frames[-1].place)).place == frames[-1].place
     assert f'{file} is cut off: the {len(frames)} messages before its end are read' in caplog.text
+
+
+def test_a_storage_file_without_a_message_does_not_cost_the_others(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures,
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    bag = write_bag(tmp_path / 'bag', [
+        ('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(pictures(3))])
+    [file] = bag.glob('*.mcap')
+    (bag / 'metadata.yaml').unlink()
+    for content in (b'', file.read_bytes()[:50]):
+        (bag / 'bag_1.mcap').write_bytes(content)
+        assert len(list(Bag(bag).read())) == 3
+        assert f'{bag / "bag_1.mcap"} cannot be read as a bag' in caplog.text
+
+
+def test_damage_in_a_file_costs_only_what_comes_after_it(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 120, 160, 3), np.uint8)
+    bag = write_bag(tmp_path / 'bag', [
+        ('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(images)])
+    [file] = bag.glob('*.mcap')
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle:middle + 300_000] = bytes(300_000)
+    file.write_bytes(content)
+    source = Bag(bag)
+    frames = list(source.read())
+    assert 0 < len(frames) < 60 == source.count
+    assert f'{file.parent} is damaged, the rest of it is left out' in caplog.text
+    assert len(list(read_from(source, frames[-1].place))) == 1
+
+
+def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
+    tmp_path: Path, image_message: Make, pictures: Pictures
+) -> None:
+    file = tmp_path / 'plain.mcap'
+    types, kind = standard_types(), 'sensor_msgs/msg/Image'
+    with file.open('wb') as stream:
+        writer = McapWriter(stream, use_chunking=False)
+        writer.start(profile='ros2')
+        schema = writer.register_schema(kind, 'ros2msg', b'')
+        channel = writer.register_channel('/camera', 'cdr', schema)
+        for n, image in enumerate(pictures(9)):
+            raw = bytes(types.serialize_cdr(image_message(image, NANO + n), kind))
+            writer.add_message(channel, n, raw, n)
+    frames = list(Bag(file).read())
+    assert [frame.place.recorded for frame in frames] == list(range(9))
+    assert [frame.place.recorded for frame in Bag(file).read(6)] == [6, 7, 8]
 
 
 @pytest.mark.parametrize('mcap', [True, False])

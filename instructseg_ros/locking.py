@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+LOCK: Final = '.lock'
 # File systems without locks, such as NFS without its lock service.
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class LockError(ValueError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, name: str = '.lock') -> Iterator[None]:
+def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
     """Keep other processes, on this and other machines, from writing to a folder meanwhile.
 
     The lock is a POSIX record lock on a file in the folder: NFS has it too, forked data loaders

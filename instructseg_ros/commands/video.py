@@ -13,7 +13,7 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'video', help='segment every frame of a film, a folder of frames or a bag',
         description='Segment every frame of a film, a folder of frames or a bag. A run that was '
-                    'stopped goes on when the same command is given again.')  # fmt: skip
+                    'interrupted resumes when the same command is given again.')  # fmt: skip
     parser.add_argument('file', type=Path, help='an mp4, a folder of pictures, an MCAP or a bag')
     parser.add_argument('instructions', nargs='+', help='for example "the red mug"')
     add_model(parser)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         load_model, options.model, device=options.device, dtype=DTYPES[options.dtype]
     )
     summary = segment_video(
-        options.file, options.instructions, folder, load=load, model=_identity(options.model),
+        options.file, options.instructions, folder, load=load, model=_identity(options),
         formats=options.formats, topic=options.topic, overwrite=options.overwrite,
     )  # fmt: skip
     if summary.is_short:
@@ -57,9 +57,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _identity(model: str) -> str:
-    """Name a model so that another one of the same name differs."""
+def _identity(options: argparse.Namespace) -> str:
+    """Tell a model from another one of the same name or in another number format."""
     from instructseg_ros.model.checkpoints import find_model
     from instructseg_ros.model.manifest import model_hash
 
-    return f'{model}, weights {model_hash(find_model(model))[:16]}'
+    weights = model_hash(find_model(options.model))[:16]
+    return f'weights {weights}, dtype {DTYPES[options.dtype]}'

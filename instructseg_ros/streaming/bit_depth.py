@@ -19,9 +19,14 @@ class BitDepth:
     times.
     """
 
-    def __init__(self) -> None:
-        """Begin as with a sensor of 8 bits."""
-        self._bits = _SENSORS[0]
+    def __init__(self, bits: int = _SENSORS[0]) -> None:
+        """Begin with the bits that earlier frames have shown."""
+        self._bits = bits
+
+    @property
+    def bits(self) -> int:
+        """The bits that the frames so far have shown."""
+        return self._bits
 
     def to_eight_bits(self, samples: np.ndarray) -> np.ndarray:
         """Return the upper eight of the bits that are in use.

@@ -54,7 +54,9 @@ def read_size(file: Path) -> tuple[int, int]:
     return _read(file, '', _size)
 
 
-def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
+def read_rgb(
+    source: Path | bytes, name: str = '', bits: BitDepth | None = None
+) -> Image.Image:
     """Read a file as 8-bit RGB, turned upright as its camera says.
 
     Grey of 16 bits is scaled by the bits that are in use, see `BitDepth`. Transparency is dropped.
@@ -62,12 +64,14 @@ def read_rgb(source: Path | bytes, name: str = '') -> Image.Image:
     Args:
         source: The file, or its content.
         name: Name of the source in messages; by default its path.
+        bits: How many of 16 bits the camera uses, as its earlier frames have shown; None: this
+            image alone decides.
 
     Raises:
         ImageError: The source is damaged, too large, or not an image of 8 or 16 bits.
         FileNotFoundError: There is no such file.
     """
-    return _read(source, name, lambda image: _upright(_to_rgb(image), image))
+    return _read(source, name, lambda image: _upright(_to_rgb(image, bits), image))
 
 
 def read_labels(file: Path) -> np.ndarray:
@@ -156,14 +160,14 @@ def _size(image: Image.Image) -> tuple[int, int]:
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, bits: BitDepth | None) -> Image.Image:
     image.load()
     _refuse_fractions(image)
     if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
         raise ValueError('its pixels have 32 bits: save it with 8 or 16')
     if image.mode.startswith('I'):  # Pillow would clip 16 bits at 255
         samples = np.array(image).astype(np.uint16)
-        return Image.fromarray(BitDepth().to_eight_bits(samples)).convert('RGB')
+        return Image.fromarray((bits or BitDepth()).to_eight_bits(samples)).convert('RGB')
     return image.convert('RGB')
 
 

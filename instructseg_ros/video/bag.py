@@ -12,6 +12,7 @@ from instructseg_ros.video.bag_image import read_header, read_image
 from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
 from instructseg_ros.video.messages import CompressedImage, Image
+from instructseg_ros.video.source import storage_files
 
 LOOK_AT = 100  # images; a camera whose stamps are all 0 in so many has no clock
 
@@ -26,6 +27,7 @@ class Bag:
             SourceError: It cannot be read, has no such topic, or several to choose from.
         """
         self.path = path
+        self.files = storage_files(path) if path.is_dir() else [path]
         with BagReader(path) as bag:
             images = [each for each in bag.connections
                       if each.msgtype in (Image, CompressedImage) and each.msgcount]
@@ -34,28 +36,28 @@ class Bag:
             self.count: int | None = sum(each.msgcount for each in self._images)
             self._is_stamped = any(self._first_stamps(bag))
 
-    def read(self, since: int = 0) -> Iterator[VideoFrame]:
+    def read(self, since: int = 0, bits: int = 8) -> Iterator[VideoFrame]:
         """Yield the images logged at `since` (ns) or later; report those that cannot be read.
 
         Raises:
             SourceError: No image, or the bag, can be read.
         """
-        bits = BitDepth()
+        depth = BitDepth(bits)
         with BagReader(self.path) as bag:
             yield from readable(
-                partial(self._frame, raw, image.msgtype, logged, bits)
+                partial(self._frame, raw, image.msgtype, logged, depth)
                 for image, logged, raw in bag.messages(self._images, start=since or None))
 
-    def _frame(self, raw: bytes, kind: str, logged: int, bits: BitDepth) -> VideoFrame:
+    def _frame(self, raw: bytes, kind: str, logged: int, depth: BitDepth) -> VideoFrame:
         try:
-            header, image = read_image(raw, kind, bits)
+            header, image = read_image(raw, kind, depth)
         except SourceError as error:
             raise SourceError(f'{self.path}, {self.topic}: {error}; if no image of this topic can '
                               f'be read, choose another one with --topic') from error
         stamp = header.stamp.sec * NANO + header.stamp.nanosec
         return VideoFrame(image=image, place=Place(
             stamp=stamp if self._is_stamped else logged, recorded=logged,
-            frame_id=header.frame_id))
+            frame_id=header.frame_id, bits=depth.bits))
 
     def _first_stamps(self, bag: BagReader) -> Iterator[int]:
         """Yield the first stamps: simulated time begins at 0, and some drivers leave them 0."""

@@ -37,10 +37,11 @@ class Film:
             SourceError: PyAV is not installed, or the file is no film.
         """
         self.path = path
+        self.files = [path]
         with self._open() as (container, stream):
             self.count = stream.frames or _estimated(container, stream)
 
-    def read(self, since: int = 0) -> Iterator[VideoFrame]:
+    def read(self, since: int = 0, bits: int = 8) -> Iterator[VideoFrame]:
         """Yield the frames from the last key frame before `since` (ns) on."""
         with self._open() as (container, stream):
             if since and _can_seek(container, stream):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 from instructseg_ros.video.frame import (
     NANO,
@@ -33,33 +34,35 @@ class Folder:
             SourceError: It holds no picture, or two whose masks would have the same name.
         """
         self.path = path
-        files = [file for file in path.iterdir()
-                 if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
-        self._names = sorted((file.name for file in files), key=natural_order)
+        self.files = [file for file in path.iterdir()
+                      if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
+        self._names = sorted((file.name for file in self.files), key=natural_order)
         self.count: int | None = len(self._names)
         if not self._names:
             raise SourceError(
                 f'{path} holds neither a bag (metadata.yaml) nor pictures ({", ".join(SUFFIXES)})')
-        [(stem, times)] = Counter(file.stem for file in files).most_common(1)
+        [(stem, times)] = Counter(file.stem for file in self.files).most_common(1)
         if times > 1:
             raise SourceError(
                 f'{path} holds {times} pictures called {stem}, whose masks would have one name: '
                 f'leave one of them')
 
-    def read(self, since: int = 0) -> Iterator[VideoFrame]:
+    def read(self, since: int = 0, bits: int = 8) -> Iterator[VideoFrame]:
         """Yield the pictures from the one recorded at `since` (ns) on; report unreadable ones.
 
         Raises:
             SourceError: None can be read.
         """
         numbers = range(since * RATE // NANO, len(self._names))
-        yield from readable(partial(self._frame, number) for number in numbers)
+        depth = BitDepth(bits)
+        yield from readable(partial(self._frame, number, depth) for number in numbers)
 
-    def _frame(self, number: int) -> VideoFrame:
+    def _frame(self, number: int, depth: BitDepth) -> VideoFrame:
         name = self._names[number]
         stamp = -(-number * NANO // RATE)  # Rounded up, so that `since` leads back to it.
         try:
-            image = np.array(read_rgb(self.path / name))
+            image = np.array(read_rgb(self.path / name, bits=depth))
         except (OSError, ImageError) as error:
             raise SourceError(str(error)) from error
-        return VideoFrame(image=image, place=Place(stamp=stamp, recorded=stamp, name=name))
+        return VideoFrame(image=image, place=Place(
+            stamp=stamp, recorded=stamp, name=name, bits=depth.bits))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -29,12 +29,14 @@ class Place:
         recorded: Its time in the source, ns, which never goes back: a bag's log time, else `stamp`.
         name: Its file in a folder, else ''.
         frame_id: Coordinate frame of a bag's image, else ''.
+        bits: How many of 16 bits the camera uses, as the frames up to this one have shown.
     """
 
     stamp: int
     recorded: int
     name: str = ''
     frame_id: str = ''
+    bits: int = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,14 +52,20 @@ class Source(Protocol):
 
     Attributes:
         path: The file or folder.
-        count: How many frames there are, as far as the source tells; None: it does not.
+        count: Number of frames, if the source states it; otherwise None.
+        files: The files that it reads.
     """
 
     path: Path
+    files: Sequence[Path]
     count: int | None
 
-    def read(self, since: int = 0) -> Iterator[VideoFrame]:
+    def read(self, since: int = 0, bits: int = 8) -> Iterator[VideoFrame]:
         """Yield all frames recorded at `since` (ns) or later, perhaps after some earlier ones.
+
+        Args:
+            since: Time in the source, ns.
+            bits: Those of the place to begin at, so that images of 16 bits keep their scale.
 
         Raises:
             SourceError: The source cannot be read.
@@ -72,7 +80,7 @@ def read_from(source: Source, place: Place) -> Iterator[VideoFrame]:
     """
     # From the start, too: the times of a damaged or joined file may lead to a wrong place.
     for since in dict.fromkeys([place.recorded, 0]):
-        frames = source.read(since)
+        frames = source.read(since, place.bits if since else 8)
         for frame in frames:
             if frame.place == place:
                 yield frame

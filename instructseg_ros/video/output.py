@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from instructseg_ros.locking import LOCK
 
 
 class OutputError(ValueError):
@@ -50,7 +51,8 @@ class Output:
         Raises:
             OutputError: It holds another run, or something else.
         """
-        if not self._run.exists() and any(self.folder.iterdir()):
+        others = [file for file in self.folder.iterdir() if file.name != LOCK]
+        if others and not self._run.exists():
             raise OutputError(f'{self.folder} holds other things: give a new folder with --output')
         if self._run.exists() and not overwrite:
             self._check(run)
@@ -109,25 +111,6 @@ class Output:
         draft = self._run.with_suffix('.new')
         draft.write_text(json.dumps(state, indent=2, ensure_ascii=False) + '\n')
         os.replace(draft, self._run)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[Output]:
-    """Make a folder, and keep other processes from it meanwhile.
-
-    Raises:
-        OutputError: Another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield Output(folder)
-    except BlockingIOError as error:
-        raise OutputError(f'another process writes to {folder}: wait for it, or give another '
-                          f'folder with --output') from error
-    finally:
-        os.close(opened)
 
 
 def short_names(texts: Iterable[str]) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """The run behind `instructseg video`: all frames through the model, then what is drawn from that.
 
 First every frame is answered and its answers are appended to the record, `masks.jsonl`; that is
-the slow part, and it goes on behind the last frame in the record. Then masks, films and bags are
+the slow part, and it resumes after the last recorded frame. Then masks, films and bags are
 made from the record and the source, without the model: each in a folder of its own that gets its
 name when it is whole. So formats can be added later, by the same command with other `--formats`.
 Nothing is held in memory but the frames that the model compares.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from instructseg_ros.locking import locked
 from instructseg_ros.streaming.follower import Follower
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -25,7 +26,7 @@ from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video.frame import Source, SourceError, VideoFrame, read_from
 from instructseg_ros.video.history import History
 from instructseg_ros.video.mask_bag import write_bag
-from instructseg_ros.video.output import Output, locked, short_names
+from instructseg_ros.video.output import Output, short_names
 from instructseg_ros.video.overlay_films import write_overlays
 from instructseg_ros.video.png import write_pngs
 from instructseg_ros.video.pyav import import_av
@@ -77,7 +78,7 @@ def segment_video(
         texts: The instructions.
         folder: Where everything goes.
         load: Gives the model, and how it is to be run; called only if frames are left to answer.
-        model: Its name and the hash of its weights, the same when a run is resumed.
+        model: Hash of its weights and the dtype, the same when a run is resumed.
         formats: Of FORMATS; `masks.jsonl` (rle) is always written.
         topic: Which images of a bag.
         overwrite: Begin anew.
@@ -86,14 +87,16 @@ def segment_video(
         InstructionError: A text is no instruction, or given twice.
         SourceError: Frames cannot be read.
         OutputError: The folder holds another run, or something else.
+        LockError: Another process writes to the folder.
         MissingPyAVError: Films are read or written, and PyAV is not installed.
     """
     texts = _clean(texts)
     source = open_source(path, topic=topic)
     if 'overlay' in formats:
         import_av()  # rather than after hours
-    run = {**_identity(path), 'topic': topic, 'instructions': texts, 'model': model}
-    with locked(folder) as output:
+    run = {**_identity(source), 'topic': topic, 'instructions': texts, 'model': model}
+    with locked(folder):
+        output = Output(folder)
         output.begin(run, overwrite=overwrite)
         if output.frames is None:
             output.complete(_answer_all(source, texts, load, output.record))
@@ -102,12 +105,11 @@ def segment_video(
         return _summary(record, texts, announced=source.count)
 
 
-def _identity(path: Path) -> dict[str, str | int]:
+def _identity(source: Source) -> dict[str, str | int]:
     """Tell a source from another one of its name: where it is, its size, and when it changed."""
-    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
+    stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
-    return {'source': str(path.resolve()), 'bytes': sum(stat.st_size for stat in stats),
+    return {'source': str(source.path.resolve()), 'bytes': sum(stat.st_size for stat in stats),
             'modified': str(np.datetime64(modified, 'ns'))}
 
 

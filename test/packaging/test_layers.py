@@ -20,7 +20,7 @@ BELOW = {
     'conversion': {'model'},
     'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
-    'video': {'model', 'streaming'},
+    'video': {'locking', 'model', 'streaming'},
     'data': {'simulation', 'streaming', 'video'},
     'evaluation': {'data', 'locking', 'model', 'simulation', 'streaming'},
     'training': {'data', 'locking', 'model', 'simulation', 'evaluation'},

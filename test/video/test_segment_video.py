@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,20 @@ from channel_model import segment_until_killed
 from PIL import Image
 from rosbags.rosbag2 import Reader
 
+from instructseg_ros.locking import LOCK, LockError
 from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video import overlay_films
 from instructseg_ros.video.film import Film
-from instructseg_ros.video.frame import SourceError
+from instructseg_ros.video.frame import SourceError, read_from
 from instructseg_ros.video.messages import Image as ImageKind
 from instructseg_ros.video.messages import SegmentationMessage, all_types
 from instructseg_ros.video.output import OutputError
 from instructseg_ros.video.record import read_lines
 from instructseg_ros.video.segment_video import FORMATS, Summary, segment_video
+from instructseg_ros.video.source import open_source
 
 Pictures = Callable[[int], list[np.ndarray]]
 Write = Callable[..., Path]
@@ -56,10 +60,16 @@ def film(tmp_path: Path, write_film: Write, pictures: Pictures) -> Path:
     return write_film(tmp_path / 'film.mp4', pictures(35), times)
 
 
+def written(folder: Path) -> list[Path]:
+    """The files of a run without its lock, which names a process."""
+    return sorted(file.relative_to(folder) for file in folder.rglob('*')
+                  if file.is_file() and file.name != LOCK)
+
+
 def assert_same(first: Path, second: Path) -> None:
     """The same files, to the byte; but what an encoder makes of a film depends on its threads."""
-    files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
-    assert files == sorted(file.relative_to(second) for file in second.rglob('*') if file.is_file())
+    files = written(first)
+    assert files == written(second)
     for file in files:
         if file.suffix != '.mp4':
             assert (first / file).read_bytes() == (second / file).read_bytes(), file
@@ -222,11 +232,12 @@ def test_formats_can_be_added_without_the_model(
     tmp_path: Path, film: Path, run: Callable[..., Summary]
 ) -> None:
     run(film, tmp_path / 'masks', formats=['rle'])
-    assert {file.name for file in (tmp_path / 'masks').iterdir()} == {'run.json', 'masks.jsonl'}
+    assert {file.name for file in (tmp_path / 'masks').iterdir()} == {
+        LOCK, 'run.json', 'masks.jsonl'}
     before = (tmp_path / 'masks' / 'masks.jsonl').read_bytes()
     segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
     assert {file.name for file in (tmp_path / 'masks').iterdir()} == {
-        'run.json', 'masks.jsonl', 'png', 'overlay', 'bag'}
+        LOCK, 'run.json', 'masks.jsonl', 'png', 'overlay', 'bag'}
     assert (tmp_path / 'masks' / 'masks.jsonl').read_bytes() == before
 
 
@@ -289,6 +300,54 @@ def test_a_film_that_was_replaced_is_missed(
     write_film(film, pictures(10))
     with pytest.raises(OutputError, match=r'another run \(bytes'):
         run(film, tmp_path / 'masks')
+
+
+def test_two_runs_do_not_write_to_one_folder(
+    tmp_path: Path, film: Path, run: Callable[..., Summary]
+) -> None:
+    hold = ('import pathlib, sys; from instructseg_ros.locking import locked\n'
+            'with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()')
+    with subprocess.Popen([sys.executable, '-c', hold, str(tmp_path / 'masks')],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(LockError, match='another run'):
+            run(film, tmp_path / 'masks')
+        other.communicate()
+    assert run(film, tmp_path / 'masks').frames == 35
+
+
+def test_images_of_sixteen_bits_keep_their_scale_when_a_run_is_resumed(
+    tmp_path: Path, run: Callable[..., Summary]
+) -> None:
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    for number in range(20):  # The second frame shows that the sensor has 12 bits.
+        grey = np.full((48, 64), 900, np.uint16)
+        grey[number:number + 9, :20] = 4000 if number == 1 else 1000
+        Image.fromarray(grey).save(folder / f'{number}.png')
+    frames = list(open_source(folder).read())
+    assert [frame.place.bits for frame in frames] == [10] + [12] * 19
+    for before, again in zip(frames[5:], read_from(open_source(folder), frames[5].place),
+                             strict=True):
+        assert np.array_equal(before.image, again.image)
+    segment_until_killed(folder, tmp_path / 'killed', TEXTS, piece=PIECE, last=12)
+    run(folder, tmp_path / 'killed', formats=FORMATS)
+    run(folder, tmp_path / 'whole', formats=FORMATS)
+    assert_same(tmp_path / 'killed', tmp_path / 'whole')
+
+
+def test_files_beside_the_frames_do_not_make_another_source(
+    tmp_path: Path, write_folder: Write, pictures: Pictures, run: Callable[..., Summary]
+) -> None:
+    folder = write_folder(tmp_path / 'frames', pictures(3))
+    run(folder, tmp_path / 'masks')
+    (folder / '.DS_Store').write_bytes(b'Mac')
+    (folder / 'notes.txt').write_text('three frames')
+    assert run(folder, tmp_path / 'masks').frames == 3
+    Image.fromarray(pictures(4)[3]).save(folder / 'frame3.png')
+    with pytest.raises(OutputError, match='bytes'):
+        run(folder, tmp_path / 'masks')
 
 
 def test_a_film_of_the_same_name_in_another_folder_is_another_source(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
@@ -273,8 +274,9 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
     assert log.read_text().count('has no effect') == 2
 
 
+@pytest.mark.usefixtures('domain')
 def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_keeps_running(
-        node: Node, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(stopping, 'REQUESTED', threading.Event())
     calls: list[None] = []
 
@@ -284,8 +286,12 @@ def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_ke
             stopping.REQUESTED.set()
         raise OSError('file \udcff missing')
 
+    rclpy.init()
+    node = Node('failing')
     node.create_timer(0.01, fail)
     running._spin(node)
+    node.destroy_node()
+    rclpy.try_shutdown()
     assert len(calls) == 3
     assert ('a callback failed; the node keeps running: OSError: file \ufffd missing'
             in ''.join(capfd.readouterr()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,26 +59,6 @@ class JumpGuard:
         self._jumps[index] += 1
 
 
-class InOrder:
-    """Hands sets of messages out in the order in which they were found, whatever threads do."""
-
-    def __init__(self, signal: Callable[..., object]) -> None:
-        """Begin with none; `signal` is called with the messages of each."""
-        self._signal = signal
-        self._found: deque[Sequence[Any]] = deque()
-        self._turn = threading.RLock()  # a callback may signal a message
-
-    def append(self, messages: Sequence[Any]) -> None:
-        """Put a set behind the others; the owner's lock is held."""
-        self._found.append(messages)
-
-    def hand_out(self) -> None:
-        """Hand out all there are, after those that another thread hands out; with no lock held."""
-        with self._turn:
-            while self._found:
-                self._signal(*self._found.popleft())
-
-
 class ApproximateTimeSynchronizer(SimpleFilter):
     """Calls back with one message of each input, as soon as there are some stamped closely enough.
 
@@ -101,7 +80,6 @@ class ApproximateTimeSynchronizer(SimpleFilter):
         self._slop = round(slop * NANO)
         self._guard = JumpGuard(self.queues)
         self._lock = threading.Lock()
-        self._sets = InOrder(self.signalMessage)
         for index, source in enumerate(fs):
             source.registerCallback(self._add, index)
 
@@ -110,9 +88,9 @@ class ApproximateTimeSynchronizer(SimpleFilter):
         with self._lock:
             self._guard.note(index, stamp)
             self._enqueue(self.queues[index], stamp, message)
-            if found := self._take_match(index, stamp):
-                self._sets.append(found)
-        self._sets.hand_out()  # without the lock, so that a callback may signal
+            found = self._take_match(index, stamp)
+        if found:  # without the lock, so that a callback may signal
+            self.signalMessage(*found)
 
     def _enqueue(self, queue: Queue, stamp: int, message: Any) -> None:
         queue[stamp] = message

@@ -15,7 +15,7 @@ from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.statistics import CameraStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-NO_INSTRUCTION: Final = 'none; those from before the node started have to be sent again'
+NO_INSTRUCTION: Final = 'none; send commands from before a restart again'
 OLD: Final = 1.0  # s of an image's age on arrival, beyond which its stamp or its way is suspect
 
 

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-NANO: Final = 10**9
+from instructseg_ros.ros.messages import NANO
+
 PATIENCE: Final = 3.0  # s without a match, or without a message, after which it is reported
 LEAST_IMAGES: Final = 3  # without a match, so that a slow camera is given its time
 HISTORY: Final = 256  # messages of each topic that are remembered

@@ -30,19 +30,24 @@ class PackageLog(logging.Handler):
         self._source.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on."""
-        text = self.format(record)
-        if record.levelno >= logging.ERROR:
-            self._error(text)
-        elif record.levelno >= logging.WARNING:
-            self._warning(text)
-        elif record.levelno >= logging.INFO:
-            self._info(text)
-        else:
-            self._debug(text)
+        """Pass a record on; one that cannot be logged is reported on stderr."""
+        try:
+            self._write(record.levelno, self.format(record))
+        except Exception:  # a line of a log may not end the thread that writes it
+            self.handleError(record)
 
     def close(self) -> None:
         """Pass nothing on any more."""
         self._source.removeHandler(self)
         self._source.setLevel(self._level)
         super().close()
+
+    def _write(self, level: int, text: str) -> None:
+        if level >= logging.ERROR:
+            self._error(text)
+        elif level >= logging.WARNING:
+            self._warning(text)
+        elif level >= logging.INFO:
+            self._info(text)
+        else:
+            self._debug(text)

@@ -130,10 +130,10 @@ class Pipeline:
         self._results.note_image(camera, header)
 
     def _on_results(self, results: Sequence[Segmentation]) -> None:
-        for result in results:
-            if result.state in (State.REJECTED, State.FAILED):
-                self._warn(f'{result.state.name}: {result.reason}')
         try:
+            for result in results:
+                if result.state in (State.REJECTED, State.FAILED):
+                    self._warn(f'{result.state.name}: {result.reason}')
             self._results.publish(results)
         finally:  # nobody who waits for an answer may wait for ever
             self._desk.pass_on(results)

@@ -18,6 +18,8 @@ from instructseg_ros.ros import stopping
 from instructseg_ros.ros.namesakes import NamesakeWarning
 from instructseg_ros.ros.parameters import describe_all
 from instructseg_ros.ros.starting import init_ros
+from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.streaming.quoting import describe_error
 
 WAKE_PERIOD = 0.1
 USAGE = '%(prog)s [-h] [--ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...]'
@@ -84,12 +86,12 @@ def _read_arguments(name: str, about: str | None, table: type, args: Sequence[st
 def _spin(node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    log = ThrottledLog(lambda text: node.get_logger().error(text))
     while not stopping.REQUESTED.is_set() and node.context.ok():
         try:
             executor.spin_once(timeout_sec=WAKE_PERIOD)
         except Exception as error:
-            node.get_logger().error(
-                f'a callback failed, the node goes on: {type(error).__name__}: {error}',
-                throttle_duration_sec=5.0)
+            log(f'a callback failed; the node keeps running: {type(error).__name__}: '
+                f'{describe_error(error)}')
     executor.remove_node(node)
     executor.shutdown()

@@ -8,7 +8,7 @@ from typing import Any
 
 from rclpy.duration import Duration
 
-from instructseg_ros.ros.approximate_time import InOrder, JumpGuard, Queue
+from instructseg_ros.ros.approximate_time import JumpGuard, Queue
 from instructseg_ros.ros.messages import NANO, stamp_to_nanoseconds
 
 try:
@@ -32,7 +32,7 @@ else:
         def __init__(self, fs: Sequence[SimpleFilter], queue_size: int, slop: float) -> None:
             """Listen to the inputs, of whose messages `queue_size` wait; `slop` in s."""
             self._own_lock = threading.Lock()
-            self._sets = InOrder(super().signalMessage)
+            self._found: list[tuple[Any, ...]] = []
             with self._own_lock:  # until the rest is there
                 super().__init__(fs, queue_size, slop)
                 self.slop = Duration(nanoseconds=round(slop * NANO) + 1)
@@ -43,10 +43,12 @@ else:
             with self._own_lock:
                 self._guard.note(my_queue_index, stamp_to_nanoseconds(msg.header.stamp))
                 super().add(msg, my_queue, my_queue_index)
-            self._sets.hand_out()
+                found, self._found = self._found, []
+            for messages in found:
+                super().signalMessage(*messages)
 
         def signalMessage(self, *msg: Any) -> None:  # noqa: N802
             """Keep a set until the locks are free."""
-            self._sets.append(msg)
+            self._found.append(msg)
 
 __all__ = ['ApproximateTimeSynchronizer', 'SimpleFilter']

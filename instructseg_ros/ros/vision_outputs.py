@@ -41,7 +41,7 @@ class VisionOutputs:
         """
         self._node = node
         self._labels = labels
-        self._told: dict[int, str] = {}
+        self._published_revision = -1
         self._publishers: dict[str, LifecyclePublisher] = {}
         if vision is None:
             return
@@ -59,12 +59,12 @@ class VisionOutputs:
 
     def publish_labels(self, header: Header) -> None:
         """Publish what the labels stand for, where that has changed."""
-        if self._publishers and self._labels.names != self._told:
-            self._told = self._labels.names
+        if self._publishers and self._labels.revision != self._published_revision:
+            self._published_revision = self._labels.revision
             self._publishers['label_info'].publish(vision.LabelInfo(
                 header=header, threshold=PIXEL_THRESHOLD, class_map=[
                     vision.VisionClass(class_id=number, class_name=name)
-                    for number, name in self._told.items()]))
+                    for number, name in self._labels.names.items()]))
 
     def publish_2d(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
         """Publish the boxes around the masks of a frame, in pixels, given each id's label."""

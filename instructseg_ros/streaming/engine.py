@@ -57,7 +57,7 @@ class Engine:
         Args:
             model: Only the working thread touches it.
             on_results: Called with the results of a frame, all together, and with each that is of
-                no frame, in order; from both threads, but never from both at once.
+                no frame, in order; from both threads and from `stop`, but never from two at once.
             settings: Bounds of memory and time.
             clock: Nanoseconds on the time line of the frames' stamps.
             on_notice: Called from the working thread when the pace changes, and why.
@@ -101,6 +101,7 @@ class Engine:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self._deliver([])  # what a thread has left because of an error
 
     def add_frame(self, image: np.ndarray, *, stamp: int, header: Any = None,
                   camera: str = '') -> None:
@@ -234,19 +235,20 @@ class Engine:
             else:
                 continue
             with self._lock:
-                if self._stopping:
+                if condition.wait_for(lambda: self._stopping, RETRY):
                     return
-                condition.wait(RETRY)
 
     def _survive(self, error: BaseException) -> None:
         """Report an error that nothing foresaw, and answer what is live."""
-        reason = self._note_fault('the engine failed and goes on; please report it', error)
         try:
+            reason = self._note_fault(
+                'internal engine error; the engine keeps running, please report it', error)
             with self._lock:
                 self._notices += self._roster.fail(reason)
             self._deliver([])
         except Exception as another:
-            self._note_fault('live instructions could not be answered; restart the node', another)
+            self._note_fault(
+                'active instructions could not be answered; restart the node', another)
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
@@ -337,8 +339,8 @@ class Engine:
         """Hand out what ended, and then the answers that are still wanted."""
         with self._delivery:
             with self._lock:
-                notices, self._notices = self._notices, []
                 frames = [self._roster.settle(camera, answers) for camera, answers in rounds]
+                notices, self._notices = self._notices, []
             for results in (*([notice] for notice in notices), *frames):
                 if results:
                     self._emit(results)

@@ -20,11 +20,15 @@ class Labels:
     Consumers such as costmap layers remember numbers for seconds and look their names up later.
     A number is given to another text only when all are taken, and then the one that has been out
     of use for longest. Equal texts share a number, since consumers also look numbers up by name.
+
+    Attributes:
+        revision: Number of changes of `names` so far.
     """
 
     def __init__(self) -> None:
         """Begin with no number given."""
         self._numbers: OrderedDict[str, int] = OrderedDict()  # of each text, last used at the end
+        self.revision = 0
 
     @property
     def names(self) -> dict[int, str]:
@@ -37,6 +41,7 @@ class Labels:
         text = result.instruction.text
         if text not in self._numbers:
             self._numbers[text] = self._take_number()
+            self.revision += 1
         self._numbers.move_to_end(text)
         return self._numbers[text]
 

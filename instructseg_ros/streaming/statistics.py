@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from instructseg_ros.streaming.frame_buffer import Frame
@@ -85,8 +85,10 @@ class _Camera:
 class Statistics:
     """Of an engine; any thread may call it."""
 
-    def __init__(self, cameras: Iterable[str]) -> None:
-        """Begin with nothing seen of the cameras of these names."""
+    def __init__(self, cameras: Iterable[str], *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing seen of the cameras of these names; `clock` is steady, s."""
+        self._clock = clock
         self._cameras = {name: _Camera() for name in cameras}
         self._latencies: deque[float] = deque(maxlen=KEPT)
         self._ages: deque[float] = deque(maxlen=KEPT)
@@ -98,7 +100,7 @@ class Statistics:
 
     def silence(self) -> float:
         """Seconds since the last image of any camera, infinity if there was none."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return min(camera.silence(now) for camera in self._cameras.values())
 
@@ -121,7 +123,7 @@ class Statistics:
         """Take note of an error in the engine itself."""
         with self._lock:
             self._faults += 1
-            self._fault, self._fault_at = reason, time.monotonic()
+            self._fault, self._fault_at = reason, self._clock()
             self._last_error = reason
 
     def note_results(self, results: Sequence[Segmentation]) -> None:
@@ -140,7 +142,7 @@ class Statistics:
 
     def status(self) -> Status:
         """Return what is known now."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return Status(
                 cameras={name: camera.status(now) for name, camera in self._cameras.items()},

@@ -14,10 +14,8 @@ NANO = 10**9
 class Stopwatch:
     """Starts when it is made, and gives the times of each result that becomes ready.
 
-    The engine's clock may jump back while a frame is on its way (a bag that loops, a simulation
-    that is reset, a clock that is set), and the clock of a camera may be ahead of it. A frame that
-    this befalls keeps the time line of its stamp: its later times go on by the steady clock, so no
-    age is negative.
+    If the clock jumps back while a frame is in flight, its later times are extrapolated from the
+    stamp with the steady clock, so ages are never negative.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:

@@ -57,7 +57,7 @@ def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
     assert (model.level, model.message) == (
         DiagnosticStatus.OK, 'no instruction is active, streaming')
     assert values(model)['live instructions'] == (
-        'none; those from before the node started have to be sent again')
+        'none; send commands from before a restart again')
 
 
 def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:

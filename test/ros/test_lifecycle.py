@@ -25,8 +25,9 @@ from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import pipeline
 from instructseg_ros.ros.conversions import array_to_image
 from instructseg_ros.ros.segmentation_node import SegmentationNode
+from instructseg_ros.streaming import statistics
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
-from instructseg_ros.streaming.segmentation import State
+from instructseg_ros.streaming.segmentation import Segmentation, State
 
 pytestmark = pytest.mark.ros
 
@@ -177,6 +178,7 @@ def test_an_activation_that_can_be_undone_only_in_part_undoes_the_rest(
 def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback_is_in_the_log(
         make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
         monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
     node = make_node(model=tiny_model_dir)
     level = node.get_logger().get_effective_level()
     node.get_logger().set_level(LoggingSeverity.DEBUG)
@@ -185,7 +187,8 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
     node.create_subscription(DiagnosticArray, '/diagnostics', arrays.append, 10)
     monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', raise_disk_full)
     node._desk.engine.give(Instruction(text='the red mug'))
-    fault = 'the engine failed and goes on; please report it: OSError: no space left'
+    fault = ('internal engine error; the engine keeps running, please report it: '
+             'OSError: no space left')
     spin_until(node, lambda: [status for array in arrays for status in array.status
                               if status.message == fault
                               and status.level == DiagnosticStatus.ERROR])
@@ -219,6 +222,41 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
     node = make_node(model=tiny_model_dir)
     node.start()
     monkeypatch.setattr(pipeline.ResultPublisher, 'publish', raise_disk_full)
+    assert ask(node).state in (State.FOUND, State.NOT_FOUND)
+
+
+def test_an_answer_that_cannot_be_logged_reaches_who_asked_for_it(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    assert node._pipeline is not None
+    monkeypatch.setattr(node._pipeline._segmenter, 'decode', raise_disk_full)
+    monkeypatch.setattr(node._pipeline, '_warn', raise_disk_full)
+    assert ask(node).state is State.FAILED
+
+
+def test_an_engine_error_that_names_a_file_that_is_not_utf_8_is_answered(
+        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> None:
+        raise OSError('file \udcff missing')
+
+    node = make_node(model=tiny_model_dir)
+    node.start()
+    results: list[SegmentationMessage] = []
+    node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
+    assert node._pipeline is not None
+    spin_until(node, node._pipeline._results.is_watched)
+    monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', fail)
+    node._desk.engine.give(Instruction(text='the red mug'))
+    spin_until(node, lambda: results)
+    assert results[0].state == State.FAILED
+    assert results[0].reason.endswith('OSError: file \ufffd missing')
+
+
+def ask(node: SegmentationNode) -> Segmentation:
+    """Ask about an image, as a service does, and return the answer."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     image = array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
@@ -226,7 +264,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
         Command(instruction='the red mug'), until=Until.ANSWERED, image=image))
     executor.spin_until_future_complete(answer, timeout_sec=TIMEOUT)
     executor.shutdown()
-    assert answer.result().state in (State.FOUND, State.NOT_FOUND)
+    return answer.result()
 
 
 def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:

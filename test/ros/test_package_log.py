@@ -39,3 +39,14 @@ def test_a_traceback_is_in_the_log_at_debug(
     node.get_logger().set_level(LoggingSeverity.INFO)  # of all nodes of this name in this process
     log.close()
     assert 'OSError: no space left' in ''.join(capfd.readouterr())
+
+
+def test_a_record_that_ros_cannot_log_raises_nothing_and_is_reported_on_stderr(
+        node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    log = PackageLog(node)
+    logger.error('file \udcff missing')
+    logger.warning('what follows is logged')
+    log.close()
+    output = ''.join(capfd.readouterr())
+    assert '--- Logging error ---' in output
+    assert 'what follows is logged' in output

@@ -4,16 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.node import Node
 from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros import running, stopping
 
 pytestmark = pytest.mark.ros
 
@@ -268,3 +272,26 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
     assert '"xyzzy" has no effect' in log.read_text()
     assert '"sim_camera --help" lists those there are' in log.read_text()
     assert log.read_text().count('has no effect') == 2
+
+
+@pytest.mark.usefixtures('domain')
+def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_keeps_running(
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(stopping, 'REQUESTED', threading.Event())
+    calls: list[None] = []
+
+    def fail() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            stopping.REQUESTED.set()
+        raise OSError('file \udcff missing')
+
+    rclpy.init()
+    node = Node('failing')
+    node.create_timer(0.01, fail)
+    running._spin(node)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    assert len(calls) == 3
+    assert ('a callback failed; the node keeps running: OSError: file \ufffd missing'
+            in ''.join(capfd.readouterr()))

@@ -297,27 +297,3 @@ def test_both_match_the_same_messages(package: Any, seed: int) -> None:
         for inputs in both:
             inputs.send(time, index)
     assert both[0].times == both[1].times != []
-
-
-def test_sets_are_handed_out_in_order_though_two_threads_complete_them(package: Any) -> None:
-    inputs = Inputs(package)
-    begun, go_on = threading.Event(), threading.Event()
-    order: list[int] = []
-
-    def take(image: Message, *_: Message) -> None:
-        if not begun.is_set():
-            begun.set()
-            go_on.wait(60.0)
-        order.append(stamp_to_nanoseconds(image.header.stamp) // MS)
-
-    inputs.synchronizer.registerCallback(take)
-    first = threading.Thread(target=inputs.play, args=([1000],))
-    second = threading.Thread(target=inputs.play, args=([1033],))
-    first.start()
-    assert begun.wait(60.0)
-    second.start()
-    second.join(0.5)
-    go_on.set()
-    for thread in (first, second):
-        thread.join()
-    assert order == [1000, 1033]

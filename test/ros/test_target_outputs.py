@@ -367,6 +367,26 @@ class SlowTransforms(Transforms):
         return super().to_target_frame(box, header)
 
 
+class CountingLock:
+    """A lock that knows how many threads have come to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._arrivals = threading.Semaphore(0)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many threads hold the lock, held it or wait for it."""
+        for _ in range(count):
+            assert self._arrivals.acquire(timeout=60.0)
+
+    def __enter__(self) -> None:
+        self._arrivals.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 @pytest.fixture
 def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]]:
     """Outputs of an active node of this process, with what somebody gets from them."""
@@ -375,7 +395,7 @@ def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, 
     node = LifecycleNode('outputs', namespace='/slow', context=context)
     transforms = SlowTransforms(node)
     outputs = TargetOutputs(node, '', VisionOutputs(node, '', Labels()), transforms,
-                            warn=node.get_logger().warning, source='depth')
+                            warn=node.get_logger().warning, source='depth', rectified=False)
     node.trigger_configure()
     node.trigger_activate()
     poses: list[PoseStamped] = []
@@ -414,12 +434,13 @@ def test_outputs_in_space_keep_the_order_of_the_frames_though_two_threads_publis
 
     add_depth(second)
     add_results(first)
+    lock = outputs._publishing = CountingLock()  # type: ignore[assignment]
     threads = [threading.Thread(target=add_depth, args=(first,)),
                threading.Thread(target=add_results, args=(second,))]
     threads[0].start()
     assert transforms.begun.wait(60.0)
     threads[1].start()
-    threads[1].join(0.5)
+    lock.wait_for(2)
     transforms.go_on.set()
     for thread in threads:
         thread.join()

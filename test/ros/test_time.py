@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from builtin_interfaces.msg import Time
-from ros_probe import NodeProcess, Probe
+from ros_probe import TIMEOUT, NodeProcess, Probe
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
@@ -69,7 +69,8 @@ def test_in_simulated_time_results_are_stamped_by_the_clock_that_is_played(
     for result in play.play(100.0, 3):
         assert result.state in SEEN
         for time in (result.received, result.started, result.finished):
-            assert seconds(time) == pytest.approx(seconds(result.header.stamp), abs=0.01)
+            # The clock of the wall is decades ahead.
+            assert 0.0 <= seconds(time) - seconds(result.header.stamp) < TIMEOUT
         assert seconds(result.latency) > 0.0  # by a clock that goes on
 
 
@@ -99,16 +100,16 @@ def test_a_frame_from_before_a_jump_back_of_the_clock_is_answered_without_a_nega
         player: tuple[Player, Probe]) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
-    probe.spin(0.3)
-    play.play(100.0, 2)
+    probe.settle()
+    play.play(100_000.0, 2)
     play.clock(5.0)
-    for stamp in (100.4, 5.2):
+    for stamp in (100_000.4, 5.2):
         header = probe.show(header=Header(stamp=time(stamp), frame_id='optical'))
         result = probe.answer_to(header)
         assert result.state in SEEN
         times = (result.header.stamp, result.received, result.started, result.finished)
         assert sorted(map(seconds, times)) == [seconds(each) for each in times]
-        assert seconds(result.finished) < stamp + 60.0
+        assert seconds(result.finished) < stamp + TIMEOUT
 
 
 def test_images_without_a_stamp_have_references_and_the_log_names_the_remedy_once(

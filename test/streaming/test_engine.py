@@ -5,7 +5,6 @@ import itertools
 import queue
 import random
 import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import pytest
 from color_stream import ColorModel, Stream, picture
 
 from instructseg_ros.streaming import engine as engine_module
+from instructseg_ros.streaming import statistics
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
 from instructseg_ros.streaming.schedule import Schedule
@@ -25,6 +25,14 @@ from instructseg_ros.streaming.settings import EngineSettings
 RED = Instruction(text='find red', id='red')
 GREEN = Instruction(text='find green', id='green')
 FOUND, NOT_FOUND, FAILED, EXPIRED = 'FOUND', 'NOT_FOUND', 'FAILED', 'EXPIRED'
+ENGINE_ERROR = 'internal engine error; the engine keeps running, please report it: '
+
+
+@pytest.fixture(autouse=True)
+def patient_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show a fault of the engine for ever, and try again before the newest frame is too old."""
+    monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
+    monkeypatch.setattr(engine_module, 'RETRY', 0.01)
 
 
 def hold(stream: Stream, *instructions: Instruction, camera: str = '') -> None:
@@ -269,15 +277,17 @@ def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
     stream = open_stream(topics={'front': '/front/image', 'wrist': '/wrist/image'},
                          image_timeout=0.1)
     stream.engine.give(RED)
-    told = []
-    while not told:
+    reasons: list[str] = []
+    while not reasons:
         stream.frame(camera='front')
         result = stream.result()
-        told += [result.reason] if result.camera == 'wrist' else []
-        assert result.camera == 'wrist' or result.state is State.FOUND
-    assert 'no image has arrived on /wrist/image' in told[0]
-    stream.frame(camera='front')
-    assert stream.result().state is State.FOUND
+        # On a busy machine the camera in front may be silent for too long as well.
+        reasons += [result.reason] if result.camera == 'wrist' else []
+    assert 'no image has arrived on /wrist/image' in reasons[0]
+    stamp = stream.frame(camera='front')
+    while (result := stream.result()).header != ('header', stamp):
+        pass
+    assert (result.camera, result.state) == ('front', State.FOUND)
 
 
 def test_what_is_to_be_found_ends_when_it_is_found(open_stream: Callable[..., Stream]) -> None:
@@ -388,20 +398,6 @@ def test_while_paused_only_questions_are_answered(stream: Stream) -> None:
         stream.results.get(timeout=0.1)
     stream.engine.paused = False
     assert stream.result().instruction is GREEN
-
-
-def test_no_camera_is_segmented_more_often_than_max_rate(
-        open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(max_rate=10.0)
-    stream.engine.give(RED)
-    begun = time.monotonic()
-    newest = 0
-    while time.monotonic() < begun + 0.45:
-        newest = stream.frame()
-        time.sleep(0.01)
-    while stream.result().header != ('header', newest):
-        pass
-    assert len(stream.model.batches) <= 1 + (time.monotonic() - begun) * 10.0
 
 
 def test_what_is_cancelled_while_the_model_works_ends_before_the_model_is_done(
@@ -1166,7 +1162,7 @@ def test_an_error_that_nothing_foresaw_is_answered_logged_and_counted_and_the_en
     failed = [stream.result() for _ in range(2)]
     assert [(each.instruction, each.state, each.final) for each in failed] == [
         (RED, State.FAILED, False), (GREEN, State.FAILED, False)]
-    assert 'the engine failed and goes on; please report it: ' in failed[0].reason
+    assert failed[0].reason.startswith(ENGINE_ERROR)
     status = stream.engine.statistics.status()
     assert (status.faults, status.fault) == (1, failed[0].reason)
     [error] = [record for record in caplog.records if record.levelname == 'ERROR']
@@ -1188,7 +1184,7 @@ def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) ->
     stream.frame()
     failed = stream.result()
     assert (failed.state, failed.reason) == (
-        State.FAILED, 'the engine failed and goes on; please report it: SystemExit: enough')
+        State.FAILED, f'{ENGINE_ERROR}SystemExit: enough')
     stream.frame()
     assert stream.result().state is State.FOUND
 
@@ -1253,3 +1249,86 @@ def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_wha
     stream.engine.stop()
     results = [stream.results.get() for _ in range(stream.results.qsize())]
     assert results[-1].reason.startswith('segmentation was stopped') and results[-1].final
+
+
+def fail_jobs(stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(**options: Any) -> list[Any]:
+        raise error
+
+    monkeypatch.setattr(stream.engine._roster, 'next_jobs', fail)
+
+
+def test_an_error_that_names_a_file_that_is_not_utf_8_is_answered_and_the_engine_goes_on(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        fail_jobs(stream, patch, OSError('file \udcff missing'))
+        stream.engine.give(RED)
+        failed = stream.result()
+    assert (failed.state, failed.reason) == (
+        State.FAILED, f'{ENGINE_ERROR}OSError: file \ufffd missing')
+    stream.frame()
+    while stream.result().state is not State.FOUND:
+        pass
+
+
+class UnspeakableError(Exception):
+    """Raises another error when it is asked for its words."""
+
+    def __str__(self) -> str:
+        raise ValueError('no words')
+
+
+def test_an_error_that_cannot_be_reported_ends_no_thread(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = threading.Event()
+
+    def fail(**options: Any) -> list[Any]:
+        failed.set()
+        raise UnspeakableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream.engine._roster, 'next_jobs', fail)
+        stream.engine.give(RED)
+        assert failed.wait(60.0)
+    stream.frame()
+    assert stream.result().state is State.FOUND
+
+
+def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
+        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, 'RETRY', 1e6)
+    fail_jobs(stream, monkeypatch, KeyError('a camera'))
+    stream.engine.give(RED)
+    assert stream.result().state is State.FAILED
+    for _ in range(3):
+        stream.frame()
+        with pytest.raises(queue.Empty):
+            stream.results.get(timeout=0.1)
+    assert stream.engine.statistics.status().faults == 1
+
+
+def test_a_last_result_is_not_lost_when_answers_cannot_be_settled(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[Segmentation] = []
+    engine = Engine(ColorModel(), on_results=results.extend, settings=EngineSettings())
+
+    def fail(*_: Any) -> list[Segmentation]:
+        raise KeyError('a camera')
+
+    engine.give(RED)
+    engine.cancel('red')
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._roster, 'settle', fail)
+        with pytest.raises(KeyError):
+            engine._deliver([(engine._roster.cameras[''], {})])
+    engine.stop()
+    assert [(each.instruction, each.reason, each.final) for each in results] == [
+        (RED, 'cancelled', True)]
+
+
+def test_an_instruction_given_before_the_engine_runs_has_a_last_result_when_it_stops() -> None:
+    results: list[Segmentation] = []
+    engine = Engine(ColorModel(), on_results=results.extend, settings=EngineSettings())
+    engine.give(RED)
+    engine.stop()
+    assert [(each.reason, each.final) for each in results] == [('segmentation was stopped', True)]

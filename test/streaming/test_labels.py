@@ -66,3 +66,13 @@ def test_confidence_is_the_highest_probability_of_any() -> None:
                          result('bowl', slice(1, 3), score=0.8)])
     assert levels.dtype == np.uint8
     assert levels[0].tolist() == [102, 204, 204, 0, 0, 0]
+
+
+def test_the_revision_changes_with_the_names_and_only_with_them() -> None:
+    labels = Labels()
+    book, ball = (result(id, slice(0, 1)) for id in ('book', 'ball'))
+    revisions = []
+    for each in (book, book, ball, book, ball):
+        labels.number(each)
+        revisions.append(labels.revision)
+    assert revisions == [1, 1, 2, 2, 2]

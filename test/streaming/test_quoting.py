@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from instructseg_ros.streaming.quoting import MOST, describe_error, quote
+from instructseg_ros.streaming.quoting import MOST, MOST_OF_ERROR, describe_error, quote
 
 
 def test_a_short_text_is_quoted_as_it_is() -> None:
@@ -22,3 +22,12 @@ def test_the_words_of_an_error_name_no_address() -> None:
     assert describe_error(error) == (
         'cannot read <_io.BytesIO object> with <function describe_error>')
     assert describe_error(KeyError()) == 'KeyError'
+
+
+def test_the_words_of_an_error_are_one_line_that_every_log_and_message_takes() -> None:
+    error = OSError('file \udcff is missing:\n\x1b[31mlook\r\nelsewhere')
+    assert describe_error(error) == 'file \ufffd is missing: \ufffd[31mlook elsewhere'
+
+
+def test_the_words_of_an_error_are_shortened() -> None:
+    assert describe_error(ValueError('x' * 10_000)) == f'{"x" * MOST_OF_ERROR}…'

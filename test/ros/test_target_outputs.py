@@ -268,6 +268,8 @@ def test_points_of_raw_images_follow_k_and_the_distortion_of_the_lens(
 def test_points_of_rectified_images_follow_p(
         start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
     probe, camera = start(rectification='rectified')
+    output = probe.process.output()  # type: ignore[attr-defined]
+    assert output.count('images on /space/image count as rectified (P of camera_info') == 1
     camera.calibration |= LENS
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')

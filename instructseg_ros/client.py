@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import threading
 import traceback
@@ -82,6 +83,8 @@ class SegmentationClient:
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
         self._loop = EventLoop()
+        # While its threads still run: they end what a script that just stops follows.
+        atexit.register(self.close)
 
     def __enter__(self) -> SegmentationClient:
         return self
@@ -95,6 +98,7 @@ class SegmentationClient:
         if self._is_closed:
             return
         self._is_closed = True
+        atexit.unregister(self.close)
         self._loop.close()
         if self._context.ok():  # what ends an instruction would be lost with its publisher
             self._commands.wait_for_all_acked(Duration(seconds=GRACE))

@@ -1,4 +1,4 @@
-"""Coroutines in plain calls, also where an event loop runs already."""
+"""Runs coroutines from synchronous code, even inside a running event loop such as Jupyter's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ T = TypeVar('T')
 
 
 class EventLoop:
-    """An event loop in a thread of its own: a running one, as Jupyter's, takes no second one."""
+    """Runs coroutines from synchronous code, even inside a running event loop such as Jupyter's.
+
+    Its thread dies with the interpreter: close it before, or an open generator waits for ever.
+    """
 
     def __init__(self) -> None:
         """Start the thread."""

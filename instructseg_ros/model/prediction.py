@@ -60,5 +60,5 @@ def why_not_found(
     )
     if unknown:
         words = ', '.join(f'"{word[:_SHOWN_LENGTH]}"' for word in unknown[:_SHOWN_WORDS])
-        reason += f'; the model does not know {words}, say it in other words'
+        reason += f'; unknown words: {words}; rephrase them'
     return reason

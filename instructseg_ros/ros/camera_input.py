@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from rclpy.node import Node
@@ -36,13 +35,16 @@ def shows_rectified(topic: str, rectification: str) -> bool:
     """Tell whether the images of a topic are rectified.
 
     Args:
-        topic: Resolved name, which by the convention of image_proc has the word `rect` in it
-            (image_rect, image_rect_color) where they are.
+        topic: Resolved name. By convention, rectified images have the word `rect` in its last part
+            (image_rect, image_rect_color, as of image_proc), or are in a namespace `rect`
+            (rect/image, as of ZED).
         rectification: `raw` or `rectified`, whatever the name is; `auto`: by the name.
     """
     if rectification != 'auto':
         return rectification == 'rectified'
-    return bool({'rect', 'rectified'} & set(re.split('[/_]', topic)))
+    namespace, _, name = topic.rpartition('/')
+    words = {namespace.rpartition('/')[2], *name.split('_')}
+    return bool({'rect', 'rectified'} & words)
 
 
 class CameraInput:
@@ -67,7 +69,8 @@ class CameraInput:
         self._warn = warn
         self._on_header = on_header
         self._topic = image_topic(node, camera, transport=transport)
-        self._stamps = StampCheck(self._topic, warn)
+        # Not throttled: it warns once, and nobody would repeat what the throttle drops.
+        self._stamps = StampCheck(self._topic, node.get_logger().warning)
         message_type, self._to_rgb = (
             (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb))
         self._bits = BitDepth()

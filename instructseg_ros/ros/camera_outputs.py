@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
@@ -16,6 +17,9 @@ from instructseg_ros.ros.transforms import Transforms
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation
+
+RECTIFICATION: Final = {
+    True: 'rectified (P of camera_info applies)', False: 'raw (K and D of camera_info apply)'}
 
 
 class CameraOutputs:
@@ -40,11 +44,16 @@ class CameraOutputs:
         self._images = ImageOutputs(node, camera, labels, label_encoding=values.label_encoding)
         self._vision = VisionOutputs(node, camera, labels)
         self.depth = DepthInput(
-            node, camera, slop=values.sync_slop, queue=values.sync_queue, warn=warn,
+            node, camera, slop=values.sync_slop, queue=values.sync_queue,
             on_match=lambda *match: self._targets.add_depth(*match))
+        topic = image_topic(node, camera)
+        rectified = shows_rectified(topic, values.rectification)
+        if values.depth:
+            node.get_logger().info(f'images on {topic} count as {RECTIFICATION[rectified]}; set '
+                                   f'rectification if that is wrong')
         self._targets = TargetOutputs(
             node, camera, self._vision, transforms, warn=warn, source=self.depth,
-            rectified=shows_rectified(image_topic(node, camera), values.rectification))
+            rectified=rectified)
 
     def publish_labels(self, header: Header) -> None:
         """Publish what labels stand for, where that has changed."""

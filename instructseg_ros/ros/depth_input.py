@@ -37,7 +37,6 @@ class DepthInput:
     """
 
     def __init__(self, node: Node, camera: str, *, slop: float, queue: int,
-                 warn: Callable[[str], object],
                  on_match: Callable[[Header, Image, CameraInfo], object]) -> None:
         """Begin without listening.
 
@@ -46,7 +45,6 @@ class DepthInput:
             camera: Name of the camera.
             slop: Most time between the stamps of what matches, s.
             queue: Messages of each kind that wait for the others.
-            warn: Is told once which topic keeps images from a match.
             on_match: Called with the header of an image, its depth and its calibration.
         """
         self._node = node
@@ -55,8 +53,9 @@ class DepthInput:
         self.depth_topic, self.info_topic = (
             node.resolve_topic_name(camera_topic(camera, name))
             for name in ('depth/image', 'camera_info'))
-        self._watch = MatchWatch(
-            (self.depth_topic, self.info_topic), slop=slop, queue=queue, warn=warn)
+        # Not throttled: it warns once, and nobody would repeat what the throttle drops.
+        self._watch = MatchWatch((self.depth_topic, self.info_topic), slop=slop, queue=queue,
+                                 warn=node.get_logger().warning)
         self._on_match = on_match
         self._color, self._depth, self._info = SimpleFilter(), SimpleFilter(), SimpleFilter()
         self._synchronizer = ApproximateTimeSynchronizer(

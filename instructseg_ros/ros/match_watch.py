@@ -12,7 +12,8 @@ import numpy as np
 from instructseg_ros.ros.messages import NANO
 
 PATIENCE: Final = 3.0  # s without a match, or without a message, after which it is reported
-LEAST_IMAGES: Final = 3  # without a match, so that a slow camera is given its time
+RECOVERY: Final = 60.0  # s of matches without a fault, after which a known one is reported again
+MIN_IMAGES: Final = 3  # without a match, so that a slow camera is given its time
 HISTORY: Final = 256  # messages of each topic that are remembered
 
 Arrivals = dict[int, float]  # stamp in ns -> when its message arrived, s of a steady clock
@@ -26,12 +27,12 @@ class Fault(NamedTuple):
         reason: In words.
     """
 
-    kind: str = ''
-    reason: str = ''
+    kind: str
+    reason: str
 
 
 class MatchWatch:
-    """Sees the stamps of images and of what belongs to them, and reports once when none match.
+    """Sees the stamps of images and of what belongs to them, and reports each fault once.
 
     Thread-safe.
     """
@@ -54,6 +55,7 @@ class MatchWatch:
         self._clock = clock
         self._images: Arrivals = {}
         self._others: dict[str, Arrivals] = {topic: {} for topic in topics}
+        self._reported: set[str] = set()  # kinds of faults
         self._lock = threading.Lock()
         self.begin()
 
@@ -62,34 +64,46 @@ class MatchWatch:
         with self._lock:
             for arrivals in (self._images, *self._others.values()):
                 arrivals.clear()
-        self.note_match()
+            self._reported.clear()
+            self._looked = self._faulted = self._clock()
+            self._unmatched = 0
 
     def note_match(self) -> None:
         """Take note that an image got everything that belongs to it."""
-        self._looked = self._clock()
-        self._unmatched = 0
-        self._reported = Fault()
+        with self._lock:
+            self._looked = self._clock()
+            self._unmatched = 0
+            if self._looked - self._faulted > RECOVERY:
+                self._reported.clear()
 
     def note(self, topic: str, stamp: int) -> None:
         """Take note of a message on one of the topics, stamped in ns."""
-        self._remember(self._others[topic], stamp)
+        with self._lock:
+            self._remember(self._others[topic], stamp)
 
     def note_image(self, stamp: int) -> None:
         """Take note of an image, and report if it has been too long since one matched."""
-        self._remember(self._images, stamp)
-        self._unmatched += 1
-        if self._unmatched >= LEAST_IMAGES and self._clock() - self._looked > PATIENCE:
-            self._looked = self._clock()
+        with self._lock:
+            self._remember(self._images, stamp)
+            self._unmatched += 1
+            is_due = (self._unmatched >= MIN_IMAGES
+                      and self._clock() - self._looked > PATIENCE)
+            if is_due:
+                self._looked = self._clock()
+        if is_due:
             self.report()
 
     def report(self) -> None:
-        """Say why images are without a match; the same fault once until there is a match."""
+        """Say why images are without a match, unless that fault is known."""
         with self._lock:
-            fault = self._fault() if self._images else self._reported
-            is_new = fault.kind != self._reported.kind
-            self._reported = fault
+            if not self._images:
+                return
+            fault = self._fault()
+            is_new = fault.kind not in self._reported
+            self._reported.add(fault.kind)
+            self._faulted = self._clock()
         if is_new:
-            self._warn(f'there are no points, poses and 3-D boxes of some images: {fault.reason}')
+            self._warn(f'no points, poses or 3-D boxes for some images: {fault.reason}')
 
     def _fault(self) -> Fault:
         """Return what is wrong with the one topic that keeps images from a match."""
@@ -105,10 +119,9 @@ class MatchWatch:
         return self._stamp_fault() or self._delay_fault()
 
     def _remember(self, arrivals: Arrivals, stamp: int) -> None:
-        with self._lock:
-            arrivals[stamp] = self._clock()
-            while len(arrivals) > HISTORY:
-                del arrivals[next(iter(arrivals))]
+        arrivals[stamp] = self._clock()
+        while len(arrivals) > HISTORY:
+            del arrivals[next(iter(arrivals))]
 
     def _stamp_fault(self) -> Fault | None:
         """Return which topic lacks messages stamped as the images are."""

@@ -42,7 +42,8 @@ class SegmentationParameters:
     rectification: str = parameter(
         'auto', 'What images, and depth registered to them, are: raw (K and D of camera_info '
         'apply), rectified (P applies) or auto (rectified where the resolved name of the image '
-        'topic has the word rect, as image_rect has; else raw)', choices=RECTIFICATIONS)
+        'topic ends as image_rect, image_rect_color or rect/image do; else raw)',
+        choices=RECTIFICATIONS)
     sync_slop: float = parameter(
         0.02, 'Most time between the stamps of an image and its depth, s',
         minimum=0.0, maximum=1.0)

@@ -6,6 +6,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -34,7 +35,7 @@ KEPT: Final = 16  # images whose depth, or whose results, wait for the other
 
 Results = Sequence[Segmentation]
 Numbers = Mapping[str, int]  # the label of each instruction, by its id
-Depth = tuple[Image, CameraInfo]
+Depth = tuple[Header, Image, CameraInfo]
 Found = list[tuple[Segmentation, Box]]
 
 
@@ -56,7 +57,7 @@ class TargetOutputs:
             transforms: Bring boxes to the target frame.
             warn: Is told why there is nothing to publish for a target.
             source: Where depth and calibration come from.
-            rectified: Whether images and depth are; see `Pinhole.of`.
+            rectified: Whether image and depth are rectified; see `Pinhole.of`.
         """
         self._node = node
         self._camera = camera
@@ -68,8 +69,10 @@ class TargetOutputs:
         self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
+        # By the id of the image's header, which the values keep: stamps may stand still.
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
+        self._pinhole: Pinhole | None = None  # of the newest calibration, with its rays
         self._lock = threading.Lock()
         self._publishing = threading.Lock()
 
@@ -79,27 +82,34 @@ class TargetOutputs:
             each.get_subscription_count() for each in (self._points, self._masked))
 
     def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
-        """Take the depth and the calibration that belong to the image of a header."""
-        stamp = stamp_to_nanoseconds(header.stamp)
+        """Take the depth and the calibration that belong to the image of a header.
+
+        Without a stamp it is left out: it may belong to another image.
+        """
+        if not stamp_to_nanoseconds(header.stamp):
+            return
+        with suppress(ValueError):  # which publishing reports
+            self._compute_rays(message, info)
+        depth = header, message, info
         with self._publishing:
             with self._lock:
-                waiting = self._results.pop(stamp, None)
-                self._depths[stamp] = (message, info)
+                waiting = self._results.pop(id(header), None)
+                self._depths[id(header)] = depth
                 while len(self._depths) > KEPT:
                     self._depths.popitem(last=False)
             if waiting is not None:
-                self._publish(*waiting, (message, info))
+                self._publish(*waiting, depth)
 
     def add_results(self, results: Results, numbers: Numbers) -> None:
         """Take all results of a frame, with masks, and the labels that they have on it."""
-        if not self.is_watched():
+        header = results[0].header
+        if not self.is_watched() or not stamp_to_nanoseconds(header.stamp):
             return
-        stamp = stamp_to_nanoseconds(results[0].header.stamp)
         with self._publishing:
             with self._lock:
-                depth = self._depths.get(stamp)
+                depth = self._depths.get(id(header))
                 if depth is None:
-                    self._results[stamp] = results, numbers
+                    self._results[id(header)] = results, numbers
                 is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
             if depth is not None:
                 self._publish(results, numbers, depth)
@@ -121,12 +131,33 @@ class TargetOutputs:
         return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
                     or self._vision.is_watched('detections_3d'))
 
+    def _pinhole_of(self, info: CameraInfo) -> Pinhole:
+        """Return the camera of a calibration: the same object while the calibration stays.
+
+        Raises:
+            CalibrationError: The calibration is of no use.
+        """
+        kept, pinhole = self._pinhole, Pinhole.of(info, rectified=self._rectified)
+        if kept is None or kept != pinhole:
+            self._pinhole = kept = pinhole
+        return kept
+
+    def _compute_rays(self, depth: Image, info: CameraInfo) -> None:
+        """Compute the rays of a new calibration before results wait for them: it takes long.
+
+        Raises:
+            ValueError: The calibration is of no use, or the depth image is of another view.
+        """
+        pinhole = self._pinhole_of(info)
+        for camera in (pinhole, pinhole.scaled(depth.width, depth.height)):
+            camera.rays(slice(0), slice(0))
+
     def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
-        message, info = depth
+        _, message, info = depth
         mask = union(results)
         try:
             height, width = mask.shape
-            pinhole = Pinhole.of(info, rectified=self._rectified).scaled(width, height)
+            pinhole = self._pinhole_of(info).scaled(width, height)
         except ValueError as error:
             self._warn(f'{self._source.info_topic} cannot be used: {describe_error(error)}')
             return

@@ -8,12 +8,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 KINDS_KEPT = 64
-# Numbers, addresses of objects and ids, and names that people chose.
-VARIABLE = re.compile(r'"[^"]*"|\w*\d\w*')
+# Numbers, addresses of objects and ids, and names that people chose; but not names of topics.
+VARIABLE = re.compile(r'((?<!\S)/\S*)|"[^"]*"|\w*\d\w*')
 
 
 class ThrottledLog:
-    """Passes a text on unless one like it was passed on lately, but for numbers, ids and names."""
+    """Passes a text on unless one like it was passed on lately, but for numbers, ids and names.
+
+    Texts about different topics are not alike.
+    """
 
     def __init__(self, log: Callable[[str], object], *, period: float = 5.0,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +28,7 @@ class ThrottledLog:
 
     def __call__(self, text: str) -> None:
         """Log the text, or leave it out."""
-        kind, now = VARIABLE.sub('0', text), self._clock()
+        kind, now = VARIABLE.sub(r'\g<1>0', text), self._clock()
         if now - self._last.get(kind, float('-inf')) < self._period:
             return
         self._last[kind] = now

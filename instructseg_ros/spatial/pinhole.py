@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ from instructseg_ros.spatial.distortion import Distortion, DistortionError, read
 from instructseg_ros.spatial.sampling import check_same_view
 
 _REMEDY: Final = 'calibrate the camera, or let the driver publish camera_info'
+
+_SIZES: Final = 2  # other resolutions of a camera that are kept: of its masks and its depth
 
 
 class CalibrationError(ValueError):
@@ -37,6 +39,9 @@ class CameraInfoMessage(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Pinhole:
     """A camera; pixel centres lie at whole numbers.
+
+    It keeps the rays of a lens, which take long to compute: use the same object for all images of
+    a camera.
 
     Attributes:
         width: Of the image, pixels.
@@ -85,11 +90,18 @@ class Pinhole:
     def scaled(self, width: int, height: int) -> Pinhole:
         """Return the camera of the same field of view at another resolution, pixels.
 
+        It is kept, with its rays: masks and depth images have one resolution each.
+
         Raises:
             FieldOfViewError: The resolution is of another aspect ratio.
         """
         check_same_view((self.height, self.width), (height, width), 'camera_info')
-        return self._resized(width, height)
+        size = width, height
+        if size == (self.width, self.height):
+            return self
+        if size not in self._scaled and len(self._scaled) >= _SIZES:
+            self._scaled.clear()
+        return self._scaled.setdefault(size, self._resized(width, height))
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return the (..., 2) column and row, pixels, of (..., 3) points before the camera, m."""
@@ -106,10 +118,23 @@ class Pinhole:
             Two float32 arrays that broadcast to (rows, columns); NaN where the lens shows nothing.
         """
         if self.lens is not None:
-            x, y = _undistorted(self)
+            x, y = self._undistorted
             return x[rows, columns], y[rows, columns]
         x, y = _distorted(self)
         return x[columns].astype(np.float32), y[rows].astype(np.float32)
+
+    @cached_property
+    def _scaled(self) -> dict[tuple[int, int], Pinhole]:
+        """The same camera at other resolutions."""
+        return {}
+
+    @cached_property
+    def _undistorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 x and y of the rays of all pixels of a camera with a lens."""
+        assert self.lens is not None
+        x, y = np.broadcast_arrays(*_distorted(self))
+        x, y = self.lens.undistort(x, y)
+        return x.astype(np.float32), y.astype(np.float32)
 
     def _part(self, roi: Any) -> Pinhole:
         """Return the camera of a region of interest; one without a size is all of it."""
@@ -135,15 +160,6 @@ def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
     """Return (columns,) x and (rows, 1) y where pixels lie before the focal length of 1."""
     return ((np.arange(camera.width) - camera.cx) / camera.fx,
             (np.arange(camera.height)[:, None] - camera.cy) / camera.fy)
-
-
-@lru_cache(maxsize=8)  # of the cameras in use: a large image takes half a second
-def _undistorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
-    """Return (H, W) float32 x and y of the rays of all pixels of a camera with a lens."""
-    assert camera.lens is not None
-    x, y = np.broadcast_arrays(*_distorted(camera))
-    x, y = camera.lens.undistort(x, y)
-    return x.astype(np.float32), y.astype(np.float32)
 
 
 def _optics_of(info: CameraInfoMessage, *, rectified: bool) -> tuple[float, float, float, float]:

@@ -7,16 +7,17 @@ from typing import Final
 import numpy as np
 
 _SENSORS: Final = (8, 10, 12, 14, 16)  # bits
+_OUTLIERS: Final = 1e-4  # share of the samples that may lie above: hot or invalid pixels
 
 
 class BitDepth:
-    """How many bits a camera's 16-bit samples have, learned from its frames.
+    """Infers the bit depth from the largest samples seen.
 
-    An image message does not say it, and many sensors of 10 or 12 bits put them in the low bits:
-    the high byte of such an image is nearly black. The largest sample so far decides, and never a
-    smaller one after it. The scale does not follow the brightness of each frame, which would make
-    a video flicker: it changes when a frame shows that the sensor has more bits, at most four
-    times.
+    It only grows, at most four times, so that brightness does not flicker. An image message does
+    not say how many bits are in use, and many sensors of 10 or 12 bits put them in the low bits:
+    the high byte of such an image is nearly black. At most 0.01 % of the samples of a frame may
+    lie above the bit depth: hot pixels, or invalid ones marked with 65535, would otherwise darken
+    the camera for ever.
     """
 
     def __init__(self, bits: int = _SENSORS[0]) -> None:
@@ -31,13 +32,19 @@ class BitDepth:
     def to_eight_bits(self, samples: np.ndarray) -> np.ndarray:
         """Return the upper eight of the bits that are in use.
 
+        Outliers become 255.
+
         Args:
             samples: uint16 of any shape, with at least one element.
 
         Returns:
             uint8 of the same shape.
         """
-        if self._bits < _SENSORS[-1]:
-            most = int(samples.max())
-            self._bits = max(self._bits, next(bits for bits in _SENSORS if most < 1 << bits))
-        return (samples >> (self._bits - 8)).astype(np.uint8)
+        self._bits = next(bits for bits in _SENSORS if bits >= self._bits and _fits(samples, bits))
+        return np.minimum(samples >> (self._bits - 8), 255).astype(np.uint8)
+
+
+def _fits(samples: np.ndarray, bits: int) -> bool:
+    """Tell whether samples have no more bits, but for outliers."""
+    return (bits == _SENSORS[-1]
+            or np.count_nonzero(samples >> bits) <= _OUTLIERS * samples.size)

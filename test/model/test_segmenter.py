@@ -140,7 +140,7 @@ def test_a_prediction_says_why_nothing_was_found(
     monkeypatch.setattr(segmenter, 'threshold', 1.0)
     missed = segmenter.segment(picture(), 'the red \u676f\u5b50')
     assert 'nothing in the image matches' in missed.reason and 'threshold 1.00' in missed.reason
-    assert 'the model does not know "\u676f\u5b50", say it in other words' in missed.reason
+    assert 'unknown words: "\u676f\u5b50"; rephrase them' in missed.reason
     monkeypatch.setattr(segmenter, 'threshold', 0.0)
     assert segmenter.segment(picture(), 'the red mug').reason == ''
 
@@ -150,7 +150,7 @@ def test_a_prediction_says_why_nothing_was_found(
 def test_a_text_of_another_script_is_named_as_unknown(segmenter: Segmenter, text: str) -> None:
     prediction = segmenter.segment(picture(), text)
     assert prediction.unknown == (text,) and not prediction.found
-    assert f'does not know "{text}"' in prediction.reason
+    assert f'unknown words: "{text}"' in prediction.reason
 
 
 def test_quotation_marks_change_nothing(segmenter: Segmenter) -> None:

@@ -104,13 +104,36 @@ def test_a_topic_slower_than_the_images_is_named(
     assert '16 of 21 images have no message on /cam/depth/image' in text
 
 
-def test_another_match_allows_another_report(
+def test_a_fault_is_reported_again_after_a_minute_of_matches(
         watch: MatchWatch, show: Show, told: list[str]) -> None:
     show(10.0, depth=0)
     watch.note_match()
-    show(2.5, depth=0)
+    show(5.0, depth=0)
     assert len(told) == 1
-    show(2.5, depth=0)
+    for _ in range(70):
+        watch.note_match()
+        show(1.0, depth=0, info=0)
+    show(5.0, depth=0)
+    assert len(told) == 2
+
+
+def test_a_fault_of_every_other_image_is_reported_once(
+        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    for count in range(500):
+        show(0.1, depth=0, info=0)
+        watch.note_match()
+        show(0.1, info=0)
+        if count >= 16:  # the results that have waited longest for depth are dropped
+            watch.report()
+    [text] = told
+    assert f'images have no message on {DEPTH}' in text
+
+
+def test_a_fault_is_reported_again_when_listening_begins_again(
+        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    show(5.0, depth=0)
+    watch.begin()
+    show(5.0, depth=0)
     assert len(told) == 2
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from instructseg_ros.ros.stamp_check import SURE_AFTER, StampCheck
+from instructseg_ros.ros.throttled_log import ThrottledLog
 
 
 def warnings(stamps: list[int]) -> list[str]:
@@ -25,3 +26,11 @@ def test_images_that_all_have_one_stamp_are_told_once() -> None:
 def test_stamps_that_advance_or_repeat_now_and_then_are_right() -> None:
     assert warnings(list(range(1, 100))) == []
     assert warnings([stamp // SURE_AFTER + 1 for stamp in range(1000)]) == []
+
+
+def test_each_of_two_cameras_is_told_of_though_their_names_differ_only_in_numbers() -> None:
+    said: list[str] = []
+    log = ThrottledLog(said.append)
+    for topic in ('/camera1/image', '/camera2/image'):
+        StampCheck(topic, log).note(0)
+    assert [text.split()[2] for text in said] == ['/camera1/image', '/camera2/image']

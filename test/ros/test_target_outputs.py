@@ -21,10 +21,12 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.target_outputs import TargetOutputs, child_frame
 from instructseg_ros.ros.transforms import Transforms
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box
+from instructseg_ros.spatial.distortion import Polynomial
 from instructseg_ros.streaming import segmentation
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.labels import Labels
@@ -266,6 +268,8 @@ def test_points_of_raw_images_follow_k_and_the_distortion_of_the_lens(
 def test_points_of_rectified_images_follow_p(
         start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
     probe, camera = start(rectification='rectified')
+    output = probe.process.output()  # type: ignore[attr-defined]
+    assert output.count('images on /space/image count as rectified (P of camera_info') == 1
     camera.calibration |= LENS
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')
@@ -395,7 +399,9 @@ def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, 
     node = LifecycleNode('outputs', namespace='/slow', context=context)
     transforms = SlowTransforms(node)
     outputs = TargetOutputs(node, '', VisionOutputs(node, '', Labels()), transforms,
-                            warn=node.get_logger().warning, source='depth', rectified=False)
+                            warn=node.get_logger().warning, rectified=False,
+                            source=DepthInput(node, '', slop=0.02, queue=10,
+                                              on_match=lambda *match: outputs.add_depth(*match)))
     node.trigger_configure()
     node.trigger_activate()
     poses: list[PoseStamped] = []
@@ -412,31 +418,87 @@ def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, 
     rclpy.try_shutdown(context=context)
 
 
+def header_at(sec: int) -> Header:
+    return Header(stamp=Time(sec=sec), frame_id='optical')
+
+
+def add_results(outputs: TargetOutputs, header: Header) -> None:
+    mask = np.zeros(SIZE, bool)
+    mask[10:30, 20:40] = True
+    outputs.add_results([segmentation.Segmentation(
+        instruction=Instruction(text='the mug', id='mug'),
+        state=segmentation.State.FOUND, header=header, mask=mask)], {'mug': 1})
+
+
+def add_depth(outputs: TargetOutputs, header: Header, **calibration: Any) -> None:
+    meters = np.ones(SIZE, np.float32)
+    outputs.add_depth(header, Image(
+        header=header, height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH,
+        data=array('B', meters.tobytes())), CameraInfo(**{
+            'header': header, 'width': WIDTH, 'height': HEIGHT,
+            'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0], **calibration}))
+
+
+@pytest.mark.parametrize('sec', [0, 7])
+def test_depth_of_one_image_is_never_used_for_another_one_with_the_same_stamp(
+        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]], sec: int) -> None:
+    outputs, transforms, poses = slow_outputs
+    transforms.go_on.set()
+    add_depth(outputs, header_at(sec))
+    add_results(outputs, header_at(sec))  # of the next image, whose depth has not come
+    add_depth(outputs, header_at(sec))  # of the one after that
+    last = header_at(8)
+    add_depth(outputs, last)
+    add_results(outputs, last)
+    wait_until(lambda: last in headers(poses))
+    assert headers(poses) == [last]
+
+
+def test_without_a_stamp_depth_is_not_used_though_it_came_with_the_image(
+        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]) -> None:
+    outputs, transforms, poses = slow_outputs
+    transforms.go_on.set()
+    for header in (header_at(0), last := header_at(8)):
+        add_depth(outputs, header)
+        add_results(outputs, header)
+    wait_until(lambda: last in headers(poses))
+    assert headers(poses) == [last]
+
+
+def test_rays_of_a_lens_are_computed_once_for_each_calibration_before_results_wait_for_them(
+        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, transforms, poses = slow_outputs
+    transforms.go_on.set()
+    computed: list[tuple[int, ...]] = []
+    undistort = Polynomial.undistort
+
+    def count(lens: Polynomial, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        computed.append(x.shape)
+        return undistort(lens, x, y)
+
+    monkeypatch.setattr(Polynomial, 'undistort', count)
+    for sec in (1, 2, 3):
+        add_depth(outputs, header_at(sec), distortion_model='plumb_bob', d=LENS['d'])
+        assert computed == [SIZE]
+        last = header_at(10 + sec)
+        add_depth(outputs, last, distortion_model='plumb_bob', d=LENS['d'])
+        add_results(outputs, last)
+    wait_until(lambda: last in headers(poses))
+    assert computed == [SIZE]
+    add_depth(outputs, header_at(4), distortion_model='plumb_bob', d=[-0.2, 0.0, 0.0, 0.0, 0.0])
+    assert computed == [SIZE, SIZE]
+
+
 def test_outputs_in_space_keep_the_order_of_the_frames_though_two_threads_publish_them(
         slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]) -> None:
     outputs, transforms, poses = slow_outputs
-    mask = np.zeros(SIZE, bool)
-    mask[10:30, 20:40] = True
-    first, second = (Header(stamp=Time(sec=sec), frame_id='optical') for sec in (1, 2))
-
-    def add_results(header: Header) -> None:
-        outputs.add_results([segmentation.Segmentation(
-            instruction=Instruction(text='the mug', id='mug'),
-            state=segmentation.State.FOUND, header=header, mask=mask)], {'mug': 1})
-
-    def add_depth(header: Header) -> None:
-        meters = np.ones(SIZE, np.float32)
-        outputs.add_depth(header, Image(
-            header=header, height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH,
-            data=array('B', meters.tobytes())), CameraInfo(
-                header=header, width=WIDTH, height=HEIGHT,
-                k=[60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]))
-
-    add_depth(second)
-    add_results(first)
+    first, second = header_at(1), header_at(2)
+    add_depth(outputs, second)
+    add_results(outputs, first)
     lock = outputs._publishing = CountingLock()  # type: ignore[assignment]
-    threads = [threading.Thread(target=add_depth, args=(first,)),
-               threading.Thread(target=add_results, args=(second,))]
+    threads = [threading.Thread(target=add_depth, args=(outputs, first)),
+               threading.Thread(target=add_results, args=(outputs, second))]
     threads[0].start()
     assert transforms.begun.wait(60.0)
     threads[1].start()

@@ -31,6 +31,15 @@ def test_ever_new_texts_do_not_fill_the_memory() -> None:
     assert said[-1] == 'x'
 
 
+def test_a_text_about_another_topic_is_said_at_once() -> None:
+    said: list[str] = []
+    log = ThrottledLog(said.append)
+    for text in ('images on /camera1/image refused: 3 bytes', 'images on /camera2/image refused: 3',
+                 'images on /camera1/image refused: 4 bytes'):
+        log(text)
+    assert [text.split()[2] for text in said] == ['/camera1/image', '/camera2/image']
+
+
 def test_texts_that_differ_only_in_addresses_ids_or_names_are_said_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)

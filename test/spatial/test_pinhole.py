@@ -109,3 +109,14 @@ def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_direction
     place = binned.project(np.stack([x, y, np.ones_like(x)], -1))
     columns, rows = np.meshgrid(np.arange(270), np.arange(220))
     assert np.allclose(place, np.stack([columns, rows], -1), atol=1e-3)
+
+
+def test_a_camera_keeps_its_rays_and_few_other_resolutions() -> None:
+    camera = Pinhole.of(info(d=D), rectified=False)
+    half = camera.scaled(320, 240)
+    x, _ = half.rays(slice(0, 240), slice(0, 320))
+    again, _ = camera.scaled(320, 240).rays(slice(0, 240), slice(0, 320))
+    assert np.shares_memory(x, again)
+    for factor in range(2, 10):
+        camera.scaled(64 * factor, 48 * factor)
+    assert camera.scaled(320, 240) is not half

@@ -23,6 +23,16 @@ def test_a_darker_frame_of_the_same_camera_does_not_become_brighter() -> None:
         assert bits.to_eight_bits(dark).max() == 500 >> 4
 
 
+@pytest.mark.parametrize('wrong', [65535, 5000])
+def test_a_few_hot_or_invalid_pixels_do_not_darken_a_camera(wrong: int) -> None:
+    bits, frame = BitDepth(), np.full((100, 200), 4095, np.uint16)
+    frame[0, :2] = wrong  # 0.01 % of the samples
+    eight = bits.to_eight_bits(frame)
+    assert eight[0, 0] == 255 and eight.min() == 255
+    frame[0, 2] = wrong
+    assert bits.to_eight_bits(frame).min() < 255
+
+
 def test_a_video_does_not_flicker_while_its_brightness_changes() -> None:
     """A still pixel keeps its value while another one changes, from the first bright frame on."""
     bits, rng = BitDepth(), np.random.default_rng(0)

@@ -109,9 +109,9 @@ def test_a_repetition_does_not_count_against_the_limit() -> None:
 
 def test_a_search_that_ends_by_time_keeps_the_reason_why_nothing_was_found() -> None:
     roster = make(said(until=Until.FOUND, lifetime=1.0))
-    answer(roster, state=State.NOT_FOUND, reason='the model does not know "gizmo"')
+    answer(roster, state=State.NOT_FOUND, reason='unknown words: "gizmo"')
     assert expired(roster, now=1.0) == [
-        'its lifetime of 1.0 s is over; last answer: the model does not know "gizmo"']
+        'its lifetime of 1.0 s is over; last answer: unknown words: "gizmo"']
 
 
 def test_whatever_ends_an_instruction_the_last_reason_is_kept() -> None:

@@ -94,17 +94,19 @@ def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> 
     goal = finder.send(instruction='the red mug', lifetime=Duration(nanosec=200_000_000))
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
-    assert 'lifetime of 0.2 s is over, and no image was answered' in result.reason
+    assert result.reason.startswith('its lifetime of 0.2 s is over')
 
 
-def test_a_search_goes_on_while_a_person_is_told_to_stop(probe: Probe, finder: Finder) -> None:
+def test_a_search_goes_on_while_a_person_is_told_to_stop(
+        probe: Probe, finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug')
     probe.say('the bowl')
     probe.say('')
     assert probe.answer(lambda result: result.final).instruction == 'the bowl'
     goal.cancel_goal_async()
     status, result = finder.result(goal)
-    assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, 'cancelled')
+    assert status == GoalStatus.STATUS_CANCELED
+    assert result.reason.startswith('cancelled')
 
 
 def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:

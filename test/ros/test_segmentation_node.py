@@ -211,8 +211,8 @@ def test_an_empty_text_stops_what_a_person_said_and_nothing_else(probe: Probe) -
     probe.say('the red mug')
     probe.say('  ')
     ended = probe.answer(lambda result: result.final)
-    assert (ended.state, ended.instruction, ended.reason) == (
-        Segmentation.EXPIRED, 'the red mug', 'stopped on command in slot "person"')
+    assert (ended.state, ended.instruction) == (Segmentation.EXPIRED, 'the red mug')
+    assert ended.reason.startswith('stopped on command in slot "person"')
     probe.settle()
     header = probe.show()
     assert [probe.answer_to(header).command_id for _ in range(2)] == ['program', 'gripper']

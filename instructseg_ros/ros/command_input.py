@@ -83,11 +83,10 @@ class CommandInput:
             ended = self._engine.cancel(slot=command.slot, reason=stop_reason(command.slot))
         else:
             raise InstructionError(
-                'the instruction is empty, which stops what its id or slot names, but it has '
-                'neither; name one of them, or call ~/cancel to end everything')
+                'an empty instruction means stop and needs an id or a slot; '
+                'call ~/cancel to stop everything')
         if not ended:
-            raise InstructionError(
-                f'the instruction is empty, which stops what is active {where}, but nothing is')
+            raise InstructionError(f'nothing to stop: no instruction is active {where}')
 
     def _check_rate(self) -> None:
         self._bucket.rate = self._parameter('max_command_rate')

@@ -103,7 +103,10 @@ class Desk:
         return final
 
     def withdraw(self, command: Command) -> None:
-        """End what was handed in with this very object, not what another program gave its id."""
+        """Cancel the instruction submitted with this Command object.
+
+        A command of the same id from another program is left alone.
+        """
         engine = self._engine
         if engine is None:  # closing ended everything
             return

@@ -113,7 +113,8 @@ class _Speaker:
             print(describe(answer, now=0))
             return 1
         stopped = answer.state == State.EXPIRED
-        print(f'stopped: {answer.instruction}' if stopped else 'nothing that was said is active')
+        print(f'stopped: {answer.instruction}' if stopped
+              else f'no instruction is active in slot "{Command.PERSON}"')
         return 0
 
     def _find_node(self, timeout: float) -> bool:

@@ -63,10 +63,10 @@ class Services:
             response.reason = str(error)
             return response
         if not response.cancelled:
-            live = ', '.join(each.id for each in self._desk.engine.live())
+            active = ', '.join(each.id for each in self._desk.engine.live())
             response.reason = (
-                f'no instruction {quote(request.id)} is live; '
-                f'{f"live are {live}" if live else "nothing is"}')
+                f'no instruction {quote(request.id)} is active; active are {active}'
+                if active else 'nothing to cancel: no instruction is active')
         return response
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:

@@ -36,8 +36,7 @@ class Camera:
         max_age: A frame that arrived longer ago is not worked on, s.
         live: The instructions that are followed on it.
         dropped: Frames replaced unseen while an instruction was live.
-        served: When its last turn of the model for instructions that go on began, s of the steady
-            clock.
+        served: When the last rate-limited turn began, s of the steady clock.
     """
 
     name: str
@@ -75,9 +74,9 @@ class Camera:
             now: Seconds of the steady clock.
             pace: How often what is computed anew.
             paused: Only the instructions on demand are answered.
-            period: Time from one turn of the camera to the next, s; a frame that comes before its
-                turn waits for it, and a newer one takes its place. A frame that is worked on for
-                an instruction on demand comes earlier, and is then answered for the others too.
+            period: Minimum time between turns, s. A frame that comes before its turn waits, and
+                a newer frame replaces it. An instruction on demand does not wait for the turn,
+                and its frame is then answered for the others too.
         """
         try:
             frame = self.buffer.newest(now=now, max_age=self.max_age)

@@ -131,8 +131,8 @@ class Engine:
     def give(self, instruction: Instruction) -> None:
         """Follow an instruction from now on, beside those that are live in other slots.
 
-        One that repeats what is active in its slot renews that instead: its lifetime starts over,
-        and it keeps its id, its track and what the model has concluded.
+        One that repeats an active one (`Instruction.is_repeated_by`) renews that instead: its
+        lifetime starts over, and it keeps its id, its track and what the model has concluded.
 
         Raises:
             InstructionError: One of that id is live, or as many as may be; it names a camera that

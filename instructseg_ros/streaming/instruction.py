@@ -67,9 +67,11 @@ class Instruction:
         """Return whether another instruction asks for the same again, cameras apart.
 
         A sender that chose another id waits for answers under that id: its instruction is new.
-        Requests that wait for their end (`on_demand`) are never repeated, each has its own end.
+        Outside of slots it also keeps its instruction to itself. Requests that wait for their end
+        (`on_demand`) are never repeated, each has its own end.
         """
-        fits_id = other.id == self.id or (other.generated_id and bool(self.slot))
+        is_shared = other.generated_id and (self.generated_id or bool(self.slot))
+        fits_id = other.id == self.id or is_shared
         return fits_id and not self.on_demand and (
             (self.text, self.task, self.slot, self.until)
             == (other.text, other.task, other.slot, other.until))

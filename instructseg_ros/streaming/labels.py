@@ -15,11 +15,11 @@ MAX_NUMBER: Final = 255  # the largest that a mono8 label image can hold
 
 
 class Labels:
-    """Numbers from 1 on, one for each text, that outlive the instructions which they stand for.
+    """Assigns a stable number from 1 to 255 to each text.
 
-    Consumers such as costmap layers remember numbers for seconds and look their names up later.
-    A number is given to another text only when all are taken, and then the one that has been out
-    of use for longest. Equal texts share a number, since consumers also look numbers up by name.
+    The least recently used number is reused first once all 255 are taken. Numbers outlive their
+    instructions, because consumers such as costmap layers remember a number for seconds before
+    they look up its name. Equal texts share a number, because consumers also search by name.
 
     Attributes:
         revision: Number of changes of `names` so far.

@@ -118,7 +118,7 @@ class Roster:
 
         Args:
             now: Seconds of the steady clock.
-            period: Time from one turn of a camera to the next, s.
+            period: Minimum time between turns of a camera, s.
 
         Returns:
             Seconds of the steady clock; infinity where every camera has its turn already.

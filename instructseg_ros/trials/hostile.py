@@ -245,7 +245,7 @@ def _commands() -> list[tuple[str, Send, str]]:
         ('id of 10,000 characters', ask(id='i' * 10_000), 'id has 10000 characters'),
         ('slot of 10,000 characters', ask(slot='s' * 10_000), 'slot has 10000 characters'),
         ('id that is live', ask(id=STEADY), 'is live already'),
-        ('nothing to stop', ask(id='nobody', instruction=''), 'the instruction is empty'),
+        ('nothing to stop', ask(id='nobody', instruction=''), 'nothing to stop: no instruction'),
         ('one more than may be live', crowd, 'which is the limit'),
         ('a flood', flood, 'commands come faster than'),
     ]
@@ -273,8 +273,8 @@ def _services() -> list[tuple[str, Send, str]]:
         ('segment through an unknown camera', segment(camera='rear'), 'camera "rear"'),
         ('segment with an unknown task', segment(task=99), 'task 99 does not exist'),
         ('segment a token', segment(instruction='<REFER> it'), '"<REFER>" is reserved'),
-        ('cancel nobody', cancel('nobody'), 'no instruction "nobody" is live'),
-        ('cancel with 10,000 characters', cancel('c' * 10_000), 'is live'),
+        ('cancel nobody', cancel('nobody'), 'no instruction "nobody" is active'),
+        ('cancel with 10,000 characters', cancel('c' * 10_000), 'is active'),
     ]
 
 

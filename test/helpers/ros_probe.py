@@ -186,12 +186,16 @@ class Probe:
         self.node.destroy_client(client)
         return future.result()
 
-    def set_threshold(self, value: float) -> None:
-        """Set the node's parameter `threshold`."""
+    def set_parameter(self, name: str, value: float) -> None:
+        """Set a parameter of the node."""
         response = self.call(SetParameters, 'segmentation_node/set_parameters',
                              SetParameters.Request(parameters=[
-                                 Parameter('threshold', value=value).to_parameter_msg()]))
+                                 Parameter(name, value=value).to_parameter_msg()]))
         assert response.results[0].successful
+
+    def set_threshold(self, value: float) -> None:
+        """Set the node's parameter `threshold`."""
+        self.set_parameter('threshold', value)
 
     def say(self, text: str) -> None:
         self._texts.publish(String(data=text))

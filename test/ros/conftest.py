@@ -37,9 +37,12 @@ def robot(domain: None, tiny_model_dir: Path,  # noqa: F811
         'segmentation_node', tmp_path_factory.mktemp('robot') / 'output.txt', namespace='/robot',
         parameters={'model': tiny_model_dir, 'device': 'cpu', 'max_age': 60.0,
                     'image_timeout': 60.0})
-    node.wait_for_output('activate: done')
-    yield node
-    assert node.stop() == 0
+    try:
+        node.wait_for_output('activate: done')
+        yield node
+    finally:
+        status = node.stop()
+    assert status == 0
     assert 'Traceback' not in node.output()
 
 
@@ -47,10 +50,12 @@ def robot(domain: None, tiny_model_dir: Path,  # noqa: F811
 def discovered(robot: NodeProcess) -> Iterator[Probe]:
     """A probe that the robot has met: discovery takes longer than most tests."""
     probe = Probe('/robot')
-    probe.wait_for_node()
-    probe.begin_test()
-    yield probe
-    probe.close()
+    try:
+        probe.wait_for_node()
+        probe.begin_test()
+        yield probe
+    finally:
+        probe.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from color_stream import ColorModel
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from ros_probe import TIMEOUT, wait_until
 
 from instructseg_ros.msg import Command
 from instructseg_ros.ros.desk import Desk
@@ -41,13 +42,13 @@ def test_a_listener_that_fails_keeps_no_answer_from_the_others(
     tasks = [executor.create_task(desk.hand_in(
         Command(instruction=f'find {color}', id=color), until=Until.FOUND, on_result=refuse))
         for color in ('red', 'green')]
-    while len(engine.live()) < len(tasks):
-        executor.spin_once(timeout_sec=0.1)
+    wait_until(lambda: len(engine.live()) == len(tasks),
+               idle=lambda: executor.spin_once(timeout_sec=0.05))
     red, green = engine.live()
     missing = Segmentation(instruction=red, state=State.NOT_FOUND, reason='not there')
     found = Segmentation(instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool),
                          final=True)
     desk.pass_on([missing, found])
-    executor.spin_until_future_complete(tasks[1], timeout_sec=1.0)
+    executor.spin_until_future_complete(tasks[1], timeout_sec=TIMEOUT)
     assert [task.done() for task in tasks] == [False, True]
     assert tasks[1].result() is found

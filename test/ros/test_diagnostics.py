@@ -61,14 +61,16 @@ def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
 
 
 def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
-    probe.show()  # of 1970
+    probe.request(id='mug', instruction='the red mug')
+    probe.answer_to(probe.show())  # of 1970
     camera = statuses(probe, '/robot')['segmentation_node: camera']
     assert camera.level == DiagnosticStatus.WARN
     assert 'check the clocks and use_sim_time' in camera.message
 
 
 def test_images_without_a_stamp_are_told_with_the_remedy(probe: Probe) -> None:
-    probe.show(header=Header(frame_id='optical'))
+    probe.request(id='mug', instruction='the red mug')
+    probe.answer_to(probe.show(header=Header(frame_id='optical')))
     camera = statuses(probe, '/robot')['segmentation_node: camera']
     assert camera.level == DiagnosticStatus.WARN
     assert camera.message == (

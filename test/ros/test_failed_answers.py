@@ -21,7 +21,7 @@ def test_without_a_model_an_instruction_is_answered_failed_with_the_reason(
     assert say('the red mug', timeout=TIMEOUT, ros_args=ros_args) == 1
     answer = capsys.readouterr().out
     assert answer.startswith('FAILED: cannot configure') and str(model) in answer
-    assert say('', timeout=30.0, ros_args=['--ros-args', '-r', '__ns:=/modelless']) == 1
+    assert say('', timeout=TIMEOUT, ros_args=ros_args) == 1
     assert capsys.readouterr().out == answer
     assert node.stop() == 0
     assert 'Traceback' not in node.output()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,9 +67,12 @@ def test_a_search_succeeds_with_the_first_image_on_which_it_is_found(
     assert (status, result.state, result.final) == (
         GoalStatus.STATUS_SUCCEEDED, Segmentation.FOUND, True)
     assert probe.answer_to(result.header).final
-    probe.show()
-    probe.spin(0.3)
-    assert probe.results == []
+    probe.request(id='other', instruction='the bowl')
+    probe.settle()
+    header = probe.show()
+    probe.wait(lambda: header in headers(probe.results))  # those of a frame come together
+    probe.settle()
+    assert {each.command_id for each in probe.results} == {'other'}
 
 
 def test_until_then_each_image_gives_feedback(
@@ -92,17 +94,19 @@ def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> 
     goal = finder.send(instruction='the red mug', lifetime=Duration(nanosec=200_000_000))
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
-    assert 'lifetime of 0.2 s is over, and no image was answered' in result.reason
+    assert result.reason.startswith('its lifetime of 0.2 s is over')
 
 
-def test_a_search_goes_on_while_a_person_is_told_to_stop(probe: Probe, finder: Finder) -> None:
+def test_a_search_goes_on_while_a_person_is_told_to_stop(
+        probe: Probe, finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug')
     probe.say('the bowl')
     probe.say('')
     assert probe.answer(lambda result: result.final).instruction == 'the bowl'
     goal.cancel_goal_async()
     status, result = finder.result(goal)
-    assert (status, result.reason) == (GoalStatus.STATUS_CANCELED, 'cancelled')
+    assert status == GoalStatus.STATUS_CANCELED
+    assert result.reason.startswith('cancelled')
 
 
 def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
@@ -138,6 +142,8 @@ def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(nod
     engine.give(Instruction(text='find red', id='taken'))
     desk.open(engine, [''])
     action = FindAction(node, desk)
+    accepted: list[Any] = []
+    action._server.register_handle_accepted_callback(accepted.append)  # the search has to wait
     other = rclpy.create_node('other', context=node.context)
     finder = ActionClient(other, Find, 'mine/find')
     canceller = other.create_client(CancelGoal, 'mine/find/_action/cancel_goal')
@@ -150,12 +156,16 @@ def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(nod
 
     wait(lambda: finder.server_is_ready() and canceller.service_is_ready())
     sent = finder.send_goal_async(Find.Goal(command=Command(instruction='find red', id='taken')))
+    wait(sent.done)
     cancelled = canceller.call_async(CancelGoal.Request())  # every goal
-    time.sleep(1.0)  # both wait for the server, which takes the cancellation before it searches
-    wait(lambda: sent.done() and cancelled.done())
+    wait(cancelled.done)
+    [goal] = accepted
+    goal.execute()
     result = sent.result().get_result_async()
     wait(result.done)
-    assert result.result().result.segmentation.state == Segmentation.REJECTED
+    answer = result.result().result.segmentation
+    assert (answer.state, answer.reason) == (
+        Segmentation.REJECTED, 'cancelled before the search began')
     assert [each.id for each in engine.live()] == ['taken']
     action.destroy()
     finder.destroy()

@@ -59,16 +59,16 @@ def test_what_was_said_is_stopped_and_nothing_else(
     header = probe.show()
     for _ in range(2):
         probe.answer_to(header)
-    command = ['say', *arguments, '--timeout', '100', *ROBOT]
+    command = ['say', *arguments, '--timeout', str(TIMEOUT), *ROBOT]
     assert main(command) == 0
     # The first answer may have been sent to nobody.
     assert capsys.readouterr().out in (
-        'stopped: the red mug\n', 'nothing that was said is active\n')
+        'stopped: the red mug\n', 'no instruction is active in slot "person"\n')
     ended = probe.answer(lambda result: result.final)
     assert (ended.instruction, ended.state) == ('the red mug', Segmentation.EXPIRED)
     assert probe.answer_to(probe.show()).command_id == 'program'
     assert main(command) == 0
-    assert capsys.readouterr().out == 'nothing that was said is active\n'
+    assert capsys.readouterr().out == 'no instruction is active in slot "person"\n'
 
 
 @pytest.mark.ros

@@ -98,8 +98,37 @@ def test_a_command_that_is_sent_again_with_its_id_is_renewed() -> None:
         roster.give(said('find green', **command), now=3.0)
 
 
-def test_equal_instructions_without_slot_and_id_are_followed_side_by_side() -> None:
-    assert len(make(said(slot=''), said(slot='')).live()) == 2
+@pytest.mark.parametrize('slot', ['', 'person'])
+def test_an_instruction_repeated_for_ever_without_an_id_never_reaches_the_limit(slot: str) -> None:
+    first = said(slot=slot)
+    roster = make(first, max_instructions=1)
+    for now in range(1, 20):
+        assert roster.give(said(slot=slot), now=float(now)) == []
+    assert roster.live() == [first]
+
+
+@pytest.mark.parametrize(('first', 'second'), [
+    ({'id': 'mine', 'generated_id': False}, {}), ({}, {'id': 'mine', 'generated_id': False}),
+    ({'id': 'mine', 'generated_id': False}, {'id': 'yours', 'generated_id': False}),
+    ({}, {'text': 'find green'}), ({}, {'task': Task.REASONING}), ({}, {'cameras': ('front',)}),
+    ({}, {'slot': 'person'})])
+def test_without_a_slot_an_instruction_that_differs_or_has_an_id_of_its_own_is_followed_as_well(
+        first: dict[str, Any], second: dict[str, Any]) -> None:
+    given = [said(**{'slot': '', **fields}) for fields in (first, second)]
+    assert make(*given, topics=CAMERAS).live() == given
+
+
+def test_in_a_slot_a_repetition_without_an_id_renews_an_instruction_that_has_one() -> None:
+    first = said(id='mine', generated_id=False)
+    roster = make(first)
+    assert roster.give(said(), now=1.0) == []
+    assert roster.live() == [first]
+
+
+@pytest.mark.parametrize('until', [Until.FOUND, Until.ANSWERED])
+def test_equal_requests_that_wait_for_an_end_are_followed_side_by_side(until: Until) -> None:
+    assert len(make(said(slot='', until=until), said(slot='', until=until),
+                    said(slot='')).live()) == 3
 
 
 def test_a_repetition_does_not_count_against_the_limit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 _SENSORS: Final = (8, 10, 12, 14, 16)  # bits
 
@@ -36,3 +37,7 @@ class BitDepth:
             most = int(samples.max())
             self._bits = max(self._bits, next(bits for bits in _SENSORS if most < 1 << bits))
         return (samples >> (self._bits - 8)).astype(np.uint8)
+
+    def image_to_eight_bits(self, image: Image.Image) -> np.ndarray:
+        """Return (H, W) uint8 of a grey image of 16 bits, which Pillow would clip at 255."""
+        return self.to_eight_bits(np.array(image).astype(np.uint16))

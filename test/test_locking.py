@@ -4,41 +4,20 @@ import errno
 import fcntl
 import logging
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lock_holder import lock_holder
 
 from instructseg_ros.locking import LockError, first_process, locked
-
-# Forks a child that lives on, as data loaders do for a moment.
-HOLD = """
-import os, sys, time
-from pathlib import Path
-from instructseg_ros.locking import locked
-
-with locked(Path(sys.argv[1])):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-    time.sleep(600)
-"""
 
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that holds the lock of a folder, and the process that it forked."""
-    process = subprocess.Popen(
-        [sys.executable, '-c', HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    child = int(process.stdout.readline())
-    yield process, child
-    process.kill()
-    process.wait()
-    os.kill(child, signal.SIGKILL)
+    with lock_holder(tmp_path) as holder:
+        yield holder
 
 
 def test_a_second_process_is_refused_and_told_who_writes_there(

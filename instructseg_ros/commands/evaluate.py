@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from instructseg_ros.commands.arguments import (
     DTYPES,
+    OWN_DATA,
     Subparsers,
     add_model,
     load_segmenter,
@@ -22,7 +23,6 @@ _PUBLISHED = (
     'refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'ref-youtube-vos', 'ref-davis17', 'revos',
     'vqav2', 'gqa', 'mmbench', 'pope', 'scienceqa',
 )  # fmt: skip
-_OWN_DATA = ('folder', 'coco', 'bag')
 
 
 def add(commands: Subparsers) -> None:
@@ -35,7 +35,7 @@ def add(commands: Subparsers) -> None:
         'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
         'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',
     )
-    parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED, *_OWN_DATA])
+    parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED, *OWN_DATA])
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
     parser.add_argument(
@@ -94,7 +94,7 @@ def _evaluate_published(options: argparse.Namespace) -> int:
     if outcome is not None:
         print(f'{name} {outcome.split}')
         print('\n'.join(lines(outcome.figures)))
-        if name in _OWN_DATA:
+        if name in OWN_DATA:
             _explain_split(options.split, outcome.split)
         else:
             _compare(name, outcome, options.model)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from instructseg_ros.commands.arguments import Subparsers, prepare, write
+from instructseg_ros.commands.arguments import OWN_DATA, Subparsers, prepare, write
 
 _DEEPER = ('expressions', 'objects', 'instructions')
 
@@ -20,7 +20,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         'benchmark',
         choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17',
-                 'folder', 'coco', 'bag'],
+                 *OWN_DATA],
     )
     parser.add_argument('--truth', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--predictions', type=Path, required=True, help='folder of the files')

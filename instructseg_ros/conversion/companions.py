@@ -1,4 +1,4 @@
-"""Files of a checkpoint that are no weights: kept as they are, for the way back."""
+"""Files of a checkpoint other than weights, kept so that the conversion can be reversed."""
 
 from __future__ import annotations
 

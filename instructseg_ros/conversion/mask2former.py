@@ -13,7 +13,7 @@ from transformers import Mask2FormerConfig, Mask2FormerModel
 
 from instructseg_ros.conversion.source import check_target
 from instructseg_ros.conversion.tensors import save, weight_files
-from instructseg_ros.model.checkpoints import ModelError, first_line, quiet
+from instructseg_ros.model.checkpoints import ModelError, first_line, quiet, refuse_pointers
 from instructseg_ros.model.manifest import sha256
 
 WEIGHTS: Final = 'mask_branch.safetensors'
@@ -78,6 +78,7 @@ def mask_branch_of(source: Path, *, num_queries: int) -> dict[str, torch.Tensor]
 
 
 def _load(source: Path) -> Mask2FormerModel:
+    refuse_pointers(source.glob('*.json'))
     try:
         with quiet():
             config = Mask2FormerConfig.from_pretrained(source, local_files_only=True)

@@ -17,7 +17,13 @@ from instructseg_ros.conversion.released_keys import our_names
 from instructseg_ros.conversion.source import CONFIG, check_target, read_config, read_json
 from instructseg_ros.conversion.tensors import TensorFolder, save, write_shards
 from instructseg_ros.conversion.unused import unused_shapes
-from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, ModelError, first_line
+from instructseg_ros.model.checkpoints import (
+    HEAD,
+    HEAD_FILE,
+    ModelError,
+    first_line,
+    refuse_pointers,
+)
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.manifest import sha256
 from instructseg_ros.model.modeling import InstructSegModel
@@ -141,7 +147,7 @@ def restore_released(source: Path, target: Path) -> None:
     if changed := [f for f, digest in manifest['sha256'].items() if sha256(target / f) != digest]:
         _log.warning(
             '%s has files that are not bit-identical to the converted ones: %s. Their weights were '
-            'changed since, or another program had written them.',
+            'changed since, or the original files were written by another program.',
             target, listed(changed))  # fmt: skip
 
 
@@ -243,6 +249,7 @@ def read_tokenizer(source: Path) -> PreTrainedTokenizerFast:
     Raises:
         ModelError: it does not load.
     """
+    refuse_pointers(source.glob('*.json'))
     try:
         return PreTrainedTokenizerFast.from_pretrained(source, local_files_only=True)
     except Exception as error:  # what a damaged file raises is up to two libraries

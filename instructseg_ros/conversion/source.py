@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from instructseg_ros.conversion.companions import NOT_KEPT
 from instructseg_ros.conversion.tensors import refuse_pickled
-from instructseg_ros.model.checkpoints import ModelError, first_line
+from instructseg_ros.model.checkpoints import ModelError, first_line, refuse_pointers
 
 CONFIG: Final = 'config.json'
 # Without a network, a copy from an earlier download must have these.
@@ -141,6 +141,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is damaged.
     """
+    refuse_pointers([file])
     try:
         return dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:

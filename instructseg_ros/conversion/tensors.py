@@ -12,7 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from instructseg_ros.model.checkpoints import WEIGHTS, WEIGHTS_INDEX, ModelError, unreadable
+from instructseg_ros.model.checkpoints import (
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    ModelError,
+    refuse_pointers,
+    unreadable,
+)
 
 _SHARD_BYTES = 2**30
 PICKLED: Final = ('.bin', '.pth', '.pt', '.ckpt', '.pkl', '.pickle')
@@ -173,6 +179,7 @@ def refuse_pickled(file: Path) -> None:
 
 def _weight_map(folder: Path) -> dict[str, str]:
     """Tensor -> file, of an index."""
+    refuse_pointers([folder / WEIGHTS_INDEX])
     try:
         files = dict(json.loads((folder / WEIGHTS_INDEX).read_text())['weight_map'])
     except (ValueError, KeyError, TypeError) as error:

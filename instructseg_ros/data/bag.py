@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,12 +18,19 @@ from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
-from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
+from instructseg_ros.data.reading import (
+    DataError,
+    DataSet,
+    MissingError,
+    Problem,
+    Reading,
+    check_file,
+)
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import clip
 from instructseg_ros.data.targets import Appearance, Seen
 from instructseg_ros.video import messages
-from instructseg_ros.video.bag_image import read_header, read_image
+from instructseg_ros.video.bag_image import read_header, read_image, read_labels
 from instructseg_ros.video.bag_reader import BagReader
 from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.messages import standard_types
@@ -30,7 +39,6 @@ _FILE: Final = 'labels.yaml'
 _SPLITS: Final = ('train', 'val')
 _OPEN: Final = 4  # bags at a time in a process
 _DECODED: Final = 8  # label images
-_LABELS: Final = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
 _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
 # Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
 # results of the node.
@@ -49,11 +57,13 @@ class Message:
         bag: its folder.
         topic: that it was published on.
         logged: ns, when.
+        stamp: ns, of its header: messages may share a log time.
     """
 
     bag: Path
     topic: str
     logged: int
+    stamp: int
 
     def read(self) -> tuple[bytes, str]:
         """The serialised message and its type.
@@ -65,10 +75,25 @@ class Message:
             reader = _reader(self.bag, os.getpid())
             mine = [each for each in reader.connections if each.topic == self.topic]
             for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
-                return raw, connection.msgtype
+                with contextlib.suppress(SourceError):  # another one is damaged
+                    if _stamp(raw, connection.msgtype) == self.stamp:
+                        return raw, connection.msgtype
         except SourceError as error:
             raise OSError(str(error)) from error
-        raise OSError(f'{self.bag} has no message of {self.topic} at {self.logged}')
+        raise OSError(f'there is no {self}')
+
+    def __str__(self) -> str:
+        return f'{self.bag} {self.topic} at {self.logged} ns'
+
+
+def _stamp(raw: bytes, kind: str) -> int:
+    """Return the stamp of a message's header in ns.
+
+    Raises:
+        SourceError: The message is damaged.
+    """
+    stamp = read_header(raw, kind).stamp
+    return int(stamp.sec * 10**9 + stamp.nanosec)
 
 
 @functools.lru_cache(maxsize=_OPEN)
@@ -92,7 +117,7 @@ class BagPicture:
             raise OSError(f'{self}: {error}') from error
 
     def __str__(self) -> str:
-        return f'{self.message.bag} {self.message.topic} at {self.message.logged} ns'
+        return str(self.message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +142,10 @@ class BagLabel:
 def _labels(message: Message) -> np.ndarray:
     """(H, W) values of a label image, which the labels of a frame share."""
     raw, kind = message.read()
-    image: Any = standard_types().deserialize_cdr(raw, kind)
-    if image.encoding not in _LABELS:
-        raise ValueError(f'labels are {", ".join(_LABELS)}, not {image.encoding}')
-    pixel = np.dtype(_LABELS[image.encoding]).newbyteorder('>' if image.is_bigendian else '<')
-    rows = np.frombuffer(image.data.tobytes(), np.uint8).reshape(image.height, image.step)
-    values = rows[:, : image.width * pixel.itemsize].copy().view(pixel)
+    try:
+        values = read_labels(raw, kind)
+    except SourceError as error:
+        raise OSError(f'{message}: {error}') from error
     values.setflags(write=False)
     return values
 
@@ -135,24 +158,28 @@ def read(folder: Path, split: str) -> Reading:
     Args:
         folder: of the bag, which is then the split `train`; or of a bag for each split, by name.
 
+    A message that is damaged is a problem of the reading.
+
     Raises:
+        MissingError: there is no such folder.
         DataError: the bag or the words are missing or damaged.
     """
     folder = _bag_of(folder, split)
+    reading = Reading()
     words = _read_words(folder)
     try:
         with BagReader(folder) as bag:
             topics = _topics(bag, words)
-            stamped = _stamped(bag, folder, topics)
+            stamped = _stamped(bag, folder, topics, reading)
     except (OSError, SourceError) as error:
         raise DataError(str(error)) from error
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
     if not shared:
+        left_out = f'; {reading.problems[0]}' if reading.problems else ''
         raise DataError(f'{folder}: no image of {topics["image"]} has the stamp of a label image '
-                        f'of {topics["labels"]}')  # fmt: skip
+                        f'of {topics["labels"]}{left_out}')  # fmt: skip
     images = [stamped['image'][stamp] for stamp in shared]
     labels = [stamped['labels'][stamp] for stamp in shared]
-    reading = Reading()
     for value, sentences in words['sentences'].items():
         read_one = partial(_sample, value, sentences, images, labels)
         reading.add(f'{folder / _FILE} label {value}', read_one)
@@ -162,7 +189,7 @@ def read(folder: Path, split: str) -> Reading:
 def _bag_of(folder: Path, split: str) -> Path:
     if (folder / split).is_dir():
         return folder / split
-    if split != _SPLITS[0]:
+    if split != _SPLITS[0] or not folder.is_dir():
         raise MissingError(f'{folder / split} is missing')
     return folder
 
@@ -178,10 +205,13 @@ def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
 
 def _read_words(folder: Path) -> Mapping[str, Any]:
     try:
+        check_file(folder / _FILE)
         # Texts stay texts: YAML by itself takes `no`, `on` and 1.10 for other things.
         words = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
-    except FileNotFoundError:
-        raise DataError(f'{folder / _FILE} is missing') from None
+    except MissingError as error:  # the bag is there: its words are a mistake, not another split
+        raise DataError(str(error)) from None
+    except DataError:
+        raise
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f'{folder / _FILE} is not YAML: {error}') from error
     if not isinstance(words, dict) or not isinstance(words.get('sentences'), dict):
@@ -190,7 +220,7 @@ def _read_words(folder: Path) -> Mapping[str, Any]:
 
 
 def _stamped(
-    bag: BagReader, folder: Path, topics: Mapping[str, str]
+    bag: BagReader, folder: Path, topics: Mapping[str, str], reading: Reading
 ) -> dict[str, dict[int, Message]]:
     """Messages of the two topics by the stamps of their headers in nanoseconds, in one pass.
 
@@ -200,13 +230,20 @@ def _stamped(
     stamped: dict[str, dict[int, Message]] = {name: {} for name in topics}
     names = {topic: name for name, topic in topics.items()}
     mine = [each for each in bag.connections if each.topic in names]
+    repeated: Counter[str] = Counter()
     for connection, logged, raw in bag.messages(mine):
         topic, name = connection.topic, names[connection.topic]
         if connection.msgtype not in _TYPES[name]:
             wanted = ' or '.join(_TYPES[name])
             raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
-        stamp = read_header(raw, connection.msgtype).stamp
-        stamped[name][stamp.sec * 10**9 + stamp.nanosec] = Message(folder, topic, logged)
+        with reading.noting(f'{folder} {topic} at {logged} ns'):
+            stamp = _stamp(raw, connection.msgtype)
+            repeated[topic] += stamp in stamped[name]
+            stamped[name].setdefault(stamp, Message(folder, topic, logged, stamp))
+    for topic, count in (+repeated).items():
+        reading.problems.append(Problem(f'{folder} {topic}', (
+            f'{count} messages have the stamp of an earlier one and are left out: '
+            f'let the driver stamp each image')))
     return stamped
 
 

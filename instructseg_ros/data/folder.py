@@ -35,7 +35,7 @@ LAYOUT: Final = """SPLIT/annotations.jsonl, a line for each thing:
   or for a video {"frames": ["v/0.jpg", ...], "masks": ["v/0.png", null, ...], "sentences": [...]}
 "mask": null where the thing is not there; "value": only pixels of this value are the thing;
 "reasoning": true for questions; "explanation": "why it is meant"
-pictures and masks in SPLIT/, masks as PNG of the picture's size, 0 where the thing is not"""
+pictures and masks in SPLIT/, masks as PNG of the picture's size, 0 where the object is absent"""
 
 
 def read(folder: Path, split: str) -> Reading:

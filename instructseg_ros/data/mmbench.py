@@ -16,7 +16,7 @@ from PIL import Image
 
 from instructseg_ros.data.pictures import PictureBytes
 from instructseg_ros.data.questions import LETTERS, question, with_options
-from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
+from instructseg_ros.data.reading import DataError, DataSet, Reading, check_file
 from instructseg_ros.data.sample import Sample
 from instructseg_ros.data.synthetic import COLOURS, scene
 
@@ -49,12 +49,11 @@ def read(folder: Path, split: str) -> Reading:
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:
+    check_file(file)
     csv.field_size_limit(_MOST_CHARACTERS)
     try:
         with file.open(newline='', encoding='utf-8-sig') as stream:
             yield from csv.DictReader(stream, delimiter='\t')
-    except FileNotFoundError:
-        raise MissingError(f'{file} is missing') from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f'{file} is not a table: {error}') from error
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from instructseg_ros.data.pictures import Picture
 from instructseg_ros.data.reading import (
     DataError,
-    MissingError,
     Problem,
     Reading,
+    check_file,
     read_json,
     read_table,
 )
@@ -61,9 +61,10 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
         DataError: the file is missing or no text.
     """
     try:
+        check_file(file)
         lines = file.read_text(encoding='utf-8-sig').split('\n')
-    except FileNotFoundError:
-        raise MissingError(f'{file} is missing') from None
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(
             f'{file} is not readable as lines of JSON, save it as UTF-8: {error}') from error

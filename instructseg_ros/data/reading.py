@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from instructseg_ros.data.sample import Sample
+from instructseg_ros.model.manifest import explain_lfs_pointer, is_lfs_pointer
 
 
 class DataError(ValueError):
@@ -101,6 +102,22 @@ class DataSet:
         return split or self.splits[0]
 
 
+def check_file(file: Path) -> None:
+    """Raise where a file of a data set cannot have its content.
+
+    Raises:
+        MissingError: It is not there.
+        DataError: It is only a pointer of git-lfs.
+        OSError: It cannot be opened.
+    """
+    try:
+        pointer = is_lfs_pointer(file)
+    except FileNotFoundError:
+        raise MissingError(f'{file} is missing') from None
+    if pointer:
+        raise DataError(explain_lfs_pointer(file))
+
+
 def read_text(file: Path, fallback: str) -> str:
     """Read a text in UTF-8, or a whole one that is not UTF-8 in another encoding.
 
@@ -109,10 +126,8 @@ def read_text(file: Path, fallback: str) -> str:
         OSError: it cannot be opened.
         ValueError: it is in neither encoding.
     """
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise MissingError(f'{file} is missing') from None
+    check_file(file)
+    content = file.read_bytes()
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError:
@@ -126,9 +141,10 @@ def read_json(file: Path) -> Any:
         DataError: it is missing or damaged.
     """
     try:
+        check_file(file)
         return json.loads(file.read_bytes())  # of any UTF, with or without a byte order mark
-    except FileNotFoundError:
-        raise MissingError(f'{file} is missing') from None
+    except DataError:
+        raise
     except (OSError, RecursionError, ValueError) as error:
         raise DataError(f'{file} is not readable as JSON: {error}') from error
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.questions import read_list
-from instructseg_ros.data.reading import DataError, DataSet, Reading, read_text
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading, read_text
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import save_jpeg, scene
 from instructseg_ros.data.targets import Polygons
@@ -61,8 +61,11 @@ def read(folder: Path, split: str) -> Reading:
     """Read a split: pictures, each with a JSON file beside it.
 
     Raises:
-        DataError: the split's folder is missing or has no picture.
+        MissingError: the split's folder is missing.
+        DataError: it has no picture.
     """
+    if not (folder / split).is_dir():
+        raise MissingError(f'{folder / split} is missing')
     pictures = sorted(each for each in (folder / split).glob('*.jpg') if not is_clutter(each))
     if not pictures:
         raise DataError(f'{folder / split} has no *.jpg')

@@ -13,7 +13,6 @@ from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.reading import (
     DataError,
     DataSet,
-    MissingError,
     Problem,
     Reading,
     read_text,
@@ -45,9 +44,7 @@ def read(folder: Path, split: str) -> Reading:
         DataError: the list of videos, their annotations or all sentences are missing.
     """
     listed = folder / 'ImageSets' / '2017' / f'{split}.txt'
-    if not listed.is_file():
-        raise MissingError(f'{listed} is missing')
-    videos = set(listed.read_text(encoding='utf-8-sig').split())
+    videos = set(read_text(listed, 'latin-1').split())
     masks = annotations_of(folder)
     reading = Reading()
     for annotator in _ANNOTATORS:

@@ -16,7 +16,7 @@ import numpy as np
 
 from instructseg_ros.data.pictures import PictureFile
 from instructseg_ros.data.questions import read_list
-from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading
+from instructseg_ros.data.reading import DataError, DataSet, MissingError, Reading, check_file
 from instructseg_ros.data.refs_pickle import read_pickled_values, write_pickled_values
 from instructseg_ros.data.sample import Kind, Sample
 from instructseg_ros.data.synthetic import Thing, save_jpeg, scene
@@ -120,10 +120,9 @@ def _refs_file(refs: Path) -> Path:
 def _read_refs(file: Path) -> list[dict[str, Any]]:
     if file.suffix == '.json':
         return read_list(file)
+    check_file(file)
     try:
         refs = read_pickled_values(file)
-    except FileNotFoundError:
-        raise MissingError(f'{file} is missing') from None
     except ValueError as error:
         raise DataError(str(error)) from error
     if not isinstance(refs, list):

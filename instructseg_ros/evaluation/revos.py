@@ -33,7 +33,7 @@ def score_revos(truth: Path, predictions: Path, *, split: str = 'valid') -> dict
     The official evaluator computes A and R in uint8, where a predicted pixel has 255 and a true one
     the number of annotations that cover it: its A counts only what is rightly left out, and its R
     every wrong pixel 255 times, and a right one once where two annotations overlap. A sentence that
-    it cannot score gets 0. Both A and R are also given as they are meant.
+    it cannot score gets 0. Corrected A and R are reported as well.
 
     Args:
         truth: the data set.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.utils import logging
 
-from instructseg_ros.model.manifest import MANIFEST, ManifestError, check_manifest, is_lfs_pointer
+from instructseg_ros.model.manifest import (
+    MANIFEST,
+    ManifestError,
+    check_manifest,
+    explain_lfs_pointer,
+    is_lfs_pointer,
+    pinned_files,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +52,8 @@ def find_model(model: str) -> Path:
     """Return the folder of a model: `embedded`, a path, or a hub id that was downloaded before.
 
     Raises:
-        ModelError: there is no such folder, or it lacks a file that a model has.
+        ModelError: there is no such folder, it lacks a file that a model has, or a file is only a
+            pointer of git-lfs.
     """
     # os.path takes any text; Path refuses unknown users and overlong names.
     folder = _SHIPPED if model == EMBEDDED else Path(os.path.expanduser(model))
@@ -60,6 +68,7 @@ def find_model(model: str) -> Path:
             )
     if not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file():
         raise ModelError(f'{folder} has no {WEIGHTS}: copy the weights into it.')
+    refuse_pointers(pinned_files(folder))
     return folder
 
 
@@ -154,16 +163,22 @@ def unreadable(file: Path, error: Exception) -> ModelError:
     if not file.is_file():
         return ModelError(f'{file} is missing: copy or download it.')
     if is_lfs_pointer(file):
-        return ModelError(
-            f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}.'
-        )
+        return ModelError(f'{explain_lfs_pointer(file)}.')
     return ModelError(
         f'{file} is truncated or not a safetensors file ({first_line(error)}): copy or download '
         'it again.'
     )
 
 
+def refuse_pointers(files: Iterable[Path]) -> None:
+    """Raise ModelError where git-lfs left only a pointer in place of a file."""
+    for file in files:
+        if file.is_file() and is_lfs_pointer(file):
+            raise ModelError(f'{explain_lfs_pointer(file)}.')
+
+
 def _check_hashes(folder: Path) -> None:
+    refuse_pointers(pinned_files(folder))
     try:
         check_manifest(folder)
     except ManifestError as error:
@@ -216,7 +231,7 @@ def _does_not_load(folder: Path, reason: str) -> ModelError:
 
 
 def _check_weights(folder: Path) -> None:
-    for file in sorted(folder.glob('*.safetensors')):
+    for file in sorted(folder.glob('[!.]*.safetensors')):
         try:
             with safe_open(file, 'pt') as opened:
                 opened.keys()

@@ -33,14 +33,25 @@ def check_manifest(folder: Path) -> None:
             raise ManifestError(f'{name} is listed in {MANIFEST} and missing')
         if sha256(file) != wanted:
             raise ManifestError(f'{name} is not the file whose hash {MANIFEST} lists')
-    for file in _pinned(folder):
+    for file in pinned_files(folder):
         if file.name not in listed:
             raise ManifestError(f'{file.name} is not listed in {MANIFEST}')
 
 
+def pinned_files(folder: Path) -> list[Path]:
+    """Return the files that a model is loaded from.
+
+    Hidden files are not among them: macOS writes `._config.json` next to config.json.
+    """
+    return sorted(
+        file for file in folder.iterdir()
+        if file.suffix in _PINNED and not file.name.startswith('.')
+    )
+
+
 def write_manifest(folder: Path) -> None:
     """Pin the files of a model folder as they are now."""
-    lines = [f'{sha256(file)}  {file.name}\n' for file in _pinned(folder)]
+    lines = [f'{sha256(file)}  {file.name}\n' for file in pinned_files(folder)]
     (folder / MANIFEST).write_text(''.join(lines))
 
 
@@ -58,7 +69,9 @@ def model_hash(folder: Path) -> str:
     """
     manifest = folder / MANIFEST
     hashes = _read(manifest) if manifest.is_file() else {}
-    lines = [f'{hashes.get(file.name) or sha256(file)}  {file.name}\n' for file in _pinned(folder)]
+    lines = [
+        f'{hashes.get(file.name) or sha256(file)}  {file.name}\n' for file in pinned_files(folder)
+    ]
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
@@ -66,6 +79,11 @@ def is_lfs_pointer(file: Path) -> bool:
     """Whether a file is only what a clone without git-lfs has in place of the content."""
     with file.open('rb') as stream:
         return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+
+
+def explain_lfs_pointer(file: Path) -> str:
+    """Return the message about a pointer of git-lfs, with the remedy."""
+    return f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}'
 
 
 def sha256(file: Path) -> str:
@@ -85,7 +103,3 @@ def _read(file: Path) -> dict[str, str]:
             raise ManifestError(f'line {number} of {MANIFEST} is no hash and name of a file')
         listed[match[2]] = match[1]
     return listed
-
-
-def _pinned(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in _PINNED)

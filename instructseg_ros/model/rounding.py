@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 def round_to_float16(model: InstructSegModel, folder: Path) -> None:
     """Round the weights of a float32 model to float16's values; they stay float32.
 
-    The authors' evaluation loads every weight as float16 and computes in float32. The tables of
-    cosines and sines that their language model turns queries and keys by are float16 too
-    (`load_pretrained_model` in instructseg/utils/builder.py, with transformers 4.38).
+    The authors' evaluation loads every weight as float16 and computes in float32. The rotary
+    cosine and sine tables are float16 too (`load_pretrained_model` in instructseg/utils/builder.py,
+    with transformers 4.38).
 
     Args:
         model: as it was loaded.

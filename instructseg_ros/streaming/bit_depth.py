@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 _SENSORS: Final = (8, 10, 12, 14, 16)  # bits
 _OUTLIERS: Final = 1e-4  # share of the samples that may lie above: hot or invalid pixels
@@ -42,6 +43,10 @@ class BitDepth:
         """
         self._bits = next(bits for bits in _SENSORS if bits >= self._bits and _fits(samples, bits))
         return np.minimum(samples >> (self._bits - 8), 255).astype(np.uint8)
+
+    def image_to_eight_bits(self, image: Image.Image) -> np.ndarray:
+        """Return (H, W) uint8 of a grey image of 16 bits, which Pillow would clip at 255."""
+        return self.to_eight_bits(np.array(image).astype(np.uint16))
 
 
 def _fits(samples: np.ndarray, bits: int) -> bool:

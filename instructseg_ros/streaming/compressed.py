@@ -50,8 +50,8 @@ def _samples(data: Any, format: str, bits: BitDepth) -> np.ndarray:
                 raise ConversionError(
                     f'the image has {picture.width} x {picture.height} pixels, more than '
                     f'{MOST_PIXELS >> 20} Mi; send smaller ones')
-            if picture.mode.startswith('I'):  # 16 bits of grey, which Pillow would clip at 255
-                return bits.to_eight_bits(np.array(picture).astype(np.uint16))
+            if picture.mode.startswith('I'):
+                return bits.image_to_eight_bits(picture)
             return np.array(picture if picture.mode == 'L' else picture.convert('RGB'))
     except ConversionError:
         raise

@@ -87,6 +87,7 @@ _LAYOUTS = {
                                      to_rgb=partial(_mosaic, pattern)) for pattern in RED_AT},
 }
 ENCODINGS = tuple(_LAYOUTS)
+LABELS = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
 MEASUREMENTS = ('16UC1', '32FC1')
 
 
@@ -123,6 +124,18 @@ def pixels_of(message: ImageMessage, bits: BitDepth | None = None) -> np.ndarray
     if samples.dtype.itemsize > 1:
         samples = (bits or BitDepth()).to_eight_bits(samples)
     return layout.to_rgb(samples)
+
+
+def labels_of(message: ImageMessage) -> np.ndarray:
+    """Return the (H, W) uint8 or uint16 numbers of a label image, a view of the message.
+
+    Raises:
+        ConversionError: The message contradicts itself, or its encoding is none of LABELS.
+    """
+    if message.encoding not in LABELS:
+        raise ConversionError(f'labels are {", ".join(LABELS)}, not {quote(message.encoding)}')
+    layout = _Layout(channels=1, item=LABELS[message.encoding], to_rgb=_gray_to_rgb)
+    return _view(message, layout)[..., 0]
 
 
 def refuse_measurements(encoding: str) -> None:

@@ -165,9 +165,8 @@ def _to_rgb(image: Image.Image, bits: BitDepth | None) -> Image.Image:
     _refuse_fractions(image)
     if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
         raise ValueError('its pixels have 32 bits: save it with 8 or 16')
-    if image.mode.startswith('I'):  # Pillow would clip 16 bits at 255
-        samples = np.array(image).astype(np.uint16)
-        return Image.fromarray((bits or BitDepth()).to_eight_bits(samples)).convert('RGB')
+    if image.mode.startswith('I'):
+        return Image.fromarray((bits or BitDepth()).image_to_eight_bits(image)).convert('RGB')
     return image.convert('RGB')
 
 
@@ -211,4 +210,4 @@ def _refuse_swapped_palette(image: Image.Image) -> None:
     numbers, colours = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
     if (~numbers & colours).any() and (numbers & ~colours).any():
         raise ValueError('its palette has a colour for 0 and black for another number: save the '
-                         'mask as a grey PNG, 0 where the thing is not')
+                         'mask as a grey PNG, 0 where the object is absent')

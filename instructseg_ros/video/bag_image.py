@@ -8,7 +8,7 @@ import numpy as np
 
 from instructseg_ros.streaming.bit_depth import BitDepth
 from instructseg_ros.streaming.compressed import decode
-from instructseg_ros.streaming.encodings import ConversionError, pixels_of
+from instructseg_ros.streaming.encodings import ConversionError, labels_of, pixels_of
 from instructseg_ros.video.frame import SourceError
 from instructseg_ros.video.messages import CompressedImage, standard_types
 
@@ -31,6 +31,18 @@ def read_image(raw: bytes, kind: str, bits: BitDepth | None = None) -> tuple[Any
         return message.header, pixels_of(message, bits)
     except ConversionError as error:
         raise SourceError(f'an image cannot be read ({error})') from error
+
+
+def read_labels(raw: bytes, kind: str) -> np.ndarray:
+    """Return the (H, W) numbers of a serialised label image, as for `labels_of`.
+
+    Raises:
+        SourceError: The message is damaged, or no label image.
+    """
+    try:
+        return labels_of(_deserialized(raw, kind))
+    except ConversionError as error:
+        raise SourceError(f'a label image cannot be read ({error})') from error
 
 
 def read_header(raw: bytes, kind: str) -> Any:

@@ -524,6 +524,17 @@ def test_a_shard_that_is_missing_or_a_pointer_of_git_lfs_is_named_with_its_remed
     assert f'{SHARDS[0]} is missing' in refused(source)
 
 
+@pytest.mark.parametrize(
+    'name', ['config.json', 'tokenizer.json', 'tokenizer_config.json', INDEX])
+def test_a_description_that_is_a_pointer_of_git_lfs_is_named_with_its_remedy(
+    tmp_path: Path, name: str
+) -> None:
+    source = write_released_checkpoint(tmp_path / 'source')
+    (source / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n')
+    assert refused(source) == (
+        f'{source / name} is only a pointer to its content: run `git lfs pull` in {source}.')
+
+
 def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
     def rename(index: dict[str, object]) -> None:
         index['weight_map'][EMBEDDINGS] = 'pytorch_model.bin'  # type: ignore[index]

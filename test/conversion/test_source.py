@@ -100,6 +100,9 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def answering_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub that answers, however long a busy machine takes."""
+    monkeypatch.setattr(source, '_REQUEST_TIMEOUT', 120)
+    monkeypatch.setattr(source, '_HUB_TIMEOUT', 120)
     with ThreadingHTTPServer(('127.0.0.1', 0), Hub) as server:
         endpoint = f'http://127.0.0.1:{server.server_port}'
         template = '/{repo_id}/resolve/{revision}/{filename}'
@@ -184,6 +187,14 @@ def test_a_name_server_that_never_answers_is_given_up_too(monkeypatch: pytest.Mo
 def test_an_endpoint_that_cannot_be_reached_is_named(
     endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    look_up = socket.getaddrinfo
+
+    def known(host: str, *arguments: object, **options: object) -> object:
+        if host == 'hub.invalid':
+            raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+        return look_up(host, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, 'getaddrinfo', known)
     monkeypatch.setattr(constants, 'ENDPOINT', endpoint)
     assert f'the hub ({endpoint}) does not answer' in refused(NAME)
 

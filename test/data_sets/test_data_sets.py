@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.data.check import check
-from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.reading import DataError, MissingError
 from instructseg_ros.data.registry import NAMES, data_set
 from instructseg_ros.data.sample import Kind, Sample
 
@@ -50,6 +50,61 @@ def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -
         for sample in data.read(sets / name, split).samples:
             assert sample.where.startswith(f'{sets / name}/')
             assert any(Path(sample.where[:end]).is_file() for end in range(len(sample.where) + 1))
+
+
+POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n'
+
+
+@pytest.mark.parametrize(('name', 'split', 'path'), [
+    ('coco', 'train', 'annotations/instances_train.json'),
+    ('folder', 'train', 'train/annotations.jsonl'),
+    ('bag', 'train', 'train/labels.yaml'),
+    ('mmbench', 'dev', 'mmbench_dev_20230712.tsv'),
+    ('pope', 'test', 'coco/coco_pope_random.json'),
+    ('refcoco', 'val', 'refcoco/refcoco_val.json'),
+    ('refcoco+', 'val', 'refcoco+/refs(unc).p'),
+    ('ref-davis17', 'val', 'ImageSets/2017/val.txt'),
+    ('ref-davis17', 'val', 'davis_text_annotations/Davis17_annot1.txt'),
+])  # fmt: skip
+def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
+    sets: Path, tmp_path: Path, name: str, split: str, path: str
+) -> None:
+    folder = shutil.copytree(sets / name, tmp_path / name)
+    (folder / name / 'refcoco+_val.json').unlink(missing_ok=True)  # read as published
+    file = folder / path
+    file.write_text(POINTER)
+    with pytest.raises(DataError) as refusal:
+        data_set(name).read(folder, split)
+    assert not isinstance(refusal.value, MissingError)
+    assert str(refusal.value) == (
+        f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}')
+
+
+@pytest.mark.parametrize(('name', 'split', 'paths'), [
+    ('bag', 'val', ['val']),
+    ('coco', 'val', ['annotations/instances_val.json']),
+    ('folder', 'val', ['val']),
+    ('gqa', None, ['{}_questions.json']),
+    ('mmbench', 'dev', ['mmbench_dev_20230712.tsv']),
+    ('reasonseg', 'val', ['val']),
+    ('ref-davis17', 'val', ['ImageSets/2017/val.txt']),
+    ('ref-youtube-vos', 'valid', ['valid']),
+    ('refcoco', 'val', ['refcoco/refcoco_val.json', 'refcoco/instances.json']),
+    ('revos', 'valid', ['meta_expressions_valid_.json']),
+    ('tabletop', 'val', ['val']),
+])  # fmt: skip
+def test_a_split_that_is_not_there_is_missing_and_no_problem(
+    sets: Path, tmp_path: Path, name: str, split: str | None, paths: list[str]
+) -> None:
+    data = data_set(name)
+    gone = data.known_split(split)
+    folder = shutil.copytree(sets / name, tmp_path / name)
+    for path in paths:
+        place = folder / path.format(gone)
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    *others, last = check(data, folder, data.splits)
+    assert last.split == gone and last.missing and last.problems == ()
+    assert others and all(findings.samples for findings in others)
 
 
 def check_sample(sample: Sample, *, published: bool) -> None:

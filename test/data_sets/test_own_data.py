@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import Reader, Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
 from instructseg_ros.data import bag, coco, folder, tabletop
@@ -144,6 +146,124 @@ def test_a_label_image_is_decoded_once_for_all_of_its_labels(
         bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1])
     masks = [sample.targets[0].mask() for sample in samples]  # type: ignore[union-attr]
     assert len(masks) == 2 and len(read) == 1
+
+
+def rewritten(bag_folder: Path, change: Callable[[str, int, Any], tuple[int, bytes]]) -> Path:
+    """Copy a bag; `change` makes (log time, content) of a message of (topic, log time, value)."""
+    copy = bag_folder.with_name('copy')
+    types = standard_types()
+    with (Reader(bag_folder) as source,
+          Writer(copy, version=9, storage_plugin=StoragePlugin.MCAP) as writer):
+        topics = {each.topic: writer.add_connection(each.topic, each.msgtype, typestore=types)
+                  for each in source.connections}  # fmt: skip
+        for each, logged, raw in source.messages():
+            value = types.deserialize_cdr(raw, each.msgtype)
+            writer.write(topics[each.topic], *change(each.topic, logged, value))
+    shutil.copy(bag_folder / 'labels.yaml', copy)
+    return copy
+
+
+def serialized(message: Any) -> bytes:
+    return bytes(standard_types().serialize_cdr(message, 'sensor_msgs/msg/Image'))
+
+
+def test_images_that_share_a_log_time_are_told_apart_by_their_stamps(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    copy = rewritten(tmp_path / 'bag', lambda topic, logged, value: (0, serialized(value)))
+    expected = bag.read(tmp_path / 'bag', 'train').samples
+    for mine, theirs in zip(bag.read(copy, 'train').samples, expected, strict=True):
+        assert len(mine.frames) == len(theirs.frames) == 6
+        for index in range(6):
+            np.testing.assert_array_equal(mine.frames[index].load(), theirs.frames[index].load())
+            np.testing.assert_array_equal(
+                mine.targets[index].mask(), theirs.targets[index].mask())  # type: ignore[union-attr]
+
+
+def test_images_without_stamps_of_their_own_are_left_out_as_a_problem(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+
+    def unstamped(topic: str, logged: int, value: Any) -> tuple[int, bytes]:
+        value.header.stamp.nanosec = 0
+        return logged, serialized(value)
+
+    copy = rewritten(tmp_path / 'bag', unstamped)
+    reading = bag.read(copy, 'train')
+    assert [len(sample.frames) for sample in reading.samples] == [1, 1]
+    assert sorted(map(str, reading.problems)) == [
+        f'{copy} {topic}: 5 messages have the stamp of an earlier one and are left out: let the '
+        f'driver stamp each image' for topic in ('/camera/image', '/camera/truth/labels')]
+
+
+@pytest.mark.parametrize('topic', ['/camera/image', '/camera/truth/labels'])
+def test_a_damaged_message_of_a_bag_is_named_and_the_rest_is_used(
+    tmp_path: Path, topic: str
+) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+
+    def damaged(name: str, logged: int, value: Any) -> tuple[int, bytes]:
+        content = serialized(value)
+        return logged, content[:9] if (name, logged) == (topic, 2 * 10**8) else content
+
+    copy = rewritten(tmp_path / 'bag', damaged)
+    [findings] = check(data_set('bag'), copy, ('train',))
+    [problem] = findings.problems
+    assert problem.where == f'{copy} {topic} at 200000000 ns'
+    assert 'a message is damaged' in problem.what
+    assert findings.samples == 2 and findings.frames == 10
+
+
+def test_a_bag_of_damaged_messages_alone_is_refused_with_the_first_of_them(tmp_path: Path) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+    copy = rewritten(tmp_path / 'bag', lambda topic, logged, value: (logged, b'damaged'))
+    with pytest.raises(DataError, match=r'has the stamp .*/camera/.* at 0 ns: a message is damag'):
+        bag.read(copy, 'train')
+
+
+@pytest.mark.parametrize('damage', ['step', 'encoding'])
+def test_a_label_image_that_contradicts_itself_is_named(tmp_path: Path, damage: str) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+
+    def contradicting(topic: str, logged: int, value: Any) -> tuple[int, bytes]:
+        if topic == '/camera/truth/labels' and logged == 0:
+            setattr(value, damage, {'step': 3, 'encoding': 'rgb8'}[damage])
+        return logged, serialized(value)
+
+    copy = rewritten(tmp_path / 'bag', contradicting)
+    [findings] = check(data_set('bag'), copy, ('train',))
+    assert len(findings.problems) == 2  # each label of the image
+    for problem in findings.problems:
+        assert problem.what.startswith(
+            f'{copy} /camera/truth/labels at 0 ns: a label image cannot be read (')
+
+
+@pytest.mark.parametrize('bigendian', [False, True])
+def test_labels_of_16_bits_are_read_in_either_order_of_bytes(
+    tmp_path: Path, bigendian: bool
+) -> None:
+    bag.write_sample(tmp_path / 'bag', 0)
+
+    def widened(topic: str, logged: int, value: Any) -> tuple[int, bytes]:
+        if topic == '/camera/truth/labels':
+            wide = value.data.astype('>u2' if bigendian else '<u2')
+            value.data, value.step = wide.view(np.uint8), 2 * value.step
+            value.encoding, value.is_bigendian = '16UC1', int(bigendian)
+        return logged, serialized(value)
+
+    copy = rewritten(tmp_path / 'bag', widened)
+    expected = bag.read(tmp_path / 'bag', 'train').samples
+    for mine, theirs in zip(bag.read(copy, 'train').samples, expected, strict=True):
+        np.testing.assert_array_equal(
+            mine.targets[3].mask(), theirs.targets[3].mask())  # type: ignore[union-attr]
+
+
+def test_a_bag_that_is_not_there_is_missing_and_one_without_words_is_not(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match='is missing'):
+        bag.read(tmp_path / 'none', 'train')
+    bag.make_sample(tmp_path / 'bags', 0)
+    (tmp_path / 'bags' / 'val' / 'labels.yaml').unlink()
+    with pytest.raises(DataError, match=r'labels\.yaml is missing') as refusal:
+        bag.read(tmp_path / 'bags', 'val')
+    assert not isinstance(refusal.value, MissingError)
 
 
 def test_processes_that_fork_do_not_share_an_open_bag(tmp_path: Path) -> None:

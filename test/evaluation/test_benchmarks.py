@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deadlines import PROCESS_TIMEOUT
+from lock_holder import lock_holder
 from PIL import Image
 from training_start import Start, make_start
 
@@ -26,16 +28,6 @@ from instructseg_ros.evaluation.published import own_row, published
 from instructseg_ros.model.segmenter import Segmenter
 
 SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA)
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from instructseg_ros.locking import locked
-
-with locked(Path(sys.argv[1])):
-    print('locked', flush=True)
-    time.sleep(600)
-"""
 
 
 @pytest.fixture(scope='module')
@@ -117,7 +109,8 @@ def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path
                 '2', '-m', 'instructseg_ros.cli']  # fmt: skip
     done = subprocess.run(
         [*launcher, *arguments(name, data, start, tmp_path / 'two')],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True, timeout=180,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
+        timeout=PROCESS_TIMEOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert figures(tmp_path / 'two') == figures(tmp_path / 'one')
@@ -204,15 +197,9 @@ def test_two_evaluations_in_one_output_are_refused(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make('folder', tmp_path)
-    holder = subprocess.Popen(
-        [sys.executable, '-c', HOLD, str(tmp_path / 'output')], stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None and holder.stdout.readline()
+    with lock_holder(tmp_path / 'output') as (holder, _):
         assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 1
         assert f'another run (process {holder.pid} on ' in capsys.readouterr().err
-    finally:
-        holder.kill()
-        holder.wait()
     assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 0
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from instructseg_ros.commands import arguments
 from instructseg_ros.data import bag, coco, folder
 from instructseg_ros.data.reading import DataError
 from instructseg_ros.data.synthetic import save_jpeg
-from instructseg_ros.evaluation.own import answer_file, read_own, score_own
+from instructseg_ros.evaluation.own import OWN_DATA, answer_file, read_own, score_own
 from instructseg_ros.evaluation.scoring import score
 from instructseg_ros.evaluation.video_files import write_mask
 
@@ -136,3 +137,7 @@ def test_a_mask_in_grey_levels_counts_every_pixel_that_is_not_black(
 ) -> None:
     Image.fromarray(rows(0, 2).astype(np.uint8)).save(predictions / '2_0.png')
     assert score_own('folder', data, predictions, split=None)['instructions']['the mug']['IoU'] == 1
+
+
+def test_the_commands_know_the_same_own_data() -> None:
+    assert arguments.OWN_DATA == OWN_DATA

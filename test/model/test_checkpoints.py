@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from small_models import SmallModel, compact_model
 
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.manifest import write_manifest
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.segmenter import Segmenter
@@ -119,10 +120,29 @@ def test_truncated_weights_are_named(
     assert_quiet(capfd)
 
 
-def test_a_pointer_to_large_files_is_no_weights_file(folder: Path) -> None:
-    (folder / WEIGHTS).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
-    message = refused(folder)
-    assert str(folder / WEIGHTS) in message and f'run `git lfs pull` in {folder}' in message
+@pytest.mark.parametrize('pinned', [False, True])
+@pytest.mark.parametrize(
+    'name', [WEIGHTS, 'config.json', 'processor_config.json', 'tokenizer.json'])
+def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
+    folder: Path, name: str, pinned: bool
+) -> None:
+    if pinned:
+        write_manifest(folder)
+    (folder / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
+    assert refused(folder) == (
+        f'{folder / name} is only a pointer to its content: run `git lfs pull` in {folder}.')
+
+
+@pytest.mark.parametrize('pinned', [False, True])
+def test_files_that_macos_writes_next_to_those_of_a_model_are_not_read(
+    folder: Path, pinned: bool
+) -> None:
+    if pinned:
+        write_manifest(folder)
+    for name in (WEIGHTS, 'config.json'):
+        (folder / f'._{name}').write_bytes(b'\0\5\x16\7')
+    model, _ = load_model(find_model(str(folder)))
+    assert not model.training
 
 
 def test_a_downloaded_checkpoint_of_the_authors_is_refused_with_the_command_that_converts_it(

@@ -117,10 +117,13 @@ def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif', 'pgm'])
-def test_sixteen_bits_keep_their_high_byte_in_every_format(tmp_path: Path, suffix: str) -> None:
-    grey = np.array([[0, 256, 40_000, 65_535]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / f'grey.{suffix}')
-    assert read_picture(tmp_path / f'grey.{suffix}')[0, :, 0].tolist() == [0, 1, 156, 255]
+def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
+    tmp_path: Path, suffix: str
+) -> None:
+    for scale in (1, 16):  # 16 bits, and 12 in the low ones
+        grey = np.array([[0, 256, 40_000, 65_535]], np.uint16) // scale
+        Image.fromarray(grey).save(tmp_path / f'grey.{suffix}')
+        assert read_picture(tmp_path / f'grey.{suffix}')[0, :, 0].tolist() == [0, 1, 156, 255]
 
 
 @pytest.mark.parametrize(('kind', 'reason'), [

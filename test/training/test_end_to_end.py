@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deadlines import PROCESS_TIMEOUT
 from safetensors.torch import load_file
 from training_start import Start
 
@@ -45,6 +46,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 
 
+def run(arguments: list[str]) -> None:
+    subprocess.run(arguments, env=environment(), check=True, capture_output=True,
+                   timeout=PROCESS_TIMEOUT)  # fmt: skip
+
+
 def assert_same_curves(mine: Curves, theirs: Curves, relative: float = 1e-4) -> None:
     assert mine.keys() == theirs.keys()
     for name, curve in theirs.items():
@@ -65,7 +71,7 @@ def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of fifteen steps that nothing disturbed."""
     output = tmp_path_factory.mktemp('trained')
     arguments = command(start, output, '--set', 'steps=15', '--set', 'save_every=5')
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=180)
+    run(arguments)
     return output
 
 
@@ -74,14 +80,14 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
 ) -> None:
     arguments = command(start, tmp_path, '--set', 'steps=15', '--set', 'save_every=5')
     process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PROCESS_TIMEOUT
     while not list(tmp_path.glob('checkpoints/step_0000005')):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / 'model').exists()
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=180)
+    run(arguments)
     assert_same_curves(read_curves(tmp_path), read_curves(trained))
     mine, theirs = (load_file(each / 'model' / 'model.safetensors') for each in (tmp_path, trained))
     for name, weights in theirs.items():
@@ -94,7 +100,7 @@ def test_two_trainings_in_one_output_are_refused_and_the_first_goes_on(
     endless = command(start, tmp_path, '--set', 'steps=1000000', '--set', 'save_every=1')
     first = subprocess.Popen(endless, env=environment(), stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PROCESS_TIMEOUT
         while not list(tmp_path.glob('checkpoints/step_*')):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
@@ -120,7 +126,7 @@ def test_two_processes_measure_and_keep_the_best(start: Start, tmp_path: Path) -
     arguments = command(
         start, tmp_path, '--set', 'steps=4', '--set', 'batch=2', '--set', 'validate_every=2',
         '--set', 'validation_samples=5', processes=2)  # fmt: skip
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=240)
+    run(arguments)
     record = read_record(tmp_path / 'validation.json')
     assert record is not None and record.newest.step == 4
     assert record.newest.samples == 6  # three of each process
@@ -132,7 +138,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path:
     train(alone, start.model, start.folders, tmp_path / 'one')
     arguments = command(
         start, tmp_path / 'two', '--set', 'steps=10', '--set', 'batch=2', processes=2)
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=180)
+    run(arguments)
     assert_same_curves(read_curves(tmp_path / 'two'), read_curves(tmp_path / 'one'), 1e-3)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lock_holder import lock_holder
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_scenes import taught
@@ -75,19 +74,10 @@ def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -
 
 
 def test_a_stage_that_another_process_trains_is_refused(folder: Path) -> None:
-    hold = ('import sys, time; from pathlib import Path; from instructseg_ros.locking import locked'
-            '\nwith locked(Path(sys.argv[1]), name=".tower.lock"):'
-            '\n    print("locked", flush=True); time.sleep(600)')  # fmt: skip
-    holder = subprocess.Popen(
-        [sys.executable, '-c', hold, str(folder)], stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None and holder.stdout.readline()
+    with lock_holder(folder, name='.tower.lock') as (holder, _):
         TabletopTraining(folder, SMOKE, processes=1, stages=['pixels']).run()  # may go on beside it
         with pytest.raises(LockError, match=f'process {holder.pid} on '):
             TabletopTraining(folder, SMOKE, processes=1, stages=['tower']).run()
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def test_running_again_trains_nothing_anew(folder: Path) -> None:

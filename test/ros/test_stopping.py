@@ -58,6 +58,7 @@ INTERRUPTED = """
 import signal
 from instructseg_ros.ros import stopping
 
+stopping.REPEAT = 1e9
 stopping.listen()
 try:
     with stopping.interruptible():

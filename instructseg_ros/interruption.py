@@ -1,4 +1,4 @@
-"""SIGINT while a program of this package imports its libraries: the end, without a traceback."""
+"""Exit without a traceback when SIGINT arrives during imports."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@ ros2 launch instructseg_ros segmentation.launch.py camera:=/camera/color image:=
 ros2 launch instructseg_ros segmentation.launch.py cameras:="[front, wrist]" image:=image_raw
 """
 
-from typing import Any
-
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -19,6 +17,7 @@ from instructseg_ros.ros.launching import (
     existing_file,
     is_true,
     logger_name,
+    own_parameters,
     transport_setting,
 )
 from instructseg_ros.ros.segmentation_parameters import TRANSPORTS
@@ -57,17 +56,6 @@ def segmentation_node(value: dict[str, str], logger: str) -> Node:
         remappings=camera_remappings(camera_names(value['cameras']), value['camera'], topics),
         respawn=is_true(value['respawn']), respawn_delay=2.0,
         arguments=['--ros-args', '--log-level', f'{logger}:={value["log_level"]}'])
-
-
-def own_parameters(value: dict[str, str]) -> dict[str, Any]:
-    """Return the parameters of the arguments that are given; they win over those of the file."""
-    given: dict[str, Any] = {name: value[name] for name in ('model', 'device') if value[name]}
-    given |= {name: is_true(value[name]) for name in ('autostart', 'use_sim_time') if value[name]}
-    if cameras := camera_names(value['cameras']):
-        given['cameras'] = cameras
-    if value['image_transport']:
-        given['image_transports'] = [value['image_transport']]
-    return given
 
 
 def rviz(value: dict[str, str]) -> Node:

@@ -14,6 +14,7 @@ from rclpy.node import Node
 
 from instructseg_ros import msg
 from instructseg_ros.msg import Segmentation
+from instructseg_ros.ros.starting import init_ros
 
 TOPIC = 'segmentation'
 INSTRUCTION = 'the red mug'
@@ -25,7 +26,7 @@ def main() -> None:
     place = Path(msg.__file__).resolve()
     if prefix not in place.parents:
         sys.exit(f'instructseg_ros.msg comes from {place}, not from {prefix}')
-    rclpy.init()
+    init_ros()
     node = Node(role)
     if role == 'publish':
         publish(node)

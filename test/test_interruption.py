@@ -12,6 +12,7 @@ import pytest
 
 from instructseg_ros.interruption import PROGRAMS
 
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [[str(Path(sys.executable).parent / name)] for name in PROGRAMS]
 MODULES = [[sys.executable, '-m', f'instructseg_ros.{name}'] for name in (
     'cli', 'demo', 'ros.segmentation_node', 'ros.sim_camera', 'simulation.record')]
@@ -42,6 +43,52 @@ def test_sigint_during_imports_ends_a_program_without_a_traceback(
     output += process.stderr.read()
     assert process.wait() != 0
     assert 'Traceback' not in output
+
+
+def test_every_module_that_is_a_program_takes_sigint_back_from_its_imports() -> None:
+    programs = [file for file in (ROOT / 'instructseg_ros').rglob('*.py')
+                if "if __name__ == '__main__':" in file.read_text()]
+    assert len(programs) > 3
+    for file in programs:
+        # A node has handlers of its own.
+        assert re.search(r'\braise_again\(\)|\brun_node\(', file.read_text()), file
+
+
+def test_sigint_ends_the_recorder_and_leaves_no_folder_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, '-c', SLOW_RECORDER, '--output', tmp_path / 'tabletop.mcap'],
+        env={**os.environ, 'TMPDIR': str(temporary)}, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == 'recording\n'
+    assert list(temporary.iterdir())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(300) == 130
+    assert not list(temporary.iterdir())
+    assert 'Traceback' not in process.stderr.read()
+
+
+SLOW_RECORDER = """
+import signal
+import sys
+import time
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as it is while -m imports
+from instructseg_ros.simulation import record
+
+
+def frames(*args, **options):
+    print('recording', flush=True)
+    while True:
+        time.sleep(0.01)
+        yield from ()
+
+
+record.frames = frames
+sys.exit(record.main())
+"""
 
 
 def test_a_process_that_only_imports_the_package_gets_its_interrupts() -> None:

@@ -12,5 +12,5 @@ def discovery_advice() -> str:
     name, value = localhost_setting()
     if os.environ.get(name) == value:
         return ''
-    return (f'. DDS finds nobody on networks without multicast: on one machine, set {name}={value} '
-            'for all processes')
+    return (f'. DDS discovery needs multicast; without it, set {name}={value} for every process on '
+            'this machine')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -81,6 +81,21 @@ def is_true(text: str) -> bool:
     return text.lower() == 'true'
 
 
+def own_parameters(value: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of the arguments that are given; they win over those of the file.
+
+    Args:
+        value: Name of each argument of segmentation.launch.py -> what it is; '' if not given.
+    """
+    given: dict[str, Any] = {name: value[name] for name in ('model', 'device') if value[name]}
+    given |= {name: is_true(value[name]) for name in ('autostart', 'use_sim_time') if value[name]}
+    if cameras := camera_names(value['cameras']):
+        given['cameras'] = cameras
+    if value['image_transport']:
+        given['image_transports'] = [value['image_transport']]
+    return given
+
+
 def existing_file(argument: str, path: str) -> str:
     """Return the path of a file that a launch argument names, with ~ as the home folder.
 
@@ -135,7 +150,8 @@ def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
 
     default = str(share_folder() / 'config' / file)
     # The group keeps the arguments from the launch files that are included after this one.
-    return [GroupAction([
+    # It would keep the transport from drivers that are started afterwards, too.
+    return [*transport_setting(), GroupAction([
         *declare({'params_file': (default, 'Parameters of the node; the arguments that are given '
                                            'win over it')}, choices={}),
         include_segmentation(params_file=LaunchConfiguration('params_file')),

@@ -38,15 +38,14 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     stopping.check()
     from instructseg_ros.model.segmenter import Segmenter
 
-    stopping.check()
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
-    segmenter = Segmenter.from_pretrained(
-        values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
-    stopping.check()
-    image = np.zeros(WARM_UP_SIZE, np.uint8)
-    [tokens] = segmenter.encode([image])
-    stopping.check()
-    segmenter.segment(image, 'the red mug', [tokens] * segmenter.reference_frames, tokens=tokens)
+    with stopping.interruptible():
+        segmenter = Segmenter.from_pretrained(
+            values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
+        image = np.zeros(WARM_UP_SIZE, np.uint8)
+        [tokens] = segmenter.encode([image])
+        references = [tokens] * segmenter.reference_frames
+        segmenter.segment(image, 'the red mug', references, tokens=tokens)
     return segmenter
 
 

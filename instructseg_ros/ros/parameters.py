@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import itertools
+import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -73,6 +78,41 @@ def warn_of_unknown(node: Node) -> None:
                       f'"{node.get_name()} --help" lists those there are')
             node.get_logger().warning(
                 f'the parameter "{name}" has no effect: the node has none of that name; {remedy}')
+
+
+def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
+    """Log a warning for each parameter file that has nothing for a node.
+
+    Args:
+        arguments: Of the command line that the node was started with.
+    """
+    mine = node.get_fully_qualified_name()
+    for flag, file in itertools.pairwise(arguments):
+        # A pipe has nothing left.
+        if flag != '--params-file' or not Path(file).is_file():
+            continue
+        with contextlib.suppress(OSError, yaml.YAMLError):  # rcl has read it and is content
+            # Files of launch have tags of Python, which this loader ignores.
+            names = list(_nodes_in(yaml.load(Path(file).read_bytes(), yaml.BaseLoader)))
+            if not any(_is_name_of(mine, name) for name in names):
+                node.get_logger().warning(
+                    f'{file} has no effect: it has parameters for {", ".join(names) or "no node"}'
+                    f', and this node is {mine}')
+
+
+def _nodes_in(content: Any, name: str = '') -> Iterator[str]:
+    """Yield the names, with wildcards, that a parameter file has parameters for."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if key == 'ros__parameters':
+            yield name
+        else:
+            yield from _nodes_in(value, f'{name}/{key.strip("/")}')
+
+
+def _is_name_of(node: str, name: str) -> bool:
+    wildcards = {'*': r'/\w+', '**': r'(/\w+)*'}
+    parts = [wildcards.get(part, f'/{part}') for part in name.split('/')[1:]]
+    return re.fullmatch(''.join(parts), node) is not None
 
 
 def describe_all(table: type) -> str:

@@ -16,7 +16,7 @@ from rclpy.utilities import remove_ros_args
 
 from instructseg_ros.ros import stopping
 from instructseg_ros.ros.namesakes import NamesakeWarning
-from instructseg_ros.ros.parameters import describe_all
+from instructseg_ros.ros.parameters import describe_all, warn_of_files_for_others
 from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.ros.throttled_log import ThrottledLog
 from instructseg_ros.streaming.quoting import describe_error
@@ -53,14 +53,16 @@ def run_node(make_node: Callable[[], Node], *, name: str, about: str | None, tab
         SystemExit: Help was asked for, or an argument is unknown.
     """
     stopping.listen()
+    arguments = sys.argv[1:] if args is None else args
     try:
-        _read_arguments(name, about, table, sys.argv[1:] if args is None else args)
+        _read_arguments(name, about, table, arguments)
         init_ros(args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
     except (ParameterException, OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
+    warn_of_files_for_others(node, arguments)
     warning = NamesakeWarning(node)
     _spin(node)
     warning.destroy()

@@ -20,6 +20,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2.storage_mcap import McapWriter, zstd
 
+from instructseg_ros import interruption
 from instructseg_ros.simulation.bag import TOPICS, to_messages, typestore
 from instructseg_ros.simulation.recording import SCENE_SECONDS, SHIPPED
 from instructseg_ros.simulation.tabletop import Observation, Tabletop
@@ -94,13 +95,17 @@ def record(path: Path, *, scenes: Sequence[int] = SCENES, seconds: float = SCENE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record to a file; return the exit status."""
+    interruption.raise_again()
     parser = argparse.ArgumentParser(prog='python -m instructseg_ros.simulation.record',
                                      description='Record simulated tabletops.')  # fmt: skip
     parser.add_argument('--output', type=Path, default=SHIPPED, help='the .mcap file to write')
     parser.add_argument('--scenes', type=int, nargs='+', default=list(SCENES), help='their seeds')
     parser.add_argument('--rate', type=float, default=15.0, help='frames per second')
     options = parser.parse_args(arguments)
-    record(options.output, scenes=options.scenes, rate=options.rate)
+    try:
+        record(options.output, scenes=options.scenes, rate=options.rate)
+    except KeyboardInterrupt:
+        return 130
     size = options.output.stat().st_size
     sys.stdout.write(f'{options.output}: {size / 1e6:.1f} MB\n')
     return 0

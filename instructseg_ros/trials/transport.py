@@ -21,6 +21,7 @@ from instructseg_ros.ros.conversions import image_to_rgb
 from instructseg_ros.ros.messages import NANO, stamp_to_nanoseconds
 from instructseg_ros.ros.publishing import ResultPublisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
+from instructseg_ros.ros.starting import init_ros
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -41,7 +42,7 @@ def benchmark_transport(*, frames: int) -> dict[str, Any]:
         installed.
     """
     keep_freed_memory()
-    rclpy.init()
+    init_ros()
     peer = subprocess.Popen([sys.executable, '-m', 'instructseg_ros.trials.transport_peer'])
     try:
         node = _Node(frames)

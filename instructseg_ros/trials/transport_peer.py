@@ -12,10 +12,12 @@ from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from instructseg_ros import interruption
 from instructseg_ros.memory import keep_freed_memory
 from instructseg_ros.msg import Segmentation
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.starting import init_ros
 
 SIZE = (1080, 1920)
 RATE = 30.0  # Hz
@@ -30,8 +32,9 @@ def camera_image() -> Image:
 
 def main() -> None:
     """Publish images until the process is ended, stamped as they leave."""
+    interruption.raise_again()
     keep_freed_memory()
-    rclpy.init()
+    init_ros()
     node = rclpy.create_node(CAMERA, namespace=RESULTS)
     publisher = node.create_publisher(Image, 'image', qos.sensor())
     for message_type, topic in ((Segmentation, 'segmentation'), (Image, 'mask')):

@@ -22,7 +22,9 @@ import pytest
 import yaml
 from ros_domain import is_free
 
+from instructseg_ros.ros.launching import existing_file, own_parameters
 from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment
 
 SHARE = share_folder()
 FILES = sorted((SHARE / 'launch').glob('*.launch.py'))
@@ -62,6 +64,18 @@ def test_a_launch_file_defines_what_launch_calls(path: Path) -> None:
     tree = ast.parse(path.read_text())
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert 'generate_launch_description' in functions
+
+
+def test_no_default_of_an_argument_wins_over_the_parameter_file() -> None:
+    source = (SHARE / 'launch' / 'segmentation.launch.py').read_text()
+    # Without the imports, because `launch` need not be installed.
+    [function] = [node for node in ast.parse(source).body
+                  if isinstance(node, ast.FunctionDef) and node.name == 'arguments']
+    module: dict[str, Any] = {'CONFIG': SHARE / 'config'}
+    exec(compile(ast.Module([function], []), 'segmentation.launch.py', 'exec'), module)
+    defaults = {name: default for name, (default, _) in module['arguments']().items()}
+    assert own_parameters(defaults) == {}
+    assert existing_file('params_file', defaults['params_file'])
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
@@ -216,6 +230,19 @@ def test_a_launch_file_leaves_no_argument_behind(path: Path, launch: Any) -> Non
     context = LaunchContext()
     commands_of(describe(path).generate_launch_description(), context)
     assert not context.launch_configurations
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_a_driver_that_is_started_after_a_launch_file_has_the_transport(
+        path: Path, launch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from launch import LaunchContext
+
+    for variable in CHOICE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    expected = profile_environment(SHARE / 'config' / 'fastdds.xml')
+    context = LaunchContext()
+    commands_of(describe(path).generate_launch_description(), context)
+    assert expected.items() <= context.environment.items()
 
 
 def test_several_cameras_are_parameters_of_one_node(launch: Any) -> None:

@@ -210,7 +210,7 @@ def test_without_a_node_the_error_names_the_remedy_for_networks_without_multicas
     name, value = localhost_setting()
     monkeypatch.setenv(name, '')
     with (SegmentationClient(namespace='/nowhere', discovery=0.1) as client,
-          pytest.raises(NodeUnavailableError, match=f'set {name}={value} for all processes')):
+          pytest.raises(NodeUnavailableError, match=f'set {name}={value} for every process')):
         client.cancel()
 
 

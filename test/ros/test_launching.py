@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from instructseg_ros.ros.launching import (
     camera_names,
     camera_remappings,
     driver_topic,
+    existing_file,
     is_true,
     logger_name,
+    own_parameters,
 )
 
 TOPICS = {'image': 'image_raw', 'camera_info': 'camera_info', 'depth/image': 'depth/image'}
@@ -66,3 +70,28 @@ def test_what_is_neither_true_nor_false_is_refused() -> None:
 def test_a_logger_has_the_namespace_of_its_node_in_its_name(
         pushed: str, namespace: str, name: str) -> None:
     assert logger_name(pushed, namespace, 'eye') == name
+
+
+NOTHING = dict.fromkeys(
+    ('model', 'device', 'autostart', 'use_sim_time', 'cameras', 'image_transport'), '')
+
+
+def test_arguments_that_are_not_given_leave_everything_to_the_parameter_file() -> None:
+    assert own_parameters(NOTHING) == {}
+
+
+def test_arguments_that_are_given_become_parameters() -> None:
+    given = {'model': '/models/mine', 'device': 'cuda:1', 'autostart': 'false',
+             'use_sim_time': 'True', 'cameras': '[front]', 'image_transport': 'compressed'}
+    assert own_parameters(given) == {
+        'model': '/models/mine', 'device': 'cuda:1', 'autostart': False, 'use_sim_time': True,
+        'cameras': ['front'], 'image_transports': ['compressed']}
+
+
+def test_a_file_is_found_in_the_home_folder_and_one_that_is_not_there_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'mine.yaml').touch()
+    assert existing_file('params_file', '~/mine.yaml') == str(tmp_path / 'mine.yaml')
+    with pytest.raises(FileNotFoundError, match=r'params_file "~/other\.yaml" is not a file'):
+        existing_file('params_file', '~/other.yaml')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,64 @@ def test_a_signal_while_the_model_loads_ends_the_node_before_it_is_active(
     assert node.stop(number) == 0
     assert 'configure: given up, the process was asked to stop' in node.output()
     assert 'done' not in node.output()
+    assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
+
+
+@pytest.mark.usefixtures('domain')
+@pytest.mark.parametrize('stage', [
+    'instructseg_ros.model.modeling.InstructSegModel.from_pretrained',
+    'instructseg_ros.model.segmenter.pack_linear_layers',
+    'instructseg_ros.model.segmenter.Segmenter.segment'])
+def test_the_first_signal_ends_the_node_in_the_middle_of_each_stage_of_loading(
+        tmp_path: Path, tiny_model_dir: Path, stage: str) -> None:
+    log = tmp_path / 'log.txt'
+    with log.open('w') as stream:
+        process = subprocess.Popen(
+            [sys.executable, '-c', SLOW_LOADING, stage, '--ros-args', '-p',
+             f'model:={tiny_model_dir}', '-p', 'device:=cpu'], stdout=stream, stderr=stream)
+    try:
+        wait_until(lambda: 'still at it' in log.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0
+    finally:
+        process.kill()
+    assert 'configure: given up, the process was asked to stop' in log.read_text()
+    assert 'ERROR' not in log.read_text() and 'Traceback' not in log.read_text()
+
+
+SLOW_LOADING = """
+import sys
+import time
+from unittest.mock import patch
+from instructseg_ros.ros.segmentation_node import main
+
+
+def never_done(*args, **options):
+    print('still at it', flush=True)
+    while True:
+        try:
+            time.sleep(0.01)
+        except Exception:  # as a library that handles errors would
+            pass
+
+
+with patch(sys.argv.pop(1), never_done):
+    sys.exit(main())
+"""
+
+
+def test_a_signal_ends_the_node_while_the_files_of_a_model_are_read(
+        run_process: Run, tiny_model_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model_dir, tmp_path / 'model'))
+    (folder / 'SHA256SUMS').write_text(f'{"0" * 64}  vast.safetensors\n')
+    with (folder / 'vast.safetensors').open('w') as file:
+        file.truncate(2**42)
+    node = run_process('segmentation_node', model=folder, device='cpu')
+    opened = Path(f'/proc/{node.process.pid}/fd')
+    wait_until(lambda: any(
+        os.path.realpath(file).endswith('vast.safetensors') for file in opened.iterdir()))
+    assert node.stop() == 0
+    assert 'configure: given up, the process was asked to stop' in node.output()
     assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
 
 
@@ -295,3 +354,21 @@ def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_ke
     assert len(calls) == 3
     assert ('a callback failed; the node keeps running: OSError: file \ufffd missing'
             in ''.join(capfd.readouterr()))
+
+
+@pytest.mark.usefixtures('domain')
+def test_a_file_whose_parameters_are_for_another_node_is_warned_of(tmp_path: Path) -> None:
+    mine, misspelt = tmp_path / 'mine.yaml', tmp_path / 'misspelt.yaml'
+    mine.write_text('/**/sim_camera: {ros__parameters: {source: recording}}')
+    misspelt.write_text('/table/sim_camra: {ros__parameters: {rate: 2.0}}')
+    log = tmp_path / 'log.txt'
+    with log.open('w') as stream:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / 'sim_camera', '--ros-args', '-r', '__ns:=/table',
+             '--params-file', mine, '--params-file', misspelt], stdout=stream, stderr=stream)
+    wait_until(lambda: 'has no effect' in log.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(TIMEOUT) == 0
+    assert (f'{misspelt} has no effect: it has parameters for /table/sim_camra, and this node is '
+            '/table/sim_camera') in log.read_text()
+    assert log.read_text().count('has no effect') == 1

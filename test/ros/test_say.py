@@ -89,4 +89,4 @@ def test_where_nobody_listens_the_error_names_the_remedy_for_networks_without_mu
     monkeypatch.setenv(name, value if is_set else '')
     ros_args = ['--ros-args', '-r', '__ns:=/nobody']
     assert say('the red mug', timeout=0.2, ros_args=ros_args) == 1
-    assert (f'set {name}={value} for all processes' in capsys.readouterr().err) is not is_set
+    assert (f'set {name}={value} for every process' in capsys.readouterr().err) is not is_set

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+OTHER_SIGNAL = """
+import signal
+import time
+from instructseg_ros.ros import stopping
+
+stopping.listen()
+signal.signal(signal.SIGUSR1, lambda number, frame: None)
+signal.raise_signal(signal.SIGUSR1)
+time.sleep(1.0)
+print(stopping.REQUESTED.is_set())
+signal.raise_signal(signal.SIGTERM)
+print(stopping.REQUESTED.wait(60.0))
+time.sleep(2.0 * stopping.REPEAT)
+signal.raise_signal(signal.SIGUSR1)
+time.sleep(1.0)
+"""
+
+
+def test_a_signal_with_a_handler_of_somebody_else_s_stops_nothing() -> None:
+    done = subprocess.run([sys.executable, '-c', OTHER_SIGNAL], capture_output=True, text=True,
+                          check=True, timeout=300)
+    assert done.stdout == 'False\nTrue\n'
+
+
+FORK = """
+import os
+import signal
+import time
+from instructseg_ros.ros import stopping
+
+stopping.listen()
+child = os.fork()
+if child == 0:
+    signal.raise_signal({number})
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+time.sleep(1.0)
+print(stopping.REQUESTED.is_set())
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_forked_child_and_stops_nothing_in_its_parent(number: int) -> None:
+    done = subprocess.run([sys.executable, '-c', FORK.format(number=int(number))],
+                          capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == f'{-number}\nFalse\n'
+
+
+INTERRUPTED = """
+import signal
+from instructseg_ros.ros import stopping
+
+stopping.REPEAT = 1e9
+stopping.listen()
+try:
+    with stopping.interruptible():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            print('swallowed')
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            print('cleaned up')
+except stopping.StopRequested:
+    print('given up')
+signal.raise_signal(signal.SIGTERM)
+print('only noted')
+"""
+
+
+def test_a_signal_gives_up_an_interruptible_block_once_and_lets_it_clean_up() -> None:
+    done = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True,
+                          check=True, timeout=300)
+    assert done.stdout == 'cleaned up\ngiven up\nonly noted\n'

@@ -30,13 +30,14 @@ def locked(folder: Path, *, name: str = '.lock') -> Iterator[None]:
     do not inherit it, and the kernel ends it with the process, however that ends.
 
     Args:
-        folder: Is made where it is missing.
-        name: Of the lock file; runs that lock files of other names may share a folder.
+        folder: Created if missing.
+        name: Name of the lock file; runs with different lock names may share a folder.
 
     Raises:
         LockError: Another process holds the lock.
+        NotADirectoryError: A file is where the folder belongs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     file = folder / name
     with file.open('a+') as opened:
         _acquire(opened.fileno(), file)
@@ -51,6 +52,14 @@ def first_process() -> bool:
     return os.environ.get('WORLD_SIZE', '1') == '1' or os.environ.get('RANK') == '0'
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        raise NotADirectoryError(f'{file} is a file: name a folder with --output') from error
+
+
 def _acquire(descriptor: int, file: Path) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,8 +71,8 @@ def _acquire(descriptor: int, file: Path) -> None:
             ) from error
         if error.errno not in _UNSUPPORTED:
             raise
-        _log.warning(
-            '%s has no locks (%s): make sure that no other run writes to it', file.parent, error)
+        _log.warning('%s does not support file locks (%s): make sure that no other run writes to it',
+                     file.parent, error)
 
 
 def _holder(file: Path) -> str:

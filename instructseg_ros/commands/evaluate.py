@@ -30,7 +30,7 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'evaluate',
         help='measure a model on a benchmark or on your own data',
-        description='Measures a model on a benchmark, and writes the files to be handed in; or on '
+        description='Measures a model on a benchmark, and writes the submission files; or on '
         'your own data (folder, coco, bag: see docs/your_data.md), as the node would answer. What '
         'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
         'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',

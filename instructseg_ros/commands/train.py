@@ -22,7 +22,7 @@ def add(commands: Subparsers) -> None:
         'source',
         nargs='?',
         choices=['tabletop'],
-        help='train the embedded model from nothing instead, in stages on its simulation',
+        help='train the embedded model from scratch, in stages on its simulation',
     )
     parser.add_argument(
         '--recipe',
@@ -33,7 +33,7 @@ def add(commands: Subparsers) -> None:
         '--data', action='append', default=[], metavar='NAME=DIR', help='where a data set is'
     )
     parser.add_argument(
-        '--set', action='append', default=[], metavar='KEY=VALUE', help="in place of the recipe's"
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='override a recipe value'
     )
     parser.add_argument(
         '--output', '--folder', type=Path, help='its state, logs and model (default: runs/RECIPE)'

@@ -37,7 +37,7 @@ def locked(folder: Path, *, name: str = '.lock') -> Iterator[None]:
         LockError: Another process holds the lock.
         NotADirectoryError: A file is where the folder belongs.
     """
-    _make(folder)
+    make_folder(folder)
     file = folder / name
     with file.open('a+') as opened:
         _acquire(opened.fileno(), file)
@@ -47,17 +47,22 @@ def locked(folder: Path, *, name: str = '.lock') -> Iterator[None]:
         yield
 
 
-def first_process() -> bool:
-    """Whether this is the first, or the only, of the processes that a launcher started."""
-    return os.environ.get('WORLD_SIZE', '1') == '1' or os.environ.get('RANK') == '0'
+def make_folder(folder: Path) -> None:
+    """Create an output folder if missing.
 
-
-def _make(folder: Path) -> None:
+    Raises:
+        NotADirectoryError: A file is in its place; the message names it and the remedy.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         file = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         raise NotADirectoryError(f'{file} is a file: name a folder with --output') from error
+
+
+def first_process() -> bool:
+    """Whether this is the first, or the only, of the processes that a launcher started."""
+    return os.environ.get('WORLD_SIZE', '1') == '1' or os.environ.get('RANK') == '0'
 
 
 def _acquire(descriptor: int, file: Path) -> None:
@@ -71,8 +76,10 @@ def _acquire(descriptor: int, file: Path) -> None:
             ) from error
         if error.errno not in _UNSUPPORTED:
             raise
-        _log.warning('%s does not support file locks (%s): make sure that no other run writes to it',
-                     file.parent, error)
+        _log.warning(
+            '%s does not support file locks (%s): make sure that no other run writes to it',
+            file.parent, error,
+        )  # fmt: skip
 
 
 def _holder(file: Path) -> str:

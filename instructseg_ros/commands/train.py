@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from instructseg_ros.commands.arguments import Subparsers
+from instructseg_ros.locking import make_folder
 
 
 def add(commands: Subparsers) -> None:
@@ -89,6 +90,7 @@ def _smoke(options: argparse.Namespace) -> int:
     from instructseg_ros.training.smoke import smoke
 
     output = options.output or Path('runs/smoke')
+    make_folder(output)
     recipe = load_recipe(options.recipe or 'smoke', _pairs(options.set, '--set'))
     report = smoke(recipe, output)
     print(report)
@@ -106,8 +108,10 @@ def _train_tabletop(options: argparse.Namespace) -> int:
     first = TRAINING_SEED if options.first_scene is None else options.first_scene
     if first < TRAINING_SEED:
         raise ValueError(f'scenes below {TRAINING_SEED} are there to evaluate: train on later ones')
+    output = options.output or Path('runs/tabletop')
+    make_folder(output)
     TabletopTraining(
-        options.output or Path('runs/tabletop'),
+        output,
         dataclasses.replace(RECIPES[recipe], seed=first),
         processes=options.workers,
         start=options.model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,9 @@ def _evaluate_published(options: argparse.Namespace) -> int:
         outcome = evaluate(
             name,
             options.data,
-            load_segmenter(options),
+            partial(load_segmenter, options),
             output,
+            model=options.model,
             split=options.split,
             dtype=DTYPES[options.dtype],
             processes=processes,

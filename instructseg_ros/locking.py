@@ -31,13 +31,14 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
     do not inherit it, and the kernel ends it with the process, however that ends.
 
     Args:
-        folder: Is made where it is missing.
-        name: Of the lock file; runs that lock files of other names may share a folder.
+        folder: Created if missing.
+        name: Name of the lock file; runs with different lock names may share a folder.
 
     Raises:
         LockError: Another process holds the lock.
+        NotADirectoryError: A file is where the folder belongs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     file = folder / name
     with file.open('a+') as opened:
         _acquire(opened.fileno(), file)
@@ -45,6 +46,19 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
         opened.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
         opened.flush()
         yield
+
+
+def make_folder(folder: Path) -> None:
+    """Create an output folder if missing.
+
+    Raises:
+        NotADirectoryError: A file is in its place; the message names it and the remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        raise NotADirectoryError(f'{file} is a file: name a folder with --output') from error
 
 
 def first_process() -> bool:
@@ -64,7 +78,9 @@ def _acquire(descriptor: int, file: Path) -> None:
         if error.errno not in _UNSUPPORTED:
             raise
         _log.warning(
-            '%s has no locks (%s): make sure that no other run writes to it', file.parent, error)
+            '%s does not support file locks (%s): make sure that no other run writes to it',
+            file.parent, error,
+        )  # fmt: skip
 
 
 def _holder(file: Path) -> str:

@@ -60,7 +60,18 @@ def test_a_file_system_without_locks_is_warned_of(
 
     monkeypatch.setattr(fcntl, 'lockf', refuse)
     with caplog.at_level(logging.WARNING), locked(tmp_path):
-        assert 'has no locks' in caplog.text
+        assert 'does not support file locks' in caplog.text
+
+
+@pytest.mark.parametrize('name', ['file', 'file/in/it'])
+def test_a_file_where_the_folder_belongs_is_named_with_the_remedy(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(NotADirectoryError, match=r'file is a file: name a folder with --output'), \
+            locked(tmp_path / name):
+        pass
+    assert (tmp_path / 'file').read_text() == 'mine'
 
 
 @pytest.mark.parametrize(('variables', 'first'), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'evaluate',
         help='measure a model on a benchmark or on your own data',
-        description='Measures a model on a benchmark, and writes the files to be handed in; or on '
+        description='Measures a model on a benchmark, and writes the submission files; or on '
         'your own data (folder, coco, bag: see docs/your_data.md), as the node would answer. What '
         'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
         'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',
@@ -85,8 +86,9 @@ def _evaluate_published(options: argparse.Namespace) -> int:
         outcome = evaluate(
             name,
             options.data,
-            load_segmenter(options),
+            partial(load_segmenter, options),
             output,
+            model=options.model,
             split=options.split,
             dtype=DTYPES[options.dtype],
             processes=processes,

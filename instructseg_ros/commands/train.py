@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from instructseg_ros.commands.arguments import Subparsers
+from instructseg_ros.locking import make_folder
 
 
 def add(commands: Subparsers) -> None:
@@ -22,7 +23,7 @@ def add(commands: Subparsers) -> None:
         'source',
         nargs='?',
         choices=['tabletop'],
-        help='train the embedded model from nothing instead, in stages on its simulation',
+        help='train the embedded model from scratch, in stages on its simulation',
     )
     parser.add_argument(
         '--recipe',
@@ -33,7 +34,7 @@ def add(commands: Subparsers) -> None:
         '--data', action='append', default=[], metavar='NAME=DIR', help='where a data set is'
     )
     parser.add_argument(
-        '--set', action='append', default=[], metavar='KEY=VALUE', help="in place of the recipe's"
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='override a recipe value'
     )
     parser.add_argument(
         '--output', '--folder', type=Path, help='its state, logs and model (default: runs/RECIPE)'
@@ -89,6 +90,7 @@ def _smoke(options: argparse.Namespace) -> int:
     from instructseg_ros.training.smoke import smoke
 
     output = options.output or Path('runs/smoke')
+    make_folder(output)
     recipe = load_recipe(options.recipe or 'smoke', _pairs(options.set, '--set'))
     report = smoke(recipe, output)
     print(report)
@@ -106,8 +108,10 @@ def _train_tabletop(options: argparse.Namespace) -> int:
     first = TRAINING_SEED if options.first_scene is None else options.first_scene
     if first < TRAINING_SEED:
         raise ValueError(f'scenes below {TRAINING_SEED} are there to evaluate: train on later ones')
+    output = options.output or Path('runs/tabletop')
+    make_folder(output)
     TabletopTraining(
-        options.output or Path('runs/tabletop'),
+        output,
         dataclasses.replace(RECIPES[recipe], seed=first),
         processes=options.workers,
         start=options.model,

@@ -18,6 +18,7 @@ from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
+from instructseg_ros.data.pictures import file_version
 from instructseg_ros.data.reading import (
     DataError,
     DataSet,
@@ -115,6 +116,11 @@ class BagPicture:
             return Image.fromarray(read_image(raw, kind)[1])
         except SourceError as error:
             raise OSError(f'{self}: {error}') from error
+
+    def version(self) -> str:
+        """Sizes and times of the bag's files; see `Picture.version`."""
+        files = sorted(each for each in self.message.bag.iterdir() if each.name != _FILE)
+        return ' '.join(map(file_version, files))
 
     def __str__(self) -> str:
         return str(self.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,10 @@ class Picture(Protocol):
             ValueError: it is damaged or no picture; the message names it and the remedy.
             OSError: it is missing.
         """
+        ...
+
+    def version(self) -> str:
+        """Text that changes with the content, found without decoding; '' where it is missing."""
         ...
 
     def __hash__(self) -> int: ...
@@ -44,6 +49,10 @@ class PictureFile:
         """(height, width), upright, from the header; see `load` for errors."""
         return read_size(self.path)
 
+    def version(self) -> str:
+        """Size and time of the file; see `Picture.version`."""
+        return file_version(self.path)
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -64,5 +73,18 @@ class PictureBytes:
         """RGB, upright; see `Picture.load`."""
         return read_rgb(self.content, self.name)
 
+    def version(self) -> str:
+        """Hash of the content."""
+        return hashlib.sha256(self.content).hexdigest()
+
     def __str__(self) -> str:
         return self.name
+
+
+def file_version(file: Path) -> str:
+    """Size in bytes and modification time in ns of a file; '' where it is missing."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ''
+    return f'{status.st_size} {status.st_mtime_ns}'

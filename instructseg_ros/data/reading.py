@@ -21,6 +21,17 @@ class MissingError(DataError):
     """A file that a split is read from is not there."""
 
 
+def resolve_folder(folder: Path) -> Path:
+    """Absolute path of a data set's folder.
+
+    Raises:
+        MissingError: There is no such folder; the message names the remedy.
+    """
+    if not folder.is_dir():
+        raise MissingError(f'{folder} is not a folder: name the one of the data set with --data')
+    return folder.resolve()
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a data set.

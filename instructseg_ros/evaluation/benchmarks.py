@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from instructseg_ros.data.reading import DataError, Reading
+from instructseg_ros.data.reading import DataError, Reading, resolve_folder
 from instructseg_ros.data.registry import data_set, is_synthetic
 from instructseg_ros.data.sample import Sample
-from instructseg_ros.evaluation.origin import claim, origin_of
+from instructseg_ros.evaluation.origin import NOTE, claim, forget_images, origin_of
 from instructseg_ros.evaluation.own import OWN_DATA, read_own
 from instructseg_ros.evaluation.predictor import Predictor
 from instructseg_ros.evaluation.processes import Processes
@@ -62,9 +62,10 @@ class Outcome:
 def evaluate(
     name: str,
     data: Path,
-    segmenter: Segmenter,
+    load: Callable[[], Segmenter],
     output: Path,
     *,
+    model: str,
     split: str | None = None,
     dtype: str = 'auto',
     processes: Processes,
@@ -74,7 +75,9 @@ def evaluate(
     Args:
         name: one of `NAMES`.
         data: folder of the data set.
+        load: loads the model, once data and output are found to be sound.
         output: for predictions and submission.
+        model: name or folder of the model that is loaded.
         split: None: the data set's first; of own data `val`, or without one `train`.
         dtype: that the model was loaded with.
         processes: this one and those that do the rest.
@@ -82,21 +85,26 @@ def evaluate(
     Raises:
         DataError: the data set cannot be read, or not one of its pictures.
         LockError: another evaluation or training writes to the output.
+        NotADirectoryError: the output is a file.
         ValueError: there is no such split, or the output is of another one, model or dtype.
 
     Returns:
         the outcome in the first process, None in the others.
     """
-    split, reading = _read(name, data.resolve(), split)
+    split, reading = _read(name, resolve_folder(data), split)
     if not reading.samples:
         found = f': {reading.problems[0]}' if reading.problems else ''
         raise DataError(f'{data} has no sample of {name} {split} that can be used{found}')
-    origin = origin_of(name, data, split, reading.samples, segmenter.name, dtype)
     answer = _answer_questions if name in QUESTION_BENCHMARKS else _predict_masks
     with locked(output) if processes.first else contextlib.nullcontext():
-        claim(output, origin, first=processes.first)
-        skipped = processes.gather(answer(name, reading.samples, segmenter, output, processes))
-        return _outcome(name, data, split, reading, output, skipped) if processes.first else None
+        origin = origin_of(name, data, split, reading.samples, model, dtype)
+        claim(output / NOTE, origin, holds='predictions of', first=processes.first)
+        skipped = processes.gather(answer(name, reading.samples, load(), output, processes))
+        if not processes.first:
+            return None
+        forget_images(output / NOTE, [key for key, _ in skipped])
+        reasons = [f'{key}: {reason}' for key, reason in skipped]
+        return _outcome(name, data, split, reading, output, reasons)
 
 
 def _outcome(
@@ -138,8 +146,8 @@ def _predict_masks(
     segmenter: Segmenter,
     output: Path,
     processes: Processes,
-) -> list[str]:
-    """Write predictions; return what could not be predicted, and why."""
+) -> list[tuple[str, str]]:
+    """Write predictions; return the keys of samples that were skipped, and why."""
     predictor = Predictor(segmenter)
     units = share(_UNITS[name](samples), processes.rank, processes.count)
     skipped = []
@@ -147,7 +155,7 @@ def _predict_masks(
         try:
             unit.run(predictor, output / 'predictions')
         except (OSError, ValueError) as error:
-            skipped += [f'{sample.key}: {error}' for sample in unit.samples]
+            skipped += [(sample.key, str(error)) for sample in unit.samples]
     return skipped
 
 
@@ -157,8 +165,8 @@ def _answer_questions(
     segmenter: Segmenter,
     output: Path,
     processes: Processes,
-) -> list[str]:
-    """Write answers; return which questions have none, and why."""
+) -> list[tuple[str, str]]:
+    """Write answers; return the keys of samples that were skipped, and why."""
     done = read_answers(output)
     answers = AnswerFile(output / f'answers_{processes.rank}.jsonl', segmenter.name)
     mine = samples[processes.rank :: processes.count]
@@ -172,7 +180,7 @@ def _answer_questions(
         except ModelError:
             raise  # of no question, but of the model: it has no words
         except (OSError, ValueError) as error:
-            skipped.append(f'{sample.key}: {error}')
+            skipped.append((sample.key, str(error)))
     return skipped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from instructseg_ros.data.reading import DataError, MissingError
+from instructseg_ros.data.reading import DataError, MissingError, resolve_folder
 from instructseg_ros.data.registry import data_set
 from instructseg_ros.data.sample import Kind, Sample
+from instructseg_ros.evaluation.origin import claim, fingerprint
 from instructseg_ros.locking import first_process, locked
 from instructseg_ros.model.checkpoints import (
     HEAD,
@@ -24,7 +26,7 @@ from instructseg_ros.model.checkpoints import (
     load_model,
     quiet,
 )
-from instructseg_ros.model.manifest import write_manifest
+from instructseg_ros.model.manifest import model_hash, write_manifest
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.training.adapters import choose_weights, merge_adapters
 from instructseg_ros.training.criterion import Criterion
@@ -35,6 +37,12 @@ from instructseg_ros.training.recipe import Recipe, SourceConfig
 from instructseg_ros.training.trainer import Trainer
 
 VALIDATION: Final = 'val'  # split
+_NOTE: Final = 'training.json'
+# Settings that a training may resume with another value of.
+_FREE: Final = (
+    'steps', 'save_every', 'save_minutes', 'log_every', 'picture_every', 'validate_every',
+    'validation_samples', 'gradient_checkpointing',
+)  # fmt: skip
 _NAMED = 5  # problems of a data set
 _log = logging.getLogger(__name__)
 
@@ -56,15 +64,18 @@ def train(
     Args:
         model: folder of the one to begin with.
         folders: of the recipe's data sets, by name.
-        output: for checkpoints, logs and the model; a training that is there goes on.
+        output: for checkpoints, logs and the model; a training that is there resumes.
         until: stop at an earlier step, with a checkpoint and without a model.
 
     Raises:
         DataError: a data set has no folder, nothing in it can be read, or the recipe has no use
             for it.
         LockError: another training writes to the output.
+        NotADirectoryError: the output is a file.
         RecipeError: the recipe does not fit the model.
+        ValueError: the output holds a training of another model, with other data or settings.
     """
+    folders = {name: resolve_folder(folder) for name, folder in folders.items()}
     with locked(output) if first_process() else contextlib.nullcontext():
         return _train(recipe, model, folders, output, workers=workers, until=until)
 
@@ -79,6 +90,8 @@ def _train(
     until: int | None,
 ) -> Trainer:
     sources = _read_sources(recipe, folders)
+    if first_process():
+        _claim(output, recipe, model, folders, sources)
     measured = read_validation(recipe, folders) if recipe.validate_every else None
     processor = InstructSegProcessor.from_pretrained(model)
 
@@ -106,6 +119,28 @@ def _train(
             write_model(learner, processor, output / 'model')
     trainer.accelerator.end_training()  # torch may abort a process that ends without
     return trainer
+
+
+def _claim(
+    output: Path,
+    recipe: Recipe,
+    model: Path,
+    folders: Mapping[str, Path],
+    sources: Sequence[Source],
+) -> None:
+    """Make sure that checkpoints in the output are of this training."""
+    note = output / _NOTE
+    if not any((output / 'checkpoints').glob('step_*[0-9]')):
+        note.unlink(missing_ok=True)  # nothing was learned yet: an attempt may begin otherwise
+    settings = dataclasses.asdict(recipe)
+    origin = {
+        'model': str(model.resolve()),
+        'weights': model_hash(model),
+        **{f'data {name}': str(folder) for name, folder in folders.items()},
+        'samples': fingerprint(sample for source in sources for sample in source.samples),
+        **{name: value for name, value in settings.items() if name not in _FREE},
+    }
+    claim(note, origin, holds='a training with')
 
 
 def _read_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[Source]:

@@ -137,7 +137,7 @@ class Recipe:
             raise RecipeError('validate_every is a whole number from 0 on; 0: never')
         if not self.save_minutes > 0:
             raise RecipeError('save_minutes is a number above 0')
-        if not (math.isfinite(self.clip) and self.clip >= 0):
+        if self.clip < 0:
             raise RecipeError(f'clip is a number from 0 on, and 0 for none, not {self.clip}')
 
 
@@ -153,12 +153,12 @@ def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
     """
     file = Path(name) if name.endswith(('.yaml', '.yml')) else _SHIPPED / f'{name}.yaml'
     try:
-        values = _parse(file.read_text())
+        values = _parse(file.read_text(encoding='utf-8-sig'))
     except OSError:
         there = ', '.join(sorted(each.stem for each in _SHIPPED.glob('*.yaml')))
         raise RecipeError(f'{file} is not there; recipes of the package are {there}') from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f'{file} is not YAML: {error}') from error
+    except (UnicodeError, yaml.YAMLError) as error:
+        raise RecipeError(f'{file} is not YAML in UTF-8: {error}') from error
     if not isinstance(values, dict):
         raise RecipeError(f'{file}: a recipe is keys with values')
     for key, text in (changes or {}).items():
@@ -189,7 +189,8 @@ def _parse(text: str) -> Any:
 def _build(cls: type[T], values: Any, where: str) -> T:
     """A dataclass from the values of a YAML file."""
     if not isinstance(values, Mapping):
-        raise RecipeError(f'{where or "a recipe"} is keys with values, not {values}')
+        wrong = f'keys with values, not {values}' if values else 'empty: give it keys with values'
+        raise RecipeError(f'{where.rstrip(".") or "a recipe"} is {wrong}')
     kinds = typing.get_type_hints(cls)
     for key in values:
         if key not in kinds:
@@ -200,7 +201,7 @@ def _build(cls: type[T], values: Any, where: str) -> T:
     try:
         return cls(**given)
     except TypeError as error:
-        raise RecipeError(f'{where or "the recipe"}: {error}') from error
+        raise RecipeError(f'{where.rstrip(".") or "the recipe"}: {error}') from error
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -220,12 +221,15 @@ def _scalar(kind: type, text: str, where: str) -> Any:
     """A number or a truth value."""
     if kind is float:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            raise RecipeError(f'{where} is a number, not {text!r}') from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise RecipeError(f'{where} is a number, not {text!r}')
+        return number
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):  # YAML takes 2026-13-01 for a date
         value = text
     if type(value) is not kind:
         raise RecipeError(f'{where} is of type {kind.__name__}, not {value!r}')

@@ -245,7 +245,7 @@ class Trainer:
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def _save_is_due(self) -> bool:
-        """Whether so many steps or minutes are over; the first process's clock decides for all."""
+        """Whether a checkpoint is due by steps or by minutes; the first process's clock decides."""
         late = time.monotonic() - self._saved_at > 60 * self.recipe.save_minutes
         if self.accelerator.num_processes > 1:
             flag = torch.tensor(late, dtype=torch.uint8, device=self.accelerator.device)

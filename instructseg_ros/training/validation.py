@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +42,11 @@ class Figures:
     samples: int
 
     def better_than(self, other: Figures | None) -> bool:
-        """Compare by gIoU, then by loss; numbers that are not finite are never better."""
-        if other is None:
-            return True
-        return (self.gIoU, -self.loss) > (other.gIoU, -other.loss)
+        """Compare by gIoU, then by loss; a loss that is not finite is the worst."""
+        return other is None or self._rank() > other._rank()
+
+    def _rank(self) -> tuple[float, float]:
+        return self.gIoU, -self.loss if math.isfinite(self.loss) else -math.inf
 
     def __str__(self) -> str:
         return (f'validation after step {self.step}: gIoU {self.gIoU:.3f}, loss {self.loss:.3f} '

@@ -25,6 +25,7 @@ from instructseg_ros.data.registry import data_set
 from instructseg_ros.evaluation.benchmarks import NAMES
 from instructseg_ros.evaluation.own import OWN_DATA
 from instructseg_ros.evaluation.published import own_row, published
+from instructseg_ros.model.checkpoints import find_model
 from instructseg_ros.model.segmenter import Segmenter
 
 SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA)
@@ -252,6 +253,39 @@ def test_lines_that_were_added_to_own_data_do_not_get_their_neighbours_masks(
     file.write_text('\n'.join([*rest, first]))
     assert cli.main(command) == 1
     assert 'holds predictions of samples' in capsys.readouterr().err
+
+
+def test_an_image_that_was_replaced_does_not_keep_the_mask_of_the_old_one(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, file in (('folder', 'val/images/1.jpg'), ('bag', 'val/val.mcap')):
+        data = make(name, tmp_path / name)
+        command = arguments(name, data, start, tmp_path / name / 'output')
+        assert cli.main(command) == 0
+        assert cli.main(command) == 0
+        os.utime(data / file, (2e9, 2e9))
+        assert cli.main(command) == 1
+        assert 'holds predictions of images that were changed' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('data', 'output', 'remedy'), [
+    ('data', 'file', 'is a file: name a folder with --output'),
+    ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+    ('data', 'other', 'name another --output'),
+])  # fmt: skip
+def test_data_and_output_are_checked_before_the_model_is_loaded(
+    data: str, output: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make('folder', tmp_path)
+    (tmp_path / 'file').write_text('mine')
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'evaluation.json').write_text('{"benchmark": "coco"}')
+    model = shutil.copytree(find_model('embedded'), tmp_path / 'model')
+    # Cut off, so that loading it is another error.
+    (model / 'model.safetensors').write_bytes(b'')
+    assert cli.main(['evaluate', 'folder', '--data', str(tmp_path / data), '--model', str(model),
+                     '--output', str(tmp_path / output)]) == 1  # fmt: skip
+    assert remedy in capsys.readouterr().err
 
 
 def test_predictions_of_another_split_or_dtype_are_not_taken_for_one_s(

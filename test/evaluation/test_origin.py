@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from instructseg_ros.data.pictures import PictureFile
+from instructseg_ros.data import bag
+from instructseg_ros.data.pictures import Picture, PictureBytes, PictureFile
 from instructseg_ros.data.sample import Kind, Sample
-from instructseg_ros.evaluation.origin import claim, origin_of
+from instructseg_ros.evaluation.origin import NOTE, forget_images, origin_of
+from instructseg_ros.evaluation.origin import claim as claim_file
 from instructseg_ros.model.manifest import write_manifest
 
 DATA = Path('data')
@@ -23,8 +28,12 @@ def asked(key: str = '1', text: str = 'the mug', image: str = 'a.jpg') -> Sample
 def origin(
     benchmark: str, model: str, *, data: Path = DATA, split: str = 'val', dtype: str = 'auto',
     samples: tuple[Sample, ...] = (asked(),),
-) -> dict[str, str]:
+) -> dict[str, Any]:
     return origin_of(benchmark, data, split, samples, model, dtype)
+
+
+def claim(output: Path, mine: Mapping[str, Any], *, first: bool = True) -> None:
+    claim_file(output / NOTE, mine, holds='predictions of', first=first)
 
 
 def test_a_folder_is_for_what_it_was_first_used_for(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -68,7 +77,7 @@ def test_weights_are_known_by_their_content_and_not_by_their_time(
     os.utime(file, (2e9, 2e9))
     if pinned:
         write_manifest(model)
-    with pytest.raises(ValueError, match=r'holds predictions of weights [0-9a-f]{64}, not '):
+    with pytest.raises(ValueError, match=r'of model \S+ with weights [0-9a-f]{12}, not '):
         claim(tmp_path / 'out', origin('gqa', str(model)), first=True)
 
 
@@ -77,7 +86,7 @@ def test_a_note_that_does_not_say_what_it_is_of_is_of_something_else(
 ) -> None:
     mine = origin('gqa', str(tiny_model_dir))
     (tmp_path / 'evaluation.json').write_text(json.dumps({'benchmark': 'gqa'}))
-    with pytest.raises(ValueError, match='weights None, not'):
+    with pytest.raises(ValueError, match='with weights None, not'):
         claim(tmp_path, mine, first=True)
 
 
@@ -86,6 +95,45 @@ def test_a_model_is_the_same_by_whatever_path(
 ) -> None:
     monkeypatch.chdir(tiny_model_dir.parent)
     assert origin('gqa', tiny_model_dir.name) == origin('gqa', str(tiny_model_dir))
+
+
+def test_a_model_that_was_moved_is_the_same(tiny_model_dir: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model_dir, tmp_path / 'model')
+    claim(tmp_path / 'out', origin('gqa', str(model)))
+    claim(tmp_path / 'out', origin('gqa', str(model.rename(tmp_path / 'moved'))))
+
+
+def one_file(folder: Path) -> Picture:
+    return PictureFile(folder / 'a.jpg')
+
+
+def bytes_of_it(folder: Path) -> Picture:
+    return PictureBytes('picture 1', (folder / 'a.jpg').read_bytes())
+
+
+def bag_of_it(folder: Path) -> Picture:
+    return bag.BagPicture(bag.Message(folder, '/camera/image', 0))
+
+
+@pytest.mark.parametrize('picture', [one_file, bytes_of_it, bag_of_it])
+def test_an_image_that_was_replaced_under_its_name_is_another(
+    picture: Callable[[Path], Picture], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / 'data'
+    data.mkdir()
+    (data / 'a.jpg').write_bytes(b'an image')
+
+    def again() -> None:
+        sample = dataclasses.replace(asked(), frames=(picture(data),))
+        claim(tmp_path / 'out', origin('folder', str(tiny_model_dir), samples=(sample,)))
+
+    again()
+    again()
+    (data / 'a.jpg').write_bytes(b'another image')
+    with pytest.raises(ValueError, match='images that were changed since, the first: sample 1'):
+        again()
+    forget_images(tmp_path / 'out' / NOTE, ['1'])  # as after a run that skipped it
+    again()
 
 
 def test_one_process_writes_the_note(tiny_model_dir: Path, tmp_path: Path) -> None:

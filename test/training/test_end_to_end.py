@@ -21,10 +21,12 @@ from training_start import Start
 
 from instructseg_ros import cli
 from instructseg_ros.data.reading import DataError
+from instructseg_ros.data.registry import make_sample
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.training.end_to_end import build_learner, train
-from instructseg_ros.training.recipe import RecipeError, SourceConfig, load_recipe
+from instructseg_ros.training.recipe import Recipe, RecipeError, SourceConfig, load_recipe
 from instructseg_ros.training.smoke import Curves, read_curves, smoke
+from instructseg_ros.training.tiny import write_tiny_model
 from instructseg_ros.training.trainer import rate
 from instructseg_ros.training.validation import read_record
 
@@ -113,6 +115,96 @@ def test_two_trainings_in_one_output_are_refused_and_the_first_goes_on(
         first.wait()
     # A lock of a killed process does not block.
     train(dataclasses.replace(start.recipe, steps=1), start.model, start.folders, tmp_path)
+
+
+@pytest.fixture
+def sets(start: Start, tmp_path: Path) -> tuple[Recipe, Path, Path]:
+    """A recipe of two steps on own data, and two folders of such data."""
+    folders = [tmp_path / name for name in ('one', 'other')]
+    for seed, folder in enumerate(folders):
+        make_sample('folder', folder, seed)
+    sources = (SourceConfig(sets=('folder',)),)
+    return dataclasses.replace(start.recipe, sources=sources, steps=2, batch=1), *folders
+
+
+def test_a_training_does_not_resume_with_other_data_another_model_or_other_settings(
+    start: Start, sets: tuple[Recipe, Path, Path], tmp_path: Path
+) -> None:
+    recipe, one, other = sets
+    train(recipe, start.model, {'folder': one}, tmp_path / 'out')
+    model = shutil.copytree(start.model, tmp_path / 'start')
+    train(recipe, model, {'folder': one}, tmp_path / 'out', until=1)  # the same under another name
+    written = (tmp_path / 'out' / 'model' / 'model.safetensors').stat().st_mtime_ns
+    write_tiny_model(model, ['others learned other words'])
+    slower = dataclasses.replace(recipe, learning_rate=1e-5)
+    for settings, begin, data, reason in (
+        (recipe, start.model, other, f'data folder {one}, not {other}'),
+        (recipe, model, one, f'model {model} with weights'),
+        (slower, start.model, one, 'learning_rate 0.003, not 1e-05'),
+    ):
+        with pytest.raises(ValueError, match='name another --output') as refusal:
+            train(settings, begin, {'folder': data}, tmp_path / 'out')
+        assert f'holds a training with {reason}' in str(refusal.value)
+    lines = (one / 'train' / 'annotations.jsonl').read_text().splitlines()
+    (one / 'train' / 'annotations.jsonl').write_text('\n'.join(lines[1:]))
+    with pytest.raises(ValueError, match='a training with samples that differ'):
+        train(recipe, start.model, {'folder': one}, tmp_path / 'out')
+    assert (tmp_path / 'out' / 'model' / 'model.safetensors').stat().st_mtime_ns == written
+
+
+def test_a_training_resumes_with_more_steps_and_another_rhythm_of_saving_and_measuring(
+    start: Start, sets: tuple[Recipe, Path, Path], tmp_path: Path
+) -> None:
+    recipe, one, _ = sets
+    train(recipe, start.model, {'folder': one}, tmp_path / 'out')
+    longer = dataclasses.replace(
+        recipe, steps=3, save_every=1, save_minutes=1.0, log_every=2, picture_every=2,
+        validate_every=1, validation_samples=1, gradient_checkpointing=True,
+    )  # fmt: skip
+    trainer = train(longer, start.model, {'folder': one}, tmp_path / 'out')
+    assert trainer.step == 3
+    names = sorted(each.name for each in (tmp_path / 'out' / 'checkpoints').iterdir())
+    assert names == ['step_0000002', 'step_0000003']
+
+
+def test_an_attempt_that_learned_nothing_does_not_bind_the_next_one(
+    start: Start, sets: tuple[Recipe, Path, Path], tmp_path: Path
+) -> None:
+    recipe, one, _ = sets
+    wrong = dataclasses.replace(recipe, trained=('brain',))
+    with pytest.raises(RecipeError):
+        train(wrong, start.model, {'folder': one}, tmp_path / 'out')
+    assert train(recipe, start.model, {'folder': one}, tmp_path / 'out', until=1).step == 1
+
+
+def test_a_smoke_test_that_stopped_resumes(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(load_recipe('smoke'), steps=2, batch=1)
+    smoke(recipe, tmp_path)
+    shutil.rmtree(tmp_path / 'model')
+    smoke(recipe, tmp_path)
+    assert (tmp_path / 'model').is_dir()
+
+
+@pytest.mark.parametrize(('data', 'output', 'remedy'), [
+    ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+    ('one', 'file', 'is a file: name a folder with --output'),
+])  # fmt: skip
+def test_data_and_output_are_checked_before_the_model_is_loaded(
+    data: str, output: str, remedy: str, start: Start, sets: tuple[Recipe, Path, Path],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises((OSError, ValueError), match=remedy):
+        train(sets[0], tmp_path / 'no model', {'folder': tmp_path / data}, tmp_path / output)
+
+
+@pytest.mark.parametrize('what', ['tabletop', '--smoke'])
+def test_a_file_in_place_of_the_output_is_named_with_the_remedy(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file').write_text('mine')
+    assert cli.main(['train', what, '--output', str(tmp_path / 'file')]) == 1
+    assert 'is a file: name a folder with --output' in capsys.readouterr().err
 
 
 def test_slow_steps_are_saved_by_the_clock(start: Start, tmp_path: Path) -> None:

@@ -55,10 +55,15 @@ def test_every_recipe_of_the_package_is_one(name: str) -> None:
     ('gradient_checkpointing: 1', 'gradient_checkpointing is of type bool, not 1'),
     ('precision: fp64', "precision is no, bf16 or fp16, not 'fp64'"),
     ('trained: head', "trained is a list, not 'head'"),
-    ('lora: 3', r'lora\. is keys with values, not 3'),
+    ('lora: 3', r'^lora is keys with values, not 3'),
     ('clip: -1', 'clip is a number from 0 on, and 0 for none, not -1.0'),
     ('clip: .nan', "clip is a number, not '.nan'"),
     ('clip: .inf', 'clip is a number'),
+    ('learning_rate: nan', "learning_rate is a number, not 'nan'"),
+    ('warmup: inf', "warmup is a number, not 'inf'"),
+    ('save_minutes: 1e999', "save_minutes is a number, not '1e999'"),
+    ('lora:', '^lora is empty: give it keys with values'),
+    ('steps: 2026-13-01', "steps is of type int, not '2026-13-01'"),
 ])  # fmt: skip
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
@@ -76,6 +81,16 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -
 def test_a_recipe_without_sources_is_none(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         load_recipe(written(tmp_path, text))
+
+
+def test_a_recipe_is_utf_8_with_or_without_a_mark_and_nothing_else(tmp_path: Path) -> None:
+    text = f'{SOURCE}steps: 3\n'
+    file = tmp_path / 'recipe.yaml'
+    file.write_text(text, encoding='utf-8-sig')
+    assert load_recipe(str(file)).steps == 3
+    file.write_text(text, encoding='utf-16')
+    with pytest.raises(RecipeError, match=r'recipe\.yaml is not YAML in UTF-8'):
+        load_recipe(str(file))
 
 
 def test_an_unknown_recipe_is_answered_with_those_that_there_are() -> None:

@@ -137,6 +137,8 @@ def test_better_is_more_overlap_then_less_loss_and_never_nan() -> None:
     assert not figures().better_than(figures())
     assert not figures(overlap=0.4, loss=0).better_than(figures())
     assert not figures(loss=float('nan')).better_than(figures())
+    assert figures().better_than(figures(loss=float('nan')))
+    assert not figures(loss=float('nan')).better_than(figures(loss=float('inf')))
 
 
 @pytest.mark.parametrize(('present', 'answered', 'score', 'overlap'), [

@@ -27,7 +27,7 @@ class Bag:
             SourceError: It cannot be read, has no such topic, or several to choose from.
         """
         self.path = path
-        self.files = storage_files(path) if path.is_dir() else [path]
+        self.files: Sequence[Path] = storage_files(path) if path.is_dir() else [path]
         with BagReader(path) as bag:
             images = [each for each in bag.connections
                       if each.msgtype in (Image, CompressedImage) and each.msgcount]

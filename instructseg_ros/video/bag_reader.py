@@ -183,8 +183,8 @@ def _open_all(path: Path, stack: ExitStack) -> list[Any]:
             break
     if not opened:
         raise SourceError('; '.join(errors))
-    for error in errors:
-        logger.warning('%s', error)
+    for message in errors:
+        logger.warning('%s', message)
     return opened
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +37,7 @@ class Film:
             SourceError: PyAV is not installed, or the file is no film.
         """
         self.path = path
-        self.files = [path]
+        self.files: Sequence[Path] = [path]
         with self._open() as (container, stream):
             self.count = stream.frames or _estimated(container, stream)
 

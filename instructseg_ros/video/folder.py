@@ -34,8 +34,9 @@ class Folder:
             SourceError: It holds no picture, or two whose masks would have the same name.
         """
         self.path = path
-        self.files = [file for file in path.iterdir()
-                      if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
+        self.files: Sequence[Path] = [
+            file for file in path.iterdir()
+            if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
         self._names = sorted((file.name for file in self.files), key=natural_order)
         self.count: int | None = len(self._names)
         if not self._names:

@@ -184,7 +184,7 @@ def _open_all(path: Path, stack: ExitStack) -> list[Any]:
     if not opened:
         raise SourceError('; '.join(errors))
     for message in errors:
-        logger.warning('%s', message)
+        logger.warning('%s; the rest is read', message)
     return opened
 
 

@@ -68,6 +68,24 @@ def write_film() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def cut_film() -> Callable[..., Path]:
+    def cut(film: Path, target: Path, share: float) -> Path:
+        """The first part of a film whose index comes first, so that the rest can be read."""
+        with av.open(str(film)) as source, \
+                av.open(str(target), 'w', options={'movflags': 'faststart'}) as whole:
+            stream = whole.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    whole.mux(packet)
+        content = target.read_bytes()
+        target.write_bytes(content[:round(share * len(content))])
+        return target
+
+    return cut
+
+
+@pytest.fixture
 def write_folder() -> Callable[..., Path]:
     def write(folder: Path, images: Iterable[np.ndarray], name: str = 'frame{}.png') -> Path:
         folder.mkdir()

@@ -372,18 +372,9 @@ def test_a_film_that_was_changed_is_another_source(
 
 
 def test_a_film_that_was_cut_in_half_reports_how_many_frames_could_be_read(
-    tmp_path: Path, film: Path, run: Callable[..., Summary]
+    tmp_path: Path, film: Path, cut_film: Write, run: Callable[..., Summary]
 ) -> None:
-    fast, cut = tmp_path / 'fast.mp4', tmp_path / 'cut.mp4'
-    with av.open(str(film)) as source, \
-            av.open(str(fast), 'w', options={'movflags': 'faststart'}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    content = fast.read_bytes()
-    cut.write_bytes(content[:len(content) * 3 // 4])
+    cut = cut_film(film, tmp_path / 'cut.mp4', 0.75)
     summary = run(cut, tmp_path / 'masks', formats=('rle', 'png'))
     assert (5 < summary.frames < 30, summary.announced, summary.is_short) == (True, 35, True)
     assert run(cut, tmp_path / 'masks', formats=FORMATS).frames == summary.frames

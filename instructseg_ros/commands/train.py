@@ -109,14 +109,15 @@ def _train_tabletop(options: argparse.Namespace) -> int:
     if first < TRAINING_SEED:
         raise ValueError(f'scenes below {TRAINING_SEED} are there to evaluate: train on later ones')
     output = options.output or Path('runs/tabletop')
-    make_folder(output)
-    TabletopTraining(
+    training = TabletopTraining(
         output,
         dataclasses.replace(RECIPES[recipe], seed=first),
         processes=options.workers,
         start=options.model,
         stages=options.stages,
-    ).run()
+    )
+    make_folder(output)
+    training.run()
     return 0
 
 

@@ -112,7 +112,7 @@ def bytes_of_it(folder: Path) -> Picture:
 
 
 def bag_of_it(folder: Path) -> Picture:
-    return bag.BagPicture(bag.Message(folder, '/camera/image', 0))
+    return bag.BagPicture(bag.Message(folder, '/camera/image', 0, stamp=0))
 
 
 @pytest.mark.parametrize('picture', [one_file, bytes_of_it, bag_of_it])

@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'instructseg_ros'
 MODULES = sorted(path for path in PACKAGE.rglob('*.py')
                  if path.relative_to(PACKAGE).parts[0] not in ('msg', 'srv', 'action'))
 BELOW = {
-    'simulation': set(),
+    'simulation': {'interruption'},
     'spatial': set(),
     'model': set(),
     'conversion': {'model'},
     'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
     'streaming': {'model'},
     'video': {'locking', 'model', 'streaming'},
-    'data': {'simulation', 'streaming', 'video'},
+    'data': {'model', 'simulation', 'streaming', 'video'},
     'evaluation': {'data', 'locking', 'model', 'simulation', 'streaming'},
     'training': {'data', 'locking', 'model', 'simulation', 'evaluation'},
     'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},

@@ -10,7 +10,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 from ros_domain import domain  # noqa: F401
-from ros_probe import NodeProcess, Probe
+from ros_probe import COMMAND_RATE, NodeProcess, Probe
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def robot(domain: None, tiny_model_dir: Path,  # noqa: F811
     node = NodeProcess(
         'segmentation_node', tmp_path_factory.mktemp('robot') / 'output.txt', namespace='/robot',
         parameters={'model': tiny_model_dir, 'device': 'cpu', 'max_age': 60.0,
-                    'image_timeout': 60.0})
+                    'image_timeout': 60.0, 'max_command_rate': COMMAND_RATE})
     try:
         node.wait_for_output('activate: done')
         yield node

@@ -15,7 +15,7 @@ NOT_KEPT: Final = (
     *PICKLED, '.safetensors', '.gguf', '.h5', '.msgpack', '.npz', '.onnx', '.onnx_data', '.ot',
     '.tflite',
 )  # fmt: skip
-# What git and the hub's client write beside the files of a checkpoint.
+# Written by git and by the hub's client next to the files of a checkpoint.
 _BOOKKEEPING: Final = ('.git', '.cache')
 
 

@@ -64,7 +64,7 @@ def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
 
 
 def remedy(model_type: object, tensors: Collection[str]) -> str:
-    """What helps a user whose checkpoint lacks something that InstructSeg needs.
+    """Return the remedy for a checkpoint that lacks something that InstructSeg needs.
 
     Args:
         model_type: of its config.json.

@@ -53,9 +53,9 @@ def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = Tr
 
     Args:
         file: The note in the folder, which is created if missing.
-        origin: What to note, as JSON has it. `model` is only a name for `weights`; `samples` is a
+        origin: The note, as JSON has it. `model` is only a name for `weights`; `samples` is a
             `fingerprint`; `images` has a version for each sample's key.
-        holds: What the folder holds, for messages: `predictions of`.
+        holds: Content of the folder, for messages: `predictions of`.
         first: This is the one process that writes the note.
 
     Raises:
@@ -100,7 +100,7 @@ def _versions(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def _difference(noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
-    """What the origin differs in, in words; '' where it is the same."""
+    """Return in words how the origin differs; '' where it is the same."""
     other = [_words(key, noted, origin) for key in {**noted, **origin}
              if key not in _SPOKEN_OF_ELSEWHERE and noted.get(key) != origin.get(key)]
     if other:

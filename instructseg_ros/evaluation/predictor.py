@@ -103,7 +103,7 @@ def task_of(sample: Sample) -> Task:
 def _recent(
     kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int
 ) -> T:
-    """What was made of an image before, or is made now; the `size` last used ones are kept."""
+    """Return the value of an image, computed once; the `size` last used ones are kept."""
     if picture not in kept:
         kept[picture] = make()
     kept.move_to_end(picture)

@@ -68,11 +68,11 @@ class PromptRow:
 
 
 def _as_authors(answer: Sequence[bool]) -> list[bool]:
-    """Which tokens are to be said by `preprocess_llama2` of the authors' InstructSegDatasets.py.
+    """Mark the tokens that the authors' labels teach.
 
-    It counts the question's tokens with the space that belongs to the answer's first, less two for
-    the first question: the colon before the first answer is to be said too, and the first token of
-    every later answer is not.
+    `preprocess_llama2` in their InstructSegDatasets.py counts the question's tokens with the space
+    that belongs to the first of the answer, less two for the first question: the colon before the
+    first answer is learned too, and the first token of every later answer is not.
     """
     pairs = zip([False, *answer], answer, strict=False)
     starts = [place for place, (before, said) in enumerate(pairs) if said and not before]

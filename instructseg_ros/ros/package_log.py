@@ -1,4 +1,4 @@
-"""What the package writes with Python's logging, in the log of a node."""
+"""Forward the package's Python logging to the log of a node."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
     """Log a warning for each parameter file that has nothing for a node.
 
     Args:
-        arguments: Of the command line that the node was started with.
+        arguments: Command line of the node.
     """
     mine = node.get_fully_qualified_name()
     for flag, file in itertools.pairwise(arguments):

@@ -44,7 +44,7 @@ def run_node(make_node: Callable[[], Node], *, name: str, about: str | None, tab
 
     Args:
         make_node: Makes the node once ROS has started.
-        name: Of the program.
+        name: Name of the program.
         about: The program's description for `--help`.
         table: The node's parameters.
         args: Arguments of the command line; None: those of this process.

@@ -101,7 +101,7 @@ class Validation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """What `validation.json` says.
+    """The content of `validation.json`.
 
     Args:
         newest: The last measurement.

@@ -67,7 +67,7 @@ class BagReader:
                  stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield (topic, log time in ns, serialised message) from `start` to before `stop`.
 
-        What a damaged file holds after the damage is left out, with a warning.
+        The rest of a damaged file is left out, with a warning.
         """
         chosen = {(each.topic, each.msgtype): each for each in connections}
         for storage in self._storages:

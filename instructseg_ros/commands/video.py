@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
         formats=options.formats, topic=options.topic, overwrite=options.overwrite,
     )  # fmt: skip
     if summary.is_short:
-        print(f'{summary.frames} of {summary.announced} frames in {folder}; the others could not '
-              f'be read: {options.file} is damaged or cut off')
+        print(f'{summary.frames} of {summary.announced} frames in {folder}; the others are damaged '
+              f'or cut off')
     else:
         print(f'{summary.frames} frames in {folder}')
     for text, states in summary.states.items():

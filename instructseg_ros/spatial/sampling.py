@@ -15,7 +15,7 @@ def check_same_view(shape: tuple[int, ...], image: tuple[int, ...], name: str) -
     Args:
         shape: (h, w) of what belongs to the image.
         image: (H, W).
-        name: What has the shape, in words.
+        name: Owner of the shape, in words.
 
     Raises:
         FieldOfViewError: The aspect ratios differ.

@@ -185,7 +185,7 @@ def answers(segmenter: Segmenter) -> list[np.ndarray]:
 
 @pytest.fixture(scope='module')
 def plain(segmenter: Segmenter) -> list[np.ndarray]:
-    """What the plain checkpoint answers."""
+    """The answers of the plain checkpoint."""
     return answers(segmenter)
 
 

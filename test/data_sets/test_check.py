@@ -177,7 +177,7 @@ def test_whatever_stands_in_a_file_is_an_error_in_words(tmp_path: Path, name: st
 
 
 def complaints(data: DataSet, folder_: Path) -> list[str]:
-    """What a check says of a data set that cannot be read, or of its entries."""
+    """The findings of a check on a data set or its entries."""
     try:
         findings = check(data, folder_, data.splits)
     except DataError as error:

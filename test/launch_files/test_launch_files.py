@@ -99,7 +99,7 @@ def started(file: str = 'segmentation', **arguments: str) -> dict[str, Command]:
 
 
 def commands_of(description: Any, context: Any) -> list[Command]:
-    """What a description starts, in order."""
+    """The processes of a description, in order."""
     from launch_ros.actions import Node
 
     pending = [description]

@@ -327,13 +327,16 @@ def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
     probe.wait(lambda: camera._depth.get_subscription_count() == 0)
     subscription = probe.node.create_subscription(
         PointCloud2, 'points', lambda message: None, 10)
-    while not camera._depth.get_subscription_count():
+
+    def listens() -> bool:
         probe.show()
         probe.spin(0.1)
+        return camera._depth.get_subscription_count() > 0
+
+    wait_until(listens)
     probe.node.destroy_subscription(subscription)
-    while camera._depth.get_subscription_count():
-        probe.show()
-        probe.spin(0.1)
+    wait_until(lambda: not listens())
+    assert camera._depth.get_subscription_count() == 0
 
 
 def test_a_target_frame_without_tf2_or_without_a_transform_is_never_not_found(

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from instructseg_ros.locking import make_folder
 from instructseg_ros.simulation.scene_graph import SceneGraph, from_json, to_json
 
 MAX_THINGS: Final = 14
@@ -76,7 +77,7 @@ class SceneStore:
     @classmethod
     def create(cls, folder: Path, shape: StoreShape) -> SceneStore:
         """Make a store, or open the one that is there if it has the same shape."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         description = json.dumps(dataclasses.asdict(shape)) + '\n'
         file = folder / 'store.json'
         if not file.exists():

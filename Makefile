@@ -31,7 +31,7 @@ $(STAMP): $(INPUTS)
 	@touch $@
 
 demo: $(STAMP) ## Simulated camera, instructions, masks: pictures and figures in demo/
-	$(RUN) -m instructseg_ros.demo
+	$(RUN) -m instructseg_ros.tabletop.demo
 
 test: $(STAMP) ## Run the tests
 	$(RUN) -m pytest

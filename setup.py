@@ -160,7 +160,8 @@ setup(
         include=[NAME, f'{NAME}.*'],
         exclude=[f'{NAME}.{kind}{rest}' for kind in INTERFACES for rest in ('', '.*')],
     ),
-    package_data={NAME: ['models/**/*', 'simulation/recordings/*.mcap', 'training/recipes/*.yaml']},
+    package_data={NAME: ['models/**/*', 'tabletop/world/recordings/*.mcap',
+                         'research/training/recipes/*.yaml']},
     data_files=[],
     ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
     cmdclass={'build_ext': BuildInterfaces},
@@ -170,9 +171,9 @@ setup(
                     'evaluation': EVALUATION, 'training': TRAINING},
     entry_points={
         'console_scripts': [
-            'instructseg = instructseg_ros.cli:main',
+            'instructseg = instructseg_ros.cli.main:main',
             'segmentation_node = instructseg_ros.ros.segmentation_node:main',
-            'sim_camera = instructseg_ros.ros.sim_camera:main',
+            'sim_camera = instructseg_ros.tabletop.sim_camera:main',
         ],
     },
     zip_safe=False,

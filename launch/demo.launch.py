@@ -14,7 +14,7 @@ from instructseg_ros.ros.launching import (
     is_true,
     transport_setting,
 )
-from instructseg_ros.ros.sim_camera import SOURCES
+from instructseg_ros.tabletop.sim_camera import SOURCES
 from launch import LaunchContext, LaunchDescription
 
 SHARED = ('camera', 'namespace', 'rviz', 'use_sim_time')

@@ -21,7 +21,7 @@ from instructseg_ros.ros.launching import (
     transport_setting,
 )
 from instructseg_ros.ros.segmentation_parameters import TRANSPORTS
-from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import share_folder
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = share_folder() / 'config'

@@ -16,7 +16,7 @@ import yaml
 from instructseg_ros.ros.parameters import default_of
 from instructseg_ros.ros.qos import MOST
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.ros.sim_camera import SimCameraParameters
+from instructseg_ros.tabletop.sim_camera import SimCameraParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = {'segmentation_node': SegmentationParameters, 'sim_camera': SimCameraParameters}

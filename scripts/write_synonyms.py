@@ -1,4 +1,4 @@
-"""Writes instructseg_ros/simulation/instructions/synonyms.py from the Open English WordNet.
+"""Writes instructseg_ros/tabletop/instructions/synonyms.py from the Open English WordNet.
 
 python scripts/write_synonyms.py YAML: the folder `src/yaml` of a checkout of
 github.com/globalwordnet/english-wordnet.
@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import yaml
 
-from instructseg_ros.simulation.instructions import vocabulary
-from instructseg_ros.simulation.instructions.noun_phrase import pluralized
-from instructseg_ros.simulation.instructions.wording import COLORS, NOUNS
+from instructseg_ros.tabletop.instructions import vocabulary
+from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.instructions.wording import COLORS, NOUNS
 
-TABLE: Final = 'instructseg_ros/simulation/instructions/synonyms.py'
+TABLE: Final = 'instructseg_ros/tabletop/instructions/synonyms.py'
 NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; an adjective may be a satellite of another
 HEADER: Final = '''"""Words that mean what a trained one does; written by scripts/write_synonyms.py.
 

@@ -27,4 +27,4 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a benchmark measure the machine with small matrices: large ones take seconds."""
-    monkeypatch.setattr('instructseg_ros.benchmark.measure._SIDE', 256)
+    monkeypatch.setattr('instructseg_ros.research.benchmark.measure._SIDE', 256)

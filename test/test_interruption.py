@@ -76,7 +76,7 @@ import sys
 import time
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as it is while -m imports
-from instructseg_ros.simulation import record
+from instructseg_ros.tabletop.world import record
 
 
 def frames(*args, **options):

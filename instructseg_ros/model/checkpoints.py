@@ -87,10 +87,8 @@ def load_model(
     """
     from instructseg_ros.model.configuration import InstructSegConfig
     from instructseg_ros.model.modeling import InstructSegModel
-    from instructseg_ros.model.precision import Precision
+    from instructseg_ros.model.precision import Precision, quantize_weights, round_to_float16
     from instructseg_ros.model.processor import InstructSegProcessor
-    from instructseg_ros.model.quantization import quantize_weights
-    from instructseg_ros.model.rounding import round_to_float16
 
     _check_hashes(folder)
     _check_description(folder)

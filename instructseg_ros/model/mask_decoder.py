@@ -1,8 +1,9 @@
-"""Mask2Former's masked-attention decoder, driven by the language model's states (spec 2.6)."""
+"""Mask2Former's masked-attention decoder, and the choice of the best of its masks."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -14,8 +15,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from instructseg_ros.model.attention import attend, merge_heads, split_heads
 from instructseg_ros.model.configuration import MaskConfig
-from instructseg_ros.model.pixel_decoder import resize
-from instructseg_ros.model.pixels import PixelFeatures
+from instructseg_ros.model.pixel_branch import PixelFeatures, resize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,3 +185,52 @@ def _cells(x: torch.Tensor) -> torch.Tensor:
         # Flattened at once, a batch of one would get strides that `bmm` copies.
         return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
     return x.flatten(2)
+
+
+_EPSILON = 1e-6
+
+
+def best_mask(
+    mask_logits: torch.Tensor,
+    score_logits: torch.Tensor,
+    restore: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, float]:
+    """Choose the mask with the highest product of score and quality.
+
+    A product is never above its score, so that tokens are visited by falling score and most
+    masks are never brought to full size.
+
+    Args:
+        mask_logits: (Q, h, w).
+        score_logits: (Q,).
+        restore: brings (N, h, w) logits to the image's size.
+
+    Raises:
+        ValueError: the scores or masks are NaN.
+
+    Returns:
+        (H, W) logits of the best mask, and its product of score and quality in 0..1.
+    """
+    scores = score_logits.float().sigmoid()
+    best, best_score = None, -1.0
+    for index in scores.argsort(descending=True).tolist():
+        score = scores[index].item()
+        if score <= best_score:
+            break
+        logits = restore(mask_logits[index : index + 1])[0]
+        product = score * mask_quality(logits).item()
+        if product > best_score:
+            best, best_score = logits, product
+    if best is None:
+        raise ValueError(
+            'the model gave no numbers (NaN): use the dtype "float32" or "bfloat16", and if it '
+            'stays so, copy the weights again'
+        )
+    return best, best_score
+
+
+def mask_quality(logits: torch.Tensor) -> torch.Tensor:
+    """Mean probability of the pixels inside: (..., H, W) -> (...); 0 for an empty mask."""
+    inside = (logits > 0).float()
+    total = (logits.sigmoid() * inside).sum(dim=(-2, -1))
+    return total / (inside.sum(dim=(-2, -1)) + _EPSILON)

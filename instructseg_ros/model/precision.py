@@ -1,14 +1,24 @@
-"""On which device and in which precision a model runs."""
+"""Device and numeric precision of a model: choice, rounding and quantization."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from torch import nn
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.checkpoints import CONVERTED, ModelError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from instructseg_ros.model.modeling import InstructSegModel
+
 
 FLOAT16_WEIGHTS: Final = 'float16_weights'
 DTYPES: Final = ('auto', 'float32', 'bfloat16', 'float16', FLOAT16_WEIGHTS, 'mixed', 'int8')
@@ -154,3 +164,68 @@ def _computes_bfloat16(device: torch.device) -> bool:
         return False
     flags = next((line for line in lines if line.startswith(('flags', 'features'))), '')
     return bool(_CPU_FEATURES & set(flags.split()))
+
+
+_log = logging.getLogger(__name__)
+
+
+def round_to_float16(model: InstructSegModel, folder: Path) -> None:
+    """Round the weights of a float32 model to float16's values; they stay float32.
+
+    The authors' evaluation loads every weight as float16 and computes in float32. The rotary
+    cosine and sine tables are float16 too (`load_pretrained_model` in instructseg/utils/builder.py,
+    with transformers 4.38).
+
+    Args:
+        model: as it was loaded.
+        folder: where it was loaded from; a warning says so where it is not the authors'.
+
+    Raises:
+        ModelError: float16 cannot hold a weight.
+    """
+    if not (folder / CONVERTED).is_file():
+        _log.warning(
+            '%s was not converted from the released checkpoint: "float16_weights" only makes it '
+            'less precise. "float32" is meant for it.', folder)  # fmt: skip
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            rounded = _rounded(tensor)
+            if not torch.equal(rounded.isfinite(), tensor.isfinite()):
+                raise ModelError(f'{folder}: float16 cannot hold {name}: use "float32".')
+            tensor.copy_(rounded)
+    model.language_model.rotary_emb.register_forward_hook(_round_outputs)
+
+
+def _round_outputs(module: nn.Module, inputs: Any, outputs: tuple[torch.Tensor, ...]) -> Any:
+    return tuple(_rounded(values) for values in outputs)
+
+
+def _rounded(values: torch.Tensor) -> torch.Tensor:
+    return values.half().to(values.dtype)
+
+
+def quantize_weights(model: InstructSegModel) -> None:
+    """Round the linear layers of vision tower, projector and language model, for inference only.
+
+    Each row of a weight has its own scale, and is computed with in the format that the layer had.
+    The mask branch is left alone: it has few of the weights, and draws the edges of the masks.
+
+    Raises:
+        ModelError: torchao is not installed, or too old.
+    """
+    round_weights = _rounding()
+    for part in (model.vision_tower, model.projector, model.language_model):
+        round_weights(part)
+
+
+def _rounding() -> Callable[[nn.Module], None]:
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise ModelError(
+            f'the dtype "int8" needs torchao ({first_line(error)}): pip install torchao, or use '
+            'the dtype "auto".'
+        ) from error
+    # Its settings for torch.compile are those of the whole process.
+    config = Int8WeightOnlyConfig(set_inductor_config=False)
+    return lambda part: quantize_(part, config)

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.guided_filter import follow_edges
 from instructseg_ros.model.prompt_rows import PromptRow, join_rows
-from instructseg_ros.model.prompts import (
+from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.tasks import (
     ANSWERS,
     CHAT,
     CHAT_ON,
@@ -32,11 +33,11 @@ from instructseg_ros.model.prompts import (
     SEG_TOKEN,
     TEMPORAL,
     TEMPORAL_ID,
+    Task,
+    choose_task,
     prompt_name,
     split_prompt,
 )
-from instructseg_ros.model.states import Prompt
-from instructseg_ros.model.tasks import Task, choose_task
 
 Size = tuple[int, int]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from instructseg_ros.model.prompts import IMAGE, REFER, SEG, TEMPORAL
 from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.tasks import IMAGE, REFER, SEG, TEMPORAL
 
 IGNORED = -100  # a label that no loss counts
 

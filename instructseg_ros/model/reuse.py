@@ -13,10 +13,9 @@ from PIL import Image
 
 from instructseg_ros.model.batches import alike, in_batches
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.pixels import PixelFeatures
-from instructseg_ros.model.prompts import TEMPORAL_ID
+from instructseg_ros.model.pixel_branch import PixelFeatures
 from instructseg_ros.model.states import Lead, Prompt
-from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.tasks import TEMPORAL_ID, Task
 
 Picture: TypeAlias = np.ndarray | Image.Image
 # The prompt of each of F frames' K expressions, and of a number of reference frames.

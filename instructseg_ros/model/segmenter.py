@@ -1,21 +1,22 @@
-"""The model's facade: an image and an instruction in, a mask out."""
+"""Segmenter: an image and an instruction in, a mask out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 
 from instructseg_ros.model.batches import in_batches
 from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
-from instructseg_ros.model.compilation import BUCKET, compile_stages
 from instructseg_ros.model.decoding import Part, join, parts
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
+from instructseg_ros.model.language import pack_linear_layers
+from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.packing import pack_linear_layers
 from instructseg_ros.model.precision import choose_device, choose_precision, is_large
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -30,8 +31,25 @@ from instructseg_ros.model.reuse import (
     Understanding,
     own_rows,
 )
-from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task, choose_task
+
+# Tokens: prompts are padded to multiples of it, so that few lengths have to be compiled.
+BUCKET: Final = 8
+
+
+def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
+    """Let torch compile vision tower, pixel branch and the language model's layers.
+
+    Each is compiled for every shape that it meets, when it first meets it: sizes of the input, and
+    numbers and lengths of instructions. From the ninth shape on torch leaves a stage as it is. The
+    mask decoder is not worth it: its shapes change as often, and it is little work.
+
+    Args:
+        model: on its device, its layers packed or quantized where they will be.
+        backend: of `torch.compile`.
+    """
+    for stage in (model.vision_tower, model.pixel_branch, *model.language_model.layers):
+        stage.compile(backend=backend, dynamic=False)
 
 
 class Segmenter:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from instructseg_ros.ros.camera_input import camera_topic
-from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import profile_environment
+from instructseg_ros.ros.inputs import camera_topic
+from instructseg_ros.ros.transport import profile_environment, share_folder
 
 if TYPE_CHECKING:
     from launch.actions import DeclareLaunchArgument

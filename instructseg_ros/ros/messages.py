@@ -1,27 +1,100 @@
-"""Between this package's messages and the values of the engine."""
+"""Converts between ROS messages and the values of the engine."""
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from sensor_msgs.msg import RegionOfInterest
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField, RegionOfInterest
 from std_msgs.msg import Header
 
 from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
-from instructseg_ros.ros.conversions import image_to_rgb, mask_to_image
+from instructseg_ros.spatial.box import Box
+from instructseg_ros.streaming.encodings import (
+    ENCODINGS,
+    MEASUREMENTS,
+    BitDepth,
+    ConversionError,
+    pixels_of,
+)
+from instructseg_ros.streaming.image_files import decode
 from instructseg_ros.streaming.instruction import (
     MAX_NAME_LENGTH,
     Instruction,
     InstructionError,
     Until,
     clean_text,
+    describe_error,
+    quote,
 )
-from instructseg_ros.streaming.quoting import quote
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
+
+LABEL_ENCODINGS = ('16UC1', 'mono8')
+
+
+def image_to_rgb(message: Image, bits: BitDepth | None = None) -> np.ndarray:
+    """Return the pixels of a message as (H, W, 3) uint8 RGB, see `pixels_of`.
+
+    Encodings that are not in ENCODINGS go through cv_bridge where that is installed.
+
+    Raises:
+        ConversionError: The message contradicts itself or its encoding cannot be read.
+    """
+    known = (*ENCODINGS, *MEASUREMENTS)
+    if message.encoding in known or not message.width or not message.height:
+        return pixels_of(message, bits)
+    return _through_cv_bridge(message)
+
+
+def compressed_to_rgb(message: CompressedImage, bits: BitDepth | None = None) -> np.ndarray:
+    """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode`.
+
+    Raises:
+        ConversionError: It is no whole JPEG or PNG.
+    """
+    return decode(message.data, message.format, bits)
+
+
+def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:
+    """Return (H, W) or (H, W, C) pixels as a message with the header given, rows not padded."""
+    pixels = np.ascontiguousarray(pixels)
+    message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1],
+                    encoding=encoding, is_bigendian=sys.byteorder == 'big',
+                    step=pixels.strides[0])
+    data = array('B')
+    data.frombytes(memoryview(pixels.reshape(-1)).cast('B'))
+    message.data = data
+    return message
+
+
+def mask_to_image(mask: np.ndarray, *, header: Header) -> Image:
+    """Return an (H, W) bool mask as mono8, 255 where it is true."""
+    pixels = np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255)
+    return array_to_image(pixels, header=header, encoding='mono8')
+
+
+def _through_cv_bridge(message: Image) -> np.ndarray:
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise ConversionError(
+            f'encoding {quote(message.encoding)} is not supported; publish one of '
+            f'{", ".join(ENCODINGS)}, or install cv_bridge (apt install '
+            f'ros-$ROS_DISTRO-cv-bridge) to read others') from None
+    try:
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+    except Exception as error:
+        raise ConversionError(
+            f'encoding {quote(message.encoding)} is not supported, not by cv_bridge either '
+            f'({describe_error(error)}); publish one of {", ".join(ENCODINGS)}') from None
+
 
 NANO = 10**9
 LATEST = 2**31 * NANO - 1  # ns, that a message can tell
@@ -133,3 +206,54 @@ def _fill_times(message: SegmentationMessage, timing: Timing | None, now: Time) 
 def _time(nanoseconds: int) -> Time:
     seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
     return Time(sec=seconds, nanosec=fraction)
+
+
+FIELDS = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+          for index, name in enumerate('xyz')]
+
+
+def points_to_cloud(points: np.ndarray, *, header: Header) -> PointCloud2:
+    """Return (H, W, 3) float32 points, m, as an organised cloud; NaN where there is none."""
+    height, width = points.shape[:2]
+    data = array('B')
+    data.frombytes(memoryview(np.ascontiguousarray(points).reshape(-1)).cast('B'))
+    return PointCloud2(
+        header=header, height=height, width=width, fields=FIELDS, point_step=12,
+        row_step=12 * width, is_dense=False, is_bigendian=sys.byteorder == 'big', data=data)
+
+
+def box_to_pose(box: Box) -> Pose:
+    """Return centre and orientation of a box."""
+    x, y, z = (float(value) for value in box.center)
+    return Pose(position=Point(x=x, y=y, z=z), orientation=quaternion_message(box.rotation))
+
+
+def box_to_pose_stamped(box: Box, *, header: Header) -> PoseStamped:
+    """Return centre and orientation of a box in the frame of a header."""
+    return PoseStamped(header=header, pose=box_to_pose(box))
+
+
+def quaternion_message(rotation: np.ndarray) -> Quaternion:
+    """Return an (x, y, z, w) quaternion as a message."""
+    x, y, z, w = (float(value) for value in rotation)
+    return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def transform_box(box: Box, transform: Transform) -> Box:
+    """Return a box in the parent frame of a transform."""
+    offset, turn = transform.translation, transform.rotation
+    quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
+    center = rotate(quaternion, box.center) + np.array([offset.x, offset.y, offset.z])
+    return Box(center=center, size=box.size, rotation=multiply(quaternion, box.rotation))
+
+
+def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the (x, y, z, w) quaternion of the second rotation and then the first."""
+    (v, w), (u, s) = (first[:3], first[3]), (second[:3], second[3])
+    return np.append(w * u + s * v + np.cross(v, u), w * s - v @ u)
+
+
+def rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Return an (x, y, z) vector turned by an (x, y, z, w) quaternion."""
+    v, w = quaternion[:3], quaternion[3]
+    return vector + 2.0 * np.cross(v, np.cross(v, vector) + w * vector)

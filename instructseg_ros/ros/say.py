@@ -13,9 +13,9 @@ from rclpy.node import Node
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.discovery import discovery_advice
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
-from instructseg_ros.ros.starting import init_ros
+from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import State
 

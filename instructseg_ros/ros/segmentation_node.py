@@ -12,22 +12,17 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from instructseg_ros.memory import keep_freed_memory
-from instructseg_ros.ros import parameters, stopping
-from instructseg_ros.ros.desk import Desk
+from instructseg_ros.model.memory import keep_freed_memory
+from instructseg_ros.ros import parameters
+from instructseg_ros.ros import running as stopping
 from instructseg_ros.ros.diagnostics import Diagnostics
-from instructseg_ros.ros.failed_answers import FailedAnswers
-from instructseg_ros.ros.find_action import FindAction
-from instructseg_ros.ros.loading import free_segmenter_memory
-from instructseg_ros.ros.package_log import PackageLog
-from instructseg_ros.ros.pipeline import Pipeline
-from instructseg_ros.ros.running import run_node
+from instructseg_ros.ros.logs import PackageLog, ThrottledLog
+from instructseg_ros.ros.pipeline import Pipeline, free_segmenter_memory
+from instructseg_ros.ros.requests import Desk, FailedAnswers, FindAction, Services
+from instructseg_ros.ros.running import StopRequested, run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.ros.services import Services
-from instructseg_ros.ros.stopping import StopRequested
-from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import Labels
-from instructseg_ros.streaming.quoting import describe_error
 
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)

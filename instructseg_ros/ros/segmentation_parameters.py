@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from instructseg_ros.ros.conversions import LABEL_ENCODINGS
+from instructseg_ros.ros.messages import LABEL_ENCODINGS
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
 from instructseg_ros.streaming.schedule import Schedule

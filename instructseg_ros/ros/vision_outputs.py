@@ -10,9 +10,9 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from std_msgs.msg import Header
 
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.camera_input import camera_topic
-from instructseg_ros.ros.endpoints import create_publisher
-from instructseg_ros.ros.spatial_messages import box_to_pose
+from instructseg_ros.ros.inputs import camera_topic
+from instructseg_ros.ros.messages import box_to_pose
+from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.spatial.box import Box
 from instructseg_ros.streaming.labels import Labels
 from instructseg_ros.streaming.segmentation import Segmentation, State

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from instructseg_ros.spatial.depth import check_same_view
 from instructseg_ros.spatial.distortion import Distortion, DistortionError, read_distortion
-from instructseg_ros.spatial.sampling import check_same_view
 
 _REMEDY: Final = 'calibrate the camera, or let the driver publish camera_info'
 

@@ -1,14 +1,102 @@
-"""The plane that a target stands on."""
+"""Finds the surface that a target stands on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from instructseg_ros.spatial.neighbourhood import grown
-from instructseg_ros.spatial.view import View
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.points import points_in, window_of
+
+SUPPORTERS = 3  # of a pixel's eight neighbours; a straight edge leaves it five, a corner three
+
+
+def box_count(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Return (H, W) int how many pixels of a mask lie in the square around each pixel."""
+    side = 2 * radius + 1
+    padded = np.pad(mask.astype(np.int64), ((radius + 1, radius), (radius + 1, radius)))
+    total = padded.cumsum(0).cumsum(1)
+    return total[side:, side:] - total[:-side, side:] - total[side:, :-side] \
+        + total[:-side, :-side]
+
+
+def grown(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Return a mask (H, W) with everything that is at most `radius` pixels off, also diagonally."""
+    return box_count(mask, radius) > 0
+
+
+def steadied(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return depth without flying pixels, and with less noise.
+
+    A pixel is kept if three of its eight neighbours in the mask lie within 1 % and 1 cm of it in
+    depth: what flies between a thing and its background has fewer. It becomes the mean of itself
+    and of opposite pairs of such neighbours, which leaves slopes and borders where they are.
+
+    Args:
+        z: (H, W) m, NaN without depth.
+        inside: (H, W) bool, the mask.
+
+    Returns:
+        (H, W) m, NaN outside the mask and for what was dropped.
+    """
+    near = np.pad(np.where(inside, z, np.nan), 1, constant_values=np.nan)
+    here = near[1:-1, 1:-1]
+    height, width = z.shape
+    limit = 0.01 + 0.01 * here
+    count = np.zeros(z.shape, int)
+    total, weight = here.copy(), np.ones(z.shape)
+    for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        first = near[1 + row:1 + row + height, 1 + column:1 + column + width]
+        second = near[1 - row:1 - row + height, 1 - column:1 - column + width]
+        a, b = np.abs(first - here) <= limit, np.abs(second - here) <= limit
+        count += a.astype(int) + b
+        both = a & b
+        total[both] += first[both] + second[both]
+        weight[both] += 2
+    return np.where(count >= SUPPORTERS, total / weight, np.nan)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """A window of an image.
+
+    Attributes:
+        mask: (h, w) bool, the target.
+        points: (h, w, 3) m in the optical frame, NaN without depth.
+        steady: (h, w, 3) m, those of the target without flying pixels and noise, NaN elsewhere.
+        pinhole: The camera, for columns and rows of the window.
+    """
+
+    mask: np.ndarray = field(repr=False)
+    points: np.ndarray = field(repr=False)
+    steady: np.ndarray = field(repr=False)
+    pinhole: Pinhole
+
+    @staticmethod
+    def of(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> View:
+        """Return what surrounds a mask (H, W) that has a pixel, as far as its size.
+
+        Args:
+            depth: (h, w) m along the optical axis, NaN without.
+            pinhole: The camera, of any resolution.
+            mask: (H, W) bool.
+        """
+        size = max(each.stop - each.start for each in window_of(mask))
+        window = window_of(mask, margin=max(32, size))
+        points = points_in(window, depth, pinhole, mask.shape).astype(float)
+        inside, z = mask[window], points[..., 2]
+        with np.errstate(invalid='ignore'):
+            steady = points * (steadied(z, inside) / z)[..., None]
+        camera = pinhole.scaled(mask.shape[1], mask.shape[0])
+        camera = replace(camera, cx=camera.cx - window[1].start, cy=camera.cy - window[0].start)
+        return View(mask=inside, points=points, steady=steady, pinhole=camera)
+
+    def target(self) -> np.ndarray:
+        """Return the points (n, 3) of the target that are to be trusted, m."""
+        return self.steady[np.isfinite(self.steady[..., 2])]
+
 
 TOLERANCE: Final = 0.006  # of the distance, within which a point lies on a plane
 LEAST_SHARE: Final = 0.3  # of what surrounds a target that must lie on its plane

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from instructseg_ros.spatial.depth import check_same_view, nearest
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.sampling import check_same_view, nearest
 
 Window = tuple[slice, slice]
 

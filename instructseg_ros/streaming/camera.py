@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from instructseg_ros.streaming.active_instruction import Job, LiveInstruction
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.planner import Planner
 from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing

@@ -9,18 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from instructseg_ros.streaming.active_instruction import Job
 from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, Results, answer
-from instructseg_ros.streaming.instruction import Instruction, InstructionError
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.quoting import describe_error
-from instructseg_ros.streaming.roster import Answers, Roster
+from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
+from instructseg_ros.streaming.instruction_registry import Answers, Roster
 from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.streaming.statistics import Statistics
-from instructseg_ros.streaming.stopwatch import Stopwatch
+from instructseg_ros.streaming.statistics import Statistics, Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np

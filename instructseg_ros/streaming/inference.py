@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
-from instructseg_ros.streaming.quoting import describe_error
+from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
+from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.streaming.stopwatch import Stopwatch
+from instructseg_ros.streaming.statistics import Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np

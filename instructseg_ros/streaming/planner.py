@@ -1,18 +1,34 @@
-"""Decides for each frame of a camera what runs: the schedule at work."""
+"""Decides what the model computes for each frame of a camera."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
+from instructseg_ros.streaming.active_instruction import Job, LiveInstruction
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import LiveInstruction
-from instructseg_ros.streaming.scene_change import changed_share, thumbnail
 from instructseg_ros.streaming.schedule import Pace
+
+COLUMNS: Final = 64
+CLEAR: Final = 24  # of 255, above a camera's noise
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> its pixels on a coarse grid, (h, w, 3) int16."""
+    step = max(1, image.shape[1] // COLUMNS)
+    row = min(step, image.shape[0]) // 2
+    return image[row::step, step // 2 :: step].astype(np.int16)
+
+
+def changed_share(first: np.ndarray, second: np.ndarray) -> float:
+    """Share of two thumbnails' pixels that differ clearly, 0..1; 1 for different sizes."""
+    if first.shape != second.shape:
+        return 1.0
+    return float((np.abs(first - second).max(axis=2) > CLEAR).mean())
 
 
 class Planner:

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from instructseg_ros.streaming.camera import Camera
 from instructseg_ros.streaming.frame_buffer import FrameBuffer
-from instructseg_ros.streaming.governor import Governor
 from instructseg_ros.streaming.planner import Planner
-from instructseg_ros.streaming.schedule import Schedule, paces
+from instructseg_ros.streaming.schedule import Governor, Schedule, paces
 
 
 class Wishes(Protocol):

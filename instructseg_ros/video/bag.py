@@ -1,4 +1,4 @@
-"""A bag (a folder of rosbag2, or an .mcap or .db3 file) as a source of frames."""
+"""Reads frames from a rosbag2 recording, without a ROS installation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,65 @@ import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from instructseg_ros.streaming.bit_depth import BitDepth
-from instructseg_ros.video.bag_image import read_header, read_image
+import numpy as np
+
+from instructseg_ros.streaming.encodings import BitDepth, ConversionError, labels_of, pixels_of
+from instructseg_ros.streaming.image_files import decode
+from instructseg_ros.video.bag_messages import CompressedImage, Image, standard_types
 from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
-from instructseg_ros.video.messages import CompressedImage, Image
 from instructseg_ros.video.source import storage_files
+
+
+def read_image(raw: bytes, kind: str, bits: BitDepth | None = None) -> tuple[Any, np.ndarray]:
+    """Return the header and the (H, W, 3) uint8 RGB pixels of a serialised message.
+
+    Args:
+        raw: The message.
+        kind: Its type.
+        bits: How many of 16 bits the camera uses, as for `pixels_of`.
+
+    Raises:
+        SourceError: The message contradicts itself, or its encoding is not known.
+    """
+    message = _deserialized(raw, kind)
+    try:
+        if kind == CompressedImage:
+            return message.header, decode(message.data, message.format, bits)
+        return message.header, pixels_of(message, bits)
+    except ConversionError as error:
+        raise SourceError(f'an image cannot be read ({error})') from error
+
+
+def read_labels(raw: bytes, kind: str) -> np.ndarray:
+    """Return the (H, W) numbers of a serialised label image, as for `labels_of`.
+
+    Raises:
+        SourceError: The message is damaged, or no label image.
+    """
+    try:
+        return labels_of(_deserialized(raw, kind))
+    except ConversionError as error:
+        raise SourceError(f'a label image cannot be read ({error})') from error
+
+
+def read_header(raw: bytes, kind: str) -> Any:
+    """Return the header of a serialised message.
+
+    Raises:
+        SourceError: The message is damaged.
+    """
+    return _deserialized(raw, kind).header
+
+
+def _deserialized(raw: bytes, kind: str) -> Any:
+    try:
+        return standard_types().deserialize_cdr(raw, kind)
+    except Exception as error:  # A damaged message makes rosbags raise almost anything.
+        raise SourceError(f'a message is damaged ({error})') from error
+
 
 LOOK_AT = 100  # images; a camera whose stamps are all 0 in so many has no clock
 

@@ -1,13 +1,10 @@
-"""The record of a run: `masks.jsonl`, one line of JSON for each frame, in the frames' order.
-
-It is what a run resumes from: a line is written once all instructions are answered on its frame,
-and of a line that was cut off nothing is kept. Everything else is drawn from it at the end.
-"""
+"""The record of a run: `masks.jsonl`, one line of JSON per frame, and how a run resumes from it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
@@ -16,9 +13,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from instructseg_ros.streaming.active_instruction import MEMORY
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.video.frame import Place
+from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.video.frame import NANO, Place
 from instructseg_ros.video.rle import decode_mask, encode_mask
 
 
@@ -169,3 +168,79 @@ def _end_of_lines(file: BufferedRandom) -> int:
         if line.endswith(b'\n'):
             end += len(line)
     return end
+
+
+MOST = 1000  # frames, should a camera's clock stand still
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame of the record: where it is, and the track of each instruction on it."""
+
+    place: Place
+    tracks: tuple[int, ...]
+    opens: bool
+
+
+class History:
+    """The end of a record: the frames that the next one may be compared with.
+
+    These are the reference frames, and what a target is recognised by after a moment out of sight.
+    The engine keeps reference frames some time apart, counted from the first, so that it matters
+    with which frame one begins again: with one that it would have kept.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Begin with no frame."""
+        stride = int(settings.reference_stride * NANO)
+        self._spacing = stride // 4
+        self._span = max(MEMORY, (settings.reference_frames + 1) * stride)
+        self._seen: deque[Seen] = deque(maxlen=MOST)
+        self._kept: int | None = None
+        self.frames = 0
+        self.tracks = 0
+
+    def add(self, line: Line) -> None:
+        """Take the next frame in."""
+        stamp = line.place.stamp
+        opens = self._kept is None or not 0 <= stamp - self._kept < self._spacing
+        if opens:
+            self._kept = stamp
+        tracks = tuple(answer['track_id'] for answer in line.answers)
+        self._seen.append(Seen(line.place, tracks, opens))
+        self.frames += 1
+        self.tracks = max(self.tracks, *tracks)
+        self._let_go(stamp)
+
+    def again(self) -> Sequence[Seen]:
+        """Return the frames to show again, the oldest first."""
+        return tuple(self._seen)
+
+    def _let_go(self, stamp: int) -> None:
+        """Let the frames go that are before the last kept one that is old enough."""
+        old = [number for number, seen in enumerate(self._seen)
+               if seen.opens and not 0 <= stamp - seen.place.stamp < self._span]
+        for _ in range(old[-1] if old else 0):
+            self._seen.popleft()
+
+
+class Tracks:
+    """Numbers the tracks of a run 1, 2, 3, ..., whatever ids they have in this process."""
+
+    def __init__(self, count: int = 0) -> None:
+        """Begin after so many tracks of earlier processes."""
+        self._count = count
+        self._numbers = {0: 0}
+
+    def learn(self, results: Sequence[Segmentation], numbers: Sequence[int]) -> None:
+        """Take note of the numbers that tracks had on a frame that is shown again."""
+        for result, number in zip(results, numbers, strict=True):
+            if result.track_id and number:
+                self._numbers[result.track_id] = number
+
+    def number(self, result: Segmentation) -> int:
+        """Return the number of the track of an answer; 0 unless FOUND."""
+        if result.track_id not in self._numbers:
+            self._count += 1
+            self._numbers[result.track_id] = self._count
+        return self._numbers[result.track_id]

@@ -1,11 +1,4 @@
-"""The run behind `instructseg video`: all frames through the model, then what is drawn from that.
-
-First every frame is answered and its answers are appended to the record, `masks.jsonl`; that is
-the slow part, and it resumes after the last recorded frame. Then masks, films and bags are
-made from the record and the source, without the model: each in a folder of its own that gets its
-name when it is whole. So formats can be added later, by the same command with other `--formats`.
-Nothing is held in memory but the frames that the model compares.
-"""
+"""Implements `instructseg video`: segments every frame, then renders what was asked for."""
 
 from __future__ import annotations
 
@@ -18,30 +11,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.locking import locked
-from instructseg_ros.streaming.follower import Follower
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
+from instructseg_ros.streaming.offline_engine import Follower
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.video.bag_messages import write_bag
 from instructseg_ros.video.frame import Source, SourceError, VideoFrame, read_from
-from instructseg_ros.video.history import History
-from instructseg_ros.video.mask_bag import write_bag
-from instructseg_ros.video.output import Output, short_names
-from instructseg_ros.video.overlay_films import write_overlays
-from instructseg_ros.video.png import write_pngs
-from instructseg_ros.video.pyav import import_av
+from instructseg_ros.video.overlay_video import write_overlays
 from instructseg_ros.video.record import (
     CompleteRecord,
+    History,
     Line,
     RecordWriter,
+    Tracks,
     answer_fields,
     read_lines,
 )
+from instructseg_ros.video.run_folder import Output, locked, short_names, write_pngs
 from instructseg_ros.video.source import open_source
-from instructseg_ros.video.tracks import Tracks
+from instructseg_ros.video.video_file import import_av
 
 if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
     from instructseg_ros.streaming.inference import Model
+
 
 FORMATS = ('png', 'rle', 'overlay', 'bag')
 
@@ -193,3 +186,17 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *,
         for answer in line.answers:
             states[answer['instruction']][State[answer['state']]] += 1
     return Summary(frames=record.frames, announced=announced, states=states)
+
+
+def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
+    """Load a model, to be run whole on every frame and with the reference frames that it wants.
+
+    Raises:
+        ModelError: The model cannot be loaded; the message names the remedy.
+    """
+    from instructseg_ros.model.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
+    # One stride for all films, so that a run that goes on knows how far back it has to begin.
+    stride = segmenter.reference_stride
+    return segmenter, EngineSettings.of_model(segmenter, max_reference_stride=stride)

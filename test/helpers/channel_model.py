@@ -109,7 +109,7 @@ def segment_until_killed(
 def _segment(path: str, folder: str, options: str) -> None:
     import ast
 
-    from instructseg_ros.video import overlay_films
+    from instructseg_ros.video import overlay_video as overlay_films
     from instructseg_ros.video.segment_video import segment_video
 
     texts, formats, piece, last, drawn = ast.literal_eval(options)
@@ -121,7 +121,7 @@ def _segment(path: str, folder: str, options: str) -> None:
 
 
 def _die_drawing(last: int) -> None:
-    from instructseg_ros.video import overlay_films
+    from instructseg_ros.video import overlay_video as overlay_films
 
     draw, count = overlay_films.draw_overlay, itertools.count()
 

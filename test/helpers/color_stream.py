@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from instructseg_ros.model.tasks import Task
+from instructseg_ros.streaming.active_instruction import LiveInstruction
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.live_instruction import LiveInstruction
 from instructseg_ros.streaming.segmentation import Segmentation
 
 

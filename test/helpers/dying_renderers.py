@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from instructseg_ros.training.tabletop.scenes import SceneStore
+from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 
 def die_at_once(folder: Path, stride: float, indices: np.ndarray) -> None:

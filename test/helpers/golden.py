@@ -14,13 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from instructseg_ros.conversion.description import describe
-from instructseg_ros.conversion.released import convert_weights
-from instructseg_ros.conversion.tensors import TensorFolder
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.conversion.released import convert_weights
+from instructseg_ros.model.conversion.released_layout import describe
+from instructseg_ros.model.conversion.tensors import TensorFolder
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompt_rows import PromptRow, join_rows
-from instructseg_ros.model.prompts import (
+from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.tasks import (
     IMAGE,
     IMAGE_ID,
     REFER,
@@ -29,7 +30,6 @@ from instructseg_ros.model.prompts import (
     TEMPORAL,
     TEMPORAL_ID,
 )
-from instructseg_ros.model.states import Prompt
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
 FOLDERS = case_folders(SHIPPED, 'INSTRUCTSEG_GOLDEN_DIR')

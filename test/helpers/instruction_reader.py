@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from instructseg_ros.simulation.instructions import TabletopInstruction, wording
-from instructseg_ros.simulation.instructions.noun_phrase import pluralized
-from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
+from instructseg_ros.tabletop.instructions import TabletopInstruction, wording
+from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
 
 NOT_A_CAN = re.compile(r'\b(can (you|i|see)|you can|that can|something can)\b')
 

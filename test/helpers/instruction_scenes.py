@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from instructseg_ros.simulation.scene_graph import SceneGraph, Thing
-from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
 
 VELOCITIES = {
     'left': (-0.1, 0.0, 0.0),

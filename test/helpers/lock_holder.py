@@ -14,7 +14,7 @@ from pathlib import Path
 _HOLD = """
 import os, sys, time
 from pathlib import Path
-from instructseg_ros.locking import locked
+from instructseg_ros.video.run_folder import locked
 
 with locked(Path(sys.argv[1]), name=sys.argv[2]):
     child = os.fork()

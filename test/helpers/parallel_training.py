@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import distributed, nn
 
-from instructseg_ros.training.tabletop import parallel
-from instructseg_ros.training.tabletop.loop import Loop, Schedule
+from instructseg_ros.tabletop.training import loop as parallel
+from instructseg_ros.tabletop.training.loop import Loop, Schedule
 
 SCHEDULE = Schedule(steps=5, batch=8, learning_rate=0.05, warmup=1)
 DATA = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))

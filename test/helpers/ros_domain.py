@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import profile_environment
+from instructseg_ros.ros.transport import profile_environment, share_folder
 
 
 def is_free(domain: int) -> bool:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.embedded import word_tokenizer
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
-from instructseg_ros.model.prompts import COMPACT, RELEASED
 from instructseg_ros.model.states import Prompt
-from instructseg_ros.model.tokenization import word_tokenizer
+from instructseg_ros.model.tasks import COMPACT, RELEASED
 
 WORDS = (
     *('all', 'ball', 'blue', 'is', 'left', 'mug', 'of'),

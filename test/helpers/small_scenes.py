@@ -12,10 +12,10 @@ from small_models import compact_config, processor_of, scramble
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.simulation.instructions import vocabulary
-from instructseg_ros.simulation.scene_graph import MOTIONS, SceneGraph, Thing
-from instructseg_ros.simulation.things import COLORS, KINDS, SIZES
-from instructseg_ros.training.tabletop.scenes import SceneStore, StoreShape
+from instructseg_ros.tabletop.instructions import vocabulary
+from instructseg_ros.tabletop.training.scene_store import SceneStore, StoreShape
+from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, Thing
 
 SCENES = 12
 SHAPE = StoreShape(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from instructseg_ros.training.recipe import LoraConfig, Recipe, load_recipe
-from instructseg_ros.training.smoke import make_sets
-from instructseg_ros.training.tiny import write_tiny_model
+from instructseg_ros.research.training.recipe import LoraConfig, Recipe, load_recipe
+from instructseg_ros.research.training.smoke import make_sets, write_tiny_model
 
 
 @dataclasses.dataclass(frozen=True)

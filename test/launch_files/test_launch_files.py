@@ -23,8 +23,7 @@ import yaml
 from ros_domain import is_free
 
 from instructseg_ros.ros.launching import existing_file, own_parameters
-from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment
+from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment, share_folder
 
 SHARE = share_folder()
 FILES = sorted((SHARE / 'launch').glob('*.launch.py'))

@@ -11,9 +11,8 @@ import pytest
 import torch
 from small_models import processor_of
 
-from instructseg_ros.model.mask_decoder import MaskPredictions
+from instructseg_ros.model.mask_decoder import MaskPredictions, best_mask, mask_quality
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.selection import best_mask, mask_quality
 from instructseg_ros.model.states import Prompt
 
 FEATURES, LOGITS = 1e-4, 1e-3  # largest deviation, absolute

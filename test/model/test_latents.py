@@ -5,7 +5,7 @@ import torch
 from small_models import scramble
 from torch.nn import functional
 
-from instructseg_ros.model.latents import LatentAttention, LatentResampler
+from instructseg_ros.model.perceiver import LatentAttention, LatentResampler
 
 WIDTH, HEADS, HEAD_DIM = 12, 3, 5
 

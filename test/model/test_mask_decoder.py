@@ -8,7 +8,7 @@ from small_models import compact_config, released_config, scramble
 from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import MaskDecoder
-from instructseg_ros.model.pixels import PixelFeatures
+from instructseg_ros.model.pixel_branch import PixelFeatures
 
 WIDTH, QUERIES = 32, 8
 

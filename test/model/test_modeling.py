@@ -12,8 +12,14 @@ from small_models import VOCABULARY, SmallModel
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.mask_decoder import MaskPredictions
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.prompts import IMAGE_ID, SEG_ID, TEMPORAL_ID
-from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.states import (
+    InstructSegOutput,
+    Lead,
+    Prompt,
+    Reasoning,
+    VisualContext,
+)
+from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
 INSTRUCTIONS = ('the red mug', 'where is the left ball of all?', 'mug')
 Predictions = Sequence[MaskPredictions]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_models import compact_config, scramble
 
-from instructseg_ros.model.motion_perceiver import ImageTokenFusion, MotionPerceiver
+from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver
 
 SIDE, WIDTH, FRAMES = 4, 40, 2
 

@@ -10,7 +10,7 @@ from small_models import SmallModel
 from torch import nn
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
-from instructseg_ros.model.pixel_decoder import PixelDecoder
+from instructseg_ros.model.pixel_branch import PixelDecoder
 
 SIZES = [(13, 18), (7, 9), (4, 5), (2, 3)]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_models import SmallModel
 
-from instructseg_ros.model.pixels import Detail
+from instructseg_ros.model.pixel_branch import Detail
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_models import compact_config, scramble
 
-from instructseg_ros.model.pointer import Pointer
+from instructseg_ros.model.fusion import Pointer
 
 HIDDEN, CELLS = 40, 16
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from instructseg_ros.commands import arguments
+from instructseg_ros.cli import arguments
 from instructseg_ros.model import precision
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.precision import (

@@ -12,10 +12,9 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
+from instructseg_ros.model.embedded import word_tokenizer
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
-from instructseg_ros.model.prompts import COMPACT, IMAGE_ID, SEG_ID, TEMPORAL_ID
-from instructseg_ros.model.tasks import Task
-from instructseg_ros.model.tokenization import word_tokenizer
+from instructseg_ros.model.tasks import COMPACT, IMAGE_ID, SEG_ID, TEMPORAL_ID, Task
 
 SIZES = [(97, 61), (31, 203), (64, 64), (1, 1), (1, 50), (50, 1), (480, 640), (241, 319)]
 MEAN = np.array([123.675, 116.28, 103.53])

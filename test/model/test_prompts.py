@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.model.prompts import (
+from instructseg_ros.model.tasks import (
     COMPACT,
     IMAGE,
     REFER,
     RELEASED,
     SEG,
     TEMPORAL,
+    Task,
     prompt_name,
     split_prompt,
 )
-from instructseg_ros.model.tasks import Task
 
 # Written out in one piece each, as the authors' data has them; `<|endoftext|>` is left off, since
 # nothing that is read comes after it.

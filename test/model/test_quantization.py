@@ -10,14 +10,13 @@ import torch
 from small_models import SmallModel
 from torch import nn
 
-from instructseg_ros.benchmark.random_model import configuration, random_model
 from instructseg_ros.model.checkpoints import ModelError, load_model
+from instructseg_ros.model.language import PackedLinear, pack_linear_layers
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.packing import PackedLinear, pack_linear_layers
-from instructseg_ros.model.precision import Precision
-from instructseg_ros.model.quantization import quantize_weights
+from instructseg_ros.model.precision import Precision, quantize_weights
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.states import InstructSegOutput
+from instructseg_ros.research.benchmark.random_model import configuration, random_model
 
 try:
     import torchao  # noqa: F401

@@ -11,9 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.prompt_rows import IGNORED, PromptRow
-from instructseg_ros.model.prompts import IMAGE_ID, TEMPORAL_ID
-from instructseg_ros.model.prompts import SEG_ID as MASK_ID
-from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.tasks import IMAGE_ID, TEMPORAL_ID, Task
+from instructseg_ros.model.tasks import SEG_ID as MASK_ID
 
 # Written out: another implementation of GPT-2's encoding gave them.
 SYSTEM = [

@@ -14,8 +14,7 @@ from torch import nn
 
 from instructseg_ros.model.checkpoints import ModelError, load_model
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import Precision, choose_precision
-from instructseg_ros.model.rounding import round_to_float16
+from instructseg_ros.model.precision import Precision, choose_precision, round_to_float16
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.states import InstructSegOutput
 

@@ -14,11 +14,11 @@ from small_models import SmallModel
 
 from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.device import DeviceMemoryError
+from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.reuse import Expression, FrameTokens, Understanding
 from instructseg_ros.model.segmenter import Prediction, Segmenter
-from instructseg_ros.model.selection import best_mask
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.simulation.recording import Recording
+from instructseg_ros.tabletop.world.recording import Recording
 
 INSTRUCTIONS = ['the red mug', 'where is the blue mug?', 'all']
 

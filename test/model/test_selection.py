@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from instructseg_ros.model.selection import best_mask, mask_quality
+from instructseg_ros.model.mask_decoder import best_mask, mask_quality
 
 
 def brute_force(

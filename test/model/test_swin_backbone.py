@@ -13,7 +13,7 @@ from transformers import SwinConfig
 from transformers.models.swin.modeling_swin import SwinBackbone
 
 from instructseg_ros.model.attention import IMPLEMENTATION
-from instructseg_ros.model.swin_backbone import make_fast
+from instructseg_ros.model.swin import make_fast
 
 ALL = ['stage1', 'stage2', 'stage3', 'stage4']
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.tokenization import word_tokenizer
+from instructseg_ros.model.embedded import word_tokenizer
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ from transformers import SwinConfig
 from transformers.models.swin.modeling_swin import SwinLayer
 
 from instructseg_ros.model.attention import IMPLEMENTATION
-from instructseg_ros.model.window_layer import WindowLayer, windows_of
+from instructseg_ros.model.swin import WindowLayer, windows_of
 
 SIZES = [(8, 8), (9, 11), (5, 8), (4, 4), (4, 13)]
 CPU = torch.device('cpu')

@@ -13,19 +13,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / 'instructseg_ros'
 MODULES = sorted(path for path in PACKAGE.rglob('*.py')
                  if path.relative_to(PACKAGE).parts[0] not in ('msg', 'srv', 'action'))
-BELOW = {
-    'simulation': {'interruption'},
-    'spatial': set(),
-    'model': set(),
-    'conversion': {'model'},
-    'benchmark': {'memory', 'model', 'simulation', 'streaming', 'evaluation'},
-    'streaming': {'model'},
-    'video': {'locking', 'model', 'streaming'},
-    'data': {'model', 'simulation', 'streaming', 'video'},
-    'evaluation': {'data', 'locking', 'model', 'simulation', 'streaming'},
-    'training': {'data', 'locking', 'model', 'simulation', 'evaluation'},
-    'ros': {'memory', 'model', 'simulation', 'spatial', 'streaming', 'msg', 'srv', 'action'},
-}
+# The rooms, from the top down: a module imports from its own room and from those below.
+ROOMS = ('cli', 'tabletop', 'research', 'checks', 'ros', 'video', 'streaming', 'spatial', 'model')
+ROS_ROOMS = {'ros', 'checks', 'tabletop'}
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge', 'launch', 'ament_index_python'}
 
 
@@ -40,25 +30,24 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield node.module
 
 
-def layer_imports(layer: str) -> Iterator[tuple[Path, str]]:
-    """Yield (module, what it imports) for every module of a layer."""
-    for path in sorted((PACKAGE / layer).rglob('*.py')):
+def room_imports(room: str) -> Iterator[tuple[Path, str]]:
+    """Yield (module, what it imports) for every module of a room."""
+    for path in sorted((PACKAGE / room).rglob('*.py')):
         for name in imports(ast.parse(path.read_text())):
             yield path.relative_to(PACKAGE), name
 
 
-@pytest.mark.parametrize('layer', BELOW)
-def test_a_layer_knows_only_those_below_it(layer: str) -> None:
-    above = [(path, name) for path, name in layer_imports(layer)
-             if name.startswith('instructseg_ros.')
-             and name.split('.')[1] not in BELOW[layer] | {layer, '__version__'}]
+@pytest.mark.parametrize('room', ROOMS)
+def test_a_room_imports_only_from_those_below_it(room: str) -> None:
+    below = {*ROOMS[ROOMS.index(room):], 'interruption', 'msg', 'srv', 'action', '__version__'}
+    above = [(path, name) for path, name in room_imports(room)
+             if name.startswith('instructseg_ros.') and name.split('.')[1] not in below]
     assert above == []
 
 
-@pytest.mark.parametrize('layer', sorted(set(BELOW) - {'ros'}))
-def test_nothing_below_the_ros_layer_imports_ros(layer: str) -> None:
-    assert [(path, name) for path, name in layer_imports(layer)
-            if name.split('.')[0] in ROS] == []
+@pytest.mark.parametrize('room', sorted(set(ROOMS) - ROS_ROOMS))
+def test_only_ros_checks_and_tabletop_import_ros(room: str) -> None:
+    assert [(path, name) for path, name in room_imports(room) if name.split('.')[0] in ROS] == []
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -68,9 +57,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert answer.stdout.strip() == b'[]'
 
 
-@pytest.mark.parametrize('layer', BELOW)
-def test_importing_a_layer_loads_neither_torch_nor_ros(layer: str) -> None:
-    code = (f'import sys, instructseg_ros.{layer}; '
+@pytest.mark.parametrize('room', ROOMS)
+def test_importing_a_room_loads_neither_torch_nor_ros(room: str) -> None:
+    code = (f'import sys, instructseg_ros.{room}; '
             'print([m for m in ("torch", "transformers", "rclpy") if m in sys.modules])')
     answer = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
     assert answer.stdout.strip() == b'[]'

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.ros.camera_input import shows_rectified
+from instructseg_ros.ros.inputs import shows_rectified
 
 
 @pytest.mark.parametrize(('topic', 'rectified'), [

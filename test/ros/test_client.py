@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
-from instructseg_ros.client import NodeUnavailableError, SegmentationClient
-from instructseg_ros.ros.distribution import localhost_setting
+from instructseg_ros.ros.client import NodeUnavailableError, SegmentationClient
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
+from instructseg_ros.ros.transport import localhost_setting
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 pytestmark = pytest.mark.ros
@@ -28,7 +28,7 @@ IMAGE = np.full((48, 64, 3), 90, np.uint8)
 
 def patient_client(monkeypatch: pytest.MonkeyPatch) -> SegmentationClient:
     """Return a client whose default limits are generous."""
-    monkeypatch.setattr('instructseg_ros.client.GRACE', TIMEOUT)
+    monkeypatch.setattr('instructseg_ros.ros.client.GRACE', TIMEOUT)
     client = SegmentationClient(namespace='/robot', discovery=TIMEOUT)
     for name in ('segment', 'follow', 'cancel', 'enable'):
         for call in (name, f'{name}_async'):
@@ -258,7 +258,7 @@ def test_what_is_followed_ends_with_the_client(
 
 
 FORGETFUL = f"""
-from instructseg_ros.client import SegmentationClient
+from instructseg_ros.ros.client import SegmentationClient
 client = SegmentationClient(namespace='/robot', discovery={TIMEOUT})
 answers = client.follow('the red mug', timeout={TIMEOUT})
 print(next(answers).instruction.id)

@@ -8,7 +8,7 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from instructseg_ros.ros.conversions import (
+from instructseg_ros.ros.messages import (
     ConversionError,
     array_to_image,
     image_to_rgb,

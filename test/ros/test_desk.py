@@ -10,7 +10,7 @@ from rclpy.node import Node
 from ros_probe import TIMEOUT, wait_until
 
 from instructseg_ros.msg import Command
-from instructseg_ros.ros.desk import Desk
+from instructseg_ros.ros.requests import Desk
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Until
 from instructseg_ros.streaming.segmentation import Segmentation, State

@@ -12,7 +12,7 @@ from ros_probe import wait_until
 from std_msgs.msg import String
 
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.endpoints import create_publisher, create_subscription
+from instructseg_ros.ros.qos import create_publisher, create_subscription
 
 pytestmark = pytest.mark.ros
 

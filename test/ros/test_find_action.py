@@ -16,8 +16,7 @@ from ros_probe import Probe, headers, wait_until
 
 from instructseg_ros.action import Find
 from instructseg_ros.msg import Command, Segmentation
-from instructseg_ros.ros.desk import Desk
-from instructseg_ros.ros.find_action import FindAction
+from instructseg_ros.ros.requests import Desk, FindAction
 from instructseg_ros.srv import Cancel
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction

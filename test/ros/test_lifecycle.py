@@ -19,11 +19,11 @@ from ros_probe import TIMEOUT, wait_until
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from instructseg_ros.memory import resident_memory
+from instructseg_ros.model.memory import resident_memory
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import pipeline
-from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.messages import array_to_image
 from instructseg_ros.ros.segmentation_node import SegmentationNode
 from instructseg_ros.streaming import statistics
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until

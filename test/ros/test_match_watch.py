@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from instructseg_ros.ros.match_watch import MatchWatch
+from instructseg_ros.ros.synchronizer import MatchWatch
 
 DEPTH, INFO = '/cam/depth/image', '/cam/camera_info'
 MS = 1_000_000

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.conversions import array_to_image
+from instructseg_ros.ros.messages import array_to_image
 
 pytestmark = pytest.mark.ros
 

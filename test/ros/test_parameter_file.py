@@ -12,7 +12,7 @@ import yaml
 
 from instructseg_ros.ros.parameters import default_of
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import share_folder
 
 CONFIG = share_folder() / 'config'
 ROOT = Path(__file__).resolve().parents[2]

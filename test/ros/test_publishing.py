@@ -17,9 +17,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from instructseg_ros.ros import parameters, qos
-from instructseg_ros.ros.conversions import array_to_image
-from instructseg_ros.ros.messages import rejection
-from instructseg_ros.ros.publishing import ResultPublisher
+from instructseg_ros.ros.messages import array_to_image, rejection
+from instructseg_ros.ros.outputs import ResultPublisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.labels import Labels

@@ -8,7 +8,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from ros_probe import wait_until
 
-from instructseg_ros.ros import rest
+from instructseg_ros.ros import pipeline as rest
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.statistics import Statistics
 

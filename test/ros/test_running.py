@@ -18,7 +18,8 @@ from rclpy.node import Node
 from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros import running, stopping
+from instructseg_ros.ros import running
+from instructseg_ros.ros import running as stopping
 
 pytestmark = pytest.mark.ros
 

@@ -6,10 +6,10 @@ import pytest
 from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import RegionOfInterest
 
-from instructseg_ros.cli import main
+from instructseg_ros.cli.main import main
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros.distribution import localhost_setting
 from instructseg_ros.ros.say import describe, say
+from instructseg_ros.ros.transport import localhost_setting
 
 ROBOT = ['--ros-args', '-r', '__ns:=/robot']
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import share_folder
 
 
 def test_configuration_and_launch_files_are_found() -> None:

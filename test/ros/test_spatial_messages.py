@@ -5,7 +5,7 @@ import pytest
 from geometry_msgs.msg import Quaternion, Transform, Vector3
 from std_msgs.msg import Header
 
-from instructseg_ros.ros.spatial_messages import (
+from instructseg_ros.ros.messages import (
     box_to_pose,
     multiply,
     points_to_cloud,

@@ -9,7 +9,7 @@ import pytest
 from rclpy.action import get_action_server_names_and_types_by_node
 from ros_probe import NodeProcess, Probe
 
-from instructseg_ros.ros.share import share_folder
+from instructseg_ros.ros.transport import share_folder
 
 pytestmark = pytest.mark.ros
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.stamp_check import SURE_AFTER, StampCheck
-from instructseg_ros.ros.throttled_log import ThrottledLog
+from instructseg_ros.ros.inputs import SURE_AFTER, StampCheck
+from instructseg_ros.ros.logs import ThrottledLog
 
 
 def warnings(stamps: list[int]) -> list[str]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.throttled_log import KINDS_KEPT, ThrottledLog
+from instructseg_ros.ros.logs import KINDS_KEPT, ThrottledLog
 
 
 def test_texts_that_differ_only_in_numbers_are_said_once_in_a_while() -> None:

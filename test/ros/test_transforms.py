@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from instructseg_ros.ros.transforms import Transforms
+from instructseg_ros.ros.outputs_3d import Transforms
 from instructseg_ros.spatial.box import Box
 
 pytestmark = pytest.mark.ros

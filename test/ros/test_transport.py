@@ -14,10 +14,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.distribution import fast_dds_variable
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
-from instructseg_ros.ros.share import share_folder
-from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment
+from instructseg_ros.ros.transport import (
+    CHOICE_VARIABLES,
+    fast_dds_variable,
+    profile_environment,
+    share_folder,
+)
 
 PROFILE = Path('fastdds.xml')
 
@@ -86,7 +89,7 @@ def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
         value = 'DEFAULT' if chosen.endswith('TRANSPORTS') else mine
         monkeypatch.setenv(chosen, value)
         expected = {chosen: value}
-    code = ('import os\nfrom instructseg_ros.client import SegmentationClient\n'
+    code = ('import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
             'from instructseg_ros.ros.say import say\n'
             f'{action}\nprint(dict(os.environ))')
     done = subprocess.run([sys.executable, '-c', code], env=dict(os.environ), check=True,

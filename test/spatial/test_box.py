@@ -6,18 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from instructseg_ros.simulation.arrangement import random_scene
-from instructseg_ros.simulation.boxes import TrueBox, true_box
-from instructseg_ros.simulation.opengl import OpenGLError
-from instructseg_ros.simulation.record import SCENES
-from instructseg_ros.simulation.recording import SCENE_SECONDS, Recording, RecordingError
-from instructseg_ros.simulation.scene import Scene
-from instructseg_ros.simulation.tabletop import Observation, Tabletop
-from instructseg_ros.simulation.truth import visible_share
-from instructseg_ros.simulation.world import surface_points
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.rotations import to_matrix
+from instructseg_ros.tabletop.world.arrangement import random_scene
+from instructseg_ros.tabletop.world.ground_truth import TrueBox, true_box, visible_share
+from instructseg_ros.tabletop.world.record import SCENES
+from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
+from instructseg_ros.tabletop.world.scene import Scene
+from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
+from instructseg_ros.tabletop.world.world_model import OpenGLError, surface_points
 
 SEEDS = range(20)
 CENTER, SIZE = 0.01, 0.15  # m, and of the true size

@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from instructseg_ros.spatial.depth import DepthError, mask_depth, metres_of
-from instructseg_ros.spatial.sampling import FieldOfViewError
+from instructseg_ros.spatial.depth import DepthError, FieldOfViewError, mask_depth, metres_of
 
 MILLIMETRES = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
 METRES = np.array([[0.0, -1.0, np.inf], [np.nan, 0.5, 2.0]], np.float32)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from instructseg_ros.spatial.neighbourhood import grown, steadied
+from instructseg_ros.spatial.plane import grown, steadied
 
 
 def test_a_mask_grows_by_a_radius_in_all_directions() -> None:

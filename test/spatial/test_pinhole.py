@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from instructseg_ros.spatial.depth import FieldOfViewError
 from instructseg_ros.spatial.pinhole import CalibrationError, Pinhole
-from instructseg_ros.spatial.sampling import FieldOfViewError
 
 K = [500.0, 0.0, 319.5, 0.0, 510.0, 239.5, 0.0, 0.0, 1.0]
 P = [450.0, 0.0, 310.0, 0.0, 0.0, 460.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.spatial.rectangle import around
+from instructseg_ros.spatial.box import around
 
 
 @pytest.mark.parametrize('angle', np.deg2rad([0, 20, 77, 140]))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.bayer import RED_AT, mosaic_to_rgb
+from instructseg_ros.streaming.encodings import RED_AT, mosaic_to_rgb
 
 
 @pytest.mark.parametrize('pattern', RED_AT)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.bit_depth import BitDepth
+from instructseg_ros.streaming.encodings import BitDepth
 
 
 @pytest.mark.parametrize(('most', 'shift'), [

@@ -5,10 +5,9 @@ import math
 import pytest
 from color_stream import follow, frame
 
+from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
 from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.instruction import Until
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
 from instructseg_ros.streaming.schedule import Pace
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.streaming import compressed
-from instructseg_ros.streaming.bit_depth import BitDepth
-from instructseg_ros.streaming.compressed import decode
-from instructseg_ros.streaming.encodings import ConversionError
+from instructseg_ros.streaming import image_files as compressed
+from instructseg_ros.streaming.encodings import BitDepth, ConversionError
+from instructseg_ros.streaming.image_files import decode
 
 RGB = np.zeros((16, 24, 3), np.uint8)
 RGB[:8, :, 0] = 220

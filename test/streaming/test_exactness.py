@@ -10,10 +10,10 @@ import pytest
 import torch
 from small_models import SmallModel, compact_model, released_model
 
+from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.model.selection import best_mask
-from instructseg_ros.streaming.follower import Follower
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.offline_engine import Follower
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
 from instructseg_ros.streaming.settings import EngineSettings

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from color_stream import ColorModel, picture
 
-from instructseg_ros.streaming.follower import Follower
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.offline_engine import Follower
 from instructseg_ros.streaming.schedule import Pace, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
 from instructseg_ros.streaming.settings import EngineSettings

@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.streaming.governor import LONGEST_PATIENCE, ROOM, WINDOW, Governor
-from instructseg_ros.streaming.schedule import Pace, Schedule, paces
+from instructseg_ros.streaming.schedule import (
+    LONGEST_PATIENCE,
+    ROOM,
+    WINDOW,
+    Governor,
+    Pace,
+    Schedule,
+    paces,
+)
 
 # Seconds a frame at a target of 10 frames a second.
 SLOW, TIGHT, FAST = 0.2, 0.08, 0.01

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from color_stream import ColorModel, follow, frame
 
+from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
 from instructseg_ros.streaming.inference import answer
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 
 SECOND = 1_000_000_000

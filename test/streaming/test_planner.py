@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from color_stream import follow, frame
 
+from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer
-from instructseg_ros.streaming.job import Job
-from instructseg_ros.streaming.live_instruction import Conclusion, LiveInstruction
 from instructseg_ros.streaming.planner import Planner
 from instructseg_ros.streaming.schedule import Pace
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.presence import MEMORY, Presence
+from instructseg_ros.streaming.active_instruction import MEMORY, Presence
 
 STEP = 100_000_000
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from instructseg_ros.streaming.quoting import MOST, MOST_OF_ERROR, describe_error, quote
+from instructseg_ros.streaming.instruction import MOST, MOST_OF_ERROR, describe_error, quote
 
 
 def test_a_short_text_is_quoted_as_it_is() -> None:

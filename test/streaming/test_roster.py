@@ -7,7 +7,7 @@ from color_stream import frame
 
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
-from instructseg_ros.streaming.roster import Roster
+from instructseg_ros.streaming.instruction_registry import Roster
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 

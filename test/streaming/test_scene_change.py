@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.scene_change import CLEAR, changed_share, thumbnail
+from instructseg_ros.streaming.planner import CLEAR, changed_share, thumbnail
 
 
 def grey(height: int = 48, width: int = 64, value: int = 100) -> np.ndarray:

@@ -8,7 +8,7 @@ from color_stream import frame
 
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.segmentation import Timing
-from instructseg_ros.streaming.stopwatch import Stopwatch
+from instructseg_ros.streaming.statistics import Stopwatch
 
 SECOND = 10**9
 

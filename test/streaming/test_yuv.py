@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.yuv import packed_to_rgb, planar_to_rgb
+from instructseg_ros.streaming.encodings import packed_to_rgb, planar_to_rgb
 
 # Y, U, V of BT.601 and the colours that they are.
 KNOWN = [((16, 128, 128), (0, 0, 0)), ((235, 128, 128), (255, 255, 255)),

@@ -16,10 +16,10 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
-from instructseg_ros.simulation.recording import SHIPPED, Recording
+from instructseg_ros.tabletop.world.recording import SHIPPED, Recording
 from instructseg_ros.video.bag import Bag
+from instructseg_ros.video.bag_messages import standard_types
 from instructseg_ros.video.frame import NANO, SourceError, read_from
-from instructseg_ros.video.messages import standard_types
 from instructseg_ros.video.source import open_source
 
 Pictures = Callable[[int], list[np.ndarray]]

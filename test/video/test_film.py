@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from instructseg_ros.video.film import Film
 from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.pyav import MissingPyAVError
 from instructseg_ros.video.source import open_source
+from instructseg_ros.video.video_file import Film, MissingPyAVError
 
 Pictures = Callable[[int], list[np.ndarray]]
 WriteFilm = Callable[..., Path]

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.video.folder import Folder
 from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.source import open_source
+from instructseg_ros.video.source import Folder, open_source
 
 Pictures = Callable[[int], list[np.ndarray]]
 

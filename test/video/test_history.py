@@ -4,8 +4,7 @@ import pytest
 
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video.frame import Place
-from instructseg_ros.video.history import MOST, History
-from instructseg_ros.video.record import Line
+from instructseg_ros.video.record import MOST, History, Line
 
 
 def line(frame: int, stamp: int, track: int = 1) -> Line:

@@ -5,8 +5,12 @@ import pytest
 
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
+from instructseg_ros.video.bag_messages import (
+    SegmentationMessage,
+    all_types,
+    segmentation_message,
+)
 from instructseg_ros.video.frame import Place
-from instructseg_ros.video.messages import SegmentationMessage, all_types, segmentation_message
 
 PLACE = Place(stamp=3_000_000_007, recorded=4, frame_id='camera')
 

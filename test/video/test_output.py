@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.video.output import Output, OutputError, short_names
+from instructseg_ros.video.run_folder import Output, OutputError, short_names
 
 RUN = {'source': 'film.mp4', 'topic': None, 'instructions': ['the mug'], 'model': 'embedded'}
 

@@ -15,20 +15,19 @@ from channel_model import segment_until_killed
 from PIL import Image
 from rosbags.rosbag2 import Reader
 
-from instructseg_ros.locking import LOCK, LockError
 from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.video import overlay_films
-from instructseg_ros.video.film import Film
+from instructseg_ros.video import overlay_video as overlay_films
+from instructseg_ros.video.bag_messages import Image as ImageKind
+from instructseg_ros.video.bag_messages import SegmentationMessage, all_types
 from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.messages import Image as ImageKind
-from instructseg_ros.video.messages import SegmentationMessage, all_types
-from instructseg_ros.video.output import OutputError
 from instructseg_ros.video.record import read_lines
+from instructseg_ros.video.run_folder import LOCK, LockError, OutputError
 from instructseg_ros.video.segment_video import FORMATS, Summary, segment_video
 from instructseg_ros.video.source import open_source
+from instructseg_ros.video.video_file import Film
 
 Pictures = Callable[[int], list[np.ndarray]]
 Write = Callable[..., Path]
@@ -305,7 +304,7 @@ def test_a_film_that_was_replaced_is_missed(
 def test_two_runs_do_not_write_to_one_folder(
     tmp_path: Path, film: Path, run: Callable[..., Summary]
 ) -> None:
-    hold = ('import pathlib, sys; from instructseg_ros.locking import locked\n'
+    hold = ('import pathlib, sys; from instructseg_ros.video.run_folder import locked\n'
             'with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()')
     with subprocess.Popen([sys.executable, '-c', hold, str(tmp_path / 'masks')],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

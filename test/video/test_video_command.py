@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from instructseg_ros.cli import main
-from instructseg_ros.simulation.recording import Recording
+from instructseg_ros.cli.main import main
+from instructseg_ros.tabletop.world.recording import Recording
 from instructseg_ros.video.rle import decode_mask
 
 Write = Callable[..., Path]

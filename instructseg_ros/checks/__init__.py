@@ -1,0 +1,1 @@
+"""Checks of a running node: long runs and the cost of transport."""

@@ -1,0 +1,1 @@
+"""The `instructseg` command: one module per group of subcommands."""

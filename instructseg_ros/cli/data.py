@@ -1,0 +1,65 @@
+"""`instructseg data`: look at data sets, and make tiny ones."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from instructseg_ros.cli.arguments import Subparsers, prepare, write
+from instructseg_ros.research.data.registry import NAMES
+
+_NAMED = 5  # problems on the console; the JSON file has all
+
+
+def add(commands: Subparsers) -> None:
+    """Add the command and its arguments."""
+    parser = commands.add_parser('data', help='check a data set, or make a tiny one')
+    kinds = parser.add_subparsers(required=True, metavar='ACTION')
+    check = kinds.add_parser('check', help='say what of a data set is missing or broken')
+    check.add_argument('name', choices=NAMES)
+    check.add_argument('folder', type=Path)
+    check.add_argument('--split', help='default: all that there are')
+    check.add_argument('--json', type=Path, help='file for the findings')
+    check.set_defaults(run=run_check)
+    sample = kinds.add_parser('make-sample', help='write a tiny synthetic set in the same layout')
+    sample.add_argument('name', choices=NAMES)
+    sample.add_argument('folder', type=Path)
+    sample.add_argument('--seed', type=int, default=0)
+    sample.set_defaults(run=run_make_sample)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Check a data set; return 1 where something is wrong with it."""
+    from instructseg_ros.research.data.check import check
+    from instructseg_ros.research.data.registry import data_set
+
+    prepare(options.json)
+    data = data_set(options.name)
+    splits = (data.known_split(options.split),) if options.split else data.splits
+    findings = check(data, options.folder, splits)
+    for each in findings:
+        if each.missing:
+            print(f'{data.name} {each.split}: not there ({each.missing})')
+            continue
+        print(
+            f'{data.name} {each.split}: {each.samples} samples, {each.frames} frames, '
+            f'{each.sentences} sentences, {each.turns} questions, {len(each.problems)} problems, '
+            f'{len(each.warnings)} warnings'
+        )
+        for problem in each.problems[:_NAMED]:
+            print(f'  {problem}')
+        for warning in each.warnings[:_NAMED]:
+            print(f'  warning: {warning}')
+    write({each.split: dataclasses.asdict(each) for each in findings}, options.json)
+    return 1 if any(each.problems for each in findings) else 0
+
+
+def run_make_sample(options: argparse.Namespace) -> int:
+    """Write a tiny set."""
+    from instructseg_ros.research.data.registry import make_sample
+
+    make_sample(options.name, options.folder, options.seed)
+    print(f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
+          f'{options.folder}')  # fmt: skip
+    return 0

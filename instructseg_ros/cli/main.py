@@ -1,0 +1,55 @@
+"""The command `instructseg`: one door to everything that is not a ROS node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from instructseg_ros import interruption
+from instructseg_ros.cli import benchmark, convert, data, evaluate, node, segment, train
+
+COMMANDS: Final = (node, segment, evaluate, train, data, convert, benchmark)
+
+TRAINING: Final = 'pip install "instructseg_ros[training]"'
+# Of what a robot does without, apart from what training needs.
+REMEDIES: Final = {
+    'rclpy': 'source a ROS 2 distribution, such as with ". /opt/ros/$ROS_DISTRO/setup.sh"',
+    'rosbags': 'pip install rosbags',
+    'mujoco': 'pip install mujoco',
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    interruption.raise_again()
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except ModuleNotFoundError as error:
+        # Of optional libraries, which a robot does without.
+        name = (error.name or str(error)).split('.')[0]
+        print(
+            f'instructseg: {name} is not installed: {REMEDIES.get(name, TRAINING)}',
+            file=sys.stderr,
+        )
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        # ModelError and the like say what to do; a traceback would hide it.
+        print(f'instructseg: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='instructseg', description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

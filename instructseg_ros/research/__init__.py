@@ -1,0 +1,1 @@
+"""What a robot never runs: data sets, training, evaluation and benchmarks."""

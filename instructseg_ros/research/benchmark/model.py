@@ -1,0 +1,125 @@
+"""`instructseg benchmark model`: what the model costs on this machine, stage by stage."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+
+from instructseg_ros.model.language import pack_linear_layers
+from instructseg_ros.model.precision import Precision
+from instructseg_ros.research.benchmark.measure import Cost, PeakMemory, device_name, gemm_gflops
+from instructseg_ros.research.benchmark.naive import measure_naive
+from instructseg_ros.research.benchmark.random_model import configuration, random_model
+from instructseg_ros.research.benchmark.stages import StageClock, random_inputs, run_stages
+
+Figures = dict[str, Any]
+Costs = dict[str, Cost]
+
+
+@torch.inference_mode()
+def benchmark_model(
+    size: str, precision: Precision, device: torch.device, *, frames: int, naive: bool
+) -> Figures:
+    """Measure a model with random weights on a still image and on a key frame with references.
+
+    Args:
+        size: one of `SIZES`.
+        precision: number formats of the model.
+        device: where it runs.
+        frames: timed runs of each stage; the fastest counts.
+        naive: measure the straightforward float32 pass as well, after the model was freed: as it
+            comes, and where its process keeps freed memory as this one does.
+
+    Returns:
+        what is written to the JSON file; shares are of the rate of the language side's format.
+    """
+    before = gemm_gflops(precision.language, device)
+    config = configuration(size)
+    memory = PeakMemory(device)
+    model = random_model(config, precision, device)
+    parameters = model.num_parameters()  # packed layers have none
+    pack_linear_layers(model)
+    built = memory.read()
+    still, video = StageClock(device, runs=frames), StageClock(device, runs=frames)
+    run_stages(model, random_inputs(config, device, references=0), still)
+    references = config.reference_frames
+    run_stages(model, random_inputs(config, device, references=references), video)
+    rate = max(before, gemm_gflops(precision.language, device))
+    figures: Figures = {
+        'dtype': _name(precision.dtype),
+        'language_dtype': 'int8' if precision.int8 else _name(precision.language),
+        'device': device_name(device),
+        'threads': torch.get_num_threads(),
+        'parameters': parameters,
+        'gemm_gflops': round(rate, 1),
+        **_passes(still.costs, video.costs, rate),
+        'naive_fp32_image_seconds': None,
+        'naive_fp32_image_seconds_with_kept_memory': None,
+        'peak_memory_gb': _peak(built, *still.costs.values(), *video.costs.values()),
+    }
+    if naive:
+        del model
+        gc.collect()
+        figures |= _naive(size, device, frames)
+    return figures
+
+
+def table(figures: Figures) -> str:
+    """The figures for people to read."""
+    lines = [f'{"":14} {"stage":18} {"s":>8} {"GFLOP":>8} {"of GEMM":>8} {"peak GB":>8}']
+    for title, stages in (('image', figures['stages']), ('video', figures['video_stages'])):
+        for name, cost in stages.items():
+            lines.append(
+                f'{title:14} {name:18} {cost["seconds"]:8.3f} {cost["gflop"]:8.0f} '
+                f'{cost["share_of_gemm"]:8.0%} {cost["peak_memory_gb"]:8.2f}'
+            )
+    for name in ('image_seconds', 'video_seconds', 'video_seconds_with_kept_references',
+                 'naive_fp32_image_seconds', 'naive_fp32_image_seconds_with_kept_memory',
+                 'gemm_gflops', 'peak_memory_gb'):  # fmt: skip
+        if figures[name] is not None:
+            lines.append(f'{name}: {figures[name]}')
+    return '\n'.join(lines)
+
+
+def _naive(size: str, device: torch.device, frames: int) -> Figures:
+    cost = measure_naive(size, device, frames=frames, kept=False)
+    kept = measure_naive(size, device, frames=frames, kept=True)
+    return {
+        'naive_fp32_image_seconds': round(cost.seconds, 3),
+        'naive_fp32_image_seconds_with_kept_memory': round(kept.seconds, 3),
+        'naive_fp32_gemm_gflops': round(gemm_gflops(torch.float32, device), 1),
+        'naive_fp32_peak_memory_gb': round(cost.memory_gb, 2),
+    }
+
+
+def _passes(still: Costs, video: Costs, rate: float) -> Figures:
+    return {
+        'stages': {name: _stage(cost, rate) for name, cost in still.items()},
+        'video_stages': {name: _stage(cost, rate) for name, cost in video.items()},
+        'image_seconds': _total(still),
+        'video_seconds': _total(video),
+        'video_seconds_with_kept_references': _total(video, without='encode_references'),
+    }
+
+
+def _stage(cost: Cost, rate: float) -> dict[str, float]:
+    return {
+        'seconds': round(cost.seconds, 4),
+        'gflop': round(cost.gflop, 2),
+        'share_of_gemm': round(cost.gflop / cost.seconds / rate, 4),
+        'peak_memory_gb': round(cost.memory_gb, 2),
+    }
+
+
+def _peak(built: float, *costs: Cost) -> float:
+    return round(max(built, *(cost.memory_gb for cost in costs)), 2)
+
+
+def _total(costs: Costs, without: str = '') -> float:
+    return round(sum(cost.seconds for name, cost in costs.items() if name != without), 3)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix('torch.')

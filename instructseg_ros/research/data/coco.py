@@ -1,0 +1,272 @@
+"""A user's own data as COCO JSON, which most annotation tools write."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from instructseg_ros.research.data.images import PictureFile
+from instructseg_ros.research.data.reading import (
+    DataError,
+    DataSet,
+    MissingError,
+    Problem,
+    Reading,
+    read_table,
+)
+from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.synthetic import save_jpeg, scene
+from instructseg_ros.research.data.targets import (
+    Appearance,
+    CocoPolygons,
+    Ring,
+    RunLengths,
+    Seen,
+    Target,
+    Union,
+)
+from instructseg_ros.video.rle import checked_size
+
+_SPLITS: Final = ('train', 'val')
+_FILES: Final = ('annotations/instances_{}.json', '{}.json', '{}/_annotations.coco.json')
+_SENTENCES: Final = ('sentences', 'caption')
+_NAMED: Final = 5  # annotations of a group in a message
+_LEAST_NUMBERS: Final = 6  # of a polygon
+_Numbered = tuple[int, Mapping[str, Any]]  # an annotation and its place in the file
+
+
+def read(folder: Path, split: str) -> Reading:
+    """Read a split: one sample for each sentence's or category's things in an image.
+
+    Raises:
+        DataError: its file is missing or damaged.
+    """
+    names = [pattern.format(split) for pattern in _FILES]
+    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    if file is None:
+        raise MissingError(f'{folder} has none of {", ".join(names)}')
+    content = read_table(file)
+    reading = Reading()
+    pictures = _by_id(content.get('images'), 'image', 'file_name', file, reading)
+    categories = _by_id(content.get('categories', []), 'category', 'name', file, reading)
+    annotations = content.get('annotations')
+    if not isinstance(annotations, list):
+        raise DataError(f'{file} is not COCO JSON: it has no list of annotations')
+    groups: dict[_Group, list[_Numbered]] = defaultdict(list)
+    for number, annotation in enumerate(annotations):
+        where = f'{file} annotation {number}'
+        with reading.noting(where):
+            group = _group(annotation, pictures, categories)
+            if group is None:
+                continue
+            first = _first_like(annotation, groups[group])
+            if first is None:
+                groups[group].append((number, annotation))
+            else:
+                reading.warn(where, f'it repeats annotation {first} and counts once')
+    places = [folder / split, folder / 'images' / split, folder / 'images', folder]
+    for key, (group, things) in enumerate(groups.items()):
+        numbers = ', '.join(str(number) for number, _ in things[:_NAMED])
+        numbers += ', ...' if len(things) > _NAMED else ''
+        picture = pictures[group.image] or {}
+        where = f'{file} annotation {numbers} ({picture.get("file_name")}, {group.texts[0]!r})'
+        warn = partial(reading.warn, where)
+        reading.add(where, partial(_sample, str(key), picture, group, things, places, warn))
+    return reading
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Key of the annotations that form one sample.
+
+    Args:
+        image: id of the image.
+        texts: names of the objects.
+        own: the names are the annotations' own, not those of a category.
+    """
+
+    image: str
+    texts: tuple[str, ...]
+    own: bool
+
+
+def _by_id(
+    entries: Any, kind: str, label: str, file: Path, reading: Reading
+) -> dict[str, Mapping[str, Any] | None]:
+    """Images or categories by their ids; None for an id that several of them share.
+
+    Raises:
+        DataError: there is no list of them.
+    """
+    if not isinstance(entries, list):
+        raise DataError(f'{file} is not COCO JSON: it has no list for each {kind}')
+    same: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    for number, entry in enumerate(entries):
+        with reading.noting(f'{file} {kind} {number}'):
+            name, found = entry[label], _id(entry['id'])
+            same[found].setdefault(name, entry)
+    for found, named in same.items():
+        if len(named) > 1:
+            names = ' and '.join(repr(name) for name in [*named][:2])
+            reading.problems.append(Problem(f'{file} {kind} id {found}', (
+                f'{names} have the same id, their annotations are left out: '
+                f'give each {kind} an id of its own')))
+    return {found: next(iter(named.values())) if len(named) == 1 else None
+            for found, named in same.items()}  # fmt: skip
+
+
+def _id(value: Any) -> str:
+    """An id as a text: tools write 7, "7" and 7.0 for the same one."""
+    if not isinstance(value, int | str | float):
+        raise ValueError(f'an id is a number or a text, not {value!r}')
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _group(
+    annotation: Mapping[str, Any],
+    pictures: Mapping[str, Mapping[str, Any] | None],
+    categories: Mapping[str, Mapping[str, Any] | None],
+) -> _Group | None:
+    """The group of an annotation; None where its image or category was left out.
+
+    Raises:
+        ValueError: there is no such image, or the category has no name.
+    """
+    image = _id(annotation['image_id'])
+    if image not in pictures:
+        raise ValueError(f'there is no image with the id {image}')
+    if pictures[image] is None:
+        return None
+    if own := _own_sentences(annotation):
+        return _Group(image, own, own=True)
+    if annotation.get('category_id') is None:
+        raise ValueError('it has neither sentences nor a category')
+    identity = _id(annotation['category_id'])
+    category = categories.get(identity, {})
+    if category is None:
+        return None
+    if not category.get('name'):
+        raise ValueError(f'category {identity} has no name')
+    return _Group(image, (str(category['name']),), own=False)
+
+
+def _own_sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an annotation is called by itself, where it is."""
+    for name in _SENTENCES:
+        if value := annotation.get(name):
+            texts = [value] if isinstance(value, str) else value
+            if not all(isinstance(text, str) and text.strip() for text in texts):
+                raise ValueError(f'{name} is a text or a list of texts')
+            return tuple(texts)
+    return ()
+
+
+def _first_like(annotation: Mapping[str, Any], others: Sequence[_Numbered]) -> int | None:
+    """The place of another annotation with the same region."""
+    region = annotation.get('segmentation')
+    if not region:
+        return None
+    return next((each for each, other in others if other.get('segmentation') == region), None)
+
+
+def _sample(
+    key: str,
+    picture: Mapping[str, Any],
+    group: _Group,
+    things: Sequence[_Numbered],
+    places: Sequence[Path],
+    warn: Callable[[str], None],
+) -> Sample:
+    size = checked_size([int(picture['height']), int(picture['width'])])
+    texts = group.texts
+    if not group.own:
+        words = ('all', 'every') if len(things) > 1 else ('the',)
+        texts = tuple(f'{word} {texts[0]}' for word in words)
+    files = [place / picture['file_name'] for place in places]
+    region = Union(tuple(_target(each['segmentation'], size, warn) for _, each in things))
+    mistake = 'the segmentation has no pixel: draw it anew, or remove the annotation'
+    return Sample(
+        key=key,
+        kind=Kind.IMAGE_REFERRING,
+        frames=(PictureFile(next((file for file in files if file.is_file()), files[0])),),
+        targets=(Seen(region, Appearance([region], mistake)),),
+        instructions=texts,
+    )
+
+
+def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None]) -> Target:
+    if isinstance(segmentation, Mapping):
+        runs = RunLengths.parse(segmentation)
+        if runs.size != size:
+            raise ValueError(f'run lengths of {runs.size} for an image of {size}: height, width')
+        return runs
+    if not segmentation:
+        raise ValueError('an annotation has no segmentation: boxes alone teach no masks')
+    rings = _rings(segmentation)
+    whole = tuple(ring for ring in rings if len(ring) >= _LEAST_NUMBERS)
+    if 0 < len(whole) < len(rings):
+        warn(f'{len(rings) - len(whole)} of {len(rings)} polygons have fewer than three corners '
+             f'and are left out')
+    return CocoPolygons(size, whole or rings)
+
+
+def _rings(segmentation: Any) -> tuple[Ring, ...]:
+    """The polygons of an annotation; some tools write a single one without a list around it."""
+    if all(isinstance(number, int | float) for number in segmentation):
+        segmentation = [segmentation]
+    try:
+        return tuple(tuple(float(number) for number in ring) for ring in segmentation)
+    except (TypeError, ValueError):
+        raise ValueError('a segmentation is a list of polygons, each a list of numbers: '
+                         'x, y, x, y, ...') from None
+
+
+def make_sample(folder: Path, seed: int) -> None:
+    """Write a tiny set: things by their category, and one with sentences of its own."""
+    rng = np.random.default_rng(seed)
+    for split in _SPLITS:
+        images: list[dict[str, Any]] = []
+        annotated: list[dict[str, Any]] = []
+        names: dict[str, int] = {}
+        for number in range(4):
+            rgb, things = scene(rng)
+            save_jpeg(folder / 'images' / split / f'{number}.jpg', rgb)
+            images.append({'id': number, 'file_name': f'{number}.jpg', 'height': rgb.shape[0],
+                           'width': rgb.shape[1]})  # fmt: skip
+            for thing in things:
+                annotation: dict[str, Any] = {
+                    'id': len(annotated), 'image_id': number, 'iscrowd': 0,
+                    'category_id': names.setdefault(thing.kind, len(names) + 1),
+                    'segmentation': [list(thing.polygon)], 'bbox': list(thing.box),
+                    'area': int(thing.mask.sum()),
+                }  # fmt: skip
+                annotated.append(annotation)
+            annotation['sentences'] = [f'the {thing.name}']
+        content = {
+            'images': images,
+            'annotations': annotated,
+            'categories': [{'id': value, 'name': name} for name, value in names.items()],
+        }
+        file = folder / _FILES[0].format(split)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+
+
+DATA_SETS: Final = (
+    DataSet(
+        name='coco',
+        splits=_SPLITS,
+        read=read,
+        make_sample=make_sample,
+        layout='annotations/instances_SPLIT.json (or SPLIT.json, or SPLIT/_annotations.coco.json)\n'
+        'images/SPLIT/* (or images/*, or SPLIT/*)\n'
+        '"sentences": [...] of an annotation name it; others are named by their category',
+    ),
+)

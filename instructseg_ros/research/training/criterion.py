@@ -1,0 +1,265 @@
+"""Losses of masks and scores, with the matching of mask tokens to targets (Mask2Former)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch.nn import functional
+
+from instructseg_ros.model.mask_decoder import MaskPredictions
+
+
+class Draws(Protocol):
+    """Uniform random points for the losses of a batch."""
+
+    def __call__(self, sample: int, masks: int, count: int) -> torch.Tensor:
+        """(masks, count, 2) x, y in 0..1 for a sample of the batch, on the CPU."""
+        ...
+
+
+class RandomDraws:
+    """Points of each sample from a generator of its own.
+
+    The same samples get the same points however a batch is shared among processes.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, sample: int, masks: int, count: int) -> torch.Tensor:
+        """See `Draws`."""
+        return torch.rand(masks, count, 2, generator=self._generators[sample])
+
+
+def at_points(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """(N, h, w) maps, (N, P, 2) x, y in 0..1 -> (N, P): bilinear, zero outside."""
+    grid = 2 * points[:, None] - 1
+    return functional.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
+
+
+@torch.no_grad()
+def most_uncertain(logits: torch.Tensor, candidates: torch.Tensor, count: int) -> torch.Tensor:
+    """The candidates at which masks are least decided.
+
+    Args:
+        logits: (N, h, w).
+        candidates: (N, C, 2).
+        count: how many of them.
+
+    Returns:
+        (N, count, 2), the least decided first.
+    """
+    undecided = -at_points(logits, candidates).abs()
+    chosen = undecided.topk(count, dim=1).indices
+    return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Pairs of a sample's mask tokens and targets, tokens rising.
+
+    Args:
+        queries, targets: (M,) int64 indices.
+    """
+
+    queries: torch.Tensor
+    targets: torch.Tensor
+
+
+@torch.no_grad()
+def matching_costs(
+    mask_logits: torch.Tensor,
+    targets: torch.Tensor,
+    points: torch.Tensor,
+    *,
+    mask_weight: float,
+    dice_weight: float,
+) -> torch.Tensor:
+    """Cross entropy and dice of every token with every target, at shared points.
+
+    The authors' matcher counts scores with weight 0.
+
+    Args:
+        mask_logits: (Q, h, w).
+        targets: (M, H, W) 0 or 1.
+        points: (1, P, 2).
+
+    Returns:
+        (Q, M) float32.
+    """
+    predicted = at_points(mask_logits.float(), points.expand(len(mask_logits), -1, -1))
+    true = at_points(targets.float(), points.expand(len(targets), -1, -1))
+    count = predicted.shape[1]
+    entropy = functional.softplus(-predicted) @ true.T + functional.softplus(predicted) @ (
+        1 - true
+    ).T
+    return mask_weight * entropy / count + dice_weight * _dice_costs(predicted.sigmoid(), true)
+
+
+@torch.no_grad()
+def match(costs: torch.Tensor) -> Match:
+    """Assign targets to tokens (Hungarian method); (Q, M) with at most as many targets."""
+    from scipy.optimize import linear_sum_assignment
+
+    queries, targets = linear_sum_assignment(costs.float().cpu().numpy())
+    return Match(torch.as_tensor(queries), torch.as_tensor(targets))
+
+
+def _dice_costs(probabilities: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    overlap = probabilities @ true.T
+    total = probabilities.sum(dim=1)[:, None] + true.sum(dim=1)[None]
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriterionConfig:
+    """Numbers of the losses; the defaults are the paper's.
+
+    Args:
+        score_weight, mask_weight, dice_weight: of the three losses, and of the matching's costs.
+        points: at which a mask is compared.
+        oversampling: candidates for each of them.
+        importance: share of the points that are where the mask is least decided.
+    """
+
+    score_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    points: int = 12_544
+    oversampling: float = 3.0
+    importance: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskLosses:
+    """Losses of one prediction, before their weights."""
+
+    score: torch.Tensor
+    mask: torch.Tensor
+    dice: torch.Tensor
+
+
+class Criterion:
+    """Compares a batch's predictions with its targets."""
+
+    def __init__(self, config: CriterionConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self,
+        predictions: Sequence[MaskPredictions],
+        targets: Sequence[torch.Tensor],
+        draws: Sequence[Draws],
+        num_masks: float,
+    ) -> list[MaskLosses]:
+        """Losses of every prediction.
+
+        Args:
+            predictions: of B frames with one instruction each.
+            targets: of each frame (M, H, W) 0 or 1 on the mask branch's canvas, M may be 0.
+            draws: of each prediction.
+            num_masks: targets of the batch, or where it is one of several that are learned from
+                together, their mean number; at least 1.
+        """
+        return [
+            self._losses(prediction, targets, points, num_masks)
+            for prediction, points in zip(predictions, draws, strict=True)
+        ]
+
+    def total(self, losses: Sequence[MaskLosses]) -> torch.Tensor:
+        """The weighted sum that is learned from."""
+        return sum((self._weighted(each) for each in losses), torch.zeros(()))
+
+    def match(
+        self, masks: torch.Tensor, targets: Sequence[torch.Tensor], draws: Draws
+    ) -> list[Match]:
+        """Assign each sample's targets to its tokens, (B, Q, h, w) mask logits."""
+        matches = []
+        for sample, (logits, true) in enumerate(zip(masks, targets, strict=True)):
+            points = draws(sample, 1, self.config.points).to(logits.device)
+            matches.append(match(self.costs(logits, true, points)))
+        return matches
+
+    def costs(
+        self, logits: torch.Tensor, targets: torch.Tensor, points: torch.Tensor
+    ) -> torch.Tensor:
+        """(Q, M) costs of a sample's assignment, see `matching_costs`."""
+        return matching_costs(
+            logits, targets, points,
+            mask_weight=self.config.mask_weight, dice_weight=self.config.dice_weight,
+        )  # fmt: skip
+
+    def points(self, logits: torch.Tensor, counts: Sequence[int], draws: Draws) -> torch.Tensor:
+        """Points at which matched masks are compared: the undecided ones, and some of all.
+
+        Args:
+            logits: (N, h, w) of the matched tokens, sample after sample.
+            counts: of each sample how many are matched.
+
+        Returns:
+            (N, P, 2).
+        """
+        config = self.config
+        undecided = int(config.importance * config.points)
+        candidates = _draw(draws, counts, int(config.points * config.oversampling))
+        rest = _draw(draws, counts, config.points - undecided)
+        chosen = most_uncertain(logits, candidates.to(logits.device), undecided)
+        return torch.cat([chosen, rest.to(logits.device)], dim=1)
+
+    def _losses(
+        self,
+        prediction: MaskPredictions,
+        targets: Sequence[torch.Tensor],
+        draws: Draws,
+        num_masks: float,
+    ) -> MaskLosses:
+        masks = prediction.mask_logits[:, 0].float()
+        scores = prediction.score_logits[:, 0].float()
+        matches = self.match(masks.detach(), targets, draws)
+        logits = torch.cat([all_of[m.queries] for all_of, m in zip(masks, matches, strict=True)])
+        true = torch.cat([each[m.targets] for each, m in zip(targets, matches, strict=True)])
+        points = self.points(logits, [len(m.queries) for m in matches], draws)
+        predicted = at_points(logits, points)
+        expected = at_points(true.float(), points)
+        return MaskLosses(
+            score=_score_loss(scores, matches, num_masks),
+            mask=_mask_loss(predicted, expected) / num_masks,
+            dice=_dice_loss(predicted, expected) / num_masks,
+        )
+
+    def _weighted(self, losses: MaskLosses) -> torch.Tensor:
+        config = self.config
+        return (
+            config.score_weight * losses.score
+            + config.mask_weight * losses.mask
+            + config.dice_weight * losses.dice
+        )
+
+
+def _draw(draws: Draws, counts: Sequence[int], points: int) -> torch.Tensor:
+    return torch.cat([draws(sample, count, points) for sample, count in enumerate(counts)])
+
+
+def _score_loss(
+    scores: torch.Tensor, matches: Sequence[Match], num_masks: float
+) -> torch.Tensor:
+    """Matched tokens say yes, all others no, which together weigh the same."""
+    true = torch.zeros_like(scores)
+    for row, found in zip(true, matches, strict=True):
+        row[found.queries] = 1
+    weight = scores.new_tensor((scores.numel() - num_masks) / num_masks)
+    return functional.binary_cross_entropy_with_logits(scores, true, pos_weight=weight)
+
+
+def _mask_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    entropy = functional.binary_cross_entropy_with_logits(logits, true, reduction='none')
+    return entropy.mean(dim=1).sum()
+
+
+def _dice_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    probabilities = logits.sigmoid()
+    overlap = (probabilities * true).sum(dim=1)
+    return (1 - (2 * overlap + 1) / (probabilities.sum(dim=1) + true.sum(dim=1) + 1)).sum()

@@ -1,0 +1,219 @@
+"""Trains a tiny model for a few steps and checks that every loss falls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, quiet
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
+from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN
+from instructseg_ros.research.data.registry import make_sample
+from instructseg_ros.research.data.sample import Sample
+from instructseg_ros.research.training.recipe import Recipe
+from instructseg_ros.research.training.train import build_learner, read_source, train
+
+_END: Final = '<|endoftext|>'
+_CANVAS: Final = (128, 128)
+_WIDTH: Final = 64
+_VISION: Final = {
+    'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 2,
+    'image_size': 84, 'patch_size': 14, 'vision_use_head': False,
+}  # fmt: skip
+_TEXT: Final = {
+    'hidden_size': _WIDTH, 'intermediate_size': 128, 'num_hidden_layers': 2,
+    'num_attention_heads': 4, 'partial_rotary_factor': 0.4, 'max_position_embeddings': 1024,
+    'pad_token_id': None,
+}  # fmt: skip
+_SWIN: Final = {
+    'model_type': 'swin', 'image_size': 128, 'embed_dim': 16, 'depths': [1, 1, 2, 1],
+    'num_heads': [1, 2, 2, 4], 'window_size': 4, 'drop_path_rate': 0.1,
+    'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+}  # fmt: skip
+_MASKS: Final = {
+    'backbone_config': _SWIN, 'feature_size': 64, 'mask_feature_size': 32, 'hidden_dim': 64,
+    'encoder_layers': 1, 'encoder_feedforward_dim': 64, 'decoder_layers': 4,
+    'dim_feedforward': 128, 'num_attention_heads': 4, 'num_queries': 4,
+}  # fmt: skip
+
+
+def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> None:
+    """Write a model with random weights, its head for text, and its processor.
+
+    Args:
+        texts: that the tokenizer learns its tokens from.
+    """
+    tokenizer = _tokenizer([*texts, *RELEASED.values(), CHAT, EXPLAIN])
+    config = _config(len(tokenizer))
+    torch.manual_seed(seed)
+    model = InstructSegModel(config)
+    # As from a pretrained start: the authors' zeros would make all mask tokens alike.
+    torch.nn.init.normal_(model.seg_query, std=0.02)
+    with quiet():
+        model.save_pretrained(folder)
+    sizes = ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED)
+    InstructSegProcessor(tokenizer, sizes).save_pretrained(folder)
+    save_file({HEAD: torch.randn(len(tokenizer), _WIDTH) * 0.02}, folder / HEAD_FILE)
+
+
+def _config(words: int) -> InstructSegConfig:
+    text: dict[str, Any] = {**_TEXT, 'vocab_size': words}
+    return InstructSegConfig(
+        vision_config=dict(_VISION),
+        text_config=text,
+        mask_config=dict(_MASKS),
+        num_latents=8,
+        perceiver_layers=2,
+        perceiver_heads=2,
+        perceiver_head_dim=16,
+        fusion_width=32,
+        fusion_layers=2,
+        fusion_heads=2,
+        fusion_head_dim=16,
+    )
+
+
+def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, as Phi's."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[_END, SEG_TOKEN],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=_END, bos_token=_END, unk_token=_END, pad_token=_END
+    )
+
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a smoke test.
+
+    Args:
+        falls: for each loss its mean before anything was learned, over a batch of each source, and
+            over the last third of its steps.
+        moved: for each part of the recipe and the adapters whether all of its weights moved.
+        rested: whether every other weight is bit for bit what it was.
+    """
+
+    falls: Mapping[str, tuple[float, float]]
+    moved: Mapping[str, bool]
+    rested: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether all is as it should be."""
+        falling = all(last < first for first, last in self.falls.values())
+        return falling and all(self.moved.values()) and self.rested
+
+    def __str__(self) -> str:
+        lines = [f'{name:40} {a:8.3f} -> {b:8.3f}' for name, (a, b) in self.falls.items()]
+        for name, moved in self.moved.items():
+            lines.append(f'{name:40} {"moved" if moved else "DID NOT MOVE"}')
+        lines.append(f'{"all others":40} {"at rest" if self.rested else "MOVED"}')
+        return '\n'.join(lines)
+
+
+def smoke(recipe: Recipe, output: Path) -> Report:
+    """Train the tiny model on synthetic sets of all tasks of a recipe.
+
+    Args:
+        output: folder for the sets, the model and the training; one that stopped there goes on.
+
+    Raises:
+        ValueError: a training was finished there.
+    """
+    if (output / 'model').exists():
+        raise ValueError(f'{output} has a finished training: remove it or name another --output')
+    folders = make_sets(recipe, output / 'data')
+    start = output / 'start'
+    samples = [read_source(source, folders).samples for source in recipe.sources]
+    write_tiny_model(start, [text for each in chain(*samples) for text in _texts(each)])
+    train(recipe, start, folders, output)
+    moved, rested = _compare(recipe, start, output / 'model')
+    return Report(falls=_falls(read_curves(output)), moved=moved, rested=rested)
+
+
+def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
+    """Write a synthetic set for each that a recipe names."""
+    names = [name for source in recipe.sources for name in source.sets]
+    folders = {name: folder / name for name in names}
+    for name, place in folders.items():
+        make_sample(name, place, 0)
+    return folders
+
+
+def read_curves(output: Path) -> Curves:
+    """What a training logged: (step, value) by name."""
+    events = EventAccumulator(str(output / 'logs'), {'scalars': 0})
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()['scalars']
+    }
+
+
+def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
+    """The total of each source, and each part over all sources."""
+    parts: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for tag, curve in curves.items():
+        source, _, part = tag.rpartition('/')
+        if source == 'validation':
+            continue
+        if source and part == 'loss':
+            parts[f'{source} loss'] = curve
+        elif source:
+            parts[part] += curve
+    sources = sum(name.endswith(' loss') for name in parts)
+    return {name: _ends(sorted(curve), sources) for name, curve in sorted(parts.items())}
+
+
+def _ends(curve: list[tuple[int, float]], sources: int) -> tuple[float, float]:
+    values = [value for _, value in curve]
+    first = [value for step, value in curve if step < sources]
+    return float(np.mean(first)), float(np.mean(values[-max(1, len(values) // 3) :]))
+
+
+def _compare(recipe: Recipe, start: Path, end: Path) -> tuple[dict[str, bool], bool]:
+    """(whether all weights of each trained part moved, whether all others rested)."""
+    plain = dataclasses.replace(recipe, lora=dataclasses.replace(recipe.lora, rank=0))
+    before, after = build_learner(plain, start), build_learner(plain, end)
+    moved: dict[str, bool] = defaultdict(lambda: True)
+    rested = True
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        part = next((each for each in recipe.trained if f'.{each}' in f'.{name}'), None)
+        if part is None and any(f'.{target}.weight' in name for target in recipe.lora.targets):
+            part = 'adapters' if 'language_model' in name else None
+        if part is None:
+            rested &= torch.equal(old, new)
+        else:
+            moved[part] &= not torch.equal(old, new)
+    return dict(moved), rested
+
+
+def _texts(sample: Sample) -> Iterator[str]:
+    yield from sample.instructions
+    yield sample.explanation
+    for turn in sample.turns:
+        yield from (turn.question, turn.answer)

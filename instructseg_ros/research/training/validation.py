@@ -1,0 +1,172 @@
+"""Measures a model during training on samples it does not learn from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator
+from torch.nn import functional
+
+from instructseg_ros.model.mask_decoder import best_mask
+from instructseg_ros.model.processor import shown
+from instructseg_ros.research.data.reading import read_json
+from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.training.batches import Steps, batches
+from instructseg_ros.research.training.examples import Batch
+from instructseg_ros.research.training.training_model import Lesson
+
+FILE: Final = 'validation.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How a model did on the validation samples.
+
+    Args:
+        step: Updates of the weights before the measurement.
+        gIoU: Mean over the samples of the intersection over union, 0 to 1. A target that is not
+            there counts 1 if the model says so, else 0; a missed target counts 0.
+        loss: Mean of the training's loss.
+        samples: Number of them.
+    """
+
+    step: int
+    gIoU: float  # noqa: N815 - the metric's name
+    loss: float
+    samples: int
+
+    def better_than(self, other: Figures | None) -> bool:
+        """Compare by gIoU, then by loss; a loss that is not finite is the worst."""
+        return other is None or self._rank() > other._rank()
+
+    def _rank(self) -> tuple[float, float]:
+        return self.gIoU, -self.loss if math.isfinite(self.loss) else -math.inf
+
+    def __str__(self) -> str:
+        return (f'validation after step {self.step}: gIoU {self.gIoU:.3f}, loss {self.loss:.3f} '
+                f'({self.samples} samples)')  # fmt: skip
+
+
+class Validation:
+    """Fixed samples, a share of them for each process."""
+
+    def __init__(self, steps: Steps, count: int, *, threshold: float, workers: int) -> None:
+        """Prepare the measurement.
+
+        Args:
+            steps: Batches of one sample; the same in every measurement.
+            count: Number of batches of each process.
+            threshold: Score from which a target counts as found.
+            workers: Processes that open images; 0: this one.
+        """
+        self._steps = steps
+        self._count = count
+        self._threshold = threshold
+        self._workers = workers
+
+    def measure(
+        self,
+        accelerator: Accelerator,
+        learner: torch.nn.Module,
+        step: int,
+        report: Callable[[str], None],
+    ) -> Figures:
+        """Measure a learner; it is back in training mode afterwards.
+
+        Args:
+            report: Is called with what is wrong with a sample that another one replaces.
+        """
+        overlap, loss = 0.0, 0.0
+        learner.eval()
+        with torch.no_grad():
+            for batch in batches(self._steps, range(self._count), self._workers):
+                for problem in batch.skipped:
+                    report(problem)
+                lesson = learner(batch.to(accelerator.device))
+                overlap += overlap_of(batch, lesson, self._threshold)
+                loss += lesson.loss.item()
+        learner.train()
+        sums = torch.tensor([overlap, loss, self._count], device=accelerator.device)
+        overlap, loss, samples = accelerator.reduce(sums, 'sum').tolist()
+        return Figures(
+            step=step, gIoU=overlap / samples, loss=loss / samples, samples=round(samples)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """The content of `validation.json`.
+
+    Args:
+        newest: The last measurement.
+        best: The best one; the checkpoint of its step is kept.
+    """
+
+    newest: Figures
+    best: Figures
+
+    def write(self, file: Path) -> None:
+        """Write the file whole or not at all."""
+        scratch = file.with_suffix('.partial')
+        scratch.write_text(json.dumps(dataclasses.asdict(self), indent=2) + '\n')
+        os.replace(scratch, file)
+
+
+def read_record(file: Path) -> Record | None:
+    """Read the record of a training; None where there is none.
+
+    Raises:
+        ValueError: The file is damaged; the message names the remedy.
+    """
+    if not file.is_file():
+        return None
+    values: Any = read_json(file)
+    try:
+        return Record(newest=Figures(**values['newest']), best=Figures(**values['best']))
+    except (LookupError, TypeError) as error:
+        raise ValueError(
+            f'{file} is damaged ({error}): remove it to choose the best anew') from error
+
+
+def overlap_of(batch: Batch, lesson: Lesson, threshold: float) -> float:
+    """IoU of the answer to a batch of one sample, on the mask branch's canvas."""
+    assert lesson.masks is not None and lesson.scores is not None
+    [target] = batch.targets
+    size = target.shape[-2:]
+
+    def restore(logits: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(logits[None], size, mode='bilinear')[0]
+
+    masks, scores = lesson.masks[0].float(), lesson.scores[0].float()
+    if not scores.isfinite().all():
+        return 0.0
+    logits, score = best_mask(masks, scores, restore)
+    mask = (logits > 0) & (score >= threshold)
+    truth = target.any(dim=0)
+    return intersection_over_union(mask.cpu().numpy(), truth.cpu().numpy())
+
+
+_TINT = torch.tensor([255.0, 60.0, 60.0])[:, None, None]
+
+
+def panel(batch: Batch, lesson: Lesson) -> torch.Tensor:
+    """(3, H, 3 W) uint8 of a batch's first sample: picture, target, and the best-scored mask."""
+    assert batch.pixel_values is not None
+    assert lesson.masks is not None and lesson.scores is not None
+    picture = shown(batch.pixel_values[0].cpu())
+    target = batch.targets[0].any(dim=0).cpu()
+    logits = lesson.masks[0, lesson.scores[0].argmax()].float().cpu()
+    answer = functional.interpolate(logits[None, None], picture.shape[-2:], mode='bilinear')[0, 0]
+    parts = [picture, _tinted(picture, target), _tinted(picture, answer > 0)]
+    return torch.cat(parts, dim=-1).to(torch.uint8)
+
+
+def _tinted(picture: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask, 0.5 * picture + 0.5 * _TINT, picture)

@@ -1,0 +1,307 @@
+"""Publishes where targets are in space: points, masked depth, poses and boxes."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, Transform, TransformStamped, Vector3
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from instructseg_ros.ros.inputs import DepthInput, camera_topic
+from instructseg_ros.ros.messages import (
+    array_to_image,
+    box_to_pose_stamped,
+    points_to_cloud,
+    quaternion_message,
+    stamp_to_nanoseconds,
+    transform_box,
+)
+from instructseg_ros.ros.qos import create_publisher
+from instructseg_ros.ros.transport import forget_jumps
+from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
+from instructseg_ros.spatial.depth import mask_depth, metres_of
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.points import deproject
+from instructseg_ros.streaming.instruction import describe_error
+from instructseg_ros.streaming.labels import union
+from instructseg_ros.streaming.segmentation import Segmentation, State
+
+
+class TransformError(RuntimeError):
+    """A transform cannot be had; the message says which, and the remedy."""
+
+
+class Transforms:
+    """Looks transforms up, and broadcasts where targets are."""
+
+    def __init__(self, node: Node, *, target_frame: str, broadcast: bool) -> None:
+        """Begin to listen to transforms, where they are needed.
+
+        Args:
+            node: Owner of the topics.
+            target_frame: Frame to bring boxes to; '': they stay in the camera's.
+            broadcast: Whether targets are broadcast.
+
+        Raises:
+            TransformError: One of both is wanted and tf2 is not installed.
+        """
+        self._node = node
+        self._target_frame = target_frame
+        self._buffer: Any = None
+        self._listener: Any = None
+        self._broadcaster: Any = None
+        if not (target_frame or broadcast):
+            return
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise TransformError(
+                f'target_frame and broadcast_targets need tf2 ({error.name} is missing): '
+                f'apt install ros-$ROS_DISTRO-tf2-ros-py, or leave both unset') from error
+        if target_frame:
+            self._buffer = tf2_ros.Buffer(node=node)
+            self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        if broadcast:
+            self._broadcaster = tf2_ros.TransformBroadcaster(node)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether targets are broadcast."""
+        return self._broadcaster is not None
+
+    def target_header(self, header: Header) -> Header:
+        """Return the header of boxes in the target frame, given that of their image."""
+        return Header(stamp=header.stamp, frame_id=self._target_frame or header.frame_id)
+
+    def to_target_frame(self, box: Box, header: Header) -> Box:
+        """Return a box in the target frame at the time of its image, given in the image's.
+
+        Raises:
+            TransformError: There is no such transform.
+        """
+        if self._buffer is None or header.frame_id == self._target_frame:
+            return box
+        try:
+            found = self._buffer.lookup_transform(
+                self._target_frame, header.frame_id, Time.from_msg(header.stamp))
+        except Exception as error:  # those of tf2 have no base class in all distributions
+            raise TransformError(
+                f'the target was found, but there is no transform from "{header.frame_id}" to '
+                f'"{self._target_frame}" at the time of the image: '
+                f'{describe_error(error)}; publish it, or set target_frame to a frame that '
+                f'there is') from error
+        return transform_box(box, found.transform)
+
+    def broadcast(self, box: Box, header: Header, *, child: str) -> None:
+        """Broadcast the pose of a box as a frame of that name."""
+        x, y, z = (float(value) for value in box.center)
+        self._broadcaster.sendTransform(TransformStamped(
+            header=header, child_frame_id=child, transform=Transform(
+                translation=Vector3(x=x, y=y, z=z),
+                rotation=quaternion_message(box.rotation))))
+
+    def destroy(self) -> None:
+        """Remove everything from the node, which tf2 itself does only in part."""
+        if self._buffer is not None:
+            self._listener.unregister()
+            self._node.destroy_service(self._buffer.srv)
+            forget_jumps(self._buffer)
+        if self._broadcaster is not None:
+            self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+
+KEPT: Final = 16  # images whose depth, or whose results, wait for the other
+
+Results = Sequence[Segmentation]
+Numbers = Mapping[str, int]  # the label of each instruction, by its id
+Depth = tuple[Header, Image, CameraInfo]
+Found = list[tuple[Segmentation, Box]]
+
+
+class TargetOutputs:
+    """Publishes for each frame as soon as both its results and its depth are there.
+
+    Any thread may call it; one at a time publishes, in the order of the frames.
+    """
+
+    def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
+                 transforms: Transforms, *, warn: Callable[[str], object], source: DepthInput,
+                 rectified: bool) -> None:
+        """Create the publishers on a node.
+
+        Args:
+            node: Owner of the publishers.
+            camera: Name of the camera, the namespace of the topics.
+            vision: Publishes boxes.
+            transforms: Bring boxes to the target frame.
+            warn: Is told why there is nothing to publish for a target.
+            source: Where depth and calibration come from.
+            rectified: Whether image and depth are rectified; see `Pinhole.of`.
+        """
+        self._node = node
+        self._camera = camera
+        self._vision = vision
+        self._transforms = transforms
+        self._warn = warn
+        self._source = source
+        self._rectified = rectified
+        self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
+        self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
+        self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
+        # By the id of the image's header, which the values keep: stamps may stand still.
+        self._depths: OrderedDict[int, Depth] = OrderedDict()
+        self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
+        self._pinhole: Pinhole | None = None  # of the newest calibration, with its rays
+        self._lock = threading.Lock()
+        self._publishing = threading.Lock()
+
+    def is_watched(self) -> bool:
+        """Tell whether somebody wants any of it."""
+        return self._wants_boxes() or any(
+            each.get_subscription_count() for each in (self._points, self._masked))
+
+    def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
+        """Take the depth and the calibration that belong to the image of a header.
+
+        Without a stamp it is left out: it may belong to another image.
+        """
+        if not stamp_to_nanoseconds(header.stamp):
+            return
+        with suppress(ValueError):  # which publishing reports
+            self._compute_rays(message, info)
+        depth = header, message, info
+        with self._publishing:
+            with self._lock:
+                waiting = self._results.pop(id(header), None)
+                self._depths[id(header)] = depth
+                while len(self._depths) > KEPT:
+                    self._depths.popitem(last=False)
+            if waiting is not None:
+                self._publish(*waiting, depth)
+
+    def add_results(self, results: Results, numbers: Numbers) -> None:
+        """Take all results of a frame, with masks, and the labels that they have on it."""
+        header = results[0].header
+        if not self.is_watched() or not stamp_to_nanoseconds(header.stamp):
+            return
+        with self._publishing:
+            with self._lock:
+                depth = self._depths.get(id(header))
+                if depth is None:
+                    self._results[id(header)] = results, numbers
+                is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
+            if depth is not None:
+                self._publish(results, numbers, depth)
+        if depth is None and is_late:
+            self._source.report_unmatched()
+
+    def forget(self) -> None:
+        """Let go of the depth and the results that wait for each other."""
+        with self._lock:
+            self._depths.clear()
+            self._results.clear()
+
+    def destroy(self) -> None:
+        """Remove the publishers from the node."""
+        for publisher in (self._points, self._masked, self._pose):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def _wants_boxes(self) -> bool:
+        return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
+                    or self._vision.is_watched('detections_3d'))
+
+    def _pinhole_of(self, info: CameraInfo) -> Pinhole:
+        """Return the camera of a calibration: the same object while the calibration stays.
+
+        Raises:
+            CalibrationError: The calibration is of no use.
+        """
+        kept, pinhole = self._pinhole, Pinhole.of(info, rectified=self._rectified)
+        if kept is None or kept != pinhole:
+            self._pinhole = kept = pinhole
+        return kept
+
+    def _compute_rays(self, depth: Image, info: CameraInfo) -> None:
+        """Compute the rays of a new calibration before results wait for them: it takes long.
+
+        Raises:
+            ValueError: The calibration is of no use, or the depth image is of another view.
+        """
+        pinhole = self._pinhole_of(info)
+        for camera in (pinhole, pinhole.scaled(depth.width, depth.height)):
+            camera.rays(slice(0), slice(0))
+
+    def _publish(self, results: Results, numbers: Numbers, depth: Depth) -> None:
+        _, message, info = depth
+        mask = union(results)
+        try:
+            height, width = mask.shape
+            pinhole = self._pinhole_of(info).scaled(width, height)
+        except ValueError as error:
+            self._warn(f'{self._source.info_topic} cannot be used: {describe_error(error)}')
+            return
+        try:
+            self._publish_images(results, numbers, message, pinhole, mask)
+        except ValueError as error:
+            self._warn(f'{self._source.depth_topic} cannot be used: {describe_error(error)}')
+
+    def _publish_images(self, results: Results, numbers: Numbers, message: Image,
+                        pinhole: Pinhole, mask: np.ndarray) -> None:
+        """Publish everything that is wanted of a frame.
+
+        Raises:
+            DepthError: The depth image cannot be read.
+            FieldOfViewError: It is of another aspect ratio than the image.
+        """
+        header = results[0].header
+        if self._masked.get_subscription_count():
+            self._masked.publish(array_to_image(
+                mask_depth(message, mask), header=header, encoding=message.encoding))
+        metres = metres_of(message)
+        if self._points.get_subscription_count():
+            self._points.publish(
+                points_to_cloud(deproject(metres, pinhole, mask), header=header))
+        if self._wants_boxes():
+            self._publish_boxes(
+                list(self._find_boxes(results, metres, pinhole)), numbers, header)
+
+    def _find_boxes(self, results: Results, metres: np.ndarray,
+                    pinhole: Pinhole) -> Iterator[tuple[Segmentation, Box]]:
+        for result in results:
+            if result.state is State.FOUND and result.mask is not None:
+                try:
+                    yield result, fit_box(metres, pinhole, result.mask)
+                except NoDepthError as error:
+                    self._warn(f'a target was found, but not in space: {describe_error(error)}')
+
+    def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
+        try:
+            moved = [(result, self._transforms.to_target_frame(box, header))
+                     for result, box in found]
+        except TransformError as error:
+            self._warn(str(error))
+            return
+        frame = self._transforms.target_header(header)
+        self._vision.publish_3d(moved, numbers, frame)
+        if moved and self._pose.get_subscription_count():
+            self._pose.publish(box_to_pose_stamped(moved[0][1], header=frame))
+        for result, box in moved if self._transforms.broadcasts else ():
+            self._transforms.broadcast(
+                box, frame, child=child_frame(self._camera, result.instruction.id))
+
+
+def child_frame(camera: str, id: str) -> str:
+    """Return the tf2 frame of a target."""
+    # With the camera, because a frame has one parent.
+    return re.sub(r'\W', '_', '_'.join(filter(None, ('target', camera, id))))

@@ -1,0 +1,1 @@
+"""The simulated tabletop: its world, instructions, camera node, training, benchmark and demo."""

@@ -1,0 +1,85 @@
+"""The simulated tabletop as a folder of short videos, in the layout of a user's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from instructseg_ros.research.data.image_folder import LAYOUT, read, save_mask, write_entries
+from instructseg_ros.research.data.reading import DataSet
+from instructseg_ros.research.data.synthetic import save_jpeg
+from instructseg_ros.tabletop.instructions import KINDS, generate
+from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
+
+_SPLITS: Final = ('train', 'val')
+_STRIDE: Final = 0.2  # seconds between frames
+_FRAMES: Final = 3
+_ABSENT: Final = 0.2  # share of the instructions for what is not there
+_SAMPLE_SIZE: Final = (160, 120)
+
+
+def write_tabletop(
+    folder: Path, seeds: Iterable[int], *, size: tuple[int, int], instructions: int
+) -> None:
+    """Render scenes, with instructions of all kinds for each.
+
+    Args:
+        folder: of a split.
+        size: (width, height) of the pictures.
+        instructions: of each scene.
+    """
+    entries: list[dict[str, Any]] = []
+    with Tabletop(width=size[0], height=size[1]) as tabletop:
+        for seed in seeds:
+            tabletop.reset(seed)
+            rng = np.random.default_rng(seed)
+            start = rng.uniform(0, 4)
+            seen = [tabletop.observe(start + index * _STRIDE) for index in range(_FRAMES)]
+            frames = [f'{seed}/{index}.jpg' for index in range(_FRAMES)]
+            for frame, observation in zip(frames, seen, strict=True):
+                save_jpeg(folder / frame, observation.rgb)
+            entries += _instructions(folder / str(seed), frames, seen, rng, instructions)
+    write_entries(folder, entries)
+
+
+def _instructions(
+    folder: Path,
+    frames: list[str],
+    seen: list[Observation],
+    rng: np.random.Generator,
+    count: int,
+) -> Iterator[dict[str, Any]]:
+    for number in range(count):
+        kind = KINDS[rng.integers(len(KINDS))]
+        absent = bool(rng.random() < _ABSENT)
+        instruction = generate(seen[-1].graph, rng, kind=kind, absent=absent, held_out=False)
+        if instruction is None:
+            continue
+        masks: list[str | None] = []
+        for index, observation in enumerate(seen):
+            mask = np.isin(observation.labels, list(instruction.targets))
+            name = f'{number}_{index}.png'
+            if mask.any():
+                save_mask(folder / name, mask)
+            masks.append(f'{folder.name}/{name}' if mask.any() else None)
+        yield {
+            'frames': frames,
+            'masks': masks,
+            'sentences': [instruction.text],
+            'reasoning': instruction.kind == 'use',
+        }
+
+
+def make_sample(folder: Path, seed: int) -> None:
+    """Render a few scenes for each split."""
+    for number, split in enumerate(_SPLITS):
+        first = 100_000 * (seed + 1) + 10 * number
+        write_tabletop(folder / split, range(first, first + 2), size=_SAMPLE_SIZE, instructions=6)
+
+
+DATA_SETS: Final = (
+    DataSet(name='tabletop', splits=_SPLITS, read=read, make_sample=make_sample, layout=LAYOUT),
+)

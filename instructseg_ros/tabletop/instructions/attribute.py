@@ -1,0 +1,55 @@
+"""Instructions that name one thing by its kind, colour and size."""
+
+from __future__ import annotations
+
+from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.noun_phrase import (
+    NounPhrase,
+    absent_phrase,
+    indefinite,
+    nominal,
+    unique_phrase,
+)
+from instructseg_ros.tabletop.instructions.wording import (
+    SINGULAR_REQUESTS,
+    Phrase,
+    Wordings,
+    Writer,
+    compose,
+)
+
+SENTENCES = SINGULAR_REQUESTS
+INDEFINITE_SENTENCES = Wordings(
+    (
+        'is there {it}?', 'is there {it} on the table?', 'do you see {it}?', 'I need {it}',
+        'can you see {it} on the table?', 'find {it}', 'I want {it}', 'I am looking for {it}',
+    ),
+    ('is there {it} for me?', 'can you find {it} on the table?', 'do you see {it} on the table?'),
+)  # fmt: skip
+INDEFINITE_SHARE = 0.25
+WORDINGS = (SENTENCES, INDEFINITE_SENTENCES)
+ATTEMPTS = 8
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """One thing by its attributes, or a thing that is not there."""
+    phrase = absent_phrase(writer, sized=True) if absent else _present_phrase(writer)
+    if phrase is None:
+        return None
+    targets = labels(phrase.matches(writer.graph))
+    return Draft(text=_text(phrase, writer), targets=targets, candidates=targets)
+
+
+def _present_phrase(writer: Writer) -> NounPhrase | None:
+    for _ in range(ATTEMPTS):
+        phrase = unique_phrase(writer.choice(writer.graph), writer, sized=True)
+        if phrase is not None:
+            return phrase
+    return None
+
+
+def _text(phrase: NounPhrase, writer: Writer) -> Phrase:
+    named = nominal(phrase, writer)
+    if writer.chance(INDEFINITE_SHARE):
+        return writer.request(indefinite(named), INDEFINITE_SENTENCES)
+    return writer.request(compose('the {nominal}', nominal=named), SENTENCES)

@@ -1,0 +1,142 @@
+"""Noun phrases and the objects they are true of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from instructseg_ros.tabletop.instructions import wording
+from instructseg_ros.tabletop.instructions.wording import (
+    Phrase,
+    Wordings,
+    Writer,
+    compose,
+    grounded,
+)
+from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
+
+OPPOSITE_SIZES = {'small': 'large', 'large': 'small'}
+AFTER_NOUN_SHARE = 0.25
+ATTEMPTS = 16
+
+
+@dataclass(frozen=True)
+class NounPhrase:
+    """A kind, colour and size that a thing may have; None where the phrase leaves it open."""
+
+    kind: str | None = None
+    color: str | None = None
+    size: str | None = None
+
+    def fits(self, thing: Thing) -> bool:
+        """Whether the phrase is true of the thing."""
+        return (
+            (self.kind is None or self.kind == thing.kind)
+            and (self.color is None or self.color == thing.color)
+            and (self.size is None or self.size == thing.size)
+        )
+
+    def nearly_fits(self, thing: Thing) -> bool:
+        """Whether one may take the phrase to be true: a medium size passes for any size."""
+        if self.size is None or 'medium' in (self.size, thing.size):
+            return replace(self, size=None).fits(thing)
+        return self.fits(thing)
+
+    def matches(self, graph: SceneGraph) -> list[Thing]:
+        """The things it is true of."""
+        return [thing for thing in graph if self.fits(thing)]
+
+
+ANYTHING = NounPhrase()
+
+
+def phrases_for(thing: Thing) -> list[NounPhrase]:
+    """Every noun phrase without a size that is true of the thing, the widest first."""
+    return [
+        ANYTHING,
+        NounPhrase(kind=thing.kind),
+        NounPhrase(color=thing.color),
+        NounPhrase(kind=thing.kind, color=thing.color),
+    ]
+
+
+def sized_phrases_for(thing: Thing) -> list[NounPhrase]:
+    """The noun phrases with a size: sizes are told within a kind, so it is always named."""
+    return [
+        NounPhrase(kind=thing.kind, size=thing.size),
+        NounPhrase(kind=thing.kind, color=thing.color, size=thing.size),
+    ]
+
+
+def unique_phrase(thing: Thing, writer: Writer, *, sized: bool = False) -> NounPhrase | None:
+    """A noun phrase that is true of this thing only; None when there is a twin."""
+    options = phrases_for(thing)[1:] + (sized_phrases_for(thing) if sized else [])
+    unique = [one for one in options if len(one.matches(writer.graph)) == 1]
+    return writer.choice(unique) if unique else None
+
+
+def absent_phrase(writer: Writer, *, sized: bool = False) -> NounPhrase | None:
+    """A noun phrase that nothing in the scene fits, one attribute away from a thing that is."""
+    for _ in range(ATTEMPTS):
+        thing = writer.choice(writer.graph)
+        options = phrases_for(thing)[1:] + 2 * phrases_for(thing)[3:]
+        options += sized_phrases_for(thing) if sized else []
+        phrase = _one_attribute_off(writer.choice(options), writer)
+        if not any(phrase.nearly_fits(other) for other in writer.graph):
+            return phrase
+    return None
+
+
+def _one_attribute_off(phrase: NounPhrase, writer: Writer) -> NounPhrase:
+    named = [name for name in ('kind', 'color') if getattr(phrase, name)]
+    if phrase.size in OPPOSITE_SIZES and writer.chance(0.5):
+        return replace(phrase, size=OPPOSITE_SIZES[phrase.size])
+    if writer.choice(named) == 'kind':
+        return replace(phrase, kind=writer.choice(KINDS))
+    return replace(phrase, color=writer.choice(tuple(COLORS)))
+
+
+def nominal(
+    phrase: NounPhrase, writer: Writer, *, plural: bool = False, plain: bool = False
+) -> Phrase:
+    """The noun phrase in words, without an article; `plain` puts nothing behind the noun."""
+    slots = {'noun': _noun(phrase, writer, plural=plural)}
+    slots['is'] = Phrase('are' if plural else 'is')
+    if phrase.color is not None:
+        alike = {one.label: 1.0 for one in writer.graph if one.color == phrase.color}
+        slots['color'] = grounded(writer.pick(wording.COLORS[phrase.color]), alike, 'attribute')
+    if phrase.size is not None:
+        alike = {one.label: 1.0 for one in writer.graph if one.size == phrase.size}
+        slots['size'] = grounded(writer.pick(wording.SIZES[phrase.size]), alike, 'attribute')
+    return compose(writer.pick(_order(phrase, writer, plain)), **slots)
+
+
+def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
+    """The noun phrase with its article, as the anchor of a relation says it."""
+    return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))
+
+
+def indefinite(named: Phrase) -> Phrase:
+    """A nominal behind 'a' or 'an'."""
+    return compose('an {nominal}' if named.text[0] in 'aeiou' else 'a {nominal}', nominal=named)
+
+
+def _order(phrase: NounPhrase, writer: Writer, plain: bool) -> Wordings:
+    named = [name for name in ('size', 'color') if getattr(phrase, name)]
+    after = bool(named) and not plain and writer.chance(AFTER_NOUN_SHARE)
+    return (wording.AFTER_NOUN if after else wording.BEFORE_NOUN)[' '.join(named)]
+
+
+def _noun(phrase: NounPhrase, writer: Writer, *, plural: bool) -> Phrase:
+    if phrase.kind is None:
+        return Phrase(writer.pick(wording.THINGS if plural else wording.THING))
+    noun = writer.pick(wording.NOUNS[phrase.kind])
+    alike = {one.label: 1.0 for one in writer.graph if one.kind == phrase.kind}
+    return grounded(pluralized(noun) if plural else noun, alike, 'attribute')
+
+
+def pluralized(noun: str) -> str:
+    """The plural of a noun of one or more words."""
+    head, _, last = noun.rpartition(' ')
+    plural = wording.IRREGULAR_PLURALS.get(last, last + 's')
+    return f'{head} {plural}' if head else plural

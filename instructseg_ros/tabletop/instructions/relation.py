@@ -1,0 +1,381 @@
+"""Instructions that identify an object by its place relative to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from math import dist, hypot
+
+from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.noun_phrase import (
+    ANYTHING,
+    NounPhrase,
+    absent_phrase,
+    definite,
+    nominal,
+    phrases_for,
+    unique_phrase,
+)
+from instructseg_ros.tabletop.instructions.wording import (
+    SINGULAR_REQUESTS,
+    Phrase,
+    Wordings,
+    Writer,
+    compose,
+    grounded,
+)
+from instructseg_ros.tabletop.world.scene_graph import Thing
+
+WIDTH_MARGIN = 0.05
+DEPTH_MARGIN = 0.04
+SHORTEST_GAP = 0.12
+CONTAINERS = frozenset({'bowl', 'mug'})
+SUPPORTS = frozenset({'plate', 'book', 'box'})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """Words for a place and how true it is of a thing: 1 clearly, 0 clearly not, 0.5 neither.
+
+    `anchors` are the kinds that it makes sense with, None for all of them; `possible` rules things
+    out that are in that place of nothing.
+    """
+
+    truth: Callable[..., float]
+    words: Wordings
+    anchors: frozenset[str] | None = None
+    anchor_count: int = 1
+    possible: Callable[[Thing], bool] = lambda thing: True
+
+
+def _beyond(difference: float, margin: float) -> float:
+    return 1.0 if difference >= margin else 0.0 if difference <= -margin else 0.5
+
+
+def _touch(thing: Thing, anchor: Thing) -> bool:
+    return anchor.label in (thing.on, thing.inside) or thing.label in (anchor.on, anchor.inside)
+
+
+def _right(thing: Thing, anchor: Thing) -> float:
+    if _touch(thing, anchor):
+        return 0.5
+    across = thing.position[0] / thing.position[2] - anchor.position[0] / anchor.position[2]
+    return _beyond(across, WIDTH_MARGIN)
+
+
+def _behind(thing: Thing, anchor: Thing) -> float:
+    if _touch(thing, anchor):
+        return 0.5
+    return _beyond(thing.position[2] - anchor.position[2], DEPTH_MARGIN)
+
+
+def _from(thing: Thing, other: Thing) -> tuple[float, float, float]:
+    (x, y, z), (a, b, c) = thing.position, other.position
+    return a - x, b - y, c - z
+
+
+def _between(thing: Thing, first: Thing, second: Thing) -> float:
+    """By the share of the way from first to second and the distance from that way."""
+    if _touch(thing, first) or _touch(thing, second):
+        return 0.5
+    gap = dist(first.position, second.position)
+    if gap < SHORTEST_GAP:
+        return 0.5
+    (x, y, z), (wx, wy, wz) = _from(first, thing), _from(first, second)
+    share = (x * wx + y * wy + z * wz) / gap**2
+    aside = hypot(x - share * wx, y - share * wy, z - share * wz)
+    if 0.25 <= share <= 0.75 and aside <= 0.25 * gap:
+        return 1.0
+    return 0.5 if 0.0 <= share <= 1.0 and aside <= 0.5 * gap else 0.0
+
+
+def _on(thing: Thing, anchor: Thing) -> float:
+    return 1.0 if thing.on == anchor.label else 0.5 if thing.inside == anchor.label else 0.0
+
+
+def _inside(thing: Thing, anchor: Thing) -> float:
+    return 1.0 if thing.inside == anchor.label else 0.5 if thing.on == anchor.label else 0.0
+
+
+RELATIONS = {
+    'left': Relation(
+        truth=lambda thing, anchor: 1.0 - _right(thing, anchor),
+        words=Wordings(
+            (
+                *2 * ('left of', 'to the left of', 'on the left side of'),
+                'further left than',
+                'farther to the left than',
+            ),
+            ('on the left of', 'to the left side of', 'at the left side of'),
+        ),
+    ),
+    'right': Relation(
+        truth=_right,
+        words=Wordings(
+            (
+                *2 * ('right of', 'to the right of', 'on the right side of'),
+                'further right than',
+                'farther to the right than',
+            ),
+            ('on the right of', 'to the right side of', 'at the right side of'),
+        ),
+    ),
+    'behind': Relation(
+        truth=_behind,
+        words=Wordings(
+            (
+                'behind',
+                'at the back of',
+                'farther away than',
+                'further back than',
+                'more distant than',
+                'further from me than',
+                'farther from the camera than',
+                'at the far side of',
+            ),
+            ('in back of', 'further away than', 'farther back than'),
+        ),
+    ),
+    'front': Relation(
+        truth=lambda thing, anchor: 1.0 - _behind(thing, anchor),
+        words=Wordings(
+            (
+                'in front of',
+                'before',
+                'nearer than',
+                'closer to me than',
+                'nearer to the camera than',
+                'less far away than',
+                'at the near side of',
+                'closer to the camera than',
+            ),
+            ('at the front of', 'closer than', 'nearer to me than'),
+        ),
+    ),
+    'between': Relation(
+        truth=_between,
+        words=Wordings(
+            (
+                'between',
+                'in between',
+                'in the middle of',
+                'midway between',
+                'at the middle between',
+                'somewhere between',
+                'standing between',
+            ),
+            ('in the middle between', 'amid'),
+        ),  # new word: amid
+        anchor_count=2,
+    ),
+    'on': Relation(
+        truth=_on,
+        words=Wordings(
+            (
+                *2 * ('on', 'on top of'),
+                'standing on',
+                'lying on',
+                'sitting on top of',
+                'placed on',
+                'placed on top of',
+                'sitting on',
+                'up on top of',
+                'put on',
+            ),
+            ('at the top of', 'lying on top of', 'standing on top of'),
+        ),
+        anchors=SUPPORTS,
+        possible=lambda thing: thing.on is not None,
+    ),
+    'inside': Relation(
+        truth=_inside,
+        words=Wordings(
+            (
+                *2 * ('in', 'inside'),
+                'inside of',
+                'lying in',
+                'sitting in',
+                'placed inside',
+                'sitting inside',
+                'standing inside',
+                'placed in',
+                'deep inside',
+                'put into',
+            ),
+            ('lying inside', 'standing in', 'within'),
+        ),  # new word: within
+        anchors=CONTAINERS,
+        possible=lambda thing: thing.inside is not None,
+    ),
+}
+
+
+SENTENCES = SINGULAR_REQUESTS
+PATTERNS = Wordings(
+    (
+        *4 * ('the {thing} {place}',),
+        *2 * ('the {thing} that is {place}',),
+        'the {thing} that you find {place}',
+        'the {thing} which I see {place}',
+        'the {thing} which you find {place}',
+        'the {thing} that stands {place}',
+    ),
+    ('the {thing} which is {place}', 'the {thing} you see {place}'),
+)
+QUESTIONS = Wordings(
+    (
+        'which {thing} is {place}?',
+        'what is the {thing} {place}?',
+        'tell me which {thing} is {place}',
+        'do you know which {thing} is {place}?',
+        'which {thing} can you see {place}?',
+        'what {thing} do I see {place}?',
+        'can you tell which {thing} is {place}?',
+    ),
+    ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
+)  # fmt: skip
+OPEN_QUESTIONS = Wordings(
+    (
+        'what is {place}?',
+        'what do you see {place}?',
+        'show me what is {place}',
+        'what can you see {place}?',
+        'what do you find {place}?',
+        'do you know what is {place}?',
+    ),
+    ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
+)
+ONE_ANCHOR = Wordings(('{relation} {first}',))
+TWO_ANCHORS = Wordings(('{relation} {first} and {second}',))
+WORDINGS = (
+    *(SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS),
+    *(relation.words for relation in RELATIONS.values()),
+)
+ATTEMPTS = 24
+CONTRAST_SHARE = 0.8
+SIDES = ('left', 'right', 'behind', 'front')
+DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A relation to anchors: their noun phrases, the things meant, how true it is of the others."""
+
+    relation: Relation
+    phrases: tuple[NounPhrase, ...]
+    anchors: tuple[Thing, ...]
+    truths: dict[int, float]
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """The one thing in a place; when absent, nothing is there or the anchor is missing."""
+    if absent and writer.chance(0.3):
+        return _beside_nothing(writer)
+    for _ in range(ATTEMPTS):
+        relation = RELATIONS[writer.choice(DRAWN)]
+        anchors = (_any_anchors if absent else _anchors)(relation, writer)
+        place = _place(relation, anchors, writer)
+        phrase = place and (_empty if absent else _single)(place, writer)
+        if place and phrase:
+            return _draft(phrase, place, writer)
+    return None
+
+
+def _anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
+    """Anchors that something is in that relation to, () where there are none."""
+    placed = [one for one in writer.graph if relation.possible(one)]
+    if not placed:
+        return ()
+    thing = writer.choice(placed)
+    others = [one for one in writer.graph if one is not thing]
+    groups = combinations(others, relation.anchor_count)
+    options = [group for group in groups if relation.truth(thing, *group) == 1.0]
+    return tuple(writer.shuffled(writer.choice(options))) if options else ()
+
+
+def _any_anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
+    """Anchors that something could be in that relation to."""
+    fitting = [
+        one for one in writer.graph if relation.anchors is None or one.kind in relation.anchors
+    ]
+    if len(fitting) < relation.anchor_count:
+        return ()
+    return tuple(writer.shuffled(fitting)[: relation.anchor_count])
+
+
+def _place(relation: Relation, anchors: tuple[Thing, ...], writer: Writer) -> Place | None:
+    phrases = [unique_phrase(anchor, writer) for anchor in anchors]
+    named = tuple(phrase for phrase in phrases if phrase is not None)
+    if not anchors or len(named) < len(anchors):
+        return None
+    others = [one for one in writer.graph if one not in anchors]
+    truths = {thing.label: relation.truth(thing, *anchors) for thing in others}
+    return Place(relation=relation, phrases=named, anchors=anchors, truths=truths)
+
+
+def _single(place: Place, writer: Writer) -> NounPhrase | None:
+    """A phrase that fits exactly one thing in that place, and mostly others elsewhere."""
+    targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
+    options = []
+    for phrase in phrases_for(writer.choice(targets)):
+        truths = _truths(phrase, place, writer)
+        if truths.count(1.0) == 1 and 0.5 not in truths:
+            options.append((phrase, len(truths)))
+    if writer.chance(CONTRAST_SHARE):
+        options = [option for option in options if option[1] > 1]
+    return writer.choice(options)[0] if options else None
+
+
+def _empty(place: Place, writer: Writer) -> NounPhrase | None:
+    """A phrase that fits things of the scene, but nothing in that place."""
+    others = [one for one in writer.graph if one not in place.anchors]
+    if not others:
+        return None
+    phrase = writer.choice(phrases_for(writer.choice(others)))
+    return phrase if set(_truths(phrase, place, writer)) == {0.0} else None
+
+
+def _truths(phrase: NounPhrase, place: Place, writer: Writer) -> list[float]:
+    return [
+        place.truths[one.label] for one in phrase.matches(writer.graph) if one not in place.anchors
+    ]
+
+
+def _beside_nothing(writer: Writer) -> Draft | None:
+    """A thing that is there, in a place beside something that is not."""
+    missing = absent_phrase(writer)
+    if missing is None:
+        return None
+    relation = RELATIONS[writer.choice(SIDES)]
+    phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
+    return _draft(
+        phrase, Place(relation=relation, phrases=(missing,), anchors=(), truths={}), writer
+    )
+
+
+def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
+    anchors = labels(place.anchors)
+    candidates = labels(phrase.matches(writer.graph)) - anchors
+    return Draft(
+        text=_text(phrase, place, writer),
+        targets=frozenset(label for label in candidates if place.truths.get(label) == 1.0),
+        anchors=anchors,
+        candidates=candidates,
+    )
+
+
+def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
+    weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
+    slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
+    slots['first'] = definite(place.phrases[0], writer)
+    if len(place.phrases) == 2:
+        slots['second'] = definite(place.phrases[1], writer)
+    pattern = TWO_ANCHORS if 'second' in slots else ONE_ANCHOR
+    where = compose(writer.pick(pattern), **slots)
+    if phrase == ANYTHING and writer.chance(0.3):
+        return writer.sentence(OPEN_QUESTIONS, place=where)
+    thing = nominal(phrase, writer, plain=True)
+    if writer.chance(0.15):
+        return writer.sentence(QUESTIONS, thing=thing, place=where)
+    return writer.request(compose(writer.pick(PATTERNS), thing=thing, place=where), SENTENCES)

@@ -1,0 +1,278 @@
+"""Words for objects, colors and sizes, and the sentences that ask for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph
+
+SLOT = re.compile(r'\{(\w+)\}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounding:
+    """What one phrase of a text alone points at.
+
+    `start` and `end` are characters of the text, `weights` maps the label of a thing to 0..1
+    (1 = the phrase is true of it; things not listed weigh 0), `group` is 'attribute',
+    'superlative', 'relation' or 'motion'.
+    """
+
+    start: int
+    end: int
+    weights: Mapping[int, float]
+    group: str
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A text and the groundings of the phrases within it."""
+
+    text: str
+    groundings: tuple[Grounding, ...] = ()
+
+
+def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
+    """A phrase that points as a whole."""
+    return Phrase(text, (Grounding(start=0, end=len(text), weights=weights, group=group),))
+
+
+def compose(template: str, **slots: Phrase) -> Phrase:
+    """The template with its `{slot}`s filled; groundings move along with their words."""
+    text = ''
+    groundings: list[Grounding] = []
+    for number, part in enumerate(_parts(template)):
+        if number % 2:
+            groundings.extend(shifted(slots[part], len(text)))
+            text += slots[part].text
+        else:
+            text += part
+    return Phrase(text, tuple(groundings))
+
+
+def shifted(phrase: Phrase, offset: int) -> list[Grounding]:
+    """The groundings of a phrase that starts at character `offset` of a longer text."""
+    return [
+        Grounding(
+            start=one.start + offset, end=one.end + offset, weights=one.weights, group=one.group
+        )
+        for one in phrase.groundings
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _parts(template: str) -> tuple[str, ...]:
+    """Literal text and slot names in turn; the slots are at the odd places."""
+    return tuple(SLOT.split(template))
+
+
+HELD_OUT_SHARE = 0.4
+BARE_SHARE = 0.3
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Wordings:
+    """Ways to say one thing: those a model is trained with and those held out of training."""
+
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+
+    def __add__(self, other: Wordings) -> Wordings:
+        return Wordings(self.trained + other.trained, self.held_out + other.held_out)
+
+
+class Writer:
+    """The scene that is spoken of, the random source and the choice of wordings.
+
+    With `held_out`, wordings held out of training are drawn too, and the final `sentence` is one of
+    them if nothing before was.
+    """
+
+    def __init__(self, graph: SceneGraph, rng: np.random.Generator, *, held_out: bool) -> None:
+        self.graph = graph
+        self._rng = rng
+        self._held_out = held_out
+        self._drew_held_out = False
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self._rng.random() < probability
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options, all equally likely."""
+        return options[int(self._rng.random() * len(options))]
+
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """The options in random order."""
+        return [options[i] for i in self._rng.permutation(len(options))]
+
+    def pick(self, wordings: Wordings) -> str:
+        """One of the wordings, held out ones only where they are wanted."""
+        if self._held_out and wordings.held_out and self.chance(HELD_OUT_SHARE):
+            return self._pick_held_out(wordings)
+        return self.choice(wordings.trained)
+
+    def sentence(self, wordings: Wordings, **slots: Phrase) -> Phrase:
+        """The finished text: a sentence around the slots, written as people type."""
+        if self._held_out and not self._drew_held_out:
+            template = self._pick_held_out(wordings)
+        else:
+            template = self.pick(wordings)
+        return self._typed(compose(template, **slots))
+
+    def request(self, it: Phrase, wordings: Wordings) -> Phrase:
+        """A sentence that asks for `it`, or nothing but `it`."""
+        held_out_is_due = self._held_out and not self._drew_held_out
+        if not held_out_is_due and self.chance(BARE_SHARE):
+            return self._typed(it)
+        return self.sentence(wordings, it=it)
+
+    def _pick_held_out(self, wordings: Wordings) -> str:
+        self._drew_held_out = True
+        return self.choice(wordings.held_out)
+
+    def _typed(self, phrase: Phrase) -> Phrase:
+        text = phrase.text
+        if text.endswith('?'):
+            text = text if self.chance(0.7) else text[:-1]
+        elif self.chance(0.2):
+            text += '.'
+        if self.chance(0.4):
+            text = text[0].upper() + text[1:]
+        return Phrase(text, phrase.groundings)
+
+
+def labels_of(weights: Mapping[int, float]) -> frozenset[int]:
+    """The labels that a grounding or a relation is certainly true of."""
+    return frozenset(label for label, weight in weights.items() if weight == 1.0)
+
+
+NOUNS = {
+    'mug': Wordings(('mug', 'cup', 'coffee mug', 'coffee cup'), ('tea mug',)),
+    'bowl': Wordings(('bowl', 'bowl', 'cereal bowl'), ('soup bowl',)),
+    'bottle': Wordings(('bottle', 'water bottle', 'flask'), ('drink bottle',)),
+    'can': Wordings(('can', 'tin', 'soda can'), ('drink can', 'soda tin')),
+    'box': Wordings(('box', 'box', 'carton'), ('gift box', 'package')),  # new word: package
+    'ball': Wordings(('ball', 'ball', 'rubber ball'), ('toy ball',)),
+    'plate': Wordings(('plate', 'dinner plate', 'dish'), ('food plate',)),
+    'spoon': Wordings(('spoon', 'spoon', 'soup spoon'), ('cereal spoon',)),
+    'knife': Wordings(('knife', 'knife', 'bread knife'), ('table knife',)),
+    'banana': Wordings(('banana',), ('banana fruit',)),
+    'apple': Wordings(('apple',), ('apple fruit',)),
+    'book': Wordings(('book', 'book', 'novel'), ('story book',)),
+    'car': Wordings(('car', 'toy car', 'vehicle'), ('toy vehicle', 'automobile')),  # new word
+    'hammer': Wordings(('hammer', 'hammer', 'mallet'), ('nail hammer',)),
+    'pen': Wordings(('pen', 'pen', 'marker'), ('marker pen',)),
+    'teapot': Wordings(('teapot', 'tea pot'), ('tea kettle',)),  # new word: kettle
+}
+THING = Wordings(('thing', 'thing', 'object', 'item'), ('one',))
+THINGS = Wordings(('things', 'things', 'objects', 'items'))
+IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
+
+COLORS = {
+    'red': Wordings(('red',), ('crimson',)),  # new word
+    'green': Wordings(('green',)),
+    'blue': Wordings(('blue',)),
+    'yellow': Wordings(('yellow',)),
+    'orange': Wordings(('orange',)),
+    'purple': Wordings(('purple', 'violet')),
+    'pink': Wordings(('pink',)),
+    'brown': Wordings(('brown',)),
+    'white': Wordings(('white',)),
+    'black': Wordings(('black',)),
+}
+SIZES = {
+    'small': Wordings((*2 * ('small', 'little'), 'small size', 'little sized'), ('small sized',)),
+    'medium': Wordings(
+        ('medium', 'medium sized', 'medium size', 'mid sized', 'middle size', 'average sized'),
+        ('middle sized',),
+    ),
+    'large': Wordings(
+        (*2 * ('large', 'big'), 'large size', 'big size'), ('large sized', 'big sized')
+    ),
+}
+
+BEFORE_NOUN = {
+    '': Wordings(('{noun}',)),
+    'color': Wordings(
+        (
+            *3 * ('{color} {noun}',),
+            '{color} colored {noun}',
+            '{color} coloured {noun}',
+        )
+    ),
+    'size': Wordings(('{size} {noun}',)),
+    'size color': Wordings(('{size} {color} {noun}',), ('{size} and {color} {noun}',)),
+}
+AFTER_NOUN = {
+    'color': Wordings(
+        (
+            *2 * ('{noun} that {is} {color}',),
+            '{noun} with the color {color}',
+            '{noun} with the colour {color}',
+            '{noun} painted in {color}',
+            '{noun} which {is} painted {color}',
+        ),
+        ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
+    ),
+    'size': Wordings(
+        ('{noun} that {is} {size}', '{noun} which I find {size}'), ('{noun} which {is} {size}',)
+    ),
+    'size color': Wordings(
+        (
+            *2 * ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
+            '{size} {noun} painted in {color}',
+            '{color} {noun} which I find {size}',
+        ),
+        (
+            '{size} {noun} which {is} {color}',
+            '{noun} that {is} {size} and {color}',
+            '{color} {noun} which {is} {size}',
+            '{size} {noun} with the color {color}',
+        ),
+    ),
+}
+
+REQUESTS = Wordings(
+    (
+        'show me {it}', 'please show me {it}', 'can you show me {it}?', 'find {it}',
+        'please find {it}', 'can you find {it}?', 'segment {it}', 'can you segment {it}?',
+        'bring me {it}', 'please bring me {it}', 'give me {it}', 'could you give me {it}?',
+        'I need {it}', 'I want {it}', 'I would like to have {it}', 'look for {it}',
+        'I am looking for {it}', 'point at {it}', 'could you point at {it}?', 'mark {it}',
+        'please mark {it}', 'get {it} for me', 'do you see {it}?', 'can you see {it}?',
+        'pick up {it}', 'please pick up {it}', 'go and get {it}', 'I would like {it}, please',
+        'where do you see {it}?', 'could you find {it} for me?', 'can you get {it}, please?',
+        'hand me {it}', 'fetch {it}', 'grab {it}', 'take {it}', 'look at {it}', 'choose {it}',
+        'I want you to find {it}', 'I need you to bring me {it}', 'please go and get me {it}',
+        'could you please show me {it}?', 'where did I put {it}?', 'what about {it}?',
+    ),
+    (
+        'I want you to show me {it}', 'please look for {it}',
+        'I need you to pick up {it}', 'where can I find {it}?',
+        'please go and find {it} for me', 'could you please point at {it}?',
+        'locate {it}', 'highlight {it}',  # new words
+    ),
+)  # fmt: skip
+SINGULAR_REQUESTS = REQUESTS + Wordings(
+    (
+        'where is {it}?', 'which one is {it}?', 'tell me where {it} is',
+        'do you know where {it} is?', 'where in the picture is {it}?',
+    ),
+    ('can you tell me where {it} is?', 'where on the table is {it}?'),
+)
+PLURAL_REQUESTS = REQUESTS + Wordings(
+    (
+        'where are {it}?', 'tell me where {it} are', 'do you know where {it} are?',
+        'where in the picture are {it}?',
+    ),
+    ('can you tell me where {it} are?', 'where on the table are {it}?'),
+)

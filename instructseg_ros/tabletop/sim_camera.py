@@ -1,0 +1,170 @@
+"""A simulated RGB-D camera over a tabletop, with the truth about every pixel.
+
+Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `truth/labels` (mono8, one
+value for each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header, String
+
+from instructseg_ros.ros import parameters, qos
+from instructseg_ros.ros.messages import array_to_image, stamp_to_nanoseconds
+from instructseg_ros.ros.parameters import parameter
+from instructseg_ros.ros.running import run_node
+from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.tabletop.world.scene_graph import to_json
+from instructseg_ros.tabletop.world.world_model import OpenGLError
+
+if TYPE_CHECKING:
+    from instructseg_ros.tabletop.world.simulator import Observation
+
+SOURCES = ('auto', 'live', 'recording')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimCameraParameters:
+    """Parameters of the simulated camera."""
+
+    source: str = parameter(
+        'auto', 'live: render with MuJoCo; recording: play the one in the package; '
+        'auto: live where OpenGL works, else the recording', read_only=True)
+    scene: int = parameter(
+        0, 'Seed of the scene on the table; setting it lays another table',
+        minimum=0, maximum=2**31 - 1, dynamic=True)
+    rate: float = parameter(
+        15.0, 'Images per second', minimum=0.1, maximum=120.0, read_only=True)
+    width: int = parameter(
+        640, 'Width in pixels (live only)', minimum=16, maximum=1920, read_only=True)
+    height: int = parameter(
+        480, 'Height in pixels (live only)', minimum=16, maximum=1080, read_only=True)
+    frame_id: str = parameter(
+        'camera_optical_frame', 'Frame of all outputs: x right, y down, z ahead', read_only=True)
+
+
+class FrameSource(Protocol):
+    """Where the camera's frames come from."""
+
+    def reset(self, seed: int) -> None:
+        """Lay another table."""
+
+    def observe(self, time: float, *, truth: bool = True) -> Observation:
+        """Return the frame at `time` seconds."""
+
+    def close(self) -> None:
+        """Free what renders or reads."""
+
+
+class SimCamera(Node):
+    """Shows the table from time 0 on, in real time; depth and truth only while somebody listens."""
+
+    def __init__(self) -> None:
+        """Open the source and start to publish."""
+        # First, because rclpy destroys a node whose parameters are refused.
+        self._opened = ExitStack()
+        super().__init__('sim_camera')
+        parameters.declare(self, SimCameraParameters)
+        parameters.warn_of_unknown(self)
+        self._values = parameters.read(self, SimCameraParameters)
+        self._source = open_source(self._values, warn=self.get_logger().warning)
+        self._opened.callback(self._source.close)
+        self.get_logger().info(f'frames come from {type(self._source).__name__}')
+        self._scene = self._values.scene
+        self._start = self.get_clock().now()
+        self._image = self._publisher(Image, 'image')
+        self._info = self._publisher(CameraInfo, 'camera_info')
+        self._depth = self._publisher(Image, 'depth/image')
+        self._labels = self._publisher(Image, 'truth/labels')
+        self._graph = self._publisher(String, 'scene')
+        self.create_timer(1.0 / self._values.rate, self._show)
+
+    def destroy_node(self) -> None:
+        """Free the renderer, then the node."""
+        self._opened.close()
+        super().destroy_node()
+
+    def _publisher(self, message_type: type, topic: str) -> Any:
+        return self.create_publisher(message_type, topic, qos.reliable(),
+                                     qos_overriding_options=qos.overridable())
+
+    def _show(self) -> None:
+        scene = self.get_parameter('scene').value
+        now = self.get_clock().now()
+        if scene != self._scene:
+            self._source.reset(scene)
+            self._scene, self._start = scene, now
+        truth = any(p.get_subscription_count() for p in (self._depth, self._labels, self._graph))
+        time = (now - self._start).nanoseconds * 1e-9
+        header = Header(stamp=now.to_msg(), frame_id=self._values.frame_id)
+        self._publish(self._source.observe(time, truth=truth), header)
+
+    def _publish(self, observation: Observation, header: Header) -> None:
+        self._info.publish(camera_info(observation.intrinsics, header))
+        if observation.depth is not None and observation.labels is not None:
+            self._depth.publish(
+                array_to_image(observation.depth, header=header, encoding='32FC1'))
+            self._labels.publish(
+                array_to_image(observation.labels, header=header, encoding='mono8'))
+            self._graph.publish(String(data=to_json(
+                observation.graph, stamp=stamp_to_nanoseconds(header.stamp), scene=self._scene,
+                time=observation.time)))
+        self._image.publish(array_to_image(observation.rgb, header=header, encoding='rgb8'))
+
+
+def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -> FrameSource:
+    """Open the renderer or the recording, as the parameters ask for.
+
+    Args:
+        warn: Told why `auto` does not render.
+
+    Raises:
+        RuntimeError: There is no such source, or it cannot be opened; the message says why.
+    """
+    if values.source not in SOURCES:
+        raise RuntimeError(f'source "{values.source}" does not exist; use {", ".join(SOURCES)}')
+    try:
+        # A robot that has a camera needs neither.
+        from instructseg_ros.tabletop.world.recording import Recording
+        from instructseg_ros.tabletop.world.simulator import Tabletop
+    except ImportError as error:
+        raise RuntimeError(f'the simulated camera needs the Python package {error.name}: '
+                           'python3 -m pip install mujoco rosbags') from error
+    if values.source != 'recording':
+        try:
+            return Tabletop(width=values.width, height=values.height, seed=values.scene)
+        except OpenGLError as error:
+            if values.source == 'live':
+                raise
+            warn(f'the recording is shown, at its own size: {error}')
+    source: FrameSource = Recording()
+    source.reset(values.scene)
+    return source
+
+
+def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
+    """Return the message for a pinhole camera without distortion."""
+    fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    return CameraInfo(
+        header=header, width=intrinsics.width, height=intrinsics.height,
+        distortion_model='plumb_bob', d=[0.0] * 5,
+        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the simulated camera until it is stopped; return the exit status."""
+    return run_node(SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters,
+                    args=args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

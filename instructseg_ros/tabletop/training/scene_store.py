@@ -1,0 +1,238 @@
+"""A store of rendered scenes with their instructions, as memory-mapped arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
+from instructseg_ros.tabletop.world.simulator import Tabletop
+from instructseg_ros.video.run_folder import make_folder
+
+if TYPE_CHECKING:
+    from instructseg_ros.tabletop.world.scene_graph import Thing
+
+
+MAX_THINGS: Final = 14
+MAX_WORDS: Final = 28
+FRAMES: Final = 3  # two reference frames, then the key frame
+_GRAPH_BYTES = 16384
+
+# Columns of `things`: indices into the vocabularies of the simulation, then pictures and metres.
+EXISTS, KIND, COLOR, SIZE, U, V, SCALE, DEPTH, MOTION, FLOW_U, FLOW_V = range(11)
+# Columns of `roles`: bit sets of things.
+TARGETS, ANCHORS, CANDIDATES = range(3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoreShape:
+    """Numbers that fix what a store holds: scene i is that of seed `first_seed` + i."""
+
+    first_seed: int
+    scenes: int
+    instructions: int
+    vision_size: int
+    mask_size: tuple[int, int]
+
+
+class SceneStore:
+    """Arrays over scenes, on disk.
+
+    Attributes:
+        vision: (N, 3, S, S, 3) uint8, reference frames (oldest first) and key frame, squashed.
+        image: (N, H, W, 3) uint8 key frame.
+        labels: (N, H, W) uint8, k = slot k - 1 of `things`.
+        things: (N, MAX_THINGS, 11) float32, see the column names.
+        graphs: (N, 16384) uint8 scene graph of the key frame as JSON, padded with zeros.
+        words: (N, I, MAX_WORDS) uint16 token ids with [SEG], 0 = padding.
+        roles: (N, I, 3) uint16 bit sets of slots: targets, anchors, candidates.
+        kinds: (N, I) uint8 kind of instruction.
+        pointed: (N, I, MAX_WORDS, MAX_THINGS) uint8, 255 = the word is true of the thing.
+        groups: (N, I, MAX_WORDS) uint8, 0 = the word points at nothing, else its group + 1.
+        done: (N,) bool, scenes already rendered.
+    """
+
+    def __init__(self, folder: Path, shape: StoreShape) -> None:
+        self.shape = shape
+        self.folder = folder
+        n, i, s = shape.scenes, shape.instructions, shape.vision_size
+        self.vision = self._array('vision', (n, FRAMES, s, s, 3), 'uint8')
+        self.image = self._array('image', (n, *shape.mask_size, 3), 'uint8')
+        self.labels = self._array('labels', (n, *shape.mask_size), 'uint8')
+        self.things = self._array('things', (n, MAX_THINGS, 11), 'float32')
+        self.graphs = self._array('graphs', (n, _GRAPH_BYTES), 'uint8')
+        self.words = self._array('words', (n, i, MAX_WORDS), 'uint16')
+        self.roles = self._array('roles', (n, i, 3), 'uint16')
+        self.kinds = self._array('kinds', (n, i), 'uint8')
+        self.pointed = self._array('pointed', (n, i, MAX_WORDS, MAX_THINGS), 'uint8')
+        self.groups = self._array('groups', (n, i, MAX_WORDS), 'uint8')
+        self.done = self._array('done', (n,), 'bool')
+
+    @classmethod
+    def open(cls, folder: Path) -> SceneStore:
+        """Open a store that `create` made."""
+        values = json.loads((folder / 'store.json').read_text())
+        values['mask_size'] = tuple(values['mask_size'])
+        return cls(folder, StoreShape(**values))
+
+    @classmethod
+    def create(cls, folder: Path, shape: StoreShape) -> SceneStore:
+        """Make a store, or open the one that is there if it has the same shape."""
+        make_folder(folder)
+        description = json.dumps(dataclasses.asdict(shape)) + '\n'
+        file = folder / 'store.json'
+        if not file.exists():
+            file.write_text(description)
+        if file.read_text() != description:
+            raise ValueError(f'{folder} holds other scenes: remove it or name another folder')
+        return cls(folder, shape)
+
+    def write_graph(self, index: int, graph: SceneGraph) -> None:
+        """Keep the scene graph of scene `index`."""
+        text = to_json(graph, stamp=0, scene=index, time=0).encode()
+        self.graphs[index] = np.frombuffer(text.ljust(_GRAPH_BYTES, b'\0'), np.uint8)
+
+    def read_graph(self, index: int) -> SceneGraph:
+        """The scene graph of scene `index`."""
+        return from_json(self.graphs[index].tobytes().rstrip(b'\0').decode())
+
+    def key_frames(
+        self, indices: np.ndarray, *, mirrored: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Things (B, MAX_THINGS, 11) and labels (B, H, W) of key frames, or of their mirror images.
+
+        What a picture shows stays the same in a mirror; words like "left" do not.
+        """
+        things, labels = np.array(self.things[indices]), self.labels[indices]
+        if mirrored:
+            things[..., U] = np.where(things[..., EXISTS] > 0, 1 - things[..., U], 0)
+            labels = labels[:, :, ::-1]
+        return things, labels
+
+    def feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A float16 array over scenes for features of a trained stage: (N, *shape)."""
+        return self._array(name, (self.shape.scenes, *shape), 'float16')
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        file = self.folder / f'{name}.dat'
+        mode = 'r+' if file.exists() else 'w+'
+        return np.memmap(file, dtype, mode, shape=shape)
+
+
+MOTIONS: Final = ('left', 'right', 'towards', 'away', 'up')
+_RENDER_SIZE = (480, 360)
+_STRIDE_JITTER = 0.3
+_CHUNK = 8
+
+
+def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
+    """Fill the scenes of a store that are not done yet.
+
+    OpenGL in software crashes once in ten thousand scenes: others take a dead renderer's place.
+
+    Args:
+        stride: seconds between the frames of a scene, jittered by 30 %.
+
+    Raises:
+        RuntimeError: renderers died before they had done anything; what is rendered stays.
+    """
+    render = functools.partial(_render, store.folder, stride)
+    while len(todo := np.flatnonzero(~store.done)):
+        try:
+            _render_all(render, todo, processes)
+        except BrokenProcessPool as error:
+            if store.done[todo].any():
+                continue
+            raise RuntimeError('renderers die at once: does the demo run?') from error
+
+
+def _render_all(
+    render: Callable[[np.ndarray], None], scenes: np.ndarray, processes: int
+) -> None:
+    chunks = [scenes[i : i + _CHUNK] for i in range(0, len(scenes), _CHUNK)]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context('spawn')) as pool:
+        for _ in tqdm(pool.map(render, chunks), 'render', total=len(chunks)):
+            pass
+
+
+class SceneWriter:
+    """Renders one scene after another into a store."""
+
+    def __init__(self, store: SceneStore, stride: float) -> None:
+        width, height = _RENDER_SIZE
+        self._tabletop = Tabletop(width=width, height=height)
+        self._store = store
+        self._stride = stride
+
+    def write(self, index: int) -> None:
+        """Render scene `index` of the store."""
+        seed = self._store.shape.first_seed + index
+        rng = np.random.default_rng(seed)
+        self._tabletop.reset(seed)
+        stride = self._stride * rng.uniform(1 - _STRIDE_JITTER, 1 + _STRIDE_JITTER)
+        start = rng.uniform(0, 4)
+        frames = [self._tabletop.observe(start + i * stride, truth=False).rgb for i in range(2)]
+        key = self._tabletop.observe(start + 2 * stride)
+        frames.append(key.rgb)
+        store = self._store
+        side = store.shape.vision_size
+        height, width = store.shape.mask_size
+        store.vision[index] = [_resize(frame, (side, side), 'BICUBIC') for frame in frames]
+        store.image[index] = _resize(key.rgb, (width, height), 'BILINEAR')
+        graph = key.graph[:MAX_THINGS]
+        slots = np.zeros(256, np.uint8)
+        for slot, thing in enumerate(graph):
+            slots[thing.label] = slot + 1
+            store.things[index, slot] = _describe(thing, stride)
+        store.labels[index] = slots[_resize(key.labels, (width, height), 'NEAREST')]
+        store.write_graph(index, graph)
+        store.done[index] = True
+
+
+def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
+    writer = _writer(folder, stride)
+    for index in indices:
+        writer.write(int(index))
+
+
+@functools.lru_cache(maxsize=1)
+def _writer(folder: Path, stride: float) -> SceneWriter:
+    """This process's writer: made in a task, whose errors reach the one who asked."""
+    return SceneWriter(SceneStore.open(folder), stride)
+
+
+def _describe(thing: Thing, stride: float) -> list[float]:
+    x, y, z = thing.position
+    # The image flow of its centre over one stride, in picture widths of a camera of focal 1.
+    flow_u = (thing.velocity[0] - x / z * thing.velocity[2]) / z * stride
+    flow_v = (thing.velocity[1] - y / z * thing.velocity[2]) / z * stride
+    width, height = _RENDER_SIZE
+    return [
+        1,
+        KINDS.index(thing.kind),
+        list(COLORS).index(thing.color),
+        list(SIZES).index(thing.size),
+        thing.pixel[0] / width,
+        thing.pixel[1] / height,
+        thing.extent,
+        z,
+        MOTIONS.index(thing.motion) + 1 if thing.motion else 0,
+        flow_u,
+        flow_v,
+    ]
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling[method]))

@@ -1,0 +1,307 @@
+"""Draws a random scene: where objects stand, lie on each other and move."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from instructseg_ros.tabletop.world.catalogue import (
+    COLORS,
+    KINDS,
+    SIZES,
+    VARIANTS,
+    Article,
+    catalogue,
+)
+from instructseg_ros.tabletop.world.motions import Loop, Motion, Shuttle
+from instructseg_ros.tabletop.world.pinhole_camera import Camera, project
+from instructseg_ros.tabletop.world.quaternions import compose, to_matrix, turn, yaw
+from instructseg_ros.tabletop.world.scene import Item, Room, Scene, random_camera, random_room
+from instructseg_ros.tabletop.world.shapes import strip
+
+FRAME = (640, 480)
+MARGIN = 6
+GAP = 0.012
+FARTHEST = 1.2
+
+
+def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
+    """Footprint circles (n, 3), turned by `angle` about z and shifted to `position`."""
+    c, s = np.cos(angle), np.sin(angle)
+    centres = discs[:, :2] @ np.array([[c, s], [-s, c]]) + position[:2]
+    return np.column_stack([centres, discs[:, 2]])
+
+
+@dataclass
+class Layout:
+    """The ground that is taken so far on a table, as circles (n, 3) in its frame."""
+
+    camera: Camera
+    room: Room
+    taken: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+
+    def spot(self, rng: np.random.Generator) -> np.ndarray:
+        """A point of the table (3,) that is anywhere in the picture with equal chance."""
+        k = self.camera.intrinsics(*FRAME)
+        u, v = rng.uniform(30, FRAME[0] - 30), rng.uniform(40, FRAME[1] - 20)
+        ray = self.camera.rotation @ np.array([(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.0])
+        reach = self.camera.position[2] / max(-ray[2], 1e-3)
+        return self.camera.position + min(reach, 10.0) * ray
+
+    def fits(self, discs: np.ndarray, height: float) -> bool:
+        """Whether things of that height on those circles are free, on the table and in view."""
+        return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
+
+    def take(self, discs: np.ndarray) -> None:
+        """Keep others away from these circles."""
+        self.taken = np.concatenate([self.taken, discs])
+
+    def _on_table(self, discs: np.ndarray) -> bool:
+        c, s = np.cos(self.room.turn), np.sin(self.room.turn)
+        own = np.abs(discs[:, :2] @ np.array([[c, -s], [s, c]])) + discs[:, 2:]
+        return bool((own < np.array(self.room.table) - 0.01).all())
+
+    def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
+        """Whether no circle reaches into ground that is taken, the last `but` circles aside."""
+        taken = self.taken[: len(self.taken) - but]
+        apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
+        return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
+
+    def in_view(self, discs: np.ndarray, height: float) -> bool:
+        """Whether cylinders of that height on those circles are wholly in the picture."""
+        angle = np.arange(6) * np.pi / 3
+        around = np.stack([np.cos(angle), np.sin(angle)], -1)
+        rim = discs[:, None, :2] + discs[:, None, 2:] * around
+        points = np.concatenate([np.concatenate([rim, np.full((*rim.shape[:2], 1), z)], -1)
+                                 for z in (0.0, height)]).reshape(-1, 3)  # fmt: skip
+        optical = self.camera.to_optical(points)
+        pixels = project(optical, self.camera.intrinsics(*FRAME))
+        inside = (pixels > MARGIN) & (pixels < np.array(FRAME) - 1 - MARGIN)
+        return bool(inside.all() and (optical[:, 2] < FARTHEST).all())
+
+
+STICKS = ('spoon', 'pen', 'knife')
+Pose = tuple[np.ndarray, np.ndarray]  # centre (3,) in m, orientation quaternion
+
+
+def onto(carrier: Item, article: Article, rng: np.random.Generator) -> Pose | None:
+    """The pose of an article on top of a carrier at rest, None if it does not fit."""
+    platform, shape = carrier.article.shape.platform, article.shape
+    overhang = 1.9 if article.kind in STICKS else 1.15
+    if platform is None or shape.reach > overhang * platform.radius:
+        return None
+    overhangs = shape.reach > platform.radius
+    top = carrier.article.shape.height if overhangs else platform.height
+    base = carrier.center[2] - 0.5 * carrier.article.shape.height
+    shift = 0.12 * platform.radius * rng.uniform(-1, 1, 2)
+    center = np.array([*(carrier.center[:2] + shift), base + top + 0.5 * shape.height])
+    return center, yaw(rng.uniform(0, 2 * np.pi))
+
+
+def into(carrier: Item, article: Article, rng: np.random.Generator) -> Pose | None:
+    """The pose of an article inside a container at rest, None if it does not fit."""
+    hollow, base = carrier.article.shape.hollow, carrier.center[2]
+    if hollow is None:
+        return None
+    base -= 0.5 * carrier.article.shape.height
+    around = yaw(rng.uniform(0, 2 * np.pi))
+    if article.kind in STICKS:
+        return _leaning(carrier, article, base, rng)
+    radius = 0.5 * article.shape.height
+    if article.shape.reach > 0.75 * hollow.mouth:
+        return None
+    center = np.array([*carrier.center[:2], base + hollow.bottom + radius + 0.15 * radius])
+    return center, around
+
+
+def _leaning(carrier: Item, article: Article, base: float,
+             rng: np.random.Generator) -> Pose | None:  # fmt: skip
+    """A stick from the floor of a container over its rim."""
+    hollow, rim = carrier.article.shape.hollow, carrier.article.shape.height
+    assert hollow is not None
+    half = 0.5 * article.shape.height
+    low = np.array([-0.6 * (hollow.floor - half), hollow.bottom + half])
+    high = np.array([hollow.mouth - half, rim + half])
+    along = (high - low) / np.linalg.norm(high - low)
+    if article.shape.length < 1.25 * np.linalg.norm(high - low):
+        return None
+    angle = rng.uniform(0, 2 * np.pi)
+    c, s = np.cos(angle), np.sin(angle)
+    middle = low + 0.5 * article.shape.length * along
+    center = np.array([*carrier.center[:2], base])
+    center += np.array([c * middle[0], s * middle[0], middle[1]])
+    pitch = turn(np.array([0.0, -1.0, 0.0]), np.arctan2(along[1], along[0]))
+    orientation = compose(yaw(angle), pitch)
+    if article.kind == 'spoon' and carrier.article.kind == 'bowl':
+        orientation = compose(orientation, yaw(np.pi))
+    return center, orientation
+
+
+ROLLERS = ('ball', 'apple', 'can', 'car')
+LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
+PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
+PUT_ON = ('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book', 'teapot', 'spoon',
+          'knife', 'pen', 'bottle')  # fmt: skip
+DOWN_X = turn(np.array([0.0, 1.0, 0.0]), np.pi / 2)
+TRIES = 40
+
+
+def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
+    """The RGB of one thing of a named colour, a little off the name's."""
+    h, s, v = colorsys.rgb_to_hsv(*COLORS[color])
+    h = (h + rng.uniform(-0.012, 0.012)) % 1.0
+    s, v = min(1.0, s * rng.uniform(0.92, 1.05)), min(1.0, v * rng.uniform(0.9, 1.06))
+    return np.array(colorsys.hsv_to_rgb(h, s, v))
+
+
+class Arranger:
+    """Fills one layout item by item; all chance comes from `rng`."""
+
+    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
+        self.layout = layout
+        self.rng = rng
+        self.items: list[Item] = []
+
+    def put_down(self) -> None:
+        """Put one thing at rest on the table, if there is room."""
+        article, color = self._draw(KINDS)
+        if article is None:
+            return
+        lying = article.kind in ('can', 'bottle') and self.rng.uniform() < 0.25
+        for _ in range(TRIES):
+            if self._place(article, color, angle=self.rng.uniform(0, 2 * np.pi), lying=lying):
+                return
+
+    def set_moving(self) -> None:
+        """Put one moving thing on the table, if there is room for all of its way."""
+        manner = str(self.rng.choice(('pushed', 'rolling', 'lifted', 'path'),
+                                     p=(0.4, 0.25, 0.15, 0.2)))  # fmt: skip
+        article, color = self._draw(ROLLERS if manner == 'rolling' else KINDS)
+        if article is None:
+            return
+        for _ in range(TRIES):
+            motion = self._motion(manner, article)
+            angle = self.rng.uniform(0, 2 * np.pi)
+            lying = manner == 'rolling' and article.kind == 'can'
+            if isinstance(motion, Shuttle) and (lying or article.kind == 'car'):
+                angle = np.arctan2(motion.direction[1], motion.direction[0])
+                angle += np.pi / 2 if lying else np.pi * self.rng.integers(2)
+            if self._place(article, color, angle=angle, lying=lying, motion=motion):
+                return
+
+    def load(self, carrier: Item) -> None:
+        """Put something on or into a thing at rest, if it can carry it."""
+        inside = carrier.article.shape.hollow is not None
+        kinds = PUT_IN[carrier.article.kind] if inside else PUT_ON
+        for _ in range(6):
+            article, color = self._draw(kinds)
+            if article is None:
+                continue
+            put = (into if inside else onto)(carrier, article, self.rng)
+            if put is None or not self._claim(carrier, article, *put):
+                continue
+            self._add(article, color, *put, on=None if inside else carrier.label,
+                      inside=carrier.label if inside else None)  # fmt: skip
+            return
+
+    def _draw(self, kinds: tuple[str, ...]) -> tuple[Article | None, str]:
+        """An article that is not in use yet, and a colour; kinds and colours tend to repeat."""
+        there = [i.article.kind for i in self.items if i.article.kind in kinds]
+        kind = str(self.rng.choice(there if there and self.rng.uniform() < 0.35 else kinds))
+        colors = [i.color for i in self.items]
+        again = colors and self.rng.uniform() < 0.3
+        color = str(self.rng.choice(colors if again else list(COLORS)))
+        size = str(self.rng.choice(list(SIZES)))
+        used = {i.article.variant for i in self.items
+                if (i.article.kind, i.article.size) == (kind, size)}  # fmt: skip
+        left = [v for v in range(VARIANTS) if v not in used]
+        if not left:
+            return None, color
+        return catalogue()[kind, size, int(self.rng.choice(left))], color
+
+    def _place(self, article: Article, color: str, *, angle: float, lying: bool,
+               motion: Motion | None = None) -> bool:  # fmt: skip
+        shape = article.shape
+        spot = self.layout.spot(self.rng)
+        height, discs, orientation = shape.height, shape.discs, yaw(angle)
+        if lying and shape.roll is not None:
+            height, discs = 2 * shape.roll, strip(shape.height, 2 * shape.roll)
+            orientation = compose(orientation, DOWN_X)
+        ground = placed(discs, spot, angle)
+        if motion is not None:
+            ways = motion.sweep()
+            ground = np.concatenate([ground + [x, y, 0.0] for x, y, _ in ways])
+            rise = ways[:, 2].max()
+            if not self.layout.in_view(ground, height + rise):
+                return False
+        if not self.layout.fits(ground, height):
+            return False
+        self.layout.take(ground)
+        center = spot + np.array([0.0, 0.0, height / 2])
+        self._add(article, color, center, orientation, motion=motion)
+        return True
+
+    def _add(self, article: Article, color: str, center: np.ndarray, orientation: np.ndarray, *,
+             motion: Motion | None = None, on: int | None = None,
+             inside: int | None = None) -> None:  # fmt: skip
+        item = Item(label=len(self.items) + 1, article=article, color=color,
+                    rgb=_shade(color, self.rng), center=center, orientation=orientation,
+                    motion=motion, on=on, inside=inside)  # fmt: skip
+        self.items.append(item)
+
+    def _claim(self, carrier: Item, article: Article, center: np.ndarray,
+               orientation: np.ndarray) -> bool:  # fmt: skip
+        """Take the ground under a thing that a just placed carrier holds, if it is free."""
+        discs, turned = article.shape.discs, to_matrix(orientation)
+        ends = discs[:, :2] @ turned[:, :2].T + center
+        ground = np.column_stack([ends[:, :2], discs[:, 2]])
+        top = ends[:, 2].max() + 0.5 * article.shape.height
+        below = len(carrier.article.shape.discs)
+        if not (self.layout.in_view(ground, top) and self.layout.free(ground, but=below)):
+            return False
+        self.layout.take(ground)
+        return True
+
+    def _motion(self, manner: str, article: Article) -> Motion:
+        rng = self.rng
+        right, away = self.layout.camera.table_axes()
+        if manner == 'path':
+            tilt, size = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.13)
+            first = size * (np.cos(tilt) * right + np.sin(tilt) * away)
+            second = rng.uniform(0.6, 1.0) * size * (np.cos(tilt) * away - np.sin(tilt) * right)
+            second *= rng.choice((-1, 1))
+            return Loop(manner=manner, first=first, second=second,
+                        period=2 * np.pi * size / rng.uniform(0.09, 0.2), phase=rng.uniform())
+        rest, phase = rng.uniform(0.4, 0.9), rng.uniform(0, 20)
+        if manner == 'lifted':
+            return Shuttle(manner=manner, direction=np.array([0.0, 0.0, 1.0]),
+                           length=rng.uniform(0.1, 0.25), there=rng.uniform(0.05, 0.12), back=0.25,
+                           rest=rest, phase=phase)  # fmt: skip
+        angle = rng.integers(4) * np.pi / 2 + rng.uniform(-0.3, 0.3)
+        speed = rng.uniform(0.07, 0.22)
+        return Shuttle(manner=manner, direction=np.cos(angle) * right + np.sin(angle) * away,
+                       length=rng.uniform(0.16, 0.42), there=speed, back=speed, rest=rest,
+                       phase=phase, roll=article.shape.roll if manner == 'rolling' else None)
+
+
+def random_scene(seed: int) -> Scene:
+    """The scene of a seed: 4 to 10 things, half of the scenes with one to three that move."""
+    rng = np.random.default_rng(seed)
+    camera, room = random_camera(rng), random_room(rng)
+    arranger = Arranger(Layout(camera=camera, room=room), rng)
+    wanted = int(rng.integers(4, 11))
+    if rng.uniform() < 0.55:
+        for _ in range(int(rng.integers(1, 4))):
+            arranger.set_moving()
+    for _ in range(4 * wanted):
+        if len(arranger.items) >= wanted:
+            break
+        before = len(arranger.items)
+        arranger.put_down()
+        if before < len(arranger.items) < wanted:
+            newest = arranger.items[-1]
+            if rng.uniform() < LOADED.get(newest.article.kind, 0.0):
+                arranger.load(newest)
+    return Scene(camera=camera, room=room, items=tuple(arranger.items))

@@ -1,0 +1,94 @@
+"""How things move: pure, periodic functions of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from instructseg_ros.tabletop.world.quaternions import IDENTITY, turn
+
+UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuttle:
+    """Back and forth on a straight line, with a rest at both ends.
+
+    `direction` is a unit vector of the table's frame, `length` m, `there` and `back` m/s, `rest` s
+    at either end, `phase` s; `roll` is the radius in m on which the thing rolls, None if it slides.
+    """
+
+    manner: str
+    direction: np.ndarray
+    length: float
+    there: float
+    back: float
+    rest: float
+    phase: float
+    roll: float | None = None
+
+    def _distance(self, time: float) -> float:
+        out, home = self.length / self.there, self.length / self.back
+        t = (time + self.phase) % (out + home + 2 * self.rest)
+        if t < out + self.rest:
+            return min(t * self.there, self.length)
+        return max(self.length - (t - out - self.rest) * self.back, 0.0)
+
+    def offset(self, time: float) -> np.ndarray:
+        """The displacement (3,) in metres from where the thing was placed."""
+        return self._distance(time) * self.direction
+
+    def rotation(self, time: float) -> np.ndarray:
+        """The quaternion by which the thing has turned since."""
+        if self.roll is None:
+            return IDENTITY
+        return turn(np.cross(UP, self.direction), self._distance(time) / self.roll)
+
+    def sweep(self) -> np.ndarray:
+        """Displacements (n, 3), a centimetre or two apart, that cover all it will ever reach."""
+        count = max(2, int(np.ceil(self.length / 0.02)) + 1)
+        return np.linspace(0.0, self.length, count)[:, None] * self.direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Round and round an ellipse on the table; half axes (3,) in metres, `period` in s."""
+
+    manner: str
+    first: np.ndarray
+    second: np.ndarray
+    period: float
+    phase: float
+
+    def offset(self, time: float) -> np.ndarray:
+        """The displacement (3,) in metres from where the thing was placed."""
+        angle = 2 * np.pi * (time / self.period + self.phase)
+        return np.cos(angle) * self.first + np.sin(angle) * self.second
+
+    def rotation(self, time: float) -> np.ndarray:
+        """The quaternion by which the thing has turned since: none, it keeps its heading."""
+        return IDENTITY
+
+    def sweep(self) -> np.ndarray:
+        """Displacements (n, 3) that cover all it will ever reach."""
+        return np.stack([self.offset(t) for t in np.linspace(0.0, self.period, 33)[:-1]])
+
+
+Motion = Shuttle | Loop
+
+
+def velocity(motion: Motion, time: float, *, over: float = 2e-3) -> np.ndarray:
+    """The mean velocity (3,) in m/s during the last `over` seconds."""
+    return (motion.offset(time) - motion.offset(time - over)) / over
+
+
+def direction(moved: np.ndarray, right: np.ndarray, away: np.ndarray) -> str | None:
+    """The dominant direction of a velocity (3,) in the table's frame, None below 3 cm/s or down."""
+    along = {'right': moved @ right, 'away': moved @ away, 'up': moved[2]}
+    name = max(along, key=lambda key: abs(along[key]))
+    if abs(along[name]) < 0.03:
+        return None
+    if along[name] > 0:
+        return name
+    return {'right': 'left', 'away': 'towards', 'up': None}[name]

@@ -1,0 +1,204 @@
+"""Writes and plays recorded tabletops as rosbag2 files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.errors import ReaderError
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
+from instructseg_ros.tabletop.world.simulator import Observation
+
+FRAME_ID = 'camera_optical_frame'
+LABELS = '/camera/truth/labels'
+TOPICS = {
+    '/camera/image': 'sensor_msgs/msg/Image',
+    '/camera/camera_info': 'sensor_msgs/msg/CameraInfo',
+    '/camera/depth/image': 'sensor_msgs/msg/Image',
+    LABELS: 'sensor_msgs/msg/Image',
+    '/camera/scene': 'std_msgs/msg/String',
+}
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Typestore:
+    """The standard messages, the same from Humble to Kilted."""
+    return get_typestore(Stores.ROS2_HUMBLE)
+
+
+def _header(nanoseconds: int) -> Any:
+    types = typestore().types
+    second, rest = divmod(nanoseconds, 10**9)
+    stamp = types['builtin_interfaces/msg/Time'](sec=second, nanosec=rest)
+    return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
+
+
+def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
+    height, width = pixels.shape[:2]
+    data = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
+    return typestore().types['sensor_msgs/msg/Image'](
+        header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+        step=len(data) // height, data=data)  # fmt: skip
+
+
+def _camera_info(k: Intrinsics, header: Any) -> Any:
+    types = typestore().types
+    region = types['sensor_msgs/msg/RegionOfInterest'](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)  # fmt: skip
+    matrix = np.array([[k.fx, 0.0, k.cx], [0.0, k.fy, k.cy], [0.0, 0.0, 1.0]])
+    projection = np.column_stack([matrix, np.zeros(3)])
+    return types['sensor_msgs/msg/CameraInfo'](
+        header=header, height=k.height, width=k.width, distortion_model='plumb_bob',
+        d=np.zeros(5), k=matrix.ravel(), r=np.eye(3).ravel(), p=projection.ravel(), binning_x=0,
+        binning_y=0, roi=region)  # fmt: skip
+
+
+def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, bytes]:
+    """The serialised messages of a frame with truth, by topic; depth as 16UC1 in mm."""
+    assert seen.depth is not None and seen.labels is not None
+    header = _header(nanoseconds)
+    depth = np.rint(1000 * seen.depth).astype(np.uint16)
+    graph = to_json(seen.graph, stamp=nanoseconds, scene=scene, time=seen.time)
+    messages = {
+        '/camera/image': _image(seen.rgb, 'rgb8', header),
+        '/camera/camera_info': _camera_info(seen.intrinsics, header),
+        '/camera/depth/image': _image(depth, '16UC1', header),
+        LABELS: _image(seen.labels, 'mono8', header),
+        '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
+    }
+    return {topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
+            for topic, message in messages.items()}  # fmt: skip
+
+
+def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
+    message: Any = typestore().deserialize_cdr(raw, 'sensor_msgs/msg/Image')
+    shape = (message.height, message.width, channels)[: 3 if channels > 1 else 2]
+    return np.frombuffer(message.data.tobytes(), kind).reshape(shape)
+
+
+def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observation:
+    """The observation of one frame's serialised messages; without truth only its picture."""
+    topic = '/camera/camera_info'
+    info: Any = typestore().deserialize_cdr(raw[topic], TOPICS[topic])
+    fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
+    depth, labels = None, None
+    graph: SceneGraph = ()
+    if truth:
+        depth = _pixels(raw['/camera/depth/image'], np.uint16, 1) * np.float32(1e-3)
+        labels = _pixels(raw[LABELS], np.uint8, 1)
+        text: Any = typestore().deserialize_cdr(raw['/camera/scene'], TOPICS['/camera/scene'])
+        graph = from_json(text.data)
+    return Observation(
+        rgb=_pixels(raw['/camera/image'], np.uint8, 3),
+        depth=depth,
+        labels=labels,
+        graph=graph,
+        intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=info.width, height=info.height),
+        time=time,
+    )
+
+
+SHIPPED = Path(__file__).parent / 'recordings' / 'tabletop.mcap'
+SCENE_SECONDS = 8.0
+# The label images of the shipped recording have this name.
+PLAIN_LABELS = '/camera/labels'
+
+
+class RecordingError(RuntimeError):
+    """A recording that is missing or unreadable; the message names the remedy."""
+
+
+class Recording:
+    """A recording as a camera: `observe` like a Tabletop, over and over; iterate for one pass.
+
+    A rosbag2 MCAP file of the topics in `bag.TOPICS`, all messages of a frame with one log time.
+    Reading onwards is fast; jumping back or far ahead opens a chunk anew (0.1 s).
+    Raises RecordingError for a missing, truncated or foreign file.
+    """
+
+    def __init__(self, path: Path | str = SHIPPED) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise RecordingError(f'no recording at {self.path}: make one with '
+                                 '`python -m instructseg_ros.tabletop.world.record`')  # fmt: skip
+        try:
+            self._reader = Reader(self.path)
+            self._reader.open()
+        except (ReaderError, OSError, ValueError) as error:
+            raise RecordingError(f'{self.path} is not a readable MCAP file: {error}') from error
+        self._names: dict[str, str] = {}
+        self._index()
+        self._offset = 0.0
+        self._frames, self._next = self._read(0), 0
+        self._frame: dict[str, bytes] = {}
+
+    def _index(self) -> None:
+        topics = self._reader.topics
+        if LABELS not in topics and PLAIN_LABELS in topics:
+            self._names[PLAIN_LABELS] = LABELS
+        known = {self._names.get(topic, topic) for topic in topics}
+        missing = [topic for topic in TOPICS if topic not in known]
+        self.frames = 0 if missing else topics['/camera/image'].msgcount
+        if not self.frames:
+            raise RecordingError(f'{self.path} is not a recorded tabletop: no {", ".join(missing)}')
+        span = self._reader.end_time - 1 - self._reader.start_time
+        self._step = span / max(1, self.frames - 1)
+        self.rate = round(1e9 / self._step, 6) if self.frames > 1 else 1.0
+        self.duration = self.frames / self.rate
+
+    def reset(self, seed: int) -> None:
+        """Let time 0 be the start of another recorded scene: number `seed` modulo their count."""
+        scenes = max(1, round(self.duration / SCENE_SECONDS))
+        self._offset = (seed % scenes) * SCENE_SECONDS
+
+    def observe(self, time: float, *, truth: bool = True) -> Observation:
+        """The frame at `time` seconds; the recording repeats itself for ever, both ways."""
+        number = math.floor((time + self._offset) * self.rate + 1e-6) % self.frames
+        return from_messages(self._seek(number), float(time), truth=truth)
+
+    def __iter__(self) -> Iterator[Observation]:
+        """All frames once, with their truth."""
+        for number, raw in enumerate(self._read(0)):
+            yield from_messages(raw, number / self.rate, truth=True)
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def _seek(self, number: int) -> dict[str, bytes]:
+        shown = self._next - 1
+        if not max(0, shown) <= number < shown + self.rate:
+            self._frames, self._next = self._read(number), number
+        while self._next <= number:
+            self._frame = next(self._frames)
+            self._next += 1
+        return self._frame
+
+    def _read(self, first: int) -> Iterator[dict[str, bytes]]:
+        start = self._reader.start_time + round((first - 0.5) * self._step)
+        messages = self._reader.messages(start=start)
+        for _, group in groupby(messages, key=lambda message: message[1]):
+            yield {self._names.get(connection.topic, connection.topic): data
+                   for connection, _, data in group}
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        if self._reader.is_open:
+            self._reader.close()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.close()

@@ -1,0 +1,103 @@
+"""A table with things on it, seen by a simulated RGB-D camera: the source of frames and truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from instructseg_ros.tabletop.world.arrangement import random_scene
+from instructseg_ros.tabletop.world.ground_truth import scene_graph
+from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.tabletop.world.renderer import Renderer, dress
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph
+from instructseg_ros.tabletop.world.world_model import load_mujoco, world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One frame and its truth.
+
+    `rgb` (H, W, 3) uint8; `depth` (H, W) float32 m along the optical axis; `labels` (H, W) uint8,
+    0 for the background; `time` in seconds. Without truth depth and labels are None, the graph ().
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray | None
+    labels: np.ndarray | None
+    graph: SceneGraph
+    intrinsics: Intrinsics
+    time: float
+
+
+class Tabletop:
+    """Random scenes and their frames; a context manager that owns one renderer.
+
+    A frame is a function of the seed and the time alone, and the same scene at any image size.
+    Use it from one thread at a time. Raises OpenGLError where there is nothing to render with.
+    """
+
+    def __init__(self, *, width: int = 640, height: int = 480, seed: int = 0) -> None:
+        if width < 16 or height < 16:
+            raise ValueError(f'an image of {width}x{height} is too small, 16x16 is the least')
+        self.width, self.height = width, height
+        mujoco = load_mujoco()
+        self._model, self._bodies = world(width=width, height=height)
+        self._data = mujoco.MjData(self._model)
+        self._renderer = Renderer(self._model, width=width, height=height)
+        self._closed = False
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Put up the scene of that seed."""
+        self._open()
+        self.scene = random_scene(seed)
+        self._items = [(i, self._bodies[i.article.kind, i.article.size, i.article.variant])
+                       for i in self.scene.items]  # fmt: skip
+        dress(self._model, self._renderer, self.scene, self._items,
+              self.scene.camera.vertical_view(self.width, self.height))  # fmt: skip
+        self._label_of_geom = np.zeros(self._model.ngeom + 1, np.uint8)
+        for item, body in self._items:
+            self._label_of_geom[body.geoms + 1] = item.label
+
+    def observe(self, time: float, *, truth: bool = True) -> Observation:
+        """The frame at `time` seconds, also before 0; without `truth` it takes half as long."""
+        self._open()
+        self._move(time)
+        rgb, depth, labels = self._renderer.color(), None, None
+        graph: SceneGraph = ()
+        intrinsics = self.scene.camera.intrinsics(self.width, self.height)
+        if truth:
+            geoms, depth = self._renderer.geoms_and_depth()
+            labels = self._label_of_geom[geoms]
+            graph = scene_graph(self.scene, self._items, labels, intrinsics, time)
+        return Observation(rgb=rgb, depth=depth, labels=labels, graph=graph, intrinsics=intrinsics,
+                           time=float(time))  # fmt: skip
+
+    def _move(self, time: float) -> None:
+        mujoco = load_mujoco()
+        for item, body in self._items:
+            _, base, orientation = item.pose(time)
+            self._data.mocap_pos[body.mocap] = base
+            self._data.mocap_quat[body.mocap] = orientation
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        self._renderer.look(self._data)
+
+    def _open(self) -> None:
+        if self._closed:
+            raise RuntimeError('this Tabletop is closed: make a new one')
+
+    def close(self) -> None:
+        """Free the renderer; closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._renderer.close()
+
+    def __enter__(self) -> Tabletop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.close()

@@ -1,0 +1,204 @@
+"""The MuJoCo model that holds every object and texture, compiled once per process."""
+
+from __future__ import annotations
+
+import colorsys
+import copy
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from instructseg_ros.tabletop.world.catalogue import Article, catalogue
+
+SIDE = 256
+
+
+def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Smooth noise (SIDE, SIDE) in -1..1 with that many bumps a side."""
+    grid = rng.uniform(-1.0, 1.0, (cells + 1, cells + 1))
+    at = np.linspace(0.0, cells, SIDE, endpoint=False)
+    low = at.astype(int)
+    part = (at - low) ** 2 * (3 - 2 * (at - low))
+    rows = grid[low] * (1 - part)[:, None] + grid[low + 1] * part[:, None]
+    return rows[:, low] * (1 - part) + rows[:, low + 1] * part
+
+
+def _ramp() -> tuple[np.ndarray, np.ndarray]:
+    at = np.linspace(0.0, 1.0, SIDE, endpoint=False)
+    return at[None, :], at[:, None]
+
+
+def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Brightness (SIDE, SIDE), about -1..1."""
+    u, v = _ramp()
+    if kind == 'wood':
+        rings = u * rng.integers(5, 14) + 0.35 * _noise(rng, 3) + 0.06 * _noise(rng, 40)
+        return 0.7 * np.sin(2 * np.pi * rings) + 0.3 * _noise(rng, 64)
+    if kind == 'checker':
+        count = int(rng.integers(3, 9))
+        return np.where((np.floor(u * count) + np.floor(v * count)) % 2, 0.8, -0.8)
+    if kind == 'noise':
+        return 0.5 * _noise(rng, 6) + 0.35 * _noise(rng, 24) + 0.35 * _noise(rng, 100)
+    if kind == 'gradient':
+        a, b = rng.uniform(-1, 1, 2)
+        return 1.4 * (a * (u - 0.5) + b * (v - 0.5)) + 0.1 * _noise(rng, 30)
+    if kind == 'stripes':
+        bands = 0.8 * np.sin(2 * np.pi * u * rng.integers(4, 16))
+        return np.broadcast_to(bands, (SIDE, SIDE))
+    return 0.12 * _noise(rng, 80)
+
+
+def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np.ndarray:
+    """A random muted texture (SIDE, SIDE, 3) uint8 with a mean brightness in that range (0..1)."""
+    kinds = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
+    kind = str(rng.choice(kinds, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
+    hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
+    if kind == 'wood' or rng.uniform() < 0.3:
+        hue, saturation = rng.uniform(0.05, 0.11), rng.uniform(0.2, 0.42)
+    value = rng.uniform(darkest, brightest)
+    base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+    contrast = rng.uniform(0.06, 0.16)
+    image = base * (1.0 + contrast * _pattern(kind, rng)[..., None])
+    return (np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+class OpenGLError(RuntimeError):
+    """No OpenGL to render with; the message names the remedy."""
+
+
+REMEDY = (
+    'install OSMesa (`apt-get install libosmesa6`), or set MUJOCO_GL=egl where a GPU driver with '
+    'EGL is installed, or use the recording, which needs no OpenGL'
+)
+
+
+def load_mujoco() -> ModuleType:
+    """Import mujoco with an off-screen OpenGL; an already set MUJOCO_GL is kept."""
+    gpu = Path('/proc/driver/nvidia/version').exists()
+    os.environ.setdefault('MUJOCO_GL', 'egl' if gpu else 'osmesa')
+    # llvmpipe threads cost more than they bring at camera sizes.
+    os.environ.setdefault('LP_NUM_THREADS', '1')
+    try:
+        import mujoco
+    except ModuleNotFoundError as error:
+        raise OpenGLError('the simulation needs `pip install mujoco`') from error
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        raise OpenGLError(f'MuJoCo finds no OpenGL ({error}): {REMEDY}') from error
+    return mujoco
+
+
+SURFACES = ('table', 'floor', 'wall')
+GLOSSES = ((0.05, 0.1), (0.35, 0.4), (0.7, 0.8))  # specular, shininess
+HIDDEN = 5
+TABLE_THICKNESS = 0.03
+FLOOR = -0.72
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """Where an article lives in the model: index of its mocap pose, its geoms and their shades.
+
+    `points` (n, 3) are spread over its surface, in metres in its own frame.
+    """
+
+    mocap: int
+    geoms: np.ndarray
+    shades: tuple[str, ...]
+    points: np.ndarray
+    extent: float
+
+
+def _add_surfaces(spec: Any, mujoco: Any) -> None:
+    for name in SURFACES:
+        spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE,
+                         builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)  # fmt: skip
+        # A wall with a light of its own: at its distance the shadow map is too coarse.
+        glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
+        material = spec.add_material(name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1],
+                                     emission=glow, rgba=rgba)  # fmt: skip
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+    box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
+    world = spec.worldbody
+    # A turned pose keeps the compiler from taking the body's own for good (geom_sameframe).
+    turned = [0.8, 0.0, 0.0, 0.6]
+    world.add_geom(name='table', type=box, size=[0.7, 0.6, TABLE_THICKNESS / 2],
+                   pos=[0, 0, -TABLE_THICKNESS / 2], quat=turned, material='table')  # fmt: skip
+    world.add_geom(name='floor', type=plane, size=[4, 4, 0.1], pos=[0, 0, FLOOR],
+                   material='floor')  # fmt: skip
+    world.add_geom(name='wall', type=plane, size=[4, 4, 0.1], pos=[0, 2, 0], quat=turned,
+                   material='wall')  # fmt: skip
+
+
+def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
+    body = spec.worldbody.add_body(name=article.name, mocap=True)
+    for number, part in enumerate(article.shape.parts):
+        name = f'{article.name}-{number}'
+        mesh = part.mesh.creased()
+        spec.add_mesh(
+            name=name,
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+            uservert=mesh.vertices.ravel(),
+            userface=mesh.faces.ravel(),
+        )
+        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, group=HIDDEN,
+                      contype=0, conaffinity=0, material='gloss-0')  # fmt: skip
+
+
+def surface_points(article: Article, count: int = 96) -> np.ndarray:
+    """Points (count, 3) spread over the surface, a little inside of it."""
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
+                          axis=1)  # fmt: skip
+    rng = np.random.default_rng(0)
+    chosen = corners[rng.choice(len(corners), count, p=area / area.sum())]
+    weights = rng.dirichlet((1.0, 1.0, 1.0), count)
+    return np.einsum('nc,ncd->nd', weights, chosen)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tuple[Any, dict[tuple[str, str, int], Body]]:
+    mujoco = load_mujoco()
+    spec = mujoco.MjSpec()
+    for number, (specular, shininess) in enumerate(GLOSSES):
+        spec.add_material(name=f'gloss-{number}', specular=specular, shininess=shininess)
+    _add_surfaces(spec, mujoco)
+    spec.worldbody.add_camera(name='camera')
+    for number in range(2):
+        spec.worldbody.add_light(name=f'light-{number}', castshadow=number == 0)
+    for article in catalogue().values():
+        _add_article(spec, mujoco, article)
+    model = spec.compile()
+    return model, {key: _find(model, article) for key, article in catalogue().items()}
+
+
+def _find(model: Any, article: Article) -> Body:
+    body = model.body(article.name).id
+    start = model.body_geomadr[body]
+    corners = article.shape.vertices()
+    return Body(
+        mocap=int(model.body_mocapid[body]),
+        geoms=np.arange(start, start + model.body_geomnum[body]),
+        shades=tuple(part.shade for part in article.shape.parts),
+        points=surface_points(article),
+        extent=float(np.ptp(corners, axis=0).max()),
+    )
+
+
+def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
+    """A model of its own for one renderer of that image size, and where each article is in it."""
+    compiled, bodies = _compiled()
+    model = copy.copy(compiled)
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.quality.offsamples = 0
+    model.vis.quality.shadowsize = 1024
+    model.vis.map.znear, model.vis.map.zfar = 0.05, 8.0
+    model.vis.map.shadowclip = 1.0
+    model.vis.headlight.active = 0
+    model.stat.extent = 1.0
+    model.stat.center[:] = 0.0
+    return model, bodies

@@ -1,1 +1,0 @@
-"""Trials of a running node: hostile input, long runs, and what transport costs."""

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_models import SmallModel, compact_model, released_model
+
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.research.benchmark.straightforward import (
+    make_straightforward,
+    straightforward_frame,
+)
+
+LAYOUTS = {'compact': compact_model, 'released': released_model}
+
+
+@pytest.fixture(scope='module', params=LAYOUTS)
+def pair(request: pytest.FixtureRequest) -> tuple[Segmenter, SmallModel]:
+    """A model as the engine runs it, and the same as its parts come."""
+    fast, plain = (LAYOUTS[request.param]() for _ in range(2))
+    make_straightforward(plain.model)
+    segmenter = Segmenter(fast.model, fast.processor, name='small', device=torch.device('cpu'))
+    return segmenter, plain
+
+
+@pytest.mark.parametrize('references', [0, 1, 2])
+@pytest.mark.parametrize('text', ['the red mug', 'where is the left ball of all?'])
+def test_the_authors_procedure_gives_the_exact_answer(
+    pair: tuple[Segmenter, SmallModel], references: int, text: str
+) -> None:
+    segmenter, plain = pair
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (references + 1, 48, 64, 3), dtype=np.uint8))
+    mask, score = straightforward_frame(plain.model, plain.processor, images, text)
+    earlier = segmenter.encode(images[:-1])
+    expected = segmenter.segment(images[-1], text, earlier)
+    assert mask.shape == (48, 64) and mask.dtype == np.bool_
+    assert 0 < mask.mean() < 1
+    assert score == pytest.approx(expected.score, abs=1e-3)
+    clear = np.abs(expected.probability - 0.5) > 1e-3
+    assert clear.mean() > 0.9
+    assert np.array_equal(mask[clear], expected.mask[clear])

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from instructseg_ros.research.data import gqa
+from instructseg_ros.research.data.reading import DataError
+
+FILE = 'testdev_balanced_questions.json'
+
+
+def test_questions_are_grouped_by_what_they_do(tmp_path: Path) -> None:
+    gqa.make_sample(tmp_path, 0)
+    sample = gqa.read(tmp_path, 'testdev_balanced').samples[0]
+    assert (sample.key, sample.group, sample.turns[0].answer) == ('00000000', 'verify', 'yes')
+    assert sample.frames[0].path == tmp_path / 'images/nt0.jpg'  # type: ignore[attr-defined]
+    assert sample.turns[0].question.endswith('\nAnswer the question using a single word or phrase.')
+
+
+def test_a_broken_question_is_named(tmp_path: Path) -> None:
+    gqa.make_sample(tmp_path, 0)
+    questions = json.loads((tmp_path / FILE).read_text())
+    del questions['00000001']['answer']
+    questions['00000002'] = None
+    (tmp_path / FILE).write_text(json.dumps(questions))
+    reading = gqa.read(tmp_path, 'testdev_balanced')
+    first, second = map(str, reading.problems)
+    assert first == f"{tmp_path / FILE} 00000001: 'answer' is missing"
+    assert second.startswith(f'{tmp_path / FILE} 00000002: ')
+    assert len(reading.samples) == 2
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('[]')
+    with pytest.raises(DataError, match='has no values by name'):
+        gqa.read(tmp_path, 'testdev_balanced')

@@ -1,0 +1,41 @@
+"""Files of DAVIS' predictions as people have them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from instructseg_ros.cli.main import main
+from instructseg_ros.research.data import ref_davis
+from instructseg_ros.research.evaluation.davis import score_davis
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    ref_davis.make_sample(tmp_path / 'davis', 0)
+    return tmp_path / 'davis'
+
+
+def test_folders_that_macos_adds_are_no_annotators(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = truth / ref_davis.ANNOTATIONS[0]
+    for annotator in ('annot1', 'annot2'):
+        shutil.copytree(annotations, tmp_path / 'mine' / annotator)
+    (tmp_path / 'mine' / '__MACOSX' / 'val-0').mkdir(parents=True)
+    for video in annotations.iterdir():
+        (video / '._00000.png').write_bytes(b'Mac OS X')
+    assert main(['score', 'ref-davis17', '--truth', str(truth), '--predictions',
+                 str(tmp_path / 'mine')]) == 0  # fmt: skip
+    assert 'J&F-Mean 1 ' in capsys.readouterr().out
+
+
+def test_labels_in_colours_are_answered_with_the_remedy(truth: Path, tmp_path: Path) -> None:
+    shutil.copytree(truth / ref_davis.ANNOTATIONS[0], tmp_path / 'mine')
+    file = tmp_path / 'mine' / 'val-0' / '00000.png'
+    Image.open(file).convert('RGB').save(file)
+    with pytest.raises(ValueError, match=r'00000\.png has colours .* or as one with a palette'):
+        score_davis(truth, tmp_path / 'mine')

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructseg_ros.model.reuse import Expression
+from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.model.tasks import Task
+from instructseg_ros.research.data.images import PictureFile
+from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.evaluation.predictor import (
+    Predictor,
+    single_sentences,
+    task_of,
+    whole_instruction,
+)
+from instructseg_ros.research.training.smoke import write_tiny_model
+
+
+@pytest.fixture(scope='module')
+def segmenter() -> Segmenter:
+    # It was trained, so it sees in which frames and words inputs differ; it wants two references.
+    return Segmenter.from_pretrained('embedded', device='cpu')
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> tuple[PictureFile, ...]:
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f'{index:03}.png' for index in range(6)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(file)
+    return tuple(PictureFile(file) for file in files)
+
+
+def sample(kind: Kind, *sentences: str, joined: bool = False, verbatim: bool = False) -> Sample:
+    return Sample(key='0', kind=kind, frames=(), instructions=sentences, joined=joined,
+                  verbatim=verbatim)  # fmt: skip
+
+
+def asked(segmenter: Segmenter, *texts: str) -> list[Expression]:
+    return [segmenter.read(text, Task.REFERRING) for text in texts]
+
+
+def shown_with(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...], index: int, references: tuple[int, ...],
+    expressions: list[Expression],
+) -> list[Prediction]:
+    image = frames[index].load()
+    tokens = segmenter.encode([frames[place].load() for place in references])
+    understood = segmenter.reason([expressions], segmenter.encode([image]), [tokens])
+    return segmenter.decode(understood, segmenter.encode_pixels([image]))[0]
+
+
+def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> None:
+    both = sample(Kind.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
+    assert whole_instruction(both, segmenter).text == 'man in red. left  guy.'
+    assert [each.text for each in single_sentences(both, segmenter)] == ['man in red.',
+                                                                         'left  guy.']  # fmt: skip
+
+
+def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None:
+    as_it_is = sample(Kind.VIDEO_REFERRING, 'the red mug', verbatim=True)
+    assert whole_instruction(as_it_is, segmenter).text == 'the red mug'
+    of_a_person = sample(Kind.VIDEO_REFERRING, 'the red mug')
+    assert whole_instruction(of_a_person, segmenter).text == 'the red mug.'
+
+
+def test_thought_has_a_prompt_of_its_own() -> None:
+    tasks = {kind: task_of(sample(kind)) for kind in Kind if kind is not Kind.CONVERSATION}
+    assert tasks == {
+        Kind.IMAGE_REFERRING: Task.REFERRING, Kind.VIDEO_REFERRING: Task.REFERRING,
+        Kind.IMAGE_REASONING: Task.REASONING, Kind.VIDEO_REASONING: Task.REASONING,
+    }  # fmt: skip
+
+
+def test_a_mask_has_the_size_of_its_image(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    [prediction] = Predictor(segmenter).still(frames[0], asked(segmenter, 'red mug'))
+    assert prediction.mask.shape == prediction.probability.shape == (48, 64)
+    assert prediction.mask.dtype == bool and prediction.probability.dtype == np.float32
+
+
+def test_a_frame_is_seen_with_its_neighbours(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    expressions = asked(segmenter, 'red mug', 'blue mug')
+    predictor = Predictor(segmenter)
+    cases = ((0, (1, 2), (2, 3)), (3, (2, 4), (1, 2)), (5, (3, 4), (2, 4)))
+    for index, neighbours, others in cases:
+        found = predictor.frame(frames, index, expressions)
+        expected = shown_with(segmenter, frames, index, neighbours, expressions)
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine.probability, theirs.probability, atol=1e-5)
+        wrong = shown_with(segmenter, frames, index, others, expressions)
+        assert np.abs(found[0].probability - wrong[0].probability).max() > 1e-4
+
+
+def test_a_video_of_one_frame_is_seen_with_itself_and_not_as_a_still(
+    frames: tuple[PictureFile, ...], tmp_path: Path
+) -> None:
+    # Only models of the release's layout have a prompt for videos.
+    write_tiny_model(tmp_path / 'model', ['the red mug'])
+    segmenter = Segmenter.from_pretrained(str(tmp_path / 'model'), device='cpu')
+    expressions = asked(segmenter, 'red mug')
+    predictor = Predictor(segmenter)
+    [moving] = predictor.frame(frames[:1], 0, expressions)
+    [still] = predictor.still(frames[0], expressions)
+    [expected] = shown_with(segmenter, frames, 0, (0,), expressions)
+    np.testing.assert_array_equal(moving.probability, expected.probability)
+    assert np.abs(moving.probability - still.probability).max() > 0
+
+
+def test_more_instructions_than_fit_one_pass_are_all_answered(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    expressions = asked(segmenter, *('red mug', 'blue mug', 'all cubes') * 7)
+    many = Predictor(segmenter).still(frames[0], expressions)
+    few = Predictor(segmenter).still(frames[0], expressions[:3])
+    assert len(many) == 21
+    for index, each in enumerate(many):
+        np.testing.assert_allclose(each.probability, few[index % 3].probability, atol=1e-5)
+        other = few[(index + 1) % 3].probability
+        assert np.abs(each.probability - other).max() > 1e-3
+
+
+def test_a_frame_that_is_kept_is_not_opened_again_as_a_reference(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    predictor = Predictor(segmenter)
+    expressions = asked(segmenter, 'red mug')
+    predictor.frame(frames, 0, expressions)
+    for frame in (frames[0], frames[2]):
+        frame.path.unlink()
+    # It opens only itself; it is shown with frames 0 and 2.
+    assert len(predictor.frame(frames, 1, expressions)) == 1
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[PictureFile]:
+    """Image files in the order in which they are decoded."""
+    files: list[PictureFile] = []
+    load = PictureFile.load
+    monkeypatch.setattr(PictureFile, 'load', lambda self: (files.append(self), load(self))[1])
+    return files
+
+
+def test_an_image_is_decoded_once(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...], opened: list[PictureFile]
+) -> None:
+    Predictor(segmenter).still(frames[0], asked(segmenter, 'red mug'))
+    assert opened == [frames[0]]
+
+
+@pytest.mark.parametrize('causal', [False, True])
+def test_every_frame_of_a_video_is_decoded_once(
+    causal: bool, segmenter: Segmenter, frames: tuple[PictureFile, ...],
+    opened: list[PictureFile],
+) -> None:
+    predictor = Predictor(segmenter)
+    for index in range(len(frames)):
+        predictor.frame(frames, index, asked(segmenter, 'red mug'), causal=causal)
+    assert sorted(opened, key=str) == list(frames)
+
+
+def test_a_robot_sees_a_frame_with_those_before_it(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    expressions = asked(segmenter, 'red mug')
+    predictor = Predictor(segmenter)
+    for index, earlier in ((0, ()), (1, (0,)), (5, (3, 4))):
+        [found] = predictor.frame(frames, index, expressions, causal=True)
+        [expected] = shown_with(segmenter, frames, index, earlier, expressions)
+        np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+
+
+def test_a_picture_that_is_broken_is_named(
+    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+) -> None:
+    frames[2].path.write_bytes(b'no picture')
+    with pytest.raises(ValueError, match=r'002\.png cannot be read as an image'):
+        Predictor(segmenter).frame(frames, 0, asked(segmenter, 'red mug'))

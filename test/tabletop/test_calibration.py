@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instructseg_ros.cli.main import main
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.tabletop.benchmark import Answer, Thresholds, calibrate, report
+
+
+def answer(score: float, *, present: bool = True, empty: bool = False) -> Answer:
+    return Answer(kind='use', present=present, score=score, iou=0.0, empty=empty, new_words=False)
+
+
+def absent(score: float, *, empty: bool = False) -> Answer:
+    return answer(score, present=False, empty=empty)
+
+
+def test_a_target_is_found_from_between_what_is_there_and_what_is_not() -> None:
+    answers = [answer(score) for score in (0.62, 0.7, 0.9)]
+    answers += [absent(score) for score in (0.1, 0.3, 0.57)]
+    assert 0.57 < calibrate(answers).found <= 0.62
+
+
+def test_no_more_is_missed_than_may_be() -> None:
+    present = [answer(score) for score in np.linspace(0.2, 0.9, 100)]
+    thresholds = calibrate(present + [absent(0.95)] * 300)  # the higher, the more would be right
+    assert np.mean([not one.found(thresholds.found) for one in present]) <= 0.025
+    assert np.mean([not one.found(thresholds.release) for one in present]) <= 0.01
+
+
+def test_the_most_honest_threshold_within_the_bound_is_chosen() -> None:
+    answers = [answer(0.3)] + [answer(0.8)] * 99 + [absent(0.5)] * 50 + [absent(0.2)] * 50
+    assert 0.5 < calibrate(answers).found <= 0.8
+
+
+def test_what_was_found_is_let_go_later_but_not_much_later() -> None:
+    sure = [answer(0.9)] * 99 + [absent(0.5)] * 99
+    steady = calibrate([answer(0.4), *sure])
+    assert steady.release == steady.found
+    unsure = calibrate([answer(0.4)] * 2 + sure)
+    assert unsure.release == pytest.approx(max(0.4, unsure.found / 2), abs=0.011)
+    hopeless = calibrate([answer(0.05)] * 2 + sure)
+    assert hopeless.release == pytest.approx(hopeless.found / 2)
+
+
+def test_empty_masks_are_never_found_whatever_their_score() -> None:
+    answers = [answer(0.9)] * 20 + [absent(0.99, empty=True)] * 20
+    figures = report(answers, calibrate(answers).found)
+    assert figures['absent']['right'] == 1 and figures['present_missed'] == 0
+
+
+def test_where_every_mask_is_empty_there_are_still_thresholds() -> None:
+    thresholds = calibrate([answer(0.5, empty=True), absent(0.5, empty=True)])
+    assert 0 < thresholds.release <= thresholds.found < 1
+
+
+@pytest.mark.parametrize('answers', [[], [answer(0.5)], [absent(0.5)]])
+def test_targets_of_one_kind_alone_calibrate_nothing(answers: list[Answer]) -> None:
+    with pytest.raises(ValueError, match='there and targets that are not'):
+        calibrate(answers)
+
+
+def test_the_command_stores_the_thresholds_in_the_models_folder(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model_dir, tmp_path / 'model')
+    before = json.loads((folder / 'config.json').read_text())
+    assert main(['calibrate', '--model', str(folder), '--scenes', '6']) == 0
+    after = json.loads((folder / 'config.json').read_text())
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert changed <= {'score_threshold', 'release_threshold'} and changed
+    segmenter = Segmenter.from_pretrained(str(folder))
+    assert segmenter.threshold == after['score_threshold']
+    assert segmenter.release_threshold == pytest.approx(after['release_threshold'])
+
+
+def test_thresholds_replace_those_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / 'config.json').write_text('{"score_threshold": 0.5, "pointer": true}')
+    file = Thresholds(found=0.4, release=0.3).write(tmp_path)
+    assert json.loads(file.read_text()) == {
+        'pointer': True, 'release_threshold': 0.3, 'score_threshold': 0.4,
+    }  # fmt: skip
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.tabletop.training.encoders import MotionStage
+from instructseg_ros.tabletop.training.scene_store import MOTION, SceneStore
+
+INDICES = np.array([1, 2, 3, 5])
+
+
+@pytest.fixture
+def stage(store: SceneStore, taught_model: InstructSegModel) -> MotionStage:
+    config = taught_model.config
+    shape = (store.shape.scenes, 3, config.image_tokens, config.hidden_size)
+    tokens = np.random.default_rng(0).normal(size=shape).astype(np.float16)
+    return MotionStage(taught_model, store, tokens)
+
+
+def test_three_quarters_of_the_scenes_of_a_batch_have_something_that_moves(
+    stage: MotionStage, store: SceneStore
+) -> None:
+    moves = (store.things[:, :, MOTION] > 0).any(axis=1)
+    for seed in range(5):
+        drawn = stage.draw(np.random.default_rng(seed), 8)
+        assert len(set(drawn.tolist())) == 8
+        assert moves[drawn].sum() == 6
+
+
+def test_a_step_teaches_the_perceiver_alone(stage: MotionStage) -> None:
+    loss, figures = stage.loss(INDICES, np.random.default_rng(0))
+    assert loss.isfinite() and 0 <= figures['movers'] <= 1
+    loss.backward()
+    assert [name for name, p in stage.named_parameters() if p.grad is None] == []
+    assert {name.split('.')[0] for name, _ in stage.named_parameters()} == {'perceiver', 'head'}
+
+
+def test_the_perceiver_learns_what_moved(stage: MotionStage) -> None:
+    optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss, _ = stage.loss(INDICES, None)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_pictures_without_reference_frames_are_taught_as_still(
+    stage: MotionStage, store: SceneStore
+) -> None:
+    before = np.array(store.things[:])
+    losses = {stage.loss(INDICES, np.random.default_rng(seed))[0].item() for seed in range(6)}
+    assert len(losses) > 1  # which pictures lose their reference frames is drawn
+    assert np.array_equal(store.things, before)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.tabletop.training.encoders import TowerStage
+from instructseg_ros.tabletop.training.scene_store import SceneStore
+
+INDICES = np.array([1, 2, 6, 7])
+
+
+def test_a_step_teaches_tower_and_projector(
+    store: SceneStore, taught_model: InstructSegModel
+) -> None:
+    stage = TowerStage(taught_model, store).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, figures = stage.loss(INDICES, np.random.default_rng(0))
+    assert loss.isfinite() and all(np.isfinite(value) for value in figures.values())
+    assert all(0 <= figures[name] <= 1 for name in ('kind', 'color', 'size'))
+    loss.backward()
+    assert [name for name, p in stage.named_parameters() if p.grad is None] == []
+    taught = {name.split('.')[0] for name, _ in stage.named_parameters()}
+    assert taught == {'tower', 'projector', 'centre_head', 'cover_head'}
+
+
+def test_the_tower_learns_what_lies_where(
+    store: SceneStore, taught_model: InstructSegModel
+) -> None:
+    stage = TowerStage(taught_model, store).train()
+    optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss, _ = stage.loss(INDICES, None)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_without_a_generator_the_loss_is_always_the_same(
+    store: SceneStore, taught_model: InstructSegModel
+) -> None:
+    stage = TowerStage(taught_model, store).eval()
+    first, _ = stage.loss(INDICES, None)
+    again, _ = stage.loss(INDICES, None)
+    assert torch.equal(first, again)

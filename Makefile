@@ -33,8 +33,10 @@ $(STAMP): $(INPUTS)
 demo: $(STAMP) ## Simulated camera, instructions, masks: pictures and figures in demo/
 	$(RUN) -m instructseg_ros.tabletop.demo
 
-test: $(STAMP) ## Run the tests
-	$(RUN) -m pytest
+# A file of tests stays in one process, whose nodes have a ROS domain of their own. One thread each:
+# more would wait for one another.
+test: $(STAMP) ## Run the tests, in up to four processes
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 colcon: $(STAMP) ## Build and test with colcon in a scratch workspace, and exchange a message
 	$(VENV)/bin/python scripts/colcon_smoke.py

@@ -50,7 +50,7 @@ EVALUATION = ['accelerate>=1', 'opencv-python-headless', 'openpyxl', 'pycocotool
 # Training of the whole model.
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
-DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'ruff', *VIDEO, *PLOT,
+DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff', *VIDEO, *PLOT,
                *TRAINING]
 
 

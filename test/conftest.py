@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Escape names of files that are not UTF-8: pytest-xdist cannot send them between processes."""
+    report: Any = yield
+    report.sections = [
+        (title, text.encode('utf-8', 'backslashreplace').decode()) for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope='session')

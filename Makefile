@@ -42,6 +42,7 @@ colcon: $(STAMP) ## Build and test with colcon in a scratch workspace, and excha
 	$(VENV)/bin/python scripts/colcon_smoke.py
 
 lint: $(STAMP) ## Check style and types
+	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 

@@ -50,8 +50,16 @@ EVALUATION = ['accelerate>=1', 'opencv-python-headless', 'openpyxl', 'pycocotool
 # Training of the whole model.
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
-DEVELOPMENT = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff', *VIDEO, *PLOT,
-               *TRAINING]
+DEVELOPMENT = [
+    'colcon-common-extensions',
+    'mypy',
+    'pytest<9',
+    'pytest-xdist',
+    'ruff',
+    *VIDEO,
+    *PLOT,
+    *TRAINING,
+]
 
 
 def ros_requirements(purpose: str) -> list[str]:
@@ -69,8 +77,10 @@ def wheels_prefix() -> Path:
     """Find the prefix that holds the wheels' lib/ and share/: an environment or pip's overlay."""
     spec = importlib.util.find_spec('rosidl_cmake')
     if spec is None or spec.origin is None:
-        sys.exit(f'rosidl_cmake is missing: pip install -r requirements/{WHEELS}-build.txt, or '
-                 'source a ROS 2 distribution')
+        sys.exit(
+            f'rosidl_cmake is missing: pip install -r requirements/{WHEELS}-build.txt, or '
+            'source a ROS 2 distribution'
+        )
     return Path(spec.origin).resolve().parents[4]
 
 
@@ -111,11 +121,19 @@ class BuildInterfaces(build_ext):
         ninja = shutil.which('ninja', path=environment['PATH'])
         with tempfile.TemporaryDirectory() as build:
             for arguments in (
-                ['-S', str(ROOT), '-B', build, *(['-GNinja'] if ninja else []),
-                 '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
-                 f'-DCMAKE_INSTALL_PREFIX={stage}', f'-DPYTHON_INSTALL_DIR={self.modules}',
-                 f'-DPython3_EXECUTABLE={sys.executable}',
-                 f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake'],
+                [
+                    '-S',
+                    str(ROOT),
+                    '-B',
+                    build,
+                    *(['-GNinja'] if ninja else []),
+                    '-DCMAKE_BUILD_TYPE=Release',
+                    '-DBUILD_TESTING=OFF',
+                    f'-DCMAKE_INSTALL_PREFIX={stage}',
+                    f'-DPYTHON_INSTALL_DIR={self.modules}',
+                    f'-DPython3_EXECUTABLE={sys.executable}',
+                    f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
+                ],
                 ['--build', build, '--parallel', str(os.cpu_count() or 1)],
                 ['--install', build],
             ):
@@ -160,21 +178,32 @@ setup(
         include=[NAME, f'{NAME}.*'],
         exclude=[f'{NAME}.{kind}{rest}' for kind in INTERFACES for rest in ('', '.*')],
     ),
-    package_data={NAME: ['models/**/*', 'tabletop/world/recordings/*.mcap',
-                         'research/training/recipes/*.yaml']},
+    package_data={
+        NAME: [
+            'models/**/*',
+            'tabletop/world/recordings/*.mcap',
+            'research/training/recipes/*.yaml',
+        ]
+    },
     data_files=[],
     ext_modules=[Extension(f'{NAME}.interfaces', sources=[])],
     cmdclass={'build_ext': BuildInterfaces},
     setup_requires=requirements('build') + ros_requirements('build'),
     install_requires=RUNTIME + ros_requirements('run'),
-    extras_require={'dev': DEVELOPMENT, 'video': VIDEO, 'int8': INT8, 'plot': PLOT,
-                    'evaluation': EVALUATION, 'training': TRAINING},
+    extras_require={
+        'dev': DEVELOPMENT,
+        'video': VIDEO,
+        'int8': INT8,
+        'plot': PLOT,
+        'evaluation': EVALUATION,
+        'training': TRAINING,
+    },
     entry_points={
         'console_scripts': [
             'instructseg = instructseg_ros.cli.main:main',
             'segmentation_node = instructseg_ros.ros.segmentation_node:main',
             'sim_camera = instructseg_ros.tabletop.sim_camera:main',
-        ],
+        ]
     },
     zip_safe=False,
 )

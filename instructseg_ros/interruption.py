@@ -31,6 +31,8 @@ def raise_again() -> None:
 def _is_program(script: str, command: list[str]) -> bool:
     # Python calls the script -m as long as it looks for the module.
     if script == '-m':
-        return any(flag == '-m' and name.split('.')[0] == PACKAGE
-                   for flag, name in itertools.pairwise(command))
+        return any(
+            flag == '-m' and name.split('.')[0] == PACKAGE
+            for flag, name in itertools.pairwise(command)
+        )
     return os.path.basename(script) in PROGRAMS

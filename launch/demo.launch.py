@@ -23,28 +23,45 @@ SHARED = ('camera', 'namespace', 'rviz', 'use_sim_time')
 def generate_launch_description() -> LaunchDescription:
     """Start the camera and include segmentation.launch.py, which takes its own arguments too."""
     # The group keeps the arguments from the launch files that are included after this one.
-    return LaunchDescription([
-        *transport_setting(),
-        GroupAction([
-            *declare_arguments(),
-            GroupAction([
-                PushRosNamespace(LaunchConfiguration('namespace')),
-                OpaqueFunction(function=sim_camera),
-            ]),
-            include_segmentation(**{name: LaunchConfiguration(name) for name in SHARED}),
-        ]),
-    ])
+    return LaunchDescription(
+        [
+            *transport_setting(),
+            GroupAction(
+                [
+                    *declare_arguments(),
+                    GroupAction(
+                        [
+                            PushRosNamespace(LaunchConfiguration('namespace')),
+                            OpaqueFunction(function=sim_camera),
+                        ]
+                    ),
+                    include_segmentation(**{name: LaunchConfiguration(name) for name in SHARED}),
+                ]
+            ),
+        ]
+    )
 
 
 def sim_camera(context: LaunchContext) -> list[Node]:
     """Return the simulated camera."""
     use_sim_time = context.launch_configurations['use_sim_time']
-    return [Node(
-        package='instructseg_ros', executable='sim_camera', name='sim_camera',
-        namespace=LaunchConfiguration('camera'), output='screen', emulate_tty=True,
-        parameters=[{'scene': LaunchConfiguration('scene'),
-                     'source': LaunchConfiguration('source'),
-                     **({'use_sim_time': is_true(use_sim_time)} if use_sim_time else {})}])]
+    return [
+        Node(
+            package='instructseg_ros',
+            executable='sim_camera',
+            name='sim_camera',
+            namespace=LaunchConfiguration('camera'),
+            output='screen',
+            emulate_tty=True,
+            parameters=[
+                {
+                    'scene': LaunchConfiguration('scene'),
+                    'source': LaunchConfiguration('source'),
+                    **({'use_sim_time': is_true(use_sim_time)} if use_sim_time else {}),
+                }
+            ],
+        )
+    ]
 
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
@@ -52,11 +69,16 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
     described = {
         'camera': ('camera', 'Namespace of the simulated camera'),
         'scene': ('0', 'Seed of the scene on the table'),
-        'source': ('auto', 'live needs OpenGL; recording plays the one in the package; auto: '
-                           'live where that works'),
+        'source': (
+            'auto',
+            'live needs OpenGL; recording plays the one in the package; auto: '
+            'live where that works',
+        ),
         'namespace': ('', 'Namespace of the camera and of the node'),
         'rviz': ('false', 'Start rviz with camera, overlay, mask, labels, points and pose'),
         'use_sim_time': ('', 'Take the time from /clock. Empty: as the parameters say'),
     }
-    return declare(described, choices={
-        'source': SOURCES, 'rviz': TRUE_OR_FALSE, 'use_sim_time': ('', *TRUE_OR_FALSE)})
+    return declare(
+        described,
+        choices={'source': SOURCES, 'rviz': TRUE_OR_FALSE, 'use_sim_time': ('', *TRUE_OR_FALSE)},
+    )

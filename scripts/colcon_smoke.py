@@ -31,17 +31,30 @@ def build(workspace: Path, arguments: list[str]) -> None:
     source.parent.mkdir()
     source.symlink_to(ROOT)
     subprocess.run(
-        [sys.executable, '-m', 'colcon', 'build', *arguments, '--cmake-args', '-GNinja',
-         '-DBUILD_TESTING=ON', f'-DPython3_EXECUTABLE={sys.executable}',
-         f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake'],
-        cwd=workspace, env=underlay(), check=True)
+        [
+            sys.executable,
+            '-m',
+            'colcon',
+            'build',
+            *arguments,
+            '--cmake-args',
+            '-GNinja',
+            '-DBUILD_TESTING=ON',
+            f'-DPython3_EXECUTABLE={sys.executable}',
+            f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
+        ],
+        cwd=workspace,
+        env=underlay(),
+        check=True,
+    )
 
 
 def test(workspace: Path, arguments: list[str]) -> None:
     """Run the package's tests as `colcon test` does, and raise where one fails."""
     for command in (['test', *arguments], ['test-result', '--verbose']):
-        subprocess.run([sys.executable, '-m', 'colcon', *command],
-                       cwd=workspace, env=underlay(), check=True)
+        subprocess.run(
+            [sys.executable, '-m', 'colcon', *command], cwd=workspace, env=underlay(), check=True
+        )
 
 
 def underlay() -> dict[str, str]:
@@ -56,15 +69,18 @@ def underlay() -> dict[str, str]:
 def exchange(workspace: Path) -> None:
     """Send a Segmentation from one process to another, both with the workspace sourced."""
     environment = underlay()
-    environment.update(ROS_DOMAIN_ID=str(random.randint(1, 99)),
-                       ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+    environment.update(
+        ROS_DOMAIN_ID=str(random.randint(1, 99)), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST'
+    )
 
     def start(role: str) -> subprocess.Popen[bytes]:
         source = '. install/local_setup.sh && exec "$@"'
         script = str(ROOT / 'scripts' / 'exchange_segmentation.py')
         return subprocess.Popen(
             ['sh', '-c', source, 'sh', sys.executable, script, role, str(workspace)],
-            cwd=workspace, env=environment)
+            cwd=workspace,
+            env=environment,
+        )
 
     with start('publish') as publisher, start('subscribe') as subscriber:
         try:

@@ -65,8 +65,11 @@ YAML_HEAD = """\
 
 def main() -> None:
     """Write both files, or exit with 1 where --check finds them out of date."""
-    outdated = {path: text for path, text in documents().items()
-                if not path.is_file() or path.read_text() != text}
+    outdated = {
+        path: text
+        for path, text in documents().items()
+        if not path.is_file() or path.read_text() != text
+    }
     if '--check' in sys.argv[1:]:
         sys.exit(f'Out of date: {", ".join(map(str, outdated))}' if outdated else 0)
     for path, text in outdated.items():
@@ -75,16 +78,20 @@ def main() -> None:
 
 def documents() -> dict[Path, str]:
     """Return each file with what belongs into it."""
-    return {ROOT / 'docs' / 'parameters.md': markdown(),
-            ROOT / 'config' / 'segmentation.yaml': parameter_file()}
+    return {
+        ROOT / 'docs' / 'parameters.md': markdown(),
+        ROOT / 'config' / 'segmentation.yaml': parameter_file(),
+    }
 
 
 def markdown() -> str:
     """Return the tables of all nodes."""
     parts = [HEAD]
     for node, table in TABLES.items():
-        parts.append(f'\n## {node}\n\n| name | type | default | values | may change | '
-                     'meaning |\n|---|---|---|---|---|---|\n')
+        parts.append(
+            f'\n## {node}\n\n| name | type | default | values | may change | '
+            'meaning |\n|---|---|---|---|---|---|\n'
+        )
         parts += [_row(field) for field in dataclasses.fields(table)]
     return ''.join([*parts, TAIL])
 
@@ -94,19 +101,29 @@ def parameter_file() -> str:
     parts = [YAML_HEAD]
     for field in dataclasses.fields(SegmentationParameters):
         comment = textwrap.fill(
-            field.metadata['description'] + _values_in_words(field), width=100,
-            initial_indent='    # ', subsequent_indent='    # ')
+            field.metadata['description'] + _values_in_words(field),
+            width=100,
+            initial_indent='    # ',
+            subsequent_indent='    # ',
+        )
         parts.append(f'{comment}.\n    {field.name}: {_yaml(default_of(field))}\n')
     return ''.join(parts)
 
 
 def _row(field: dataclasses.Field[Any]) -> str:
     metadata = field.metadata
-    changes = ('at the start' if metadata['read_only'] else
-               'any time' if metadata['dynamic'] else 'while unconfigured')
+    changes = (
+        'at the start'
+        if metadata['read_only']
+        else 'any time'
+        if metadata['dynamic']
+        else 'while unconfigured'
+    )
     default = default_of(field)
-    return (f'| `{field.name}` | {TYPES[type(default)]} | `{_yaml(default)}` | {_values(field)} | '
-            f'{changes} | {metadata["description"]} |\n')
+    return (
+        f'| `{field.name}` | {TYPES[type(default)]} | `{_yaml(default)}` | {_values(field)} | '
+        f'{changes} | {metadata["description"]} |\n'
+    )
 
 
 def _values(field: dataclasses.Field[Any]) -> str:

@@ -51,7 +51,10 @@ def subscribe(node: Node) -> Segmentation:
         rclpy.spin_once(node)
     message = received[0]
     if (message.instruction, message.state, message.score) != (
-            INSTRUCTION, Segmentation.FOUND, 0.5):
+        INSTRUCTION,
+        Segmentation.FOUND,
+        0.5,
+    ):
         sys.exit(f'another message was sent: {message}')
     return message
 

@@ -39,9 +39,7 @@ def read(file: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
-def draw(
-    axes: Axes, columns: dict[str, list[float]], names: tuple[str, ...], title: str
-) -> None:
+def draw(axes: Axes, columns: dict[str, list[float]], names: tuple[str, ...], title: str) -> None:
     """Draw some columns over the steps."""
     for name in names:
         axes.plot(columns['step'], columns[name], marker='.', label=name.replace('_', ' '))

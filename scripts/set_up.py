@@ -36,11 +36,15 @@ def check_platform() -> None:
     if SOURCED:
         return
     if platform.system() != 'Linux' or platform.machine() != 'x86_64':
-        sys.exit('Source a ROS 2 distribution first (. /opt/ros/<name>/setup.bash): its Python '
-                 'packages exist for Linux on x86_64 only')
+        sys.exit(
+            'Source a ROS 2 distribution first (. /opt/ros/<name>/setup.bash): its Python '
+            'packages exist for Linux on x86_64 only'
+        )
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        sys.exit(f'Python 3.10 to 3.13 is needed, this is {platform.python_version()}: '
-                 'make setup PYTHON=python3.12')
+        sys.exit(
+            f'Python 3.10 to 3.13 is needed, this is {platform.python_version()}: '
+            'make setup PYTHON=python3.12'
+        )
 
 
 def missing_system_packages() -> list[str]:
@@ -66,18 +70,22 @@ def install_system_packages() -> None:
         missing = missing_system_packages()
     command = 'sudo apt-get update && sudo apt-get install -y '
     if needed := [package for package in missing if package != OSMESA]:
-        sys.exit('System packages are missing. Run this, then make again:\n'
-                 f'  {command}{" ".join(needed)}')
+        sys.exit(
+            'System packages are missing. Run this, then make again:\n'
+            f'  {command}{" ".join(needed)}'
+        )
     if missing:
-        print('No OSMesa: the demo plays its recording; to simulate live, run\n'
-              f'  {command}{OSMESA}')
+        print(
+            f'No OSMesa: the demo plays its recording; to simulate live, run\n  {command}{OSMESA}'
+        )
 
 
 def apt_get(*arguments: str) -> None:
     """Run apt-get as root without questions; what it could not do shows afterwards."""
     sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
-    subprocess.run([*sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', *arguments],
-                   check=False)
+    subprocess.run(
+        [*sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', *arguments], check=False
+    )
 
 
 def may_use_apt() -> bool:
@@ -87,8 +95,11 @@ def may_use_apt() -> bool:
     if os.geteuid() == 0:
         return True
     sudo = shutil.which('sudo')
-    return sudo is not None and subprocess.run(
-        [sudo, '-n', 'true'], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return (
+        sudo is not None
+        and subprocess.run([sudo, '-n', 'true'], stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    )
 
 
 def make_environment(folder: Path) -> Path:
@@ -100,8 +111,9 @@ def make_environment(folder: Path) -> Path:
     python = folder / 'bin' / 'python'
     settings = folder / 'pyvenv.cfg'
     wanted = f'include-system-site-packages = {str(shared).lower()}'
-    if not (settings.is_file() and wanted in settings.read_text()
-            and succeeds(python, 'import pip')):
+    if not (
+        settings.is_file() and wanted in settings.read_text() and succeeds(python, 'import pip')
+    ):
         venv.create(folder, clear=True, with_pip=True, symlinks=True, system_site_packages=shared)
     return python
 
@@ -119,23 +131,31 @@ def install_python_packages(python: Path) -> None:
 def has_gpu() -> bool:
     """Whether an NVIDIA driver answers."""
     command = shutil.which('nvidia-smi')
-    return command is not None and subprocess.run(
-        [command], capture_output=True, check=False).returncode == 0
+    return (
+        command is not None
+        and subprocess.run([command], capture_output=True, check=False).returncode == 0
+    )
 
 
 def pip(python: Path, *arguments: str) -> None:
     """Install with the environment's pip, or exit."""
     command = [str(python), '-m', 'pip', 'install', *arguments]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
-        sys.exit(f'Failed: {" ".join(command)}\nMend what it says, then run make setup again; '
-                 'it goes on from here')
+        sys.exit(
+            f'Failed: {" ".join(command)}\nMend what it says, then run make setup again; '
+            'it goes on from here'
+        )
 
 
 def succeeds(python: Path, statement: str) -> bool:
     """Whether the environment's python runs the statement."""
-    return python.exists() and subprocess.run(
-        [str(python), '-c', statement], cwd=python.parent, capture_output=True, check=False,
-    ).returncode == 0
+    return (
+        python.exists()
+        and subprocess.run(
+            [str(python), '-c', statement], cwd=python.parent, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 if __name__ == '__main__':

@@ -14,7 +14,8 @@ def pytest_runtest_makereport() -> Iterator[None]:
     """Escape names of files that are not UTF-8: pytest-xdist cannot send them between processes."""
     report: Any = yield
     report.sections = [
-        (title, text.encode('utf-8', 'backslashreplace').decode()) for title, text in report.sections
+        (title, text.encode('utf-8', 'backslashreplace').decode())
+        for title, text in report.sections
     ]
     return report
 

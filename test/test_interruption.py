@@ -14,25 +14,38 @@ from instructseg_ros.interruption import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [[str(Path(sys.executable).parent / name)] for name in PROGRAMS]
-MODULES = [[sys.executable, '-m', f'instructseg_ros.{name}'] for name in (
-    'cli', 'demo', 'ros.segmentation_node', 'ros.sim_camera', 'simulation.record')]
+MODULES = [
+    [sys.executable, '-m', f'instructseg_ros.{name}']
+    for name in ('cli', 'demo', 'ros.segmentation_node', 'ros.sim_camera', 'simulation.record')
+]
 
 
 def test_every_console_script_is_known_to_be_a_program_of_the_package() -> None:
-    scripts = {point.name for point in entry_points(group='console_scripts')
-               if point.value.startswith('instructseg_ros.')}
+    scripts = {
+        point.name
+        for point in entry_points(group='console_scripts')
+        if point.value.startswith('instructseg_ros.')
+    }
     assert scripts == set(PROGRAMS)
 
 
-@pytest.mark.parametrize('command', SCRIPTS + MODULES, ids=lambda command: ' '.join(
-    Path(part).name for part in command))
+@pytest.mark.parametrize(
+    'command', SCRIPTS + MODULES, ids=lambda command: ' '.join(Path(part).name for part in command)
+)
 @pytest.mark.parametrize('imported', ['instructseg_ros', 'numpy'])
 def test_sigint_during_imports_ends_a_program_without_a_traceback(
-        command: list[str], imported: str, tmp_path: Path) -> None:
+    command: list[str], imported: str, tmp_path: Path
+) -> None:
     # Python reports on standard error when it has imported a module.
     environment = {**os.environ, 'PYTHONPROFILEIMPORTTIME': '1'}
-    process = subprocess.Popen([*command, 'evaluate'], env=environment, text=True, cwd=tmp_path,
-                               stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, 'evaluate'],
+        env=environment,
+        text=True,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
     assert process.stderr is not None
     output = ''
     for line in process.stderr:
@@ -46,8 +59,11 @@ def test_sigint_during_imports_ends_a_program_without_a_traceback(
 
 
 def test_every_module_that_is_a_program_takes_sigint_back_from_its_imports() -> None:
-    programs = [file for file in (ROOT / 'instructseg_ros').rglob('*.py')
-                if "if __name__ == '__main__':" in file.read_text()]
+    programs = [
+        file
+        for file in (ROOT / 'instructseg_ros').rglob('*.py')
+        if "if __name__ == '__main__':" in file.read_text()
+    ]
     assert len(programs) > 3
     for file in programs:
         # A node has handlers of its own.
@@ -59,8 +75,11 @@ def test_sigint_ends_the_recorder_and_leaves_no_folder_behind(tmp_path: Path) ->
     temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, '-c', SLOW_RECORDER, '--output', tmp_path / 'tabletop.mcap'],
-        env={**os.environ, 'TMPDIR': str(temporary)}, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE)
+        env={**os.environ, 'TMPDIR': str(temporary)},
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == 'recording\n'
     assert list(temporary.iterdir())

@@ -40,8 +40,9 @@ def abuse(tester: Tester, inputs: list[HostileInput], tally: Tally) -> None:
         each.send(tester)
         tally.bad_inputs += 1
         if each.explained and not tester.wait(
-                lambda: tester.is_explained(each.explained, since),  # noqa: B023
-                timeout=EXPLANATION_TIMEOUT):
+            lambda: tester.is_explained(each.explained, since),  # noqa: B023
+            timeout=EXPLANATION_TIMEOUT,
+        ):
             tally.unexplained.append(each.name)
         request(tester, tally)
     tally.header_mismatches = tester.mismatches

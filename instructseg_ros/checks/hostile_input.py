@@ -43,10 +43,24 @@ class HostileInput:
 
 def catalogue() -> list[HostileInput]:
     """Return every kind."""
-    groups = (_images, _compressed, _stamps, _calibrations, _depths, _texts, _commands, _services,
-              _parameters, _qualities, _transitions)
-    return [HostileInput(name=f'{group.__name__[1:]}: {name}', send=send, explained=explained)
-            for group in groups for name, send, explained in group()]
+    groups = (
+        _images,
+        _compressed,
+        _stamps,
+        _calibrations,
+        _depths,
+        _texts,
+        _commands,
+        _services,
+        _parameters,
+        _qualities,
+        _transitions,
+    )
+    return [
+        HostileInput(name=f'{group.__name__[1:]}: {name}', send=send, explained=explained)
+        for group in groups
+        for name, send, explained in group()
+    ]
 
 
 def _images() -> list[tuple[str, Send, str]]:
@@ -92,8 +106,9 @@ def _bomb() -> bytes:
 
 def _compressed() -> list[tuple[str, Send, str]]:
     def compressed(data: bytes, format: str = 'jpeg') -> Send:
-        return lambda tester: tester.show(CompressedImage(
-            header=tester.header(), format=format, data=array('B', data)))
+        return lambda tester: tester.show(
+            CompressedImage(header=tester.header(), format=format, data=array('B', data))
+        )
 
     refused = 'are no whole JPEG or PNG'
     return [
@@ -107,15 +122,21 @@ def _compressed() -> list[tuple[str, Send, str]]:
         ('a pickle', compressed(b'\x80\x04K\x01.'), refused),
         ('HTML', compressed(b'<html><script>alert(1)</script></html>'), refused),
         ('a bomb', compressed(_bomb(), 'png'), 'wrist/image/compressed refused'),
-        ('compressed depth', compressed(_encoded('PNG'), '16UC1; compressedDepth'),
-         'is one of depth'),
+        (
+            'compressed depth',
+            compressed(_encoded('PNG'), '16UC1; compressedDepth'),
+            'is one of depth',
+        ),
     ]
 
 
 def _stamps() -> list[tuple[str, Send, str]]:
     def stamped(seconds: int, nanoseconds: int = 0, frame: str = 'optical') -> Send:
-        return lambda tester: tester.show(tester.image(header=Header(
-            stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)))
+        return lambda tester: tester.show(
+            tester.image(
+                header=Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)
+            )
+        )
 
     def twice(tester: Tester) -> None:
         message = tester.image()
@@ -124,7 +145,7 @@ def _stamps() -> list[tuple[str, Send, str]]:
 
     return [
         ('zero', stamped(0), ''),
-        ('of 1901', stamped(-2**31), ''),
+        ('of 1901', stamped(-(2**31)), ''),
         ('of 2038', stamped(2**31 - 1), ''),
         ('with 4 seconds of nanoseconds', stamped(1, 2**32 - 1), ''),
         ('the same one twice', twice, ''),
@@ -137,11 +158,15 @@ def _calibrations() -> list[tuple[str, Send, str]]:
     def calibrated(**fields: Any) -> Send:
         def send(tester: Tester) -> None:
             message = tester.image()
-            good = {'width': WIDTH, 'height': HEIGHT,
-                    'k': [150.0, 0.0, 80.0, 0.0, 150.0, 60.0, 0.0, 0.0, 1.0]}
+            good = {
+                'width': WIDTH,
+                'height': HEIGHT,
+                'k': [150.0, 0.0, 80.0, 0.0, 150.0, 60.0, 0.0, 0.0, 1.0],
+            }
             tester.info.publish(CameraInfo(header=message.header, **good | fields))
             tester.depth.publish(_depth(message.header))
             tester.show(message)
+
         return send
 
     def k(focal: float) -> dict[str, list[float]]:
@@ -159,8 +184,14 @@ def _calibrations() -> list[tuple[str, Send, str]]:
 
 def _depth(header: Header, **fields: Any) -> Image:
     depth = np.ones(SIZE, np.float32)
-    message = Image(header=header, height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH,
-                    data=array('B', depth.tobytes()))
+    message = Image(
+        header=header,
+        height=HEIGHT,
+        width=WIDTH,
+        encoding='32FC1',
+        step=4 * WIDTH,
+        data=array('B', depth.tobytes()),
+    )
     for name, value in fields.items():
         setattr(message, name, value)
     return message
@@ -170,11 +201,17 @@ def _depths() -> list[tuple[str, Send, str]]:
     def measured(**fields: Any) -> Send:
         def send(tester: Tester) -> None:
             message = tester.image()
-            tester.info.publish(CameraInfo(
-                header=message.header, width=WIDTH, height=HEIGHT,
-                k=[150.0, 0.0, 80.0, 0.0, 150.0, 60.0, 0.0, 0.0, 1.0]))
+            tester.info.publish(
+                CameraInfo(
+                    header=message.header,
+                    width=WIDTH,
+                    height=HEIGHT,
+                    k=[150.0, 0.0, 80.0, 0.0, 150.0, 60.0, 0.0, 0.0, 1.0],
+                )
+            )
             tester.depth.publish(_depth(message.header, **fields))
             tester.show(message)
+
         return send
 
     def filled(value: float) -> dict[str, array[int]]:
@@ -257,12 +294,14 @@ def _services() -> list[tuple[str, Send, str]]:
             request = Segment.Request(**{'instruction': 'the mug', **fields})
             response = tester.call(Segment, 'segment', request)
             tester.heard.append(response.segmentation.reason if response else 'no response')
+
         return send
 
     def cancel(id: str) -> Send:
         def send(tester: Tester) -> None:
             response = tester.call(Cancel, 'cancel', Cancel.Request(id=id))
             tester.heard.append(response.reason if response else 'no response')
+
         return send
 
     bad = Image(width=3, height=3, step=9, encoding='rgb8')
@@ -291,12 +330,18 @@ def _parameters() -> list[tuple[str, Send, str]]:
         ('not a number', set_them(threshold=float('nan')), 'threshold'),
         ('unknown', set_them(teapot=1), 'teapot'),
         ('read-only', set_them(autostart=False), 'autostart'),
-        ('that need a configured node to be cleaned up', set_them(model='/etc/passwd'),
-         'deactivate and cleanup first'),
+        (
+            'that need a configured node to be cleaned up',
+            set_them(model='/etc/passwd'),
+            'deactivate and cleanup first',
+        ),
         ('no choice', set_them(schedule='lazy'), 'deactivate and cleanup first'),
         ('one of two bad', set_together, 'threshold'),
-        ('code', set_them(device='__import__("os").system("true")'),
-         'deactivate and cleanup first'),
+        (
+            'code',
+            set_them(device='__import__("os").system("true")'),
+            'deactivate and cleanup first',
+        ),
     ]
 
 
@@ -304,7 +349,8 @@ def _qualities() -> list[tuple[str, Send, str]]:
     def durable_subscriber(tester: Tester) -> None:
         profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         subscription = tester.node.create_subscription(
-            Image, 'front/mask', lambda message: None, profile)
+            Image, 'front/mask', lambda message: None, profile
+        )
         tester.listen(1.0)
         tester.node.destroy_subscription(subscription)
 
@@ -336,17 +382,21 @@ def _qualities() -> list[tuple[str, Send, str]]:
 def _transitions() -> list[tuple[str, Send, str]]:
     def transition(id: int) -> Send:
         def send(tester: Tester) -> None:
-            response = tester.call(ChangeState, 'change_state', ChangeState.Request(
-                transition=Transition(id=id)), timeout=2.0)
+            response = tester.call(
+                ChangeState,
+                'change_state',
+                ChangeState.Request(transition=Transition(id=id)),
+                timeout=2.0,
+            )
             # rclpy of Jazzy raises where that of Kilted answers.
             refused = response is None or not response.success
             tester.heard.append('transition refused' if refused else 'transition accepted')
+
         return send
 
     return [
         ('configure twice', transition(Transition.TRANSITION_CONFIGURE), 'transition refused'),
         ('activate twice', transition(Transition.TRANSITION_ACTIVATE), 'transition refused'),
-        ('clean up while active', transition(Transition.TRANSITION_CLEANUP),
-         'transition refused'),
+        ('clean up while active', transition(Transition.TRANSITION_CLEANUP), 'transition refused'),
         ('that does not exist', transition(200), 'transition refused'),
     ]

@@ -104,8 +104,13 @@ class Tester:
     def begin(self) -> bool:
         """Wait for the node and give it the steady instruction; return whether it is answered."""
         inputs = (self.images, self.compressed, self.texts, self.commands)
-        self.wait(lambda: all(each.get_subscription_count() for each in inputs)
-                  and self.node.count_publishers('segmentation'), timeout=START_TIMEOUT)
+        self.wait(
+            lambda: (
+                all(each.get_subscription_count() for each in inputs)
+                and self.node.count_publishers('segmentation')
+            ),
+            timeout=START_TIMEOUT,
+        )
         return self.wait(self._is_followed, timeout=START_TIMEOUT)
 
     def _is_followed(self) -> bool:
@@ -115,11 +120,13 @@ class Tester:
         self.show(message)
         return self.wait(lambda: _key(message.header) in self._answered, timeout=1.0)
 
-    def call(self, service_type: type, name: str, request: Any, *,
-             timeout: float = ANSWER_TIMEOUT) -> Any:
+    def call(
+        self, service_type: type, name: str, request: Any, *, timeout: float = ANSWER_TIMEOUT
+    ) -> Any:
         """Call a service of the node; return its response, or None without one in time."""
-        client: Any = self.node.create_client(service_type, f'{NODE}/{name}',
-                                         qos_profile=qos.reliable(100))
+        client: Any = self.node.create_client(
+            service_type, f'{NODE}/{name}', qos_profile=qos.reliable(100)
+        )
         future = None
         if self.wait(client.service_is_ready):
             future = client.call_async(request)
@@ -129,22 +136,28 @@ class Tester:
 
     def set_parameters(self, *, atomically: bool = False, **values: Any) -> None:
         """Set parameters and hear why they are refused."""
-        parameters = [Parameter(name, value=value).to_parameter_msg()
-                      for name, value in values.items()]
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
         if atomically:
-            response = self.call(SetParametersAtomically, 'set_parameters_atomically',
-                                 SetParametersAtomically.Request(parameters=parameters))
+            response = self.call(
+                SetParametersAtomically,
+                'set_parameters_atomically',
+                SetParametersAtomically.Request(parameters=parameters),
+            )
             results = [response.result] if response else []
         else:
-            response = self.call(SetParameters, 'set_parameters',
-                                 SetParameters.Request(parameters=parameters))
+            response = self.call(
+                SetParameters, 'set_parameters', SetParameters.Request(parameters=parameters)
+            )
             results = response.results if response else []
         self.heard += [result.reason for result in results]
 
     def is_explained(self, text: str, since: int) -> bool:
         """Tell whether a text was heard since then, or stands in the log of the node."""
         return any(text in reason for reason in self.heard[since:]) or (
-            text in self.process.log.read_text(errors='replace'))
+            text in self.process.log.read_text(errors='replace')
+        )
 
     def wait(self, condition: Callable[[], object], *, timeout: float = ANSWER_TIMEOUT) -> bool:
         """Listen until a condition holds; return whether it did in time."""
@@ -171,7 +184,9 @@ class Tester:
         if result.mask.width and result.mask.header != result.header:
             self.mismatches += 1
         if result.command_id == STEADY and result.state in (
-                Segmentation.FOUND, Segmentation.NOT_FOUND):
+            Segmentation.FOUND,
+            Segmentation.NOT_FOUND,
+        ):
             self._answered.add(key)
 
 

@@ -29,14 +29,29 @@ KILLS: Final = 3
 def start_node(log: Path, *, model: str = 'embedded', device: str = 'auto') -> NodeProcess:
     """Start a node with the cameras front (raw) and wrist (compressed)."""
     return NodeProcess(
-        'segmentation_node', log, arguments=['-r', f'__ns:={NAMESPACE}'],
-        parameters={'model': model, 'device': device, 'cameras': '[front, wrist]',
-                    'image_transports': '[raw, compressed]', 'max_instructions': 8,
-                    'image_timeout': IMAGE_TIMEOUT, 'max_age': 5.0})
+        'segmentation_node',
+        log,
+        arguments=['-r', f'__ns:={NAMESPACE}'],
+        parameters={
+            'model': model,
+            'device': device,
+            'cameras': '[front, wrist]',
+            'image_transports': '[raw, compressed]',
+            'max_instructions': 8,
+            'image_timeout': IMAGE_TIMEOUT,
+            'max_age': 5.0,
+        },
+    )
 
 
-def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'auto',
-         tell: Callable[[str], object] = print) -> dict[str, Any]:
+def soak(
+    log: Path,
+    *,
+    minutes: float,
+    model: str = 'embedded',
+    device: str = 'auto',
+    tell: Callable[[str], object] = print,
+) -> dict[str, Any]:
     """Try a node for some minutes.
 
     Args:
@@ -58,12 +73,15 @@ def soak(log: Path, *, minutes: float, model: str = 'embedded', device: str = 'a
         finally:
             tester.close()
     return {
-        **dataclasses.asdict(tally), 'unexplained': len(tally.unexplained),
+        **dataclasses.asdict(tally),
+        'unexplained': len(tally.unexplained),
         'unexplained_inputs': sorted(set(tally.unexplained)),
         'memory_growth': round(memory_growth(memory.at_rest), 4),
         'memory_at_rest_mb': [round(sample / 1e6) for sample in memory.at_rest],
-        'memory_peak_mb': round(memory.peak / 1e6), 'minutes': minutes,
-        'kinds': len(catalogue())}
+        'memory_peak_mb': round(memory.peak / 1e6),
+        'minutes': minutes,
+        'kinds': len(catalogue()),
+    }
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -91,7 +109,7 @@ def memory_growth(samples: list[int]) -> float:
     if not samples:
         return 0.0
     tenth = max(1, len(samples) // 10)
-    early = samples[int(len(samples) * WARM_UP):][:tenth]
+    early = samples[int(len(samples) * WARM_UP) :][:tenth]
     return statistics.median(samples[-tenth:]) / statistics.median(early) - 1.0
 
 
@@ -117,12 +135,16 @@ def _try(tester: Tester, minutes: float, tell: Callable[[str], object]) -> tuple
 def _phases() -> Iterator[tuple[str, Callable[[Tester, Tally], None]]]:
     """Yield what is done, over and over."""
     inputs = catalogue()
-    hard = [('dropping out', _drop_out), ('images of 1080p at 60 Hz', _flood_with_images),
-            ('50 instructions a second', _flood_with_commands),
-            ('restarting the camera', _restart_camera), ('stopping the node', _stop_and_go_on)]
+    hard = [
+        ('dropping out', _drop_out),
+        ('images of 1080p at 60 Hz', _flood_with_images),
+        ('50 instructions a second', _flood_with_commands),
+        ('restarting the camera', _restart_camera),
+        ('stopping the node', _stop_and_go_on),
+    ]
     while True:
         for index, (name, phase) in enumerate(hard):
-            part = inputs[index::len(hard)]
+            part = inputs[index :: len(hard)]
             yield 'hostile input', partial(_abuse, part)
             yield name, phase
 
@@ -135,8 +157,10 @@ def _drop_out(tester: Tester, tally: Tally) -> None:
     """Let both cameras be silent until the node says so and has given memory back."""
     tester.request()
     since = len(tester.heard)
-    if not tester.wait(lambda: any('no image for' in each for each in tester.heard[since:]),
-                       timeout=5.0 * IMAGE_TIMEOUT):
+    if not tester.wait(
+        lambda: any('no image for' in each for each in tester.heard[since:]),
+        timeout=5.0 * IMAGE_TIMEOUT,
+    ):
         tally.unexplained.append('a camera that stops')
     tester.listen(REST)
     tally.bad_inputs += 1
@@ -146,8 +170,7 @@ def _flood_with_images(tester: Tester, tally: Tally) -> None:
     pixels = array('B', bytes(1920 * 1080 * 3))
     begun = time.monotonic()
     for number in range(180):
-        tester.show(tester.image(
-            height=1080, width=1920, step=5760, encoding='bgr8', data=pixels))
+        tester.show(tester.image(height=1080, width=1920, step=5760, encoding='bgr8', data=pixels))
         tester.listen(max(0.0, begun + number / 60 - time.monotonic()))
     tester.listen(1.0)
     tally.bad_inputs += 1
@@ -160,8 +183,7 @@ def _flood_with_commands(tester: Tester, tally: Tally) -> None:
     for id in sent:
         tester.ask(id=id, instruction='the blue bowl', slot='many')
         tester.listen(0.02)
-    tester.wait(lambda: len(set(tester.finals[already:]) & set(sent)) >= len(sent) - 1,
-                timeout=5.0)
+    tester.wait(lambda: len(set(tester.finals[already:]) & set(sent)) >= len(sent) - 1, timeout=5.0)
     tester.listen(3.0)  # until the bucket has tokens again
     tester.ask(id='last', instruction='the blue bowl', slot='many')
     tester.ask(id='last')

@@ -56,7 +56,8 @@ def benchmark_transport(*, frames: int) -> dict[str, Any]:
         'interprocess_ms': _milliseconds(node.ages),
         'conversion_ms': _milliseconds(_times(lambda: image_to_rgb(message), frames)),
         'cv_bridge_ms': _cv_bridge(message, frames),
-        'frames': len(node.costs)}
+        'frames': len(node.costs),
+    }
 
 
 class _Node(LifecycleNode):
@@ -70,8 +71,8 @@ class _Node(LifecycleNode):
         self.trigger_configure()
         self.trigger_activate()
         self._frames = WARM_UP + frames
-        rows, columns = np.ogrid[:SIZE[0], :SIZE[1]]
-        self._mask = (rows - 500) ** 2 + (columns - 900) ** 2 < 200 ** 2
+        rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
+        self._mask = (rows - 500) ** 2 + (columns - 900) ** 2 < 200**2
         self._probability = self._mask.astype(np.float32)
         self._instruction = Instruction(text='the red mug')
         self._costs: list[float] = []
@@ -108,9 +109,19 @@ class _Node(LifecycleNode):
         self._ages.append((time.time_ns() - stamp_to_nanoseconds(message.header.stamp)) / NANO)
         begun = time.thread_time()
         image = image_to_rgb(message)
-        self._outputs.publish([Segmentation(
-            instruction=self._instruction, state=State.FOUND, score=0.9, header=message.header,
-            image=image, mask=self._mask, probability=self._probability)])
+        self._outputs.publish(
+            [
+                Segmentation(
+                    instruction=self._instruction,
+                    state=State.FOUND,
+                    score=0.9,
+                    header=message.header,
+                    image=image,
+                    mask=self._mask,
+                    probability=self._probability,
+                )
+            ]
+        )
         self._costs.append(time.thread_time() - begun)
 
 

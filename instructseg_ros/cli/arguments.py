@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 Subparsers: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
 DTYPES: Final = {
-    **{name: name for name in (
-        'auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8',
-    )},
+    **{
+        name: name
+        for name in ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
+    },
     'fp32': 'float32',
     'bf16': 'bfloat16',
     'fp16': 'float16',
@@ -30,9 +31,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
-        '--dtype', choices=DTYPES, default='auto',
+        '--dtype',
+        choices=DTYPES,
+        default='auto',
         help="number format; float16_weights computes in float32 as the paper's evaluation did",
-    )  # fmt: skip
+    )
 
 
 def load_segmenter(options: argparse.Namespace) -> Segmenter:

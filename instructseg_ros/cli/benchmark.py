@@ -38,16 +38,19 @@ def _add_measured(parser: argparse.ArgumentParser) -> None:
 def _add_model_stages(kinds: Subparsers) -> None:
     parser = kinds.add_parser('model', help='the stages of the model, one by one')
     parser.add_argument(
-        '--size', choices=['full', 'medium', 'tiny'], default='full',
+        '--size',
+        choices=['full', 'medium', 'tiny'],
+        default='full',
         help='the released size, a tenth of it, or a trial',
-    )  # fmt: skip
+    )
     parser.add_argument(
         '--frames', type=positive, default=3, help='timed runs of each stage; the fastest counts'
     )
     parser.add_argument(
-        '--naive', action='store_true',
+        '--naive',
+        action='store_true',
         help='the straightforward float32 pass as well: minutes more at full size',
-    )  # fmt: skip
+    )
     _add_measured(parser)
     parser.set_defaults(run=_run_model)
 
@@ -73,30 +76,40 @@ def _run_model(options: argparse.Namespace) -> int:
 def _add_stream(kinds: Subparsers) -> None:
     parser = kinds.add_parser('stream', help='the schedules on a video')
     parser.add_argument(
-        '--size', choices=['embedded', 'medium', 'full', 'tiny'], default='embedded',
+        '--size',
+        choices=['embedded', 'medium', 'full', 'tiny'],
+        default='embedded',
         help='the embedded model; or random weights of the released size, a tenth of it, a trial',
-    )  # fmt: skip
+    )
     parser.add_argument(
-        '--schedules', nargs='+', choices=SCHEDULES, default=SCHEDULES[:3], metavar='SCHEDULE',
+        '--schedules',
+        nargs='+',
+        choices=SCHEDULES,
+        default=SCHEDULES[:3],
+        metavar='SCHEDULE',
         help=f'which of {", ".join(SCHEDULES)} (default: all but the last)',
     )
     parser.add_argument('--frames', type=positive, default=20, help='that are timed')
     parser.add_argument(
-        '--reason-every', type=positive, default=5, metavar='K',
+        '--reason-every',
+        type=positive,
+        default=5,
+        metavar='K',
         help='two_rate: frames from one run of the language model to the next',
-    )  # fmt: skip
+    )
     parser.add_argument(
-        '--refresh-every', type=positive, default=10, metavar='K',
+        '--refresh-every',
+        type=positive,
+        default=10,
+        metavar='K',
         help='fixed_references: frames for which reference frames stay',
-    )  # fmt: skip
+    )
     parser.add_argument('--target-rate', type=float, default=30.0, help='auto: frames a second')
     parser.add_argument(
         '--scenes', type=int, default=4, help='embedded: videos on which J&F is measured'
     )
     parser.add_argument('--naive', action='store_true', help="the authors' procedure as well")
-    parser.add_argument(
-        '--compiled', action='store_true', help='compile most of the model first'
-    )
+    parser.add_argument('--compiled', action='store_true', help='compile most of the model first')
     parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latency and accuracy')
     _add_measured(parser)
     parser.set_defaults(run=_run_stream)
@@ -120,13 +133,19 @@ def _run_stream(options: argparse.Namespace) -> int:
         import_figure()  # rather than after the measurement
     figures = benchmark_stream(
         Options(
-            size=options.size, dtype=DTYPES[options.dtype], device=choose_device(options.device),
-            schedules=[Schedule(name) for name in options.schedules], frames=options.frames,
-            reason_every=options.reason_every, refresh_every=options.refresh_every,
-            target_rate=options.target_rate, scenes=options.scenes, naive=options.naive,
+            size=options.size,
+            dtype=DTYPES[options.dtype],
+            device=choose_device(options.device),
+            schedules=[Schedule(name) for name in options.schedules],
+            frames=options.frames,
+            reason_every=options.reason_every,
+            refresh_every=options.refresh_every,
+            target_rate=options.target_rate,
+            scenes=options.scenes,
+            naive=options.naive,
             compiled=options.compiled,
         )
-    )  # fmt: skip
+    )
     print(table(figures))
     write(figures, options.json)
     if options.plot:
@@ -159,7 +178,8 @@ def _run_soak(options: argparse.Namespace) -> int:
 
 def _add_ros(kinds: Subparsers) -> None:
     parser = kinds.add_parser(
-        'ros', help='what images cost besides the model: 1920x1080 at 30 Hz between processes')
+        'ros', help='what images cost besides the model: 1920x1080 at 30 Hz between processes'
+    )
     parser.add_argument('--frames', type=positive, default=150, help='images that are timed')
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=_run_ros)

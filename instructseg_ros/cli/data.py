@@ -60,6 +60,8 @@ def run_make_sample(options: argparse.Namespace) -> int:
     from instructseg_ros.research.data.registry import make_sample
 
     make_sample(options.name, options.folder, options.seed)
-    print(f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
-          f'{options.folder}')  # fmt: skip
+    print(
+        f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
+        f'{options.folder}'
+    )
     return 0

@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 
 
 _PUBLISHED = (
-    'refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'ref-youtube-vos', 'ref-davis17', 'revos',
-    'vqav2', 'gqa', 'mmbench', 'pope', 'scienceqa',
-)  # fmt: skip
+    'refcoco',
+    'refcoco+',
+    'refcocog',
+    'reasonseg',
+    'ref-youtube-vos',
+    'ref-davis17',
+    'revos',
+    'vqav2',
+    'gqa',
+    'mmbench',
+    'pope',
+    'scienceqa',
+)
 
 
 def add(commands: Subparsers) -> None:
@@ -48,8 +58,8 @@ def _add_evaluate(commands: Subparsers) -> None:
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
     parser.add_argument(
-        '--split', help='default: the one that is published on; of your own data val, or '
-        'without one train',
+        '--split',
+        help='default: the one that is published on; of your own data val, or without one train',
     )
     parser.add_argument(
         '--output', type=Path, help='predictions and submission (default: runs/BENCHMARK)'
@@ -114,8 +124,10 @@ def _evaluate_published(options: argparse.Namespace) -> int:
 
 def _explain_split(asked: str | None, split: str) -> None:
     if asked is None and split == 'train':
-        print('There is no val split: these figures are of train, which a model may have learned '
-              'from.')  # fmt: skip
+        print(
+            'There is no val split: these figures are of train, which a model may have learned '
+            'from.'
+        )
 
 
 def _compare(name: str, outcome: Outcome, model: str) -> None:
@@ -135,8 +147,10 @@ def _compare(name: str, outcome: Outcome, model: str) -> None:
         cells = (f'{row[figure]:.1f}' if figure in row else '-' for figure in names)
         print(f'{method:{width}}' + ''.join(f'{cell:>26}' for cell in cells))
     if synthetic:
-        print('The last row is of synthetic samples, the others are of the real benchmark: do not '
-              'compare them.')  # fmt: skip
+        print(
+            'The last row is of synthetic samples, the others are of the real benchmark: do not '
+            'compare them.'
+        )
 
 
 _DEEPER = ('expressions', 'objects', 'instructions')
@@ -149,8 +163,7 @@ def _add_score(commands: Subparsers) -> None:
     parser = commands.add_parser('score', help='figures of prediction files')
     parser.add_argument(
         'benchmark',
-        choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17',
-                 *OWN_DATA],
+        choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA],
     )
     parser.add_argument('--truth', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--predictions', type=Path, required=True, help='folder of the files')
@@ -172,8 +185,11 @@ def run_score(options: argparse.Namespace) -> int:
 
 def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
     """Figures for a person to read; long lists by their length."""
-    numbers = {name: value for name, value in figures.items()
-               if isinstance(value, int | float) and not isinstance(value, bool)}  # fmt: skip
+    numbers = {
+        name: value
+        for name, value in figures.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
     if numbers:
         yield indent + '  '.join(f'{name} {_short(value)}' for name, value in numbers.items())
     for name, value in figures.items():

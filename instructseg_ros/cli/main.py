@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of optional libraries, which a robot does without.
         name = (error.name or str(error)).split('.')[0]
         print(
-            f'instructseg: {name} is not installed: {REMEDIES.get(name, TRAINING)}',
-            file=sys.stderr,
+            f'instructseg: {name} is not installed: {REMEDIES.get(name, TRAINING)}', file=sys.stderr
         )
         return 1
     except (ValueError, OSError, RuntimeError) as error:

@@ -29,9 +29,7 @@ def _add_say(commands: Subparsers) -> None:
         '--stop', action='store_true', help='stop what was said before, and nothing else'
     )
     parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for an answer')
-    parser.add_argument(
-        '--answers', type=positive, default=1, help='how many results to print'
-    )
+    parser.add_argument('--answers', type=positive, default=1, help='how many results to print')
     parser.add_argument(
         '--ros-args', nargs=argparse.REMAINDER, default=[], help='remappings and the like'
     )
@@ -51,13 +49,15 @@ def run_say(options: argparse.Namespace) -> int:
 def _add_soak(commands: Subparsers) -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser(
-        'soak', help='try a node with hostile input, floods, dropouts and kills')
+        'soak', help='try a node with hostile input, floods, dropouts and kills'
+    )
     parser.add_argument('--minutes', type=float, default=30.0, help='for how long')
     parser.add_argument('--model', default='embedded', help='as the parameter of the node')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--json', type=Path, help='file for the report')
     parser.add_argument(
-        '--log', type=Path, help='file for the output of the node; by default a temporary one')
+        '--log', type=Path, help='file for the output of the node; by default a temporary one'
+    )
     parser.set_defaults(run=_run)
 
 
@@ -69,8 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     choose_environment()
     log = options.log or Path(tempfile.mkdtemp(prefix='instructseg_soak_')) / 'node.log'
     print(f'The output of the node goes to {log}', file=sys.stderr)
-    report = soak(log, minutes=options.minutes, model=options.model,
-                  device=options.device)
+    report = soak(log, minutes=options.minutes, model=options.model, device=options.device)
     print(json.dumps(report, indent=2))
     write(report, options.json)
     return 0 if _is_passed(report) else 1

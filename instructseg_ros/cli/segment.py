@@ -22,11 +22,20 @@ def _add_segment(commands: Subparsers) -> None:
     parser.add_argument('instruction', help='for example "the red mug"')
     add_model(parser)
     parser.add_argument(
-        '--reference', type=Path, nargs='+', default=[], metavar='IMG',
+        '--reference',
+        type=Path,
+        nargs='+',
+        default=[],
+        metavar='IMG',
         help='frames before it, oldest first',
-    )  # fmt: skip
-    parser.add_argument('-o', '--output', type=Path, metavar='FILE',
-                        help='draw the answer here, and write its mask beside: FILE_mask.png')
+    )
+    parser.add_argument(
+        '-o',
+        '--output',
+        type=Path,
+        metavar='FILE',
+        help='draw the answer here, and write its mask beside: FILE_mask.png',
+    )
     parser.add_argument('--json', action='store_true', help='print the answer as JSON')
     parser.set_defaults(run=run)
 
@@ -47,8 +56,7 @@ def run(options: argparse.Namespace) -> int:
     clean_text(options.instruction)
     if options.output:
         prepare(*check_output(options.output, inputs=[options.image, *options.reference]))
-    image, *references = (
-        np.array(read_rgb(file)) for file in [options.image, *options.reference])
+    image, *references = (np.array(read_rgb(file)) for file in [options.image, *options.reference])
     segmenter = load_segmenter(options)
     result = segment_still(segmenter, image, options.instruction, references)
     answer = summary(result)
@@ -57,28 +65,39 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer))
     else:
-        print(f'{result.state.name}, score {result.score:.2f}, {result.pixels} pixels'
-              + (f': {result.reason}' if result.reason else ''))
+        print(
+            f'{result.state.name}, score {result.score:.2f}, {result.pixels} pixels'
+            + (f': {result.reason}' if result.reason else '')
+        )
     return 0
 
 
 def _add_video(commands: Subparsers) -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser(
-        'video', help='segment every frame of a film, a folder of frames or a bag',
+        'video',
+        help='segment every frame of a film, a folder of frames or a bag',
         description='Segment every frame of a film, a folder of frames or a bag. A run that was '
-                    'interrupted resumes when the same command is given again.')  # fmt: skip
+        'interrupted resumes when the same command is given again.',
+    )
     parser.add_argument('file', type=Path, help='an mp4, a folder of pictures, an MCAP or a bag')
     parser.add_argument('instructions', nargs='+', help='for example "the red mug"')
     add_model(parser)
-    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER',
-                        help='for what is written (default: FILE_masks)')
     parser.add_argument(
-        '--formats', nargs='+', choices=['png', 'rle', 'overlay', 'bag'],
+        '-o',
+        '--output',
+        type=Path,
+        metavar='FOLDER',
+        help='for what is written (default: FILE_masks)',
+    )
+    parser.add_argument(
+        '--formats',
+        nargs='+',
+        choices=['png', 'rle', 'overlay', 'bag'],
         default=['rle', 'overlay'],
         help='masks as pictures, as run lengths (masks.jsonl, which is always written), drawn into '
-             'a film for each instruction, or as a bag (default: rle overlay)',
-    )  # fmt: skip
+        'a film for each instruction, or as a bag (default: rle overlay)',
+    )
     parser.add_argument('--topic', help='the images of a bag, where it has several')
     parser.add_argument('--overwrite', action='store_true', help='begin anew, do not go on')
     parser.set_defaults(run=run_video)
@@ -93,16 +112,22 @@ def run_video(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     folder = options.output or Path(f'{options.file.resolve().stem}_masks')
-    load = partial(
-        load_model, options.model, device=options.device, dtype=DTYPES[options.dtype]
-    )
+    load = partial(load_model, options.model, device=options.device, dtype=DTYPES[options.dtype])
     summary = segment_video(
-        options.file, options.instructions, folder, load=load, model=_identity(options),
-        formats=options.formats, topic=options.topic, overwrite=options.overwrite,
-    )  # fmt: skip
+        options.file,
+        options.instructions,
+        folder,
+        load=load,
+        model=_identity(options),
+        formats=options.formats,
+        topic=options.topic,
+        overwrite=options.overwrite,
+    )
     if summary.is_short:
-        print(f'{summary.frames} of {summary.announced} frames in {folder}; the others are damaged '
-              f'or cut off')
+        print(
+            f'{summary.frames} of {summary.announced} frames in {folder}; the others are damaged '
+            f'or cut off'
+        )
     else:
         print(f'{summary.frames} frames in {folder}')
     for text, states in summary.states.items():

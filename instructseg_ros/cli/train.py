@@ -80,8 +80,10 @@ def _train(options: argparse.Namespace) -> int:
         record = trainer.record
         which = f'the best on val (gIoU {record.best.gIoU:.3f}), step' if record else 'step'
         step = record.best.step if record else trainer.step
-        print(f'{output / "model"} is the model, {which} {step}; its losses: '
-              f'tensorboard --logdir {output}')  # fmt: skip
+        print(
+            f'{output / "model"} is the model, {which} {step}; its losses: '
+            f'tensorboard --logdir {output}'
+        )
     return 0
 
 

@@ -58,9 +58,7 @@ def attend(
     return functional.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
 
-def _causal_in_blocks(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> torch.Tensor:
+def _causal_in_blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     seen = key.shape[2] - query.shape[2]
     key, value = key.contiguous(), value.contiguous()  # once instead of for each block
     later = _later(query)

@@ -161,9 +161,7 @@ def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
     return table
 
 
-def _locate(
-    places: Places, extents: Extents
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _locate(places: Places, extents: Extents) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Find the four cells around each place.
 
     Returns:

@@ -19,12 +19,14 @@ SPECIAL_TOKENS: Final = (_PAD, _UNKNOWN, SEG_TOKEN)  # before the words, in this
 _LETTER = r'[\p{Latin}\p{M}]'
 _OTHER = r'[^\p{Latin}]'
 #: A word of Latin letters, apostrophes inside; of another script; a number; an emoji.
-_WORD: Final = '|'.join([
-    rf"\p{{Latin}}{_LETTER}*(?:'\p{{Latin}}{_LETTER}*)*",
-    rf'[\p{{L}}&&{_OTHER}][\p{{L}}\p{{M}}\x{{200C}}\x{{200D}}&&{_OTHER}]*',
-    r'\p{N}+',
-    r'\p{So}[\p{So}\p{M}\x{200D}\x{1F3FB}-\x{1F3FF}]*',
-])  # fmt: skip
+_WORD: Final = '|'.join(
+    [
+        rf"\p{{Latin}}{_LETTER}*(?:'\p{{Latin}}{_LETTER}*)*",
+        rf'[\p{{L}}&&{_OTHER}][\p{{L}}\p{{M}}\x{{200C}}\x{{200D}}&&{_OTHER}]*',
+        r'\p{N}+',
+        r'\p{So}[\p{So}\p{M}\x{200D}\x{1F3FB}-\x{1F3FF}]*',
+    ]
+)
 _APOSTROPHES: Final = '[\u2018\u2019\u02bc\uff07`\u00b4]'
 
 
@@ -132,7 +134,7 @@ def processor_for(
     """Processor with a word-level tokenizer and compact prompts for an embedded model."""
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
-        ProcessorConfig.of_model(
+        ProcessorConfig.from_model(
             config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True
         ),
     )

@@ -86,11 +86,13 @@ def _linear_models(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 def _solve(matrices: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
     """Solve symmetric (3, 3, h, w) for (3, h, w): by cross products, as each matrix is tiny."""
     first, second, third = matrices
-    inverse = torch.stack([
-        torch.linalg.cross(second, third, dim=0),
-        torch.linalg.cross(third, first, dim=0),
-        torch.linalg.cross(first, second, dim=0),
-    ])  # fmt: skip
+    inverse = torch.stack(
+        [
+            torch.linalg.cross(second, third, dim=0),
+            torch.linalg.cross(third, first, dim=0),
+            torch.linalg.cross(first, second, dim=0),
+        ]
+    )
     return (inverse * sides[:, None]).sum(dim=0) / (first * inverse[0]).sum(dim=0)
 
 

@@ -44,7 +44,8 @@ def pinned_files(folder: Path) -> list[Path]:
     Hidden files are not among them: macOS writes `._config.json` next to config.json.
     """
     return sorted(
-        file for file in folder.iterdir()
+        file
+        for file in folder.iterdir()
         if file.suffix in _PINNED and not file.name.startswith('.')
     )
 

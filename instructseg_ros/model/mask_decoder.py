@@ -98,9 +98,7 @@ class MaskDecoder(nn.Module):
         states = self.norm(queries)
         scored = states if evidence is None else states + evidence
         scores = (self.score_embed(scored) * condition[:, :, None]).sum(dim=-1)
-        return MaskPredictions(
-            mask_logits=self._masks(states, mask_features), score_logits=scores
-        )
+        return MaskPredictions(mask_logits=self._masks(states, mask_features), score_logits=scores)
 
     def _masks(self, states: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
         masks = torch.bmm(self.mask_embed(states).flatten(1, 2), _cells(mask_features))

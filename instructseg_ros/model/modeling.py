@@ -17,13 +17,7 @@ from instructseg_ros.model.language import LanguageModel
 from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver, VideoPerceiver
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
-from instructseg_ros.model.states import (
-    InstructSegOutput,
-    Lead,
-    Prompt,
-    Reasoning,
-    VisualContext,
-)
+from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 from instructseg_ros.model.vision import Projector, VisionTower
 

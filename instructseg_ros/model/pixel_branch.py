@@ -54,9 +54,9 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             mask_features: of the finest map's size.
         """
         coarser = features[::-1][: self.num_feature_levels]
-        levels = self._encode([
-            project(x) for project, x in zip(self.input_projections, coarser, strict=True)
-        ])  # fmt: skip
+        levels = self._encode(
+            [project(x) for project, x in zip(self.input_projections, coarser, strict=True)]
+        )
         out = levels[-1]
         finer = features[: self.num_fpn_levels][::-1]
         for x, lateral, output in zip(
@@ -71,10 +71,13 @@ class PixelDecoder(Mask2FormerPixelDecoder):
     def _encode(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         shapes = [(x.shape[2], x.shape[3]) for x in maps]
         states = torch.cat([_tokens(x) for x in maps], dim=1)
-        position = torch.cat([
-            _tokens(self.position_embedding(x.shape, x.device, x.dtype)) + embedding
-            for x, embedding in zip(maps, self.level_embed, strict=True)
-        ], dim=1)  # fmt: skip
+        position = torch.cat(
+            [
+                _tokens(self.position_embedding(x.shape, x.device, x.dtype)) + embedding
+                for x, embedding in zip(maps, self.level_embed, strict=True)
+            ],
+            dim=1,
+        )
         for layer in self.encoder.layers:
             states, *_ = layer(
                 states, None, position_embeddings=position, spatial_shapes_list=shapes

@@ -113,7 +113,8 @@ def is_large(folder: Path) -> bool:
 def onednn_has_bfloat16() -> bool:
     """Whether torch has more for bfloat16 on this CPU than loops, far slower than float32."""
     return torch.backends.mkldnn.is_available() and bool(
-        torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _refuse_slow(name: str, *, large: bool) -> None:
@@ -186,7 +187,9 @@ def round_to_float16(model: InstructSegModel, folder: Path) -> None:
     if not (folder / CONVERTED).is_file():
         _log.warning(
             '%s was not converted from the released checkpoint: "float16_weights" only makes it '
-            'less precise. "float32" is meant for it.', folder)  # fmt: skip
+            'less precise. "float32" is meant for it.',
+            folder,
+        )
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             rounded = _rounded(tensor)

@@ -70,7 +70,7 @@ class ProcessorConfig:
     guided_filter: bool = False
 
     @classmethod
-    def of_model(
+    def from_model(
         cls,
         config: InstructSegConfig,
         *,
@@ -240,9 +240,7 @@ class InstructSegProcessor:
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:
         """The parts of an instruction that the tokenizer has tokens for, and the others."""
-        encoded = self.tokenizer(
-            instruction, add_special_tokens=False, return_offsets_mapping=True
-        )
+        encoded = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)
         parts: tuple[list[str], list[str]] = ([], [])
         for token, (start, end) in zip(
             encoded['input_ids'], encoded['offset_mapping'], strict=True

@@ -8,13 +8,7 @@ import torch
 
 from instructseg_ros.model.batches import in_batches
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.reuse import (
-    PromptOf,
-    Reading,
-    ReferenceReader,
-    Understanding,
-    own_rows,
-)
+from instructseg_ros.model.reuse import PromptOf, Reading, ReferenceReader, Understanding, own_rows
 from instructseg_ros.model.states import Lead, Prompt, Reasoning, VisualContext
 
 
@@ -74,9 +68,9 @@ def _reference_vision(batch: Sequence[Reading]) -> torch.Tensor | None:
     """(F, T, V, D), or None for still images."""
     if not batch[0].references:
         return None
-    return torch.stack([
-        torch.stack([frame.vision for frame in reading.references]) for reading in batch
-    ])  # fmt: skip
+    return torch.stack(
+        [torch.stack([frame.vision for frame in reading.references]) for reading in batch]
+    )
 
 
 def _understandings(batch: Sequence[Reading], reasoning: Reasoning) -> list[list[Understanding]]:
@@ -84,9 +78,10 @@ def _understandings(batch: Sequence[Reading], reasoning: Reasoning) -> list[list
     cells = [None] * len(batch) if reasoning.cells is None else own_rows(reasoning.cells)
     return [
         [
-            Understanding(expression=each, mask_tokens=tokens[f][k], pooled=pooled[f][k],
-                          cells=cells[f])
+            Understanding(
+                expression=each, mask_tokens=tokens[f][k], pooled=pooled[f][k], cells=cells[f]
+            )
             for k, each in enumerate(reading.expressions)
         ]
         for f, reading in enumerate(batch)
-    ]  # fmt: skip
+    ]

@@ -224,10 +224,12 @@ def _gaps(reading: Reading) -> list[Gap]:
 
 def _perceived(pairs: Sequence[Pair]) -> torch.Tensor:
     """(N, T * num_latents, D) reference tokens of N pairs."""
-    return torch.stack([
-        torch.cat([frame.perceived[expression] for frame in frames])
-        for expression, frames in pairs
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            torch.cat([frame.perceived[expression] for frame in frames])
+            for expression, frames in pairs
+        ]
+    )
 
 
 def _kept_lead(expression: Expression, frames: tuple[FrameTokens, ...]) -> Lead | None:

@@ -186,9 +186,7 @@ class Segmenter:
         [tokens] = self.encode([image]) if tokens is None else [tokens]
         return self.decode(self.reason([expressions], [tokens], [references]), pixels)[0]
 
-    def read(
-        self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False
-    ) -> Expression:
+    def read(self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False) -> Expression:
         """Make of a text what is kept of it from frame to frame.
 
         Args:
@@ -370,9 +368,7 @@ class Segmenter:
             predictions.append(self._prediction(each.expression, sharp, score))
         return predictions
 
-    def _prediction(
-        self, expression: Expression, logits: torch.Tensor, score: float
-    ) -> Prediction:
+    def _prediction(self, expression: Expression, logits: torch.Tensor, score: float) -> Prediction:
         mask = (logits > 0).cpu().numpy()
         # Of what it has no word for, a model is as sure as of anything else.
         score = score if expression.known else 0.0

@@ -82,9 +82,11 @@ class Lead:
         layers = zip(*(lead.states for lead in leads), strict=True)
         return cls(
             ids=leads[0].ids,
-            states=tuple((torch.cat(keys), torch.cat(values))
-                         for keys, values in (zip(*layer, strict=True) for layer in layers)),
-        )  # fmt: skip
+            states=tuple(
+                (torch.cat(keys), torch.cat(values))
+                for keys, values in (zip(*layer, strict=True) for layer in layers)
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -101,8 +101,10 @@ class ApproximateTimeSynchronizer(SimpleFilter):
         """Remove and return a set with a message that just came, or nothing."""
         if stamp not in self.queues[index]:
             return []
-        choices = [[stamp] if queue is self.queues[index] else list(_neighbours(queue, stamp))
-                   for queue in self.queues]
+        choices = [
+            [stamp] if queue is self.queues[index] else list(_neighbours(queue, stamp))
+            for queue in self.queues
+        ]
         for stamps in itertools.product(*choices):
             if max(stamps) - min(stamps) <= self._slop:
                 return [queue.pop(each) for queue, each in zip(self.queues, stamps, strict=True)]

@@ -56,8 +56,14 @@ class SegmentationClient:
     Jupyter. All raise NodeUnavailableError where no node answers in time.
     """
 
-    def __init__(self, node: str = 'segmentation_node', *, namespace: str = '',
-                 discovery: float = 10.0, ros_args: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        node: str = 'segmentation_node',
+        *,
+        namespace: str = '',
+        discovery: float = 10.0,
+        ros_args: Sequence[str] = (),
+    ) -> None:
         """Join the ROS graph.
 
         Args:
@@ -71,7 +77,8 @@ class SegmentationClient:
         self._context = rclpy.Context()
         init_ros(ros_args, context=self._context)
         self._node = rclpy.create_node(
-            'instructseg_client', namespace=namespace, context=self._context)
+            'instructseg_client', namespace=namespace, context=self._context
+        )
         self._finder: Any = ActionClient(self._node, Find, f'{node}/find')
         self._segmenter: Any = self._node.create_client(Segment, f'{node}/segment')
         self._canceller: Any = self._node.create_client(Cancel, f'{node}/cancel')
@@ -79,7 +86,8 @@ class SegmentationClient:
         self._commands = self._node.create_publisher(Command, 'command_request', qos.reliable(10))
         self._listeners: dict[str, Listener] = {}
         self._node.create_subscription(
-            SegmentationMessage, 'segmentation', self._on_result, qos.reliable(100))
+            SegmentationMessage, 'segmentation', self._on_result, qos.reliable(100)
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
@@ -91,8 +99,12 @@ class SegmentationClient:
     def __enter__(self) -> SegmentationClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -111,8 +123,14 @@ class SegmentationClient:
         rclpy.try_shutdown(context=self._context)
 
     async def find_async(
-            self, text: str, *, timeout: float, task: int = Command.AUTO,
-            cameras: Sequence[str] = (), on_answer: Listener | None = None) -> Segmentation:
+        self,
+        text: str,
+        *,
+        timeout: float,
+        task: int = Command.AUTO,
+        cameras: Sequence[str] = (),
+        on_answer: Listener | None = None,
+    ) -> Segmentation:
         """Look for something until it is found or the time is over.
 
         Args:
@@ -126,16 +144,22 @@ class SegmentationClient:
             FOUND, or the state and the reason of giving up.
         """
         await self._until(self._finder.server_is_ready)
-        goal = Find.Goal(command=Command(
-            instruction=text, task=task, cameras=list(cameras),
-            lifetime=seconds_to_duration(timeout)))
+        goal = Find.Goal(
+            command=Command(
+                instruction=text,
+                task=task,
+                cameras=list(cameras),
+                lifetime=seconds_to_duration(timeout),
+            )
+        )
 
         def on_feedback(message: Any) -> None:
             if on_answer is not None:
                 on_answer(segmentation_from_message(message.feedback.segmentation))
 
         handle = await _within(
-            self._finder.send_goal_async(goal, feedback_callback=on_feedback), GRACE)
+            self._finder.send_goal_async(goal, feedback_callback=on_feedback), GRACE
+        )
         try:
             response = await _within(handle.get_result_async(), timeout + GRACE)
         except BaseException:
@@ -144,8 +168,14 @@ class SegmentationClient:
         return segmentation_from_message(response.result.segmentation)
 
     async def segment_async(
-            self, text: str, image: np.ndarray | None = None, *, timeout: float = 30.0,
-            task: int = Command.AUTO, camera: str = '') -> Segmentation:
+        self,
+        text: str,
+        image: np.ndarray | None = None,
+        *,
+        timeout: float = 30.0,
+        task: int = Command.AUTO,
+        camera: str = '',
+    ) -> Segmentation:
         """Answer once, on an image or on the newest one of a camera.
 
         Args:
@@ -164,8 +194,14 @@ class SegmentationClient:
         return segmentation_from_message(response.segmentation)
 
     async def follow_async(
-            self, text: str, *, timeout: float = 10.0, task: int = Command.AUTO,
-            cameras: Sequence[str] = (), lifetime: float = 0.0) -> AsyncIterator[Segmentation]:
+        self,
+        text: str,
+        *,
+        timeout: float = 10.0,
+        task: int = Command.AUTO,
+        cameras: Sequence[str] = (),
+        lifetime: float = 0.0,
+    ) -> AsyncIterator[Segmentation]:
         """Yield the answer on each image; closing the generator ends the instruction.
 
         Args:
@@ -178,10 +214,16 @@ class SegmentationClient:
         await self._until(self._is_heard)
         loop = asyncio.get_running_loop()
         answers: asyncio.Queue[Segmentation] = asyncio.Queue()
-        command = Command(id=Instruction(text='').id, instruction=text, task=task,
-                          cameras=list(cameras), lifetime=seconds_to_duration(lifetime))
+        command = Command(
+            id=Instruction(text='').id,
+            instruction=text,
+            task=task,
+            cameras=list(cameras),
+            lifetime=seconds_to_duration(lifetime),
+        )
         self._listeners[command.id] = lambda result: loop.call_soon_threadsafe(
-            answers.put_nowait, result)
+            answers.put_nowait, result
+        )
         self._commands.publish(command)
         try:
             is_answered = is_over = False
@@ -209,25 +251,46 @@ class SegmentationClient:
         await _within(self._enabler.call_async(SetBool.Request(data=value)), timeout)
 
     def find(
-            self, text: str, *, timeout: float, task: int = Command.AUTO,
-            cameras: Sequence[str] = (), on_answer: Listener | None = None) -> Segmentation:
+        self,
+        text: str,
+        *,
+        timeout: float,
+        task: int = Command.AUTO,
+        cameras: Sequence[str] = (),
+        on_answer: Listener | None = None,
+    ) -> Segmentation:
         """As `find_async`."""
-        return self._loop.run(self.find_async(
-            text, timeout=timeout, task=task, cameras=cameras, on_answer=on_answer))
+        return self._loop.run(
+            self.find_async(text, timeout=timeout, task=task, cameras=cameras, on_answer=on_answer)
+        )
 
     def segment(
-            self, text: str, image: np.ndarray | None = None, *, timeout: float = 30.0,
-            task: int = Command.AUTO, camera: str = '') -> Segmentation:
+        self,
+        text: str,
+        image: np.ndarray | None = None,
+        *,
+        timeout: float = 30.0,
+        task: int = Command.AUTO,
+        camera: str = '',
+    ) -> Segmentation:
         """As `segment_async`."""
-        return self._loop.run(self.segment_async(
-            text, image, timeout=timeout, task=task, camera=camera))
+        return self._loop.run(
+            self.segment_async(text, image, timeout=timeout, task=task, camera=camera)
+        )
 
     def follow(
-            self, text: str, *, timeout: float = 10.0, task: int = Command.AUTO,
-            cameras: Sequence[str] = (), lifetime: float = 0.0) -> Iterator[Segmentation]:
+        self,
+        text: str,
+        *,
+        timeout: float = 10.0,
+        task: int = Command.AUTO,
+        cameras: Sequence[str] = (),
+        lifetime: float = 0.0,
+    ) -> Iterator[Segmentation]:
         """As `follow_async`; leaving the loop over it ends the instruction."""
-        return self._loop.iterate(self.follow_async(
-            text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime))
+        return self._loop.iterate(
+            self.follow_async(text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime)
+        )
 
     def cancel(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
         """As `cancel_async`."""
@@ -244,12 +307,14 @@ class SegmentationClient:
                 raise NodeUnavailableError(
                     f'no segmentation node was seen from namespace '
                     f'{self._node.get_namespace()} within {self._discovery:g} s; check that it '
-                    f'runs, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}')
+                    f'runs, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}'
+                )
             await asyncio.sleep(POLL)
 
     def _is_heard(self) -> bool:
-        return bool(self._commands.get_subscription_count()
-                    and self._node.count_publishers('segmentation'))
+        return bool(
+            self._commands.get_subscription_count() and self._node.count_publishers('segmentation')
+        )
 
     def _on_result(self, message: SegmentationMessage) -> None:
         listener = self._listeners.get(message.command_id)
@@ -265,8 +330,9 @@ class SegmentationClient:
             except Exception as error:  # of a listener; the answers after it shall still come
                 log = self._node.get_logger()
                 log.debug(traceback.format_exc())
-                log.error(f'an answer could not be taken: {type(error).__name__}: '
-                          f'{describe_error(error)}')
+                log.error(
+                    f'an answer could not be taken: {type(error).__name__}: {describe_error(error)}'
+                )
             else:
                 return
 
@@ -283,7 +349,8 @@ async def _within(work: Any, timeout: float) -> Any:
     except asyncio.TimeoutError:
         raise NodeUnavailableError(
             f'the segmentation node gave no answer within {timeout:g} s; see its log, and '
-            f'/diagnostics') from None
+            f'/diagnostics'
+        ) from None
 
 
 def _asyncio_future(future: Any) -> asyncio.Future[Any]:

@@ -57,10 +57,12 @@ except ImportError:
             array.header.stamp = self._node.get_clock().now().to_msg()
             for name, task in self._tasks.items():
                 status = DiagnosticStatusWrapper(
-                    name=f'{self._node.get_name()}: {name}', hardware_id=self._hardware_id)
+                    name=f'{self._node.get_name()}: {name}', hardware_id=self._hardware_id
+                )
                 task(status)
                 array.status.append(status)
             self._publisher.publish(array)
+
 
 __all__ = ['DiagnosticStatusWrapper', 'Updater']
 
@@ -88,8 +90,9 @@ class Diagnostics:
         self._updater.setHardwareID(node.get_fully_qualified_name())
         self._updater.add('segmentation', self._describe)
 
-    def begin(self, engine: Engine, *, model: str, topics: Mapping[str, str],
-              timeout: float) -> None:
+    def begin(
+        self, engine: Engine, *, model: str, topics: Mapping[str, str], timeout: float
+    ) -> None:
         """Tell of a running engine.
 
         Args:
@@ -100,8 +103,10 @@ class Diagnostics:
         """
         self._engine, self._model = engine, model
         for camera, topic in topics.items():
-            def describe(status: DiagnosticStatusWrapper, camera: str = camera,
-                         topic: str = topic) -> DiagnosticStatusWrapper:
+
+            def describe(
+                status: DiagnosticStatusWrapper, camera: str = camera, topic: str = topic
+            ) -> DiagnosticStatusWrapper:
                 seen = engine.statistics.status().cameras[camera]
                 return describe_camera(status, seen, topic=topic, timeout=timeout)
 
@@ -123,8 +128,9 @@ class Diagnostics:
         return status
 
 
-def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
-                    model: str) -> DiagnosticStatusWrapper:
+def describe_engine(
+    status: DiagnosticStatusWrapper, engine: Engine, *, model: str
+) -> DiagnosticStatusWrapper:
     """Tell of the model: how fast it answers, what is live, and its last error."""
     now = engine.statistics.status()
     live = engine.live()
@@ -136,21 +142,29 @@ def describe_engine(status: DiagnosticStatusWrapper, engine: Engine, *,
     median, slow = (1e3 * latency for latency in now.latencies)
     young, old = (1e3 * age for age in now.ages)
     for key, value in (
-            ('model', model), ('pace', str(engine.pace)),
-            ('live instructions', ', '.join(each.id for each in live) or NO_INSTRUCTION),
-            ('latency p50 (ms)', f'{median:.1f}'), ('latency p95 (ms)', f'{slow:.1f}'),
-            ('age of results p50 (ms)', f'{young:.1f}'),
-            ('age of results p95 (ms)', f'{old:.1f}'),
-            ('memory (MB)', f'{resident_memory() / 1e6:.0f}'),
-            *((f'results {state.name}', str(now.results.get(state, 0))) for state in State
-              if state is not State.UNKNOWN),
-            ('faults of the engine', str(now.faults)), ('last error', now.last_error)):
+        ('model', model),
+        ('budget', str(engine.budget)),
+        ('live instructions', ', '.join(each.id for each in live) or NO_INSTRUCTION),
+        ('latency p50 (ms)', f'{median:.1f}'),
+        ('latency p95 (ms)', f'{slow:.1f}'),
+        ('age of results p50 (ms)', f'{young:.1f}'),
+        ('age of results p95 (ms)', f'{old:.1f}'),
+        ('memory (MB)', f'{resident_memory() / 1e6:.0f}'),
+        *(
+            (f'results {state.name}', str(now.results.get(state, 0)))
+            for state in State
+            if state is not State.UNKNOWN
+        ),
+        ('faults of the engine', str(now.faults)),
+        ('last error', now.last_error),
+    ):
         status.add(key, value)
     return status
 
 
-def describe_camera(status: DiagnosticStatusWrapper, camera: CameraStatus, *, topic: str,
-                    timeout: float) -> DiagnosticStatusWrapper:
+def describe_camera(
+    status: DiagnosticStatusWrapper, camera: CameraStatus, *, topic: str, timeout: float
+) -> DiagnosticStatusWrapper:
     """Tell of a camera's images.
 
     Args:
@@ -160,24 +174,34 @@ def describe_camera(status: DiagnosticStatusWrapper, camera: CameraStatus, *, to
         timeout: Silence that is no longer usual, s.
     """
     troubles = list(_troubles(camera, topic, timeout))
-    status.summary(WARN if troubles else OK,
-                   '; '.join(troubles) or f'{camera.rate:.1f} images a second')
+    status.summary(
+        WARN if troubles else OK, '; '.join(troubles) or f'{camera.rate:.1f} images a second'
+    )
     for key, value in (
-            ('topic', topic), ('rate (Hz)', f'{camera.rate:.1f}'),
-            ('age on arrival (ms)', f'{1e3 * camera.age:.1f}'),
-            ('dropped: replaced by newer ones', str(camera.replaced)),
-            ('dropped: unreadable', str(camera.unreadable))):
+        ('topic', topic),
+        ('rate (Hz)', f'{camera.rate:.1f}'),
+        ('age on arrival (ms)', f'{1e3 * camera.age:.1f}'),
+        ('dropped: replaced by newer ones', str(camera.replaced)),
+        ('dropped: unreadable', str(camera.unreadable)),
+    ):
         status.add(key, value)
     return status
 
 
 def _troubles(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]:
     if camera.silence > timeout:
-        yield (f'no image on {topic} for {camera.silence:.0f} s'
-               if camera.silence < float('inf') else f'no image on {topic} so far')
+        yield (
+            f'no image on {topic} for {camera.silence:.0f} s'
+            if camera.silence < float('inf')
+            else f'no image on {topic} so far'
+        )
     elif camera.unstamped:
-        yield (f'images on {topic} have no stamp (all zeros); let the camera driver set '
-               f'header.stamp to the time of exposure')
+        yield (
+            f'images on {topic} have no stamp (all zeros); let the camera driver set '
+            f'header.stamp to the time of exposure'
+        )
     elif abs(camera.age) > OLD:
-        yield (f'images arrive {camera.age:.1f} s after their stamps; check the clocks and '
-               f'use_sim_time')
+        yield (
+            f'images arrive {camera.age:.1f} s after their stamps; check the clocks and '
+            f'use_sim_time'
+        )

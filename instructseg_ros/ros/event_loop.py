@@ -24,7 +24,8 @@ class EventLoop:
         self._lock = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name='event loop', daemon=True)
+            target=self._loop.run_forever, name='event loop', daemon=True
+        )
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

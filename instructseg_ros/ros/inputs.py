@@ -53,17 +53,21 @@ class StampCheck:
             self._warn_once(
                 'have no stamp (all zeros): earlier images are shown to the model by the time of '
                 'their arrival, depth and other topics cannot be matched with the results, and '
-                'the age of a result is unknown')
+                'the age of a result is unknown'
+            )
         elif self._standing >= SURE_AFTER:
             self._warn_once(
                 'all have the same stamp: no earlier image is shown to the model, depth and other '
-                'topics cannot be matched with the results, and the age of a result is wrong')
+                'topics cannot be matched with the results, and the age of a result is wrong'
+            )
 
     def _warn_once(self, trouble: str) -> None:
         if not self._warned:
             self._warned = True
-            self._warn(f'images on {self._topic} {trouble}; let the camera driver set '
-                       f'header.stamp to the time of exposure')
+            self._warn(
+                f'images on {self._topic} {trouble}; let the camera driver set '
+                f'header.stamp to the time of exposure'
+            )
 
 
 def camera_topic(camera: str, name: str) -> str:
@@ -99,9 +103,16 @@ def shows_rectified(topic: str, rectification: str) -> bool:
 class CameraInput:
     """Hands each image of a camera to the engine, or the reason why it cannot be read."""
 
-    def __init__(self, node: Node, camera: str, engine: Engine, *, transport: str,
-                 warn: Callable[[str], object],
-                 on_header: Callable[[Header], object]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        camera: str,
+        engine: Engine,
+        *,
+        transport: str,
+        warn: Callable[[str], object],
+        on_header: Callable[[Header], object],
+    ) -> None:
         """Begin to listen; `destroy` ends it.
 
         Args:
@@ -121,10 +132,12 @@ class CameraInput:
         # Not throttled: it warns once, and nobody would repeat what the throttle drops.
         self._stamps = StampCheck(self._topic, node.get_logger().warning)
         message_type, self._to_rgb = (
-            (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb))
+            (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb)
+        )
         self._bits = BitDepth()
         self._subscription = create_subscription(
-            node, message_type, self._topic, self._on_image, qos.sensor())
+            node, message_type, self._topic, self._on_image, qos.sensor()
+        )
 
     def destroy(self) -> None:
         """Stop listening."""
@@ -162,8 +175,15 @@ class DepthInput:
         info_topic: Resolved name of the topic of the calibration.
     """
 
-    def __init__(self, node: Node, camera: str, *, slop: float, queue: int,
-                 on_match: Callable[[Header, Image, CameraInfo], object]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        camera: str,
+        *,
+        slop: float,
+        queue: int,
+        on_match: Callable[[Header, Image, CameraInfo], object],
+    ) -> None:
         """Begin without listening.
 
         Args:
@@ -178,14 +198,20 @@ class DepthInput:
         self._subscriptions: list[Subscription] = []
         self.depth_topic, self.info_topic = (
             node.resolve_topic_name(camera_topic(camera, name))
-            for name in ('depth/image', 'camera_info'))
+            for name in ('depth/image', 'camera_info')
+        )
         # Not throttled: it warns once, and nobody would repeat what the throttle drops.
-        self._watch = MatchWatch((self.depth_topic, self.info_topic), slop=slop, queue=queue,
-                                 warn=node.get_logger().warning)
+        self._watch = MatchWatch(
+            (self.depth_topic, self.info_topic),
+            slop=slop,
+            queue=queue,
+            warn=node.get_logger().warning,
+        )
         self._on_match = on_match
         self._color, self._depth, self._info = SimpleFilter(), SimpleFilter(), SimpleFilter()
         self._synchronizer = ApproximateTimeSynchronizer(
-            [self._color, self._depth, self._info], queue, slop)
+            [self._color, self._depth, self._info], queue, slop
+        )
         self._synchronizer.registerCallback(self._take)
 
     def listen(self, wanted: bool) -> None:
@@ -193,11 +219,18 @@ class DepthInput:
         if wanted and not self._subscriptions:
             self._watch.begin()
             for message_type, name, topic, into in (
-                    (Image, 'depth/image', self.depth_topic, self._depth),
-                    (CameraInfo, 'camera_info', self.info_topic, self._info)):
-                self._subscriptions.append(create_subscription(
-                    self._node, message_type, camera_topic(self._camera, name),
-                    partial(self._hear, topic, into), qos.sensor(QUEUE)))
+                (Image, 'depth/image', self.depth_topic, self._depth),
+                (CameraInfo, 'camera_info', self.info_topic, self._info),
+            ):
+                self._subscriptions.append(
+                    create_subscription(
+                        self._node,
+                        message_type,
+                        camera_topic(self._camera, name),
+                        partial(self._hear, topic, into),
+                        qos.sensor(QUEUE),
+                    )
+                )
         elif not wanted:
             self.destroy()
 
@@ -234,8 +267,9 @@ class TokenBucket:
         burst: Most at once.
     """
 
-    def __init__(self, *, rate: float, burst: int,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin with a full bucket; `clock` gives seconds."""
         self.rate = rate
         self.burst = burst
@@ -272,11 +306,13 @@ class CommandInput:
         self._engine = engine
         self._cameras = cameras
         self._bucket = TokenBucket(
-            rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst'))
+            rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst')
+        )
         self._subscriptions = [
             create_subscription(node, String, 'command', self._on_text, qos.reliable(DEPTH)),
-            create_subscription(node, Command, 'command_request', self._on_command,
-                                qos.reliable(DEPTH)),
+            create_subscription(
+                node, Command, 'command_request', self._on_command, qos.reliable(DEPTH)
+            ),
         ]
 
     def destroy(self) -> None:
@@ -286,8 +322,7 @@ class CommandInput:
 
     def _on_text(self, message: String) -> None:
         lifetime = seconds_to_duration(self._parameter('lifetime'))
-        self._on_command(
-            Command(instruction=message.data, lifetime=lifetime, slot=Command.PERSON))
+        self._on_command(Command(instruction=message.data, lifetime=lifetime, slot=Command.PERSON))
 
     def _on_command(self, message: Command) -> None:
         try:
@@ -295,9 +330,11 @@ class CommandInput:
                 self._stop(message)
                 return
             self._check_rate()
-            self._engine.give(instruction_from_command(
-                message, cameras=self._cameras,
-                max_length=self._parameter('max_text_length')))
+            self._engine.give(
+                instruction_from_command(
+                    message, cameras=self._cameras, max_length=self._parameter('max_text_length')
+                )
+            )
         except InstructionError as error:
             self._engine.reject(rejection(message.instruction, str(error), id=message.id))
 
@@ -316,7 +353,8 @@ class CommandInput:
         else:
             raise InstructionError(
                 'an empty instruction means stop and needs an id or a slot; '
-                'call ~/cancel to stop everything')
+                'call ~/cancel to stop everything'
+            )
         if not ended:
             raise InstructionError(f'nothing to stop: no instruction is active {where}')
 
@@ -326,7 +364,8 @@ class CommandInput:
         if not self._bucket.take():
             raise InstructionError(
                 f'commands come faster than {self._bucket.rate:g} a second; send fewer, or raise '
-                f'max_command_rate')
+                f'max_command_rate'
+            )
 
     def _parameter(self, name: str) -> Any:
         return self._node.get_parameter(name).value

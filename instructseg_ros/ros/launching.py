@@ -30,8 +30,9 @@ def camera_names(text: str) -> list[str]:
     return names
 
 
-def camera_remappings(cameras: Sequence[str], namespace: str,
-                      topics: Mapping[str, str]) -> list[tuple[str, str]]:
+def camera_remappings(
+    cameras: Sequence[str], namespace: str, topics: Mapping[str, str]
+) -> list[tuple[str, str]]:
     """Return how the topics of cameras are remapped to those of their drivers.
 
     Args:
@@ -48,10 +49,16 @@ def camera_remappings(cameras: Sequence[str], namespace: str,
     if len(cameras) > 1:
         for topic in topics.values():
             if topic.startswith('/'):
-                raise ValueError(f'{topic} would be a topic of every camera; name one within '
-                                 f'their namespaces, without the first slash')
-    return [(camera_topic(camera, ours), driver_topic(camera, theirs)) for camera in cameras
-            for ours, theirs in topics.items() if ours != theirs]
+                raise ValueError(
+                    f'{topic} would be a topic of every camera; name one within '
+                    f'their namespaces, without the first slash'
+                )
+    return [
+        (camera_topic(camera, ours), driver_topic(camera, theirs))
+        for camera in cameras
+        for ours, theirs in topics.items()
+        if ours != theirs
+    ]
 
 
 def driver_topic(namespace: str, topic: str) -> str:
@@ -107,8 +114,9 @@ def existing_file(argument: str, path: str) -> str:
     return str(file)
 
 
-def declare(arguments: Mapping[str, tuple[str, str]], *,
-            choices: Mapping[str, Sequence[str]]) -> list[DeclareLaunchArgument]:
+def declare(
+    arguments: Mapping[str, tuple[str, str]], *, choices: Mapping[str, Sequence[str]]
+) -> list[DeclareLaunchArgument]:
     """Declare launch arguments.
 
     Args:
@@ -117,10 +125,15 @@ def declare(arguments: Mapping[str, tuple[str, str]], *,
     """
     from launch.actions import DeclareLaunchArgument
 
-    return [DeclareLaunchArgument(
-                name, default_value=default, description=description,
-                choices=list(choices[name]) if name in choices else None)
-            for name, (default, description) in arguments.items()]
+    return [
+        DeclareLaunchArgument(
+            name,
+            default_value=default,
+            description=description,
+            choices=list(choices[name]) if name in choices else None,
+        )
+        for name, (default, description) in arguments.items()
+    ]
 
 
 def transport_setting() -> list[LaunchDescriptionEntity]:
@@ -128,8 +141,9 @@ def transport_setting() -> list[LaunchDescriptionEntity]:
     from launch.actions import SetEnvironmentVariable
 
     profile = share_folder() / 'config' / 'fastdds.xml'
-    return [SetEnvironmentVariable(name, value)
-            for name, value in profile_environment(profile).items()]
+    return [
+        SetEnvironmentVariable(name, value) for name, value in profile_environment(profile).items()
+    ]
 
 
 def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
@@ -139,7 +153,8 @@ def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
 
     file = share_folder() / 'launch' / 'segmentation.launch.py'
     return IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items())
+        PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items()
+    )
 
 
 def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
@@ -150,8 +165,20 @@ def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
     default = str(share_folder() / 'config' / file)
     # The group keeps the arguments from the launch files that are included after this one.
     # It would keep the transport from drivers that are started afterwards, too.
-    return [*transport_setting(), GroupAction([
-        *declare({'params_file': (default, 'Parameters of the node; the arguments that are given '
-                                           'win over it')}, choices={}),
-        include_segmentation(params_file=LaunchConfiguration('params_file')),
-    ])]
+    return [
+        *transport_setting(),
+        GroupAction(
+            [
+                *declare(
+                    {
+                        'params_file': (
+                            default,
+                            'Parameters of the node; the arguments that are given win over it',
+                        )
+                    },
+                    choices={},
+                ),
+                include_segmentation(params_file=LaunchConfiguration('params_file')),
+            ]
+        ),
+    ]

@@ -21,8 +21,13 @@ class ThrottledLog:
     Texts about different topics are not alike.
     """
 
-    def __init__(self, log: Callable[[str], object], *, period: float = 5.0,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        log: Callable[[str], object],
+        *,
+        period: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Say each kind of text at most once in `period` seconds, by calling `log`."""
         self._log = log
         self._period = period

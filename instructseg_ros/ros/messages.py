@@ -65,9 +65,14 @@ def compressed_to_rgb(message: CompressedImage, bits: BitDepth | None = None) ->
 def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:
     """Return (H, W) or (H, W, C) pixels as a message with the header given, rows not padded."""
     pixels = np.ascontiguousarray(pixels)
-    message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1],
-                    encoding=encoding, is_bigendian=sys.byteorder == 'big',
-                    step=pixels.strides[0])
+    message = Image(
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=sys.byteorder == 'big',
+        step=pixels.strides[0],
+    )
     data = array('B')
     data.frombytes(memoryview(pixels.reshape(-1)).cast('B'))
     message.data = data
@@ -87,13 +92,15 @@ def _through_cv_bridge(message: Image) -> np.ndarray:
         raise ConversionError(
             f'encoding {quote(message.encoding)} is not supported; publish one of '
             f'{", ".join(ENCODINGS)}, or install cv_bridge (apt install '
-            f'ros-$ROS_DISTRO-cv-bridge) to read others') from None
+            f'ros-$ROS_DISTRO-cv-bridge) to read others'
+        ) from None
     try:
         return np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:
         raise ConversionError(
             f'encoding {quote(message.encoding)} is not supported, not by cv_bridge either '
-            f'({describe_error(error)}); publish one of {", ".join(ENCODINGS)}') from None
+            f'({describe_error(error)}); publish one of {", ".join(ENCODINGS)}'
+        ) from None
 
 
 NANO = 10**9
@@ -101,8 +108,9 @@ LATEST = 2**31 * NANO - 1  # ns, that a message can tell
 SHOWN_LENGTH = 80
 
 
-def instruction_from_command(message: Command, *, cameras: Collection[str], max_length: int,
-                             until: Until = Until.ENDED) -> Instruction:
+def instruction_from_command(
+    message: Command, *, cameras: Collection[str], max_length: int, until: Until = Until.ENDED
+) -> Instruction:
     """Return the instruction that a command asks for.
 
     Args:
@@ -116,19 +124,26 @@ def instruction_from_command(message: Command, *, cameras: Collection[str], max_
     """
     if message.task not in iter(Task):
         raise InstructionError(
-            f'task {message.task} does not exist; use 0 AUTO, 1 REFERRING or 2 REASONING')
+            f'task {message.task} does not exist; use 0 AUTO, 1 REFERRING or 2 REASONING'
+        )
     unknown = [name for name in message.cameras if name not in cameras]
     if unknown:
         known = ', '.join(name for name in cameras if name)
         raise InstructionError(
             f'camera {quote(unknown[0])} does not exist; '
-            f'{f"use {known}" if known else "leave cameras empty, the node has only one"}')
+            f'{f"use {known}" if known else "leave cameras empty, the node has only one"}'
+        )
     lifetime = message.lifetime.sec + message.lifetime.nanosec / NANO
     fields: dict[str, Any] = {'id': message.id} if message.id else {'generated_id': True}
     return Instruction(
-        text=clean_text(message.instruction, max_length=max_length), task=Task(message.task),
-        cameras=tuple(message.cameras), lifetime=lifetime if lifetime else None,
-        slot=message.slot, until=until, **fields)
+        text=clean_text(message.instruction, max_length=max_length),
+        task=Task(message.task),
+        cameras=tuple(message.cameras),
+        lifetime=lifetime if lifetime else None,
+        slot=message.slot,
+        until=until,
+        **fields,
+    )
 
 
 def stop_reason(slot: str) -> str:
@@ -140,26 +155,35 @@ def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
     """Return the answer to a command that cannot be followed; a long text is shortened."""
     shown = ''.join(character if character.isprintable() else '\ufffd' for character in text)
     if len(shown) > SHOWN_LENGTH:
-        shown = shown[:SHOWN_LENGTH - 1] + '\u2026'
+        shown = shown[: SHOWN_LENGTH - 1] + '\u2026'
     instruction = Instruction(text=shown, id=id[:MAX_NAME_LENGTH])
-    return Segmentation(
-        instruction=instruction, state=State.REJECTED, reason=reason, final=True)
+    return Segmentation(instruction=instruction, state=State.REJECTED, reason=reason, final=True)
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
     """Return a result as a message; `now` stands for the times of one without a frame."""
     instruction = result.instruction
     message = SegmentationMessage(
-        header=result.header or Header(stamp=now), camera=result.camera,
-        command_id=instruction.id, instruction=instruction.text, state=int(result.state),
-        reason=result.reason, score=float(result.score), area=result.pixels,
-        reference_frames=result.reference_frames, source=int(result.source),
-        mask_age=seconds_to_duration(max(0.0, result.mask_age)), track_id=result.track_id,
-        dropped=result.dropped, final=result.final)
+        header=result.header or Header(stamp=now),
+        camera=result.camera,
+        command_id=instruction.id,
+        instruction=instruction.text,
+        state=int(result.state),
+        reason=result.reason,
+        score=float(result.score),
+        area=result.pixels,
+        reference_frames=result.reference_frames,
+        source=int(result.source),
+        mask_age=seconds_to_duration(max(0.0, result.mask_age)),
+        track_id=result.track_id,
+        dropped=result.dropped,
+        final=result.final,
+    )
     if result.state is State.FOUND and result.mask is not None:
         left, top, width, height = result.region
         message.region_of_interest = RegionOfInterest(
-            x_offset=left, y_offset=top, width=width, height=height)
+            x_offset=left, y_offset=top, width=width, height=height
+        )
         message.mask = mask_to_image(result.mask, header=message.header)
     if result.timing is not None:
         message.task = int(instruction.task or choose_task(instruction.text))
@@ -174,11 +198,19 @@ def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
         mask = image_to_rgb(message.mask)[..., 0] > 0
     return Segmentation(
         instruction=Instruction(text=message.instruction, id=message.command_id),
-        state=State(message.state), reason=message.reason, camera=message.camera,
-        header=message.header, score=message.score, mask=mask, source=Source(message.source),
+        state=State(message.state),
+        reason=message.reason,
+        camera=message.camera,
+        header=message.header,
+        score=message.score,
+        mask=mask,
+        source=Source(message.source),
         mask_age=message.mask_age.sec + message.mask_age.nanosec / NANO,
-        track_id=message.track_id, reference_frames=message.reference_frames,
-        dropped=message.dropped, final=message.final)
+        track_id=message.track_id,
+        reference_frames=message.reference_frames,
+        dropped=message.dropped,
+        final=message.final,
+    )
 
 
 def stamp_to_nanoseconds(stamp: Time) -> int:
@@ -208,8 +240,10 @@ def _time(nanoseconds: int) -> Time:
     return Time(sec=seconds, nanosec=fraction)
 
 
-FIELDS = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-          for index, name in enumerate('xyz')]
+FIELDS = [
+    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+    for index, name in enumerate('xyz')
+]
 
 
 def points_to_cloud(points: np.ndarray, *, header: Header) -> PointCloud2:
@@ -218,8 +252,16 @@ def points_to_cloud(points: np.ndarray, *, header: Header) -> PointCloud2:
     data = array('B')
     data.frombytes(memoryview(np.ascontiguousarray(points).reshape(-1)).cast('B'))
     return PointCloud2(
-        header=header, height=height, width=width, fields=FIELDS, point_step=12,
-        row_step=12 * width, is_dense=False, is_bigendian=sys.byteorder == 'big', data=data)
+        header=header,
+        height=height,
+        width=width,
+        fields=FIELDS,
+        point_step=12,
+        row_step=12 * width,
+        is_dense=False,
+        is_bigendian=sys.byteorder == 'big',
+        data=data,
+    )
 
 
 def box_to_pose(box: Box) -> Pose:

@@ -29,8 +29,9 @@ Results = Sequence[Segmentation]
 class ImageOutputs:
     """Draws and publishes what somebody subscribes to, with the header of the source image."""
 
-    def __init__(self, node: LifecycleNode, camera: str, labels: Labels, *,
-                 label_encoding: str) -> None:
+    def __init__(
+        self, node: LifecycleNode, camera: str, labels: Labels, *, label_encoding: str
+    ) -> None:
         """Create the publishers on a node.
 
         Args:
@@ -44,8 +45,13 @@ class ImageOutputs:
         self._label_encoding = label_encoding
         self._makers: dict[LifecyclePublisher, Callable[[Results, Header], Image]] = {
             create_publisher(node, Image, camera_topic(camera, name)): make
-            for name, make in (('mask', _mask), ('labels', self._draw_labels),
-                               ('confidence', _confidence), ('overlay', self._draw_overlay))}
+            for name, make in (
+                ('mask', _mask),
+                ('labels', self._draw_labels),
+                ('confidence', _confidence),
+                ('overlay', self._draw_overlay),
+            )
+        }
 
     def publish(self, results: Results) -> None:
         """Publish the images of one frame, given all its results, with masks."""
@@ -64,14 +70,21 @@ class ImageOutputs:
 
     def _draw_labels(self, results: Results, header: Header) -> Image:
         dtype = np.uint8 if self._label_encoding == 'mono8' else np.uint16
-        return array_to_image(self._labels.draw(results).astype(dtype, copy=False),
-                              header=header, encoding=self._label_encoding)
+        return array_to_image(
+            self._labels.draw(results).astype(dtype, copy=False),
+            header=header,
+            encoding=self._label_encoding,
+        )
 
     def _draw_overlay(self, results: Results, header: Header) -> Image:
         assert results[0].image is not None
         opacity = self._node.get_parameter('overlay_opacity').value
-        drawn = draw_overlay(results[0].image, *results, opacity=opacity,
-                             colors=[self._labels.number(result) - 1 for result in results])
+        drawn = draw_overlay(
+            results[0].image,
+            *results,
+            opacity=opacity,
+            colors=[self._labels.number(result) - 1 for result in results],
+        )
         return array_to_image(drawn, header=header, encoding='rgb8')
 
 
@@ -84,7 +97,9 @@ def _confidence(results: Results, header: Header) -> Image:
 
 
 RECTIFICATION: Final = {
-    True: 'rectified (P of camera_info applies)', False: 'raw (K and D of camera_info apply)'}
+    True: 'rectified (P of camera_info applies)',
+    False: 'raw (K and D of camera_info apply)',
+}
 
 
 class CameraOutputs:
@@ -94,8 +109,16 @@ class CameraOutputs:
         depth: What the 3-D outputs are made with; listens only while it is told to.
     """
 
-    def __init__(self, node: LifecycleNode, camera: str, labels: Labels, transforms: Transforms,
-                 values: SegmentationParameters, *, warn: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        camera: str,
+        labels: Labels,
+        transforms: Transforms,
+        values: SegmentationParameters,
+        *,
+        warn: Callable[[str], object],
+    ) -> None:
         """Create the publishers on a node; they work while it is active.
 
         Args:
@@ -109,16 +132,28 @@ class CameraOutputs:
         self._images = ImageOutputs(node, camera, labels, label_encoding=values.label_encoding)
         self._vision = VisionOutputs(node, camera, labels)
         self.depth = DepthInput(
-            node, camera, slop=values.sync_slop, queue=values.sync_queue,
-            on_match=lambda *match: self._targets.add_depth(*match))
+            node,
+            camera,
+            slop=values.sync_slop,
+            queue=values.sync_queue,
+            on_match=lambda *match: self._targets.add_depth(*match),
+        )
         topic = image_topic(node, camera)
         rectified = shows_rectified(topic, values.rectification)
         if values.depth:
-            node.get_logger().info(f'images on {topic} count as {RECTIFICATION[rectified]}; set '
-                                   f'rectification if that is wrong')
+            node.get_logger().info(
+                f'images on {topic} count as {RECTIFICATION[rectified]}; set '
+                f'rectification if that is wrong'
+            )
         self._targets = TargetOutputs(
-            node, camera, self._vision, transforms, warn=warn, source=self.depth,
-            rectified=rectified)
+            node,
+            camera,
+            self._vision,
+            transforms,
+            warn=warn,
+            source=self.depth,
+            rectified=rectified,
+        )
 
     def publish_labels(self, header: Header) -> None:
         """Publish what labels stand for, where that has changed."""
@@ -139,8 +174,9 @@ class CameraOutputs:
 
     def is_watched(self) -> bool:
         """Tell whether anybody wants any of it."""
-        return (self._images.is_watched() or self._vision.is_watched('detections')
-                or self.wants_depth())
+        return (
+            self._images.is_watched() or self._vision.is_watched('detections') or self.wants_depth()
+        )
 
     def wants_depth(self) -> bool:
         """Tell whether anybody wants what is made with depth."""
@@ -160,8 +196,14 @@ class CameraOutputs:
 class ResultPublisher:
     """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
 
-    def __init__(self, node: LifecycleNode, values: SegmentationParameters, labels: Labels, *,
-                 warn: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        values: SegmentationParameters,
+        labels: Labels,
+        *,
+        warn: Callable[[str], object],
+    ) -> None:
         """Create the publishers on a node; they work while it is active.
 
         Args:
@@ -178,12 +220,15 @@ class ResultPublisher:
         self._last: dict[str, list[Segmentation]] = {}  # of the newest frame of each camera
         self._wants_depth = values.depth
         self._transforms = Transforms(
-            node, target_frame=values.target_frame, broadcast=values.broadcast_targets)
+            node, target_frame=values.target_frame, broadcast=values.broadcast_targets
+        )
         self._segmentation = create_publisher(
-            node, SegmentationMessage, 'segmentation', qos.reliable(10))
+            node, SegmentationMessage, 'segmentation', qos.reliable(10)
+        )
         self._cameras = {
             camera: CameraOutputs(node, camera, self._labels, self._transforms, values, warn=warn)
-            for camera in values.cameras}
+            for camera in values.cameras
+        }
 
     def note_image(self, camera: str, header: Header) -> None:
         """Take note of an image, whose depth may be wanted."""
@@ -216,7 +261,8 @@ class ResultPublisher:
     def is_watched(self) -> bool:
         """Tell whether anybody subscribes to any result."""
         return bool(self._segmentation.get_subscription_count()) or any(
-            outputs.is_watched() for outputs in self._cameras.values())
+            outputs.is_watched() for outputs in self._cameras.values()
+        )
 
     def end(self) -> None:
         """Stop listening to depth, and let go of all results."""
@@ -241,5 +287,4 @@ class ResultPublisher:
 
     def _forget(self, instruction: Instruction) -> None:
         for camera, results in self._last.items():
-            self._last[camera] = [
-                each for each in results if each.instruction is not instruction]
+            self._last[camera] = [each for each in results if each.instruction is not instruction]

@@ -68,7 +68,8 @@ class Transforms:
         except ImportError as error:
             raise TransformError(
                 f'target_frame and broadcast_targets need tf2 ({error.name} is missing): '
-                f'apt install ros-$ROS_DISTRO-tf2-ros-py, or leave both unset') from error
+                f'apt install ros-$ROS_DISTRO-tf2-ros-py, or leave both unset'
+            ) from error
         if target_frame:
             self._buffer = tf2_ros.Buffer(node=node)
             self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
@@ -94,22 +95,29 @@ class Transforms:
             return box
         try:
             found = self._buffer.lookup_transform(
-                self._target_frame, header.frame_id, Time.from_msg(header.stamp))
+                self._target_frame, header.frame_id, Time.from_msg(header.stamp)
+            )
         except Exception as error:  # those of tf2 have no base class in all distributions
             raise TransformError(
                 f'the target was found, but there is no transform from "{header.frame_id}" to '
                 f'"{self._target_frame}" at the time of the image: '
                 f'{describe_error(error)}; publish it, or set target_frame to a frame that '
-                f'there is') from error
+                f'there is'
+            ) from error
         return transform_box(box, found.transform)
 
     def broadcast(self, box: Box, header: Header, *, child: str) -> None:
         """Broadcast the pose of a box as a frame of that name."""
         x, y, z = (float(value) for value in box.center)
-        self._broadcaster.sendTransform(TransformStamped(
-            header=header, child_frame_id=child, transform=Transform(
-                translation=Vector3(x=x, y=y, z=z),
-                rotation=quaternion_message(box.rotation))))
+        self._broadcaster.sendTransform(
+            TransformStamped(
+                header=header,
+                child_frame_id=child,
+                transform=Transform(
+                    translation=Vector3(x=x, y=y, z=z), rotation=quaternion_message(box.rotation)
+                ),
+            )
+        )
 
     def destroy(self) -> None:
         """Remove everything from the node, which tf2 itself does only in part."""
@@ -135,9 +143,17 @@ class TargetOutputs:
     Any thread may call it; one at a time publishes, in the order of the frames.
     """
 
-    def __init__(self, node: LifecycleNode, camera: str, vision: VisionOutputs,
-                 transforms: Transforms, *, warn: Callable[[str], object], source: DepthInput,
-                 rectified: bool) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        camera: str,
+        vision: VisionOutputs,
+        transforms: Transforms,
+        *,
+        warn: Callable[[str], object],
+        source: DepthInput,
+        rectified: bool,
+    ) -> None:
         """Create the publishers on a node.
 
         Args:
@@ -169,7 +185,8 @@ class TargetOutputs:
     def is_watched(self) -> bool:
         """Tell whether somebody wants any of it."""
         return self._wants_boxes() or any(
-            each.get_subscription_count() for each in (self._points, self._masked))
+            each.get_subscription_count() for each in (self._points, self._masked)
+        )
 
     def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
         """Take the depth and the calibration that belong to the image of a header.
@@ -218,8 +235,11 @@ class TargetOutputs:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def _wants_boxes(self) -> bool:
-        return bool(self._transforms.broadcasts or self._pose.get_subscription_count()
-                    or self._vision.is_watched('detections_3d'))
+        return bool(
+            self._transforms.broadcasts
+            or self._pose.get_subscription_count()
+            or self._vision.is_watched('detections_3d')
+        )
 
     def _pinhole_of(self, info: CameraInfo) -> Pinhole:
         """Return the camera of a calibration: the same object while the calibration stays.
@@ -256,8 +276,9 @@ class TargetOutputs:
         except ValueError as error:
             self._warn(f'{self._source.depth_topic} cannot be used: {describe_error(error)}')
 
-    def _publish_images(self, results: Results, numbers: Numbers, message: Image,
-                        pinhole: Pinhole, mask: np.ndarray) -> None:
+    def _publish_images(
+        self, results: Results, numbers: Numbers, message: Image, pinhole: Pinhole, mask: np.ndarray
+    ) -> None:
         """Publish everything that is wanted of a frame.
 
         Raises:
@@ -266,18 +287,18 @@ class TargetOutputs:
         """
         header = results[0].header
         if self._masked.get_subscription_count():
-            self._masked.publish(array_to_image(
-                mask_depth(message, mask), header=header, encoding=message.encoding))
+            self._masked.publish(
+                array_to_image(mask_depth(message, mask), header=header, encoding=message.encoding)
+            )
         metres = metres_of(message)
         if self._points.get_subscription_count():
-            self._points.publish(
-                points_to_cloud(deproject(metres, pinhole, mask), header=header))
+            self._points.publish(points_to_cloud(deproject(metres, pinhole, mask), header=header))
         if self._wants_boxes():
-            self._publish_boxes(
-                list(self._find_boxes(results, metres, pinhole)), numbers, header)
+            self._publish_boxes(list(self._find_boxes(results, metres, pinhole)), numbers, header)
 
-    def _find_boxes(self, results: Results, metres: np.ndarray,
-                    pinhole: Pinhole) -> Iterator[tuple[Segmentation, Box]]:
+    def _find_boxes(
+        self, results: Results, metres: np.ndarray, pinhole: Pinhole
+    ) -> Iterator[tuple[Segmentation, Box]]:
         for result in results:
             if result.state is State.FOUND and result.mask is not None:
                 try:
@@ -287,8 +308,9 @@ class TargetOutputs:
 
     def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
         try:
-            moved = [(result, self._transforms.to_target_frame(box, header))
-                     for result, box in found]
+            moved = [
+                (result, self._transforms.to_target_frame(box, header)) for result, box in found
+            ]
         except TransformError as error:
             self._warn(str(error))
             return
@@ -298,7 +320,8 @@ class TargetOutputs:
             self._pose.publish(box_to_pose_stamped(moved[0][1], header=frame))
         for result, box in moved if self._transforms.broadcasts else ():
             self._transforms.broadcast(
-                box, frame, child=child_frame(self._camera, result.instruction.id))
+                box, frame, child=child_frame(self._camera, result.instruction.id)
+            )
 
 
 def child_frame(camera: str, id: str) -> str:

@@ -30,9 +30,16 @@ class ParameterError(ValueError):
     """A parameter has a value that cannot be used; the message names those that can."""
 
 
-def parameter(default: Value, description: str, *, minimum: float | None = None,
-              maximum: float | None = None, choices: Sequence[str] = (), dynamic: bool = False,
-              read_only: bool = False) -> Any:
+def parameter(
+    default: Value,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] = (),
+    dynamic: bool = False,
+    read_only: bool = False,
+) -> Any:
     """Describe one parameter as a dataclass field.
 
     Args:
@@ -44,8 +51,14 @@ def parameter(default: Value, description: str, *, minimum: float | None = None,
         dynamic: It may change at any time; otherwise only while the node is not configured.
         read_only: It can only be given at the start.
     """
-    metadata = {'description': description, 'minimum': minimum, 'maximum': maximum,
-                'choices': tuple(choices), 'dynamic': dynamic, 'read_only': read_only}
+    metadata = {
+        'description': description,
+        'minimum': minimum,
+        'maximum': maximum,
+        'choices': tuple(choices),
+        'dynamic': dynamic,
+        'read_only': read_only,
+    }
     if isinstance(default, (list, tuple)):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -74,10 +87,14 @@ def warn_of_unknown(node: Node) -> None:
     for name in sorted(node._parameter_overrides.keys() - declared):
         if not name.startswith('qos_overrides.'):
             nearest = difflib.get_close_matches(name, declared, n=1)
-            remedy = (f'did you mean "{nearest[0]}"?' if nearest else
-                      f'"{node.get_name()} --help" lists those there are')
+            remedy = (
+                f'did you mean "{nearest[0]}"?'
+                if nearest
+                else f'"{node.get_name()} --help" lists those there are'
+            )
             node.get_logger().warning(
-                f'the parameter "{name}" has no effect: the node has none of that name; {remedy}')
+                f'the parameter "{name}" has no effect: the node has none of that name; {remedy}'
+            )
 
 
 def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
@@ -97,7 +114,8 @@ def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
             if not any(_is_name_of(mine, name) for name in names):
                 node.get_logger().warning(
                     f'{file} has no effect: it has parameters for {", ".join(names) or "no node"}'
-                    f', and this node is {mine}')
+                    f', and this node is {mine}'
+                )
 
 
 def _nodes_in(content: Any, name: str = '') -> Iterator[str]:
@@ -118,10 +136,15 @@ def _is_name_of(node: str, name: str) -> bool:
 def describe_all(table: type) -> str:
     """Return every parameter with its default, meaning and values, for a terminal."""
     return '\n'.join(
-        textwrap.fill(f'{field.name} (default {default_of(field)!r}): '
-                      f'{field.metadata["description"]}{_values(field)}', width=98,
-                      initial_indent='  ', subsequent_indent='      ')
-        for field in dataclasses.fields(table))
+        textwrap.fill(
+            f'{field.name} (default {default_of(field)!r}): '
+            f'{field.metadata["description"]}{_values(field)}',
+            width=98,
+            initial_indent='  ',
+            subsequent_indent='      ',
+        )
+        for field in dataclasses.fields(table)
+    )
 
 
 def _values(field: dataclasses.Field[Any]) -> str:
@@ -146,8 +169,9 @@ def read(node: Node, table: type[T]) -> T:
     return table(**values)
 
 
-def check_change(table: type, changes: Iterable[Parameter], *,
-                 is_configured: bool) -> SetParametersResult:
+def check_change(
+    table: type, changes: Iterable[Parameter], *, is_configured: bool
+) -> SetParametersResult:
     """Refuse a set of changes as a whole when one of them is wrong or cannot take effect now."""
     fields = {field.name: field for field in dataclasses.fields(table)}
     for change in changes:
@@ -156,8 +180,10 @@ def check_change(table: type, changes: Iterable[Parameter], *,
             continue
         if is_configured and not field.metadata['dynamic']:
             return SetParametersResult(
-                successful=False, reason=f'{change.name} takes effect when the node is '
-                f'configured: run the lifecycle transitions deactivate and cleanup first')
+                successful=False,
+                reason=f'{change.name} takes effect when the node is '
+                f'configured: run the lifecycle transitions deactivate and cleanup first',
+            )
         try:
             _check_choice(field, change.value)
         except ParameterError as error:
@@ -175,8 +201,10 @@ def _check_choice(field: dataclasses.Field[Any], value: Any) -> None:
 def _describe(field: dataclasses.Field[Any]) -> ParameterDescriptor:
     metadata = field.metadata
     descriptor = ParameterDescriptor(
-        description=metadata['description'], read_only=metadata['read_only'],
-        additional_constraints=', '.join(metadata['choices']))
+        description=metadata['description'],
+        read_only=metadata['read_only'],
+        additional_constraints=', '.join(metadata['choices']),
+    )
     if metadata['minimum'] is not None:
         limits = {'from_value': metadata['minimum'], 'to_value': metadata['maximum']}
         if isinstance(default_of(field), float):

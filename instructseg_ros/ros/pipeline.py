@@ -22,7 +22,7 @@ from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.inputs import CameraInput, CommandInput, image_topic
 from instructseg_ros.ros.outputs import ResultPublisher
 from instructseg_ros.ros.parameters import ParameterError
-from instructseg_ros.ros.requests import Desk
+from instructseg_ros.ros.requests import RequestBroker
 from instructseg_ros.ros.running import SteadyTimer
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.engine import Engine
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PERIOD: Final = 0.5  # s
 
 
-class Rest:
+class IdleMemoryTrimmer:
     """Gives freed memory back, once, when no camera has sent an image for a while."""
 
     def __init__(self, node: Node, statistics: Statistics, *, after: float) -> None:
@@ -85,7 +85,8 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     with stopping.interruptible():
         segmenter = Segmenter.from_pretrained(
-            values.model, device=values.device, dtype=values.dtype, compiled=values.compiled)
+            values.model, device=values.device, dtype=values.dtype, compiled=values.compiled
+        )
         image = np.zeros(WARM_UP_SIZE, np.uint8)
         [tokens] = segmenter.encode([image])
         references = [tokens] * segmenter.reference_frames
@@ -102,8 +103,9 @@ def free_segmenter_memory() -> None:
     release_freed_memory()
 
 
-def engine_settings(segmenter: Segmenter, values: SegmentationParameters, *,
-                    topics: Mapping[str, str]) -> EngineSettings:
+def engine_settings(
+    segmenter: Segmenter, values: SegmentationParameters, *, topics: Mapping[str, str]
+) -> EngineSettings:
     """Return the engine's settings.
 
     Args:
@@ -111,13 +113,21 @@ def engine_settings(segmenter: Segmenter, values: SegmentationParameters, *,
         values: The node's parameters.
         topics: Name of each camera -> what its stream is called to people.
     """
-    return EngineSettings.of_model(
-        segmenter, topics=topics, **_own_references(values),
-        max_age=values.max_age, image_timeout=values.image_timeout,
-        max_instructions=values.max_instructions, max_rate=values.max_rate,
-        schedule=Schedule(values.schedule), reason_every=values.reason_every,
-        refresh_every=values.refresh_every, scene_change=values.scene_change,
-        target_rate=values.target_rate, target_latency=values.target_latency)
+    return EngineSettings.from_model(
+        segmenter,
+        topics=topics,
+        **_own_references(values),
+        max_age=values.max_age,
+        image_timeout=values.image_timeout,
+        max_instructions=values.max_instructions,
+        max_rate=values.max_rate,
+        schedule=Schedule(values.schedule),
+        reason_every=values.reason_every,
+        refresh_every=values.refresh_every,
+        scene_change=values.scene_change,
+        target_rate=values.target_rate,
+        target_latency=values.target_latency,
+    )
 
 
 def _own_references(values: SegmentationParameters) -> dict[str, float]:
@@ -139,17 +149,21 @@ def transports_of(values: SegmentationParameters) -> dict[str, str]:
     cameras, transports = values.cameras, values.image_transports
     if not cameras or len(set(cameras)) < len(cameras) or ('' in cameras and len(cameras) > 1):
         raise ParameterError(
-            f'cameras {list(cameras)} must be different names, or one empty name for one camera')
+            f'cameras {list(cameras)} must be different names, or one empty name for one camera'
+        )
     unusable = [name for name in cameras if name and not CAMERA_NAME.fullmatch(name)]
     if unusable:
         raise ParameterError(
-            f'camera "{unusable[0]}" cannot be the name of a topic; use letters, digits and _')
+            f'camera "{unusable[0]}" cannot be the name of a topic; use letters, digits and _'
+        )
     if len(transports) not in (1, len(cameras)):
         raise ParameterError(
             f'image_transports has {len(transports)} entries for {len(cameras)} cameras; give '
-            f'one for all, or one each')
-    return dict(zip(cameras, transports * len(cameras) if len(transports) == 1 else transports,
-                    strict=True))
+            f'one for all, or one each'
+        )
+    return dict(
+        zip(cameras, transports * len(cameras) if len(transports) == 1 else transports, strict=True)
+    )
 
 
 LOOK_PERIOD: Final = 0.5  # s, for whether anybody subscribes
@@ -158,9 +172,16 @@ LOOK_PERIOD: Final = 0.5  # s, for whether anybody subscribes
 class Pipeline:
     """Everything that a configured node holds; it works from `start` to `stop`."""
 
-    def __init__(self, node: LifecycleNode, values: SegmentationParameters, desk: Desk,
-                 diagnostics: Diagnostics, labels: Labels, *,
-                 warn: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        values: SegmentationParameters,
+        desk: RequestBroker,
+        diagnostics: Diagnostics,
+        labels: Labels,
+        *,
+        warn: Callable[[str], object],
+    ) -> None:
         """Load the model and create what publishes results.
 
         Args:
@@ -181,18 +202,22 @@ class Pipeline:
         self._diagnostics = diagnostics
         self._warn = warn
         self._transports = transports_of(values)
-        self._running: list[CameraInput | CommandInput | Rest | SteadyTimer] = []
+        self._running: list[CameraInput | CommandInput | IdleMemoryTrimmer | SteadyTimer] = []
         self._segmenter = load_segmenter(values)
         self._own_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
         self._results = ResultPublisher(node, values, labels, warn=warn)
-        self._topics = {camera: image_topic(node, camera, transport=transport)
-                        for camera, transport in self._transports.items()}
+        self._topics = {
+            camera: image_topic(node, camera, transport=transport)
+            for camera, transport in self._transports.items()
+        }
         self.engine = Engine(
-            self._segmenter, on_results=self._on_results,
+            self._segmenter,
+            on_results=self._on_results,
             settings=engine_settings(self._segmenter, values, topics=self._topics),
             clock=lambda: node.get_clock().now().nanoseconds,
-            on_notice=node.get_logger().info)
+            on_notice=node.get_logger().info,
+        )
         self._enabled = True
         self._lazy = values.lazy
 
@@ -202,18 +227,29 @@ class Pipeline:
         self._results.begin()
         self._update_pause()
         for camera, transport in self._transports.items():
-            self._running.append(CameraInput(
-                self._node, camera, self.engine, transport=transport, warn=self._warn,
-                on_header=partial(self._on_header, camera)))
+            self._running.append(
+                CameraInput(
+                    self._node,
+                    camera,
+                    self.engine,
+                    transport=transport,
+                    warn=self._warn,
+                    on_header=partial(self._on_header, camera),
+                )
+            )
+        self._running.append(CommandInput(self._node, self.engine, cameras=self._values.cameras))
         self._running.append(
-            CommandInput(self._node, self.engine, cameras=self._values.cameras))
-        self._running.append(
-            Rest(self._node, self.engine.statistics, after=self._values.image_timeout))
+            IdleMemoryTrimmer(self._node, self.engine.statistics, after=self._values.image_timeout)
+        )
         # Whoever subscribes shall be told too that no image comes.
         self._running.append(SteadyTimer(self._node, LOOK_PERIOD, self._update_pause))
         self._desk.open(self.engine, self._values.cameras)
-        self._diagnostics.begin(self.engine, model=self._segmenter.name, topics=self._topics,
-                                timeout=self._values.image_timeout)
+        self._diagnostics.begin(
+            self.engine,
+            model=self._segmenter.name,
+            topics=self._topics,
+            timeout=self._values.image_timeout,
+        )
 
     def stop(self) -> None:
         """End live instructions and stop listening; harmless when stopped."""
@@ -264,4 +300,4 @@ class Pipeline:
                     self._warn(f'{result.state.name}: {result.reason}')
             self._results.publish(results)
         finally:  # nobody who waits for an answer may wait for ever
-            self._desk.pass_on(results)
+            self._desk.dispatch(results)

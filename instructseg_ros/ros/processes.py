@@ -20,8 +20,9 @@ DOMAINS = range(1, 101)
 class NodeProcess:
     """A node of this package, ended with the `with` block; its output goes to a file."""
 
-    def __init__(self, module: str, log: Path, *, arguments: list[str],
-                 parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, module: str, log: Path, *, arguments: list[str], parameters: dict[str, Any]
+    ) -> None:
         """Start `instructseg_ros.ros.<module>` with ROS arguments and parameters."""
         self.name = module
         self.log = log
@@ -36,8 +37,12 @@ class NodeProcess:
         """Return the running process."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """End it; kill it where it does not end by itself."""
         self._process.send_signal(signal.SIGINT)
         try:
@@ -71,8 +76,10 @@ class NodeProcess:
         if errors:
             raise RuntimeError(f'{self.name} says: {errors[0]}')
         if self._process.poll() is not None:
-            raise RuntimeError(f'{self.name} ended with status {self._process.returncode}: '
-                               f'{" ".join(lines[-5:])} (see {self.log})')
+            raise RuntimeError(
+                f'{self.name} ended with status {self._process.returncode}: '
+                f'{" ".join(lines[-5:])} (see {self.log})'
+            )
 
 
 def choose_environment() -> None:

@@ -43,7 +43,7 @@ from instructseg_ros.streaming.segmentation import Segmentation, State
 Listener = Callable[[Segmentation], object]
 
 
-class Desk:
+class RequestBroker:
     """Open while the node is active.
 
     Attributes:
@@ -78,7 +78,8 @@ class Desk:
             name = self._node.get_fully_qualified_name()
             raise InstructionError(
                 f'{self._why_closed}; look at "ros2 lifecycle get {name}" and bring it to active '
-                f'with "ros2 lifecycle set {name} configure" and "activate"')
+                f'with "ros2 lifecycle set {name} configure" and "activate"'
+            )
         return self._engine
 
     def open(self, engine: Engine, cameras: Sequence[str]) -> None:
@@ -91,8 +92,14 @@ class Desk:
         self._engine = None
         self._why_closed = reason
 
-    async def hand_in(self, command: Command, *, until: Until, image: Image | None = None,
-                      on_result: Listener = lambda result: None) -> Segmentation:
+    async def submit(
+        self,
+        command: Command,
+        *,
+        until: Until,
+        image: Image | None = None,
+        on_result: Listener = lambda result: None,
+    ) -> Segmentation:
         """Give a command to the engine and wait for its final result.
 
         Args:
@@ -107,16 +114,23 @@ class Desk:
         """
         engine = self.engine
         instruction = instruction_from_command(
-            command, cameras=self.cameras, until=until,
-            max_length=self._node.get_parameter('max_text_length').value)
+            command,
+            cameras=self.cameras,
+            until=until,
+            max_length=self._node.get_parameter('max_text_length').value,
+        )
         pixels = None if image is None else image_to_rgb(image)
         future = self._expect(instruction, command, on_result)
         try:
             if image is None or pixels is None:
                 engine.give(instruction)
             else:
-                engine.ask(instruction, pixels, header=image.header,
-                           stamp=stamp_to_nanoseconds(image.header.stamp))
+                engine.ask(
+                    instruction,
+                    pixels,
+                    header=image.header,
+                    stamp=stamp_to_nanoseconds(image.header.stamp),
+                )
         except InstructionError:
             self._listeners.pop(id(instruction), None)
             raise
@@ -133,12 +147,13 @@ class Desk:
         if engine is None:  # closing ended everything
             return
         with self._lock:
-            given = [each for each, its_command, _ in self._listeners.values()
-                     if its_command is command]
+            given = [
+                each for each, its_command, _ in self._listeners.values() if its_command is command
+            ]
         for instruction in given:
             engine.withdraw(instruction)
 
-    def pass_on(self, results: Sequence[Segmentation]) -> None:
+    def dispatch(self, results: Sequence[Segmentation]) -> None:
         """Give results to those who wait for them; any thread may call it."""
         for result in results:
             key = id(result.instruction)
@@ -154,11 +169,12 @@ class Desk:
             listener(result)
         except Exception as error:
             self._node.get_logger().error(
-                f'an answer could not be passed on: {type(error).__name__}: '
-                f'{describe_error(error)}')
+                f'an answer could not be passed on: {type(error).__name__}: {describe_error(error)}'
+            )
 
-    def _expect(self, instruction: Instruction, command: Command,
-                on_result: Listener) -> Future[Segmentation]:
+    def _expect(
+        self, instruction: Instruction, command: Command, on_result: Listener
+    ) -> Future[Segmentation]:
         future: Future[Segmentation] = Future(executor=self._node.executor)
         # A task of the executor's, which wakes it when another thread sets the result.
         future.add_done_callback(lambda _: None)
@@ -181,14 +197,20 @@ RESULT_TIMEOUT: Final = 30
 class FindAction:
     """Follows one instruction for each goal; its answers go to the topics as well."""
 
-    def __init__(self, node: Node, desk: Desk) -> None:
+    def __init__(self, node: Node, desk: RequestBroker) -> None:
         """Offer the action on a node."""
         self._node = node
         self._desk = desk
         self._server = ActionServer(
-            node, Find, '~/find', execute_callback=self._find, goal_callback=self._accept,
-            cancel_callback=self._cancel, result_timeout=RESULT_TIMEOUT,
-            callback_group=desk.callback_group)
+            node,
+            Find,
+            '~/find',
+            execute_callback=self._find,
+            goal_callback=self._accept,
+            cancel_callback=self._cancel,
+            result_timeout=RESULT_TIMEOUT,
+            callback_group=desk.callback_group,
+        )
 
     def destroy(self) -> None:
         """Withdraw the action."""
@@ -208,7 +230,7 @@ class FindAction:
         try:
             if goal.is_cancel_requested:
                 raise InstructionError('cancelled before the search began')
-            answer = await self._desk.hand_in(command, until=Until.FOUND, on_result=tell)
+            answer = await self._desk.submit(command, until=Until.FOUND, on_result=tell)
         except InstructionError as error:
             answer = rejection(command.instruction, str(error), id=command.id)
         _finish(goal, answer.state)
@@ -234,7 +256,7 @@ def _finish(goal: ServerGoalHandle, state: State) -> None:
 class Services:
     """Offers the services as long as the node lives; they say so where it is not active."""
 
-    def __init__(self, node: Node, desk: Desk, *, enable: Callable[[bool], str]) -> None:
+    def __init__(self, node: Node, desk: RequestBroker, *, enable: Callable[[bool], str]) -> None:
         """Offer them on a node.
 
         Args:
@@ -246,28 +268,40 @@ class Services:
         self._desk = desk
         self._enable_streaming = enable
         for service_type, name, answer in (
-                (Segment, '~/segment', self._segment), (Cancel, '~/cancel', self._cancel),
-                (SetBool, '~/enable', self._enable)):
+            (Segment, '~/segment', self._segment),
+            (Cancel, '~/cancel', self._cancel),
+            (SetBool, '~/enable', self._enable),
+        ):
             # By default the eleventh request of a burst is lost without a word, and while one
             # request waits for its answer nothing else of the node runs.
-            node.create_service(service_type, name, answer, qos_profile=qos.reliable(100),
-                                callback_group=desk.callback_group)
+            node.create_service(
+                service_type,
+                name,
+                answer,
+                qos_profile=qos.reliable(100),
+                callback_group=desk.callback_group,
+            )
 
-    async def _segment(self, request: Segment.Request,
-                       response: Segment.Response) -> Segment.Response:
+    async def _segment(
+        self, request: Segment.Request, response: Segment.Response
+    ) -> Segment.Response:
         """Answer once, on the image of the request or the newest one of a camera."""
         image = request.image
         has_image = bool(image.width or image.height or image.data)
         command = Command(
-            instruction=request.instruction, task=request.task,
-            cameras=[] if has_image else [request.camera or self._desk.cameras[0]])
+            instruction=request.instruction,
+            task=request.task,
+            cameras=[] if has_image else [request.camera or self._desk.cameras[0]],
+        )
         try:
-            answer = await self._desk.hand_in(
-                command, until=Until.ANSWERED, image=image if has_image else None)
+            answer = await self._desk.submit(
+                command, until=Until.ANSWERED, image=image if has_image else None
+            )
         except (InstructionError, ConversionError) as error:
             answer = rejection(request.instruction, str(error))
         response.segmentation = segmentation_to_message(
-            answer, now=self._node.get_clock().now().to_msg())
+            answer, now=self._node.get_clock().now().to_msg()
+        )
         return response
 
     def _cancel(self, request: Cancel.Request, response: Cancel.Response) -> Cancel.Response:
@@ -280,7 +314,9 @@ class Services:
             active = ', '.join(each.id for each in self._desk.engine.live())
             response.reason = (
                 f'no instruction {quote(request.id)} is active; active are {active}'
-                if active else 'nothing to cancel: no instruction is active')
+                if active
+                else 'nothing to cancel: no instruction is active'
+            )
         return response
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -300,8 +336,9 @@ class FailedAnswers:
         self._results = node.create_publisher(SegmentationMessage, 'segmentation', qos.reliable())
         self._inputs = [
             node.create_subscription(String, 'command', self._on_text, qos.reliable(10)),
-            node.create_subscription(Command, 'command_request', self._on_command,
-                                     qos.reliable(10)),
+            node.create_subscription(
+                Command, 'command_request', self._on_command, qos.reliable(10)
+            ),
         ]
 
     def destroy(self) -> None:
@@ -315,6 +352,9 @@ class FailedAnswers:
 
     def _on_command(self, message: Command) -> None:
         answer = rejection(message.instruction, self._reason, id=message.id)
-        self._results.publish(segmentation_to_message(
-            dataclasses.replace(answer, state=State.FAILED),
-            now=self._node.get_clock().now().to_msg()))
+        self._results.publish(
+            segmentation_to_message(
+                dataclasses.replace(answer, state=State.FAILED),
+                now=self._node.get_clock().now().to_msg(),
+            )
+        )

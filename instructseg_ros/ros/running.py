@@ -47,8 +47,9 @@ def init_ros(args: Sequence[str] | None = None, **options: Any) -> None:
     except RuntimeError as error:
         if 'failed to initialize logging' not in str(error):
             raise
-        raise RuntimeError(f'{error}; set ROS_LOG_DIR to a folder that can be written to, or HOME '
-                           'to a home folder') from error
+        raise RuntimeError(
+            f'{error}; set ROS_LOG_DIR to a folder that can be written to, or HOME to a home folder'
+        ) from error
 
 
 #: Set once the process has been asked to stop.
@@ -142,7 +143,8 @@ class SteadyTimer:
         """
         self._node = node
         self._timer = node.create_timer(
-            period, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            period, callback, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def destroy(self) -> None:
         """Call it no more."""
@@ -176,7 +178,8 @@ class NamesakeWarning:
                 f'another node with the name {self._node.get_fully_qualified_name()} runs: both '
                 'answer the same services and publish the same topics. Stop one of them, or start '
                 'it with another name or namespace: '
-                '--ros-args -r __node:=NAME -r __ns:=/NAMESPACE')
+                '--ros-args -r __node:=NAME -r __ns:=/NAMESPACE'
+            )
         self._others = others
 
 
@@ -194,8 +197,14 @@ package instructseg_ros.
 """
 
 
-def run_node(make_node: Callable[[], Node], *, name: str, about: str | None, table: type,
-             args: Sequence[str] | None = None) -> int:
+def run_node(
+    make_node: Callable[[], Node],
+    *,
+    name: str,
+    about: str | None,
+    table: type,
+    args: Sequence[str] | None = None,
+) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
     rclpy's own signal handlers would end the context at once, and the last results could not be
@@ -238,9 +247,12 @@ def run_node(make_node: Callable[[], Node], *, name: str, about: str | None, tab
 def _read_arguments(name: str, about: str | None, table: type, args: Sequence[str]) -> None:
     """Print help where it is asked for; refuse what would have no effect."""
     parser = argparse.ArgumentParser(
-        prog=name, usage=USAGE, description=about,
+        prog=name,
+        usage=USAGE,
+        description=about,
         epilog=EPILOG.format(parameters=describe_all(table)),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.parse_args(remove_ros_args([name, *args])[1:])
 
 
@@ -252,7 +264,9 @@ def _spin(node: Node) -> None:
         try:
             executor.spin_once(timeout_sec=WAKE_PERIOD)
         except Exception as error:
-            log(f'a callback failed; the node keeps running: {type(error).__name__}: '
-                f'{describe_error(error)}')
+            log(
+                f'a callback failed; the node keeps running: {type(error).__name__}: '
+                f'{describe_error(error)}'
+            )
     executor.remove_node(node)
     executor.shutdown()

@@ -23,8 +23,7 @@ ANSWERS = (State.FOUND, State.NOT_FOUND)
 REPEAT: Final = 1.0  # s from one attempt to stop to the next
 
 
-def say(text: str, *, timeout: float = 10.0, answers: int = 1,
-        ros_args: Sequence[str] = ()) -> int:
+def say(text: str, *, timeout: float = 10.0, answers: int = 1, ros_args: Sequence[str] = ()) -> int:
     """Publish an instruction and print the answers as they come; it stays active afterwards.
 
     Args:
@@ -56,8 +55,10 @@ def describe(message: SegmentationMessage, *, now: int) -> str:
         return f'{state}: {message.reason}'
     box = message.region_of_interest
     age = (now - stamp_to_nanoseconds(message.header.stamp)) * 1e-6
-    return (f'{state}, score {message.score:.2f}: {message.area} pixels in {box.width} x '
-            f'{box.height} at ({box.x_offset}, {box.y_offset}), {age:.0f} ms after the image')
+    return (
+        f'{state}, score {message.score:.2f}: {message.area} pixels in {box.width} x '
+        f'{box.height} at ({box.x_offset}, {box.y_offset}), {age:.0f} ms after the image'
+    )
 
 
 def _answers_stop(message: SegmentationMessage) -> bool:
@@ -68,8 +69,11 @@ def _answers_stop(message: SegmentationMessage) -> bool:
 
 
 def _report_silence(timeout: float) -> int:
-    print(f'error: no answer within {timeout:.0f} s; see what the node printed, or wait longer '
-          f'with --timeout', file=sys.stderr)
+    print(
+        f'error: no answer within {timeout:.0f} s; see what the node printed, or wait longer '
+        f'with --timeout',
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -79,16 +83,17 @@ class _Speaker:
         self._answers: list[SegmentationMessage] = []
         self._stops: list[SegmentationMessage] = []
         self._instruction = Instruction(text='')
-        self._commands = self._node.create_publisher(
-            Command, 'command_request', qos.reliable(10))
+        self._commands = self._node.create_publisher(Command, 'command_request', qos.reliable(10))
         self._node.create_subscription(
-            SegmentationMessage, 'segmentation', self._on_answer, qos.reliable(10))
+            SegmentationMessage, 'segmentation', self._on_answer, qos.reliable(10)
+        )
 
     def say(self, text: str, *, timeout: float, answers: int) -> int:
         if not self._find_node(timeout):
             return 1
         self._commands.publish(
-            Command(id=self._instruction.id, instruction=text, slot=Command.PERSON))
+            Command(id=self._instruction.id, instruction=text, slot=Command.PERSON)
+        )
         for count in range(1, answers + 1):
             if not self._wait(lambda: len(self._answers) >= count, timeout):  # noqa: B023
                 return _report_silence(timeout)
@@ -113,17 +118,22 @@ class _Speaker:
             print(describe(answer, now=0))
             return 1
         stopped = answer.state == State.EXPIRED
-        print(f'stopped: {answer.instruction}' if stopped
-              else f'no instruction is active in slot "{Command.PERSON}"')
+        print(
+            f'stopped: {answer.instruction}'
+            if stopped
+            else f'no instruction is active in slot "{Command.PERSON}"'
+        )
         return 0
 
     def _find_node(self, timeout: float) -> bool:
         if self._wait(self._is_heard, timeout):
             return True
         topic = self._commands.topic_name
-        print(f'error: nobody listens on {topic}; is segmentation_node running and active? '
-              f'Or did its model not load? See what it printed{discovery_advice()}',
-              file=sys.stderr)
+        print(
+            f'error: nobody listens on {topic}; is segmentation_node running and active? '
+            f'Or did its model not load? See what it printed{discovery_advice()}',
+            file=sys.stderr,
+        )
         return False
 
     def _on_answer(self, message: SegmentationMessage) -> None:
@@ -133,8 +143,9 @@ class _Speaker:
             self._stops.append(message)
 
     def _is_heard(self) -> bool:
-        return bool(self._commands.get_subscription_count()
-                    and self._node.count_publishers('segmentation'))
+        return bool(
+            self._commands.get_subscription_count() and self._node.count_publishers('segmentation')
+        )
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout

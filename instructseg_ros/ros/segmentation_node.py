@@ -18,14 +18,17 @@ from instructseg_ros.ros import running as stopping
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.logs import PackageLog, ThrottledLog
 from instructseg_ros.ros.pipeline import Pipeline, free_segmenter_memory
-from instructseg_ros.ros.requests import Desk, FailedAnswers, FindAction, Services
+from instructseg_ros.ros.requests import FailedAnswers, FindAction, RequestBroker, Services
 from instructseg_ros.ros.running import StopRequested, run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import Labels
 
-SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
-                           TransitionCallbackReturn.ERROR)
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
 
 
 class SegmentationNode(LifecycleNode):
@@ -43,7 +46,7 @@ class SegmentationNode(LifecycleNode):
         self._held.callback(PackageLog(self).close)
         parameters.declare(self, SegmentationParameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._desk = Desk(self)
+        self._desk = RequestBroker(self)
         Services(self, self._desk, enable=self._enable)
         self._held.callback(FindAction(self, self._desk).destroy)
         self._held.callback(self._close)
@@ -92,14 +95,20 @@ class SegmentationNode(LifecycleNode):
             self._close()
         except Exception as error:
             self.get_logger().error(
-                f'not everything could be stopped, restart the node: {describe_error(error)}')
+                f'not everything could be stopped, restart the node: {describe_error(error)}'
+            )
         self._pipeline = None
         self._desk.close('a transition of the node failed, see its log')
         return SUCCESS
 
-    def _attempt(self, transition: str, action: Callable[[], None], *,
-                 otherwise: TransitionCallbackReturn,
-                 undo: Callable[[], None] = lambda: None) -> TransitionCallbackReturn:
+    def _attempt(
+        self,
+        transition: str,
+        action: Callable[[], None],
+        *,
+        otherwise: TransitionCallbackReturn,
+        undo: Callable[[], None] = lambda: None,
+    ) -> TransitionCallbackReturn:
         """Do the work of a transition; what it raises is logged, which rclpy would not do."""
         before = self._endpoints()
         try:
@@ -112,7 +121,8 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(
                 f'{reason}. Then try again: '
-                f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"')
+                f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"'
+            )
         else:
             self.get_logger().info(f'{transition}: done')
             return SUCCESS
@@ -130,24 +140,32 @@ class SegmentationNode(LifecycleNode):
         except Exception as error:
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(
-                f'not everything could be undone, restart the node: {describe_error(error)}')
+                f'not everything could be undone, restart the node: {describe_error(error)}'
+            )
         for endpoint, destroy in self._endpoints().items():
             if endpoint not in before:
                 destroy(endpoint)
 
     def _endpoints(self) -> dict[Any, Callable[[Any], object]]:
         """Return all that the node has in the ROS graph, and what removes each."""
-        return {endpoint: destroy for endpoints, destroy in (
-            (self.publishers, self.destroy_lifecycle_publisher),
-            (self.subscriptions, self.destroy_subscription), (self.timers, self.destroy_timer),
-            (self.services, self.destroy_service)) for endpoint in endpoints}
+        return {
+            endpoint: destroy
+            for endpoints, destroy in (
+                (self.publishers, self.destroy_lifecycle_publisher),
+                (self.subscriptions, self.destroy_subscription),
+                (self.timers, self.destroy_timer),
+                (self.services, self.destroy_service),
+            )
+            for endpoint in endpoints
+        }
 
     def _configure(self) -> None:
         stopping.check()
         self._stop_answering_failed()
         values = parameters.read(self, SegmentationParameters)
         self._pipeline = Pipeline(
-            self, values, self._desk, self._diagnostics, self._labels, warn=self._warn)
+            self, values, self._desk, self._diagnostics, self._labels, warn=self._warn
+        )
         self._desk.close('the node is inactive')
 
     def _start(self) -> None:
@@ -177,15 +195,22 @@ class SegmentationNode(LifecycleNode):
         if self._pipeline is None:
             return 'the node is not configured; streaming is on when it is'
         self._pipeline.enable(value)
-        return ('live commands are answered' if value else
-                'live commands wait; services and actions are answered')
+        return (
+            'live commands are answered'
+            if value
+            else 'live commands wait; services and actions are answered'
+        )
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         outcome = parameters.check_change(
-            SegmentationParameters, changes, is_configured=self._pipeline is not None)
+            SegmentationParameters, changes, is_configured=self._pipeline is not None
+        )
         if outcome.successful and self._pipeline is not None:
-            apply = {'threshold': self._pipeline.set_threshold,
-                     'max_rate': self._pipeline.set_max_rate, 'lazy': self._pipeline.set_lazy}
+            apply = {
+                'threshold': self._pipeline.set_threshold,
+                'max_rate': self._pipeline.set_max_rate,
+                'lazy': self._pipeline.set_lazy,
+            }
             for change in changes:
                 apply.get(change.name, lambda value: None)(change.value)
         return outcome
@@ -200,8 +225,9 @@ def main(args: Sequence[str] | None = None) -> int:
         node.start()
         return node
 
-    return run_node(make_node, name='segmentation_node', about=__doc__,
-                    table=SegmentationParameters, args=args)
+    return run_node(
+        make_node, name='segmentation_node', about=__doc__, table=SegmentationParameters, args=args
+    )
 
 
 if __name__ == '__main__':

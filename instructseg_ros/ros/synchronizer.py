@@ -21,7 +21,8 @@ except ImportError:
 else:
 
     class ApproximateTimeSynchronizer(  # type: ignore[no-redef]
-            message_filters.ApproximateTimeSynchronizer):
+        message_filters.ApproximateTimeSynchronizer
+    ):
         """The public one, with the behaviour of ours.
 
         By itself it
@@ -53,6 +54,7 @@ else:
             """Keep a set until the locks are free."""
             self._found.append(msg)
 
+
 __all__ = ['ApproximateTimeSynchronizer', 'SimpleFilter']
 
 
@@ -82,9 +84,15 @@ class MatchWatch:
     Thread-safe.
     """
 
-    def __init__(self, topics: Sequence[str], *, slop: float, queue: int,
-                 warn: Callable[[str], object],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        topics: Sequence[str],
+        *,
+        slop: float,
+        queue: int,
+        warn: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin with nothing seen.
 
         Args:
@@ -131,8 +139,7 @@ class MatchWatch:
         with self._lock:
             self._remember(self._images, stamp)
             self._unmatched += 1
-            is_due = (self._unmatched >= MIN_IMAGES
-                      and self._clock() - self._looked > PATIENCE)
+            is_due = self._unmatched >= MIN_IMAGES and self._clock() - self._looked > PATIENCE
             if is_due:
                 self._looked = self._clock()
         if is_due:
@@ -154,13 +161,19 @@ class MatchWatch:
         """Return what is wrong with the one topic that keeps images from a match."""
         for topic, arrivals in self._others.items():
             if not arrivals:
-                return Fault(f'{topic} missing', (
-                    f'no message has come on {topic}; check that it is published under this '
-                    f"name, and that its driver's transport is set up (see README)"))
+                return Fault(
+                    f'{topic} missing',
+                    (
+                        f'no message has come on {topic}; check that it is published under this '
+                        f"name, and that its driver's transport is set up (see README)"
+                    ),
+                )
             silence = self._clock() - max(arrivals.values())
             if silence > PATIENCE:
-                return Fault(f'{topic} silent', (
-                    f'no message for {silence:.1f} s on {topic}; check that its driver still runs'))
+                return Fault(
+                    f'{topic} silent',
+                    (f'no message for {silence:.1f} s on {topic}; check its driver'),
+                )
         return self._stamp_fault() or self._delay_fault()
 
     def _remember(self, arrivals: Arrivals, stamp: int) -> None:
@@ -175,18 +188,26 @@ class MatchWatch:
         topic = max(lacking, key=lambda each: len(lacking[each]) / max(1, len(offsets[each])))
         if not len(lacking[topic]):
             return None
-        return Fault(f'{topic} unmatched', (
-            f'{len(lacking[topic])} of {len(offsets[topic])} images have no message on {topic} '
-            f'stamped within {self._slop:g} s (sync_slop), the nearest is '
-            f'{np.median(lacking[topic]):.3f} s off; publish one for each image with its '
-            f'stamp, or raise sync_slop'))
+        return Fault(
+            f'{topic} unmatched',
+            (
+                f'{len(lacking[topic])} of {len(offsets[topic])} images have no message on {topic} '
+                f'stamped within {self._slop:g} s (sync_slop), the nearest is '
+                f'{np.median(lacking[topic]):.3f} s off; publish one for each image with its '
+                f'stamp, or raise sync_slop'
+            ),
+        )
 
     def _delay_fault(self) -> Fault:
         delays = {topic: self._delay(arrivals) for topic, arrivals in self._others.items()}
         topic = max(delays, key=lambda each: delays[each])
-        return Fault(f'{topic} late', (
-            f'messages on {topic} come {delays[topic]:.2f} s after their images, of which '
-            f'{self._queue} wait (sync_queue); raise sync_queue'))
+        return Fault(
+            f'{topic} late',
+            (
+                f'messages on {topic} come {delays[topic]:.2f} s after their images, of which '
+                f'{self._queue} wait (sync_queue); raise sync_queue'
+            ),
+        )
 
     def _offsets(self, arrivals: Arrivals) -> np.ndarray:
         """Return how far the nearest message is from each image that could have one, s."""

@@ -29,11 +29,13 @@ def share_folder() -> Path:
             return folder
     raise FileNotFoundError(
         f'config/fastdds.xml of {PACKAGE} was not found next to the package, in the ament index '
-        f'or in share/ of {", ".join(dict.fromkeys(prefixes))}; install the package again')
+        f'or in share/ of {", ".join(dict.fromkeys(prefixes))}; install the package again'
+    )
 
 
 def _ament_folders() -> list[Path]:
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
     try:
         return [Path(get_package_share_directory(PACKAGE))]
     except (PackageNotFoundError, OSError):
@@ -72,12 +74,20 @@ def forget_jumps(buffer: Any) -> None:
         buffer.jump_handle.unregister()
 
 
-__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'fast_dds_variable',
-           'forget_jumps', 'localhost_setting']
+__all__ = [
+    'PublisherEventCallbacks',
+    'SubscriptionEventCallbacks',
+    'fast_dds_variable',
+    'forget_jumps',
+    'localhost_setting',
+]
 
 
-CHOICE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE',
-                    'FASTDDS_BUILTIN_TRANSPORTS')
+CHOICE_VARIABLES = (
+    'FASTDDS_DEFAULT_PROFILES_FILE',
+    'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'FASTDDS_BUILTIN_TRANSPORTS',
+)
 
 
 def choose_transport() -> None:
@@ -92,7 +102,8 @@ def choose_transport() -> None:
 
 
 def profile_environment(
-        profile: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    profile: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the variable that makes Fast DDS carry images between processes.
 
     Args:
@@ -113,5 +124,7 @@ def discovery_advice() -> str:
     name, value = localhost_setting()
     if os.environ.get(name) == value:
         return ''
-    return (f'. DDS discovery needs multicast; without it, set {name}={value} for every process on '
-            'this machine')
+    return (
+        f'. DDS discovery needs multicast; without it, set {name}={value} for every process on '
+        'this machine'
+    )

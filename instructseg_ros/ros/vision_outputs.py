@@ -46,11 +46,13 @@ class VisionOutputs:
         if vision is None:
             return
         for name, message_type, profile in (
-                ('detections', vision.Detection2DArray, qos.reliable()),
-                ('detections_3d', vision.Detection3DArray, qos.reliable()),
-                ('label_info', vision.LabelInfo, qos.latched())):
+            ('detections', vision.Detection2DArray, qos.reliable()),
+            ('detections_3d', vision.Detection3DArray, qos.reliable()),
+            ('label_info', vision.LabelInfo, qos.latched()),
+        ):
             self._publishers[name] = create_publisher(
-                node, message_type, camera_topic(camera, name), profile)
+                node, message_type, camera_topic(camera, name), profile
+            )
 
     def is_watched(self, name: str) -> bool:
         """Tell whether somebody subscribes to one of the topics."""
@@ -61,29 +63,51 @@ class VisionOutputs:
         """Publish what the labels stand for, where that has changed."""
         if self._publishers and self._labels.revision != self._published_revision:
             self._published_revision = self._labels.revision
-            self._publishers['label_info'].publish(vision.LabelInfo(
-                header=header, threshold=PIXEL_THRESHOLD, class_map=[
-                    vision.VisionClass(class_id=number, class_name=name)
-                    for number, name in self._labels.names.items()]))
+            self._publishers['label_info'].publish(
+                vision.LabelInfo(
+                    header=header,
+                    threshold=PIXEL_THRESHOLD,
+                    class_map=[
+                        vision.VisionClass(class_id=number, class_name=name)
+                        for number, name in self._labels.names.items()
+                    ],
+                )
+            )
 
     def publish_2d(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
         """Publish the boxes around the masks of a frame, in pixels, given each id's label."""
         if not self.is_watched('detections'):
             return
         header = results[0].header
-        self._publishers['detections'].publish(vision.Detection2DArray(header=header, detections=[
-            _describe(vision.Detection2D(header=header, bbox=_box_2d(result)), result, numbers)
-            for result in results if result.state is State.FOUND]))
+        self._publishers['detections'].publish(
+            vision.Detection2DArray(
+                header=header,
+                detections=[
+                    _describe(
+                        vision.Detection2D(header=header, bbox=_box_2d(result)), result, numbers
+                    )
+                    for result in results
+                    if result.state is State.FOUND
+                ],
+            )
+        )
 
-    def publish_3d(self, found: Sequence[tuple[Segmentation, Box]], numbers: Mapping[str, int],
-                   header: Header) -> None:
+    def publish_3d(
+        self, found: Sequence[tuple[Segmentation, Box]], numbers: Mapping[str, int], header: Header
+    ) -> None:
         """Publish boxes in space, m, in the frame of a header, given each id's label."""
         if self.is_watched('detections_3d'):
-            self._publishers['detections_3d'].publish(vision.Detection3DArray(
-                header=header, detections=[
-                    _describe(vision.Detection3D(header=header, bbox=_box_3d(box)), result,
-                              numbers)
-                    for result, box in found]))
+            self._publishers['detections_3d'].publish(
+                vision.Detection3DArray(
+                    header=header,
+                    detections=[
+                        _describe(
+                            vision.Detection3D(header=header, bbox=_box_3d(box)), result, numbers
+                        )
+                        for result, box in found
+                    ],
+                )
+            )
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""
@@ -93,9 +117,13 @@ class VisionOutputs:
 
 def _describe(detection: Any, result: Segmentation, numbers: Mapping[str, int]) -> Any:
     detection.id = str(result.track_id)
-    detection.results = [vision.ObjectHypothesisWithPose(
-        hypothesis=vision.ObjectHypothesis(
-            class_id=str(numbers[result.instruction.id]), score=float(result.score)))]
+    detection.results = [
+        vision.ObjectHypothesisWithPose(
+            hypothesis=vision.ObjectHypothesis(
+                class_id=str(numbers[result.instruction.id]), score=float(result.score)
+            )
+        )
+    ]
     if hasattr(detection.bbox.center, 'orientation'):
         detection.results[0].pose = PoseWithCovariance(pose=detection.bbox.center)
     return detection

@@ -52,8 +52,10 @@ def _best_half_turn(view: View, sample: np.ndarray, axes: np.ndarray) -> Move:
     flat = sample @ axes.T
     center, reach = (flat.min(0) + flat.max(0)) / 2, np.ptp(flat, axis=0)
     for shrink, steps in ((1.0, 15), (0.16, 9)):
-        grid = np.stack(np.meshgrid(np.linspace(-0.25, 0.25, 9), np.linspace(-0.5, 0.5, steps),
-                                    indexing='ij'), -1).reshape(-1, 2)
+        grid = np.stack(
+            np.meshgrid(np.linspace(-0.25, 0.25, 9), np.linspace(-0.5, 0.5, steps), indexing='ij'),
+            -1,
+        ).reshape(-1, 2)
         centers = center + shrink * reach * grid
         center = centers[_best(view, sample, [_half_turn(axes, each) for each in centers])]
     return _half_turn(axes, center)
@@ -106,8 +108,11 @@ def _behind(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _score(behind: np.ndarray, hidden: float) -> float:
-    return float((np.abs(behind) < TOLERANCE).mean() + hidden * (behind > TOLERANCE).mean()
-                 - 2 * (behind < -TOLERANCE).mean())
+    return float(
+        (np.abs(behind) < TOLERANCE).mean()
+        + hidden * (behind > TOLERANCE).mean()
+        - 2 * (behind < -TOLERANCE).mean()
+    )
 
 
 STEPS: Final = 45  # directions that are tried
@@ -146,9 +151,11 @@ def around(points: np.ndarray, share: float) -> Rectangle:
     best = int(np.argmin(area / area.min() + ASKEW * np.array(skew)))
     c, s = np.cos(angles[best]), np.sin(angles[best])
     flip = bool(size[1, best] > size[0, best])
-    return Rectangle(center=np.array([[c, -s], [s, c]]) @ middle[:, best],
-                     size=size[::-1, best] if flip else size[:, best],
-                     angle=float(angles[best] + (np.pi / 2 if flip else 0.0)))
+    return Rectangle(
+        center=np.array([[c, -s], [s, c]]) @ middle[:, best],
+        size=size[::-1, best] if flip else size[:, best],
+        angle=float(angles[best] + (np.pi / 2 if flip else 0.0)),
+    )
 
 
 def _extents(points: np.ndarray, angles: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -225,8 +232,10 @@ def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
     view = View.of(depth, pinhole, mask) if pixels else None
     points = view.target() if view is not None else np.empty((0, 3))
     if view is None or len(points) < LEAST_POINTS:
-        raise NoDepthError(f'{len(points)} of {pixels} pixels have depth; check that depth is '
-                           f'registered to the image and that the target is within its range')
+        raise NoDepthError(
+            f'{len(points)} of {pixels} pixels have depth; check that depth is '
+            f'registered to the image and that the target is within its range'
+        )
     plane = support_plane(view)
     return _leaning_box(points) if plane is None else _standing_box(view, points, plane)
 
@@ -241,8 +250,11 @@ def _standing_box(view: View, points: np.ndarray, plane: Plane) -> Box:
     center = footprint.center @ axes + (plane.offset + (bottom + top) / 2) * up
     c, s = np.cos(footprint.angle), np.sin(footprint.angle)
     x, y = np.array([[c, s], [-s, c]]) @ axes
-    return Box(center=center, size=np.append(footprint.size + pixel, top - bottom),
-               rotation=to_quaternion(np.stack([x, y, up], axis=1)))
+    return Box(
+        center=center,
+        size=np.append(footprint.size + pixel, top - bottom),
+        rotation=to_quaternion(np.stack([x, y, up], axis=1)),
+    )
 
 
 def _rise(heights: np.ndarray, pixel: float, elevation: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Depth images of any maker (REP 118) in metres, also where depth and color images differ in size."""
+"""Depth images (REP 118) in metres, also where depth and color images differ in size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def check_same_view(shape: tuple[int, ...], image: tuple[int, ...], name: str) -
         raise FieldOfViewError(
             f'{name} is for {width} x {height} pixels and the image has {columns} x {rows}: they '
             f'differ in aspect ratio, so that pixels of both do not show the same; publish it for '
-            f'this image (depth: registered to it)')
+            f'this image (depth: registered to it)'
+        )
 
 
 def nearest(shape: tuple[int, ...], source: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +42,10 @@ def nearest(shape: tuple[int, ...], source: tuple[int, ...]) -> tuple[np.ndarray
     Returns:
         (H,) rows and (W,) columns of the source, int64.
     """
-    rows, columns = (((2 * np.arange(wanted) + 1) * there) // (2 * wanted)
-                     for wanted, there in zip(shape[:2], source[:2], strict=True))
+    rows, columns = (
+        ((2 * np.arange(wanted) + 1) * there) // (2 * wanted)
+        for wanted, there in zip(shape[:2], source[:2], strict=True)
+    )
     return rows, columns
 
 
@@ -108,20 +111,32 @@ def mask_depth(message: DepthMessage, mask: np.ndarray) -> np.ndarray:
 
 def _view(message: DepthMessage) -> np.ndarray:
     if message.width == 0 or message.height == 0:
-        raise DepthError(f'the depth image is empty ({message.width} x {message.height} pixels); '
-                         f'check the camera driver')
+        raise DepthError(
+            f'the depth image is empty ({message.width} x {message.height} pixels); '
+            f'check the camera driver'
+        )
     if message.encoding not in _ITEMS:
-        raise DepthError(f'"{message.encoding}" is not an encoding of depth; publish 32FC1 in m '
-                         f'or 16UC1 in mm (REP 118), not a coloured or compressed image')
+        raise DepthError(
+            f'"{message.encoding}" is not an encoding of depth; publish 32FC1 in m '
+            f'or 16UC1 in mm (REP 118), not a coloured or compressed image'
+        )
     dtype = np.dtype(_ITEMS[message.encoding]).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * dtype.itemsize
     if message.step < row:
-        raise DepthError(f'step is {message.step} bytes, but {message.width} pixels of '
-                         f'{message.encoding} need {row}; set step to the bytes of one row, '
-                         f'padding included')
+        raise DepthError(
+            f'step is {message.step} bytes, but {message.width} pixels of '
+            f'{message.encoding} need {row}; set step to the bytes of one row, '
+            f'padding included'
+        )
     if len(message.data) < message.step * message.height:
-        raise DepthError(f'data has {len(message.data)} bytes, but {message.height} rows of step '
-                         f'{message.step} need {message.step * message.height}; the camera sent '
-                         f'part of an image or a wrong size')
-    return np.ndarray((message.height, message.width), dtype, buffer=message.data,
-                      strides=(message.step, dtype.itemsize))
+        raise DepthError(
+            f'data has {len(message.data)} bytes, but {message.height} rows of step '
+            f'{message.step} need {message.step * message.height}; the camera sent '
+            f'part of an image or a wrong size'
+        )
+    return np.ndarray(
+        (message.height, message.width),
+        dtype,
+        buffer=message.data,
+        strides=(message.step, dtype.itemsize),
+    )

@@ -51,8 +51,10 @@ def read_distortion(model: str, coefficients: Sequence[float]) -> Distortion | N
     """
     values = tuple(float(value) for value in coefficients)
     if not all(np.isfinite(values)):
-        raise DistortionError(f'camera_info has distortion coefficients that are no numbers, '
-                              f'{values}; calibrate the camera')
+        raise DistortionError(
+            f'camera_info has distortion coefficients that are no numbers, '
+            f'{values}; calibrate the camera'
+        )
     if model == _FISHEYE and len(values) in (0, 4):
         return Fisheye(coefficients=values or (0.0,) * 4)
     if model != _FISHEYE and not any(values):
@@ -61,13 +63,18 @@ def read_distortion(model: str, coefficients: Sequence[float]) -> Distortion | N
         raise DistortionError(
             f'camera_info has the distortion model "{model[:40]}", which is not known; rectify '
             f'the images (image_proc), or calibrate the camera with plumb_bob, '
-            f'rational_polynomial or equidistant')
+            f'rational_polynomial or equidistant'
+        )
     if model == _FISHEYE or len(values) not in _SIZES:
-        raise DistortionError(f'camera_info has {len(values)} distortion coefficients, which '
-                              f'{model} does not have; calibrate the camera')
+        raise DistortionError(
+            f'camera_info has {len(values)} distortion coefficients, which '
+            f'{model} does not have; calibrate the camera'
+        )
     if any(values[_TILT:]):
-        raise DistortionError('camera_info has a tilted sensor (distortion coefficients 13 and '
-                              '14), which is not supported; rectify the images (image_proc)')
+        raise DistortionError(
+            'camera_info has a tilted sensor (distortion coefficients 13 and '
+            '14), which is not supported; rectify the images (image_proc)'
+        )
     return Polynomial(coefficients=(values + (0.0,) * _TILT)[:_TILT])
 
 
@@ -102,8 +109,9 @@ class Polynomial:
                 there_x, there_y = self._evaluate(ray_x, ray_y)
                 ray_x, ray_y = self._step(ray_x, ray_y, there_x - x, there_y - y)
             there_x, there_y = self._evaluate(ray_x, ray_y)
-            right = ((np.hypot(there_x - x, there_y - y) < 1e-7)
-                     & (np.hypot(ray_x, ray_y) <= radius[-1]))
+            right = (np.hypot(there_x - x, there_y - y) < 1e-7) & (
+                np.hypot(ray_x, ray_y) <= radius[-1]
+            )
         return np.where(right, ray_x, np.nan), np.where(right, ray_y, np.nan)
 
     def radial(self, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +129,14 @@ class Polynomial:
         s1, s2, s3, s4 = self.coefficients[8:]
         square = x * x + y * y
         factor, _ = self.radial(square)
-        return (x * factor + 2 * p1 * x * y + p2 * (square + 2 * x * x)
-                + square * (s1 + s2 * square),
-                y * factor + p1 * (square + 2 * y * y) + 2 * p2 * x * y
-                + square * (s3 + s4 * square))
+        return (
+            x * factor + 2 * p1 * x * y + p2 * (square + 2 * x * x) + square * (s1 + s2 * square),
+            y * factor + p1 * (square + 2 * y * y) + 2 * p2 * x * y + square * (s3 + s4 * square),
+        )
 
-    def _step(self, x: np.ndarray, y: np.ndarray, off_x: np.ndarray,
-              off_y: np.ndarray) -> Coordinates:
+    def _step(
+        self, x: np.ndarray, y: np.ndarray, off_x: np.ndarray, off_y: np.ndarray
+    ) -> Coordinates:
         """Return rays that are nearer, given how far off those of (x, y) appear."""
         p1, p2 = self.coefficients[2:4]
         s1, s2, s3, s4 = self.coefficients[8:]

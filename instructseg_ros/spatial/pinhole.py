@@ -82,8 +82,10 @@ class Pinhole:
         lens = None if rectified else _lens_of(info)
         whole = Pinhole(width=info.width, height=info.height, fx=fx, fy=fy, cx=cx, cy=cy, lens=lens)
         part = whole._part(info.roi)
-        width, height = (part.width // max(1, info.binning_x),
-                         part.height // max(1, info.binning_y))
+        width, height = (
+            part.width // max(1, info.binning_x),
+            part.height // max(1, info.binning_y),
+        )
         _check_size(width, height)
         return part._resized(width, height)
 
@@ -144,22 +146,37 @@ class Pinhole:
             raise CalibrationError(
                 f'camera_info has a region of interest of {roi.width} x {roi.height} pixels at '
                 f'({roi.x_offset}, {roi.y_offset}) that leaves its image of {self.width} x '
-                f'{self.height}; {_REMEDY}')
-        return replace(self, width=roi.width, height=roi.height,
-                       cx=self.cx - roi.x_offset, cy=self.cy - roi.y_offset)
+                f'{self.height}; {_REMEDY}'
+            )
+        return replace(
+            self,
+            width=roi.width,
+            height=roi.height,
+            cx=self.cx - roi.x_offset,
+            cy=self.cy - roi.y_offset,
+        )
 
     def _resized(self, width: int, height: int) -> Pinhole:
         if (width, height) == (self.width, self.height):
             return self
         x, y = width / self.width, height / self.height
-        return replace(self, width=width, height=height, fx=x * self.fx, fy=y * self.fy,
-                       cx=x * (self.cx + 0.5) - 0.5, cy=y * (self.cy + 0.5) - 0.5)
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=x * self.fx,
+            fy=y * self.fy,
+            cx=x * (self.cx + 0.5) - 0.5,
+            cy=y * (self.cy + 0.5) - 0.5,
+        )
 
 
 def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
     """Return (columns,) x and (rows, 1) y where pixels lie before the focal length of 1."""
-    return ((np.arange(camera.width) - camera.cx) / camera.fx,
-            (np.arange(camera.height)[:, None] - camera.cy) / camera.fy)
+    return (
+        (np.arange(camera.width) - camera.cx) / camera.fx,
+        (np.arange(camera.height)[:, None] - camera.cy) / camera.fy,
+    )
 
 
 def _optics_of(info: CameraInfoMessage, *, rectified: bool) -> tuple[float, float, float, float]:
@@ -182,13 +199,16 @@ def _lens_of(info: CameraInfoMessage) -> Distortion | None:
 
 def _check_size(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
-        raise CalibrationError(f'camera_info is of an image of {width} x {height} pixels; '
-                               f'{_REMEDY}')
+        raise CalibrationError(
+            f'camera_info is of an image of {width} x {height} pixels; {_REMEDY}'
+        )
 
 
 def _check_optics(fx: float, fy: float, cx: float, cy: float) -> None:
     if not (0 < fx < math.inf and 0 < fy < math.inf):
-        raise CalibrationError(f'camera_info has focal lengths {fx:g} and {fy:g}, the camera is '
-                               f'not calibrated; {_REMEDY}')
+        raise CalibrationError(
+            f'camera_info has focal lengths {fx:g} and {fy:g}, the camera is '
+            f'not calibrated; {_REMEDY}'
+        )
     if not (math.isfinite(cx) and math.isfinite(cy)):
         raise CalibrationError(f'camera_info has its optical axis at ({cx:g}, {cy:g}); {_REMEDY}')

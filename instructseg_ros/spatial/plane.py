@@ -18,8 +18,7 @@ def box_count(mask: np.ndarray, radius: int) -> np.ndarray:
     side = 2 * radius + 1
     padded = np.pad(mask.astype(np.int64), ((radius + 1, radius), (radius + 1, radius)))
     total = padded.cumsum(0).cumsum(1)
-    return total[side:, side:] - total[:-side, side:] - total[side:, :-side] \
-        + total[:-side, :-side]
+    return total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
 
 
 def grown(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -48,8 +47,8 @@ def steadied(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
     count = np.zeros(z.shape, int)
     total, weight = here.copy(), np.ones(z.shape)
     for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        first = near[1 + row:1 + row + height, 1 + column:1 + column + width]
-        second = near[1 - row:1 - row + height, 1 - column:1 - column + width]
+        first = near[1 + row : 1 + row + height, 1 + column : 1 + column + width]
+        second = near[1 - row : 1 - row + height, 1 - column : 1 - column + width]
         a, b = np.abs(first - here) <= limit, np.abs(second - here) <= limit
         count += a.astype(int) + b
         both = a & b
@@ -167,7 +166,7 @@ def fit_plane(points: np.ndarray, above: np.ndarray) -> Plane | None:
     limit = TOLERANCE * float(np.median(sample[:, 2]))
     normals, offsets = _draws(sample, rng)
     on = np.abs(sample @ normals.T - offsets) < limit
-    standing = above[rng.permutation(len(above))[:SAMPLE // 4]]
+    standing = above[rng.permutation(len(above))[: SAMPLE // 4]]
     over = standing @ normals.T - offsets > -limit
     votes = np.where(over.mean(0) > 0.9, on.sum(0), 0)
     if not len(votes) or votes.max() < LEAST_SHARE * len(sample):

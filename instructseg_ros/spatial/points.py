@@ -14,11 +14,13 @@ def window_of(mask: np.ndarray, margin: int = 0) -> Window:
     """Return rows and columns of the box around a mask (H, W) that has a pixel, and a margin."""
     return tuple(  # type: ignore[return-value]
         slice(max(0, int(there[0]) - margin), int(there[-1]) + 1 + margin)
-        for there in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))))
+        for there in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))
+    )
 
 
-def points_in(window: Window, depth: np.ndarray, pinhole: Pinhole,
-              shape: tuple[int, ...]) -> np.ndarray:
+def points_in(
+    window: Window, depth: np.ndarray, pinhole: Pinhole, shape: tuple[int, ...]
+) -> np.ndarray:
     """Return the points that the pixels of a window of an image see.
 
     Args:

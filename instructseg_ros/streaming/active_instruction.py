@@ -18,7 +18,7 @@ MEMORY: Final = 1_000_000_000  # ns that a target may be out of sight and keep i
 
 
 @dataclass(kw_only=True, eq=False)
-class Presence:
+class TargetTracker:
     """What is remembered of the target of an instruction on a camera.
 
     Attributes:
@@ -31,8 +31,9 @@ class Presence:
     _mask: np.ndarray | None = field(default=None, repr=False)
     _seen: int = 0
 
-    def update(self, mask: np.ndarray, score: float, *, stamp: int, threshold: float,
-               release: float) -> bool:
+    def update(
+        self, mask: np.ndarray, score: float, *, stamp: int, threshold: float, release: float
+    ) -> bool:
         """Decide whether the target is there.
 
         Args:
@@ -72,7 +73,7 @@ class Conclusion:
 
 
 @dataclass(kw_only=True, eq=False)
-class LiveInstruction:
+class ActiveInstruction:
     """An instruction being followed on one camera; times in seconds of the steady clock.
 
     Attributes:
@@ -95,7 +96,7 @@ class LiveInstruction:
     silence_told: bool = False
     expression: Any = None
     conclusion: Conclusion | None = None
-    presence: Presence = field(default_factory=Presence)
+    presence: TargetTracker = field(default_factory=TargetTracker)
     in_trouble: bool = False
     last_reason: str | None = None
     lifetime: float | None = field(init=False)
@@ -111,7 +112,7 @@ class LiveInstruction:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
+class FrameTask:
     """A frame to segment for some live instructions.
 
     Attributes:
@@ -128,13 +129,13 @@ class Job:
 
     camera: str
     frame: Frame
-    lives: Sequence[LiveInstruction]
-    reason: Sequence[LiveInstruction]
+    lives: Sequence[ActiveInstruction]
+    reason: Sequence[ActiveInstruction]
     references: Sequence[Frame] = ()
     keep_references: bool = False
     scale: float = 1.0
     dropped: int = 0
 
-    def only(self, lives: Sequence[LiveInstruction]) -> Job:
+    def only(self, lives: Sequence[ActiveInstruction]) -> FrameTask:
         """Return the same work for some of the instructions."""
         return replace(self, lives=lives, reason=[live for live in lives if live in self.reason])

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from instructseg_ros.streaming.active_instruction import Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, FrameTask
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.planner import Planner
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.schedule import ComputeBudget
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 
@@ -44,7 +44,7 @@ class Camera:
     planner: Planner
     image_timeout: float
     max_age: float
-    live: list[LiveInstruction] = field(default_factory=list)
+    live: list[ActiveInstruction] = field(default_factory=list)
     dropped: int = 0
     served: float = float('-inf')
     last_arrival: float | None = None
@@ -65,8 +65,9 @@ class Camera:
         self.refusal = refusal
         self._note_arrival(now)
 
-    def next_job(self, *, now: float, pace: Pace, paused: bool = False,
-                 period: float = 0.0) -> Job | None:
+    def next_job(
+        self, *, now: float, budget: ComputeBudget, paused: bool = False, period: float = 0.0
+    ) -> FrameTask | None:
         """Return the work on the newest frame, for the live instructions not answered on it yet.
 
         Args:
@@ -92,7 +93,7 @@ class Camera:
             self.served = turn if turn <= now < turn + period else now
         for live in waiting:
             live.last_frame = frame
-        job = self.planner.plan(self.name, frame, waiting, self.buffer, pace)
+        job = self.planner.plan(self.name, frame, waiting, self.buffer, budget)
         return replace(job, dropped=self.dropped)
 
     def forget(self) -> None:
@@ -107,12 +108,14 @@ class Camera:
     def next_event(self, *, paused: bool = False) -> float:
         """Return when an instruction expires or must be told something, s of the steady clock."""
         times = [live.deadline for live in self.live]
-        times += [self._silent_at(live) for live in self._answering(paused)
-                  if not live.silence_told]
+        times += [
+            self._silent_at(live) for live in self._answering(paused) if not live.silence_told
+        ]
         return min(times, default=float('inf'))
 
-    def overdue(self, *, now: float,
-                paused: bool = False) -> Iterator[tuple[LiveInstruction, Segmentation]]:
+    def overdue(
+        self, *, now: float, paused: bool = False
+    ) -> Iterator[tuple[ActiveInstruction, Segmentation]]:
         """Answer refused frames, and tell of silence once."""
         refusal, self.refusal = self.refusal, None
         for live in self._answering(paused):
@@ -128,14 +131,21 @@ class Camera:
         self.live = [live for live in self.live if live.instruction is not instruction]
         return len(self.live) < before
 
-    def fail(self, live: LiveInstruction, reason: str, header: Any = None,
-             timing: Timing | None = None) -> Segmentation:
+    def fail(
+        self, live: ActiveInstruction, reason: str, header: Any = None, timing: Timing | None = None
+    ) -> Segmentation:
         """Return the answer to an instruction for which nothing could be done."""
         return Segmentation(
-            instruction=live.instruction, state=State.FAILED, reason=reason, camera=self.name,
-            header=header, dropped=self.dropped, timing=timing)
+            instruction=live.instruction,
+            state=State.FAILED,
+            reason=reason,
+            camera=self.name,
+            header=header,
+            dropped=self.dropped,
+            timing=timing,
+        )
 
-    def _answering(self, paused: bool) -> Sequence[LiveInstruction]:
+    def _answering(self, paused: bool) -> Sequence[ActiveInstruction]:
         return [live for live in self.live if live.instruction.on_demand or not paused]
 
     def _note_arrival(self, now: float) -> bool:
@@ -145,13 +155,17 @@ class Camera:
             live.silence_told = False
         return bool(told)
 
-    def _silent_at(self, live: LiveInstruction) -> float:
+    def _silent_at(self, live: ActiveInstruction) -> float:
         return max(live.given, self.last_arrival or live.given) + self.image_timeout
 
     def _describe_silence(self, now: float) -> str:
         if self.last_arrival is None:
-            return (f'no image has arrived on {self.topic} within {self.image_timeout:.1f} s; '
-                    f'check that the camera runs and publishes on this topic, and that its '
-                    f"driver's transport is set up for images (config/fastdds.xml, see README)")
-        return (f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '
-                f'check that the camera still runs')
+            return (
+                f'no image has arrived on {self.topic} within {self.image_timeout:.1f} s; '
+                f'check that the camera runs and publishes on this topic, and that its '
+                f"driver's transport is set up for images (config/fastdds.xml, see README)"
+            )
+        return (
+            f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '
+            f'check that the camera still runs'
+        )

@@ -59,7 +59,7 @@ def _fill_green(out: np.ndarray, padded: np.ndarray, row: int, column: int) -> N
 def _shifted(padded: np.ndarray, y: int, x: int) -> np.ndarray:
     """Return every second pixel of every second row, the first at (y, x) of the unpadded image."""
     height, width = padded.shape[0] // 2 - 1, padded.shape[1] // 2 - 1
-    return padded[y + 1::2, x + 1::2][:height, :width]
+    return padded[y + 1 :: 2, x + 1 :: 2][:height, :width]
 
 
 def _mean(samples: list[np.ndarray]) -> np.ndarray:
@@ -85,8 +85,9 @@ def packed_to_rgb(pixels: np.ndarray, *, luma_first: bool) -> np.ndarray:
         pixels: (H, W, 2) uint8, W even.
         luma_first: Y U Y V (YUY2), otherwise U Y V Y (UYVY).
     """
-    luma, chroma = (pixels[..., 0], pixels[..., 1]) if luma_first else (
-        pixels[..., 1], pixels[..., 0])
+    luma, chroma = (
+        (pixels[..., 0], pixels[..., 1]) if luma_first else (pixels[..., 1], pixels[..., 0])
+    )
     return _to_rgb(luma, chroma[:, 0::2], chroma[:, 1::2], repeat_rows=1)
 
 
@@ -110,8 +111,9 @@ def _to_rgb(luma: np.ndarray, u: np.ndarray, v: np.ndarray, *, repeat_rows: int)
     rgb = np.empty((height, width, 3), np.uint8)
     base = (luma.astype(np.int32) - 16) * _LUMA + (1 << (_SHIFT - 1))
     blocks = base.reshape(height // repeat_rows, repeat_rows, width // 2, 2)
-    for channel, tint in enumerate((
-            red * _RED_V, blue * _GREEN_U + red * _GREEN_V, blue * _BLUE_U)):
+    for channel, tint in enumerate(
+        (red * _RED_V, blue * _GREEN_U + red * _GREEN_V, blue * _BLUE_U)
+    ):
         value = (blocks + tint[:, None, :, None]) >> _SHIFT
         rgb[..., channel] = np.clip(value, 0, 255).reshape(height, width)
     return rgb
@@ -161,8 +163,7 @@ class BitDepth:
 
 def _fits(samples: np.ndarray, bits: int) -> bool:
     """Tell whether samples have no more bits, but for outliers."""
-    return (bits == _SENSORS[-1]
-            or np.count_nonzero(samples >> bits) <= _OUTLIERS * samples.size)
+    return bits == _SENSORS[-1] or np.count_nonzero(samples >> bits) <= _OUTLIERS * samples.size
 
 
 class ConversionError(ValueError):
@@ -226,15 +227,24 @@ _LAYOUTS = {
     'mono8': _Layout(channels=1, to_rgb=_gray_to_rgb),
     '8UC1': _Layout(channels=1, to_rgb=_gray_to_rgb),
     'mono16': _Layout(channels=1, item=np.uint16, to_rgb=_gray_to_rgb),
-    'yuv422_yuy2': _YUY2, 'yuyv': _YUY2, 'uyvy': _UYVY, 'yuv422': _UYVY,
-    'nv12': _Layout(channels=1, even=_BOTH, rows=1.5,
-                    to_rgb=partial(_planes_to_rgb, u_first=True)),
-    'nv21': _Layout(channels=1, even=_BOTH, rows=1.5,
-                    to_rgb=partial(_planes_to_rgb, u_first=False)),
-    **{f'bayer_{pattern}8': _Layout(channels=1, even=_BOTH, to_rgb=partial(_mosaic, pattern))
-       for pattern in RED_AT},
-    **{f'bayer_{pattern}16': _Layout(channels=1, even=_BOTH, item=np.uint16,
-                                     to_rgb=partial(_mosaic, pattern)) for pattern in RED_AT},
+    'yuv422_yuy2': _YUY2,
+    'yuyv': _YUY2,
+    'uyvy': _UYVY,
+    'yuv422': _UYVY,
+    'nv12': _Layout(channels=1, even=_BOTH, rows=1.5, to_rgb=partial(_planes_to_rgb, u_first=True)),
+    'nv21': _Layout(
+        channels=1, even=_BOTH, rows=1.5, to_rgb=partial(_planes_to_rgb, u_first=False)
+    ),
+    **{
+        f'bayer_{pattern}8': _Layout(channels=1, even=_BOTH, to_rgb=partial(_mosaic, pattern))
+        for pattern in RED_AT
+    },
+    **{
+        f'bayer_{pattern}16': _Layout(
+            channels=1, even=_BOTH, item=np.uint16, to_rgb=partial(_mosaic, pattern)
+        )
+        for pattern in RED_AT
+    },
 }
 ENCODINGS = tuple(_LAYOUTS)
 LABELS = {'mono8': np.uint8, '8UC1': np.uint8, '16UC1': np.uint16, 'mono16': np.uint16}
@@ -258,18 +268,21 @@ def pixels_of(message: ImageMessage, bits: BitDepth | None = None) -> np.ndarray
     if message.width == 0 or message.height == 0:
         raise ConversionError(
             f'the image is empty ({message.width} x {message.height} pixels); '
-            f'check the camera driver')
+            f'check the camera driver'
+        )
     refuse_measurements(message.encoding)
     if message.encoding not in _LAYOUTS:
         raise ConversionError(
             f'encoding {quote(message.encoding)} is not supported; publish one of '
-            f'{", ".join(ENCODINGS)}')
+            f'{", ".join(ENCODINGS)}'
+        )
     layout = _LAYOUTS[message.encoding]
     for side in layout.even:
         if getattr(message, side) % 2:
             raise ConversionError(
                 f'{side} is {getattr(message, side)}, but {message.encoding} needs an even one; '
-                f'check the camera driver')
+                f'check the camera driver'
+            )
     samples = _view(message, layout)
     if samples.dtype.itemsize > 1:
         samples = (bits or BitDepth()).to_eight_bits(samples)
@@ -298,7 +311,8 @@ def refuse_measurements(encoding: str) -> None:
         raise ConversionError(
             f'encoding {quote(encoding)} may be depth or infrared, and does not say which: if it '
             f'is depth, publish it on depth/image and here the colour image; if it is infrared, '
-            f'publish it as mono16')
+            f'publish it as mono16'
+        )
 
 
 def _view(message: ImageMessage, layout: _Layout) -> np.ndarray:
@@ -308,13 +322,18 @@ def _view(message: ImageMessage, layout: _Layout) -> np.ndarray:
     if message.step < row:
         raise ConversionError(
             f'step is {message.step} bytes, but {message.width} pixels of {message.encoding} '
-            f'need {row}; set step to the bytes of one row, padding included')
+            f'need {row}; set step to the bytes of one row, padding included'
+        )
     rows = int(message.height * layout.rows)
     if len(message.data) < message.step * rows:
         raise ConversionError(
             f'data has {len(message.data)} bytes, but {rows} rows of step '
             f'{message.step} need {message.step * rows}; the camera sent part of an '
-            f'image or a wrong size')
+            f'image or a wrong size'
+        )
     return np.ndarray(
-        (rows, message.width, layout.channels), dtype, buffer=message.data,
-        strides=(message.step, layout.channels * dtype.itemsize, dtype.itemsize))
+        (rows, message.width, layout.channels),
+        dtype,
+        buffer=message.data,
+        strides=(message.step, layout.channels * dtype.itemsize, dtype.itemsize),
+    )

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from instructseg_ros.streaming.active_instruction import Job
+from instructseg_ros.streaming.active_instruction import FrameTask
 from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, Results, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
-from instructseg_ros.streaming.instruction_registry import Answers, Roster
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.instruction_registry import Answers, InstructionRegistry
+from instructseg_ros.streaming.schedule import ComputeBudget
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics, Stopwatch
@@ -46,10 +46,15 @@ class Engine:
             for an instruction on demand; 0: no limit.
     """
 
-    def __init__(self, model: Model, *,
-                 on_results: Callable[[Sequence[Segmentation]], object],
-                 settings: EngineSettings, clock: Callable[[], int] = time.time_ns,
-                 on_notice: Callable[[str], object] = logger.info) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        on_results: Callable[[Sequence[Segmentation]], object],
+        settings: EngineSettings,
+        clock: Callable[[], int] = time.time_ns,
+        on_notice: Callable[[str], object] = logger.info,
+    ) -> None:
         """Make a stopped engine.
 
         Args:
@@ -66,7 +71,7 @@ class Engine:
         self._on_notice = on_notice
         self._governor = settings.make_governor()
         self._largest_scale = 1.0
-        self._roster = Roster(settings)
+        self._roster = InstructionRegistry(settings)
         self.statistics = Statistics(settings.topics)
         self._notices: list[Segmentation] = []
         self._paused = False
@@ -83,10 +88,16 @@ class Engine:
         if self._threads:
             raise RuntimeError('the engine runs already')
         self._stopping = False
-        for name, step, condition in (('work', self._work_once, self._work),
-                                      ('watch', self._watch_once, self._news)):
-            thread = threading.Thread(target=self._repeat, args=(step, condition),
-                                      name=f'segmentation {name}', daemon=True)
+        for name, step, condition in (
+            ('work', self._work_once, self._work),
+            ('watch', self._watch_once, self._news),
+        ):
+            thread = threading.Thread(
+                target=self._repeat,
+                args=(step, condition),
+                name=f'segmentation {name}',
+                daemon=True,
+            )
             thread.start()
             self._threads.append(thread)
 
@@ -101,8 +112,9 @@ class Engine:
         self._threads.clear()
         self._deliver([])  # what a thread has left because of an error
 
-    def add_frame(self, image: np.ndarray, *, stamp: int, header: Any = None,
-                  camera: str = '') -> None:
+    def add_frame(
+        self, image: np.ndarray, *, stamp: int, header: Any = None, camera: str = ''
+    ) -> None:
         """Hand over the newest frame of a camera.
 
         Args:
@@ -123,7 +135,8 @@ class Engine:
         self.statistics.note_refusal(camera, reason)
         with self._lock:
             self._roster.cameras[camera].refuse(
-                Refusal(reason=reason, header=header), now=time.monotonic())
+                Refusal(reason=reason, header=header), now=time.monotonic()
+            )
             self._news.notify()
 
     def give(self, instruction: Instruction) -> None:
@@ -141,8 +154,9 @@ class Engine:
             self._notices += self._roster.give(instruction, now=time.monotonic())
             self._notify()
 
-    def ask(self, instruction: Instruction, image: np.ndarray, *, stamp: int,
-            header: Any = None) -> None:
+    def ask(
+        self, instruction: Instruction, image: np.ndarray, *, stamp: int, header: Any = None
+    ) -> None:
         """Answer an instruction once, on an image that is none of the cameras'.
 
         Args:
@@ -161,8 +175,7 @@ class Engine:
 
     def cancel(self, id: str = '', *, slot: str = '', reason: str = 'cancelled') -> list[str]:
         """End the active instruction of an id, or of a slot, or all; return the ids ended."""
-        return self._end(
-            lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
+        return self._end(lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
 
     def withdraw(self, instruction: Instruction) -> None:
         """End this very instruction, and no other of its id; harmless when it is over."""
@@ -204,8 +217,13 @@ class Engine:
 
     def _frame(self, image: np.ndarray, stamp: int, header: Any) -> Frame:
         received = self._clock()
-        return Frame(image=image, stamp=stamp or received, header=header, received=received,
-                     arrived=time.monotonic())
+        return Frame(
+            image=image,
+            stamp=stamp or received,
+            header=header,
+            received=received,
+            arrived=time.monotonic(),
+        )
 
     def _end(self, select: Callable[[Instruction], bool], reason: str) -> list[str]:
         with self._lock:
@@ -240,13 +258,13 @@ class Engine:
         """Report an error that nothing foresaw, and answer what is live."""
         try:
             reason = self._note_fault(
-                'internal engine error; the engine keeps running, please report it', error)
+                'internal engine error; the engine keeps running, please report it', error
+            )
             with self._lock:
                 self._notices += self._roster.fail(reason)
             self._deliver([])
         except Exception as another:
-            self._note_fault(
-                'active instructions could not be answered; restart the node', another)
+            self._note_fault('active instructions could not be answered; restart the node', another)
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
@@ -277,13 +295,14 @@ class Engine:
             self._segment(jobs)
         return bool(jobs)
 
-    def _wait_for_work(self) -> Sequence[tuple[Camera, Job]]:
+    def _wait_for_work(self) -> Sequence[tuple[Camera, FrameTask]]:
         with self._lock:
             while not self._stopping:
                 now = time.monotonic()
                 period = 1.0 / self._max_rate if self._max_rate else 0.0
                 jobs = self._roster.next_jobs(
-                    now=now, pace=self.pace, paused=self._paused, period=period)
+                    now=now, budget=self.budget, paused=self._paused, period=period
+                )
                 if jobs:
                     return jobs
                 next_turn = self._roster.next_turn(now=now, period=period)
@@ -291,23 +310,23 @@ class Engine:
         return []
 
     @property
-    def pace(self) -> Pace:
+    def budget(self) -> ComputeBudget:
         """At which the next frame is answered."""
-        pace = self._governor.pace
-        return replace(pace, scale=min(pace.scale, self._largest_scale))
+        budget = self._governor.budget
+        return replace(budget, scale=min(budget.scale, self._largest_scale))
 
-    def _segment(self, jobs: Sequence[tuple[Camera, Job]]) -> None:
+    def _segment(self, jobs: Sequence[tuple[Camera, FrameTask]]) -> None:
         begun = time.monotonic()
         results = self._answer(jobs)
-        self._deliver([(camera, {live: results[live] for live in job.lives})
-                       for camera, job in jobs])
+        self._deliver(
+            [(camera, {live: results[live] for live in job.lives}) for camera, job in jobs]
+        )
         with self._lock:
             cameras = self._roster.busy()
         if cameras:
-            self._tell(self._governor.note(
-                (time.monotonic() - begun) / len(jobs), cameras=cameras))
+            self._tell(self._governor.note((time.monotonic() - begun) / len(jobs), cameras=cameras))
 
-    def _answer(self, jobs: Sequence[tuple[Camera, Job]]) -> Results:
+    def _answer(self, jobs: Sequence[tuple[Camera, FrameTask]]) -> Results:
         stopwatch = Stopwatch(self._clock)
         try:
             return answer(self._model, [job for _, job in jobs], clock=self._clock)
@@ -315,10 +334,13 @@ class Engine:
             reason = describe_error(error) if str(error) else 'memory has run out'
         # Outside of the handler, which would keep all tensors of the attempt.
         self._make_room([job for _, job in jobs], reason)
-        return {live: camera.fail(live, reason, job.frame.header, stopwatch.timing(job.frame))
-                for camera, job in jobs for live in job.lives}
+        return {
+            live: camera.fail(live, reason, job.frame.header, stopwatch.timing(job.frame))
+            for camera, job in jobs
+            for live in job.lives
+        }
 
-    def _make_room(self, jobs: Sequence[Job], reason: str) -> None:
+    def _make_room(self, jobs: Sequence[FrameTask], reason: str) -> None:
         """Let go of everything kept and look at smaller images from now on."""
         for frame in (frame for job in jobs for frame in (*job.references, job.frame)):
             frame.tokens = None
@@ -328,10 +350,10 @@ class Engine:
             self._model.forget()
         except Exception as error:
             self._note_fault('memory could not be given back', error)
-        before = self.pace
+        before = self.budget
         self._largest_scale = max(SMALLEST, SHRINK * before.scale)
-        if self.pace != before:
-            self._tell(f'{reason}: kept tokens were dropped, now {self.pace}')
+        if self.budget != before:
+            self._tell(f'{reason}: kept tokens were dropped, now {self.budget}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
         """Hand out what ended, and then the answers that are still wanted."""

@@ -100,7 +100,8 @@ class FrameBuffer:
         age = now - self._frames[-1].arrived
         if age > max_age:
             raise StaleFrameError(
-                f'the newest image is {age:.1f} s old, the limit is {max_age:.1f} s')
+                f'the newest image is {age:.1f} s old, the limit is {max_age:.1f} s'
+            )
         return self._frames[-1]
 
     def references(self, key: Frame, *, count: int, stride: int) -> Sequence[Frame]:

@@ -60,9 +60,7 @@ def read_size(file: Path) -> tuple[int, int]:
     return _read(file, '', _size)
 
 
-def read_rgb(
-    source: Path | bytes, name: str = '', bits: BitDepth | None = None
-) -> Image.Image:
+def read_rgb(source: Path | bytes, name: str = '', bits: BitDepth | None = None) -> Image.Image:
     """Read a file as 8-bit RGB, turned upright as its camera says.
 
     Grey of 16 bits is scaled by the bits that are in use, see `BitDepth`. Transparency is dropped.
@@ -94,8 +92,10 @@ def read_labels(file: Path) -> np.ndarray:
     if values.ndim == 2:
         return values.astype(np.uint8) if values.dtype == bool else values
     if (values != values[..., :1]).any():
-        raise ImageError(f'{file} has colours where one number for each pixel is wanted: save it '
-                         f'as a grey PNG, or as one with a palette')
+        raise ImageError(
+            f'{file} has colours where one number for each pixel is wanted: save it '
+            f'as a grey PNG, or as one with a palette'
+        )
     return values[..., 0]
 
 
@@ -119,8 +119,10 @@ def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], _T]) -> 
     try:
         with Image.open(stream, formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f'{image.width} x {image.height} pixels are more than '
-                                 f'{MAX_PIXELS}: make it smaller')
+                raise ValueError(
+                    f'{image.width} x {image.height} pixels are more than '
+                    f'{MAX_PIXELS}: make it smaller'
+                )
             return use(image)
     except FileNotFoundError:
         raise
@@ -195,8 +197,9 @@ def _to_mask(image: Image.Image) -> Image.Image:
 
 def _refuse_fractions(image: Image.Image) -> None:
     if image.mode == 'F':
-        raise ValueError('its pixels are floating-point numbers: save it with whole numbers of 8 '
-                         'or 16 bits')
+        raise ValueError(
+            'its pixels are floating-point numbers: save it with whole numbers of 8 or 16 bits'
+        )
 
 
 def _refuse_hidden_shape(image: Image.Image) -> None:
@@ -207,16 +210,20 @@ def _refuse_hidden_shape(image: Image.Image) -> None:
     values = np.array(image)
     opaque = values[..., 3] > 0
     if not opaque.all() and (opaque != values[..., :3].any(axis=2)).any():
-        raise ValueError('its transparency has another shape than its colours: save the mask as a '
-                         'grey PNG without transparency')
+        raise ValueError(
+            'its transparency has another shape than its colours: save the mask as a '
+            'grey PNG without transparency'
+        )
 
 
 def _refuse_swapped_palette(image: Image.Image) -> None:
     """Refuse a palette with a colour at 0 and black elsewhere, as PNG optimisers write it."""
     numbers, colours = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
     if (~numbers & colours).any() and (numbers & ~colours).any():
-        raise ValueError('its palette has a colour for 0 and black for another number: save the '
-                         'mask as a grey PNG, 0 where the object is absent')
+        raise ValueError(
+            'its palette has a colour for 0 and black for another number: save the '
+            'mask as a grey PNG, 0 where the object is absent'
+        )
 
 
 MOST_PIXELS: Final = 64 << 20
@@ -236,7 +243,8 @@ def decode(data: Any, format: str, bits: BitDepth | None = None) -> np.ndarray:
     """
     if 'compressedDepth' in format:
         raise ConversionError(
-            f'format {quote(format)} is one of depth; send the colour image as JPEG or PNG')
+            f'format {quote(format)} is one of depth; send the colour image as JPEG or PNG'
+        )
     encoding = format.partition(';')[0]
     refuse_measurements(encoding)
     samples = _samples(data, format, bits or BitDepth())
@@ -255,18 +263,22 @@ def _samples(data: Any, format: str, bits: BitDepth) -> np.ndarray:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ConversionError(
                     f'the image has {picture.width} x {picture.height} pixels, more than '
-                    f'{MOST_PIXELS >> 20} Mi; send smaller ones')
+                    f'{MOST_PIXELS >> 20} Mi; send smaller ones'
+                )
             if picture.mode.startswith('I'):
                 return bits.image_to_eight_bits(picture)
             return np.array(picture if picture.mode == 'L' else picture.convert('RGB'))
     except ConversionError:
         raise
     except UnidentifiedImageError as error:
-        raise ConversionError(f'{len(data)} bytes of format {quote(format)} are no whole JPEG '
-                              f'or PNG; check the camera driver') from error
+        raise ConversionError(
+            f'{len(data)} bytes of format {quote(format)} are no whole JPEG '
+            f'or PNG; check the camera driver'
+        ) from error
     # Pillow raises ValueError and others for files that are damaged on purpose.
     except Exception as error:
         raise ConversionError(
             f'{len(data)} bytes of format {quote(format)} are no whole JPEG or PNG '
             f'({describe_error(error)}); '
-            f'check the camera driver') from error
+            f'check the camera driver'
+        ) from error

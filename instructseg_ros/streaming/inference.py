@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, Conclusion, FrameTask
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.streaming.statistics import Stopwatch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Results = dict[LiveInstruction, Segmentation]
+Results = dict[ActiveInstruction, Segmentation]
 
 
 class Model(Protocol):
@@ -41,23 +41,29 @@ class Model(Protocol):
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
         """Return the vision tokens of each of some (H, W, 3) uint8 images."""
 
-    def reason(self, expressions: Sequence[Sequence[Any]], tokens: Sequence[Any],
-               references: Sequence[Sequence[Any]], *,
-               keep_references: bool) -> Sequence[Sequence[Any]]:
+    def reason(
+        self,
+        expressions: Sequence[Sequence[Any]],
+        tokens: Sequence[Any],
+        references: Sequence[Sequence[Any]],
+        *,
+        keep_references: bool,
+    ) -> Sequence[Sequence[Any]]:
         """Return what instructions mean on frames, given the tokens of frames before each."""
 
     def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Any:
         """Return the features of images from which masks are decoded."""
 
-    def decode(self, understandings: Sequence[Sequence[Any]],
-               pixels: Any) -> Sequence[Sequence[Prediction]]:
+    def decode(
+        self, understandings: Sequence[Sequence[Any]], pixels: Any
+    ) -> Sequence[Sequence[Prediction]]:
         """Return the masks of what was meant on each of the images."""
 
     def forget(self) -> None:
         """Give memory back."""
 
 
-def answer(model: Model, jobs: Sequence[Job], *, clock: Callable[[], int]) -> Results:
+def answer(model: Model, jobs: Sequence[FrameTask], *, clock: Callable[[], int]) -> Results:
     """Answer the instructions of the jobs of some cameras in one batch.
 
     One that makes the model raise gets a FAILED result and does not keep the others from theirs.
@@ -74,19 +80,26 @@ def answer(model: Model, jobs: Sequence[Job], *, clock: Callable[[], int]) -> Re
     return results
 
 
-def _answer_batch(model: Model, jobs: Sequence[Job], clock: Callable[[], int]) -> Results:
+def _answer_batch(model: Model, jobs: Sequence[FrameTask], clock: Callable[[], int]) -> Results:
     stopwatch = Stopwatch(clock)
 
-    def result(job: Job, live: LiveInstruction, **outcome: Any) -> Segmentation:
+    def result(job: FrameTask, live: ActiveInstruction, **outcome: Any) -> Segmentation:
         return Segmentation(
-            instruction=live.instruction, camera=job.camera, header=job.frame.header,
-            timing=stopwatch.timing(job.frame), image=job.frame.image, dropped=job.dropped,
-            **outcome)
+            instruction=live.instruction,
+            camera=job.camera,
+            header=job.frame.header,
+            timing=stopwatch.timing(job.frame),
+            image=job.frame.image,
+            dropped=job.dropped,
+            **outcome,
+        )
 
     try:
-        answers = {live: result(job, live, **_outcome(model, job, live, prediction))
-                   for job, predictions in zip(jobs, _infer(model, jobs), strict=True)
-                   for live, prediction in zip(job.lives, predictions, strict=True)}
+        answers = {
+            live: result(job, live, **_outcome(model, job, live, prediction))
+            for job, predictions in zip(jobs, _infer(model, jobs), strict=True)
+            for live, prediction in zip(job.lives, predictions, strict=True)
+        }
     except MemoryError:
         raise
     except Exception as error:
@@ -99,34 +112,42 @@ def _answer_batch(model: Model, jobs: Sequence[Job], clock: Callable[[], int]) -
     # Outside of the handler, which would keep all tensors of the attempt.
     alone = [job.only([live]) for job in jobs for live in job.lives]
     if len(alone) > 1:
-        return {live: answer for job in alone
-                for live, answer in _answer_batch(model, [job], clock).items()}
+        return {
+            live: answer
+            for job in alone
+            for live, answer in _answer_batch(model, [job], clock).items()
+        }
     [live] = alone[0].lives
     live.in_trouble, live.conclusion = True, None
     return {live: result(alone[0], live, state=State.FAILED, reason=failure)}
 
 
-def _infer(model: Model, jobs: Sequence[Job]) -> Sequence[Sequence[Prediction]]:
+def _infer(model: Model, jobs: Sequence[FrameTask]) -> Sequence[Sequence[Prediction]]:
     # First, because a GPU does it beside the rest.
     pixels = model.encode_pixels([job.frame.image for job in jobs], scale=jobs[0].scale)
     if reading := [job for job in jobs if job.reason]:
         _encode(model, reading)
         _reason(model, reading)
-    return model.decode([
-        [live.conclusion.value for live in job.lives if live.conclusion is not None]
-        for job in jobs], pixels)
+    return model.decode(
+        [
+            [live.conclusion.value for live in job.lives if live.conclusion is not None]
+            for job in jobs
+        ],
+        pixels,
+    )
 
 
-def _encode(model: Model, jobs: Sequence[Job]) -> None:
-    frames = [frame for job in jobs for frame in (*job.references, job.frame)
-              if frame.tokens is None]
+def _encode(model: Model, jobs: Sequence[FrameTask]) -> None:
+    frames = [
+        frame for job in jobs for frame in (*job.references, job.frame) if frame.tokens is None
+    ]
     if frames:
         tokens = model.encode([frame.image for frame in frames])
         for frame, its_tokens in zip(frames, tokens, strict=True):
             frame.tokens = its_tokens
 
 
-def _reason(model: Model, jobs: Sequence[Job]) -> None:
+def _reason(model: Model, jobs: Sequence[FrameTask]) -> None:
     for live in (live for job in jobs for live in job.reason):
         if live.expression is None:
             live.expression = model.read(live.instruction.text, live.instruction.task)
@@ -134,20 +155,27 @@ def _reason(model: Model, jobs: Sequence[Job]) -> None:
         [[live.expression for live in job.reason] for job in jobs],
         [job.frame.tokens for job in jobs],
         [[frame.tokens for frame in job.references] for job in jobs],
-        keep_references=jobs[0].keep_references)
+        keep_references=jobs[0].keep_references,
+    )
     for job, values in zip(jobs, understood, strict=True):
         for live, value in zip(job.reason, values, strict=True):
             live.conclusion = Conclusion(
-                value=value, stamp=job.frame.stamp, reference_frames=len(job.references))
+                value=value, stamp=job.frame.stamp, reference_frames=len(job.references)
+            )
 
 
-def _outcome(model: Model, job: Job, live: LiveInstruction,
-             prediction: Prediction) -> dict[str, Any]:
+def _outcome(
+    model: Model, job: FrameTask, live: ActiveInstruction, prediction: Prediction
+) -> dict[str, Any]:
     assert live.conclusion is not None
     stamp = job.frame.stamp
     found = live.presence.update(
-        prediction.mask, prediction.score, stamp=stamp, threshold=model.threshold,
-        release=model.release_threshold)
+        prediction.mask,
+        prediction.score,
+        stamp=stamp,
+        threshold=model.threshold,
+        release=model.release_threshold,
+    )
     return {
         **outcome(prediction, found=found, threshold=model.threshold),
         'source': Source.INFERRED if live in job.reason else Source.PROPAGATED,
@@ -159,10 +187,15 @@ def _outcome(model: Model, job: Job, live: LiveInstruction,
 
 def outcome(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
     """The fields of a `Segmentation` that a prediction decides."""
-    return {'state': State.FOUND if found else State.NOT_FOUND,
-            'reason': '' if found else why_not_found(
-                prediction.score, threshold, prediction.unknown,
-                is_empty=not prediction.mask.any()),
-            'score': prediction.score, 'mask': prediction.mask,
-            'probability': prediction.probability, 'source': Source.INFERRED}
-
+    return {
+        'state': State.FOUND if found else State.NOT_FOUND,
+        'reason': ''
+        if found
+        else why_not_found(
+            prediction.score, threshold, prediction.unknown, is_empty=not prediction.mask.any()
+        ),
+        'score': prediction.score,
+        'mask': prediction.mask,
+        'probability': prediction.probability,
+        'source': Source.INFERRED,
+    }

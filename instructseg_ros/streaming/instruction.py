@@ -98,19 +98,26 @@ class Instruction:
         """
         is_shared = other.generated_id and (self.generated_id or bool(self.slot))
         fits_id = other.id == self.id or is_shared
-        return fits_id and not self.on_demand and (
-            (self.text, self.task, self.slot, self.until)
-            == (other.text, other.task, other.slot, other.until))
+        return (
+            fits_id
+            and not self.on_demand
+            and (
+                (self.text, self.task, self.slot, self.until)
+                == (other.text, other.task, other.slot, other.until)
+            )
+        )
 
     def __post_init__(self) -> None:
         for name, value in (('id', self.id), ('slot', self.slot)):
             if len(value) > MAX_NAME_LENGTH:
                 raise InstructionError(
                     f'{name} has {len(value)} characters, the limit is {MAX_NAME_LENGTH}; '
-                    f'choose a shorter one')
+                    f'choose a shorter one'
+                )
         if self.lifetime is not None and not self.lifetime > 0.0:
             raise InstructionError(
-                f'lifetime must be positive, got {self.lifetime} s; leave it 0 for no limit')
+                f'lifetime must be positive, got {self.lifetime} s; leave it 0 for no limit'
+            )
 
 
 def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
@@ -122,13 +129,15 @@ def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
     """
     if len(text) > max_length:
         raise InstructionError(
-            f'the instruction has {len(text)} characters, the limit is {max_length}; shorten it')
+            f'the instruction has {len(text)} characters, the limit is {max_length}; shorten it'
+        )
     cleaned = unicodedata.normalize('NFC', text).strip()
     _refuse_unprintable(cleaned)
     reserved = RESERVED.search(cleaned)
     if reserved:
         raise InstructionError(
-            f'{quote(reserved.group())} is reserved for the model; leave it out of the instruction')
+            f'{quote(reserved.group())} is reserved for the model; leave it out of the instruction'
+        )
     cleaned = ' '.join(cleaned.split())
     if not cleaned:
         raise InstructionError('the instruction is empty; say what to segment')
@@ -143,4 +152,5 @@ def _refuse_unprintable(text: str) -> None:
         if category[0] == 'C' and character not in JOINERS:
             raise InstructionError(
                 f'the instruction holds the control character U+{ord(character):04X} at '
-                f'position {position}; use plain text')
+                f'position {position}; use plain text'
+            )

@@ -67,8 +67,9 @@ class Labels:
 
 def union(results: Sequence[Segmentation]) -> np.ndarray:
     """Return the (H, W) bool mask of everything that was found on a frame."""
-    found = [result.mask for result in results
-             if result.state is State.FOUND and result.mask is not None]
+    found = [
+        result.mask for result in results if result.state is State.FOUND and result.mask is not None
+    ]
     if not found:
         assert results[0].mask is not None
         return np.zeros_like(results[0].mask)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from instructseg_ros.streaming.active_instruction import LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.inference import Model, answer
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.schedule import ComputeBudget
 from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from instructseg_ros.streaming.segmentation import Segmentation
 
 
-class Follower:
+class OfflineEngine:
     """The engine without its thread and its clock: every frame is answered, none is dropped."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
@@ -28,13 +28,13 @@ class Follower:
         self._governor = settings.make_governor()
 
     @property
-    def pace(self) -> Pace:
+    def budget(self) -> ComputeBudget:
         """The pace at which the next frame will be answered."""
-        return self._governor.pace
+        return self._governor.budget
 
     def follow(self, instruction: Instruction) -> None:
         """Answer an instruction from the next frame on."""
-        self._camera.live.append(LiveInstruction(instruction=instruction, given=0.0))
+        self._camera.live.append(ActiveInstruction(instruction=instruction, given=0.0))
 
     def drop(self, id: str) -> None:
         """Stop following the instruction of that id."""
@@ -53,7 +53,7 @@ class Follower:
         """
         self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
         self._camera.buffer.take()
-        job = self._camera.next_job(now=0.0, pace=self._governor.pace)
+        job = self._camera.next_job(now=0.0, budget=self._governor.budget)
         if job is None:
             return []
         begun = time.monotonic()

@@ -10,15 +10,27 @@ from PIL import Image, ImageDraw, ImageFont
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 MASK_COLOR = (255, 64, 160)
-COLORS = (MASK_COLOR, (64, 200, 255), (255, 190, 40), (150, 230, 60), (180, 120, 255),
-          (255, 120, 60), (60, 220, 170), (240, 240, 90))
+COLORS = (
+    MASK_COLOR,
+    (64, 200, 255),
+    (255, 190, 40),
+    (150, 230, 60),
+    (180, 120, 255),
+    (255, 120, 60),
+    (60, 220, 170),
+    (240, 240, 90),
+)
 STATE_COLORS = {State.FOUND: (96, 230, 120), State.NOT_FOUND: (255, 200, 80)}
 OTHER_COLOR = (255, 96, 96)
 MARGIN = 6
 
 
-def draw_overlay(image: np.ndarray, *results: Segmentation, opacity: float = 0.45,
-                 colors: Sequence[int] | None = None) -> np.ndarray:
+def draw_overlay(
+    image: np.ndarray,
+    *results: Segmentation,
+    opacity: float = 0.45,
+    colors: Sequence[int] | None = None,
+) -> np.ndarray:
     """Return a copy of the image with answers drawn in.
 
     Args:
@@ -56,8 +68,11 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return mask & ~inside
 
 
-def _with_captions(image: np.ndarray, results: Sequence[Segmentation],
-                   colors: Sequence[tuple[int, int, int]] | None) -> np.ndarray:
+def _with_captions(
+    image: np.ndarray,
+    results: Sequence[Segmentation],
+    colors: Sequence[tuple[int, int, int]] | None,
+) -> np.ndarray:
     """Write each answer in a strip of its own, the first at the bottom, in half of the image."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
@@ -74,8 +89,13 @@ def _with_captions(image: np.ndarray, results: Sequence[Segmentation],
     return np.array(canvas)
 
 
-def _write(draw: ImageDraw.ImageDraw, result: Segmentation, top: int, width: int,
-           font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+def _write(
+    draw: ImageDraw.ImageDraw,
+    result: Segmentation,
+    top: int,
+    width: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
     state = f'{result.state.name} {result.score:.2f}'
     color = STATE_COLORS.get(result.state, OTHER_COLOR)
     left = width - MARGIN - draw.textlength(state, font=font)
@@ -84,8 +104,12 @@ def _write(draw: ImageDraw.ImageDraw, result: Segmentation, top: int, width: int
     draw.text((left, top), state, font=font, fill=color)
 
 
-def _shorten(text: str, width: float, draw: ImageDraw.ImageDraw,
-             font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _shorten(
+    text: str,
+    width: float,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> str:
     """Cut a text to so many pixels; at most 80 characters are looked at."""
     text = text[:80]
     while text and draw.textlength(text, font=font) > width:

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from instructseg_ros.streaming.active_instruction import Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, FrameTask
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.schedule import ComputeBudget
 
 COLUMNS: Final = 64
 CLEAR: Final = 24  # of 255, above a camera's noise
@@ -34,8 +34,9 @@ def changed_share(first: np.ndarray, second: np.ndarray) -> float:
 class Planner:
     """Keeps what the plan of a frame depends on; not thread-safe."""
 
-    def __init__(self, *, reference_frames: int, stride: int, max_stride: int,
-                 scene_change: float) -> None:
+    def __init__(
+        self, *, reference_frames: int, stride: int, max_stride: int, scene_change: float
+    ) -> None:
         """Begin with nothing planned.
 
         Args:
@@ -56,8 +57,14 @@ class Planner:
         self._since_reasoning = 0
         self._reasoned_on: np.ndarray | None = None
 
-    def plan(self, camera: str, frame: Frame, lives: Sequence[LiveInstruction],
-             buffer: FrameBuffer, pace: Pace) -> Job:
+    def plan(
+        self,
+        camera: str,
+        frame: Frame,
+        lives: Sequence[ActiveInstruction],
+        buffer: FrameBuffer,
+        budget: ComputeBudget,
+    ) -> FrameTask:
         """Return what to do for some instructions on the newest frame of a camera.
 
         The same frame may come again, for instructions that came after it.
@@ -65,13 +72,19 @@ class Planner:
         is_new = frame is not self._frame
         if is_new:
             self._begin(frame)
-        reason = self._to_reason(frame, lives, pace, is_new=is_new)
-        references = self._references(frame, buffer, pace, is_new=is_new) if reason else ()
+        reason = self._to_reason(frame, lives, budget, is_new=is_new)
+        references = self._references(frame, buffer, budget, is_new=is_new) if reason else ()
         if reason and frame not in self._read:
             self._read.append(frame)
-        return Job(
-            camera=camera, frame=frame, lives=lives, reason=reason, references=references,
-            keep_references=pace.refresh_every > 0, scale=pace.scale)
+        return FrameTask(
+            camera=camera,
+            frame=frame,
+            lives=lives,
+            reason=reason,
+            references=references,
+            keep_references=budget.refresh_every > 0,
+            scale=budget.scale,
+        )
 
     def forget(self) -> None:
         """Let go of everything that was seen."""
@@ -90,14 +103,20 @@ class Planner:
         self._since_reasoning += 1
         self._kept_for += 1
 
-    def _to_reason(self, frame: Frame, lives: Sequence[LiveInstruction], pace: Pace, *,
-                   is_new: bool) -> Sequence[LiveInstruction]:
+    def _to_reason(
+        self,
+        frame: Frame,
+        lives: Sequence[ActiveInstruction],
+        budget: ComputeBudget,
+        *,
+        is_new: bool,
+    ) -> Sequence[ActiveInstruction]:
         """Return all of the instructions when it is time, else those that are new."""
-        if pace.reason_every == 1:
+        if budget.reason_every == 1:
             return lives
         if is_new:
             seen = thumbnail(frame.image)
-            if self._since_reasoning >= pace.reason_every or self._has_changed(seen):
+            if self._since_reasoning >= budget.reason_every or self._has_changed(seen):
                 self._since_reasoning = 0
                 self._reasoned_on = seen
                 return lives
@@ -108,10 +127,11 @@ class Planner:
             return True
         return changed_share(self._reasoned_on, seen) > self._scene_change
 
-    def _references(self, frame: Frame, buffer: FrameBuffer, pace: Pace, *,
-                    is_new: bool) -> Sequence[Frame]:
-        if (is_new and not self._keeps(pace)) or frame in self._kept:
-            self._kept = self._choose(frame, buffer, pace.reference_frames)
+    def _references(
+        self, frame: Frame, buffer: FrameBuffer, budget: ComputeBudget, *, is_new: bool
+    ) -> Sequence[Frame]:
+        if (is_new and not self._keeps(budget)) or frame in self._kept:
+            self._kept = self._choose(frame, buffer, budget.reference_frames)
             self._kept_for = 0
         return self._kept
 
@@ -125,6 +145,6 @@ class Planner:
         gaps = [later.stamp - earlier.stamp for earlier, later in pairwise(frames)]
         return all(self._stride < gap <= self._max_stride for gap in gaps)
 
-    def _keeps(self, pace: Pace) -> bool:
+    def _keeps(self, budget: ComputeBudget) -> bool:
         """Whether the references stay: once there are as many as wanted, and for some frames."""
-        return len(self._kept) == pace.reference_frames and self._kept_for < pace.refresh_every
+        return len(self._kept) == budget.reference_frames and self._kept_for < budget.refresh_every

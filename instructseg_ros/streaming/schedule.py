@@ -21,7 +21,7 @@ class Schedule(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class ComputeBudget:
     """How often things are computed anew.
 
     Attributes:
@@ -39,14 +39,17 @@ class Pace:
     scale: float = 1.0
 
     def __str__(self) -> str:
-        return (f'language model every {_frames(self.reason_every)}, '
-                f'{self.reference_frames} reference frames, input size {self.scale:.0%}')
+        return (
+            f'language model every {_frames(self.reason_every)}, '
+            f'{self.reference_frames} reference frames, input size {self.scale:.0%}'
+        )
 
 
-def paces(schedule: Schedule, *, reason_every: int, refresh_every: int,
-          reference_frames: int) -> list[Pace]:
+def budgets(
+    schedule: Schedule, *, reason_every: int, refresh_every: int, reference_frames: int
+) -> list[ComputeBudget]:
     """Return the paces that a schedule may take, the best first; only AUTO has more than one."""
-    exact = Pace(reference_frames=reference_frames)
+    exact = ComputeBudget(reference_frames=reference_frames)
     if schedule is Schedule.FIXED_REFERENCES:
         return [replace(exact, refresh_every=refresh_every)]
     if schedule is Schedule.TWO_RATE:
@@ -54,17 +57,17 @@ def paces(schedule: Schedule, *, reason_every: int, refresh_every: int,
     return list(_ladder(exact)) if schedule is Schedule.AUTO else [exact]
 
 
-def _ladder(pace: Pace) -> Iterator[Pace]:
+def _ladder(budget: ComputeBudget) -> Iterator[ComputeBudget]:
     """Widen, then show fewer reference frames, then look at a smaller image."""
-    yield pace
+    yield budget
     for reason_every in WIDER:
-        pace = replace(pace, reason_every=reason_every)
-        yield pace
-    while pace.reference_frames:
-        pace = replace(pace, reference_frames=pace.reference_frames // 2)
-        yield pace
+        budget = replace(budget, reason_every=reason_every)
+        yield budget
+    while budget.reference_frames:
+        budget = replace(budget, reference_frames=budget.reference_frames // 2)
+        yield budget
     for scale in SMALLER:
-        yield replace(pace, scale=scale)
+        yield replace(budget, scale=scale)
 
 
 def _frames(count: int) -> str:
@@ -76,13 +79,15 @@ ROOM: Final = 0.6
 LONGEST_PATIENCE: Final = 64
 
 
-class Governor:
+class RateController:
     """Steps down a ladder of paces while the model is too slow, and up when there is room.
 
     A step up that had to be taken back makes it wait twice as long before the next.
     """
 
-    def __init__(self, ladder: Sequence[Pace], *, rate: float, latency: float = 0.0) -> None:
+    def __init__(
+        self, ladder: Sequence[ComputeBudget], *, rate: float, latency: float = 0.0
+    ) -> None:
         """Start with the best pace.
 
         Args:
@@ -100,7 +105,7 @@ class Governor:
         self._climbed = False
 
     @property
-    def pace(self) -> Pace:
+    def budget(self) -> ComputeBudget:
         """The pace to take now."""
         return self._ladder[self._level]
 
@@ -112,7 +117,7 @@ class Governor:
             cameras: That share the model.
         """
         self._seconds.append(seconds)
-        if len(self._seconds) < max(WINDOW, 2 * self.pace.reason_every):
+        if len(self._seconds) < max(WINDOW, 2 * self.budget.reason_every):
             return ''
         load = self._load(cameras)
         self._seconds.clear()
@@ -142,4 +147,4 @@ class Governor:
         self._calm = 0
         self._climbed = direction < 0
         change = 'slower than its target' if direction > 0 else 'room to spare'
-        return f'{change} ({load:.0%} of the time that there is): now {self.pace}'
+        return f'{change} ({load:.0%} of the time that there is): now {self.budget}'

@@ -109,9 +109,16 @@ class Segmentation:
         if self.mask is not None:
             height, width = self.mask.shape
             fields.append(f'{self.pixels} of {width}x{height} pixels')
-        fields += [f'{name}={value!r}' for name, value in (
-            ('camera', self.camera), ('track_id', self.track_id), ('reason', self.reason),
-            ('final', self.final)) if value]
+        fields += [
+            f'{name}={value!r}'
+            for name, value in (
+                ('camera', self.camera),
+                ('track_id', self.track_id),
+                ('reason', self.reason),
+                ('final', self.final),
+            )
+            if value
+        ]
         return f'Segmentation({", ".join(fields)})'
 
     @property

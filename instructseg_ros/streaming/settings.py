@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from instructseg_ros.streaming.camera import Camera
 from instructseg_ros.streaming.frame_buffer import FrameBuffer
 from instructseg_ros.streaming.planner import Planner
-from instructseg_ros.streaming.schedule import Governor, Schedule, paces
+from instructseg_ros.streaming.schedule import RateController, Schedule, budgets
 
 
-class Wishes(Protocol):
+class ReferencePolicy(Protocol):
     """What a model wants of reference frames: how many, and seconds between them."""
 
     reference_frames: int
@@ -60,7 +60,7 @@ class EngineSettings:
     target_latency: float = 0.0
 
     @classmethod
-    def of_model(cls, model: Wishes, **others: Any) -> EngineSettings:
+    def from_model(cls, model: ReferencePolicy, **others: Any) -> EngineSettings:
         """Return settings with the reference frames that a model wants.
 
         Args:
@@ -77,29 +77,45 @@ class EngineSettings:
     def make_camera(self, name: str) -> Camera:
         """Make the empty state of one of the cameras."""
         return self._make_camera(
-            name, self.topics[name], max_age=self.max_age, image_timeout=self.image_timeout)
+            name, self.topics[name], max_age=self.max_age, image_timeout=self.image_timeout
+        )
 
     def make_guest(self) -> Camera:
         """Make the empty state of a camera that nobody has, for one image that is asked about."""
         forever = float('inf')  # the image waits for the model, and no other will come
         return self._make_camera('', 'the request', max_age=forever, image_timeout=forever)
 
-    def _make_camera(self, name: str, topic: str, *, max_age: float,
-                     image_timeout: float) -> Camera:
+    def _make_camera(
+        self, name: str, topic: str, *, max_age: float, image_timeout: float
+    ) -> Camera:
         """Make the empty state of one camera, its buffer as large as the references need."""
         stride = int(self.reference_stride * 1e9)
         buffer = FrameBuffer(
-            capacity=4 * self.reference_frames + 4, spacing=stride // 4,
-            max_span=(self.reference_frames + 1) * stride)
+            capacity=4 * self.reference_frames + 4,
+            spacing=stride // 4,
+            max_span=(self.reference_frames + 1) * stride,
+        )
         planner = Planner(
-            reference_frames=self.reference_frames, stride=stride,
+            reference_frames=self.reference_frames,
+            stride=stride,
             max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
-            scene_change=self.scene_change)
-        return Camera(name=name, topic=topic, buffer=buffer, planner=planner,
-                      image_timeout=image_timeout, max_age=max_age)
+            scene_change=self.scene_change,
+        )
+        return Camera(
+            name=name,
+            topic=topic,
+            buffer=buffer,
+            planner=planner,
+            image_timeout=image_timeout,
+            max_age=max_age,
+        )
 
-    def make_governor(self) -> Governor:
+    def make_governor(self) -> RateController:
         """Make what chooses the pace."""
-        ladder = paces(self.schedule, reason_every=self.reason_every,
-                       refresh_every=self.refresh_every, reference_frames=self.reference_frames)
-        return Governor(ladder, rate=self.target_rate, latency=self.target_latency)
+        ladder = budgets(
+            self.schedule,
+            reason_every=self.reason_every,
+            refresh_every=self.refresh_every,
+            reference_frames=self.reference_frames,
+        )
+        return RateController(ladder, rate=self.target_rate, latency=self.target_latency)

@@ -79,14 +79,18 @@ class _Camera:
             rate=(len(recent) - 1) / span if len(recent) > 1 and span > 0.0 else 0.0,
             age=percentile(self.ages, 0.5),
             silence=self.silence(now),
-            replaced=self.replaced, unreadable=self.unreadable, unstamped=self.unstamped)
+            replaced=self.replaced,
+            unreadable=self.unreadable,
+            unstamped=self.unstamped,
+        )
 
 
 class Statistics:
     """Of an engine; any thread may call it."""
 
-    def __init__(self, cameras: Iterable[str], *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, cameras: Iterable[str], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin with nothing seen of the cameras of these names; `clock` is steady, s."""
         self._clock = clock
         self._cameras = {name: _Camera() for name in cameras}
@@ -148,9 +152,11 @@ class Statistics:
                 cameras={name: camera.status(now) for name, camera in self._cameras.items()},
                 latencies=(percentile(self._latencies, 0.5), percentile(self._latencies, 0.95)),
                 ages=(percentile(self._ages, 0.5), percentile(self._ages, 0.95)),
-                results=dict(self._results), last_error=self._last_error,
+                results=dict(self._results),
+                last_error=self._last_error,
                 faults=self._faults,
-                fault=self._fault if now - self._fault_at < FAULT_SHOWN else '')
+                fault=self._fault if now - self._fault_at < FAULT_SHOWN else '',
+            )
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -181,8 +187,12 @@ class Stopwatch:
         received = max(frame.received, frame.stamp)
         started = _go_on(received, self._started, seconds=self._begun - frame.arrived)
         return Timing(
-            captured=frame.stamp, received=received, started=started,
-            finished=_go_on(started, self._clock(), seconds=latency), latency=latency)
+            captured=frame.stamp,
+            received=received,
+            started=started,
+            finished=_go_on(started, self._clock(), seconds=latency),
+            latency=latency,
+        )
 
 
 def _go_on(before: int, now: int, *, seconds: float) -> int:

@@ -70,9 +70,7 @@ def answer_scenes(
     return answers
 
 
-def evaluate_tabletop(
-    segmenter: Segmenter, *, scenes: int, processes: Processes
-) -> dict[str, Any]:
+def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
     """Evaluate on scenes that training never saw.
 
     Args:
@@ -172,9 +170,7 @@ def _instructions(
             yield instruction
 
 
-def _answer(
-    instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray
-) -> Answer:
+def _answer(instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray) -> Answer:
     truth = np.isin(labels, list(instruction.targets))
     present = bool(instruction.targets)
     return Answer(

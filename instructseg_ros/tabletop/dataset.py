@@ -46,11 +46,7 @@ def write_tabletop(
 
 
 def _instructions(
-    folder: Path,
-    frames: list[str],
-    seen: list[Observation],
-    rng: np.random.Generator,
-    count: int,
+    folder: Path, frames: list[str], seen: list[Observation], rng: np.random.Generator, count: int
 ) -> Iterator[dict[str, Any]]:
     for number in range(count):
         kind = KINDS[rng.integers(len(KINDS))]

@@ -35,19 +35,28 @@ class SimCameraParameters:
     """Parameters of the simulated camera."""
 
     source: str = parameter(
-        'auto', 'live: render with MuJoCo; recording: play the one in the package; '
-        'auto: live where OpenGL works, else the recording', read_only=True)
+        'auto',
+        'live: render with MuJoCo; recording: play the one in the package; '
+        'auto: live where OpenGL works, else the recording',
+        read_only=True,
+    )
     scene: int = parameter(
-        0, 'Seed of the scene on the table; setting it lays another table',
-        minimum=0, maximum=2**31 - 1, dynamic=True)
-    rate: float = parameter(
-        15.0, 'Images per second', minimum=0.1, maximum=120.0, read_only=True)
+        0,
+        'Seed of the scene on the table; setting it lays another table',
+        minimum=0,
+        maximum=2**31 - 1,
+        dynamic=True,
+    )
+    rate: float = parameter(15.0, 'Images per second', minimum=0.1, maximum=120.0, read_only=True)
     width: int = parameter(
-        640, 'Width in pixels (live only)', minimum=16, maximum=1920, read_only=True)
+        640, 'Width in pixels (live only)', minimum=16, maximum=1920, read_only=True
+    )
     height: int = parameter(
-        480, 'Height in pixels (live only)', minimum=16, maximum=1080, read_only=True)
+        480, 'Height in pixels (live only)', minimum=16, maximum=1080, read_only=True
+    )
     frame_id: str = parameter(
-        'camera_optical_frame', 'Frame of all outputs: x right, y down, z ahead', read_only=True)
+        'camera_optical_frame', 'Frame of all outputs: x right, y down, z ahead', read_only=True
+    )
 
 
 class FrameSource(Protocol):
@@ -92,8 +101,9 @@ class SimCamera(Node):
         super().destroy_node()
 
     def _publisher(self, message_type: type, topic: str) -> Any:
-        return self.create_publisher(message_type, topic, qos.reliable(),
-                                     qos_overriding_options=qos.overridable())
+        return self.create_publisher(
+            message_type, topic, qos.reliable(), qos_overriding_options=qos.overridable()
+        )
 
     def _show(self) -> None:
         scene = self.get_parameter('scene').value
@@ -109,13 +119,20 @@ class SimCamera(Node):
     def _publish(self, observation: Observation, header: Header) -> None:
         self._info.publish(camera_info(observation.intrinsics, header))
         if observation.depth is not None and observation.labels is not None:
-            self._depth.publish(
-                array_to_image(observation.depth, header=header, encoding='32FC1'))
+            self._depth.publish(array_to_image(observation.depth, header=header, encoding='32FC1'))
             self._labels.publish(
-                array_to_image(observation.labels, header=header, encoding='mono8'))
-            self._graph.publish(String(data=to_json(
-                observation.graph, stamp=stamp_to_nanoseconds(header.stamp), scene=self._scene,
-                time=observation.time)))
+                array_to_image(observation.labels, header=header, encoding='mono8')
+            )
+            self._graph.publish(
+                String(
+                    data=to_json(
+                        observation.graph,
+                        stamp=stamp_to_nanoseconds(header.stamp),
+                        scene=self._scene,
+                        time=observation.time,
+                    )
+                )
+            )
         self._image.publish(array_to_image(observation.rgb, header=header, encoding='rgb8'))
 
 
@@ -135,8 +152,10 @@ def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -
         from instructseg_ros.tabletop.world.recording import Recording
         from instructseg_ros.tabletop.world.simulator import Tabletop
     except ImportError as error:
-        raise RuntimeError(f'the simulated camera needs the Python package {error.name}: '
-                           'python3 -m pip install mujoco rosbags') from error
+        raise RuntimeError(
+            f'the simulated camera needs the Python package {error.name}: '
+            'python3 -m pip install mujoco rosbags'
+        ) from error
     if values.source != 'recording':
         try:
             return Tabletop(width=values.width, height=values.height, seed=values.scene)
@@ -153,17 +172,22 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     """Return the message for a pinhole camera without distortion."""
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
     return CameraInfo(
-        header=header, width=intrinsics.width, height=intrinsics.height,
-        distortion_model='plumb_bob', d=[0.0] * 5,
+        header=header,
+        width=intrinsics.width,
+        height=intrinsics.height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
         k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the simulated camera until it is stopped; return the exit status."""
-    return run_node(SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters,
-                    args=args)
+    return run_node(
+        SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters, args=args
+    )
 
 
 if __name__ == '__main__':

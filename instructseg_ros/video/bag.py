@@ -81,8 +81,11 @@ class Bag:
         self.path = path
         self.files: Sequence[Path] = storage_files(path) if path.is_dir() else [path]
         with BagReader(path) as bag:
-            images = [each for each in bag.connections
-                      if each.msgtype in (Image, CompressedImage) and each.msgcount]
+            images = [
+                each
+                for each in bag.connections
+                if each.msgtype in (Image, CompressedImage) and each.msgcount
+            ]
             self.topic = self._choose(images, topic)
             self._images = [each for each in images if each.topic == self.topic]
             self.count: int | None = sum(each.msgcount for each in self._images)
@@ -98,18 +101,27 @@ class Bag:
         with BagReader(self.path) as bag:
             yield from readable(
                 partial(self._frame, raw, image.msgtype, logged, depth)
-                for image, logged, raw in bag.messages(self._images, start=since or None))
+                for image, logged, raw in bag.messages(self._images, start=since or None)
+            )
 
     def _frame(self, raw: bytes, kind: str, logged: int, depth: BitDepth) -> VideoFrame:
         try:
             header, image = read_image(raw, kind, depth)
         except SourceError as error:
-            raise SourceError(f'{self.path}, {self.topic}: {error}; if no image of this topic can '
-                              f'be read, choose another one with --topic') from error
+            raise SourceError(
+                f'{self.path}, {self.topic}: {error}; if no image of this topic can '
+                f'be read, choose another one with --topic'
+            ) from error
         stamp = header.stamp.sec * NANO + header.stamp.nanosec
-        return VideoFrame(image=image, place=Place(
-            stamp=stamp if self._is_stamped else logged, recorded=logged,
-            frame_id=header.frame_id, bits=depth.bits))
+        return VideoFrame(
+            image=image,
+            place=Place(
+                stamp=stamp if self._is_stamped else logged,
+                recorded=logged,
+                frame_id=header.frame_id,
+                bits=depth.bits,
+            ),
+        )
 
     def _first_stamps(self, bag: BagReader) -> Iterator[int]:
         """Yield the first stamps: simulated time begins at 0, and some drivers leave them 0."""
@@ -126,12 +138,16 @@ class Bag:
             return next(iter(topics))
         if topic in topics:
             return topic
-        listed = ', '.join(f'{name} ({one.msgcount} of {one.msgtype.split("/")[-1]})'
-                           for name, one in sorted(topics.items()))
+        listed = ', '.join(
+            f'{name} ({one.msgcount} of {one.msgtype.split("/")[-1]})'
+            for name, one in sorted(topics.items())
+        )
         if not topics:
             raise SourceError(f'{self.path}: no topic of it holds images')
         if topic is None:
-            raise SourceError(f'{self.path} has several topics of images, name one with --topic: '
-                              f'{listed}')
-        raise SourceError(f'{self.path} has no images on "{topic}", name with --topic one of: '
-                          f'{listed}')
+            raise SourceError(
+                f'{self.path} has several topics of images, name one with --topic: {listed}'
+            )
+        raise SourceError(
+            f'{self.path} has no images on "{topic}", name with --topic one of: {listed}'
+        )

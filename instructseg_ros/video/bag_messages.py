@@ -42,8 +42,14 @@ def mask_message(mask: np.ndarray, place: Place) -> Any:
     """(H, W) bool -> mono8, 255 where it is true, with the header of its frame."""
     height, width = mask.shape
     return all_types().types[Image](
-        header=_header(place), height=height, width=width, encoding='mono8', is_bigendian=0,
-        step=width, data=mask.astype(np.uint8).ravel() * np.uint8(255))
+        header=_header(place),
+        height=height,
+        width=width,
+        encoding='mono8',
+        is_bigendian=0,
+        step=width,
+        data=mask.astype(np.uint8).ravel() * np.uint8(255),
+    )
 
 
 def segmentation_message(result: Segmentation, place: Place, *, final: bool) -> Any:
@@ -55,21 +61,38 @@ def segmentation_message(result: Segmentation, place: Place, *, final: bool) -> 
     text = result.instruction.text
     time, zero = _time(place.stamp), types['builtin_interfaces/msg/Duration'](sec=0, nanosec=0)
     return types[SegmentationMessage](
-        header=_header(place), camera='', command_id=text, instruction=text,
-        task=int(choose_task(text) if result.instruction.task is Task.AUTO
-                 else result.instruction.task),
-        state=int(result.state), reason=result.reason, score=result.score,
+        header=_header(place),
+        camera='',
+        command_id=text,
+        instruction=text,
+        task=int(
+            choose_task(text) if result.instruction.task is Task.AUTO else result.instruction.task
+        ),
+        state=int(result.state),
+        reason=result.reason,
+        score=result.score,
         mask=mask_message(mask, place),
         region_of_interest=types['sensor_msgs/msg/RegionOfInterest'](
-            x_offset=left, y_offset=top, width=width, height=height, do_rectify=False),
-        area=result.pixels, reference_frames=result.reference_frames, source=int(result.source),
-        track_id=result.track_id, mask_age=zero, received=time, started=time, finished=time,
-        latency=zero, dropped=0, final=final)
+            x_offset=left, y_offset=top, width=width, height=height, do_rectify=False
+        ),
+        area=result.pixels,
+        reference_frames=result.reference_frames,
+        source=int(result.source),
+        track_id=result.track_id,
+        mask_age=zero,
+        received=time,
+        started=time,
+        finished=time,
+        latency=zero,
+        dropped=0,
+        final=final,
+    )
 
 
 def _header(place: Place) -> Any:
     return all_types().types['std_msgs/msg/Header'](
-        stamp=_time(place.stamp), frame_id=place.frame_id)
+        stamp=_time(place.stamp), frame_id=place.frame_id
+    )
 
 
 def _time(nanoseconds: int) -> Any:
@@ -80,14 +103,19 @@ def _time(nanoseconds: int) -> Any:
 def _definition() -> str:
     """Text of Segmentation.msg: of a checkout, else of what was installed with this package."""
     package = Path(__file__).resolve().parents[1]
-    files = [package.parent / 'msg' / 'Segmentation.msg',
-             *(prefix / 'share' / package.name / 'msg' / 'Segmentation.msg'
-               for prefix in package.parents)]
+    files = [
+        package.parent / 'msg' / 'Segmentation.msg',
+        *(
+            prefix / 'share' / package.name / 'msg' / 'Segmentation.msg'
+            for prefix in package.parents
+        ),
+    ]
     for file in files:
         if file.is_file():
             return file.read_text()
     raise FileNotFoundError(
-        f'share/{package.name}/msg/Segmentation.msg is not there: install {package.name} again')
+        f'share/{package.name}/msg/Segmentation.msg is not there: install {package.name} again'
+    )
 
 
 TOPIC = '/segmentation'

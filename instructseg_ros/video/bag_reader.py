@@ -63,23 +63,22 @@ class BagReader:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def messages(self, connections: Collection[Topic], start: int | None = None,
-                 stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
+    def messages(
+        self, connections: Collection[Topic], start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield (topic, log time in ns, serialised message) from `start` to before `stop`.
 
         The rest of a damaged file is left out, with a warning.
         """
         chosen = {(each.topic, each.msgtype): each for each in connections}
         for storage in self._storages:
-            mine = [each for each in storage.connections
-                    if (each.topic, each.msgtype) in chosen]
+            mine = [each for each in storage.connections if (each.topic, each.msgtype) in chosen]
             try:
                 # An empty collection would mean all of them to rosbags.
                 for each, logged, raw in storage.messages(mine, start, stop) if mine else ():
                     yield chosen[each.topic, each.msgtype], logged, bytes(raw)
             except Exception as error:  # A damaged bag makes rosbags raise almost anything.
-                logger.warning('%s is damaged, the rest of it is left out: %s',
-                               storage.path, error)
+                logger.warning('%s is damaged, the rest of it is left out: %s', storage.path, error)
 
 
 class CutOffMcap:
@@ -116,8 +115,9 @@ class CutOffMcap:
         self.connections = [Topic(*name, count) for name, count in counts.items()]
         _warn_once(path, sum(counts.values()))
 
-    def messages(self, connections: Collection[Topic], start: int | None = None,
-                 stop: int | None = None) -> Iterator[tuple[Topic, int, bytes]]:
+    def messages(
+        self, connections: Collection[Topic], start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield what a `Reader` of rosbags yields."""
         chosen = {(each.topic, each.msgtype): each for each in connections}
         begin, end = start or 0, stop or _EVER
@@ -137,7 +137,8 @@ class CutOffMcap:
         with self.path.open('rb') as stream:
             stream.seek(position or len(_MAGIC))
             reader = StreamReader(
-                stream, skip_magic=True, emit_chunks=True, record_size_limit=limit)
+                stream, skip_magic=True, emit_chunks=True, record_size_limit=limit
+            )
             position = stream.tell()
             for record in reader.records:
                 yield position, record
@@ -197,5 +198,6 @@ def _open(path: Path, stack: ExitStack) -> Any:
         try:
             return CutOffMcap(path)
         except ModuleNotFoundError as missing:
-            raise SourceError(f'{error} To read what is there, install {missing.name}: '
-                              f'pip install mcap') from missing
+            raise SourceError(
+                f'{error} To read what is there, install {missing.name}: pip install mcap'
+            ) from missing

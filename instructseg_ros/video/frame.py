@@ -88,7 +88,8 @@ def read_from(source: Source, place: Place) -> Iterator[VideoFrame]:
                 return
     raise SourceError(
         f'{source.path} is not what it was: its frame of {place.recorded / NANO:.3f} s is gone; '
-        f'begin anew with --overwrite, or give another folder with --output')
+        f'begin anew with --overwrite, or give another folder with --output'
+    )
 
 
 def readable(frames: Iterable[Callable[[], VideoFrame]]) -> Iterator[VideoFrame]:
@@ -117,5 +118,6 @@ def readable(frames: Iterable[Callable[[], VideoFrame]]) -> Iterator[VideoFrame]
 
 def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a key for sorting that puts frame2 before frame10."""
-    return [(int(part), '') if part.isdecimal() else (-1, part)
-            for part in re.split(r'([0-9]+)', name)]
+    return [
+        (int(part), '') if part.isdecimal() else (-1, part) for part in re.split(r'([0-9]+)', name)
+    ]

@@ -30,7 +30,7 @@ TICKS = 90_000  # a second
 ENCODERS = ('libx264', 'libopenh264', 'mpeg4')  # the first that PyAV was built with
 
 
-class FilmWriter:
+class VideoWriter:
     """One film; pictures of another size are fitted into that of the film.
 
     Raises:
@@ -57,7 +57,7 @@ class FilmWriter:
         """Add an (H, W, 3) uint8 RGB picture, shown from a time on (ns)."""
         picture = ImageOps.pad(Image.fromarray(image), (self._width, self._height))
         canvas = np.zeros((self._stream.height, self._stream.width, 3), np.uint8)
-        canvas[:self._height, :self._width] = picture
+        canvas[: self._height, : self._width] = picture
         frame = self._av.VideoFrame.from_ndarray(canvas, format='rgb24')
         self._last = max(self._last + 1, round(time * TICKS / NANO))
         frame.pts = self._last
@@ -75,8 +75,9 @@ def _draft(file: Path) -> Path:
     return file.with_suffix('.new')
 
 
-def write_overlays(source: Source, record: CompleteRecord, names: Sequence[str],
-                   folder: Path) -> None:
+def write_overlays(
+    source: Source, record: CompleteRecord, names: Sequence[str], folder: Path
+) -> None:
     """Write a film for the instruction of each name into a folder; complete pieces there stay.
 
     Raises:
@@ -114,10 +115,11 @@ def _frames(source: Source, lines: Iterator[Line]) -> Iterator[tuple[Line, np.nd
             yield line, frame.image
 
 
-def _write_piece(frames: Iterable[tuple[Line, np.ndarray]], files: Sequence[Path],
-                 first: Line) -> None:
+def _write_piece(
+    frames: Iterable[tuple[Line, np.ndarray]], files: Sequence[Path], first: Line
+) -> None:
     """Write one piece of each film; its times count from the first frame of all."""
-    films = [FilmWriter(file, first.size) for file in files]
+    films = [VideoWriter(file, first.size) for file in files]
     for line, image in frames:
         time = line.place.recorded - first.place.recorded
         for film, answer in zip(films, line.segmentations(), strict=True):

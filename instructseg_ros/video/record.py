@@ -43,9 +43,10 @@ class Line:
 
     def to_json(self) -> str:
         """Return it as a line."""
-        return json.dumps({
-            'frame': self.frame, **asdict(self.place), 'size': self.size, 'answers': self.answers,
-        }, ensure_ascii=False)  # fmt: skip
+        return json.dumps(
+            {'frame': self.frame, **asdict(self.place), 'size': self.size, 'answers': self.answers},
+            ensure_ascii=False,
+        )
 
     @classmethod
     def from_json(cls, text: bytes) -> Line:
@@ -53,8 +54,9 @@ class Line:
         fields = json.loads(text)
         place = Place(**{name: fields[name] for name in Place.__dataclass_fields__})
         height, width = fields['size']
-        return cls(frame=fields['frame'], place=place, size=(height, width),
-                   answers=fields['answers'])
+        return cls(
+            frame=fields['frame'], place=place, size=(height, width), answers=fields['answers']
+        )
 
     def segmentations(self) -> list[Segmentation]:
         """Return the answers with their masks, without an image.
@@ -65,8 +67,10 @@ class Line:
         try:
             return [_segmentation(answer) for answer in self.answers]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise RecordError(f'the record of frame {self.frame} is damaged ({error}); begin anew '
-                              f'with --overwrite') from error
+            raise RecordError(
+                f'the record of frame {self.frame} is damaged ({error}); begin anew '
+                f'with --overwrite'
+            ) from error
 
 
 def answer_fields(result: Segmentation, size: tuple[int, int], *, track_id: int) -> dict[str, Any]:
@@ -88,10 +92,15 @@ def answer_fields(result: Segmentation, size: tuple[int, int], *, track_id: int)
 
 def _segmentation(answer: dict[str, Any]) -> Segmentation:
     return Segmentation(
-        instruction=Instruction(text=answer['instruction']), state=State[answer['state']],
-        score=answer['score'], reason=answer['reason'], track_id=answer['track_id'],
-        reference_frames=answer['reference_frames'], source=Source[answer['source']],
-        mask=decode_mask(answer['segmentation']))
+        instruction=Instruction(text=answer['instruction']),
+        state=State[answer['state']],
+        score=answer['score'],
+        reason=answer['reason'],
+        track_id=answer['track_id'],
+        reference_frames=answer['reference_frames'],
+        source=Source[answer['source']],
+        mask=decode_mask(answer['segmentation']),
+    )
 
 
 def read_lines(file: Path, first: int = 0) -> Iterator[Line]:
@@ -110,11 +119,14 @@ def _parse(file: Path, number: int, text: bytes) -> Line:
     try:
         line = Line.from_json(text)
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f'{file}, line {number + 1} is damaged ({error}); '
-                          f'begin anew with --overwrite') from error
+        raise RecordError(
+            f'{file}, line {number + 1} is damaged ({error}); begin anew with --overwrite'
+        ) from error
     if line.frame != number:
-        raise RecordError(f'{file}, line {number + 1} is of frame {line.frame}, not {number}; '
-                          f'begin anew with --overwrite')
+        raise RecordError(
+            f'{file}, line {number + 1} is of frame {line.frame}, not {number}; '
+            f'begin anew with --overwrite'
+        )
     return line
 
 
@@ -131,8 +143,9 @@ class CompleteRecord:
 
     def lines(self, doing: str, first: int = 0) -> Iterator[Line]:
         """Yield the lines from a frame on, and show how far what is done with them has come."""
-        yield from tqdm(read_lines(self.file, first), doing, initial=first, total=self.frames,
-                        unit=' frames')
+        yield from tqdm(
+            read_lines(self.file, first), doing, initial=first, total=self.frames, unit=' frames'
+        )
 
 
 class RecordWriter:
@@ -218,8 +231,11 @@ class History:
 
     def _let_go(self, stamp: int) -> None:
         """Let the frames go that are before the last kept one that is old enough."""
-        old = [number for number, seen in enumerate(self._seen)
-               if seen.opens and not 0 <= stamp - seen.place.stamp < self._span]
+        old = [
+            number
+            for number, seen in enumerate(self._seen)
+            if seen.opens and not 0 <= stamp - seen.place.stamp < self._span
+        ]
         for _ in range(old[-1] if old else 0):
             self._seen.popleft()
 

@@ -41,8 +41,10 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
     counts = _checked_counts(encoded.get('counts'))
     # Each count is compared too: a sum of huge counts could overflow to the right number.
     if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
-        raise ValueError(f'the run lengths do not fill {height} x {width} pixels: write the mask '
-                         f'anew, for instance with pycocotools.mask.encode')
+        raise ValueError(
+            f'the run lengths do not fill {height} x {width} pixels: write the mask '
+            f'anew, for instance with pycocotools.mask.encode'
+        )
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return np.ascontiguousarray(pixels.reshape(width, height).T)
 
@@ -70,8 +72,10 @@ def _checked_counts(counts: Any) -> np.ndarray:
     if not isinstance(counts, Sequence):
         raise ValueError(f'run lengths have counts, a text or a list, not {str(counts)[:80]}')
     if not all(isinstance(count, int) and 0 <= count <= MAX_PIXELS for count in counts):
-        raise ValueError('a list of run lengths has whole numbers from 0 on, one for each run, '
-                         f'not {str(list(counts))[:80]}')
+        raise ValueError(
+            'a list of run lengths has whole numbers from 0 on, one for each run, '
+            f'not {str(list(counts))[:80]}'
+        )
     return np.array(counts, np.int64)
 
 
@@ -80,8 +84,9 @@ def _decompressed(text: str) -> np.ndarray:
     characters = np.frombuffer(text.encode(errors='surrogatepass'), np.uint8)
     digits = characters.astype(np.int64) - 48
     if ((digits < 0) | (digits > 63)).any():
-        raise ValueError('the run lengths are not compressed text: they have a character outside '
-                         '"0" to "o"')
+        raise ValueError(
+            'the run lengths are not compressed text: they have a character outside "0" to "o"'
+        )
     ends = np.flatnonzero((digits & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1

@@ -89,8 +89,9 @@ def _acquire(descriptor: int, file: Path) -> None:
             raise
         _log.warning(
             '%s does not support file locks (%s): make sure that no other run writes to it',
-            file.parent, error,
-        )  # fmt: skip
+            file.parent,
+            error,
+        )
 
 
 def _holder(file: Path) -> str:
@@ -173,12 +174,16 @@ class Output:
 
     def _check(self, run: dict[str, Any]) -> None:
         before = self._read()['run']
-        other = [f'{name} {before.get(name)!r}, not {run[name]!r}' for name in run
-                 if before.get(name) != run[name]]
+        other = [
+            f'{name} {before.get(name)!r}, not {run[name]!r}'
+            for name in run
+            if before.get(name) != run[name]
+        ]
         if other:
             raise OutputError(
                 f'{self.folder} holds the masks of another run ({"; ".join(other)}): give another '
-                f'folder with --output, or begin anew with --overwrite')
+                f'folder with --output, or begin anew with --overwrite'
+            )
 
     def _clear(self) -> None:
         """Delete what a run writes, and nothing else; its description stays to the last."""
@@ -192,7 +197,8 @@ class Output:
             return {'run': dict(read['run']), 'frames': read['frames']}
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(
-                f'{self._run} is damaged ({error}): begin anew with --overwrite') from error
+                f'{self._run} is damaged ({error}): begin anew with --overwrite'
+            ) from error
 
     def _write(self, state: dict[str, Any]) -> None:
         draft = self._run.with_suffix('.new')

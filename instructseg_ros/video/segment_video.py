@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
-from instructseg_ros.streaming.offline_engine import Follower
+from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video.bag_messages import write_bag
@@ -60,10 +60,16 @@ class Summary:
 
 
 def segment_video(
-        path: Path, texts: Sequence[str], folder: Path, *,
-        load: Callable[[], tuple[Model, EngineSettings]], model: str,
-        formats: Sequence[str] = ('rle', 'overlay'), topic: str | None = None,
-        overwrite: bool = False) -> Summary:
+    path: Path,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    load: Callable[[], tuple[Model, EngineSettings]],
+    model: str,
+    formats: Sequence[str] = ('rle', 'overlay'),
+    topic: str | None = None,
+    overwrite: bool = False,
+) -> Summary:
     """Answer instructions on every frame, or go on with that where it was cut off.
 
     Args:
@@ -102,8 +108,11 @@ def _identity(source: Source) -> dict[str, str | int]:
     """Tell a source from another one of its name: where it is, its size, and when it changed."""
     stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
-    return {'source': str(source.path.resolve()), 'bytes': sum(stat.st_size for stat in stats),
-            'modified': str(np.datetime64(modified, 'ns'))}
+    return {
+        'source': str(source.path.resolve()),
+        'bytes': sum(stat.st_size for stat in stats),
+        'modified': str(np.datetime64(modified, 'ns')),
+    }
 
 
 def _clean(texts: Sequence[str]) -> list[str]:
@@ -114,11 +123,15 @@ def _clean(texts: Sequence[str]) -> list[str]:
     return cleaned
 
 
-def _answer_all(source: Source, texts: Sequence[str],
-                load: Callable[[], tuple[Model, EngineSettings]], file: Path) -> int:
+def _answer_all(
+    source: Source,
+    texts: Sequence[str],
+    load: Callable[[], tuple[Model, EngineSettings]],
+    file: Path,
+) -> int:
     """Append to a record the answers to all frames that are not in it; return their number."""
     model, settings = load()
-    follower = Follower(model, settings)
+    follower = OfflineEngine(model, settings)
     for text in texts:
         follower.follow(Instruction(text=text))
     with RecordWriter(file) as record:
@@ -136,8 +149,9 @@ def _answer_all(source: Source, texts: Sequence[str],
     return number
 
 
-def _remaining(source: Source, history: History, follower: Follower,
-               tracks: Tracks) -> Iterator[VideoFrame]:
+def _remaining(
+    source: Source, history: History, follower: OfflineEngine, tracks: Tracks
+) -> Iterator[VideoFrame]:
     """Yield the frames that are not in the record, after showing the last ones in it again."""
     again = history.again()
     if not again:
@@ -149,38 +163,49 @@ def _remaining(source: Source, history: History, follower: Follower,
     yield from frames
 
 
-def _follow(follower: Follower, frame: VideoFrame) -> list[Segmentation]:
+def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
         return follower.segment(frame.image, stamp=frame.place.stamp)
     except MemoryError as error:
         raise RuntimeError(
             f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
-            f'same command goes on from here') from error
+            f'same command goes on from here'
+        ) from error
 
 
-def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation],
-          tracks: Tracks) -> Line:
+def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation], tracks: Tracks) -> Line:
     height, width = frame.image.shape[:2]
-    return Line(frame=number, place=frame.place, size=(height, width), answers=[
-        answer_fields(result, (height, width), track_id=tracks.number(result))
-        for result in results])
+    return Line(
+        frame=number,
+        place=frame.place,
+        size=(height, width),
+        answers=[
+            answer_fields(result, (height, width), track_id=tracks.number(result))
+            for result in results
+        ],
+    )
 
 
-def _draw(source: Source, record: CompleteRecord, names: Sequence[str], output: Output,
-          formats: Sequence[str]) -> None:
+def _draw(
+    source: Source,
+    record: CompleteRecord,
+    names: Sequence[str],
+    output: Output,
+    formats: Sequence[str],
+) -> None:
     """Make what is not there yet."""
     if 'png' in formats:
         output.make(output.png, lambda folder: write_pngs(record.lines('png'), names, folder))
     if 'overlay' in formats:
-        output.make(output.overlay,
-                    lambda folder: write_overlays(source, record, names, folder))
+        output.make(output.overlay, lambda folder: write_overlays(source, record, names, folder))
     if 'bag' in formats:
-        output.make(output.bag, lambda folder: write_bag(
-            record.lines('bag'), names, folder, frames=record.frames))
+        output.make(
+            output.bag,
+            lambda folder: write_bag(record.lines('bag'), names, folder, frames=record.frames),
+        )
 
 
-def _summary(record: CompleteRecord, texts: Sequence[str], *,
-             announced: int | None) -> Summary:
+def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | None) -> Summary:
     states: dict[str, Counter[State]] = {text: Counter() for text in texts}
     for line in read_lines(record.file):
         for answer in line.answers:
@@ -199,4 +224,4 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
     # One stride for all films, so that a run that goes on knows how far back it has to begin.
     stride = segmenter.reference_stride
-    return segmenter, EngineSettings.of_model(segmenter, max_reference_stride=stride)
+    return segmenter, EngineSettings.from_model(segmenter, max_reference_stride=stride)

@@ -26,7 +26,6 @@ from instructseg_ros.video.frame import (
 STORAGE = ('.mcap', '.db3')  # Files of bags.
 
 
-
 def open_source(path: Path, *, topic: str | None = None) -> Source:
     """Return the frames of a film, of a folder of pictures, or of a bag (MCAP or rosbag2).
 
@@ -48,11 +47,10 @@ def open_source(path: Path, *, topic: str | None = None) -> Source:
     if topic is not None:
         raise SourceError(f'{path} is not a bag and has no topics: leave --topic out')
     if path.is_dir():
-
         return Folder(path)
-    from instructseg_ros.video.video_file import Film
+    from instructseg_ros.video.video_file import VideoFile
 
-    return Film(path)
+    return VideoFile(path)
 
 
 def is_bag_folder(path: Path) -> bool:
@@ -62,8 +60,7 @@ def is_bag_folder(path: Path) -> bool:
 
 def storage_files(folder: Path) -> list[Path]:
     """Return the storage files in a folder, in the order of the numbers in their names."""
-    files = [file for file in folder.iterdir()
-             if file.suffix in STORAGE and not is_clutter(file)]
+    files = [file for file in folder.iterdir() if file.suffix in STORAGE and not is_clutter(file)]
     return sorted(files, key=lambda file: natural_order(file.name))
 
 
@@ -73,11 +70,14 @@ def _refuse_other_kinds(path: Path) -> None:
         source, target = (shlex.quote(str(each)) for each in (path, path.with_suffix('')))
         raise SourceError(
             f'{path} is a ROS 1 bag: convert it with `rosbags-convert --src {source} --dst '
-            f'{target} --dst-typestore ros2_humble`, and give that folder')
+            f'{target} --dst-typestore ros2_humble`, and give that folder'
+        )
     for file in storage_files(path) if path.is_dir() else [path]:
         if file.is_file() and is_lfs_pointer(file):
-            raise SourceError(f'{file} is only a pointer to its content: run `git lfs pull` in '
-                              f'{file.resolve().parent}')
+            raise SourceError(
+                f'{file} is only a pointer to its content: run `git lfs pull` in '
+                f'{file.resolve().parent}'
+            )
 
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -95,18 +95,22 @@ class Folder:
         """
         self.path = path
         self.files: Sequence[Path] = [
-            file for file in path.iterdir()
-            if file.suffix.lower() in SUFFIXES and not is_clutter(file)]
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in SUFFIXES and not is_clutter(file)
+        ]
         self._names = sorted((file.name for file in self.files), key=natural_order)
         self.count: int | None = len(self._names)
         if not self._names:
             raise SourceError(
-                f'{path} holds neither a bag (metadata.yaml) nor pictures ({", ".join(SUFFIXES)})')
+                f'{path} holds neither a bag (metadata.yaml) nor pictures ({", ".join(SUFFIXES)})'
+            )
         [(stem, times)] = Counter(file.stem for file in self.files).most_common(1)
         if times > 1:
             raise SourceError(
                 f'{path} holds {times} pictures called {stem}, whose masks would have one name: '
-                f'leave one of them')
+                f'leave one of them'
+            )
 
     def read(self, since: int = 0, bits: int = 8) -> Iterator[VideoFrame]:
         """Yield the pictures from the one recorded at `since` (ns) on; report unreadable ones.
@@ -125,5 +129,6 @@ class Folder:
             image = np.array(read_rgb(self.path / name, bits=depth))
         except (OSError, ImageError) as error:
             raise SourceError(str(error)) from error
-        return VideoFrame(image=image, place=Place(
-            stamp=stamp, recorded=stamp, name=name, bits=depth.bits))
+        return VideoFrame(
+            image=image, place=Place(stamp=stamp, recorded=stamp, name=name, bits=depth.bits)
+        )

@@ -35,7 +35,8 @@ def import_av() -> ModuleType:
     except ImportError as error:
         raise MissingPyAVError(
             f'films need PyAV ({error}): pip install av; pictures and bags are read without it, '
-            f'and every format but "overlay" is written without it') from error
+            f'and every format but "overlay" is written without it'
+        ) from error
     return av
 
 
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 ASSUMED_RATE = 25  # frames a second, of a raw stream that does not tell
 
 
-class Film:
+class VideoFile:
     """The frames of a film's first video stream, upright, each with its own time.
 
     Rates may vary, and times that start over, as in files that were joined, continue instead. A
@@ -89,8 +90,11 @@ class Film:
         try:
             # Nothing but this file: playlists may name addresses.
             with open_film(self.path, options={'protocol_whitelist': 'file'}) as container:
-                streams = [stream for stream in container.streams.video
-                           if not stream.disposition & Disposition.attached_pic]
+                streams = [
+                    stream
+                    for stream in container.streams.video
+                    if not stream.disposition & Disposition.attached_pic
+                ]
                 if not streams:
                     raise SourceError(f'{self.path} holds no video, only sound, text or a cover')
                 stream = streams[0]
@@ -99,7 +103,8 @@ class Film:
         except av.FFmpegError as error:
             raise SourceError(
                 f'{self.path} cannot be read as a film: {error.strerror}; give an mp4, a folder '
-                f'of pictures or a bag') from error
+                f'of pictures or a bag'
+            ) from error
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         step = round(NANO / (stream.average_rate or ASSUMED_RATE))

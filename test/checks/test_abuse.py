@@ -18,7 +18,8 @@ def test_each_kind_of_hostile_input_has_a_name_of_its_own() -> None:
 
 
 def test_a_node_explains_bad_input_answers_what_is_valid_and_keeps_its_memory(
-        domain: None, tiny_model_dir: Path, tmp_path: Path) -> None:
+    domain: None, tiny_model_dir: Path, tmp_path: Path
+) -> None:
     tally = Tally()
     memory = []
     with start_node(tmp_path / 'node.log', model=str(tiny_model_dir), device='cpu') as process:

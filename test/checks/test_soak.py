@@ -25,14 +25,25 @@ def test_memory_at_rest_is_told_from_its_peak() -> None:
 
 @pytest.mark.ros
 def test_a_killed_node_comes_back_and_answers_and_nothing_is_left_in_the_working_folder(
-        domain: None, tiny_model_dir: Path, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    domain: None, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / 'working'
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
-    main(['soak', '--minutes', '0', '--model', str(tiny_model_dir), '--device', 'cpu',
-          '--json', str(tmp_path / 'report.json')])
+    main(
+        [
+            'soak',
+            '--minutes',
+            '0',
+            '--model',
+            str(tiny_model_dir),
+            '--device',
+            'cpu',
+            '--json',
+            str(tmp_path / 'report.json'),
+        ]
+    )
     report = json.loads((tmp_path / 'report.json').read_text())
     assert list(folder.iterdir()) == []
     assert len(list(tmp_path.glob('instructseg_soak_*/node.log'))) == 1

@@ -18,9 +18,18 @@ from instructseg_ros.tabletop.world.recording import Recording
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = ROOT / 'test' / 'data' / 'table_truth.png'
 COMMANDS = [
-    'say', 'segment', 'video', 'evaluate', 'score', 'calibrate', 'train', 'data', 'convert',
-    'benchmark', 'soak',
-]  # fmt: skip
+    'say',
+    'segment',
+    'video',
+    'evaluate',
+    'score',
+    'calibrate',
+    'train',
+    'data',
+    'convert',
+    'benchmark',
+    'soak',
+]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -109,15 +118,21 @@ def test_an_unknown_device_is_one_clear_line(
     assert '"abacus"' in message and '"cpu"' in message
 
 
-@pytest.mark.parametrize(('arguments', 'reason'), [
-    (['train'], '--recipe paper|fine_tune|FILE.yaml --model M'),
-    (['train', 'tabletop', '--recipe', 'secret'], 'recipes of tabletop are full, polish, smoke'),
-    (['train', 'tabletop', '--first-scene', '7'], 'scenes below 1000000 are there to evaluate'),
-    (['train', '--recipe', 'secret', '--model', 'embedded'], 'recipes of the package are'),
-    (['train', '--recipe', 'fine_tune', '--model', 'embedded'], '--data folder=DIR'),
-    (['train', '--recipe', 'smoke', '--model', 'embedded', '--data', 'x'], 'give NAME=VALUE'),
-    (['data', 'check', 'pope', '/no/such/folder'], 'coco/coco_pope_random.json'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        (['train'], '--recipe paper|fine_tune|FILE.yaml --model M'),
+        (
+            ['train', 'tabletop', '--recipe', 'secret'],
+            'recipes of tabletop are full, polish, smoke',
+        ),
+        (['train', 'tabletop', '--first-scene', '7'], 'scenes below 1000000 are there to evaluate'),
+        (['train', '--recipe', 'secret', '--model', 'embedded'], 'recipes of the package are'),
+        (['train', '--recipe', 'fine_tune', '--model', 'embedded'], '--data folder=DIR'),
+        (['train', '--recipe', 'smoke', '--model', 'embedded', '--data', 'x'], 'give NAME=VALUE'),
+        (['data', 'check', 'pope', '/no/such/folder'], 'coco/coco_pope_random.json'),
+    ],
+)
 def test_what_is_missing_is_one_clear_line(
     capfd: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
@@ -133,19 +148,29 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
     capfd.readouterr()
     assert main(['data', 'check', 'coco', str(tmp_path)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
-        'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"')
+        'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"'
+    )
 
 
-@pytest.mark.parametrize(('library', 'command', 'remedy'), [
-    ('rclpy', ['say', 'the mug'], 'source a ROS 2 distribution'),
-    ('rosbags', ['video', 'drive.mcap', 'the mug'], 'pip install rosbags'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('library', 'command', 'remedy'),
+    [
+        ('rclpy', ['say', 'the mug'], 'source a ROS 2 distribution'),
+        ('rosbags', ['video', 'drive.mcap', 'the mug'], 'pip install rosbags'),
+    ],
+)
 def test_a_library_that_is_not_for_training_has_a_remedy_of_its_own(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: str,
-    command: list[str], remedy: str
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+    command: list[str],
+    remedy: str,
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(
-            (library, 'instructseg_ros.ros.', 'instructseg_ros.video.'))]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith((library, 'instructseg_ros.ros.', 'instructseg_ros.video.'))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     assert failed(capfd, *command).startswith(f'instructseg: {library} is not installed: {remedy}')
@@ -171,17 +196,29 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     shown = capsys.readouterr().out
     figures = json.loads(file.read_text())
     assert 'superlative' in shown and 'present missed' in shown
-    assert set(figures) >= {
-        'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording',
-    }  # fmt: skip
+    assert set(figures) >= {'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording'}
 
 
 def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
     process = subprocess.run(
-        [sys.executable, '-m', 'instructseg_ros.cli.main', 'train', 'tabletop', '--recipe', 'smoke',
-         '--folder', str(tmp_path), '--workers', '1'],
-        env={**os.environ, 'MUJOCO_GL': 'nothing'}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            '-m',
+            'instructseg_ros.cli.main',
+            'train',
+            'tabletop',
+            '--recipe',
+            'smoke',
+            '--folder',
+            str(tmp_path),
+            '--workers',
+            '1',
+        ],
+        env={**os.environ, 'MUJOCO_GL': 'nothing'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert process.returncode == 1
     assert 'Traceback' not in process.stderr
     last = process.stderr.splitlines()[-1]
@@ -221,9 +258,7 @@ def test_the_files_that_were_written_are_named(
     capsys: pytest.CaptureFixture[str], recorded: list[Path], tmp_path: Path
 ) -> None:
     file = tmp_path / 'new' / 'answer.jpg'
-    answer = json.loads(
-        segmented(capsys, recorded[1], 'the black car', '--json', '-o', file)
-    )
+    answer = json.loads(segmented(capsys, recorded[1], 'the black car', '--json', '-o', file))
     assert answer['overlay'] == str(file)
     with Image.open(file) as overlay, Image.open(answer['mask']) as mask:
         assert overlay.size == mask.size == (640, 480)
@@ -272,8 +307,11 @@ def test_the_first_example_of_the_readme_selects_what_one_can_drink_from_and_not
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    [line] = re.findall(r'^instructseg (segment docs/.*?)(?: -o .*)?$',
-                        (ROOT / 'README.md').read_text(), re.MULTILINE)
+    [line] = re.findall(
+        r'^instructseg (segment docs/.*?)(?: -o .*)?$',
+        (ROOT / 'README.md').read_text(),
+        re.MULTILINE,
+    )
     answer = segmented(capsys, *shlex.split(line)[1:], '-o', tmp_path / 'answer.png')
     assert answer.startswith('FOUND')
     with Image.open(tmp_path / 'answer_mask.png') as found, Image.open(TRUTH) as right:
@@ -287,8 +325,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_model_is_loaded(
     (tmp_path / 'folder.png').mkdir()
     (tmp_path / 'file').touch()
     for output in (tmp_path / 'folder.png', tmp_path / 'file' / 'answer.png'):
-        message = failed(capfd, 'segment', str(recorded[1]), 'the mug', '--model', '/no/model',
-                         '-o', str(output))
+        message = failed(
+            capfd, 'segment', str(recorded[1]), 'the mug', '--model', '/no/model', '-o', str(output)
+        )
         assert str(output) in message
         message = failed(capfd, 'benchmark', 'soak', '--model', '/no/model', '--json', str(output))
         assert str(output) in message
@@ -330,9 +369,18 @@ def test_a_benchmark_prints_a_table_and_writes_the_figures(
     assert 'choose_mask' in shown and 'image_seconds: ' in shown
     assert figures['dtype'] == 'float32' and figures['naive_fp32_image_seconds'] is None
     assert set(figures) >= {
-        'gemm_gflops', 'stages', 'video_stages', 'image_seconds', 'video_seconds',
+        'gemm_gflops',
+        'stages',
+        'video_stages',
+        'image_seconds',
+        'video_seconds',
         'peak_memory_gb',
-    }  # fmt: skip
+    }
     assert figures['stages'].keys() == {
-        'encode_frame', 'perceive', 'reason', 'encode_pixels', 'decode', 'choose_mask',
-    }  # fmt: skip
+        'encode_frame',
+        'perceive',
+        'reason',
+        'encode_pixels',
+        'decode',
+        'choose_mask',
+    }

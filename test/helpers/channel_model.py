@@ -55,24 +55,36 @@ class ChannelModel:
         self.images += map(weakref.ref, images)
         return [float(image.mean()) for image in images]
 
-    def reason(self, expressions: Sequence[Sequence[str]], tokens: Sequence[float],
-               references: Sequence[Sequence[float]], *,
-               keep_references: bool) -> list[list[tuple[str, float]]]:
-        shown = [sum(number * value for number, value in enumerate((*earlier, frame), 1))
-                 for earlier, frame in zip(references, tokens, strict=True)]
-        return [[(text, value) for text in texts]
-                for texts, value in zip(expressions, shown, strict=True)]
+    def reason(
+        self,
+        expressions: Sequence[Sequence[str]],
+        tokens: Sequence[float],
+        references: Sequence[Sequence[float]],
+        *,
+        keep_references: bool,
+    ) -> list[list[tuple[str, float]]]:
+        shown = [
+            sum(number * value for number, value in enumerate((*earlier, frame), 1))
+            for earlier, frame in zip(references, tokens, strict=True)
+        ]
+        return [
+            [(text, value) for text in texts]
+            for texts, value in zip(expressions, shown, strict=True)
+        ]
 
     def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
         return images
 
-    def decode(self, understandings: Sequence[Sequence[tuple[str, float]]],
-               pixels: Sequence[np.ndarray]) -> list[list[ChannelPrediction]]:
+    def decode(
+        self, understandings: Sequence[Sequence[tuple[str, float]]], pixels: Sequence[np.ndarray]
+    ) -> list[list[ChannelPrediction]]:
         if self.decoded == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
         self.decoded += 1
-        return [[self._predict(text, shown, image) for text, shown in given]
-                for given, image in zip(understandings, pixels, strict=True)]
+        return [
+            [self._predict(text, shown, image) for text, shown in given]
+            for given, image in zip(understandings, pixels, strict=True)
+        ]
 
     def forget(self) -> None:
         pass
@@ -84,13 +96,20 @@ class ChannelModel:
     def _predict(self, text: str, shown: float, image: np.ndarray) -> ChannelPrediction:
         mask = image[..., ['red', 'green', 'blue'].index(text.split()[-1])] > 127
         score = 0.6 + shown % 100 / 300 if mask.any() else 0.1
-        return ChannelPrediction(mask=mask, probability=mask.astype(np.float32), score=score,
-                                 found=bool(mask.any()))
+        return ChannelPrediction(
+            mask=mask, probability=mask.astype(np.float32), score=score, found=bool(mask.any())
+        )
 
 
 def segment_until_killed(
-    path: Path, folder: Path, texts: Sequence[str], *, formats: Sequence[str] = ('rle', 'overlay'),
-    piece: int, last: int | None = None, drawn: int | None = None,
+    path: Path,
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    formats: Sequence[str] = ('rle', 'overlay'),
+    piece: int,
+    last: int | None = None,
+    drawn: int | None = None,
 ) -> None:
     """Segment in a process of its own, which ends itself with SIGKILL.
 
@@ -116,8 +135,14 @@ def _segment(path: str, folder: str, options: str) -> None:
     overlay_films.PIECE = piece
     if drawn is not None:
         _die_drawing(drawn)
-    segment_video(Path(path), texts, Path(folder), load=lambda: (ChannelModel(last=last), SETTINGS),
-                  model='channels', formats=formats)
+    segment_video(
+        Path(path),
+        texts,
+        Path(folder),
+        load=lambda: (ChannelModel(last=last), SETTINGS),
+        model='channels',
+        formats=formats,
+    )
 
 
 def _die_drawing(last: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.streaming.active_instruction import LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.instruction import Instruction
@@ -64,9 +64,14 @@ class ColorModel:
         self.encoded += len(images)
         return [float(image.mean()) for image in images]
 
-    def reason(self, expressions: Sequence[Sequence[str]], tokens: Sequence[Any],
-               references: Sequence[Sequence[Any]], *,
-               keep_references: bool) -> list[list[str]]:
+    def reason(
+        self,
+        expressions: Sequence[Sequence[str]],
+        tokens: Sequence[Any],
+        references: Sequence[Sequence[Any]],
+        *,
+        keep_references: bool,
+    ) -> list[list[str]]:
         texts = [text for row in expressions for text in row]
         for text in texts:
             self.begun.put(text)
@@ -86,11 +91,14 @@ class ColorModel:
             raise MemoryError('no room')
         return images
 
-    def decode(self, understandings: Sequence[Sequence[str]],
-               pixels: Sequence[np.ndarray]) -> list[list[Any]]:
+    def decode(
+        self, understandings: Sequence[Sequence[str]], pixels: Sequence[np.ndarray]
+    ) -> list[list[Any]]:
         self.decoded.append([text for row in understandings for text in row])
-        return [[self._predict(text, image) for text in row]
-                for row, image in zip(understandings, pixels, strict=True)]
+        return [
+            [self._predict(text, image) for text in row]
+            for row, image in zip(understandings, pixels, strict=True)
+        ]
 
     def forget(self) -> None:
         self.forgotten += 1
@@ -98,8 +106,9 @@ class ColorModel:
     def _predict(self, text: str, image: np.ndarray) -> ColorPrediction:
         mask = image[..., ['red', 'green', 'blue'].index(text.split()[-1])] > 127
         score = float('nan') if 'doubt' in text else self.score if mask.any() else 0.1
-        return ColorPrediction(mask=mask, probability=mask.astype(np.float32), score=score,
-                               found=bool(mask.any()))
+        return ColorPrediction(
+            mask=mask, probability=mask.astype(np.float32), score=score, found=bool(mask.any())
+        )
 
 
 def picture(*, red: bool = True) -> np.ndarray:
@@ -111,14 +120,20 @@ def picture(*, red: bool = True) -> np.ndarray:
 
 
 def frame(stamp: int, *, red: bool = True, tokens: Any = None, arrived: float = 0.0) -> Frame:
-    return Frame(image=picture(red=red), stamp=stamp, header=('header', stamp), tokens=tokens,
-                 arrived=arrived)
+    return Frame(
+        image=picture(red=red),
+        stamp=stamp,
+        header=('header', stamp),
+        tokens=tokens,
+        arrived=arrived,
+    )
 
 
-def follow(text: str = 'find red', **fields: Any) -> LiveInstruction:
+def follow(text: str = 'find red', **fields: Any) -> ActiveInstruction:
     """An instruction that is live, its id its text."""
-    return LiveInstruction(instruction=Instruction(**{'text': text, 'id': text, **fields}),
-                           given=0.0)
+    return ActiveInstruction(
+        instruction=Instruction(**{'text': text, 'id': text, **fields}), given=0.0
+    )
 
 
 @dataclass
@@ -136,12 +151,15 @@ class Stream:
 
     def answers(self, count: int) -> list[tuple[str, str]]:
         """The next results as (id, state), in order."""
-        return [(result.instruction.id, result.state.name)
-                for result in (self.result() for _ in range(count))]
+        return [
+            (result.instruction.id, result.state.name)
+            for result in (self.result() for _ in range(count))
+        ]
 
     def frame(self, *, red: bool = True, camera: str = '', step: int = 50_000_000) -> int:
         """Add a frame with a red square or an empty one; return its stamp."""
         self.stamp += step
-        self.engine.add_frame(picture(red=red), stamp=self.stamp, header=('header', self.stamp),
-                              camera=camera)
+        self.engine.add_frame(
+            picture(red=red), stamp=self.stamp, header=('header', self.stamp), camera=camera
+        )
         return self.stamp

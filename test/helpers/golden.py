@@ -21,15 +21,7 @@ from instructseg_ros.model.conversion.tensors import TensorFolder
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompt_rows import PromptRow, join_rows
 from instructseg_ros.model.states import Prompt
-from instructseg_ros.model.tasks import (
-    IMAGE,
-    IMAGE_ID,
-    REFER,
-    SEG,
-    SEG_ID,
-    TEMPORAL,
-    TEMPORAL_ID,
-)
+from instructseg_ros.model.tasks import IMAGE, IMAGE_ID, REFER, SEG, SEG_ID, TEMPORAL, TEMPORAL_ID
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'
 FOLDERS = case_folders(SHIPPED, 'INSTRUCTSEG_GOLDEN_DIR')
@@ -152,22 +144,41 @@ def recorded(model: InstructSegModel) -> Iterator[dict[str, list[torch.Tensor]]]
         'cond.SEG_embedding': model.text_fusion,
     }
     outputs: dict[str, list[torch.Tensor]] = {name: [] for name in parts}
-    outputs |= {name: [] for name in ('mm.inputs_embeds', 'llm.last_hidden_state', 'swin',
-                                      'cond.concat_before_projector')}  # fmt: skip
+    outputs |= {
+        name: []
+        for name in (
+            'mm.inputs_embeds',
+            'llm.last_hidden_state',
+            'swin',
+            'cond.concat_before_projector',
+        )
+    }
     hooks = [
         part.register_forward_hook(lambda _m, _i, out, name=name: outputs[name].append(out))
         for name, part in parts.items()
     ]
 
     language = model.language_model
-    hooks.append(language.layers[0].register_forward_pre_hook(
-        lambda _m, inputs: outputs['mm.inputs_embeds'].append(inputs[0])))
-    hooks.append(language.final_layernorm.register_forward_hook(
-        lambda _m, _i, out: outputs['llm.last_hidden_state'].append(out)))
-    hooks.append(model.text_fusion.condition_projector.register_forward_pre_hook(
-        lambda _m, inputs: outputs['cond.concat_before_projector'].append(inputs[0])))
-    hooks.append(model.pixel_branch.backbone.register_forward_hook(
-        lambda _m, _i, out: outputs['swin'].extend(out.feature_maps)))
+    hooks.append(
+        language.layers[0].register_forward_pre_hook(
+            lambda _m, inputs: outputs['mm.inputs_embeds'].append(inputs[0])
+        )
+    )
+    hooks.append(
+        language.final_layernorm.register_forward_hook(
+            lambda _m, _i, out: outputs['llm.last_hidden_state'].append(out)
+        )
+    )
+    hooks.append(
+        model.text_fusion.condition_projector.register_forward_pre_hook(
+            lambda _m, inputs: outputs['cond.concat_before_projector'].append(inputs[0])
+        )
+    )
+    hooks.append(
+        model.pixel_branch.backbone.register_forward_hook(
+            lambda _m, _i, out: outputs['swin'].extend(out.feature_maps)
+        )
+    )
     try:
         yield outputs
     finally:

@@ -25,12 +25,11 @@ with locked(Path(sys.argv[1]), name=sys.argv[2]):
 
 
 @contextmanager
-def lock_holder(
-    folder: Path, name: str = '.lock'
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def lock_holder(folder: Path, name: str = '.lock') -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield a process that holds the lock of a folder, and the id of a process that it forked."""
     process = subprocess.Popen(
-        [sys.executable, '-c', _HOLD, str(folder), name], stdout=subprocess.PIPE, text=True)
+        [sys.executable, '-c', _HOLD, str(folder), name], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     child = int(process.stdout.readline())
     try:

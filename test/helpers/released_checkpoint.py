@@ -18,9 +18,13 @@ SHARDS = ('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'
 INDEX = 'model.safetensors.index.json'
 # What the release holds in float16; the rest is float32.
 HALF = (
-    'model.embed_tokens.', 'model.layers.', 'model.final_layernorm.', 'lm_head.',
-    'model.vision_tower.', 'model.mm_projector.',
-)  # fmt: skip
+    'model.embed_tokens.',
+    'model.layers.',
+    'model.final_layernorm.',
+    'lm_head.',
+    'model.vision_tower.',
+    'model.mm_projector.',
+)
 
 # A published model of the same code has these too, and the sizes of the release's files fit them.
 EXTRA_TENSORS: dict[str, list[int]] = json.loads(
@@ -76,9 +80,7 @@ def add_rows(tensors: Tensors, *, embeddings: int, head: int) -> None:
 def write_shards(folder: Path, tensors: Tensors) -> None:
     """Write tensors to two files of about the same size, and the index."""
     ends = list(accumulate(tensor.nbytes for tensor in tensors.values()))
-    weight_map = {
-        name: SHARDS[end > ends[-1] / 2] for name, end in zip(tensors, ends, strict=True)
-    }
+    weight_map = {name: SHARDS[end > ends[-1] / 2] for name, end in zip(tensors, ends, strict=True)}
     for shard in SHARDS:
         part = {name: tensors[name] for name, file in weight_map.items() if file == shard}
         save_file(part, folder / shard, {'format': 'pt'})

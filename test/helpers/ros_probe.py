@@ -39,8 +39,9 @@ STAMPS = itertools.count(1_000_000_000, 50_000_000)
 class NodeProcess:
     """One of the package's nodes as a process of its own; its output goes to a file."""
 
-    def __init__(self, module: str, output: Path, *, parameters: dict[str, Any],
-                 namespace: str = '/') -> None:
+    def __init__(
+        self, module: str, output: Path, *, parameters: dict[str, Any], namespace: str = '/'
+    ) -> None:
         self._output = output
         arguments = ['--ros-args', '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
@@ -48,8 +49,11 @@ class NodeProcess:
         code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
         with output.open('w') as stream:
             self.process = subprocess.Popen(
-                [sys.executable, '-c', code, *arguments], stdout=stream, stderr=stream,
-                env={**os.environ, 'OMP_NUM_THREADS': '1'})
+                [sys.executable, '-c', code, *arguments],
+                stdout=stream,
+                stderr=stream,
+                env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            )
 
     def output(self) -> str:
         return self._output.read_text()
@@ -83,7 +87,8 @@ class Probe:
         self._executor.add_node(self.node)
         self._images = {
             camera: self.node.create_publisher(Image, f'{camera}/image'.strip('/'), 10)
-            for camera in cameras}
+            for camera in cameras
+        }
         self._texts = self.node.create_publisher(String, 'command', 10)
         # Last: a node that hears this publisher has discovered those before it, too.
         self._commands = self.node.create_publisher(Command, 'command_request', 10)
@@ -128,8 +133,9 @@ class Probe:
         self.settle()
         self.results.clear()
 
-    def show_until(self, condition: Callable[[Header], bool], *,
-                   show: Callable[[], Header] | None = None) -> Segmentation:
+    def show_until(
+        self, condition: Callable[[Header], bool], *, show: Callable[[], Header] | None = None
+    ) -> Segmentation:
         """Show images until a condition holds for one of them; return the answer to that image.
 
         A single image is not enough: it may be lost, as a sensor's may, and the node may not have
@@ -171,8 +177,9 @@ class Probe:
             self._executor.spin_once(timeout_sec=0.05)
 
     def wait(self, condition: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
-        wait_until(condition, idle=lambda: self._executor.spin_once(timeout_sec=0.05),
-                   timeout=timeout)
+        wait_until(
+            condition, idle=lambda: self._executor.spin_once(timeout_sec=0.05), timeout=timeout
+        )
 
     def spin(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -190,9 +197,11 @@ class Probe:
 
     def set_parameter(self, name: str, value: float) -> None:
         """Set a parameter of the node."""
-        response = self.call(SetParameters, 'segmentation_node/set_parameters',
-                             SetParameters.Request(parameters=[
-                                 Parameter(name, value=value).to_parameter_msg()]))
+        response = self.call(
+            SetParameters,
+            'segmentation_node/set_parameters',
+            SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]),
+        )
         assert response.results[0].successful
 
     def set_threshold(self, value: float) -> None:
@@ -220,9 +229,17 @@ class Probe:
         seconds, nanoseconds = divmod(stamp, 10**9)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id='optical')
         pixels = np.full((*SIZE, 3), stamp // 50_000_000 % 200, np.uint8)
-        return Image(**{
-            'header': header, 'height': SIZE[0], 'width': SIZE[1], 'encoding': 'rgb8',
-            'step': SIZE[1] * 3, 'data': array('B', pixels.tobytes()), **fields})
+        return Image(
+            **{
+                'header': header,
+                'height': SIZE[0],
+                'width': SIZE[1],
+                'encoding': 'rgb8',
+                'step': SIZE[1] * 3,
+                'data': array('B', pixels.tobytes()),
+                **fields,
+            }
+        )
 
     def show(self, camera: str = '', **fields: Any) -> Header:
         """Publish a picture of a camera and return its header."""
@@ -235,16 +252,19 @@ class Probe:
         self.wait(lambda: any(map(select, self.results)))
         index = next(i for i, result in enumerate(self.results) if select(result))
         answer = self.results[index]
-        del self.results[:index + 1]
+        del self.results[: index + 1]
         return answer
 
     def answer_to(self, header: Header) -> Segmentation:
         return self.answer(lambda result: result.header == header)
 
 
-def wait_until(condition: Callable[[], object], *,
-               idle: Callable[[], object] = lambda: time.sleep(0.05),
-               timeout: float = TIMEOUT) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    *,
+    idle: Callable[[], object] = lambda: time.sleep(0.05),
+    timeout: float = TIMEOUT,
+) -> None:
     """Call `idle` until the condition holds; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

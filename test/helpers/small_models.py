@@ -60,8 +60,12 @@ def compact_config() -> InstructSegConfig:
         'layer_type': 'basic',
         'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
     }
-    masks = {'backbone_config': resnet, 'mask_feature_size': 8, 'mask_upsampling': 2,
-             'mask_detail_width': 4}
+    masks = {
+        'backbone_config': resnet,
+        'mask_feature_size': 8,
+        'mask_upsampling': 2,
+        'mask_detail_width': 4,
+    }
     return InstructSegConfig(
         vision_config=_vision(image_size=64, patch_size=16),
         text_config=_TEXT,
@@ -113,7 +117,7 @@ def processor_of(
     """A processor for a configuration."""
     return InstructSegProcessor(
         word_tokenizer(words),
-        ProcessorConfig.of_model(
+        ProcessorConfig.from_model(
             config,
             mask_size=mask_size,
             prompts=COMPACT if compact else RELEASED,
@@ -169,9 +173,7 @@ def released_model() -> SmallModel:
     return _small(config, processor_of(config, mask_size=(128, 128), compact=False), seed=0)
 
 
-def _small(
-    config: InstructSegConfig, processor: InstructSegProcessor, *, seed: int
-) -> SmallModel:
+def _small(config: InstructSegConfig, processor: InstructSegProcessor, *, seed: int) -> SmallModel:
     torch.manual_seed(0)
     model = InstructSegModel(config).eval()
     scramble(model, seed)

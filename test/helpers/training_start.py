@@ -21,7 +21,8 @@ class Start:
 def make_start(folder: Path) -> Start:
     """Without dropout, whose draws differ from process to process."""
     recipe = dataclasses.replace(
-        load_recipe('smoke'), lora=LoraConfig(dropout=0.0), residual_dropout=0.0)
+        load_recipe('smoke'), lora=LoraConfig(dropout=0.0), residual_dropout=0.0
+    )
     write_tiny_model(folder / 'model', ['the red circle', 'what has four corners?'])
     config = folder / 'model' / 'config.json'
     config.write_text(config.read_text().replace('"drop_path_rate": 0.1', '"drop_path_rate": 0.0'))

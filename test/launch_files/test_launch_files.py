@@ -27,8 +27,20 @@ from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment,
 
 SHARE = share_folder()
 FILES = sorted((SHARE / 'launch').glob('*.launch.py'))
-OUTPUTS = {'mask', 'labels', 'confidence', 'overlay', 'points', 'depth_masked', 'target_pose',
-           'detections', 'detections_3d', 'label_info', 'segmentation', 'diagnostics'}
+OUTPUTS = {
+    'mask',
+    'labels',
+    'confidence',
+    'overlay',
+    'points',
+    'depth_masked',
+    'target_pose',
+    'detections',
+    'detections_3d',
+    'label_info',
+    'segmentation',
+    'diagnostics',
+}
 INPUTS = {'command', 'command_request', 'camera/image', 'image'}
 
 
@@ -68,8 +80,11 @@ def test_a_launch_file_defines_what_launch_calls(path: Path) -> None:
 def test_no_default_of_an_argument_wins_over_the_parameter_file() -> None:
     source = (SHARE / 'launch' / 'segmentation.launch.py').read_text()
     # Without the imports, because `launch` need not be installed.
-    [function] = [node for node in ast.parse(source).body
-                  if isinstance(node, ast.FunctionDef) and node.name == 'arguments']
+    [function] = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == 'arguments'
+    ]
     module: dict[str, Any] = {'CONFIG': SHARE / 'config'}
     exec(compile(ast.Module([function], []), 'segmentation.launch.py', 'exec'), module)
     defaults = {name: default for name, (default, _) in module['arguments']().items()}
@@ -117,7 +132,8 @@ class ParameterLoader(yaml.SafeLoader):
 
 
 ParameterLoader.add_constructor(
-    'tag:yaml.org,2002:python/tuple', yaml.SafeLoader.construct_sequence)
+    'tag:yaml.org,2002:python/tuple', yaml.SafeLoader.construct_sequence
+)
 
 
 class Command:
@@ -128,13 +144,20 @@ class Command:
         self.node = node
         self.name = node._Node__expanded_node_name
         self.namespace = node.expanded_node_namespace
-        context.extend_locals({'ros_specific_arguments': {
-            'name': f'__node:={self.name}', 'ns': f'__ns:={self.namespace}'}})
+        context.extend_locals(
+            {
+                'ros_specific_arguments': {
+                    'name': f'__node:={self.name}',
+                    'ns': f'__ns:={self.namespace}',
+                }
+            }
+        )
         self.parts = [''.join(each.perform(context) for each in part) for part in node.cmd[1:]]
         given = list(zip(self.parts, self.parts[1:], strict=False))
         self.files = [Path(file) for flag, file in given if flag == '--params-file']
         self.remapped = dict(
-            rule.split(':=') for flag, rule in given if flag == '-r' and rule[:2] != '__')
+            rule.split(':=') for flag, rule in given if flag == '-r' and rule[:2] != '__'
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -147,32 +170,43 @@ class Command:
 
 
 def test_one_camera_is_remapped_to_its_driver(launch: Any) -> None:
-    node = started(camera='/camera/camera', image='color/image_raw',
-                   camera_info='color/camera_info',
-                   depth='aligned_depth_to_color/image_raw')['segmentation_node']
+    node = started(
+        camera='/camera/camera',
+        image='color/image_raw',
+        camera_info='color/camera_info',
+        depth='aligned_depth_to_color/image_raw',
+    )['segmentation_node']
     assert node.remapped == {
         'image': '/camera/camera/color/image_raw',
         'camera_info': '/camera/camera/color/camera_info',
-        'depth/image': '/camera/camera/aligned_depth_to_color/image_raw'}
+        'depth/image': '/camera/camera/aligned_depth_to_color/image_raw',
+    }
     assert node.parameters['cameras'] == ['']
 
 
 def test_arguments_win_over_the_parameter_file(launch: Any, tmp_path: Path) -> None:
     file = tmp_path / 'mine.yaml'
-    file.write_text('/**: {ros__parameters: {model: a, autostart: true, cameras: [front], '
-                    'image_transports: [compressed]}}')
+    file.write_text(
+        '/**: {ros__parameters: {model: a, autostart: true, cameras: [front], '
+        'image_transports: [compressed]}}'
+    )
     values = started(params_file=str(file), model='b', autostart='false')[
-        'segmentation_node'].parameters
-    assert values == {'model': 'b', 'autostart': False, 'cameras': ['front'],
-                      'image_transports': ['compressed']}
+        'segmentation_node'
+    ].parameters
+    assert values == {
+        'model': 'b',
+        'autostart': False,
+        'cameras': ['front'],
+        'image_transports': ['compressed'],
+    }
 
 
 @pytest.mark.parametrize('file', ['segmentation', 'grasping', 'navigation', 'demo'])
 def test_the_parameter_file_wins_over_defaults_of_arguments(
-        launch: Any, tmp_path: Path, file: str) -> None:
+    launch: Any, tmp_path: Path, file: str
+) -> None:
     mine = tmp_path / 'mine.yaml'
-    values = {'model': '/models/mine', 'device': 'cuda:1', 'autostart': False,
-              'use_sim_time': True}
+    values = {'model': '/models/mine', 'device': 'cuda:1', 'autostart': False, 'use_sim_time': True}
     mine.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
     assert started(file, params_file=str(mine))['segmentation_node'].parameters == values
 
@@ -185,14 +219,16 @@ def test_the_time_of_a_simulator_is_an_argument(launch: Any) -> None:
 
 @pytest.mark.parametrize('file', ['segmentation', 'grasping', 'demo'])
 def test_a_parameter_file_that_is_not_there_is_an_error_that_names_it(
-        launch: Any, tmp_path: Path, file: str) -> None:
+    launch: Any, tmp_path: Path, file: str
+) -> None:
     missing = tmp_path / 'missing.yaml'
     with pytest.raises(FileNotFoundError, match=f'params_file "{missing}" is not a file'):
         started(file, params_file=str(missing))
 
 
 def test_a_parameter_file_is_found_in_the_home_folder(
-        launch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))
     (tmp_path / 'mine.yaml').write_text('/**: {ros__parameters: {model: a}}')
     node = started(params_file='~/mine.yaml')['segmentation_node']
@@ -207,8 +243,11 @@ def both_uses() -> Any:
     from launch import LaunchDescription
 
     grasping, navigation = (
-        IncludeLaunchDescription(PythonLaunchDescriptionSource(
-            str(SHARE / 'launch' / f'{use}.launch.py'))) for use in ('grasping', 'navigation'))
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(SHARE / 'launch' / f'{use}.launch.py'))
+        )
+        for use in ('grasping', 'navigation')
+    )
     return LaunchDescription([grasping, navigation])
 
 
@@ -233,7 +272,8 @@ def test_a_launch_file_leaves_no_argument_behind(path: Path, launch: Any) -> Non
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_a_driver_that_is_started_after_a_launch_file_has_the_transport(
-        path: Path, launch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path: Path, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from launch import LaunchContext
 
     for variable in CHOICE_VARIABLES:
@@ -252,22 +292,20 @@ def test_several_cameras_are_parameters_of_one_node(launch: Any) -> None:
 
 def test_topics_of_several_cameras_are_remapped_within_each(launch: Any) -> None:
     node = started(cameras='[front, wrist]', image='image_raw')['segmentation_node']
-    assert node.remapped == {
-        'front/image': 'front/image_raw', 'wrist/image': 'wrist/image_raw'}
+    assert node.remapped == {'front/image': 'front/image_raw', 'wrist/image': 'wrist/image_raw'}
 
 
-@pytest.mark.parametrize(('argument', 'transports'), [
-    ('', ['raw']), ('raw', ['raw']), ('compressed', ['compressed'])])
-def test_the_transport_is_a_parameter(
-        launch: Any, argument: str, transports: list[str]) -> None:
+@pytest.mark.parametrize(
+    ('argument', 'transports'), [('', ['raw']), ('raw', ['raw']), ('compressed', ['compressed'])]
+)
+def test_the_transport_is_a_parameter(launch: Any, argument: str, transports: list[str]) -> None:
     node = started(image_transport=argument)['segmentation_node']
     assert node.parameters['image_transports'] == transports
     assert node.remapped['image'] == 'camera/image'
 
 
 @pytest.mark.parametrize('argument', ['true', 'false'])
-def test_a_node_that_dies_is_started_again_where_that_is_wanted(
-        launch: Any, argument: str) -> None:
+def test_a_node_that_dies_is_started_again_where_that_is_wanted(launch: Any, argument: str) -> None:
     node = started(respawn=argument)['segmentation_node'].node
     assert node._ExecuteLocal__respawn is (argument == 'true')
 
@@ -275,15 +313,17 @@ def test_a_node_that_dies_is_started_again_where_that_is_wanted(
 def test_the_namespace_holds_the_node_and_rviz(launch: Any) -> None:
     nodes = started(namespace='robot', rviz='true')
     assert {name: node.namespace for name, node in nodes.items()} == {
-        'segmentation_node': '/robot', 'rviz2': '/robot'}
+        'segmentation_node': '/robot',
+        'rviz2': '/robot',
+    }
 
 
 @pytest.mark.parametrize('pushed', ['', '/fleet'])
 @pytest.mark.parametrize('namespace', ['', '/robot/left', 'robot'])
-def test_the_log_level_is_that_of_the_node_alone(
-        launch: Any, pushed: str, namespace: str) -> None:
+def test_the_log_level_is_that_of_the_node_alone(launch: Any, pushed: str, namespace: str) -> None:
     node = started(ros_namespace=pushed, namespace=namespace, log_level='debug')[
-        'segmentation_node']
+        'segmentation_node'
+    ]
     logger = f'{node.namespace}/segmentation_node'.strip('/').replace('/', '.')
     assert f'{logger}:=debug' in node.parts
 
@@ -293,25 +333,31 @@ def test_rviz_shows_the_first_of_several_cameras(launch: Any) -> None:
     assert node.remapped['camera/image'] == 'front/image_raw'
     shown = set(displayed_topics()) - {'camera/image'}
     assert {name: node.remapped[name] for name in shown} == {
-        name: f'front/{name}' for name in shown}
+        name: f'front/{name}' for name in shown
+    }
 
 
 @pytest.mark.parametrize('use', ['grasping', 'navigation'])
 def test_a_launch_file_for_a_use_has_its_parameters_and_all_arguments(
-        launch: Any, use: str) -> None:
+    launch: Any, use: str
+) -> None:
     node = started(use, cameras='[front]')['segmentation_node']
     assert node.files[0] == SHARE / 'config' / f'{use}.yaml'
     assert node.parameters['cameras'] == ['front']
-    descriptions = [describe(SHARE / 'launch' / f'{name}.launch.py').generate_launch_description()
-                    for name in (use, 'segmentation')]
-    mine, all_of_them = ({argument.name for argument in each.get_launch_arguments()}
-                         for each in descriptions)
+    descriptions = [
+        describe(SHARE / 'launch' / f'{name}.launch.py').generate_launch_description()
+        for name in (use, 'segmentation')
+    ]
+    mine, all_of_them = (
+        {argument.name for argument in each.get_launch_arguments()} for each in descriptions
+    )
     assert mine == all_of_them
 
 
 @pytest.mark.parametrize(('namespace', 'camera'), [('', '/table'), ('robot', '/robot/table')])
 def test_the_demo_s_camera_is_the_one_that_the_node_watches(
-        launch: Any, namespace: str, camera: str) -> None:
+    launch: Any, namespace: str, camera: str
+) -> None:
     nodes = started('demo', namespace=namespace, camera='table', rviz='true')
     assert set(nodes) == {'sim_camera', 'segmentation_node', 'rviz2'}
     assert nodes['sim_camera'].namespace == camera
@@ -325,13 +371,23 @@ def test_cameras_that_are_no_list_are_refused(launch: Any) -> None:
         started(cameras='front')
 
 
-@pytest.mark.parametrize(('file', 'name', 'value'), [
-    ('segmentation', 'respawn', 'perhaps'), ('segmentation', 'autostart', '1'),
-    ('segmentation', 'rviz', 'yes'), ('segmentation', 'use_sim_time', 'on'),
-    ('segmentation', 'image_transport', 'theora'), ('segmentation', 'log_level', 'loud'),
-    ('navigation', 'log_level', 'loud'), ('demo', 'source', 'dreams'), ('demo', 'rviz', 'yes')])
+@pytest.mark.parametrize(
+    ('file', 'name', 'value'),
+    [
+        ('segmentation', 'respawn', 'perhaps'),
+        ('segmentation', 'autostart', '1'),
+        ('segmentation', 'rviz', 'yes'),
+        ('segmentation', 'use_sim_time', 'on'),
+        ('segmentation', 'image_transport', 'theora'),
+        ('segmentation', 'log_level', 'loud'),
+        ('navigation', 'log_level', 'loud'),
+        ('demo', 'source', 'dreams'),
+        ('demo', 'rviz', 'yes'),
+    ],
+)
 def test_an_argument_that_is_none_of_its_choices_is_refused_and_they_are_named(
-        launch: Any, file: str, name: str, value: str) -> None:
+    launch: Any, file: str, name: str, value: str
+) -> None:
     with pytest.raises(RuntimeError, match=rf'"{name}" provided value "{value}".*\[.*\]'):
         started(file, **{name: value})
 
@@ -343,13 +399,22 @@ def ros2_launch(launch: Any, tmp_path: Path) -> Iterator[Callable[..., Launched]
     if ros2 is None:
         pytest.skip('the command ros2 is not installed')
     domain = next(filter(is_free, random.sample(range(1, 101), 100)))
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_LOG_DIR': str(tmp_path),
-                   'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    environment = {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain),
+        'ROS_LOG_DIR': str(tmp_path),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
     running: list[Launched] = []
 
     def run(file: Path, *arguments: str) -> Launched:
-        running.append(Launched([ros2, 'launch', str(file), *arguments],
-                                tmp_path / f'launch-{len(running)}.log', environment))
+        running.append(
+            Launched(
+                [ros2, 'launch', str(file), *arguments],
+                tmp_path / f'launch-{len(running)}.log',
+                environment,
+            )
+        )
         return running[-1]
 
     yield run
@@ -364,8 +429,14 @@ class Launched:
         self._log = log
         self.environment = environment
         with log.open('w') as stream:
-            self.process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=log.parent,
-                                            start_new_session=True, env=environment)
+            self.process = subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=stream,
+                cwd=log.parent,
+                start_new_session=True,
+                env=environment,
+            )
 
     @property
     def output(self) -> str:
@@ -395,7 +466,8 @@ def test_the_demo_starts_becomes_active_and_ends(ros2_launch: Callable[..., Laun
 
 @pytest.mark.ros
 def test_ros2_launch_ends_at_a_parameter_file_that_is_not_there(
-        ros2_launch: Callable[..., Launched]) -> None:
+    ros2_launch: Callable[..., Launched],
+) -> None:
     launched = ros2_launch(SHARE / 'launch' / 'segmentation.launch.py', 'params_file:=nowhere.yaml')
     assert launched.process.wait(120) == 1
     assert 'params_file "nowhere.yaml" is not a file' in launched.output
@@ -420,7 +492,8 @@ def generate_launch_description():
 
 @pytest.mark.ros
 def test_two_launch_files_of_one_description_start_nodes_with_their_own_parameters(
-        ros2_launch: Callable[..., Launched], tmp_path: Path) -> None:
+    ros2_launch: Callable[..., Launched], tmp_path: Path
+) -> None:
     mine = tmp_path / 'both.launch.py'
     mine.write_text(f'folder = {str(SHARE / "launch")!r}\n{BOTH_USES}')
     launched = ros2_launch(mine, 'model:=/nowhere', 'device:=cpu')
@@ -428,8 +501,13 @@ def test_two_launch_files_of_one_description_start_nodes_with_their_own_paramete
 
     def parameter(node: str, name: str) -> str:
         asked = subprocess.run(
-            [sys.executable, '-c', ASK_FOR_PARAMETER, node, name], env=launched.environment,
-            capture_output=True, text=True, timeout=300, check=True)
+            [sys.executable, '-c', ASK_FOR_PARAMETER, node, name],
+            env=launched.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
         return asked.stdout.strip()
 
     assert parameter('/segmentation_node', 'target_frame') == 'base_link'

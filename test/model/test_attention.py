@@ -8,9 +8,7 @@ from transformers import DynamicCache, PhiModel
 from instructseg_ros.model.attention import IMPLEMENTATION, attend, merge_heads, split_heads
 
 
-def operands(
-    rows: int = 4, columns: int = 6
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def operands(rows: int = 4, columns: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(2, 3, rows, 5, generator=generator)
     key = torch.randn(2, 3, columns, 5, generator=generator)

@@ -122,7 +122,8 @@ def test_truncated_weights_are_named(
 
 @pytest.mark.parametrize('pinned', [False, True])
 @pytest.mark.parametrize(
-    'name', [WEIGHTS, 'config.json', 'processor_config.json', 'tokenizer.json'])
+    'name', [WEIGHTS, 'config.json', 'processor_config.json', 'tokenizer.json']
+)
 def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
     folder: Path, name: str, pinned: bool
 ) -> None:
@@ -130,7 +131,8 @@ def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
         write_manifest(folder)
     (folder / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
     assert refused(folder) == (
-        f'{folder / name} is only a pointer to its content: run `git lfs pull` in {folder}.')
+        f'{folder / name} is only a pointer to its content: run `git lfs pull` in {folder}.'
+    )
 
 
 @pytest.mark.parametrize('pinned', [False, True])
@@ -146,7 +148,7 @@ def test_files_that_macos_writes_next_to_those_of_a_model_are_not_read(
 
 
 def test_a_downloaded_checkpoint_of_the_authors_is_refused_with_the_command_that_converts_it(
-    folder: Path
+    folder: Path,
 ) -> None:
     (folder / 'processor_config.json').unlink()
     (folder / 'config.json').write_text('{"model_type": "mipha_phi"}')

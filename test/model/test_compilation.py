@@ -21,9 +21,7 @@ def answers(segmenter: Segmenter) -> list[Prediction]:
     expressions = [segmenter.read(text) for text in TEXTS]
     pixels = segmenter.encode_pixels([image])
     for keep in (False, True):
-        understood = segmenter.reason(
-            [expressions], [tokens], [[reference]], keep_references=keep
-        )
+        understood = segmenter.reason([expressions], [tokens], [[reference]], keep_references=keep)
         still += segmenter.decode(understood, pixels)[0]
     return still
 

@@ -32,9 +32,7 @@ def sample_of_ours(
     values: torch.Tensor, places: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     by_head = places.flatten(3, 4).transpose(1, 2)
-    return sample(
-        values, SHAPES, Places(*by_head.unbind(-1)), weights.flatten(3).transpose(1, 2)
-    )
+    return sample(values, SHAPES, Places(*by_head.unbind(-1)), weights.flatten(3).transpose(1, 2))
 
 
 def sample_of_transformers(

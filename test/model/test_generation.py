@@ -34,9 +34,7 @@ def loaded(folder: Path) -> tuple[InstructSegModel, InstructSegProcessor]:
 
 
 @pytest.fixture(scope='module')
-def generator(
-    folder: Path, loaded: tuple[InstructSegModel, InstructSegProcessor]
-) -> TextGenerator:
+def generator(folder: Path, loaded: tuple[InstructSegModel, InstructSegProcessor]) -> TextGenerator:
     return TextGenerator(*loaded, load_head(folder))
 
 

@@ -25,7 +25,8 @@ ModelOf = Callable[[Path], InstructSegModel]
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
     """The model of a folder of cases."""
     return functools.cache(
-        lambda source: golden.golden_model(source, tmp_path_factory.mktemp('golden') / 'model'))
+        lambda source: golden.golden_model(source, tmp_path_factory.mktemp('golden') / 'model')
+    )
 
 
 INFERRED = [case for case in golden.cases(*golden.FOLDERS) if not golden.is_training(case)]

@@ -92,8 +92,9 @@ def test_each_window_is_fitted_by_least_squares() -> None:
     rng = np.random.default_rng(1)
     guide = rng.random((3, 7, 6))
     values = 0.6 * guide[0] + 0.3 * guide[2] + 0.1 * rng.random((7, 6))  # mostly explained
-    models = np.array([[_fit(guide, values, row, column) for column in range(6)]
-                       for row in range(7)])  # fmt: skip
+    models = np.array(
+        [[_fit(guide, values, row, column) for column in range(6)] for row in range(7)]
+    )
     expected = np.empty((7, 6))
     for row, column in np.ndindex(7, 6):
         slopes = models[_window(row, column)].reshape(-1, 4).mean(axis=0)

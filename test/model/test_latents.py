@@ -96,6 +96,7 @@ def test_rows_that_share_a_memory_are_as_if_each_had_its_copy(resampler: LatentR
 
 def test_no_projection_has_a_bias(resampler: LatentResampler) -> None:
     biases = [name for name, _ in resampler.named_parameters() if name.endswith('bias')]
-    norms = [name for name, module in resampler.named_modules()
-             if isinstance(module, torch.nn.LayerNorm)]  # fmt: skip
+    norms = [
+        name for name, module in resampler.named_modules() if isinstance(module, torch.nn.LayerNorm)
+    ]
     assert {name.removesuffix('.bias') for name in biases} == set(norms)

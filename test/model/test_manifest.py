@@ -48,16 +48,20 @@ def test_a_single_changed_bit_of_the_weights_is_refused_by_name(folder: Path) ->
         load_model(find_model(str(folder)))
 
 
-@pytest.mark.parametrize(('change', 'reason'), [
-    (lambda folder: (folder / 'tokenizer.json').unlink(), r'tokenizer\.json is listed'),
-    (lambda folder: (folder / 'more.safetensors').write_bytes(b''), 'is not listed'),
-    (lambda folder: (folder / MANIFEST).write_text('no hash'), 'line 1 of SHA256SUMS'),
-    (lambda folder: (folder / MANIFEST).write_text(f'{"0" * 64}  ../config.json'), 'line 1'),
-    (lambda folder: (folder / MANIFEST).write_bytes(b'\xff\x00'), 'line 1'),
-    (lambda folder: (folder / MANIFEST).write_text(''), 'is not listed'),
-])
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (lambda folder: (folder / 'tokenizer.json').unlink(), r'tokenizer\.json is listed'),
+        (lambda folder: (folder / 'more.safetensors').write_bytes(b''), 'is not listed'),
+        (lambda folder: (folder / MANIFEST).write_text('no hash'), 'line 1 of SHA256SUMS'),
+        (lambda folder: (folder / MANIFEST).write_text(f'{"0" * 64}  ../config.json'), 'line 1'),
+        (lambda folder: (folder / MANIFEST).write_bytes(b'\xff\x00'), 'line 1'),
+        (lambda folder: (folder / MANIFEST).write_text(''), 'is not listed'),
+    ],
+)
 def test_what_does_not_fit_its_manifest_is_refused(
-        folder: Path, change: object, reason: str) -> None:
+    folder: Path, change: object, reason: str
+) -> None:
     change(folder)  # type: ignore[operator]
     with pytest.raises(ManifestError, match=reason):
         check_manifest(folder)

@@ -12,13 +12,7 @@ from small_models import VOCABULARY, SmallModel
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.mask_decoder import MaskPredictions
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import (
-    InstructSegOutput,
-    Lead,
-    Prompt,
-    Reasoning,
-    VisualContext,
-)
+from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
 INSTRUCTIONS = ('the red mug', 'where is the left ball of all?', 'mug')
@@ -213,9 +207,7 @@ def test_reference_frames_change_the_answer(small: SmallModel) -> None:
     pictures = small.inputs(references=2)
     prompt = small.prompt('the red mug', references=2)
     moved = {**pictures, 'reference_values': -pictures['reference_values']}
-    assert differ(
-        small.model(prompt=prompt, **pictures), small.model(prompt=prompt, **moved)
-    )
+    assert differ(small.model(prompt=prompt, **pictures), small.model(prompt=prompt, **moved))
 
 
 def test_the_order_of_reference_frames_changes_the_answer(small: SmallModel) -> None:
@@ -327,10 +319,11 @@ def test_a_saved_model_gives_bit_identical_answers(small: SmallModel, tmp_path: 
 
 def count(*modules: torch.nn.Module | torch.nn.Parameter) -> int:
     return sum(
-        module.numel() if isinstance(module, torch.nn.Parameter)
+        module.numel()
+        if isinstance(module, torch.nn.Parameter)
         else sum(parameter.numel() for parameter in module.parameters())
         for module in modules
-    )  # fmt: skip
+    )
 
 
 def test_the_default_configuration_has_the_released_models_size() -> None:
@@ -343,9 +336,7 @@ def test_the_default_configuration_has_the_released_models_size() -> None:
     assert count(model.pixel_branch.backbone) == 86_880_376
     assert count(model.seg_query) == 256_000
     assert count(model.perceiver) == 327_680 + 110_151_680
-    assert count(model.text_fusion) == sum(
-        (25_186_304, 1_049_600, 2_622_464, 2_622_464, 524_544)
-    )
+    assert count(model.text_fusion) == sum((25_186_304, 1_049_600, 2_622_464, 2_622_464, 524_544))
     assert count(model.seg_query_projector) == 655_616
     assert count(model.pixel_branch.decoder) == 5_544_896
     assert count(model.mask_decoder) == 14_616_064 - 51_456
@@ -355,13 +346,19 @@ def test_the_default_configuration_has_the_released_models_size() -> None:
 def test_text_that_was_read_before_changes_nothing(released: SmallModel, references: int) -> None:
     prompt = released.prompt(*INSTRUCTIONS, frames=2, references=references)
     context = released.model.perceive(
-        *(torch.randn(2, *shape, generator=torch.Generator().manual_seed(1)) for shape in (
-            (released.model.config.image_tokens, released.model.config.hidden_size),
-            (max(1, references), released.model.config.image_tokens,
-             released.model.config.hidden_size),
-        )),
+        *(
+            torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+            for shape in (
+                (released.model.config.image_tokens, released.model.config.hidden_size),
+                (
+                    max(1, references),
+                    released.model.config.image_tokens,
+                    released.model.config.hidden_size,
+                ),
+            )
+        ),
         prompt,
-    )  # fmt: skip
+    )
     assert len(prompt.text) > 10
     lead = released.model.read_text(prompt)
     for _ in range(2):  # the lead is kept as it is
@@ -411,9 +408,7 @@ def test_reference_frames_that_were_read_before_change_nothing(
         assert_same_reasoning(released.model.reason(context, prompt, lead=lead), whole)
 
 
-def test_a_lead_falls_into_one_for_each_instruction_and_back_together(
-    released: SmallModel,
-) -> None:
+def test_a_lead_falls_into_one_for_each_instruction_and_back_together(released: SmallModel) -> None:
     prompt = released.prompt(*INSTRUCTIONS, references=2)
     lead, context = lead_and_context(released, prompt, 2)
     rows = [lead.row(index) for index in range(3)]

@@ -46,9 +46,7 @@ def test_frames_do_not_look_at_each_other(perceiver: VideoPerceiver) -> None:
 def test_words_of_the_padding_are_not_read(perceiver: VideoPerceiver) -> None:
     frames, words, mask = inputs()
     noise = torch.where(mask[..., None], words, 100.0)
-    assert torch.allclose(
-        perceiver(frames, noise, mask), perceiver(frames, words, mask), atol=1e-5
-    )
+    assert torch.allclose(perceiver(frames, noise, mask), perceiver(frames, words, mask), atol=1e-5)
     shorter = perceiver(frames[:1], words[:1, :4], mask[:1, :4])
     assert torch.allclose(perceiver(frames, words, mask)[:1], shorter, atol=1e-5)
 

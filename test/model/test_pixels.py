@@ -26,8 +26,11 @@ def test_features_have_the_strides_of_the_pixel_decoder(small: SmallModel) -> No
     ]
     stride = 4 // config.mask_upsampling
     assert features.mask_features.shape == (
-        2, config.mask_feature_size, height // stride, width // stride,
-    )  # fmt: skip
+        2,
+        config.mask_feature_size,
+        height // stride,
+        width // stride,
+    )
 
 
 def test_features_of_a_frame_do_not_depend_on_its_batch(small: SmallModel) -> None:

@@ -81,10 +81,7 @@ def test_a_large_model_is_as_narrow_as_its_device_computes_well(
     ],
 )
 def test_mixed_is_half_precision_of_the_language_side_alone(
-    device: torch.device,
-    computed: bool,
-    language: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
+    device: torch.device, computed: bool, language: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, computed)
     mixed = choose_precision('mixed', device, large=False)

@@ -17,13 +17,15 @@ SMALL = {'Box', 'Plane', 'Rectangle'}  # hold vectors of three numbers
 def prediction(*, found: bool, reason: str = '') -> Prediction:
     mask = np.zeros((480, 640), bool)
     mask[:2, :5] = True
-    return Prediction(mask=mask, probability=mask.astype(np.float32), score=0.87654, found=found,
-                      reason=reason)
+    return Prediction(
+        mask=mask, probability=mask.astype(np.float32), score=0.87654, found=found, reason=reason
+    )
 
 
 def test_a_prediction_prints_shortly_and_no_array() -> None:
     assert repr(prediction(found=True)) == (
-        'Prediction(found=True, score=0.877, 10 of 640x480 pixels)')
+        'Prediction(found=True, score=0.877, 10 of 640x480 pixels)'
+    )
     assert repr(prediction(found=False, reason='too faint')).endswith("reason='too faint')")
 
 
@@ -54,8 +56,12 @@ def value_types() -> Iterator[type]:
 
 @pytest.mark.parametrize('kind', value_types(), ids=lambda kind: kind.__name__)
 def test_no_value_prints_its_arrays(kind: type) -> None:
-    shown = [field.name for field in dataclasses.fields(kind)
-             if field.repr and ('ndarray' in str(field.type) or 'Tensor' in str(field.type))
-             and 'Callable' not in str(field.type)]
+    shown = [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.repr
+        and ('ndarray' in str(field.type) or 'Tensor' in str(field.type))
+        and 'Callable' not in str(field.type)
+    ]
     is_generated = hasattr(kind.__repr__, '__wrapped__')
     assert shown == [] or not is_generated or kind.__name__ in SMALL

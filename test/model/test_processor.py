@@ -86,16 +86,15 @@ def test_padding_is_grey_before_it_is_normalised(processor: InstructSegProcessor
     np.testing.assert_allclose(values[:, -1, -1].numpy(), [0.074, 0.205, 0.426], atol=1e-3)
 
 
-def test_sizes_on_a_square_canvas_follow_the_released_rule(
-    processor: InstructSegProcessor,
-) -> None:
+def test_sizes_on_a_square_canvas_follow_the_released_rule(processor: InstructSegProcessor) -> None:
     square = with_canvas(processor, 1024, 1024)
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(8, 2500, (2000, 2))]
     sizes += [(480, 640), (1080, 1920), (3, 1024), (1024, 3), (1023, 1025), (683, 1024), (9, 512)]
     sizes += [(93, 2048), (2048, 93), (2160, 3840)]
-    wrong = [size for size in sizes
-             if square.resized_size(*size) != released_size_rule(*size, 1024)]  # fmt: skip
+    wrong = [
+        size for size in sizes if square.resized_size(*size) != released_size_rule(*size, 1024)
+    ]
     assert wrong == []
 
 
@@ -161,9 +160,7 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {token: index for index, token in enumerate(['[SEG]', *string.printable])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token='~'))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex('(?m).'), behavior='isolated')
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, additional_special_tokens=['[SEG]']
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=['[SEG]'])
 
 
 @pytest.mark.parametrize(
@@ -418,9 +415,7 @@ def test_prompts_lead_up_to_the_image(released: SmallModel, references: int) -> 
         assert ids.index(IMAGE_ID) == len(prompt.lead)
 
 
-def test_a_prompt_that_begins_with_the_image_has_no_lead(
-    processor: InstructSegProcessor,
-) -> None:
+def test_a_prompt_that_begins_with_the_image_has_no_lead(processor: InstructSegProcessor) -> None:
     prompt = processor.prompt([['the red mug', 'mug']], reference_frames=2)
     assert prompt.lead == prompt.text == ()
 
@@ -428,10 +423,13 @@ def test_a_prompt_that_begins_with_the_image_has_no_lead(
 def test_prompts_share_a_lead_up_to_where_their_tasks_differ(
     processor: InstructSegProcessor,
 ) -> None:
-    values = {**vars(processor.config), 'prompts': {
-        'image_referring': 'the left <temporal><image><refer><seg>',
-        'image_reasoning': 'the ball <temporal><image><refer><seg>',
-    }}  # fmt: skip
+    values = {
+        **vars(processor.config),
+        'prompts': {
+            'image_referring': 'the left <temporal><image><refer><seg>',
+            'image_reasoning': 'the ball <temporal><image><refer><seg>',
+        },
+    }
     other = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
     tasks = [Task.REFERRING, Task.REASONING]
     mixed = other.prompt([['mug', 'mug']], task=[tasks])

@@ -27,9 +27,12 @@ def test_other_texts_tasks_frames_or_references_have_another_prompt(released: Sm
     prompts = cache_of(released)
     mug, ball = expression('the mug'), expression('the ball')
     asked = [
-        ([[mug, ball]], 2), ([[mug], [ball]], 2), ([[ball], [mug]], 2), ([[mug], [ball]], 1),
+        ([[mug, ball]], 2),
+        ([[mug], [ball]], 2),
+        ([[ball], [mug]], 2),
+        ([[mug], [ball]], 1),
         ([[mug], [expression('the ball', Task.REASONING)]], 2),
-    ]  # fmt: skip
+    ]
     assert len({id(prompts(*each)) for each in asked for _ in range(2)}) == len(asked)
     assert prompts([[mug, ball]], 2).input_ids.shape[:2] == (1, 2)
     assert prompts([[mug], [ball]], 2).input_ids.shape[:2] == (2, 1)

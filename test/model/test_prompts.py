@@ -16,18 +16,10 @@ from instructseg_ros.model.tasks import (
 
 # Written out in one piece each, as the authors' data has them; `<|endoftext|>` is left off, since
 # nothing that is read comes after it.
-IMAGE_REFERRING = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: This is an image <temporal>\n<image>\n, please doing Referring Segmentation according to the following instruction:\n<refer> ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
-)
-IMAGE_REASONING = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: This is an image <temporal>\n<image>\n, please doing Reasoning Segmentation according to the following instruction:\n<refer> ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
-)
-VIDEO_REFERRING = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: There are reference frames and key frame <temporal>\n<image>\n. Please doing Referring Segmentation according to the following instruction.\nThis is all the instruction: <refer>\n ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
-)
-VIDEO_REASONING = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: There are reference frames and key frame <temporal>\n<image>\n. Please doing Reasoning Segmentation according to the following instruction.\nThis is all the instruction: <refer>\n ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
-)
+IMAGE_REFERRING = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: This is an image <temporal>\n<image>\n, please doing Referring Segmentation according to the following instruction:\n<refer> ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
+IMAGE_REASONING = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: This is an image <temporal>\n<image>\n, please doing Reasoning Segmentation according to the following instruction:\n<refer> ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
+VIDEO_REFERRING = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: There are reference frames and key frame <temporal>\n<image>\n. Please doing Referring Segmentation according to the following instruction.\nThis is all the instruction: <refer>\n ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
+VIDEO_REASONING = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. USER: There are reference frames and key frame <temporal>\n<image>\n. Please doing Reasoning Segmentation according to the following instruction.\nThis is all the instruction: <refer>\n ASSISTANT: \nSure, the segmentation result is [SEG]<seg>"  # noqa: E501
 
 
 def test_the_released_prompts_are_byte_exact() -> None:

@@ -61,11 +61,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFa
 @pytest.fixture(scope='session')
 def processor(tokenizer: PreTrainedTokenizerFast) -> InstructSegProcessor:
     config = ProcessorConfig(
-        vision_size=384,
-        mask_size=(1024, 1024),
-        image_tokens=729,
-        num_latents=128,
-        num_queries=100,
+        vision_size=384, mask_size=(1024, 1024), image_tokens=729, num_latents=128, num_queries=100
     )
     return InstructSegProcessor(tokenizer, config)
 

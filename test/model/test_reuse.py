@@ -285,10 +285,14 @@ def test_leads_of_several_cameras_are_read_in_one_batch(
     lead = reader.lead(readings, prompts_of(released, asked, 2))
     again = reader.lead(readings, prompts_of(released, asked, 2))
     assert rows == [4]
-    alone = Lead.join([
-        read_leads(released, reader_of(released), expressions(*(each.text for each in given)), its)
-        for given, its in zip(asked, earlier, strict=True)
-    ])  # fmt: skip
+    alone = Lead.join(
+        [
+            read_leads(
+                released, reader_of(released), expressions(*(each.text for each in given)), its
+            )
+            for given, its in zip(asked, earlier, strict=True)
+        ]
+    )
     assert_near(lead, alone)
     assert_near(again, alone)
 
@@ -350,7 +354,8 @@ def test_texts_of_ever_new_kinds_of_prompts_do_not_pile_up(released: SmallModel)
     prompt = prompt_of(released, expressions(RED), 2)
     leads = weakref.WeakSet(
         reader.text_lead(replace(prompt, lead=(first, second)))
-        for first in range(6) for second in range(6)
-    )  # fmt: skip
+        for first in range(6)
+        for second in range(6)
+    )
     gc.collect()
     assert 0 < len(leads) < 20

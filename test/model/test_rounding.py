@@ -62,8 +62,9 @@ def rounded_by_hand(folder: Path, copy: Path) -> InstructSegModel:
     for file in folder.glob('*.json'):
         (copy / file.name).write_bytes(file.read_bytes())
     tensors = load_file(folder / WEIGHTS)
-    save_file({name: x.half().float() for name, x in tensors.items()}, copy / WEIGHTS,
-              {'format': 'pt'})  # fmt: skip
+    save_file(
+        {name: x.half().float() for name, x in tensors.items()}, copy / WEIGHTS, {'format': 'pt'}
+    )
     return load_model(copy)[0]
 
 

@@ -68,8 +68,13 @@ def test_the_mask_is_where_the_probability_is_above_a_half(segmenter: Segmenter)
 def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
     prediction = segmenter.segment(picture(), 'mug')
     assert [field.name for field in fields(prediction)] == [
-        'mask', 'probability', 'score', 'found', 'unknown', 'reason',
-    ]  # fmt: skip
+        'mask',
+        'probability',
+        'score',
+        'found',
+        'unknown',
+        'reason',
+    ]
     with pytest.raises(AttributeError):
         prediction.score = 1.0  # type: ignore[misc]
 
@@ -145,8 +150,10 @@ def test_a_prediction_says_why_nothing_was_found(
     assert segmenter.segment(picture(), 'the red mug').reason == ''
 
 
-@pytest.mark.parametrize('text', ['\u676f\u5b50', '\u043a\u0440\u0443\u0436\u043a\u0430',
-                                  '\u0627\u0644\u0643\u0648\u0628'])
+@pytest.mark.parametrize(
+    'text',
+    ['\u676f\u5b50', '\u043a\u0440\u0443\u0436\u043a\u0430', '\u0627\u0644\u0643\u0648\u0628'],
+)
 def test_a_text_of_another_script_is_named_as_unknown(segmenter: Segmenter, text: str) -> None:
     prediction = segmenter.segment(picture(), text)
     assert prediction.unknown == (text,) and not prediction.found
@@ -172,9 +179,7 @@ def test_an_image_of_pil_is_as_good_as_an_array(segmenter: Segmenter) -> None:
 
 
 @pytest.mark.parametrize('shape', [(40, 60), (40, 60, 4), (0, 60, 3)])
-def test_an_array_that_is_no_picture_is_named(
-    segmenter: Segmenter, shape: tuple[int, ...]
-) -> None:
+def test_an_array_that_is_no_picture_is_named(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r'\(H, W, 3\) uint8 RGB'):
         segmenter.segment(np.zeros(shape, np.uint8), 'the red mug')
 
@@ -242,8 +247,7 @@ def assert_near(folder: Path, dtype: str) -> None:
     )
     for seeds in ((), (1, 2)):
         first, second = (
-            x.segment_all(picture(), clear, encode_all(x, *seeds))
-            for x in (exact, half)
+            x.segment_all(picture(), clear, encode_all(x, *seeds)) for x in (exact, half)
         )
         for wanted, near in zip(first, second, strict=True):
             assert near.probability.dtype == np.float32
@@ -399,10 +403,7 @@ def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel)
     plain, kept = (read_all(segmenter, *INSTRUCTIONS) for _ in range(2))
     # Frames and instructions change from answer to answer, apart and together.
     for key, shown, asked in zip(
-        keys,
-        ([0, 1], [0, 1], [0, 1, 2], [1, 2]),
-        ([0, 1], [2, 0, 1], [1, 2], [0, 2]),
-        strict=True,
+        keys, ([0, 1], [0, 1], [0, 1, 2], [1, 2]), ([0, 1], [2, 0, 1], [1, 2], [0, 2]), strict=True
     ):
         references = [earlier[index] for index in shown]
         expected = reason(segmenter, [plain[index] for index in asked], key, references)
@@ -464,10 +465,7 @@ def test_the_embedded_model_sees_the_same_things_in_a_smaller_picture() -> None:
     segmenter = Segmenter.from_pretrained('embedded', device='cpu')
     given = read_all(segmenter, 'the brown book', 'every black item', 'something I could drive')
     understandings = reason(segmenter, given, *segmenter.encode([image]))
-    full, small = (
-        decode(segmenter, understandings, image, scale=scale)
-        for scale in (1.0, 0.75)
-    )
+    full, small = (decode(segmenter, understandings, image, scale=scale) for scale in (1.0, 0.75))
     for wanted, near in zip(full, small, strict=True):
         assert wanted.found and near.found
         union = np.count_nonzero(wanted.mask | near.mask)

@@ -154,9 +154,7 @@ def test_frames_in_a_batch_are_answered_as_each_by_itself(
     assert [len(each) for each in together.predictions] == [len(each.texts) for each in cameras]
     for number, camera in enumerate(cameras):
         alone = answer(segmenter, [camera])
-        for mine, its in zip(
-            together.understandings[number], alone.understandings[0], strict=True
-        ):
+        for mine, its in zip(together.understandings[number], alone.understandings[0], strict=True):
             assert_understood_alike(mine, its)
         for prediction, its, text in zip(
             together.predictions[number], alone.predictions[0], camera.texts, strict=True
@@ -198,9 +196,12 @@ def test_frames_with_as_many_of_everything_take_one_pass_through_each_stage(
     seen = passes.take()
     read = {} if small.model.config.motion_perceiver else {'perceive_frames': [(3, 2)]}
     assert seen == {
-        'encode_frame': [(9,)], 'encode_pixels': [(3,)], 'reason': [(3, 2)], 'decode': [(3, 2)],
+        'encode_frame': [(9,)],
+        'encode_pixels': [(3,)],
+        'reason': [(3, 2)],
+        'decode': [(3, 2)],
         **read,
-    }  # fmt: skip
+    }
 
 
 def test_only_frames_with_other_numbers_take_passes_of_their_own(
@@ -223,9 +224,7 @@ def test_where_nothing_is_asked_no_pass_is_made(segmenter: Segmenter, passes: Pa
     assert passes.take() == {}
 
 
-def test_kept_references_of_all_frames_are_read_once_and_in_one_pass(
-    released: SmallModel,
-) -> None:
+def test_kept_references_of_all_frames_are_read_once_and_in_one_pass(released: SmallModel) -> None:
     segmenter = Segmenter(
         released.model, released.processor, name='small', device=torch.device('cpu')
     )
@@ -276,9 +275,7 @@ def test_what_was_understood_on_different_frames_is_decoded_in_few_passes(
             assert_same(mine, its)
 
 
-def test_the_order_of_a_frames_answers_is_that_of_what_was_understood(
-    segmenter: Segmenter,
-) -> None:
+def test_the_order_of_a_frames_answers_is_that_of_what_was_understood(segmenter: Segmenter) -> None:
     before, now = answer(segmenter, ALIKE), answer(segmenter, STILL)
     (red_now, all_now), (red_before, all_before) = now.understandings[0], before.understandings[0]
     mixed = [red_now, all_before, all_now, red_before, red_now]

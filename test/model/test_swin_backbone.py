@@ -21,9 +21,13 @@ ALL = ['stage1', 'stage2', 'stage3', 'stage4']
 def backbones(stages: list[str]) -> tuple[SwinBackbone, SwinBackbone]:
     """Transformers' backbone and ours, with the same weights."""
     config = SwinConfig(
-        embed_dim=8, depths=[1, 2, 2, 1], num_heads=[1, 2, 2, 4], window_size=4,
-        out_features=stages, attn_implementation=IMPLEMENTATION,
-    )  # fmt: skip
+        embed_dim=8,
+        depths=[1, 2, 2, 1],
+        num_heads=[1, 2, 2, 4],
+        window_size=4,
+        out_features=stages,
+        attn_implementation=IMPLEMENTATION,
+    )
     torch.manual_seed(0)
     theirs = SwinBackbone(config).eval()
     scramble(theirs)

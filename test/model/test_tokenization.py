@@ -19,8 +19,14 @@ def ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 def test_words_come_after_padding_unknown_and_seg(tokenizer: PreTrainedTokenizerFast) -> None:
     assert tokenizer.convert_ids_to_tokens(range(7)) == [
-        '[PAD]', '[UNK]', '[SEG]', 'mug', "person's", 'red', 'the',
-    ]  # fmt: skip
+        '[PAD]',
+        '[UNK]',
+        '[SEG]',
+        'mug',
+        "person's",
+        'red',
+        'the',
+    ]
     assert len(tokenizer) == 7
 
 
@@ -28,10 +34,21 @@ def test_case_and_everything_between_words_is_dropped(tokenizer: PreTrainedToken
     assert ids(tokenizer, '  THE, red-Mug!\n(...) ') == [6, 5, 3]
 
 
-@pytest.mark.parametrize('text', [
-    "the 'mug'", "'the mug'", "'the' ''mug''", 'the `mug`', '"the mug"', '\u201cthe mug\u201d',
-    'the \u2018mug\u2019', 'the \u201amug\u2018', 'the \u00abmug\u00bb', 'the \u00b4mug\u00b4',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        "the 'mug'",
+        "'the mug'",
+        "'the' ''mug''",
+        'the `mug`',
+        '"the mug"',
+        '\u201cthe mug\u201d',
+        'the \u2018mug\u2019',
+        'the \u201amug\u2018',
+        'the \u00abmug\u00bb',
+        'the \u00b4mug\u00b4',
+    ],
+)
 def test_quotation_marks_around_a_word_are_no_part_of_it(
     tokenizer: PreTrainedTokenizerFast, text: str
 ) -> None:
@@ -65,12 +82,33 @@ def test_a_text_without_words_has_no_tokens(tokenizer: PreTrainedTokenizerFast) 
     assert ids(tokenizer, " ?! ' \u2026 ") == []
 
 
-@pytest.mark.parametrize('word', [
-    '\u676f\u5b50', '\u0627\u0644\u0643\u0648\u0628', '\u043a\u0440\u0443\u0436\u043a\u0430',
-    '\u0939\u093f\u0928\u094d\u0926\u0940', '\u30b3\u30c3\u30d7', '\ucef5', '\u2615',
-    '\U0001f469\U0001f3fd\u200d\U0001f373', 'caf\u00e9', '42',
-], ids=['Chinese', 'Arabic', 'Cyrillic', 'Hindi', 'Japanese', 'Korean', 'emoji', 'emojis joined',
-        'accent', 'number'])
+@pytest.mark.parametrize(
+    'word',
+    [
+        '\u676f\u5b50',
+        '\u0627\u0644\u0643\u0648\u0628',
+        '\u043a\u0440\u0443\u0436\u043a\u0430',
+        '\u0939\u093f\u0928\u094d\u0926\u0940',
+        '\u30b3\u30c3\u30d7',
+        '\ucef5',
+        '\u2615',
+        '\U0001f469\U0001f3fd\u200d\U0001f373',
+        'caf\u00e9',
+        '42',
+    ],
+    ids=[
+        'Chinese',
+        'Arabic',
+        'Cyrillic',
+        'Hindi',
+        'Japanese',
+        'Korean',
+        'emoji',
+        'emojis joined',
+        'accent',
+        'number',
+    ],
+)
 def test_a_word_of_another_script_is_one_unknown_word(
     tokenizer: PreTrainedTokenizerFast, word: str
 ) -> None:

@@ -11,8 +11,9 @@ from types import ModuleType
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec('colcon') is None,
-                                reason='colcon is not installed: make setup')
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('colcon') is None, reason='colcon is not installed: make setup'
+)
 
 
 @pytest.fixture(scope='module')
@@ -38,25 +39,25 @@ def installed(workspace: Path) -> Path:
     return workspace / 'install' / 'instructseg_ros'
 
 
-def test_it_installs_our_modules_and_the_generated_ones(
-        workspace: Path, modules: set[str]) -> None:
+def test_it_installs_our_modules_and_the_generated_ones(workspace: Path, modules: set[str]) -> None:
     package = next(installed(workspace).glob('lib/python*/*-packages/instructseg_ros'))
     found = {str(path.relative_to(package.parent)) for path in package.rglob('*')}
     assert modules - found == set()
     assert {'instructseg_ros/msg/_segmentation.py', 'instructseg_ros/action/_find.py'} <= found
 
 
-def test_it_installs_what_ros2_run_and_launch_look_for(
-        workspace: Path, shared: set[str]) -> None:
+def test_it_installs_what_ros2_run_and_launch_look_for(workspace: Path, shared: set[str]) -> None:
     prefix = installed(workspace)
     for name in ('instructseg', 'segmentation_node', 'sim_camera'):
         assert os.access(prefix / 'lib' / 'instructseg_ros' / name, os.X_OK)
-    assert [name for name in shared
-            if not (prefix / 'share' / 'instructseg_ros' / name).is_file()] == []
+    assert [
+        name for name in shared if not (prefix / 'share' / 'instructseg_ros' / name).is_file()
+    ] == []
 
 
 def test_colcon_test_runs_the_fast_tests(
-        smoke: ModuleType, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    smoke: ModuleType, workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     smoke.test(workspace, ['--ctest-args', '-R', 'spatial'])
     summary = re.search(r'(\d+) tests, 0 errors, 0 failures', capfd.readouterr().out)
     assert summary is not None
@@ -65,14 +66,19 @@ def test_colcon_test_runs_the_fast_tests(
 
 @pytest.mark.ros
 def test_its_message_goes_from_one_process_to_another(
-        smoke: ModuleType, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    smoke: ModuleType, workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     smoke.exchange(workspace)
     assert str(installed(workspace)) in capfd.readouterr().out
 
 
-def test_its_command_runs_once_the_workspace_is_sourced(
-        smoke: ModuleType, workspace: Path) -> None:
-    answer = subprocess.run(['sh', '-c', '. install/local_setup.sh && instructseg --help'],
-                            cwd=workspace, env=smoke.underlay(), capture_output=True, text=True)
+def test_its_command_runs_once_the_workspace_is_sourced(smoke: ModuleType, workspace: Path) -> None:
+    answer = subprocess.run(
+        ['sh', '-c', '. install/local_setup.sh && instructseg --help'],
+        cwd=workspace,
+        env=smoke.underlay(),
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith('usage: instructseg')

@@ -37,9 +37,13 @@ def test_a_field_without_a_comment_is_noticed() -> None:
 def test_durations_and_numbers_name_their_unit(path: Path) -> None:
     units = re.compile(r'\bin s\b|pixels|0 to 1|Number of')
     paragraphs = path.read_text().split('\n\n')
-    measured = [text for text in paragraphs
-                if re.search(r'^(\S+/Duration|float32|uint16|uint32|\S+/RegionOfInterest) [a-z]',
-                             text, re.MULTILINE)]
+    measured = [
+        text
+        for text in paragraphs
+        if re.search(
+            r'^(\S+/Duration|float32|uint16|uint32|\S+/RegionOfInterest) [a-z]', text, re.MULTILINE
+        )
+    ]
     assert [text for text in measured if not units.search(text)] == []
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / 'instructseg_ros'
-MODULES = sorted(path for path in PACKAGE.rglob('*.py')
-                 if path.relative_to(PACKAGE).parts[0] not in ('msg', 'srv', 'action'))
+MODULES = sorted(
+    path
+    for path in PACKAGE.rglob('*.py')
+    if path.relative_to(PACKAGE).parts[0] not in ('msg', 'srv', 'action')
+)
 # The rooms, from the top down: a module imports from its own room and from those below.
 ROOMS = ('cli', 'tabletop', 'research', 'checks', 'ros', 'video', 'streaming', 'spatial', 'model')
 ROS_ROOMS = {'ros', 'checks', 'tabletop'}
@@ -39,9 +42,12 @@ def room_imports(room: str) -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize('room', ROOMS)
 def test_a_room_imports_only_from_those_below_it(room: str) -> None:
-    below = {*ROOMS[ROOMS.index(room):], 'interruption', 'msg', 'srv', 'action', '__version__'}
-    above = [(path, name) for path, name in room_imports(room)
-             if name.startswith('instructseg_ros.') and name.split('.')[1] not in below]
+    below = {*ROOMS[ROOMS.index(room) :], 'interruption', 'msg', 'srv', 'action', '__version__'}
+    above = [
+        (path, name)
+        for path, name in room_imports(room)
+        if name.startswith('instructseg_ros.') and name.split('.')[1] not in below
+    ]
     assert above == []
 
 
@@ -59,8 +65,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize('room', ROOMS)
 def test_importing_a_room_loads_neither_torch_nor_ros(room: str) -> None:
-    code = (f'import sys, instructseg_ros.{room}; '
-            'print([m for m in ("torch", "transformers", "rclpy") if m in sys.modules])')
+    code = (
+        f'import sys, instructseg_ros.{room}; '
+        'print([m for m in ("torch", "transformers", "rclpy") if m in sys.modules])'
+    )
     answer = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
     assert answer.stdout.strip() == b'[]'
 
@@ -78,8 +86,13 @@ def test_no_module_runs_what_a_file_contains(path: Path) -> None:
     tree = ast.parse(path.read_text())
     forbidden = {'pickle', 'dill', 'joblib', 'marshal', 'shelve'}
     assert {name.split('.')[0] for name in imports(tree)} & forbidden == set()
-    loads = [call for call in calls(tree)
-             if call.startswith(('eval(', 'exec(')) or 'trust_remote_code=True' in call
-             or 'shell=True' in call or 'allow_pickle=True' in call
-             or (call.startswith('torch.load(') and 'weights_only=True' not in call)]
+    loads = [
+        call
+        for call in calls(tree)
+        if call.startswith(('eval(', 'exec('))
+        or 'trust_remote_code=True' in call
+        or 'shell=True' in call
+        or 'allow_pickle=True' in call
+        or (call.startswith('torch.load(') and 'weights_only=True' not in call)
+    ]
     assert loads == []

@@ -17,10 +17,23 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml'}
 # Used where it is installed, and answered for where it is missing.
 OPTIONAL = {
-    'cv_bridge', 'diagnostic_updater', 'launch', 'launch_ros', 'message_filters', 'tf2_ros',
+    'cv_bridge',
+    'diagnostic_updater',
+    'launch',
+    'launch_ros',
+    'message_filters',
+    'tf2_ros',
     'vision_msgs',  # of ROS
-    'accelerate', 'av', 'cv2', 'matplotlib', 'openpyxl', 'peft', 'pycocotools', 'scipy',
-    'tensorboard', 'torchao',  # extras of setup.py
+    'accelerate',
+    'av',
+    'cv2',
+    'matplotlib',
+    'openpyxl',
+    'peft',
+    'pycocotools',
+    'scipy',
+    'tensorboard',
+    'torchao',  # extras of setup.py
 }
 
 
@@ -40,8 +53,10 @@ def third_party_imports() -> set[str]:
 
 def required_distributions() -> set[str]:
     """Names in setup.py and requirements/kilted-run.txt, as they are imported."""
-    texts = ((ROOT / 'setup.py').read_text().split('RUNTIME = [')[1].split(']')[0],
-             (ROOT / 'requirements' / 'kilted-run.txt').read_text())
+    texts = (
+        (ROOT / 'setup.py').read_text().split('RUNTIME = [')[1].split(']')[0],
+        (ROOT / 'requirements' / 'kilted-run.txt').read_text(),
+    )
     names = re.findall(r"^[ ']*([a-z][a-z0-9_-]*)", '\n'.join(texts), re.MULTILINE)
     return {name.removeprefix('ros-').replace('-', '_') for name in names}
 
@@ -50,8 +65,9 @@ def test_the_version_is_the_same_everywhere() -> None:
     version = MANIFEST.findtext('version')
     assert instructseg_ros.__version__ == version
     assert metadata.version('instructseg_ros') == version
-    assert re.search(rf'^## {re.escape(str(version))}\b', (ROOT / 'CHANGELOG.md').read_text(),
-                     re.MULTILINE)
+    assert re.search(
+        rf'^## {re.escape(str(version))}\b', (ROOT / 'CHANGELOG.md').read_text(), re.MULTILINE
+    )
 
 
 def test_the_manifest_has_what_a_release_needs() -> None:
@@ -81,8 +97,11 @@ def test_the_manifest_names_every_ros_package_that_is_imported() -> None:
 def ros_packages(requirements: str, prefix: str) -> set[str]:
     """The ROS packages of a file of requirements/."""
     lines = (ROOT / 'requirements' / f'{requirements}.txt').read_text().splitlines()
-    return {line.split('[')[0].split('~')[0].strip().removeprefix(prefix).replace('-', '_')
-            for line in lines if line.startswith(prefix)}
+    return {
+        line.split('[')[0].split('~')[0].strip().removeprefix(prefix).replace('-', '_')
+        for line in lines
+        if line.startswith(prefix)
+    }
 
 
 def test_wheels_of_every_distribution_bring_the_same_packages() -> None:

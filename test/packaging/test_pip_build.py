@@ -17,16 +17,32 @@ EXECUTABLES = ('instructseg', 'segmentation_node', 'sim_camera')
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp('wheel')
     built = subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation',
-         '--no-index', '-w', str(folder)], cwd=sources, capture_output=True, text=True)
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '.',
+            '--no-deps',
+            '--no-build-isolation',
+            '--no-index',
+            '-w',
+            str(folder),
+        ],
+        cwd=sources,
+        capture_output=True,
+        text=True,
+    )
     assert built.returncode == 0, built.stdout + built.stderr
     return zipfile.ZipFile(next(folder.glob('*.whl')))
 
 
 def data(wheel: zipfile.ZipFile) -> set[str]:
     """Files of the wheel that go into the prefix, relative to it."""
-    _, found = zip(*(name.split('.data/data/') for name in wheel.namelist()
-                     if '.data/data/' in name), strict=True)
+    _, found = zip(
+        *(name.split('.data/data/') for name in wheel.namelist() if '.data/data/' in name),
+        strict=True,
+    )
     return set(found)
 
 
@@ -36,11 +52,17 @@ def test_it_is_bound_to_this_python_and_platform(wheel: zipfile.ZipFile) -> None
 
 
 def test_it_holds_our_modules_and_the_generated_ones(
-        wheel: zipfile.ZipFile, modules: set[str]) -> None:
+    wheel: zipfile.ZipFile, modules: set[str]
+) -> None:
     names = set(wheel.namelist())
     assert modules - names == set()
-    for generated in ('msg/_command.py', 'msg/_segmentation.py', 'srv/_segment.py',
-                      'srv/_cancel.py', 'action/_find.py'):
+    for generated in (
+        'msg/_command.py',
+        'msg/_segmentation.py',
+        'srv/_segment.py',
+        'srv/_cancel.py',
+        'action/_find.py',
+    ):
         assert f'instructseg_ros/{generated}' in names
     assert any(name.startswith('instructseg_ros/') and name.endswith('.so') for name in names)
 

@@ -30,13 +30,24 @@ def run_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
 
 
 @pytest.fixture(scope='session')
-def robot(domain: None, tiny_model_dir: Path,  # noqa: F811
-          tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+def robot(
+    domain: None,  # noqa: F811
+    tiny_model_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[NodeProcess]:
     """The segmentation node in the namespace /robot, active, with a tiny model."""
     node = NodeProcess(
-        'segmentation_node', tmp_path_factory.mktemp('robot') / 'output.txt', namespace='/robot',
-        parameters={'model': tiny_model_dir, 'device': 'cpu', 'max_age': 60.0,
-                    'image_timeout': 60.0, 'max_command_rate': COMMAND_RATE})
+        'segmentation_node',
+        tmp_path_factory.mktemp('robot') / 'output.txt',
+        namespace='/robot',
+        parameters={
+            'model': tiny_model_dir,
+            'device': 'cpu',
+            'max_age': 60.0,
+            'image_timeout': 60.0,
+            'max_command_rate': COMMAND_RATE,
+        },
+    )
     try:
         node.wait_for_output('activate: done')
         yield node

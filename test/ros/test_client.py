@@ -33,7 +33,8 @@ def patient_client(monkeypatch: pytest.MonkeyPatch) -> SegmentationClient:
     for name in ('segment', 'follow', 'cancel', 'enable'):
         for call in (name, f'{name}_async'):
             monkeypatch.setattr(
-                client, call, functools.partial(getattr(client, call), timeout=TIMEOUT))
+                client, call, functools.partial(getattr(client, call), timeout=TIMEOUT)
+            )
     return client
 
 
@@ -68,7 +69,8 @@ def test_an_image_is_segmented(client: SegmentationClient) -> None:
 
 
 def test_the_newest_image_of_the_camera_is_segmented(
-        client: SegmentationClient, stream: None) -> None:
+    client: SegmentationClient, stream: None
+) -> None:
     assert client.segment('the red mug').state in SEEN
 
 
@@ -79,15 +81,15 @@ def test_what_cannot_be_followed_comes_back_with_the_reason(client: Segmentation
     assert client.find('', timeout=60.0).state is State.REJECTED
 
 
-def test_a_search_ends_when_its_time_is_over(
-        client: SegmentationClient, doubtful: None) -> None:
+def test_a_search_ends_when_its_time_is_over(client: SegmentationClient, doubtful: None) -> None:
     answer = client.find('the red mug', timeout=0.3)
     assert answer.state is State.EXPIRED
     assert 'lifetime of 0.3 s' in answer.reason
 
 
 def test_a_search_that_ends_by_time_keeps_the_reason_of_its_last_answer(
-        client: SegmentationClient, stream: None, doubtful: None) -> None:
+    client: SegmentationClient, stream: None, doubtful: None
+) -> None:
     reasons = []
     for timeout in TIMES:
         reasons.append(client.find('the red mug', timeout=timeout).reason)
@@ -97,11 +99,11 @@ def test_a_search_that_ends_by_time_keeps_the_reason_of_its_last_answer(
 
 
 def test_a_search_tells_of_each_image_until_it_ends(
-        client: SegmentationClient, probe: Probe, stream: None, doubtful: None) -> None:
+    client: SegmentationClient, probe: Probe, stream: None, doubtful: None
+) -> None:
     told: list[Segmentation] = []
     with ThreadPoolExecutor(1) as threads:
-        search = threads.submit(
-            client.find, 'the red mug', timeout=TIMEOUT, on_answer=told.append)
+        search = threads.submit(client.find, 'the red mug', timeout=TIMEOUT, on_answer=told.append)
         wait_until(lambda: told)
         client.cancel()
         assert search.result().state is State.EXPIRED
@@ -109,7 +111,8 @@ def test_a_search_tells_of_each_image_until_it_ends(
 
 
 def test_a_listener_that_raises_does_not_end_the_client(
-        client: SegmentationClient, stream: None) -> None:
+    client: SegmentationClient, stream: None
+) -> None:
     def refuse(_: Segmentation) -> None:
         raise OSError('no room')
 
@@ -118,7 +121,8 @@ def test_a_listener_that_raises_does_not_end_the_client(
 
 
 def test_an_instruction_is_followed_until_the_loop_is_left(
-        client: SegmentationClient, probe: Probe, stream: None) -> None:
+    client: SegmentationClient, probe: Probe, stream: None
+) -> None:
     answers = []
     for answer in client.follow('the red mug'):
         answers.append(answer)
@@ -133,7 +137,8 @@ def test_an_instruction_is_followed_until_the_loop_is_left(
 
 
 def test_a_refused_command_of_the_same_id_does_not_end_what_is_followed(
-        client: SegmentationClient, probe: Probe, stream: None) -> None:
+    client: SegmentationClient, probe: Probe, stream: None
+) -> None:
     followed = client.follow('the red mug')
     probe.request(id=next(followed).instruction.id, instruction='the bowl')
     probe.answer(lambda result: result.state == State.REJECTED)
@@ -145,7 +150,8 @@ def test_a_refused_command_of_the_same_id_does_not_end_what_is_followed(
 
 
 def test_what_is_followed_ends_by_itself_after_its_lifetime(
-        client: SegmentationClient, stream: None) -> None:
+    client: SegmentationClient, stream: None
+) -> None:
     for lifetime in TIMES:
         *answers, last = client.follow('the red mug', lifetime=lifetime)
         assert (last.state, last.final) == (State.EXPIRED, True)
@@ -162,16 +168,19 @@ def test_cancel_tells_what_it_ended(client: SegmentationClient, probe: Probe) ->
 
 
 def test_searches_run_side_by_side_in_an_event_loop(
-        client: SegmentationClient, stream: None) -> None:
+    client: SegmentationClient, stream: None
+) -> None:
     async def search() -> list[Segmentation]:
-        return await asyncio.gather(*(
-            client.find_async(text, timeout=0.5) for text in ('the red mug', 'the mug')))
+        return await asyncio.gather(
+            *(client.find_async(text, timeout=0.5) for text in ('the red mug', 'the mug'))
+        )
 
     assert all(answer.state in (State.FOUND, State.EXPIRED) for answer in asyncio.run(search()))
 
 
 def test_a_cancelled_task_cancels_its_search(
-        client: SegmentationClient, probe: Probe, doubtful: None) -> None:
+    client: SegmentationClient, probe: Probe, doubtful: None
+) -> None:
     async def search() -> None:
         task = asyncio.create_task(client.find_async('the red mug', timeout=60.0))
         while not probe.results and not task.done():
@@ -189,7 +198,8 @@ def test_a_cancelled_task_cancels_its_search(
 
 
 def test_streaming_is_switched_off_and_on(
-        client: SegmentationClient, probe: Probe, stream: None) -> None:
+    client: SegmentationClient, probe: Probe, stream: None
+) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.answer()
     client.enable(False)
@@ -206,16 +216,20 @@ def test_streaming_is_switched_off_and_on(
 
 
 def test_without_a_node_the_error_names_the_remedy_for_networks_without_multicast(
-        domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, value = localhost_setting()
     monkeypatch.setenv(name, '')
-    with (SegmentationClient(namespace='/nowhere', discovery=0.1) as client,
-          pytest.raises(NodeUnavailableError, match=f'set {name}={value} for every process')):
+    with (
+        SegmentationClient(namespace='/nowhere', discovery=0.1) as client,
+        pytest.raises(NodeUnavailableError, match=f'set {name}={value} for every process'),
+    ):
         client.cancel()
 
 
 def test_plain_calls_work_where_an_event_loop_runs_as_in_jupyter(
-        client: SegmentationClient, stream: None) -> None:
+    client: SegmentationClient, stream: None
+) -> None:
     async def cell() -> list[Segmentation]:
         answers = [client.segment('the red mug', IMAGE), client.find('the mug', timeout=0.5)]
         for answer in client.follow('the red mug'):
@@ -246,7 +260,8 @@ def test_a_plain_call_shows_the_arguments_of_its_twin(name: str) -> None:
 
 
 def test_what_is_followed_ends_with_the_client(
-        robot: NodeProcess, probe: Probe, stream: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot: NodeProcess, probe: Probe, stream: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with patient_client(monkeypatch) as client:
         answers = client.follow('the red mug')
         command = next(answers).instruction.id
@@ -266,9 +281,15 @@ print(next(answers).instruction.id)
 
 
 def test_a_script_that_just_stops_while_it_follows_ends_and_so_does_its_instruction(
-        robot: NodeProcess, probe: Probe, stream: None) -> None:
-    script = subprocess.run([sys.executable, '-c', FORGETFUL], timeout=4 * TIMEOUT, check=True,
-                            capture_output=True, text=True)
+    robot: NodeProcess, probe: Probe, stream: None
+) -> None:
+    script = subprocess.run(
+        [sys.executable, '-c', FORGETFUL],
+        timeout=4 * TIMEOUT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     ended = probe.answer(lambda each: each.final)
     assert ended.command_id == script.stdout.strip()
     assert 'Traceback' not in script.stderr
@@ -276,9 +297,11 @@ def test_a_script_that_just_stops_while_it_follows_ends_and_so_does_its_instruct
 
 def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:
     with SegmentationClient(namespace='/nowhere', discovery=0.1) as client:
-        for call in (lambda: client.find('the mug', timeout=0.1),
-                     lambda: client.segment('the mug', timeout=0.1),
-                     lambda: next(client.follow('the mug', timeout=0.1)),
-                     lambda: client.cancel(timeout=0.1)):
+        for call in (
+            lambda: client.find('the mug', timeout=0.1),
+            lambda: client.segment('the mug', timeout=0.1),
+            lambda: next(client.follow('the mug', timeout=0.1)),
+            lambda: client.cancel(timeout=0.1),
+        ):
             with pytest.raises(NodeUnavailableError, match='from namespace /nowhere within'):
                 call()

@@ -23,23 +23,35 @@ ALPHA = np.full((4, 5, 1), 255, np.uint8)
 def message(pixels: np.ndarray, encoding: str, /, *, padding: int = 0, **fields: Any) -> Image:
     rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1).view(np.uint8)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
-    return Image(**{'height': pixels.shape[0], 'width': pixels.shape[1], 'encoding': encoding,
-                    'step': rows.shape[1], 'data': array('B', rows.tobytes()), **fields})
+    return Image(
+        **{
+            'height': pixels.shape[0],
+            'width': pixels.shape[1],
+            'encoding': encoding,
+            'step': rows.shape[1],
+            'data': array('B', rows.tobytes()),
+            **fields,
+        }
+    )
 
 
 @pytest.mark.parametrize('padding', [0, 4])
-@pytest.mark.parametrize(('pixels', 'encoding', 'expected'), [
-    (RGB, 'rgb8', RGB),
-    (RGB, 'bgr8', RGB[..., ::-1]),
-    (RGB, '8UC3', RGB[..., ::-1]),
-    (np.concatenate([RGB, ALPHA], -1), 'rgba8', RGB),
-    (np.concatenate([RGB, ALPHA], -1), 'bgra8', RGB[..., ::-1]),
-    (GRAY, 'mono8', np.stack([GRAY] * 3, -1)),
-    (GRAY, '8UC1', np.stack([GRAY] * 3, -1)),
-    (GRAY.astype('<u2') * 256 + 7, 'mono16', np.stack([GRAY * 4] * 3, -1)),  # of 14 bits
-])
+@pytest.mark.parametrize(
+    ('pixels', 'encoding', 'expected'),
+    [
+        (RGB, 'rgb8', RGB),
+        (RGB, 'bgr8', RGB[..., ::-1]),
+        (RGB, '8UC3', RGB[..., ::-1]),
+        (np.concatenate([RGB, ALPHA], -1), 'rgba8', RGB),
+        (np.concatenate([RGB, ALPHA], -1), 'bgra8', RGB[..., ::-1]),
+        (GRAY, 'mono8', np.stack([GRAY] * 3, -1)),
+        (GRAY, '8UC1', np.stack([GRAY] * 3, -1)),
+        (GRAY.astype('<u2') * 256 + 7, 'mono16', np.stack([GRAY * 4] * 3, -1)),  # of 14 bits
+    ],
+)
 def test_encodings_become_rgb_with_and_without_row_padding(
-        pixels: np.ndarray, encoding: str, expected: np.ndarray, padding: int) -> None:
+    pixels: np.ndarray, encoding: str, expected: np.ndarray, padding: int
+) -> None:
     rgb = image_to_rgb(message(pixels, encoding, padding=padding))
     assert rgb.dtype == np.uint8
     np.testing.assert_array_equal(rgb, expected)
@@ -57,19 +69,23 @@ def test_common_encodings_are_not_copied(encoding: str) -> None:
     assert np.shares_memory(image_to_rgb(image), np.frombuffer(image.data, np.uint8))
 
 
-@pytest.mark.parametrize(('fields', 'complaint'), [
-    ({'width': 0}, r'empty \(0 x 4 pixels\)'),
-    ({'height': 0}, r'empty \(5 x 0 pixels\)'),
-    ({'step': 14}, 'step is 14 bytes, but 5 pixels of rgb8 need 15'),
-    ({'step': 0}, 'step is 0 bytes'),
-    ({'data': array('B', bytes(59))}, 'data has 59 bytes, but 4 rows of step 15 need 60'),
-    ({'data': array('B')}, 'data has 0 bytes'),
-    ({'height': 2**32 - 1}, 'need 64424509425'),
-    ({'encoding': 'teapot8'}, 'encoding "teapot8" is not supported'),
-    ({'encoding': ''}, 'encoding "" is not supported'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'complaint'),
+    [
+        ({'width': 0}, r'empty \(0 x 4 pixels\)'),
+        ({'height': 0}, r'empty \(5 x 0 pixels\)'),
+        ({'step': 14}, 'step is 14 bytes, but 5 pixels of rgb8 need 15'),
+        ({'step': 0}, 'step is 0 bytes'),
+        ({'data': array('B', bytes(59))}, 'data has 59 bytes, but 4 rows of step 15 need 60'),
+        ({'data': array('B')}, 'data has 0 bytes'),
+        ({'height': 2**32 - 1}, 'need 64424509425'),
+        ({'encoding': 'teapot8'}, 'encoding "teapot8" is not supported'),
+        ({'encoding': ''}, 'encoding "" is not supported'),
+    ],
+)
 def test_a_message_that_contradicts_itself_is_refused_with_the_reason(
-        fields: dict[str, Any], complaint: str) -> None:
+    fields: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(ConversionError, match=complaint):
         image_to_rgb(message(RGB, 'rgb8', **fields))
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from ros_probe import TIMEOUT, wait_until
 
 from instructseg_ros.msg import Command
-from instructseg_ros.ros.requests import Desk
+from instructseg_ros.ros.requests import RequestBroker
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Until
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -34,21 +34,29 @@ def refuse(result: Segmentation) -> None:
 
 
 def test_a_listener_that_fails_keeps_no_answer_from_the_others(
-        executor: SingleThreadedExecutor) -> None:
+    executor: SingleThreadedExecutor,
+) -> None:
     [node] = executor.get_nodes()
-    desk = Desk(node)
-    engine = Engine(ColorModel(), on_results=desk.pass_on, settings=EngineSettings())
+    desk = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=desk.dispatch, settings=EngineSettings())
     desk.open(engine, [''])
-    tasks = [executor.create_task(desk.hand_in(
-        Command(instruction=f'find {color}', id=color), until=Until.FOUND, on_result=refuse))
-        for color in ('red', 'green')]
-    wait_until(lambda: len(engine.live()) == len(tasks),
-               idle=lambda: executor.spin_once(timeout_sec=0.05))
+    tasks = [
+        executor.create_task(
+            desk.submit(
+                Command(instruction=f'find {color}', id=color), until=Until.FOUND, on_result=refuse
+            )
+        )
+        for color in ('red', 'green')
+    ]
+    wait_until(
+        lambda: len(engine.live()) == len(tasks), idle=lambda: executor.spin_once(timeout_sec=0.05)
+    )
     red, green = engine.live()
     missing = Segmentation(instruction=red, state=State.NOT_FOUND, reason='not there')
-    found = Segmentation(instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool),
-                         final=True)
-    desk.pass_on([missing, found])
+    found = Segmentation(
+        instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool), final=True
+    )
+    desk.dispatch([missing, found])
     executor.spin_until_future_complete(tasks[1], timeout_sec=TIMEOUT)
     assert [task.done() for task in tasks] == [False, True]
     assert tasks[1].result() is found

@@ -15,11 +15,16 @@ def statuses(probe: Probe, namespace: str) -> dict[str, DiagnosticStatus]:
     """The newest status of each task of the node in a namespace."""
     arrays: list[DiagnosticArray] = []
     subscription = probe.node.create_subscription(
-        DiagnosticArray, '/diagnostics', arrays.append, 10)
+        DiagnosticArray, '/diagnostics', arrays.append, 10
+    )
 
     def ours() -> list[DiagnosticStatus]:
-        return [status for array in arrays for status in array.status
-                if status.hardware_id.startswith(namespace)]
+        return [
+            status
+            for array in arrays
+            for status in array.status
+            if status.hardware_id.startswith(namespace)
+        ]
 
     probe.wait(lambda: len(ours()) >= 2 * len({status.name for status in ours()}) > 0)
     probe.node.destroy_subscription(subscription)
@@ -55,9 +60,10 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
 def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
     model = statuses(probe, '/robot')['segmentation_node: segmentation']
     assert (model.level, model.message) == (
-        DiagnosticStatus.OK, 'no instruction is active, streaming')
-    assert values(model)['live instructions'] == (
-        'none; send commands from before a restart again')
+        DiagnosticStatus.OK,
+        'no instruction is active, streaming',
+    )
+    assert values(model)['live instructions'] == ('none; send commands from before a restart again')
 
 
 def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
@@ -75,11 +81,13 @@ def test_images_without_a_stamp_are_told_with_the_remedy(probe: Probe) -> None:
     assert camera.level == DiagnosticStatus.WARN
     assert camera.message == (
         'images on /robot/image have no stamp (all zeros); let the camera driver set header.stamp '
-        'to the time of exposure')
+        'to the time of exposure'
+    )
 
 
 def test_a_node_without_a_model_tells_why(
-        run_process: Callable[..., NodeProcess], tmp_path: Path) -> None:
+    run_process: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
     node = run_process('segmentation_node', namespace='/broken', model=tmp_path / 'nowhere')
     node.wait_for_output('cannot configure')
     probe = Probe('/broken')

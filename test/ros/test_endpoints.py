@@ -43,18 +43,22 @@ def log(node: LifecycleNode, capfd: pytest.CaptureFixture[str], text: str) -> st
 
 
 def test_what_a_publisher_does_not_offer_is_told_with_the_parameter_that_helps(
-        node: LifecycleNode, capfd: pytest.CaptureFixture[str]) -> None:
+    node: LifecycleNode, capfd: pytest.CaptureFixture[str]
+) -> None:
     node.create_publisher(
-        String, 'talk', QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        String, 'talk', QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
     create_subscription(node, String, 'talk', lambda _: None, qos.reliable())
     said = log(node, capfd, 'a publisher on /talk does not offer the reliability')
     assert 'or set qos_overrides./talk.subscription.reliability' in said
 
 
 def test_a_parameter_that_there_is_not_is_not_advised(
-        node: LifecycleNode, capfd: pytest.CaptureFixture[str]) -> None:
+    node: LifecycleNode, capfd: pytest.CaptureFixture[str]
+) -> None:
     create_publisher(node, String, 'talk')
     node.create_subscription(
-        String, 'talk', lambda _: None, QoSProfile(depth=1, deadline=Duration(seconds=1)))
+        String, 'talk', lambda _: None, QoSProfile(depth=1, deadline=Duration(seconds=1))
+    )
     said = log(node, capfd, 'a subscriber to /talk asks for deadline')
     assert 'let it ask for less' in said and 'qos_overrides' not in said

@@ -12,8 +12,8 @@ from instructseg_ros.ros.say import say
 @pytest.mark.ros
 @pytest.mark.usefixtures('domain')
 def test_without_a_model_an_instruction_is_answered_failed_with_the_reason(
-        run_process: Callable[..., NodeProcess], tmp_path: Path,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    run_process: Callable[..., NodeProcess], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tmp_path / 'abacus'
     node = run_process('segmentation_node', namespace='/modelless', model=model, device='cpu')
     node.wait_for_output('cannot configure')

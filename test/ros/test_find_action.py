@@ -16,7 +16,7 @@ from ros_probe import Probe, headers, wait_until
 
 from instructseg_ros.action import Find
 from instructseg_ros.msg import Command, Segmentation
-from instructseg_ros.ros.requests import Desk, FindAction
+from instructseg_ros.ros.requests import FindAction, RequestBroker
 from instructseg_ros.srv import Cancel
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction
@@ -37,7 +37,8 @@ class Finder:
     def send(self, **fields: Any) -> Any:
         future = self._client.send_goal_async(
             Find.Goal(command=Command(**fields)),
-            feedback_callback=lambda message: self.feedback.append(message.feedback.segmentation))
+            feedback_callback=lambda message: self.feedback.append(message.feedback.segmentation),
+        )
         self._probe.wait(future.done)
         assert future.result().accepted
         return future.result()
@@ -59,12 +60,16 @@ def finder(probe: Probe) -> Iterator[Finder]:
 
 
 def test_a_search_succeeds_with_the_first_image_on_which_it_is_found(
-        probe: Probe, finder: Finder, certain: None) -> None:
+    probe: Probe, finder: Finder, certain: None
+) -> None:
     goal = finder.send(instruction='the red mug')
     probe.show()
     status, result = finder.result(goal)
     assert (status, result.state, result.final) == (
-        GoalStatus.STATUS_SUCCEEDED, Segmentation.FOUND, True)
+        GoalStatus.STATUS_SUCCEEDED,
+        Segmentation.FOUND,
+        True,
+    )
     assert probe.answer_to(result.header).final
     probe.request(id='other', instruction='the bowl')
     probe.settle()
@@ -74,8 +79,7 @@ def test_a_search_succeeds_with_the_first_image_on_which_it_is_found(
     assert {each.command_id for each in probe.results} == {'other'}
 
 
-def test_until_then_each_image_gives_feedback(
-        probe: Probe, finder: Finder, doubtful: None) -> None:
+def test_until_then_each_image_gives_feedback(probe: Probe, finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug')
     shown = []
     for _ in range(4):
@@ -97,7 +101,8 @@ def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> 
 
 
 def test_a_search_goes_on_while_a_person_is_told_to_stop(
-        probe: Probe, finder: Finder, doubtful: None) -> None:
+    probe: Probe, finder: Finder, doubtful: None
+) -> None:
     goal = finder.send(instruction='the red mug')
     probe.say('the bowl')
     probe.say('')
@@ -111,22 +116,24 @@ def test_a_search_goes_on_while_a_person_is_told_to_stop(
 def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
     status, result = finder.result(finder.send(instruction='the [SEG] mug', id='bad'))
     assert (status, result.state, result.command_id) == (
-        GoalStatus.STATUS_ABORTED, Segmentation.REJECTED, 'bad')
+        GoalStatus.STATUS_ABORTED,
+        Segmentation.REJECTED,
+        'bad',
+    )
     assert 'reserved for the model' in result.reason
 
 
-def test_a_search_may_be_ended_by_its_id(
-        probe: Probe, finder: Finder, doubtful: None) -> None:
+def test_a_search_may_be_ended_by_its_id(probe: Probe, finder: Finder, doubtful: None) -> None:
     goal = finder.send(instruction='the red mug', id='search')
-    response = probe.call(
-        Cancel, 'segmentation_node/cancel', Cancel.Request(id='search'))
+    response = probe.call(Cancel, 'segmentation_node/cancel', Cancel.Request(id='search'))
     assert list(response.cancelled) == ['search']
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
 
 
 def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
-        probe: Probe, finder: Finder, doubtful: None) -> None:
+    probe: Probe, finder: Finder, doubtful: None
+) -> None:
     first = finder.send(instruction='the red mug', id='twin')
     status, result = finder.result(finder.send(instruction='the bowl', id='twin'))
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.REJECTED)
@@ -136,8 +143,8 @@ def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
 
 def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(node: Node) -> None:
     node.declare_parameter('max_text_length', 512)
-    desk = Desk(node)
-    engine = Engine(ColorModel(), on_results=desk.pass_on, settings=EngineSettings())
+    desk = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=desk.dispatch, settings=EngineSettings())
     engine.give(Instruction(text='find red', id='taken'))
     desk.open(engine, [''])
     action = FindAction(node, desk)
@@ -164,7 +171,9 @@ def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(nod
     wait(result.done)
     answer = result.result().result.segmentation
     assert (answer.state, answer.reason) == (
-        Segmentation.REJECTED, 'cancelled before the search began')
+        Segmentation.REJECTED,
+        'cancelled before the search began',
+    )
     assert [each.id for each in engine.live()] == ['taken']
     action.destroy()
     finder.destroy()

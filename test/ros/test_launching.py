@@ -17,8 +17,10 @@ from instructseg_ros.ros.launching import (
 TOPICS = {'image': 'image_raw', 'camera_info': 'camera_info', 'depth/image': 'depth/image'}
 
 
-@pytest.mark.parametrize(('text', 'names'), [
-    ('', []), ('  ', []), ('[front, wrist]', ['front', 'wrist']), ('["a/b"]', ['a/b'])])
+@pytest.mark.parametrize(
+    ('text', 'names'),
+    [('', []), ('  ', []), ('[front, wrist]', ['front', 'wrist']), ('["a/b"]', ['a/b'])],
+)
 def test_names_are_read_from_a_list(text: str, names: list[str]) -> None:
     assert camera_names(text) == names
 
@@ -31,13 +33,17 @@ def test_what_is_no_list_of_names_is_refused(text: str) -> None:
 
 def test_one_camera_is_its_driver_s_namespace() -> None:
     assert camera_remappings([], '/camera/color', TOPICS) == [
-        ('image', '/camera/color/image_raw'), ('camera_info', '/camera/color/camera_info'),
-        ('depth/image', '/camera/color/depth/image')]
+        ('image', '/camera/color/image_raw'),
+        ('camera_info', '/camera/color/camera_info'),
+        ('depth/image', '/camera/color/depth/image'),
+    ]
 
 
 def test_of_several_cameras_only_other_names_are_remapped() -> None:
     assert camera_remappings(['front', 'wrist'], 'unused', TOPICS) == [
-        ('front/image', 'front/image_raw'), ('wrist/image', 'wrist/image_raw')]
+        ('front/image', 'front/image_raw'),
+        ('wrist/image', 'wrist/image_raw'),
+    ]
 
 
 def test_a_topic_from_the_root_is_left_as_it_is() -> None:
@@ -50,7 +56,8 @@ def test_several_cameras_cannot_share_a_topic() -> None:
     with pytest.raises(ValueError, match='would be a topic of every camera'):
         camera_remappings(['front', 'wrist'], '', {'image': '/image_raw'})
     assert camera_remappings(['front'], '', {'image': '/image_raw'}) == [
-        ('front/image', '/image_raw')]
+        ('front/image', '/image_raw')
+    ]
 
 
 @pytest.mark.parametrize(('text', 'value'), [('true', True), ('True', True), ('false', False)])
@@ -63,17 +70,27 @@ def test_what_is_neither_true_nor_false_is_refused() -> None:
         is_true('yes')
 
 
-@pytest.mark.parametrize(('pushed', 'namespace', 'name'), [
-    ('', '', 'eye'), ('', '/', 'eye'), ('', 'robot', 'robot.eye'),
-    ('', '/robot/left/', 'robot.left.eye'), ('/robot', '', 'robot.eye'),
-    ('robot', 'left', 'robot.left.eye'), ('robot', '/left', 'left.eye')])
+@pytest.mark.parametrize(
+    ('pushed', 'namespace', 'name'),
+    [
+        ('', '', 'eye'),
+        ('', '/', 'eye'),
+        ('', 'robot', 'robot.eye'),
+        ('', '/robot/left/', 'robot.left.eye'),
+        ('/robot', '', 'robot.eye'),
+        ('robot', 'left', 'robot.left.eye'),
+        ('robot', '/left', 'left.eye'),
+    ],
+)
 def test_a_logger_has_the_namespace_of_its_node_in_its_name(
-        pushed: str, namespace: str, name: str) -> None:
+    pushed: str, namespace: str, name: str
+) -> None:
     assert logger_name(pushed, namespace, 'eye') == name
 
 
 NOTHING = dict.fromkeys(
-    ('model', 'device', 'autostart', 'use_sim_time', 'cameras', 'image_transport'), '')
+    ('model', 'device', 'autostart', 'use_sim_time', 'cameras', 'image_transport'), ''
+)
 
 
 def test_arguments_that_are_not_given_leave_everything_to_the_parameter_file() -> None:
@@ -81,15 +98,27 @@ def test_arguments_that_are_not_given_leave_everything_to_the_parameter_file() -
 
 
 def test_arguments_that_are_given_become_parameters() -> None:
-    given = {'model': '/models/mine', 'device': 'cuda:1', 'autostart': 'false',
-             'use_sim_time': 'True', 'cameras': '[front]', 'image_transport': 'compressed'}
+    given = {
+        'model': '/models/mine',
+        'device': 'cuda:1',
+        'autostart': 'false',
+        'use_sim_time': 'True',
+        'cameras': '[front]',
+        'image_transport': 'compressed',
+    }
     assert own_parameters(given) == {
-        'model': '/models/mine', 'device': 'cuda:1', 'autostart': False, 'use_sim_time': True,
-        'cameras': ['front'], 'image_transports': ['compressed']}
+        'model': '/models/mine',
+        'device': 'cuda:1',
+        'autostart': False,
+        'use_sim_time': True,
+        'cameras': ['front'],
+        'image_transports': ['compressed'],
+    }
 
 
 def test_a_file_is_found_in_the_home_folder_and_one_that_is_not_there_is_named(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))
     (tmp_path / 'mine.yaml').touch()
     assert existing_file('params_file', '~/mine.yaml') == str(tmp_path / 'mine.yaml')

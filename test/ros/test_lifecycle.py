@@ -59,7 +59,8 @@ def set_parameter(node: SegmentationNode, name: str, value: Any) -> Any:
 
 
 def test_every_transition_can_be_walked_twice(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     for _ in range(2):
         assert node.trigger_configure() == SUCCESS
@@ -71,14 +72,16 @@ def test_every_transition_can_be_walked_twice(
 
 
 def test_an_active_node_can_be_shut_down(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
     assert node.trigger_shutdown() == SUCCESS
 
 
 def test_configured_and_cleaned_up_again_and_again_the_node_keeps_its_memory(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     memory = []
     for _ in range(30):
@@ -89,7 +92,8 @@ def test_configured_and_cleaned_up_again_and_again_the_node_keeps_its_memory(
 
 
 def test_the_model_is_swapped_between_cleanup_and_configure(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path, tmp_path: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path, tmp_path: Path
+) -> None:
     other = tmp_path / 'other'
     shutil.copytree(tiny_model_dir, other)
     node = make_node(model=tiny_model_dir)
@@ -101,12 +105,19 @@ def test_the_model_is_swapped_between_cleanup_and_configure(
     assert node.trigger_deactivate() == SUCCESS
 
 
-@pytest.mark.parametrize(('transition', 'where', 'outcome'), [
-    ('configure', 'load_segmenter', FAILURE), ('activate', 'CommandInput', FAILURE)])
+@pytest.mark.parametrize(
+    ('transition', 'where', 'outcome'),
+    [('configure', 'load_segmenter', FAILURE), ('activate', 'CommandInput', FAILURE)],
+)
 def test_a_transition_that_fails_is_logged_with_the_remedy_and_can_be_tried_again(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-        transition: str, where: str, outcome: TransitionCallbackReturn) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    transition: str,
+    where: str,
+    outcome: TransitionCallbackReturn,
+) -> None:
     node = make_node(model=tiny_model_dir)
     if transition == 'activate':
         assert node.trigger_configure() == SUCCESS
@@ -124,11 +135,17 @@ def endpoints(node: SegmentationNode) -> list[Any]:
     return [*node.publishers, *node.subscriptions, *node.timers, *node.services]
 
 
-@pytest.mark.parametrize(('transition', 'topic', 'endpoint'), [
-    ('configure', 'overlay', 'publisher'), ('activate', 'command_request', 'subscription')])
+@pytest.mark.parametrize(
+    ('transition', 'topic', 'endpoint'),
+    [('configure', 'overlay', 'publisher'), ('activate', 'command_request', 'subscription')],
+)
 def test_a_transition_that_fails_halfway_leaves_nothing_in_the_ros_graph(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        transition: str, topic: str, endpoint: str) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    transition: str,
+    topic: str,
+    endpoint: str,
+) -> None:
     override = f'qos_overrides./lifecycle/{topic}.{endpoint}.reliability'
     node = make_node(model=tiny_model_dir, **{override: 'perhaps'})
     if transition == 'activate':
@@ -147,8 +164,10 @@ def test_a_transition_that_fails_halfway_leaves_nothing_in_the_ros_graph(
 
 
 def test_a_node_whose_activation_failed_publishes_nothing_and_can_be_activated_again(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     with monkeypatch.context() as patch:
@@ -161,8 +180,11 @@ def test_a_node_whose_activation_failed_publishes_nothing_and_can_be_activated_a
 
 
 def test_an_activation_that_can_be_undone_only_in_part_undoes_the_rest(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     before = endpoints(node)
@@ -176,8 +198,11 @@ def test_an_activation_that_can_be_undone_only_in_part_undoes_the_rest(
 
 
 def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback_is_in_the_log(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
     node = make_node(model=tiny_model_dir)
     level = node.get_logger().get_effective_level()
@@ -187,11 +212,18 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
     node.create_subscription(DiagnosticArray, '/diagnostics', arrays.append, 10)
     monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', raise_disk_full)
     node._desk.engine.give(Instruction(text='the red mug'))
-    fault = ('internal engine error; the engine keeps running, please report it: '
-             'OSError: no space left')
-    spin_until(node, lambda: [status for array in arrays for status in array.status
-                              if status.message == fault
-                              and status.level == DiagnosticStatus.ERROR])
+    fault = (
+        'internal engine error; the engine keeps running, please report it: OSError: no space left'
+    )
+    spin_until(
+        node,
+        lambda: [
+            status
+            for array in arrays
+            for status in array.status
+            if status.message == fault and status.level == DiagnosticStatus.ERROR
+        ],
+    )
     node.get_logger().set_level(level)  # of all nodes of this name in this process
     output = ''.join(capfd.readouterr())
     assert fault in output
@@ -200,9 +232,12 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
 
 @pytest.mark.parametrize('transition', ['deactivate', 'cleanup', 'shutdown'])
 def test_a_transition_that_cannot_fail_goes_through_error_processing(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-        transition: str) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    transition: str,
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     if transition == 'deactivate':
@@ -217,8 +252,10 @@ def test_a_transition_that_cannot_fail_goes_through_error_processing(
 
 
 def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
     monkeypatch.setattr(pipeline.ResultPublisher, 'publish', raise_disk_full)
@@ -226,8 +263,10 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
 
 
 def test_an_answer_that_cannot_be_logged_reaches_who_asked_for_it(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
     assert node._pipeline is not None
@@ -237,8 +276,10 @@ def test_an_answer_that_cannot_be_logged_reaches_who_asked_for_it(
 
 
 def test_an_engine_error_that_names_a_file_that_is_not_utf_8_is_answered(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(**options: Any) -> None:
         raise OSError('file \udcff missing')
 
@@ -260,8 +301,9 @@ def ask(node: SegmentationNode) -> Segmentation:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     image = array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
-    answer = executor.create_task(node._desk.hand_in(
-        Command(instruction='the red mug'), until=Until.ANSWERED, image=image))
+    answer = executor.create_task(
+        node._desk.submit(Command(instruction='the red mug'), until=Until.ANSWERED, image=image)
+    )
     executor.spin_until_future_complete(answer, timeout_sec=TIMEOUT)
     executor.shutdown()
     return answer.result()
@@ -275,8 +317,10 @@ def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
 
 
 def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 0.1)
     node = make_node(model=tiny_model_dir, lazy=True, image_timeout=0.2)
     node.start()
@@ -291,8 +335,10 @@ def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
 
 
 def test_a_lazy_node_tells_who_subscribes_that_an_image_cannot_be_read(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 60.0)
     node = make_node(model=tiny_model_dir, lazy=True)
     node.start()
@@ -300,23 +346,31 @@ def test_a_lazy_node_tells_who_subscribes_that_an_image_cannot_be_read(
     node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
     images = node.create_publisher(Image, 'image', 10)
     node._desk.engine.give(Instruction(text='the red mug'))
-    spin_until(node, lambda: images.get_subscription_count() and node._pipeline is not None
-               and node._pipeline._results.is_watched())
+    spin_until(
+        node,
+        lambda: (
+            images.get_subscription_count()
+            and node._pipeline is not None
+            and node._pipeline._results.is_watched()
+        ),
+    )
     images.publish(Image(encoding='teapot8', width=1, height=1))
     spin_until(node, lambda: results)
     assert 'image on /lifecycle/image refused' in results[0].reason
 
 
 def test_a_node_that_is_deactivated_listens_to_no_camera(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
     node.create_subscription(PointCloud2, 'points', lambda _: None, 10)
     images = node.create_publisher(Image, 'image', 10)
 
     def show() -> bool:
-        images.publish(array_to_image(
-            np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8'))
+        images.publish(
+            array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
+        )
         return bool(node.count_subscribers('depth/image'))
 
     spin_until(node, show)
@@ -327,8 +381,11 @@ def test_a_node_that_is_deactivated_listens_to_no_camera(
 
 @pytest.mark.parametrize('transition', ['configure', 'cleanup'])
 def test_the_memory_of_a_gpu_is_given_back_when_nothing_holds_the_model(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch, transition: str) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    transition: str,
+) -> None:
     models: list[weakref.ref[Any]] = []
     left: list[Any] = []
     load = pipeline.load_segmenter
@@ -351,8 +408,10 @@ def test_the_memory_of_a_gpu_is_given_back_when_nothing_holds_the_model(
 
 
 def test_after_a_transition_that_failed_halfway_nothing_runs_on(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
     engine = node._desk.engine
@@ -392,8 +451,12 @@ def break_folder(folder: Path, how: str) -> None:
 
 @pytest.mark.parametrize('how', ['missing', 'empty', 'truncated', 'wrong shape', 'bad config'])
 def test_a_broken_model_folder_fails_with_one_clear_line_and_a_good_one_helps(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path, tmp_path: Path,
-        capfd: pytest.CaptureFixture[str], how: str) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    how: str,
+) -> None:
     broken = tmp_path / 'broken'
     shutil.copytree(tiny_model_dir, broken)
     break_folder(broken, how)
@@ -408,8 +471,10 @@ def test_a_broken_model_folder_fails_with_one_clear_line_and_a_good_one_helps(
 
 
 def test_an_unknown_schedule_fails_to_configure_and_names_those_there_are(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path,
-        capfd: pytest.CaptureFixture[str]) -> None:
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     node = make_node(model=tiny_model_dir, schedule='lazy')
     assert node.trigger_configure() == FAILURE
     output = ''.join(capfd.readouterr())
@@ -417,13 +482,15 @@ def test_an_unknown_schedule_fails_to_configure_and_names_those_there_are(
 
 
 def test_an_unknown_device_fails_to_configure(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir, device='abacus')
     assert node.trigger_configure() == FAILURE
 
 
 def test_the_model_cannot_be_changed_while_it_is_loaded(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     result = set_parameter(node, 'model', 'other')
@@ -434,18 +501,21 @@ def test_the_model_cannot_be_changed_while_it_is_loaded(
 
 
 def test_a_set_with_one_bad_parameter_is_refused_as_a_whole(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
-    result = node.set_parameters_atomically([
-        Parameter('overlay_opacity', value=0.9), Parameter('schedule', value='two_rate')])
+    result = node.set_parameters_atomically(
+        [Parameter('overlay_opacity', value=0.9), Parameter('schedule', value='two_rate')]
+    )
     assert not result.successful
     assert 'schedule takes effect when the node is configured' in result.reason
     assert node.get_parameter('overlay_opacity').value == 0.45
 
 
 def test_only_a_choice_can_be_chosen(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     refused = set_parameter(node, 'image_transports', ['theora'])
     assert not refused.successful
@@ -454,7 +524,8 @@ def test_only_a_choice_can_be_chosen(
 
 
 def test_dynamic_parameters_change_within_their_range(
-        make_node: Callable[..., SegmentationNode], tiny_model_dir: Path) -> None:
+    make_node: Callable[..., SegmentationNode], tiny_model_dir: Path
+) -> None:
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     assert set_parameter(node, 'threshold', 0.25).successful

@@ -39,6 +39,7 @@ Show = Callable[..., None]
 @pytest.fixture
 def show(watch: MatchWatch, clock: Clock) -> Show:
     """Ten images a second, and 0 or more ns off them what belongs to them."""
+
     def run(seconds: float, **offsets: int | None) -> None:
         for _ in range(round(10 * seconds)):
             clock.now += 0.1
@@ -54,7 +55,8 @@ def show(watch: MatchWatch, clock: Clock) -> Show:
 
 @pytest.mark.parametrize(('offsets', 'topic'), [({'depth': 0}, INFO), ({'info': 0}, DEPTH)])
 def test_a_topic_without_any_message_is_named_once(
-        show: Show, told: list[str], offsets: dict[str, int], topic: str) -> None:
+    show: Show, told: list[str], offsets: dict[str, int], topic: str
+) -> None:
     show(2.9, **offsets)
     assert told == []
     show(10.0, **offsets)
@@ -62,13 +64,12 @@ def test_a_topic_without_any_message_is_named_once(
     assert f'no message has come on {topic}' in text and text.count('/cam/') == 1
 
 
-def test_a_topic_that_fell_silent_is_named(
-        watch: MatchWatch, show: Show, told: list[str]) -> None:
+def test_a_topic_that_fell_silent_is_named(watch: MatchWatch, show: Show, told: list[str]) -> None:
     show(1.0, depth=0, info=0)
     watch.note_match()
     show(5.0, depth=0)
     [text] = told
-    assert f's on {INFO}; check that its driver still runs' in text and DEPTH not in text
+    assert f's on {INFO}; check its driver' in text and DEPTH not in text
 
 
 def test_a_topic_whose_stamps_differ_is_named_with_how_much(show: Show, told: list[str]) -> None:
@@ -85,7 +86,8 @@ def test_stamps_of_another_clock_are_named(show: Show, told: list[str]) -> None:
 
 
 def test_messages_that_come_late_ask_for_a_longer_queue(
-        show: Show, told: list[str], watch: MatchWatch) -> None:
+    show: Show, told: list[str], watch: MatchWatch
+) -> None:
     show(5.0, depth=-2000 * MS, info=0)  # two seconds after the images that they belong to
     [text] = told
     assert f'messages on {DEPTH} come 2.00 s after their images' in text
@@ -93,7 +95,8 @@ def test_messages_that_come_late_ask_for_a_longer_queue(
 
 
 def test_a_topic_slower_than_the_images_is_named(
-        show: Show, told: list[str], watch: MatchWatch) -> None:
+    show: Show, told: list[str], watch: MatchWatch
+) -> None:
     for _ in range(5):
         show(0.1, depth=0, info=0)
         watch.note_match()
@@ -105,7 +108,8 @@ def test_a_topic_slower_than_the_images_is_named(
 
 
 def test_a_fault_is_reported_again_after_a_minute_of_matches(
-        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    watch: MatchWatch, show: Show, told: list[str]
+) -> None:
     show(10.0, depth=0)
     watch.note_match()
     show(5.0, depth=0)
@@ -118,7 +122,8 @@ def test_a_fault_is_reported_again_after_a_minute_of_matches(
 
 
 def test_a_fault_of_every_other_image_is_reported_once(
-        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    watch: MatchWatch, show: Show, told: list[str]
+) -> None:
     for count in range(500):
         show(0.1, depth=0, info=0)
         watch.note_match()
@@ -130,7 +135,8 @@ def test_a_fault_of_every_other_image_is_reported_once(
 
 
 def test_a_fault_is_reported_again_when_listening_begins_again(
-        watch: MatchWatch, show: Show, told: list[str]) -> None:
+    watch: MatchWatch, show: Show, told: list[str]
+) -> None:
     show(5.0, depth=0)
     watch.begin()
     show(5.0, depth=0)

@@ -29,11 +29,22 @@ def found() -> Segmentation:
     mask = np.zeros((6, 8), bool)
     mask[1:3, 2:7] = True
     return Segmentation(
-        instruction=Instruction(text='the mug', id='a'), state=State.FOUND, score=0.75,
-        header=Header(stamp=Time(sec=3), frame_id='optical'), mask=mask, reference_frames=2,
-        source=Source.INFERRED, dropped=4,
-        timing=Timing(captured=3 * 10**9, received=3_100_000_000, started=3_200_000_000,
-                      finished=3_300_000_000, latency=0.1))
+        instruction=Instruction(text='the mug', id='a'),
+        state=State.FOUND,
+        score=0.75,
+        header=Header(stamp=Time(sec=3), frame_id='optical'),
+        mask=mask,
+        reference_frames=2,
+        source=Source.INFERRED,
+        dropped=4,
+        timing=Timing(
+            captured=3 * 10**9,
+            received=3_100_000_000,
+            started=3_200_000_000,
+            finished=3_300_000_000,
+            latency=0.1,
+        ),
+    )
 
 
 def test_the_states_and_sources_are_those_of_the_message() -> None:
@@ -46,16 +57,23 @@ def test_the_states_and_sources_are_those_of_the_message() -> None:
 
 
 def test_a_command_becomes_an_instruction() -> None:
-    message = Command(id='a', instruction=' the  mug ', task=Command.REASONING,
-                      cameras=['front'], lifetime=Duration(sec=1, nanosec=500_000_000))
+    message = Command(
+        id='a',
+        instruction=' the  mug ',
+        task=Command.REASONING,
+        cameras=['front'],
+        lifetime=Duration(sec=1, nanosec=500_000_000),
+    )
     instruction = instruction_from_command(message, cameras=('front', 'wrist'), max_length=512)
-    assert instruction == Instruction(text='the mug', id='a', task=Task.REASONING,
-                                      cameras=('front',), lifetime=1.5)
+    assert instruction == Instruction(
+        text='the mug', id='a', task=Task.REASONING, cameras=('front',), lifetime=1.5
+    )
 
 
 def test_a_command_without_id_and_lifetime_gets_an_id_and_stays() -> None:
     instruction = instruction_from_command(
-        Command(instruction='the mug'), cameras=('',), max_length=512)
+        Command(instruction='the mug'), cameras=('',), max_length=512
+    )
     assert instruction.id
     assert instruction.lifetime is None
 
@@ -91,10 +109,17 @@ def test_a_result_without_a_frame_has_times_and_an_age_of_zero(state: State) -> 
 
 @pytest.mark.parametrize(('stamp', 'finished'), [(3, 7), (9, 9)])
 def test_an_image_that_could_not_be_read_has_times_and_no_negative_age(
-        stamp: int, finished: int) -> None:
-    message = segmentation_to_message(Segmentation(
-        instruction=Instruction(text='mug'), state=State.FAILED, reason='encoding',
-        header=Header(stamp=Time(sec=stamp))), now=NOW)
+    stamp: int, finished: int
+) -> None:
+    message = segmentation_to_message(
+        Segmentation(
+            instruction=Instruction(text='mug'),
+            state=State.FAILED,
+            reason='encoding',
+            header=Header(stamp=Time(sec=stamp)),
+        ),
+        now=NOW,
+    )
     assert message.header.stamp.sec == stamp
     assert message.received == message.started == message.finished == Time(sec=finished)
 

@@ -14,7 +14,8 @@ logger = logging.getLogger('instructseg_ros.streaming.engine')
 
 
 def test_what_lower_layers_log_is_in_the_log_of_the_node_at_its_level(
-        node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
     log = PackageLog(node)
     for level in (LoggingSeverity.DEBUG, LoggingSeverity.INFO):
         node.get_logger().set_level(level)
@@ -26,13 +27,21 @@ def test_what_lower_layers_log_is_in_the_log_of_the_node_at_its_level(
     log.close()
     logger.info('nobody hears this')
     output = ''.join(capfd.readouterr())
-    assert [output.count(text) for text in (
-        'a detail at DEBUG', 'a notice at DEBUG', 'a detail at INFO', 'a notice at INFO',
-        'a warning', 'an error', 'nobody')] == [1, 1, 0, 1, 1, 1, 0]
+    assert [
+        output.count(text)
+        for text in (
+            'a detail at DEBUG',
+            'a notice at DEBUG',
+            'a detail at INFO',
+            'a notice at INFO',
+            'a warning',
+            'an error',
+            'nobody',
+        )
+    ] == [1, 1, 0, 1, 1, 1, 0]
 
 
-def test_a_traceback_is_in_the_log_at_debug(
-        node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_is_in_the_log_at_debug(node: Node, capfd: pytest.CaptureFixture[str]) -> None:
     log = PackageLog(node)
     node.get_logger().set_level(LoggingSeverity.DEBUG)
     logger.debug('it failed', exc_info=OSError('no space left'))
@@ -42,7 +51,8 @@ def test_a_traceback_is_in_the_log_at_debug(
 
 
 def test_a_record_that_ros_cannot_log_raises_nothing_and_is_reported_on_stderr(
-        node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
     log = PackageLog(node)
     logger.error('file \udcff missing')
     logger.warning('what follows is logged')

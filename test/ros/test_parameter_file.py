@@ -41,13 +41,16 @@ def script() -> ModuleType:
 
 def test_the_documents_of_parameters_are_what_the_script_writes(script: ModuleType) -> None:
     assert set(script.documents()) == {
-        ROOT / 'docs' / 'parameters.md', ROOT / 'config' / 'segmentation.yaml'}
+        ROOT / 'docs' / 'parameters.md',
+        ROOT / 'config' / 'segmentation.yaml',
+    }
     for file, text in script.documents().items():
         assert file.read_text() == text, f'run scripts/document_parameters.py for {file.name}'
 
 
 def test_the_script_tells_documents_that_are_out_of_date(
-        script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(script, 'ROOT', tmp_path)
     for folder in ('docs', 'config'):
         (tmp_path / folder).mkdir()

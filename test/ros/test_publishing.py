@@ -37,8 +37,11 @@ class Listener:
         self.node = LifecycleNode('publishing', context=context)
         parameters.declare(self.node, SegmentationParameters)
         self.publisher = ResultPublisher(
-            self.node, parameters.read(self.node, SegmentationParameters), Labels(),
-            warn=pytest.fail)
+            self.node,
+            parameters.read(self.node, SegmentationParameters),
+            Labels(),
+            warn=pytest.fail,
+        )
         self.node.trigger_configure()
         self.node.trigger_activate()
         self._executor = SingleThreadedExecutor(context=context)
@@ -52,8 +55,9 @@ class Listener:
         return messages
 
     def wait(self, messages: list[Any], count: int = 1) -> Any:
-        wait_until(lambda: len(messages) == count,
-                   idle=lambda: self._executor.spin_once(timeout_sec=0.05))
+        wait_until(
+            lambda: len(messages) == count, idle=lambda: self._executor.spin_once(timeout_sec=0.05)
+        )
         return messages[-1]
 
     def close(self) -> None:
@@ -75,9 +79,15 @@ def listener(domain: None) -> Iterator[Listener]:
 def found(id: str, columns: slice, **fields: Any) -> Segmentation:
     mask = np.zeros(SIZE, bool)
     mask[:, columns] = True
-    return Segmentation(instruction=Instruction(text=f'the {id}', id=id), state=State.FOUND,
-                        mask=mask, probability=mask.astype(np.float32), score=0.9,
-                        image=np.zeros((*SIZE, 3), np.uint8), **{'header': HEADER, **fields})
+    return Segmentation(
+        instruction=Instruction(text=f'the {id}', id=id),
+        state=State.FOUND,
+        mask=mask,
+        probability=mask.astype(np.float32),
+        score=0.9,
+        image=np.zeros((*SIZE, 3), np.uint8),
+        **{'header': HEADER, **fields},
+    )
 
 
 def first_row(labels: Image) -> list[int]:
@@ -85,7 +95,8 @@ def first_row(labels: Image) -> list[int]:
 
 
 def test_what_is_answered_later_on_a_frame_is_published_with_what_was_before(
-        listener: Listener) -> None:
+    listener: Listener,
+) -> None:
     labels = listener.subscribe(Image, 'labels')
     listener.publisher.publish([found('mug', slice(0, 2))])
     listener.publisher.publish([found('bowl', slice(4, 6))])
@@ -98,14 +109,18 @@ def test_what_has_ended_is_not_published_again(listener: Listener) -> None:
     labels = listener.subscribe(Image, 'labels')
     mug, bowl = found('mug', slice(0, 2)), found('bowl', slice(2, 3), final=True)
     listener.publisher.publish([mug, bowl])
-    listener.publisher.publish([Segmentation(
-        instruction=mug.instruction, state=State.EXPIRED, reason='cancelled', final=True)])
+    listener.publisher.publish(
+        [
+            Segmentation(
+                instruction=mug.instruction, state=State.EXPIRED, reason='cancelled', final=True
+            )
+        ]
+    )
     listener.publisher.publish([found('book', slice(4, 6))])
     assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 3, 3]
 
 
-def test_a_rejected_command_takes_no_label_from_the_live_one_of_its_id(
-        listener: Listener) -> None:
+def test_a_rejected_command_takes_no_label_from_the_live_one_of_its_id(listener: Listener) -> None:
     labels = listener.subscribe(Image, 'labels')
     listener.publisher.publish([found('mug', slice(0, 2))])
     listener.publisher.publish([rejection('the bowl', 'mug is live already', id='mug')])
@@ -129,7 +144,8 @@ def test_depth_that_comes_late_gives_no_label_to_what_has_ended(listener: Listen
 
 
 def test_what_ended_stays_in_label_info_and_labels_and_detections_agree_with_it(
-        listener: Listener) -> None:
+    listener: Listener,
+) -> None:
     vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
     labels = listener.subscribe(Image, 'labels')
     detections = listener.subscribe(vision.Detection2DArray, 'detections')
@@ -141,4 +157,7 @@ def test_what_ended_stays_in_label_info_and_labels_and_detections_agree_with_it(
     assert detection.results[0].hypothesis.class_id == '2'
     assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 2, 2]
     assert {each.class_id: each.class_name for each in listener.wait(infos, 2).class_map} == {
-        0: 'background', 1: 'the mug', 2: 'the bowl'}
+        0: 'background',
+        1: 'the mug',
+        2: 'the bowl',
+    }

@@ -14,16 +14,28 @@ pytestmark = pytest.mark.ros
 
 
 def test_parameters_override_the_quality_of_a_topic(
-        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
-    node = run_process('segmentation_node', namespace='/quality', model=tiny_model_dir, **{
-        'device': 'cpu', 'qos_overrides./quality/image.subscription.reliability': 'reliable',
-        'qos_overrides./quality/mask.publisher.reliability': 'best_effort'})
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> None:
+    node = run_process(
+        'segmentation_node',
+        namespace='/quality',
+        model=tiny_model_dir,
+        **{
+            'device': 'cpu',
+            'qos_overrides./quality/image.subscription.reliability': 'reliable',
+            'qos_overrides./quality/mask.publisher.reliability': 'best_effort',
+        },
+    )
     node.wait_for_output('activate: done')
     probe = Probe('/quality')
     probe.wait_for_node()
-    image_of, mask_of = (partial(ask, f'/quality/{name}') for name, ask in (
-        ('image', probe.node.get_subscriptions_info_by_topic),
-        ('mask', probe.node.get_publishers_info_by_topic)))
+    image_of, mask_of = (
+        partial(ask, f'/quality/{name}')
+        for name, ask in (
+            ('image', probe.node.get_subscriptions_info_by_topic),
+            ('mask', probe.node.get_publishers_info_by_topic),
+        )
+    )
     probe.wait(lambda: image_of() and mask_of())
     [image], [mask] = image_of(), mask_of()
     probe.close()
@@ -32,17 +44,28 @@ def test_parameters_override_the_quality_of_a_topic(
 
 
 def test_a_queue_without_bounds_is_refused_with_the_reason(
-        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
-    node = run_process('segmentation_node', namespace='/quality', model=tiny_model_dir, **{
-        'device': 'cpu', 'qos_overrides./quality/image.subscription.history': 'keep_all'})
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> None:
+    node = run_process(
+        'segmentation_node',
+        namespace='/quality',
+        model=tiny_model_dir,
+        **{'device': 'cpu', 'qos_overrides./quality/image.subscription.history': 'keep_all'},
+    )
     node.wait_for_output('cannot activate')
     assert 'no queue grows without bounds' in node.output()
 
 
-@pytest.mark.parametrize(('profile', 'is_allowed'), [
-    (qos.sensor(), True), (qos.latched(), True), (qos.reliable(1000), True),
-    (qos.reliable(1001), False),
-    (QoSProfile(history=HistoryPolicy.KEEP_ALL), False)])
+@pytest.mark.parametrize(
+    ('profile', 'is_allowed'),
+    [
+        (qos.sensor(), True),
+        (qos.latched(), True),
+        (qos.reliable(1000), True),
+        (qos.reliable(1001), False),
+        (QoSProfile(history=HistoryPolicy.KEEP_ALL), False),
+    ],
+)
 def test_only_bounded_queues_are_allowed(profile: QoSProfile, is_allowed: bool) -> None:
     check = qos.overridable().callback
     assert check is not None

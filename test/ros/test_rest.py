@@ -28,12 +28,19 @@ class CountingStatistics(Statistics):
 
     def show(self, camera: str, *, silent_since: float) -> None:
         """Note an image of so many seconds ago; negative: the camera stays awake for as long."""
-        self.note_frame(camera, Frame(image=np.zeros((2, 2, 3), np.uint8), stamp=0,
-                                      arrived=time.monotonic() - silent_since))
+        self.note_frame(
+            camera,
+            Frame(
+                image=np.zeros((2, 2, 3), np.uint8),
+                stamp=0,
+                arrived=time.monotonic() - silent_since,
+            ),
+        )
 
 
 def test_memory_is_given_back_once_each_time_that_all_cameras_rest(
-        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given_back: list[bool] = []
     monkeypatch.setattr(rest, 'PERIOD', 0.01)
     monkeypatch.setattr(rest, 'release_freed_memory', lambda: given_back.append(True))
@@ -48,7 +55,7 @@ def test_memory_is_given_back_once_each_time_that_all_cameras_rest(
         return len(given_back)
 
     statistics.show('wrist', silent_since=-LONG)
-    watch = rest.Rest(node, statistics, after=AFTER)
+    watch = rest.IdleMemoryTrimmer(node, statistics, after=AFTER)
     assert given_back_after('front', LONG) == 0  # The other one still shows something.
     assert given_back_after('wrist', LONG) == 1
     assert given_back_after('front', -LONG) == 1

@@ -29,7 +29,8 @@ SEEN = (Segmentation.FOUND, Segmentation.NOT_FOUND)
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_node_without_a_word(
-        run_process: Run, tiny_model_dir: Path, number: int) -> None:
+    run_process: Run, tiny_model_dir: Path, number: int
+) -> None:
     before = shared_memory()
     node = run_process('segmentation_node', model=tiny_model_dir, device='cpu')
     node.wait_for_output('activate: done')
@@ -43,8 +44,9 @@ def test_a_signal_ends_the_node_without_a_word(
 def shared_memory() -> set[str]:
     """What Fast DDS (eProsima's Fast RTPS up to Jazzy) keeps of participants, not of ports."""
     names = {file.name for file in Path('/dev/shm').iterdir()}
-    return {name for name in names
-            if name.startswith(('fastdds_', 'fastrtps_')) and 'port' not in name}
+    return {
+        name for name in names if name.startswith(('fastdds_', 'fastrtps_')) and 'port' not in name
+    }
 
 
 def mapped(process: int) -> set[str]:
@@ -52,13 +54,17 @@ def mapped(process: int) -> set[str]:
     return {Path(line.split()[-1]).name for line in Path(f'/proc/{process}/maps').open()}
 
 
-@pytest.mark.parametrize(('parameters', 'complaint'), [
-    ({'threshold': 7.0}, 'threshold'),
-    ({'threshold': 'high'}, 'threshold'),
-    ({'max_text_length': 0}, 'max_text_length'),
-])
+@pytest.mark.parametrize(
+    ('parameters', 'complaint'),
+    [
+        ({'threshold': 7.0}, 'threshold'),
+        ({'threshold': 'high'}, 'threshold'),
+        ({'max_text_length': 0}, 'max_text_length'),
+    ],
+)
 def test_a_parameter_that_cannot_be_ends_the_node_with_one_line(
-        run_process: Run, parameters: dict[str, Any], complaint: str) -> None:
+    run_process: Run, parameters: dict[str, Any], complaint: str
+) -> None:
     node = run_process('segmentation_node', **parameters)
     assert node.process.wait(TIMEOUT) == 1
     assert node.output().startswith('error: ')
@@ -76,9 +82,16 @@ def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: 
 
 
 def test_a_camera_that_is_not_there_yet_and_one_that_stops_are_told(
-        run_process: Run, tiny_model_dir: Path) -> None:
-    node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir,
-                       device='cpu', image_timeout=0.5, max_age=60.0)
+    run_process: Run, tiny_model_dir: Path
+) -> None:
+    node = run_process(
+        'segmentation_node',
+        namespace='/quiet',
+        model=tiny_model_dir,
+        device='cpu',
+        image_timeout=0.5,
+        max_age=60.0,
+    )
     node.wait_for_output('activate: done')
     probe = Probe('/quiet')
     probe.wait_for_node()
@@ -100,10 +113,10 @@ def test_a_camera_that_is_not_there_yet_and_one_that_stops_are_told(
     assert node.stop() == 0
 
 
-def test_without_autostart_services_walk_the_node(
-        run_process: Run, tiny_model_dir: Path) -> None:
-    node = run_process('segmentation_node', namespace='/walk', model=tiny_model_dir,
-                       device='cpu', autostart=False)
+def test_without_autostart_services_walk_the_node(run_process: Run, tiny_model_dir: Path) -> None:
+    node = run_process(
+        'segmentation_node', namespace='/walk', model=tiny_model_dir, device='cpu', autostart=False
+    )
     probe = Probe('/walk')
     client = probe.node.create_client(ChangeState, 'segmentation_node/change_state')
     for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
@@ -116,8 +129,7 @@ def test_without_autostart_services_walk_the_node(
     assert node.stop() == 0
 
 
-def test_what_people_say_is_not_logged_in_full(
-        run_process: Run, tiny_model_dir: Path) -> None:
+def test_what_people_say_is_not_logged_in_full(run_process: Run, tiny_model_dir: Path) -> None:
     node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir, device='cpu')
     node.wait_for_output('activate: done')
     probe = Probe('/quiet')
@@ -134,7 +146,8 @@ def test_what_people_say_is_not_logged_in_full(
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_model_loads_ends_the_node_before_it_is_active(
-        run_process: Run, tiny_model_dir: Path, number: int) -> None:
+    run_process: Run, tiny_model_dir: Path, number: int
+) -> None:
     node = run_process('segmentation_node', model=tiny_model_dir, device='cpu')
     # Loading a model begins with torch.
     wait_until(lambda: any('libtorch_cpu' in name for name in mapped(node.process.pid)))
@@ -145,17 +158,34 @@ def test_a_signal_while_the_model_loads_ends_the_node_before_it_is_active(
 
 
 @pytest.mark.usefixtures('domain')
-@pytest.mark.parametrize('stage', [
-    'instructseg_ros.model.modeling.InstructSegModel.from_pretrained',
-    'instructseg_ros.model.segmenter.pack_linear_layers',
-    'instructseg_ros.model.segmenter.Segmenter.segment'])
+@pytest.mark.parametrize(
+    'stage',
+    [
+        'instructseg_ros.model.modeling.InstructSegModel.from_pretrained',
+        'instructseg_ros.model.segmenter.pack_linear_layers',
+        'instructseg_ros.model.segmenter.Segmenter.segment',
+    ],
+)
 def test_the_first_signal_ends_the_node_in_the_middle_of_each_stage_of_loading(
-        tmp_path: Path, tiny_model_dir: Path, stage: str) -> None:
+    tmp_path: Path, tiny_model_dir: Path, stage: str
+) -> None:
     log = tmp_path / 'log.txt'
     with log.open('w') as stream:
         process = subprocess.Popen(
-            [sys.executable, '-c', SLOW_LOADING, stage, '--ros-args', '-p',
-             f'model:={tiny_model_dir}', '-p', 'device:=cpu'], stdout=stream, stderr=stream)
+            [
+                sys.executable,
+                '-c',
+                SLOW_LOADING,
+                stage,
+                '--ros-args',
+                '-p',
+                f'model:={tiny_model_dir}',
+                '-p',
+                'device:=cpu',
+            ],
+            stdout=stream,
+            stderr=stream,
+        )
     try:
         wait_until(lambda: 'still at it' in log.read_text())
         process.send_signal(signal.SIGINT)
@@ -188,15 +218,19 @@ with patch(sys.argv.pop(1), never_done):
 
 
 def test_a_signal_ends_the_node_while_the_files_of_a_model_are_read(
-        run_process: Run, tiny_model_dir: Path, tmp_path: Path) -> None:
+    run_process: Run, tiny_model_dir: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_model_dir, tmp_path / 'model'))
     (folder / 'SHA256SUMS').write_text(f'{"0" * 64}  vast.safetensors\n')
     with (folder / 'vast.safetensors').open('w') as file:
         file.truncate(2**42)
     node = run_process('segmentation_node', model=folder, device='cpu')
     opened = Path(f'/proc/{node.process.pid}/fd')
-    wait_until(lambda: any(
-        os.path.realpath(file).endswith('vast.safetensors') for file in opened.iterdir()))
+    wait_until(
+        lambda: any(
+            os.path.realpath(file).endswith('vast.safetensors') for file in opened.iterdir()
+        )
+    )
     assert node.stop() == 0
     assert 'configure: given up, the process was asked to stop' in node.output()
     assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
@@ -231,7 +265,8 @@ def test_a_second_signal_ends_a_node_at_once(tmp_path: Path, number: int) -> Non
     log = tmp_path / 'log.txt'
     with log.open('w') as stream:
         process = subprocess.Popen(
-            [sys.executable, '-c', NEVER_READY], stdout=stream, stderr=stream)
+            [sys.executable, '-c', NEVER_READY], stdout=stream, stderr=stream
+        )
     wait_until(lambda: 'loading' in log.read_text())
     process.send_signal(number)
     process.send_signal(number)  # as when a terminal and a parent process pass on one Ctrl-C
@@ -245,16 +280,24 @@ def test_a_second_signal_ends_a_node_at_once(tmp_path: Path, number: int) -> Non
     assert log.read_text() == 'loading\n'
 
 
-@pytest.mark.parametrize(('module', 'parameter'), [
-    ('segmentation_node', 'schedule'), ('sim_camera', 'source')])
+@pytest.mark.parametrize(
+    ('module', 'parameter'), [('segmentation_node', 'schedule'), ('sim_camera', 'source')]
+)
 def test_help_is_printed_and_no_participant_of_dds_is_made(
-        module: str, parameter: str, tmp_path: Path) -> None:
+    module: str, parameter: str, tmp_path: Path
+) -> None:
     program = Path(sys.executable).parent / module
     # Without a folder for logs, ROS would not start.
     environment = {**os.environ, 'ROS_LOG_DIR': '/proc/nowhere'}
     for flag in ('-h', '--help'):
-        done = subprocess.run([program, flag], env=environment, capture_output=True, text=True,
-                              timeout=TIMEOUT, check=True)
+        done = subprocess.run(
+            [program, flag],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=True,
+        )
         assert done.stdout.startswith(f'usage: {module} ')
         assert f'\n  {parameter} (default ' in done.stdout
         for word in ('-p NAME:=VALUE', '--params-file', 'docs/parameters.md'):
@@ -265,35 +308,47 @@ def test_help_is_printed_and_no_participant_of_dds_is_made(
 @pytest.mark.parametrize('module', ['segmentation_node', 'sim_camera'])
 def test_an_argument_that_would_have_no_effect_is_refused(module: str) -> None:
     program = Path(sys.executable).parent / module
-    done = subprocess.run([program, '--model', 'mine'], capture_output=True, text=True,
-                          timeout=TIMEOUT, check=False)
+    done = subprocess.run(
+        [program, '--model', 'mine'], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
     assert done.returncode == 2
     assert 'unrecognized arguments: --model mine' in done.stderr
     assert '--ros-args [-p NAME:=VALUE]' in done.stderr
 
 
-@pytest.mark.parametrize('command', [['segmentation_node'], ['sim_camera'],
-                                     ['instructseg', 'say', 'the red mug']])
+@pytest.mark.parametrize(
+    'command', [['segmentation_node'], ['sim_camera'], ['instructseg', 'say', 'the red mug']]
+)
 @pytest.mark.parametrize('folder', ['HOME', 'ROS_LOG_DIR'])
 def test_without_a_folder_for_logs_the_error_names_the_variable_that_sets_it(
-        command: list[str], folder: str) -> None:
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ('HOME', 'ROS_LOG_DIR', 'ROS_HOME')}
+    command: list[str], folder: str
+) -> None:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ('HOME', 'ROS_LOG_DIR', 'ROS_HOME')
+    }
     if folder == 'ROS_LOG_DIR':
         environment['ROS_LOG_DIR'] = '/proc/nowhere'
     program = Path(sys.executable).parent / command[0]
-    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True,
-                          text=True, timeout=TIMEOUT, check=False)
+    done = subprocess.run(
+        [program, *command[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
     assert done.returncode == 1
     assert 'set ROS_LOG_DIR to a folder that can be written to' in done.stderr
     assert 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('module', ['segmentation_node', 'sim_camera'])
-def test_two_nodes_of_one_name_are_warned_of_with_the_remedy(
-        run_process: Run, module: str) -> None:
+def test_two_nodes_of_one_name_are_warned_of_with_the_remedy(run_process: Run, module: str) -> None:
     parameters: dict[str, Any] = (
-        {'autostart': False} if module == 'segmentation_node' else {'source': 'recording'})
+        {'autostart': False} if module == 'segmentation_node' else {'source': 'recording'}
+    )
     alone = run_process(module, namespace='/alone', **parameters)
     twins = [run_process(module, namespace='/twins', **parameters) for _ in range(2)]
     for twin in twins:
@@ -302,29 +357,37 @@ def test_two_nodes_of_one_name_are_warned_of_with_the_remedy(
     assert 'another node' not in alone.output()
 
 
-@pytest.mark.parametrize(('module', 'wrong', 'right'), [
-    ('segmentation_node', 'treshold', 'threshold'), ('sim_camera', 'scence', 'scene')])
+@pytest.mark.parametrize(
+    ('module', 'wrong', 'right'),
+    [('segmentation_node', 'treshold', 'threshold'), ('sim_camera', 'scence', 'scene')],
+)
 def test_a_misspelt_parameter_is_warned_of_with_the_nearest_right_name(
-        run_process: Run, tmp_path: Path, module: str, wrong: str, right: str) -> None:
+    run_process: Run, tmp_path: Path, module: str, wrong: str, right: str
+) -> None:
     options: dict[str, Any] = {'autostart': False, 'source': 'recording', 'use_sim_time': False}
     del options['source' if module == 'segmentation_node' else 'autostart']
     node = run_process(module, **{wrong: 1}, **options)
     node.wait_for_output(
         f'the parameter "{wrong}" has no effect: the node has none of that name; did you mean '
-        f'"{right}"?')
+        f'"{right}"?'
+    )
     assert node.output().count('has no effect') == 1
 
 
 @pytest.mark.usefixtures('domain')
 def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / 'mine.yaml'
-    file.write_text('/**:\n  ros__parameters:\n    sorce: live\n    xyzzy: 1\n'
-                    '    source: recording\n    qos_overrides: {/image: {publisher: {depth: 2}}}\n')
+    file.write_text(
+        '/**:\n  ros__parameters:\n    sorce: live\n    xyzzy: 1\n'
+        '    source: recording\n    qos_overrides: {/image: {publisher: {depth: 2}}}\n'
+    )
     log = tmp_path / 'log.txt'
     with log.open('w') as stream:
         process = subprocess.Popen(
             [Path(sys.executable).parent / 'sim_camera', '--ros-args', '--params-file', file],
-            stdout=stream, stderr=stream)
+            stdout=stream,
+            stderr=stream,
+        )
     wait_until(lambda: 'frames come from' in log.read_text())
     process.send_signal(signal.SIGINT)
     assert process.wait(TIMEOUT) == 0
@@ -336,7 +399,8 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures('domain')
 def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_keeps_running(
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(stopping, 'REQUESTED', threading.Event())
     calls: list[None] = []
 
@@ -353,8 +417,9 @@ def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_ke
     node.destroy_node()
     rclpy.try_shutdown()
     assert len(calls) == 3
-    assert ('a callback failed; the node keeps running: OSError: file \ufffd missing'
-            in ''.join(capfd.readouterr()))
+    assert 'a callback failed; the node keeps running: OSError: file \ufffd missing' in ''.join(
+        capfd.readouterr()
+    )
 
 
 @pytest.mark.usefixtures('domain')
@@ -365,11 +430,24 @@ def test_a_file_whose_parameters_are_for_another_node_is_warned_of(tmp_path: Pat
     log = tmp_path / 'log.txt'
     with log.open('w') as stream:
         process = subprocess.Popen(
-            [Path(sys.executable).parent / 'sim_camera', '--ros-args', '-r', '__ns:=/table',
-             '--params-file', mine, '--params-file', misspelt], stdout=stream, stderr=stream)
+            [
+                Path(sys.executable).parent / 'sim_camera',
+                '--ros-args',
+                '-r',
+                '__ns:=/table',
+                '--params-file',
+                mine,
+                '--params-file',
+                misspelt,
+            ],
+            stdout=stream,
+            stderr=stream,
+        )
     wait_until(lambda: 'has no effect' in log.read_text())
     process.send_signal(signal.SIGINT)
     assert process.wait(TIMEOUT) == 0
-    assert (f'{misspelt} has no effect: it has parameters for /table/sim_camra, and this node is '
-            '/table/sim_camera') in log.read_text()
+    assert (
+        f'{misspelt} has no effect: it has parameters for /table/sim_camra, and this node is '
+        '/table/sim_camera'
+    ) in log.read_text()
     assert log.read_text().count('has no effect') == 1

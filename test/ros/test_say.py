@@ -16,11 +16,15 @@ ROBOT = ['--ros-args', '-r', '__ns:=/robot']
 
 def test_what_was_found_is_described_with_its_place_and_age() -> None:
     message = Segmentation(
-        state=Segmentation.FOUND, score=0.93, area=412,
-        region_of_interest=RegionOfInterest(x_offset=10, y_offset=20, width=30, height=40))
+        state=Segmentation.FOUND,
+        score=0.93,
+        area=412,
+        region_of_interest=RegionOfInterest(x_offset=10, y_offset=20, width=30, height=40),
+    )
     message.header.stamp.sec = 1
     assert describe(message, now=1_120_000_000) == (
-        'FOUND, score 0.93: 412 pixels in 30 x 40 at (10, 20), 120 ms after the image')
+        'FOUND, score 0.93: 412 pixels in 30 x 40 at (10, 20), 120 ms after the image'
+    )
 
 
 def test_what_was_not_found_is_described_with_its_reason() -> None:
@@ -30,10 +34,12 @@ def test_what_was_not_found_is_described_with_its_reason() -> None:
 
 @pytest.mark.ros
 def test_an_answer_is_printed_and_the_exit_status_is_0(
-        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
     status: list[int] = []
     speaker = threading.Thread(
-        target=lambda: status.append(say('the red mug', timeout=TIMEOUT, ros_args=ROBOT)))
+        target=lambda: status.append(say('the red mug', timeout=TIMEOUT, ros_args=ROBOT))
+    )
     speaker.start()
     while speaker.is_alive():
         probe.show()
@@ -44,7 +50,8 @@ def test_an_answer_is_printed_and_the_exit_status_is_0(
 
 @pytest.mark.ros
 def test_a_rejected_instruction_is_printed_and_the_exit_status_is_1(
-        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+    robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert say('the [SEG] mug', timeout=TIMEOUT, ros_args=ROBOT) == 1
     assert 'reserved for the model' in capsys.readouterr().out
 
@@ -52,8 +59,8 @@ def test_a_rejected_instruction_is_printed_and_the_exit_status_is_1(
 @pytest.mark.ros
 @pytest.mark.parametrize('arguments', [[''], ['--stop']])
 def test_what_was_said_is_stopped_and_nothing_else(
-        robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str],
-        arguments: list[str]) -> None:
+    robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     probe.request(id='program', instruction='the bowl')
     probe.say('the red mug')
     header = probe.show()
@@ -63,7 +70,9 @@ def test_what_was_said_is_stopped_and_nothing_else(
     assert main(command) == 0
     # The first answer may have been sent to nobody.
     assert capsys.readouterr().out in (
-        'stopped: the red mug\n', 'no instruction is active in slot "person"\n')
+        'stopped: the red mug\n',
+        'no instruction is active in slot "person"\n',
+    )
     ended = probe.answer(lambda result: result.final)
     assert (ended.instruction, ended.state) == ('the red mug', Segmentation.EXPIRED)
     assert probe.answer_to(probe.show()).command_id == 'program'
@@ -73,8 +82,7 @@ def test_what_was_said_is_stopped_and_nothing_else(
 
 @pytest.mark.ros
 @pytest.mark.usefixtures('domain')
-def test_where_nobody_listens_the_error_names_the_topic(
-        capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nobody_listens_the_error_names_the_topic(capsys: pytest.CaptureFixture[str]) -> None:
     ros_args = ['--ros-args', '-r', '__ns:=/nobody']
     assert say('the red mug', timeout=0.2, ros_args=ros_args) == 1
     assert '/nobody/command_request' in capsys.readouterr().err
@@ -84,7 +92,8 @@ def test_where_nobody_listens_the_error_names_the_topic(
 @pytest.mark.usefixtures('domain')
 @pytest.mark.parametrize('is_set', [True, False])
 def test_where_nobody_listens_the_error_names_the_remedy_for_networks_without_multicast(
-        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_set: bool) -> None:
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_set: bool
+) -> None:
     name, value = localhost_setting()
     monkeypatch.setenv(name, value if is_set else '')
     ros_args = ['--ros-args', '-r', '__ns:=/nobody']

@@ -40,7 +40,8 @@ def test_images_beside_a_result_have_its_header_and_size(probe: Probe) -> None:
     probe.wait(lambda: all(probe.node.count_publishers(topic) for topic in images))
     probe.say('the red mug')
     result = probe.show_until(
-        lambda header: all(header in headers(messages) for messages in images.values()))
+        lambda header: all(header in headers(messages) for messages in images.values())
+    )
     header = result.header
     for topic, messages in images.items():
         assert headers(messages).count(header) == 1
@@ -68,8 +69,7 @@ def test_an_instruction_before_the_first_image_is_answered_on_it(probe: Probe) -
     assert is_seen(probe.answer_to(probe.show()))
 
 
-def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
-        probe: Probe) -> None:
+def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(probe: Probe) -> None:
     probe.request(id='fast', instruction='the red mug')
     shown = []
     for _ in range(30):
@@ -86,18 +86,22 @@ def test_images_that_come_too_fast_are_left_out_and_the_last_one_is_answered(
     assert fast == [header for header in shown if header in fast]
 
 
-@pytest.mark.parametrize(('fields', 'reason'), [
-    ({'encoding': 'teapot8'}, 'publish one of rgb8'),
-    ({'encoding': 'bayer_rggb12'}, 'publish one of rgb8'),
-    ({'encoding': '16UC1'}, 'publish it on depth/image'),
-    ({'width': 0, 'height': 0, 'data': array('B')}, 'the image is empty'),
-    ({'data': array('B', bytes(100))}, 'data has 100 bytes'),
-    ({'step': 1}, 'step is 1 bytes'),
-    ({'step': 2**31}, 'data has'),
-    ({'height': 2**31}, 'data has'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'reason'),
+    [
+        ({'encoding': 'teapot8'}, 'publish one of rgb8'),
+        ({'encoding': 'bayer_rggb12'}, 'publish one of rgb8'),
+        ({'encoding': '16UC1'}, 'publish it on depth/image'),
+        ({'width': 0, 'height': 0, 'data': array('B')}, 'the image is empty'),
+        ({'data': array('B', bytes(100))}, 'data has 100 bytes'),
+        ({'step': 1}, 'step is 1 bytes'),
+        ({'step': 2**31}, 'data has'),
+        ({'height': 2**31}, 'data has'),
+    ],
+)
 def test_a_bad_image_fails_with_a_reason_and_the_next_good_one_is_answered(
-        probe: Probe, fields: dict[str, Any], reason: str) -> None:
+    probe: Probe, fields: dict[str, Any], reason: str
+) -> None:
     probe.request(id='bad', instruction='the red mug')
     probe.answer_to(probe.show())
     failed = probe.answer_to(probe.show(**fields))
@@ -107,18 +111,22 @@ def test_a_bad_image_fails_with_a_reason_and_the_next_good_one_is_answered(
     assert is_seen(probe.answer_to(probe.show()))
 
 
-@pytest.mark.parametrize(('fields', 'reason'), [
-    ({'instruction': ''}, 'nothing to stop: no instruction is active under the id "bad"'),
-    ({'instruction': 'x' * 10_000}, 'the limit is 512'),
-    ({'instruction': 'the \x1b[31mred mug'}, 'control character U+001B'),
-    ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
-    ({'instruction': 'the mug', 'task': 9}, 'task 9 does not exist'),
-    ({'instruction': 'the mug', 'cameras': ['rear']}, 'camera "rear" does not exist'),
-    ({'instruction': 'the mug', 'lifetime': Duration(sec=-1)}, 'lifetime must be positive'),
-    ({'instruction': 'the mug', 'slot': 'x' * 129}, 'slot has 129 characters'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'reason'),
+    [
+        ({'instruction': ''}, 'nothing to stop: no instruction is active under the id "bad"'),
+        ({'instruction': 'x' * 10_000}, 'the limit is 512'),
+        ({'instruction': 'the \x1b[31mred mug'}, 'control character U+001B'),
+        ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
+        ({'instruction': 'the mug', 'task': 9}, 'task 9 does not exist'),
+        ({'instruction': 'the mug', 'cameras': ['rear']}, 'camera "rear" does not exist'),
+        ({'instruction': 'the mug', 'lifetime': Duration(sec=-1)}, 'lifetime must be positive'),
+        ({'instruction': 'the mug', 'slot': 'x' * 129}, 'slot has 129 characters'),
+    ],
+)
 def test_a_bad_command_is_rejected_with_a_reason(
-        probe: Probe, fields: dict[str, Any], reason: str) -> None:
+    probe: Probe, fields: dict[str, Any], reason: str
+) -> None:
     probe.request(id='bad', **fields)
     result = probe.answer(lambda result: result.final)
     assert (result.state, result.command_id) == (Segmentation.REJECTED, 'bad')
@@ -236,7 +244,8 @@ def test_an_empty_request_stops_what_holds_its_slot_unless_it_names_an_id(probe:
 
 
 def test_an_empty_request_without_id_and_slot_stops_nothing_and_names_the_remedy(
-        probe: Probe) -> None:
+    probe: Probe,
+) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.request()
     rejected = probe.answer(lambda result: result.final)
@@ -269,7 +278,8 @@ def flooded(probe: Probe) -> Iterator[None]:
 
 @pytest.mark.usefixtures('flooded')
 def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
-        probe: Probe) -> None:
+    probe: Probe,
+) -> None:
     ids = [f'flood{number}' for number in range(200)]
     for id in ids:
         probe.request(id=id, instruction='the mug', slot='flood')
@@ -285,10 +295,18 @@ def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
 
 
 def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(
-        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> None:
     node = run_process(
-        'segmentation_node', namespace='/fast', model=tiny_model_dir, device='cpu', max_age=60.0,
-        schedule='two_rate', reason_every=3, scene_change=1.0)
+        'segmentation_node',
+        namespace='/fast',
+        model=tiny_model_dir,
+        device='cpu',
+        max_age=60.0,
+        schedule='two_rate',
+        reason_every=3,
+        scene_change=1.0,
+    )
     node.wait_for_output('activate: done')
     probe = Probe('/fast')
     probe.wait_for_node()

@@ -68,17 +68,23 @@ def test_an_answer_of_a_service_goes_to_no_topic(probe: Probe) -> None:
     assert picture.header not in headers(masks)  # each topic keeps its order
 
 
-@pytest.mark.parametrize(('fields', 'reason'), [
-    ({'instruction': ''}, 'the instruction is empty'),
-    ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
-    ({'instruction': 'the mug', 'task': 7}, 'task 7 does not exist'),
-    ({'instruction': 'the mug', 'camera': 'rear'}, 'camera "rear" does not exist'),
-    ({'instruction': 'the mug', 'image': Image(width=3, height=3, encoding='rgb8', step=9)},
-     'data has 0 bytes'),
-    ({'instruction': 'the mug', 'image': Image(width=3)}, 'the image is empty'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'reason'),
+    [
+        ({'instruction': ''}, 'the instruction is empty'),
+        ({'instruction': 'the [SEG] mug'}, 'reserved for the model'),
+        ({'instruction': 'the mug', 'task': 7}, 'task 7 does not exist'),
+        ({'instruction': 'the mug', 'camera': 'rear'}, 'camera "rear" does not exist'),
+        (
+            {'instruction': 'the mug', 'image': Image(width=3, height=3, encoding='rgb8', step=9)},
+            'data has 0 bytes',
+        ),
+        ({'instruction': 'the mug', 'image': Image(width=3)}, 'the image is empty'),
+    ],
+)
 def test_a_request_that_cannot_be_followed_is_rejected(
-        probe: Probe, fields: dict[str, object], reason: str) -> None:
+    probe: Probe, fields: dict[str, object], reason: str
+) -> None:
     answer = segment(probe, **fields)
     assert (answer.state, answer.final) == (Segmentation.REJECTED, True)
     assert reason in answer.reason
@@ -90,7 +96,9 @@ def test_cancel_tells_what_it_ended_or_what_is_live(probe: Probe) -> None:
     probe.settle()
     nothing = cancel(probe, 'book')
     assert (list(nothing.cancelled), nothing.reason) == (
-        [], 'no instruction "book" is active; active are mug, bowl')
+        [],
+        'no instruction "book" is active; active are mug, bowl',
+    )
     assert list(cancel(probe, 'mug').cancelled) == ['mug']
     ended = probe.answer(lambda result: result.final)
     assert (ended.command_id, ended.state) == ('mug', Segmentation.EXPIRED)
@@ -99,7 +107,8 @@ def test_cancel_tells_what_it_ended_or_what_is_live(probe: Probe) -> None:
 
 
 def test_while_streaming_is_disabled_live_commands_wait_and_services_are_answered(
-        probe: Probe) -> None:
+    probe: Probe,
+) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.answer_to(probe.show())
     assert enable(probe, False).success
@@ -110,11 +119,12 @@ def test_while_streaming_is_disabled_live_commands_wait_and_services_are_answere
 
 
 def test_many_requests_at_once_are_each_answered_once(probe: Probe) -> None:
-    client = probe.node.create_client(
-        Segment, f'{NAME}/segment', qos_profile=qos.reliable(100))
+    client = probe.node.create_client(Segment, f'{NAME}/segment', qos_profile=qos.reliable(100))
     probe.wait(client.service_is_ready)
-    futures = [client.call_async(Segment.Request(
-        instruction='the red mug', image=probe.picture())) for _ in range(20)]
+    futures = [
+        client.call_async(Segment.Request(instruction='the red mug', image=probe.picture()))
+        for _ in range(20)
+    ]
     probe.wait(lambda: all(future.done() for future in futures))
     answers = [future.result().segmentation for future in futures]
     assert all(answer.state in (*SEEN, Segmentation.REJECTED) for answer in answers)

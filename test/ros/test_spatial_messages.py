@@ -26,8 +26,7 @@ def test_points_come_out_of_the_cloud_as_they_went_in() -> None:
     points[0, 1] = np.nan
     cloud = points_to_cloud(points, header=Header(frame_id='optical'))
     assert (cloud.height, cloud.width, cloud.row_step, cloud.is_dense) == (2, 4, 48, False)
-    np.testing.assert_array_equal(
-        np.frombuffer(cloud.data, np.float32).reshape(2, 4, 3), points)
+    np.testing.assert_array_equal(np.frombuffer(cloud.data, np.float32).reshape(2, 4, 3), points)
 
 
 def test_a_quarter_turn_twice_is_a_half_turn() -> None:
@@ -38,12 +37,17 @@ def test_a_quarter_turn_twice_is_a_half_turn() -> None:
 
 def test_a_box_is_moved_and_turned_into_the_parent_frame() -> None:
     x, y, z, w = QUARTER.tolist()
-    moved = transform_box(box(), Transform(
-        translation=Vector3(x=10.0, y=0.0, z=0.0), rotation=Quaternion(x=x, y=y, z=z, w=w)))
+    moved = transform_box(
+        box(),
+        Transform(
+            translation=Vector3(x=10.0, y=0.0, z=0.0), rotation=Quaternion(x=x, y=y, z=z, w=w)
+        ),
+    )
     np.testing.assert_allclose(moved.center, [8.0, 1.0, 3.0], atol=1e-9)
     np.testing.assert_allclose(moved.size, box().size)
     np.testing.assert_allclose(
-        rotate(moved.rotation, np.array([1.0, 0.0, 0.0])), [-1.0, 0.0, 0.0], atol=1e-9)
+        rotate(moved.rotation, np.array([1.0, 0.0, 0.0])), [-1.0, 0.0, 0.0], atol=1e-9
+    )
 
 
 def test_a_pose_has_the_box_s_centre_and_orientation() -> None:

@@ -25,8 +25,13 @@ time.sleep(1.0)
 
 
 def test_a_signal_with_a_handler_of_somebody_else_s_stops_nothing() -> None:
-    done = subprocess.run([sys.executable, '-c', OTHER_SIGNAL], capture_output=True, text=True,
-                          check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-c', OTHER_SIGNAL],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     assert done.stdout == 'False\nTrue\n'
 
 
@@ -49,8 +54,13 @@ print(stopping.REQUESTED.is_set())
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_forked_child_and_stops_nothing_in_its_parent(number: int) -> None:
-    done = subprocess.run([sys.executable, '-c', FORK.format(number=int(number))],
-                          capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-c', FORK.format(number=int(number))],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     assert done.stdout == f'{-number}\nFalse\n'
 
 
@@ -77,6 +87,7 @@ print('only noted')
 
 
 def test_a_signal_gives_up_an_interruptible_block_once_and_lets_it_clean_up() -> None:
-    done = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, text=True,
-                          check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-c', INTERRUPTED], capture_output=True, text=True, check=True, timeout=300
+    )
     assert done.stdout == 'cleaned up\ngiven up\nonly noted\n'

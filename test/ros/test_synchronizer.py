@@ -32,8 +32,7 @@ class Inputs:
 
     def __init__(self, package: Any, *, slop: float = SLOP, queue: int = QUEUE) -> None:
         self.filters = [package.SimpleFilter() for _ in range(3)]
-        self.synchronizer = package.ApproximateTimeSynchronizer(
-            self.filters, queue, slop / 1000)
+        self.synchronizer = package.ApproximateTimeSynchronizer(self.filters, queue, slop / 1000)
         self.sets: list[tuple[Message, ...]] = []
         self.synchronizer.registerCallback(lambda *messages: self.sets.append(messages))
         self.count = 0
@@ -50,8 +49,10 @@ class Inputs:
 
     @property
     def times(self) -> list[tuple[float, ...]]:
-        return [tuple(stamp_to_nanoseconds(message.header.stamp) / MS for message in messages)
-                for messages in self.sets]
+        return [
+            tuple(stamp_to_nanoseconds(message.header.stamp) / MS for message in messages)
+            for messages in self.sets
+        ]
 
     @property
     def waiting(self) -> list[int]:
@@ -103,8 +104,9 @@ def test_stamps_within_the_slop_match(inputs: Inputs) -> None:
 
 
 @pytest.mark.parametrize(('offset', 'matches'), [(SLOP, True), (SLOP + 0.000_001, False)])
-def test_the_slop_itself_is_the_last_that_matches(inputs: Inputs, offset: float,
-                                                  matches: bool) -> None:
+def test_the_slop_itself_is_the_last_that_matches(
+    inputs: Inputs, offset: float, matches: bool
+) -> None:
     inputs.send(1000, COLOR, INFO)
     inputs.send(1000 + offset, DEPTH)
     assert bool(inputs.sets) is matches
@@ -223,7 +225,8 @@ def test_one_stamp_from_the_far_future_does_not_end_the_matching(inputs: Inputs)
 
 @pytest.mark.parametrize('time', [0, 1000 * (2**31 - 1)])
 def test_images_that_all_have_the_least_or_the_greatest_stamp_match(
-        inputs: Inputs, time: int) -> None:
+    inputs: Inputs, time: int
+) -> None:
     inputs.play([time] * 3)
     assert inputs.times == [(time,) * 3] * 3
 
@@ -268,7 +271,8 @@ def test_an_error_in_a_callback_reaches_who_signals_and_matching_goes_on(inputs:
 
 def test_a_callback_may_signal_a_message(inputs: Inputs) -> None:
     inputs.synchronizer.registerCallback(
-        lambda *_: inputs.count < 12 and inputs.play([1000 + 33 * inputs.count]))
+        lambda *_: inputs.count < 12 and inputs.play([1000 + 33 * inputs.count])
+    )
     inputs.play([1000])
     assert len(inputs.sets) == 4
 

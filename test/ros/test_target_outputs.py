@@ -46,8 +46,10 @@ class RangeCamera:
         self.encoding = '32FC1'
         self.depth_size = SIZE
         self.calibration: dict[str, Any] = {
-            'width': WIDTH, 'height': HEIGHT,
-            'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0]}
+            'width': WIDTH,
+            'height': HEIGHT,
+            'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0],
+        }
 
     def wait(self) -> None:
         """Show images until the node, which looks at each whether depth is wanted, listens."""
@@ -55,8 +57,14 @@ class RangeCamera:
             self._probe.show()
             self._probe.spin(0.1)
 
-    def show(self, *, meters: float = 1.0, delay: int = 0, with_info: bool = True,
-             with_depth: bool = True) -> Header:
+    def show(
+        self,
+        *,
+        meters: float = 1.0,
+        delay: int = 0,
+        with_info: bool = True,
+        with_depth: bool = True,
+    ) -> Header:
         """Publish an image, and the depth of a plane in front of a wall."""
         header = self._probe.show()
         later = copy.deepcopy(header)
@@ -72,39 +80,59 @@ class RangeCamera:
         depth = np.full((height // self.scale, width // self.scale), meters, np.float32)
         if self.encoding == '16UC1':
             depth = (depth * 1000).astype(np.uint16)
-        return Image(header=header, height=depth.shape[0], width=depth.shape[1],
-                     encoding=self.encoding, step=depth.strides[0],
-                     data=array('B', depth.tobytes()))
+        return Image(
+            header=header,
+            height=depth.shape[0],
+            width=depth.shape[1],
+            encoding=self.encoding,
+            step=depth.strides[0],
+            data=array('B', depth.tobytes()),
+        )
 
 
-@pytest.mark.parametrize(('camera', 'id', 'frame'), [
-    ('', 'mug 1', 'target_mug_1'), ('wrist', 'mug', 'target_wrist_mug'),
-    ('arm/wrist', '7-a', 'target_arm_wrist_7_a')])
-def test_the_frame_of_a_target_has_the_name_of_its_camera(
-        camera: str, id: str, frame: str) -> None:
+@pytest.mark.parametrize(
+    ('camera', 'id', 'frame'),
+    [
+        ('', 'mug 1', 'target_mug_1'),
+        ('wrist', 'mug', 'target_wrist_mug'),
+        ('arm/wrist', '7-a', 'target_arm_wrist_7_a'),
+    ],
+)
+def test_the_frame_of_a_target_has_the_name_of_its_camera(camera: str, id: str, frame: str) -> None:
     assert child_frame(camera, id) == frame
 
 
 @pytest.fixture(scope='module')
-def finder(domain: None, tiny_model_dir: Path,
-           tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+def finder(
+    domain: None, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeProcess]:
     """A node that finds whatever it is asked for."""
     node = NodeProcess(
-        'segmentation_node', tmp_path_factory.mktemp('finder') / 'output.txt',
-        namespace='/finder', parameters=parameters_of(tiny_model_dir))
+        'segmentation_node',
+        tmp_path_factory.mktemp('finder') / 'output.txt',
+        namespace='/finder',
+        parameters=parameters_of(tiny_model_dir),
+    )
     node.wait_for_output('activate: done')
     yield node
     assert node.stop() == 0
 
 
 def parameters_of(model: Path, **others: Any) -> dict[str, Any]:
-    return {'model': model, 'device': 'cpu', 'max_age': 60.0, 'image_timeout': 60.0,
-            'threshold': 0.0, **others}
+    return {
+        'model': model,
+        'device': 'cpu',
+        'max_age': 60.0,
+        'image_timeout': 60.0,
+        'threshold': 0.0,
+        **others,
+    }
 
 
 @pytest.fixture
-def start(run_process: Callable[..., NodeProcess], finder: NodeProcess,
-          tiny_model_dir: Path) -> Iterator[Callable[..., tuple[Probe, RangeCamera]]]:
+def start(
+    run_process: Callable[..., NodeProcess], finder: NodeProcess, tiny_model_dir: Path
+) -> Iterator[Callable[..., tuple[Probe, RangeCamera]]]:
     """Return a function that gives the node, or one of its own where parameters are given."""
     probes: list[Probe] = []
 
@@ -112,8 +140,11 @@ def start(run_process: Callable[..., NodeProcess], finder: NodeProcess,
         namespace, node = '/finder', finder
         if parameters:
             namespace = '/space'
-            node = run_process('segmentation_node', namespace=namespace,
-                               **parameters_of(tiny_model_dir, **parameters))
+            node = run_process(
+                'segmentation_node',
+                namespace=namespace,
+                **parameters_of(tiny_model_dir, **parameters),
+            )
             node.wait_for_output('activate: done')
         probes.append(Probe(namespace))
         probes[-1].process = node  # type: ignore[attr-defined]
@@ -137,8 +168,9 @@ def gather(probe: Probe, **topics: type) -> dict[str, list[Any]]:
 
 def first_in_space(probe: Probe, camera: RangeCamera, clouds: list[PointCloud2]) -> Segmentation:
     """Show images with depth until one has points."""
-    return probe.show_until(lambda header: header in headers(clouds),
-                            show=lambda: camera.show(meters=1.5))
+    return probe.show_until(
+        lambda header: header in headers(clouds), show=lambda: camera.show(meters=1.5)
+    )
 
 
 def cloud_array(cloud: PointCloud2) -> np.ndarray:
@@ -149,11 +181,11 @@ def cloud_array(cloud: PointCloud2) -> np.ndarray:
 @pytest.mark.parametrize('encoding', ['32FC1', '16UC1'])
 @pytest.mark.parametrize('scale', [1, 2])
 def test_points_lie_in_the_mask_and_have_its_size_and_header(
-        start: Callable[..., tuple[Probe, RangeCamera]], encoding: str, scale: int) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]], encoding: str, scale: int
+) -> None:
     probe, camera = start()
     camera.encoding, camera.scale = encoding, scale
-    got = gather(probe, points=PointCloud2, depth_masked=Image, target_pose=PoseStamped,
-                 mask=Image)
+    got = gather(probe, points=PointCloud2, depth_masked=Image, target_pose=PoseStamped, mask=Image)
     probe.request(id='mug', instruction='the red mug')
     camera.wait()
     result = first_in_space(probe, camera, got['points'])
@@ -168,14 +200,14 @@ def test_points_lie_in_the_mask_and_have_its_size_and_header(
     np.testing.assert_array_equal(np.isfinite(points).all(-1), mask)
     np.testing.assert_allclose(points[mask, 2], 1.5, atol=1e-3)
     columns = np.nonzero(mask)[1]
-    np.testing.assert_allclose(
-        points[mask, 0], (columns - WIDTH / 2) / 60 * 1.5, atol=0.02)
+    np.testing.assert_allclose(points[mask, 0], (columns - WIDTH / 2) / 60 * 1.5, atol=0.02)
     [masked] = [image for image in got['depth_masked'] if image.header == header]
     assert (masked.encoding, masked.height) == (encoding, HEIGHT // scale)
 
 
 def test_depth_that_comes_late_is_still_used(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start()
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')
@@ -186,8 +218,14 @@ def test_depth_that_comes_late_is_still_used(
     assert header not in headers(got['points'])
 
     def publish_depth() -> None:
-        camera._info.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, k=[
-            60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]))
+        camera._info.publish(
+            CameraInfo(
+                header=header,
+                width=WIDTH,
+                height=HEIGHT,
+                k=[60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0],
+            )
+        )
         camera._depth.publish(camera._image(2.0, header))
         probe.spin(1.0)
 
@@ -195,7 +233,8 @@ def test_depth_that_comes_late_is_still_used(
 
 
 def test_depth_of_another_time_is_not_used_and_the_log_says_so(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start(sync_slop=0.005)
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')
@@ -209,8 +248,9 @@ def test_depth_of_another_time_is_not_used_and_the_log_says_so(
     assert got['points'] == []
 
 
-def show_until(probe: Probe, camera: RangeCamera, condition: Callable[[], object],
-               **fields: Any) -> None:
+def show_until(
+    probe: Probe, camera: RangeCamera, condition: Callable[[], object], **fields: Any
+) -> None:
     def show_another() -> None:
         camera.show(**fields)
         probe.spin(0.3)
@@ -219,7 +259,8 @@ def show_until(probe: Probe, camera: RangeCamera, condition: Callable[[], object
 
 
 def test_the_one_topic_that_is_missing_is_named_once(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start(sync_slop=0.01)
     node = probe.process  # type: ignore[attr-defined]
     got = gather(probe, points=PointCloud2)
@@ -233,8 +274,12 @@ def test_the_one_topic_that_is_missing_is_named_once(
     assert node.output().count(missing) == 1
     assert 'on /space/depth/image' not in node.output()
     show_until(probe, camera, lambda: got['points'])
-    show_until(probe, camera, lambda: 's on /space/depth/image; check that its' in node.output(),
-               with_depth=False)
+    show_until(
+        probe,
+        camera,
+        lambda: 's on /space/depth/image; check that its' in node.output(),
+        with_depth=False,
+    )
 
 
 def distorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,12 +289,16 @@ def distorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x * factor, y * factor
 
 
-LENS = {'distortion_model': 'plumb_bob', 'd': [-0.3, 0.09, 0.0, 0.0, 0.0],
-        'p': [45.0, 0.0, 30.0, 0.0, 0.0, 45.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0]}
+LENS = {
+    'distortion_model': 'plumb_bob',
+    'd': [-0.3, 0.09, 0.0, 0.0, 0.0],
+    'p': [45.0, 0.0, 30.0, 0.0, 0.0, 45.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+}
 
 
 def test_points_of_raw_images_follow_k_and_the_distortion_of_the_lens(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start()
     camera.calibration |= LENS
     got = gather(probe, points=PointCloud2)
@@ -265,7 +314,8 @@ def test_points_of_raw_images_follow_k_and_the_distortion_of_the_lens(
 
 
 def test_points_of_rectified_images_follow_p(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start(rectification='rectified')
     output = probe.process.output()  # type: ignore[attr-defined]
     assert output.count('images on /space/image count as rectified (P of camera_info') == 1
@@ -281,18 +331,36 @@ def test_points_of_rectified_images_follow_p(
     np.testing.assert_allclose(45 * y / z + 20, rows, atol=1e-3)
 
 
-@pytest.mark.parametrize(('changes', 'warning'), [
-    ({'depth_size': (36, 64)},
-     '/finder/depth/image cannot be used: the depth image is for 64 x 36'),
-    ({'calibration': {'width': 1280, 'height': 720, 'k': [60.0] * 9}},
-     '/finder/camera_info cannot be used: camera_info is for 1280 x 720'),
-    ({'calibration': {'width': WIDTH, 'height': HEIGHT, 'k': [60.0] * 9,
-                      'distortion_model': 'omnidirectional', 'd': [0.1]}},
-     '/finder/camera_info cannot be used: camera_info has the distortion model "omnidirectional"'),
-], ids=['depth', 'camera_info', 'distortion'])
+@pytest.mark.parametrize(
+    ('changes', 'warning'),
+    [
+        (
+            {'depth_size': (36, 64)},
+            '/finder/depth/image cannot be used: the depth image is for 64 x 36',
+        ),
+        (
+            {'calibration': {'width': 1280, 'height': 720, 'k': [60.0] * 9}},
+            '/finder/camera_info cannot be used: camera_info is for 1280 x 720',
+        ),
+        (
+            {
+                'calibration': {
+                    'width': WIDTH,
+                    'height': HEIGHT,
+                    'k': [60.0] * 9,
+                    'distortion_model': 'omnidirectional',
+                    'd': [0.1],
+                }
+            },
+            '/finder/camera_info cannot be used: '
+            'camera_info has the distortion model "omnidirectional"',
+        ),
+    ],
+    ids=['depth', 'camera_info', 'distortion'],
+)
 def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
-        start: Callable[..., tuple[Probe, RangeCamera]], changes: dict[str, Any],
-        warning: str) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]], changes: dict[str, Any], warning: str
+) -> None:
     probe, camera = start()
     vars(camera).update(changes)
     got = gather(probe, points=PointCloud2)
@@ -306,7 +374,8 @@ def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
 
 
 def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start()
     camera.encoding = 'rgb8'
     gather(probe, points=PointCloud2)
@@ -318,14 +387,14 @@ def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
 
 
 def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
-        start: Callable[..., tuple[Probe, RangeCamera]]) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+) -> None:
     probe, camera = start()
     probe.request(id='mug', instruction='the red mug')
     for _ in range(3):
         probe.answer_to(probe.show())
     probe.wait(lambda: camera._depth.get_subscription_count() == 0)
-    subscription = probe.node.create_subscription(
-        PointCloud2, 'points', lambda message: None, 10)
+    subscription = probe.node.create_subscription(PointCloud2, 'points', lambda message: None, 10)
 
     def listens() -> bool:
         probe.show()
@@ -339,8 +408,10 @@ def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
 
 
 def test_a_target_frame_without_tf2_or_without_a_transform_is_never_not_found(
-        start: Callable[..., tuple[Probe, RangeCamera]],
-        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    start: Callable[..., tuple[Probe, RangeCamera]],
+    run_process: Callable[..., NodeProcess],
+    tiny_model_dir: Path,
+) -> None:
     try:
         import tf2_ros  # noqa: F401
     except ImportError:
@@ -355,7 +426,8 @@ def test_a_target_frame_without_tf2_or_without_a_transform_is_never_not_found(
     probe.spin(0.3)
     assert probe.answer_to(camera.show()).state == Segmentation.FOUND
     probe.process.wait_for_output(  # type: ignore[attr-defined]
-        'there is no transform from "optical" to "base_link"')
+        'there is no transform from "optical" to "base_link"'
+    )
     assert got['target_pose'] == []
 
 
@@ -400,10 +472,17 @@ def slow_outputs(domain: None) -> Iterator[tuple[TargetOutputs, SlowTransforms, 
     rclpy.init(context=context)
     node = LifecycleNode('outputs', namespace='/slow', context=context)
     transforms = SlowTransforms(node)
-    outputs = TargetOutputs(node, '', VisionOutputs(node, '', Labels()), transforms,
-                            warn=node.get_logger().warning, rectified=False,
-                            source=DepthInput(node, '', slop=0.02, queue=10,
-                                              on_match=lambda *match: outputs.add_depth(*match)))
+    outputs = TargetOutputs(
+        node,
+        '',
+        VisionOutputs(node, '', Labels()),
+        transforms,
+        warn=node.get_logger().warning,
+        rectified=False,
+        source=DepthInput(
+            node, '', slop=0.02, queue=10, on_match=lambda *match: outputs.add_depth(*match)
+        ),
+    )
     node.trigger_configure()
     node.trigger_activate()
     poses: list[PoseStamped] = []
@@ -427,23 +506,47 @@ def header_at(sec: int) -> Header:
 def add_results(outputs: TargetOutputs, header: Header) -> None:
     mask = np.zeros(SIZE, bool)
     mask[10:30, 20:40] = True
-    outputs.add_results([segmentation.Segmentation(
-        instruction=Instruction(text='the mug', id='mug'),
-        state=segmentation.State.FOUND, header=header, mask=mask)], {'mug': 1})
+    outputs.add_results(
+        [
+            segmentation.Segmentation(
+                instruction=Instruction(text='the mug', id='mug'),
+                state=segmentation.State.FOUND,
+                header=header,
+                mask=mask,
+            )
+        ],
+        {'mug': 1},
+    )
 
 
 def add_depth(outputs: TargetOutputs, header: Header, **calibration: Any) -> None:
     meters = np.ones(SIZE, np.float32)
-    outputs.add_depth(header, Image(
-        header=header, height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH,
-        data=array('B', meters.tobytes())), CameraInfo(**{
-            'header': header, 'width': WIDTH, 'height': HEIGHT,
-            'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0], **calibration}))
+    outputs.add_depth(
+        header,
+        Image(
+            header=header,
+            height=HEIGHT,
+            width=WIDTH,
+            encoding='32FC1',
+            step=4 * WIDTH,
+            data=array('B', meters.tobytes()),
+        ),
+        CameraInfo(
+            **{
+                'header': header,
+                'width': WIDTH,
+                'height': HEIGHT,
+                'k': [60.0, 0.0, WIDTH / 2, 0.0, 60.0, HEIGHT / 2, 0.0, 0.0, 1.0],
+                **calibration,
+            }
+        ),
+    )
 
 
 @pytest.mark.parametrize('sec', [0, 7])
 def test_depth_of_one_image_is_never_used_for_another_one_with_the_same_stamp(
-        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]], sec: int) -> None:
+    slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]], sec: int
+) -> None:
     outputs, transforms, poses = slow_outputs
     transforms.go_on.set()
     add_depth(outputs, header_at(sec))
@@ -457,7 +560,8 @@ def test_depth_of_one_image_is_never_used_for_another_one_with_the_same_stamp(
 
 
 def test_without_a_stamp_depth_is_not_used_though_it_came_with_the_image(
-        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]) -> None:
+    slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]],
+) -> None:
     outputs, transforms, poses = slow_outputs
     transforms.go_on.set()
     for header in (header_at(0), last := header_at(8)):
@@ -468,8 +572,9 @@ def test_without_a_stamp_depth_is_not_used_though_it_came_with_the_image(
 
 
 def test_rays_of_a_lens_are_computed_once_for_each_calibration_before_results_wait_for_them(
-        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]],
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     outputs, transforms, poses = slow_outputs
     transforms.go_on.set()
     computed: list[tuple[int, ...]] = []
@@ -493,14 +598,17 @@ def test_rays_of_a_lens_are_computed_once_for_each_calibration_before_results_wa
 
 
 def test_outputs_in_space_keep_the_order_of_the_frames_though_two_threads_publish_them(
-        slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]]) -> None:
+    slow_outputs: tuple[TargetOutputs, SlowTransforms, list[PoseStamped]],
+) -> None:
     outputs, transforms, poses = slow_outputs
     first, second = header_at(1), header_at(2)
     add_depth(outputs, second)
     add_results(outputs, first)
     lock = outputs._publishing = CountingLock()  # type: ignore[assignment]
-    threads = [threading.Thread(target=add_depth, args=(outputs, first)),
-               threading.Thread(target=add_results, args=(outputs, second))]
+    threads = [
+        threading.Thread(target=add_depth, args=(outputs, first)),
+        threading.Thread(target=add_results, args=(outputs, second)),
+    ]
     threads[0].start()
     assert transforms.begun.wait(60.0)
     threads[1].start()

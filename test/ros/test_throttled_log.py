@@ -34,8 +34,11 @@ def test_ever_new_texts_do_not_fill_the_memory() -> None:
 def test_a_text_about_another_topic_is_said_at_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
-    for text in ('images on /camera1/image refused: 3 bytes', 'images on /camera2/image refused: 3',
-                 'images on /camera1/image refused: 4 bytes'):
+    for text in (
+        'images on /camera1/image refused: 3 bytes',
+        'images on /camera2/image refused: 3',
+        'images on /camera1/image refused: 4 bytes',
+    ):
         log(text)
     assert [text.split()[2] for text in said] == ['/camera1/image', '/camera2/image']
 
@@ -43,8 +46,13 @@ def test_a_text_about_another_topic_is_said_at_once() -> None:
 def test_texts_that_differ_only_in_addresses_ids_or_names_are_said_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
-    for text in ('no image in <BytesIO object at 0x7f3ba>', 'no image in <BytesIO object at 0x5e>',
-                 'instruction 3fa9c2d01b is live', 'instruction bb12c7fa90 is live',
-                 'camera "left" does not exist', 'camera "right" does not exist'):
+    for text in (
+        'no image in <BytesIO object at 0x7f3ba>',
+        'no image in <BytesIO object at 0x5e>',
+        'instruction 3fa9c2d01b is live',
+        'instruction bb12c7fa90 is live',
+        'camera "left" does not exist',
+        'camera "right" does not exist',
+    ):
         log(text)
     assert [text.split()[0] for text in said] == ['no', 'instruction', 'camera']

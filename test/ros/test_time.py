@@ -39,10 +39,18 @@ class Player:
 
 
 @pytest.fixture
-def player(run_process: Callable[..., NodeProcess],
-           tiny_model_dir: Path) -> Iterator[tuple[Player, Probe]]:
-    node = run_process('segmentation_node', namespace='/replay', model=tiny_model_dir,
-                       device='cpu', use_sim_time=True, max_age=60.0, image_timeout=60.0)
+def player(
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> Iterator[tuple[Player, Probe]]:
+    node = run_process(
+        'segmentation_node',
+        namespace='/replay',
+        model=tiny_model_dir,
+        device='cpu',
+        use_sim_time=True,
+        max_age=60.0,
+        image_timeout=60.0,
+    )
     node.wait_for_output('activate: done')
     probe = Probe('/replay')
     probe.wait_for_node()
@@ -62,7 +70,8 @@ def time(seconds: float) -> Time:
 
 
 def test_in_simulated_time_results_are_stamped_by_the_clock_that_is_played(
-        player: tuple[Player, Probe]) -> None:
+    player: tuple[Player, Probe],
+) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
     probe.settle()
@@ -75,7 +84,8 @@ def test_in_simulated_time_results_are_stamped_by_the_clock_that_is_played(
 
 
 def test_a_recording_that_starts_over_is_answered_from_its_first_image_on(
-        player: tuple[Player, Probe]) -> None:
+    player: tuple[Player, Probe],
+) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
     probe.settle()
@@ -86,8 +96,7 @@ def test_a_recording_that_starts_over_is_answered_from_its_first_image_on(
     assert last.reference_frames > 0
 
 
-def test_a_clock_that_jumps_ahead_or_back_ends_no_instruction(
-        player: tuple[Player, Probe]) -> None:
+def test_a_clock_that_jumps_ahead_or_back_ends_no_instruction(player: tuple[Player, Probe]) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug', lifetime=Segmentation().latency)
     probe.settle()
@@ -97,7 +106,8 @@ def test_a_clock_that_jumps_ahead_or_back_ends_no_instruction(
 
 
 def test_a_frame_from_before_a_jump_back_of_the_clock_is_answered_without_a_negative_age(
-        player: tuple[Player, Probe]) -> None:
+    player: tuple[Player, Probe],
+) -> None:
     play, probe = player
     probe.request(id='mug', instruction='the red mug')
     probe.settle()
@@ -113,7 +123,8 @@ def test_a_frame_from_before_a_jump_back_of_the_clock_is_answered_without_a_nega
 
 
 def test_images_without_a_stamp_have_references_and_the_log_names_the_remedy_once(
-        probe: Probe, robot: NodeProcess) -> None:
+    probe: Probe, robot: NodeProcess
+) -> None:
     probe.request(id='mug', instruction='the red mug')
     references = 0
     while not references:

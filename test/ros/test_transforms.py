@@ -16,8 +16,10 @@ pytestmark = pytest.mark.ros
 
 def held(node: Node) -> list[str]:
     """What a node has, by topic or service."""
-    return sorted([each.topic for each in (*node.publishers, *node.subscriptions)]
-                  + [each.srv_name for each in node.services])
+    return sorted(
+        [each.topic for each in (*node.publishers, *node.subscriptions)]
+        + [each.srv_name for each in node.services]
+    )
 
 
 @pytest.fixture
@@ -26,7 +28,8 @@ def tf2() -> None:
 
 
 def test_nothing_of_tf2_stays_with_the_node(
-        tf2: None, node: Node, capfd: pytest.CaptureFixture[str]) -> None:
+    tf2: None, node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = held(node)
     transforms = Transforms(node, target_frame='base_link', broadcast=True)
     assert len(held(node)) == len(before) + 4
@@ -40,9 +43,14 @@ def test_nothing_of_tf2_stays_with_the_node(
 def test_a_box_and_its_header_are_brought_to_the_target_frame(tf2: None, node: Node) -> None:
     transforms = Transforms(node, target_frame='base_link', broadcast=False)
     header = Header(stamp=Time(sec=7), frame_id='optical')
-    transforms._buffer.set_transform_static(TransformStamped(
-        header=Header(frame_id='base_link'), child_frame_id='optical',
-        transform=Transform(translation=Vector3(z=2.0))), 'test')
+    transforms._buffer.set_transform_static(
+        TransformStamped(
+            header=Header(frame_id='base_link'),
+            child_frame_id='optical',
+            transform=Transform(translation=Vector3(z=2.0)),
+        ),
+        'test',
+    )
     box = Box(center=np.zeros(3), size=np.ones(3), rotation=np.array([0.0, 0, 0, 1]))
     np.testing.assert_allclose(transforms.to_target_frame(box, header).center, (0, 0, 2))
     assert transforms.target_header(header) == Header(stamp=header.stamp, frame_id='base_link')

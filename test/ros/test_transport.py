@@ -46,10 +46,17 @@ def nothing_chosen(domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.ros
 @pytest.mark.usefixtures('nothing_chosen')
 def test_a_pair_that_is_started_by_hand_loses_nearly_no_image(
-        run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> None:
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> None:
     camera = run_process('sim_camera', namespace='/pair', source='recording', rate=5.0)
-    node = run_process('segmentation_node', namespace='/pair', model=tiny_model_dir, device='cpu',
-                       max_age=60.0, reference_frames=0)
+    node = run_process(
+        'segmentation_node',
+        namespace='/pair',
+        model=tiny_model_dir,
+        device='cpu',
+        max_age=60.0,
+        reference_frames=0,
+    )
     node.wait_for_output('activate: done')
     probe = Probe('/pair')
     scenes: list[String] = []
@@ -82,18 +89,27 @@ CLIENT = 'SegmentationClient().close()'
 @pytest.mark.parametrize('action', [SAY, CLIENT])
 @pytest.mark.parametrize('chosen', ['', *CHOICE_VARIABLES])
 def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
-        monkeypatch: pytest.MonkeyPatch, action: str, chosen: str) -> None:
+    monkeypatch: pytest.MonkeyPatch, action: str, chosen: str
+) -> None:
     mine = str(share_folder() / 'config' / 'fastdds.xml')
     expected = {fast_dds_variable(): mine}
     if chosen:
         value = 'DEFAULT' if chosen.endswith('TRANSPORTS') else mine
         monkeypatch.setenv(chosen, value)
         expected = {chosen: value}
-    code = ('import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
-            'from instructseg_ros.ros.say import say\n'
-            f'{action}\nprint(dict(os.environ))')
-    done = subprocess.run([sys.executable, '-c', code], env=dict(os.environ), check=True,
-                          capture_output=True, text=True, timeout=300)
+    code = (
+        'import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
+        'from instructseg_ros.ros.say import say\n'
+        f'{action}\nprint(dict(os.environ))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env=dict(os.environ),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     variables = ast.literal_eval(done.stdout.splitlines()[-1])
     assert {name: variables[name] for name in CHOICE_VARIABLES if name in variables} == expected
     assert chosen or 'deprecated' not in done.stderr

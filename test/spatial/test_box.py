@@ -54,8 +54,13 @@ def _things(scene: Scene, seen: Observation) -> Iterator[Seen]:
     for item in scene.items:
         surface = surface_points(item.article)
         if item.label in graph and visible_share(scene, item, surface, seen.labels, k, 0.0) >= 0.9:
-            yield Seen(kind=item.article.kind, depth=seen.depth, pinhole=pinhole,
-                       mask=seen.labels == item.label, truth=true_box(scene, item, 0.0))
+            yield Seen(
+                kind=item.article.kind,
+                depth=seen.depth,
+                pinhole=pinhole,
+                mask=seen.labels == item.label,
+                truth=true_box(scene, item, 0.0),
+            )
 
 
 @pytest.fixture(scope='module')
@@ -68,15 +73,23 @@ def things() -> list[Seen]:
 
 def _holds(box: Box, truth: TrueBox) -> bool:
     size = np.append(np.sort(box.size[:2])[::-1], box.size[2])
-    return bool(np.linalg.norm(box.center - truth.center) < CENTER
-                and (np.abs(size / truth.size - 1) < SIZE).all())
+    return bool(
+        np.linalg.norm(box.center - truth.center) < CENTER
+        and (np.abs(size / truth.size - 1) < SIZE).all()
+    )
 
 
 def _share(things: list[Seen], spoil: Callable[[np.ndarray], np.ndarray]) -> float:
     spoilt = {id(thing.depth): thing.depth for thing in things}
     spoilt = {key: spoil(depth) for key, depth in spoilt.items()}
-    return float(np.mean([_holds(fit_box(spoilt[id(thing.depth)], thing.pinhole, thing.mask),
-                                 thing.truth) for thing in things]))
+    return float(
+        np.mean(
+            [
+                _holds(fit_box(spoilt[id(thing.depth)], thing.pinhole, thing.mask), thing.truth)
+                for thing in things
+            ]
+        )
+    )
 
 
 def test_centre_and_size_hold_for_most_things_that_are_well_visible(things: list[Seen]) -> None:
@@ -102,21 +115,29 @@ def _noisy(depth: np.ndarray) -> np.ndarray:
     return (depth + noise).astype(np.float32)
 
 
-@pytest.mark.parametrize(('spoil', 'share'), [
-    (_flying, 0.6),
-    (_holed, 0.7),
-    (lambda depth: depth[1::2, 1::2], 0.7),
-    (lambda depth: np.rint(1000 * depth).astype(np.float32) / 1000, 0.7),
-    (_noisy, 0.7),
-], ids=['flying pixels', 'holes', 'half resolution', '16UC1', 'noise of 2 mm'])
-def test_most_hold_under_what_cameras_do_to_depth(things: list[Seen], spoil: Callable,
-                                                  share: float) -> None:
+@pytest.mark.parametrize(
+    ('spoil', 'share'),
+    [
+        (_flying, 0.6),
+        (_holed, 0.7),
+        (lambda depth: depth[1::2, 1::2], 0.7),
+        (lambda depth: np.rint(1000 * depth).astype(np.float32) / 1000, 0.7),
+        (_noisy, 0.7),
+    ],
+    ids=['flying pixels', 'holes', 'half resolution', '16UC1', 'noise of 2 mm'],
+)
+def test_most_hold_under_what_cameras_do_to_depth(
+    things: list[Seen], spoil: Callable, share: float
+) -> None:
     assert _share(things[::3], spoil) >= share
 
 
 def test_the_box_stands_upright_whatever_the_camera_s_tilt(things: list[Seen]) -> None:
-    tilts = [to_matrix(fit_box(thing.depth, thing.pinhole, thing.mask).rotation)[:, 2]
-             @ thing.truth.rotation[:, 2] for thing in things[::4]]
+    tilts = [
+        to_matrix(fit_box(thing.depth, thing.pinhole, thing.mask).rotation)[:, 2]
+        @ thing.truth.rotation[:, 2]
+        for thing in things[::4]
+    ]
     assert np.mean(np.array(tilts) > np.cos(np.deg2rad(1.0))) >= 0.95
 
 

@@ -11,12 +11,19 @@ MILLIMETRES = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
 METRES = np.array([[0.0, -1.0, np.inf], [np.nan, 0.5, 2.0]], np.float32)
 
 
-def message(pixels: np.ndarray, encoding: str, *, padding: int = 0,
-            big: bool = False) -> SimpleNamespace:
+def message(
+    pixels: np.ndarray, encoding: str, *, padding: int = 0, big: bool = False
+) -> SimpleNamespace:
     written = pixels.astype(pixels.dtype.newbyteorder('>' if big else '<'))
     rows = [row.tobytes() + b'\xff' * padding for row in written]
-    return SimpleNamespace(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
-                           is_bigendian=int(big), step=len(rows[0]), data=b''.join(rows))
+    return SimpleNamespace(
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=int(big),
+        step=len(rows[0]),
+        data=b''.join(rows),
+    )
 
 
 @pytest.mark.parametrize('encoding', ['16UC1', 'mono16'])
@@ -36,12 +43,15 @@ def test_metres_stay_and_what_is_no_distance_becomes_nothing(padding: int, big: 
     assert np.allclose(metres, [[np.nan] * 3, [np.nan, 0.5, 2.0]], equal_nan=True)
 
 
-@pytest.mark.parametrize(('change', 'words'), [
-    ({'encoding': 'rgb8'}, '32FC1'),
-    ({'width': 0}, 'empty'),
-    ({'step': 5}, 'step'),
-    ({'data': b'12345'}, 'part of an image'),
-])
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'encoding': 'rgb8'}, '32FC1'),
+        ({'width': 0}, 'empty'),
+        ({'step': 5}, 'step'),
+        ({'data': b'12345'}, 'part of an image'),
+    ],
+)
 def test_what_cannot_be_read_is_refused_with_a_remedy(change: dict, words: str) -> None:
     depth = message(MILLIMETRES, '16UC1')
     for name, value in change.items():

@@ -11,8 +11,10 @@ LENSES = {
     'plumb_bob': ('plumb_bob', [-0.3, 0.09, 1e-3, -2e-3, 0.01]),
     'plumb_bob of four': ('plumb_bob', [0.1, -0.2, -1e-3, 5e-4]),
     'rational': ('rational_polynomial', [2.3, 1.4, 3e-4, -1e-4, 0.05, 2.6, 1.9, 0.3]),
-    'thin prism': ('rational_polynomial',
-                   [0.2, 0.1, 1e-3, 1e-3, 0.0, 0.4, 0.1, 0.0, 2e-3, 1e-4, -1e-3, 2e-4]),
+    'thin prism': (
+        'rational_polynomial',
+        [0.2, 0.1, 1e-3, 1e-3, 0.0, 0.4, 0.1, 0.0, 2e-3, 1e-4, -1e-3, 2e-4],
+    ),
     'equidistant': ('equidistant', [-0.01, 0.02, -0.015, 0.003]),
     'equidistant without coefficients': ('equidistant', []),
 }
@@ -56,11 +58,13 @@ def test_where_rays_appear_is_as_in_opencv(lens: str) -> None:
     zero = np.zeros(3)
     if model == 'equidistant':
         there, _ = cv2.fisheye.projectPoints(
-            points, zero, zero, np.eye(3), np.array(d or [0.0] * 4))
+            points, zero, zero, np.eye(3), np.array(d or [0.0] * 4)
+        )
     else:
         there, _ = cv2.projectPoints(points, zero, zero, np.eye(3), np.array(d))
     np.testing.assert_allclose(
-        np.stack(distortion.distort(x, y), -1).reshape(-1, 2), there.reshape(-1, 2), atol=1e-9)
+        np.stack(distortion.distort(x, y), -1).reshape(-1, 2), there.reshape(-1, 2), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize('lens', LENSES)
@@ -90,22 +94,33 @@ def test_a_ray_beyond_the_model_does_not_come_back_onto_the_image(lens: str) -> 
     assert (np.diff(there) > 0).all()
 
 
-@pytest.mark.parametrize(('model', 'd'), [
-    ('plumb_bob', [0.0] * 5), ('plumb_bob', []), ('', []), ('none', [0.0]), ('anything', [0.0] * 6),
-])
+@pytest.mark.parametrize(
+    ('model', 'd'),
+    [
+        ('plumb_bob', [0.0] * 5),
+        ('plumb_bob', []),
+        ('', []),
+        ('none', [0.0]),
+        ('anything', [0.0] * 6),
+    ],
+)
 def test_a_lens_without_coefficients_distorts_nothing(model: str, d: list[float]) -> None:
     assert read_distortion(model, d) is None
 
 
-@pytest.mark.parametrize(('model', 'd', 'words'), [
-    ('omnidirectional', [0.1], '"omnidirectional", which is not known; rectify the images'),
-    ('', [0.1] * 5, 'the distortion model "", which is not known'),
-    ('plumb_bob', [0.1] * 6, '6 distortion coefficients, which plumb_bob does not have'),
-    ('equidistant', [0.1] * 5, '5 distortion coefficients, which equidistant does not have'),
-    ('plumb_bob', [float('nan')] * 5, 'are no numbers'),
-    ('rational_polynomial', [0.1] * 14, 'a tilted sensor'),
-])
+@pytest.mark.parametrize(
+    ('model', 'd', 'words'),
+    [
+        ('omnidirectional', [0.1], '"omnidirectional", which is not known; rectify the images'),
+        ('', [0.1] * 5, 'the distortion model "", which is not known'),
+        ('plumb_bob', [0.1] * 6, '6 distortion coefficients, which plumb_bob does not have'),
+        ('equidistant', [0.1] * 5, '5 distortion coefficients, which equidistant does not have'),
+        ('plumb_bob', [float('nan')] * 5, 'are no numbers'),
+        ('rational_polynomial', [0.1] * 14, 'a tilted sensor'),
+    ],
+)
 def test_an_unknown_distortion_is_refused_with_a_plain_reason(
-        model: str, d: list[Any], words: str) -> None:
+    model: str, d: list[Any], words: str
+) -> None:
     with pytest.raises(DistortionError, match=words):
         read_distortion(model, d)

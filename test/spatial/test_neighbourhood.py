@@ -9,7 +9,8 @@ def test_a_mask_grows_by_a_radius_in_all_directions() -> None:
     mask = np.zeros((9, 9), bool)
     mask[4, 0] = True
     assert np.argwhere(grown(mask, 2)).tolist() == [
-        [row, column] for row in range(2, 7) for column in range(3)]
+        [row, column] for row in range(2, 7) for column in range(3)
+    ]
 
 
 def test_flying_pixels_go_and_straight_borders_stay() -> None:

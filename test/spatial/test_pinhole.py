@@ -17,9 +17,20 @@ D = [-0.3, 0.09, 0.0, 0.0, 0.0]
 
 def info(**changes: object) -> SimpleNamespace:
     whole = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
-    return SimpleNamespace(**{
-        'width': 640, 'height': 480, 'distortion_model': 'plumb_bob', 'd': [0.0] * 5, 'k': K,
-        'p': P, 'binning_x': 0, 'binning_y': 0, 'roi': whole, **changes})
+    return SimpleNamespace(
+        **{
+            'width': 640,
+            'height': 480,
+            'distortion_model': 'plumb_bob',
+            'd': [0.0] * 5,
+            'k': K,
+            'p': P,
+            'binning_x': 0,
+            'binning_y': 0,
+            'roi': whole,
+            **changes,
+        }
+    )
 
 
 def test_rectified_images_follow_p_and_raw_ones_k_and_d() -> None:
@@ -45,20 +56,26 @@ def test_an_unknown_distortion_refuses_raw_images_but_not_rectified_ones() -> No
 
 
 @pytest.mark.parametrize('rectified', [True, False])
-@pytest.mark.parametrize('changes', [
-    {'p': [0.0] * 12, 'k': [0.0] * 9},
-    {'p': [float('nan')] * 12, 'k': [float('nan')] * 9},
-    {'p': [450.0, 0.0, 310.0, 0.0, 0.0, float('inf'), *P[6:]],
-     'k': [*K[:4], float('inf'), *K[5:]]},
-    {'p': [450.0, 0.0, float('nan'), *P[3:]], 'k': [500.0, 0.0, float('nan'), *K[3:]]},
-    {'width': 0},
-    {'height': 0},
-    {'binning_x': 1000},
-    {'binning_y': 481},
-    {'roi': SimpleNamespace(x_offset=300, y_offset=0, width=400, height=320)},
-])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'p': [0.0] * 12, 'k': [0.0] * 9},
+        {'p': [float('nan')] * 12, 'k': [float('nan')] * 9},
+        {
+            'p': [450.0, 0.0, 310.0, 0.0, 0.0, float('inf'), *P[6:]],
+            'k': [*K[:4], float('inf'), *K[5:]],
+        },
+        {'p': [450.0, 0.0, float('nan'), *P[3:]], 'k': [500.0, 0.0, float('nan'), *K[3:]]},
+        {'width': 0},
+        {'height': 0},
+        {'binning_x': 1000},
+        {'binning_y': 481},
+        {'roi': SimpleNamespace(x_offset=300, y_offset=0, width=400, height=320)},
+    ],
+)
 def test_a_camera_that_is_not_calibrated_is_refused_with_a_remedy(
-        changes: dict, rectified: bool) -> None:
+    changes: dict, rectified: bool
+) -> None:
     with pytest.raises(CalibrationError, match='calibrate the camera, or let the driver publish'):
         Pinhole.of(info(**changes), rectified=rectified)
 
@@ -85,7 +102,8 @@ def test_a_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> Non
     binned = Pinhole.of(info(roi=roi, binning_x=2, binning_y=4), rectified=True)
     assert (binned.width, binned.height) == (200, 80)
     assert binned.project(point) == pytest.approx(
-        [(column - 99.5) / 2 - 0.5, (row - 39.5) / 4 - 0.5])
+        [(column - 99.5) / 2 - 0.5, (row - 39.5) / 4 - 0.5]
+    )
 
 
 def test_a_scaled_camera_keeps_its_field_of_view() -> None:
@@ -104,7 +122,8 @@ def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_direction
     binned = Pinhole.of(info(d=D, roi=roi, binning_x=2, binning_y=2), rectified=False)
     assert (binned.width, binned.height) == (270, 220)
     assert binned.project(point) == pytest.approx(
-        [(column - 99.5) / 2 - 0.5, (row - 39.5) / 2 - 0.5])
+        [(column - 99.5) / 2 - 0.5, (row - 39.5) / 2 - 0.5]
+    )
     x, y = binned.rays(slice(0, 220), slice(0, 270))
     place = binned.project(np.stack([x, y, np.ones_like(x)], -1))
     columns, rows = np.meshgrid(np.arange(270), np.arange(220))

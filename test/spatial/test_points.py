@@ -45,18 +45,23 @@ def test_depth_and_calibration_of_other_resolutions_are_of_the_same_view() -> No
 
 def seen_through(lens: tuple[str, list[float]]) -> Pinhole:
     """A camera of 640 x 480 pixels behind a lens."""
-    return Pinhole(width=640, height=480, fx=500.0, fy=500.0, cx=319.5, cy=239.5,
-                   lens=read_distortion(*lens))
+    return Pinhole(
+        width=640, height=480, fx=500.0, fy=500.0, cx=319.5, cy=239.5, lens=read_distortion(*lens)
+    )
 
 
-@pytest.mark.parametrize('lens', [
-    ('plumb_bob', [-0.3, 0.09, 0.0, 0.0, 0.0]),
-    ('rational_polynomial', [0.5, -0.1, 1e-3, -5e-4, 0.0, 0.9, 0.1, 0.02]),
-    ('equidistant', [0.01, -0.02, 0.0, 0.0]),
-])
+@pytest.mark.parametrize(
+    'lens',
+    [
+        ('plumb_bob', [-0.3, 0.09, 0.0, 0.0, 0.0]),
+        ('rational_polynomial', [0.5, -0.1, 1e-3, -5e-4, 0.0, 0.9, 0.1, 0.02]),
+        ('equidistant', [0.01, -0.02, 0.0, 0.0]),
+    ],
+)
 @pytest.mark.parametrize('off', [0.3, 0.4])
 def test_points_behind_a_lens_lie_where_opencv_sees_them(
-        lens: tuple[str, list[float]], off: float) -> None:
+    lens: tuple[str, list[float]], off: float
+) -> None:
     cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
     camera, point = seen_through(lens), np.array([0.8 * off, 0.6 * off, 0.8])
     k = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
@@ -64,11 +69,12 @@ def test_points_behind_a_lens_lie_where_opencv_sees_them(
     there, _ = project(point.reshape(1, 1, 3), np.zeros(3), np.zeros(3), k, np.array(lens[1]))
     column, row = there.ravel()
     mask = np.zeros((480, 640), bool)
-    mask[int(row):int(row) + 2, int(column):int(column) + 2] = True
+    mask[int(row) : int(row) + 2, int(column) : int(column) + 2] = True
     corners = deproject(np.full((480, 640), 0.8, np.float32), camera, mask)[mask]
     right, down = column % 1, row % 1  # between the four pixels around it
-    weights = np.array([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
-                        down * right])
+    weights = np.array(
+        [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
+    )
     assert weights @ corners == pytest.approx(point, abs=1e-5)
 
 
@@ -86,10 +92,13 @@ def test_a_pixel_that_no_ray_reaches_has_no_point() -> None:
     assert np.isnan(points[0, 0]).all() and np.isfinite(points[240, 320]).all()
 
 
-@pytest.mark.parametrize(('depth', 'image'), [
-    ((480, 640), (720, 1280)), ((480, 848), (1080, 1920)), ((64, 48), (48, 64))])
+@pytest.mark.parametrize(
+    ('depth', 'image'),
+    [((480, 640), (720, 1280)), ((480, 848), (1080, 1920)), ((64, 48), (48, 64))],
+)
 def test_depth_of_another_aspect_ratio_is_refused(
-        depth: tuple[int, int], image: tuple[int, int]) -> None:
+    depth: tuple[int, int], image: tuple[int, int]
+) -> None:
     metres, mask = np.ones(depth, np.float32), np.ones(image, bool)
     camera = Pinhole(width=image[1], height=image[0], fx=60.0, fy=60.0, cx=30.0, cy=20.0)
     for use in (deproject, fit_box):

@@ -24,8 +24,12 @@ def open_stream() -> Iterator[Callable[..., Stream]]:
         model.gate.set()
         results: queue.Queue[Segmentation] = queue.Queue()
         notices: queue.Queue[str] = queue.Queue()
-        engine = Engine(model, on_results=lambda some: [results.put(each) for each in some],
-                        settings=EngineSettings(**settings), on_notice=notices.put)
+        engine = Engine(
+            model,
+            on_results=lambda some: [results.put(each) for each in some],
+            settings=EngineSettings(**settings),
+            on_notice=notices.put,
+        )
         engine.start()
         opened.append(Stream(engine, model, results, notices))
         return opened[-1]

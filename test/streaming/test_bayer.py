@@ -20,10 +20,9 @@ def test_a_picture_of_one_colour_stays_of_that_colour(pattern: str, channel: int
 
 
 def test_missing_colours_are_means_of_their_neighbours() -> None:
-    mosaic = np.array([[10, 20, 30, 40],
-                       [50, 60, 70, 80],
-                       [90, 100, 110, 120],
-                       [130, 140, 150, 160]], np.uint8)
+    mosaic = np.array(
+        [[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 160]], np.uint8
+    )
     rgb = mosaic_to_rgb(mosaic, pattern='rggb')
     assert rgb[0, 0, 0] == 10
     assert rgb[0, 1, 0] == (10 + 30) // 2

@@ -6,8 +6,20 @@ import pytest
 from instructseg_ros.streaming.encodings import BitDepth
 
 
-@pytest.mark.parametrize(('most', 'shift'), [
-    (0, 0), (255, 0), (256, 2), (1023, 2), (1024, 4), (4095, 4), (4096, 6), (16384, 8), (65535, 8)])
+@pytest.mark.parametrize(
+    ('most', 'shift'),
+    [
+        (0, 0),
+        (255, 0),
+        (256, 2),
+        (1023, 2),
+        (1024, 4),
+        (4095, 4),
+        (4096, 6),
+        (16384, 8),
+        (65535, 8),
+    ],
+)
 def test_the_largest_sample_decides_how_many_bits_there_are(most: int, shift: int) -> None:
     samples = np.array([[0, most // 2, most]], np.uint16)
     eight = BitDepth().to_eight_bits(samples)
@@ -37,8 +49,10 @@ def test_a_video_does_not_flicker_while_its_brightness_changes() -> None:
     """A still pixel keeps its value while another one changes, from the first bright frame on."""
     bits, rng = BitDepth(), np.random.default_rng(0)
     bits.to_eight_bits(np.array([4095], np.uint16))
-    still = {int(bits.to_eight_bits(np.array([800, other], np.uint16))[0])
-             for other in rng.integers(0, 4096, 100)}
+    still = {
+        int(bits.to_eight_bits(np.array([800, other], np.uint16))[0])
+        for other in rng.integers(0, 4096, 100)
+    }
     assert still == {800 >> 4}
 
 

@@ -5,31 +5,35 @@ import math
 import pytest
 from color_stream import follow, frame
 
-from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, Conclusion, FrameTask
 from instructseg_ros.streaming.camera import Camera, Refusal
 from instructseg_ros.streaming.instruction import Until
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.schedule import ComputeBudget
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 
 
 @pytest.fixture
 def camera() -> Camera:
-    settings = EngineSettings(topics={'front': '/front/image'}, image_timeout=2.0,
-                              reference_frames=2, reference_stride=1e-8)
+    settings = EngineSettings(
+        topics={'front': '/front/image'},
+        image_timeout=2.0,
+        reference_frames=2,
+        reference_stride=1e-8,
+    )
     return settings.make_camera('front')
 
 
-def plan(camera: Camera, *, now: float = 0.0, **pace: int) -> Job | None:
-    return camera.next_job(now=now, pace=Pace(**{'reference_frames': 2, **pace}))
+def plan(camera: Camera, *, now: float = 0.0, **budget: int) -> FrameTask | None:
+    return camera.next_job(now=now, budget=ComputeBudget(**{'reference_frames': 2, **budget}))
 
 
 def tell(camera: Camera, *, now: float) -> list[Segmentation]:
     return [result for _, result in camera.overdue(now=now)]
 
 
-def planned(camera: Camera, **pace: int) -> list[LiveInstruction]:
-    job = plan(camera, **pace)
+def planned(camera: Camera, **budget: int) -> list[ActiveInstruction]:
+    job = plan(camera, **budget)
     return [] if job is None else list(job.lives)
 
 
@@ -62,7 +66,8 @@ def test_one_that_comes_later_is_worked_on_alone_and_then_with_the_others(camera
 
 
 def test_one_that_comes_later_takes_no_turn_of_the_language_model_from_the_others(
-        camera: Camera) -> None:
+    camera: Camera,
+) -> None:
     first, second = follow('find red'), follow('find green')
     camera.live.append(first)
     turns = []
@@ -96,7 +101,8 @@ def test_an_old_frame_is_not_worked_on(camera: Camera) -> None:
 
 
 def test_frames_that_were_replaced_while_an_instruction_was_live_are_counted(
-        camera: Camera) -> None:
+    camera: Camera,
+) -> None:
     camera.add(frame(1))
     camera.add(frame(2))
     camera.live.append(follow())
@@ -124,7 +130,7 @@ def test_a_frame_that_is_worked_on_for_a_request_is_answered_for_all(camera: Cam
         if now == 0.2:
             camera.live.append(mug)
         camera.add(frame(1, arrived=now))
-        job = camera.next_job(now=now, pace=Pace(), period=10.0)
+        job = camera.next_job(now=now, budget=ComputeBudget(), period=10.0)
         answered.append([] if job is None else list(job.lives))
         if mug in answered[-1]:
             camera.drop(mug.instruction)
@@ -132,17 +138,18 @@ def test_a_frame_that_is_worked_on_for_a_request_is_answered_for_all(camera: Cam
 
 
 def test_a_request_on_a_frame_that_was_answered_keeps_the_next_one_in_its_time(
-        camera: Camera) -> None:
+    camera: Camera,
+) -> None:
     floor = follow('the floor')
     camera.live.append(floor)
     camera.add(frame(1))
     assert planned(camera) == [floor]
     mug = follow('the mug', until=Until.ANSWERED)
     camera.live.append(mug)
-    job = camera.next_job(now=0.9, pace=Pace(), period=1.0)
+    job = camera.next_job(now=0.9, budget=ComputeBudget(), period=1.0)
     assert job is not None and list(job.lives) == [mug]
     camera.add(frame(2, arrived=1.0))
-    job = camera.next_job(now=1.0, pace=Pace(), period=1.0)
+    job = camera.next_job(now=1.0, budget=ComputeBudget(), period=1.0)
     assert job is not None and floor in job.lives
 
 
@@ -216,7 +223,8 @@ def test_a_refused_image_is_answered_once_to_each_and_ends_the_silence(camera: C
     camera.refuse(Refusal(reason='encoding "x" is unknown', header='h'), now=1.5)
     told = tell(camera, now=1.5)
     assert [(each.state, each.reason, each.header) for each in told] == [
-        (State.FAILED, 'encoding "x" is unknown', 'h')] * 2
+        (State.FAILED, 'encoding "x" is unknown', 'h')
+    ] * 2
     assert list(camera.overdue(now=1.5)) == []
     assert camera.next_event() == 3.5
 

@@ -47,9 +47,17 @@ def test_a_mosaic_gets_its_colours() -> None:
     assert (rgb[..., 0] == 200).all() and not rgb[..., 1:].any()
 
 
-@pytest.mark.parametrize('data', [
-    b'', b'GIF89a' + bytes(50), encoded(RGB, 'PNG')[:60], encoded(RGB, 'JPEG')[:-40],
-    encoded(RGB, 'GIF'), bytes(1000)])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'GIF89a' + bytes(50),
+        encoded(RGB, 'PNG')[:60],
+        encoded(RGB, 'JPEG')[:-40],
+        encoded(RGB, 'GIF'),
+        bytes(1000),
+    ],
+)
 def test_what_is_no_whole_jpeg_or_png_is_refused(data: bytes) -> None:
     with pytest.raises(ConversionError, match='are no whole JPEG or PNG'):
         decode(data, 'jpeg')

@@ -8,18 +8,30 @@ import pytest
 
 from instructseg_ros.streaming.encodings import ENCODINGS, ConversionError, pixels_of
 
-SMOOTH = np.stack(np.meshgrid(
-    np.linspace(60, 200, 16), np.linspace(90, 160, 12)), -1).round().astype(np.uint8)
+SMOOTH = (
+    np.stack(np.meshgrid(np.linspace(60, 200, 16), np.linspace(90, 160, 12)), -1)
+    .round()
+    .astype(np.uint8)
+)
 PICTURE = np.concatenate([SMOOTH, np.full((12, 16, 1), 120, np.uint8)], -1)
 
 
-def message(rows: np.ndarray, encoding: str, *, height: int, width: int, padding: int = 0,
-            **fields: Any) -> Any:
+def message(
+    rows: np.ndarray, encoding: str, *, height: int, width: int, padding: int = 0, **fields: Any
+) -> Any:
     """A message of rows of bytes, with garbage behind each of them."""
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=211)
-    return SimpleNamespace(**{
-        'height': height, 'width': width, 'encoding': encoding, 'is_bigendian': 0,
-        'step': padded.shape[1], 'data': padded.tobytes(), **fields})
+    return SimpleNamespace(
+        **{
+            'height': height,
+            'width': width,
+            'encoding': encoding,
+            'is_bigendian': 0,
+            'step': padded.shape[1],
+            'data': padded.tobytes(),
+            **fields,
+        }
+    )
 
 
 def yuv_of(rgb: np.ndarray) -> np.ndarray:
@@ -33,8 +45,12 @@ def yuv_of(rgb: np.ndarray) -> np.ndarray:
 
 def packed(rgb: np.ndarray, order: str) -> np.ndarray:
     yuv = yuv_of(rgb)
-    pieces = {'y': yuv[:, 0::2, 0], 'Y': yuv[:, 1::2, 0], 'u': yuv[:, 0::2, 1],
-              'v': yuv[:, 0::2, 2]}
+    pieces = {
+        'y': yuv[:, 0::2, 0],
+        'Y': yuv[:, 1::2, 0],
+        'u': yuv[:, 0::2, 1],
+        'v': yuv[:, 0::2, 2],
+    }
     return np.stack([pieces[letter] for letter in order], -1).reshape(len(rgb), -1)
 
 
@@ -54,11 +70,16 @@ def mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
 
 
 ROWS = {
-    'yuv422_yuy2': packed(PICTURE, 'yuYv'), 'yuyv': packed(PICTURE, 'yuYv'),
-    'uyvy': packed(PICTURE, 'uyvY'), 'yuv422': packed(PICTURE, 'uyvY'),
-    'nv12': planes(PICTURE, 'uv'), 'nv21': planes(PICTURE, 'vu'),
-    **{f'bayer_{pattern}8': mosaic(PICTURE, pattern)
-       for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')},
+    'yuv422_yuy2': packed(PICTURE, 'yuYv'),
+    'yuyv': packed(PICTURE, 'yuYv'),
+    'uyvy': packed(PICTURE, 'uyvY'),
+    'yuv422': packed(PICTURE, 'uyvY'),
+    'nv12': planes(PICTURE, 'uv'),
+    'nv21': planes(PICTURE, 'vu'),
+    **{
+        f'bayer_{pattern}8': mosaic(PICTURE, pattern)
+        for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')
+    },
 }
 
 
@@ -76,8 +97,9 @@ def test_of_16_bits_the_upper_eight_are_kept(pattern: str, is_bigendian: int) ->
     eight = mosaic(PICTURE, pattern)
     sixteen = (eight.astype(np.uint16) * 256 + 77).astype('>u2' if is_bigendian else '<u2')
     rows = sixteen.view(np.uint8)
-    rgb = pixels_of(message(rows, f'bayer_{pattern}16', height=12, width=16,
-                            is_bigendian=is_bigendian))
+    rgb = pixels_of(
+        message(rows, f'bayer_{pattern}16', height=12, width=16, is_bigendian=is_bigendian)
+    )
     plain = pixels_of(message(eight, f'bayer_{pattern}8', height=12, width=16))
     np.testing.assert_array_equal(rgb, plain)
 
@@ -99,8 +121,9 @@ def test_a_sensor_of_fewer_bits_is_as_bright_as_one_of_16(sensor: int, encoding:
     eight = np.linspace(0, 255, 12 * 16).round().astype(np.uint16).reshape(12, 16)
     rows = (eight << (sensor - 8)).astype('<u2').view(np.uint8)
     rgb = pixels_of(message(rows, encoding, height=12, width=16))
-    plain = pixels_of(message(eight.astype(np.uint8), encoding.replace('16', '8'),
-                              height=12, width=16))
+    plain = pixels_of(
+        message(eight.astype(np.uint8), encoding.replace('16', '8'), height=12, width=16)
+    )
     np.testing.assert_array_equal(rgb, plain)
 
 

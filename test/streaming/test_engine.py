@@ -48,8 +48,14 @@ def start(model: Any, **options: Any) -> Stream:
     """An engine of another model, or with other receivers, than the fixtures make."""
     results: queue.Queue[Segmentation] = queue.Queue()
     model.gate.set()
-    engine = Engine(model, **{'on_results': lambda some: [results.put(each) for each in some],
-                              'settings': EngineSettings(), **options})
+    engine = Engine(
+        model,
+        **{
+            'on_results': lambda some: [results.put(each) for each in some],
+            'settings': EngineSettings(),
+            **options,
+        },
+    )
     engine.start()
     return Stream(engine, model, results)
 
@@ -118,12 +124,16 @@ def test_a_slow_model_sees_the_newest_frame_and_the_others_are_counted(stream: S
     assert result.dropped == 3
 
 
-@pytest.mark.parametrize(('text', 'reason'), [
-    ('explode red', 'the model failed: RuntimeError: out of dynamite'),
-    ('doubt red', 'the model failed: ValueError: score must be in 0..1, got nan'),
-])
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('explode red', 'the model failed: RuntimeError: out of dynamite'),
+        ('doubt red', 'the model failed: ValueError: score must be in 0..1, got nan'),
+    ],
+)
 def test_a_model_that_fails_gives_a_failed_result_and_the_engine_lives_on(
-        stream: Stream, text: str, reason: str) -> None:
+    stream: Stream, text: str, reason: str
+) -> None:
     stream.engine.give(Instruction(text=text, slot='only'))
     stamp = stream.frame()
     result = stream.result()
@@ -184,7 +194,8 @@ def test_an_instruction_expires_after_its_lifetime(stream: Stream) -> None:
 
 
 def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'': '/front/image'}, image_timeout=0.05)
     stream.engine.give(RED)
     result = stream.result()
@@ -198,8 +209,7 @@ def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
         pass
 
 
-def test_a_camera_that_stops_is_told_each_time_it_stops(
-        open_stream: Callable[..., Stream]) -> None:
+def test_a_camera_that_stops_is_told_each_time_it_stops(open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.engine.give(RED)
     for _ in range(2):
@@ -222,13 +232,13 @@ def test_an_unreadable_frame_fails_the_live_instruction(stream: Stream) -> None:
     for encoding in ('x', 'y'):
         stream.engine.refuse_frame(f'encoding {encoding} is unknown', header=encoding)
         result = stream.result()
-        assert (result.state, result.reason) == (
-            State.FAILED, f'encoding {encoding} is unknown')
+        assert (result.state, result.reason) == (State.FAILED, f'encoding {encoding} is unknown')
         assert result.header == encoding
 
 
 def test_earlier_frames_are_references_and_each_is_encoded_once(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(reference_frames=2, reference_stride=0.05)
     for _ in range(3):
         stream.frame()
@@ -257,7 +267,8 @@ def test_an_instruction_follows_the_cameras_it_names(open_stream: Callable[..., 
 
 
 def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
     stream.engine.give(RED)
     stream.model.gate.clear()
@@ -273,9 +284,11 @@ def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
 
 
 def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
-        open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(topics={'front': '/front/image', 'wrist': '/wrist/image'},
-                         image_timeout=0.1)
+    open_stream: Callable[..., Stream],
+) -> None:
+    stream = open_stream(
+        topics={'front': '/front/image', 'wrist': '/wrist/image'}, image_timeout=0.1
+    )
     stream.engine.give(RED)
     reasons: list[str] = []
     while not reasons:
@@ -304,7 +317,8 @@ def test_what_is_to_be_found_ends_when_it_is_found(open_stream: Callable[..., St
 
 
 def test_when_two_cameras_find_it_at_once_one_of_them_answers(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
     hold(stream, camera='front')
     stream.engine.give(Instruction(text='the red', id='once', until=Until.FOUND))
@@ -328,7 +342,8 @@ def test_a_question_is_answered_once(stream: Stream, red: bool) -> None:
 
 
 def test_a_question_on_a_camera_that_is_silent_fails_once(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.engine.give(Instruction(text='find red', until=Until.ANSWERED))
     result = stream.result()
@@ -347,7 +362,8 @@ def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
 
 
 def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.model.gate.clear()
     ask = Instruction(text='find red', id='asked', until=Until.ANSWERED)
@@ -360,8 +376,9 @@ def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
 
 def test_a_rejection_is_told_while_the_model_works_and_is_counted(stream: Stream) -> None:
     hold(stream, RED)
-    stream.engine.reject(Segmentation(
-        instruction=GREEN, state=State.REJECTED, reason='not now', final=True))
+    stream.engine.reject(
+        Segmentation(instruction=GREEN, state=State.REJECTED, reason='not now', final=True)
+    )
     assert stream.answers(1) == [('green', 'REJECTED')]
     assert stream.engine.statistics.status().results == {State.REJECTED: 1}
     stream.model.gate.set()
@@ -381,8 +398,9 @@ def test_a_rejection_waits_for_results_that_are_being_taken() -> None:
     engine.give(RED)
     engine.cancel('red')
     assert first.wait(10.0)
-    engine.reject(Segmentation(
-        instruction=GREEN, state=State.REJECTED, reason='not now', final=True))
+    engine.reject(
+        Segmentation(instruction=GREEN, state=State.REJECTED, reason='not now', final=True)
+    )
     go_on.set()
     assert [taken.get(timeout=60.0) for _ in range(2)] == ['red', 'green']
     engine.stop()
@@ -401,15 +419,15 @@ def test_while_paused_only_questions_are_answered(stream: Stream) -> None:
 
 
 def test_what_is_cancelled_while_the_model_works_ends_before_the_model_is_done(
-        stream: Stream) -> None:
+    stream: Stream,
+) -> None:
     hold(stream, RED)
     assert stream.engine.cancel('red') == ['red']
     assert stream.result().final
     stream.model.gate.set()
 
 
-def test_what_expires_while_the_model_works_ends_before_the_model_is_done(
-        stream: Stream) -> None:
+def test_what_expires_while_the_model_works_ends_before_the_model_is_done(stream: Stream) -> None:
     hold(stream, Instruction(text='find red', lifetime=0.05))
     assert stream.result().state is State.EXPIRED
     stream.model.gate.set()
@@ -438,7 +456,9 @@ def test_several_instructions_get_one_result_each_for_every_frame(stream: Stream
         stamp = stream.frame()
         results = [stream.result(), stream.result()]
         assert [(result.instruction, result.state) for result in results] == [
-            (RED, State.FOUND), (GREEN, State.NOT_FOUND)]
+            (RED, State.FOUND),
+            (GREEN, State.NOT_FOUND),
+        ]
         assert [result.header for result in results] == [('header', stamp)] * 2
     stream.engine.stop()
     assert stream.answers(2) == [('red', EXPIRED), ('green', EXPIRED)]
@@ -455,7 +475,8 @@ def test_several_instructions_go_through_the_model_in_one_batch(stream: Stream) 
 
 
 def test_one_that_comes_while_the_model_runs_is_answered_on_the_frame_that_is_there(
-        stream: Stream) -> None:
+    stream: Stream,
+) -> None:
     hold(stream, RED)
     stream.engine.give(GREEN)
     stream.model.gate.set()
@@ -465,7 +486,8 @@ def test_one_that_comes_while_the_model_runs_is_answered_on_the_frame_that_is_th
 
 
 def test_one_that_is_cancelled_while_the_model_runs_does_not_touch_the_other(
-        stream: Stream) -> None:
+    stream: Stream,
+) -> None:
     hold(stream, RED, GREEN)
     assert stream.engine.cancel('red')
     stream.model.gate.set()
@@ -474,14 +496,17 @@ def test_one_that_is_cancelled_while_the_model_runs_does_not_touch_the_other(
     assert stream.answers(1) == [('green', NOT_FOUND)]
 
 
-def test_one_that_is_replaced_while_the_model_runs_does_not_touch_the_other(
-        stream: Stream) -> None:
+def test_one_that_is_replaced_while_the_model_runs_does_not_touch_the_other(stream: Stream) -> None:
     hold(stream, Instruction(text='find red', id='old', slot='arm'), GREEN)
     stream.engine.give(Instruction(text='find red', id='new', slot='arm'))
     stream.frame()
     stream.model.gate.set()
     assert sorted(stream.answers(4)) == [
-        ('green', NOT_FOUND), ('green', NOT_FOUND), ('new', FOUND), ('old', EXPIRED)]
+        ('green', NOT_FOUND),
+        ('green', NOT_FOUND),
+        ('new', FOUND),
+        ('old', EXPIRED),
+    ]
 
 
 def test_one_that_expires_while_the_model_runs_does_not_touch_the_other(stream: Stream) -> None:
@@ -539,9 +564,11 @@ def test_cancelling_without_an_id_ends_all(stream: Stream) -> None:
 
 
 def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_first_id(
-        stream: Stream) -> None:
-    first, *again = (Instruction(text='find red', slot='person', generated_id=True)
-                     for _ in range(4))
+    stream: Stream,
+) -> None:
+    first, *again = (
+        Instruction(text='find red', slot='person', generated_id=True) for _ in range(4)
+    )
     hold(stream, first)
     for repetition in again:
         stream.engine.give(repetition)
@@ -553,7 +580,8 @@ def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_fir
 
 
 def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=1.0)
     tracks = []
     for _ in range(3):
@@ -565,15 +593,18 @@ def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
 
 
 def test_stopping_a_slot_ends_nothing_else(stream: Stream) -> None:
-    for fields in ({'slot': 'person'}, {'slot': 'arm'}, {'slot': ''},
-                   {'slot': '', 'until': Until.FOUND}):
+    for fields in (
+        {'slot': 'person'},
+        {'slot': 'arm'},
+        {'slot': ''},
+        {'slot': '', 'until': Until.FOUND},
+    ):
         stream.engine.give(Instruction(**{'text': 'find red', 'id': str(fields), **fields}))
     assert stream.engine.cancel(slot='person') == ["{'slot': 'person'}"]
     assert len(stream.engine.live()) == 3
 
 
-def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(
-        stream: Stream) -> None:
+def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.engine.withdraw(Instruction(text='find red', id='red'))
     assert stream.engine.live() == [RED]
@@ -582,13 +613,17 @@ def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(
 
 
 def test_there_are_never_more_live_instructions_than_the_limit(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(max_instructions=2)
     stream.engine.give(RED)
     stream.engine.give(GREEN)
     third = Instruction(text='find blue', id='blue')
-    with pytest.raises(InstructionError, match=r'2 instructions are live, which is the limit; '
-                                               r'cancel one, or raise max_instructions'):
+    with pytest.raises(
+        InstructionError,
+        match=r'2 instructions are live, which is the limit; '
+        r'cancel one, or raise max_instructions',
+    ):
         stream.engine.give(third)
     stream.engine.cancel('red')
     stream.engine.give(third)
@@ -597,7 +632,8 @@ def test_there_are_never_more_live_instructions_than_the_limit(
 
 
 def test_one_that_replaces_another_does_not_count_against_the_limit(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(max_instructions=1)
     for id in ('first', 'second'):
         stream.engine.give(Instruction(text='find red', id=id, slot='arm'))
@@ -616,7 +652,8 @@ def test_one_that_is_refused_replaces_nothing(open_stream: Callable[..., Stream]
 
 
 def test_an_instruction_on_several_cameras_counts_once_against_the_limit(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, max_instructions=2)
     stream.engine.give(RED)
     stream.engine.give(GREEN)
@@ -636,7 +673,8 @@ def test_slots_hold_one_instruction_each(stream: Stream) -> None:
 
 
 def test_one_that_replaces_another_may_look_through_another_camera(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
     for id, camera in (('old', 'front'), ('new', 'wrist')):
         stream.engine.give(Instruction(text='find red', id=id, slot='arm', cameras=(camera,)))
@@ -648,18 +686,21 @@ def test_one_that_replaces_another_may_look_through_another_camera(
 
 
 def test_an_instruction_for_a_camera_that_is_not_there_is_refused_and_changes_nothing(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f'})
     stream.engine.give(Instruction(text='find red', id='old', slot='arm'))
     with pytest.raises((InstructionError, KeyError)):
-        stream.engine.give(Instruction(text='find red', id='new', slot='arm',
-                                       cameras=('front', 'nowhere')))
+        stream.engine.give(
+            Instruction(text='find red', id='new', slot='arm', cameras=('front', 'nowhere'))
+        )
     stream.frame(camera='front')
     assert stream.answers(1) == [('old', FOUND)]
 
 
 def test_a_camera_that_is_named_twice_is_looked_through_once(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f'})
     stream.engine.give(Instruction(text='find red', id='red', cameras=('front', 'front')))
     stream.frame(camera='front')
@@ -690,11 +731,15 @@ def test_each_camera_answers_what_it_was_asked(open_stream: Callable[..., Stream
     stream.result()
     results = [stream.result() for _ in range(3)]
     assert [(result.camera, result.instruction.id) for result in results] == [
-        ('front', 'red'), ('front', 'only'), ('wrist', 'red')]
+        ('front', 'red'),
+        ('front', 'only'),
+        ('wrist', 'red'),
+    ]
 
 
 def test_two_rate_decodes_frames_between_the_turns_of_the_language_model(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=3)
     stream.engine.give(RED)
     results = []
@@ -702,14 +747,21 @@ def test_two_rate_decodes_frames_between_the_turns_of_the_language_model(
         stream.frame()
         results.append(stream.result())
     assert [result.source is Source.INFERRED for result in results] == [
-        True, False, False, True, False, False]
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert [result.mask_age for result in results] == pytest.approx([0, 0.05, 0.1, 0, 0.05, 0.1])
     assert all(result.state is State.FOUND for result in results)
     assert (stream.model.reasoned, len(stream.model.decoded)) == (2, 6)
 
 
 def test_two_rate_runs_the_language_model_when_the_scene_changes(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=0.05)
     stream.engine.give(RED)
     sources = []
@@ -720,8 +772,9 @@ def test_two_rate_runs_the_language_model_when_the_scene_changes(
 
 
 def test_two_rate_counts_the_frames_of_each_camera(open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE,
-                         reason_every=2)
+    stream = open_stream(
+        topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE, reason_every=2
+    )
     stream.engine.give(RED)
     sources: dict[str, list[Source]] = {'front': [], 'wrist': []}
     for camera in ('front', 'wrist', 'front', 'front', 'wrist', 'wrist'):
@@ -732,8 +785,12 @@ def test_two_rate_counts_the_frames_of_each_camera(open_stream: Callable[..., St
 
 
 def test_fixed_references_stay_for_some_frames(open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(schedule=Schedule.FIXED_REFERENCES, refresh_every=3, reference_frames=2,
-                         reference_stride=0.05)
+    stream = open_stream(
+        schedule=Schedule.FIXED_REFERENCES,
+        refresh_every=3,
+        reference_frames=2,
+        reference_stride=0.05,
+    )
     stream.engine.give(RED)
     counts = []
     for _ in range(5):
@@ -744,7 +801,8 @@ def test_fixed_references_stay_for_some_frames(open_stream: Callable[..., Stream
 
 
 def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(reference_frames=1, reference_stride=0.05)
     stream.engine.give(RED)
     stream.engine.give(GREEN)
@@ -758,7 +816,8 @@ def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
     assert stream.model.forgotten == 1
     assert stream.notices.get(timeout=60.0) == (
         'no room: kept tokens were dropped, now language model every frame, 1 reference frames, '
-        'input size 75%')
+        'input size 75%'
+    )
     encoded = stream.model.encoded
     stream.frame()
     assert stream.answers(2) == [('red', FOUND), ('green', NOT_FOUND)]
@@ -787,9 +846,11 @@ def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: St
 
 
 def test_memory_that_runs_out_under_two_rate_makes_all_cameras_conclude_anew(
-        open_stream: Callable[..., Stream]) -> None:
-    stream = open_stream(topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE,
-                         reason_every=100)
+    open_stream: Callable[..., Stream],
+) -> None:
+    stream = open_stream(
+        topics={'front': 'f', 'wrist': 'w'}, schedule=Schedule.TWO_RATE, reason_every=100
+    )
     stream.engine.give(RED)
     for camera in ('front', 'wrist'):
         stream.frame(camera=camera)
@@ -892,10 +953,12 @@ def test_auto_tells_each_step_that_it_takes(open_stream: Callable[..., Stream]) 
     notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
     assert len(notices) == 7  # four wider, one without references, two smaller
     assert all('slower than its target' in notice for notice in notices)
-    assert notices[0].endswith('now language model every 2 frames, 1 reference frames, '
-                               'input size 100%')
-    assert notices[-1].endswith('now language model every 8 frames, 0 reference frames, '
-                                'input size 75%')
+    assert notices[0].endswith(
+        'now language model every 2 frames, 1 reference frames, input size 100%'
+    )
+    assert notices[-1].endswith(
+        'now language model every 8 frames, 0 reference frames, input size 75%'
+    )
     assert stream.model.scales[-1] == 0.75
 
 
@@ -909,7 +972,8 @@ def test_the_other_schedules_never_change_their_pace(open_stream: Callable[..., 
 
 
 def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9)
     stream.engine.give(RED)
     while stream.model.scales[-1:] != [0.75]:
@@ -923,7 +987,8 @@ def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
 
 
 def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9, scene_change=0.05)
     stream.engine.give(RED)
     answered(stream, 15)  # eight of them a step down, seven of the next eight
@@ -962,7 +1027,8 @@ def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> Non
 
 
 def test_an_instruction_on_two_cameras_has_one_last_result(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(topics={'front': 'f', 'wrist': 'w'})
     stream.engine.give(RED)
     stream.engine.stop()
@@ -978,23 +1044,32 @@ RATES = [5.0, 9.0, 10.0, 11.0, 12.0, 15.0, 19.0, 20.0, 29.97, 30.0, 60.0]
 def arrivals(rate: float, *, seconds: float, seed: int | None = None) -> list[float]:
     """When the images of a camera come, s; with a seed each is up to a fifth of a period late."""
     late = random.Random(seed)
-    return [number / rate + (0.0 if seed is None else late.uniform(0.0, 0.2 / rate))
-            for number in range(int(rate * seconds))]
+    return [
+        number / rate + (0.0 if seed is None else late.uniform(0.0, 0.2 / rate))
+        for number in range(int(rate * seconds))
+    ]
 
 
 class Clockwork:
     """An engine whose clock goes on, in no time, while it waits for work."""
 
-    def __init__(self, cameras: Mapping[str, Sequence[float]], *, limit: Callable[[float], float],
-                 work: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        cameras: Mapping[str, Sequence[float]],
+        *,
+        limit: Callable[[float], float],
+        work: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """Begin at 0 s; `limit` gives max_rate at a time, and `work` how long the model takes."""
         self.now = 0.0
         self._images = sorted((at, name) for name, times in cameras.items() for at in times)
         self._limit = limit
         self._work = work
         self._engine = Engine(
-            ColorModel(), on_results=lambda results: None,
-            settings=EngineSettings(topics={name: name for name in cameras}, max_age=10.0))
+            ColorModel(),
+            on_results=lambda results: None,
+            settings=EngineSettings(topics={name: name for name in cameras}, max_age=10.0),
+        )
         self._engine._work = self  # type: ignore[assignment]
         self._engine.give(RED)
 
@@ -1003,8 +1078,13 @@ class Clockwork:
 
     def wait(self, timeout: float | None = None) -> None:
         """Go on to the next image, to a change of the limit or to the end of the wait."""
-        until = min([1e9 if timeout is None else self.now + timeout, self.now // 10.0 * 10.0 + 10.0,
-                     *(at for at, _ in self._images[:1])])
+        until = min(
+            [
+                1e9 if timeout is None else self.now + timeout,
+                self.now // 10.0 * 10.0 + 10.0,
+                *(at for at, _ in self._images[:1]),
+            ]
+        )
         self.go_on(until)
         self._engine._stopping = self.now >= self._end
 
@@ -1031,11 +1111,12 @@ class Clockwork:
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, list[float]]]:
     """Return a function that gives when work begins on frames of cameras in simulated time."""
-    def simulate(cameras: Mapping[str, Sequence[float]], *, until: float,
-                 **options: Any) -> dict[str, list[float]]:
+
+    def simulate(
+        cameras: Mapping[str, Sequence[float]], *, until: float, **options: Any
+    ) -> dict[str, list[float]]:
         clockwork = Clockwork(cameras, **options)
-        monkeypatch.setattr(engine_module, 'time', SimpleNamespace(
-            monotonic=lambda: clockwork.now))
+        monkeypatch.setattr(engine_module, 'time', SimpleNamespace(monotonic=lambda: clockwork.now))
         return clockwork.run(until)
 
     return simulate
@@ -1051,7 +1132,8 @@ def most_in_a_second(times: Sequence[float]) -> int:
 @pytest.mark.parametrize('rate', RATES)
 @pytest.mark.parametrize('limit', [3.0, 10.0])
 def test_max_rate_is_reached_and_not_exceeded_at_any_rate_of_the_camera(
-        turns: Turns, rate: float, limit: float) -> None:
+    turns: Turns, rate: float, limit: float
+) -> None:
     begun = turns({'front': arrivals(rate, seconds=20.0)}, limit=lambda now: limit, until=20.0)
     wanted = min(rate, limit)
     for second in range(20):
@@ -1064,7 +1146,8 @@ def test_max_rate_is_reached_and_not_exceeded_at_any_rate_of_the_camera(
 @pytest.mark.parametrize('rate', RATES)
 @pytest.mark.parametrize('seed', range(5))
 def test_max_rate_is_reached_by_a_camera_whose_images_come_unevenly(
-        turns: Turns, rate: float, seed: int) -> None:
+    turns: Turns, rate: float, seed: int
+) -> None:
     times = arrivals(rate, seconds=20.0, seed=seed)
     begun = turns({'front': times}, limit=lambda now: 10.0, until=20.0)['front']
     assert 0.99 * 20 * min(rate, 10.0) - 1 <= len(begun) <= 200
@@ -1081,28 +1164,37 @@ def test_max_rate_holds_for_each_of_several_cameras(turns: Turns) -> None:
 
 
 def test_a_change_of_max_rate_holds_from_the_next_image_on(turns: Turns) -> None:
-    begun = turns({'front': arrivals(30.0, seconds=30.0)}, until=30.0,
-                  limit=lambda now: 0.1 if now < 10.0 else 10.0 if now < 20.0 else 2.0)['front']
+    begun = turns(
+        {'front': arrivals(30.0, seconds=30.0)},
+        until=30.0,
+        limit=lambda now: 0.1 if now < 10.0 else 10.0 if now < 20.0 else 2.0,
+    )['front']
     assert sum(time < 10.0 for time in begun) == 1
     assert sum(10.0 <= time < 20.0 for time in begun) == pytest.approx(100, abs=1)
     assert sum(time >= 20.0 for time in begun) == pytest.approx(20, abs=1)
 
 
 def test_an_image_before_its_turn_is_worked_on_at_its_turn_though_no_other_comes(
-        turns: Turns) -> None:
+    turns: Turns,
+) -> None:
     begun = turns({'front': [0.0, 0.25]}, limit=lambda now: 1.0, until=10.0)
     assert begun == {'front': [0.0, 1.0]}
 
 
 def test_a_model_that_is_late_for_some_turns_does_not_lose_others(turns: Turns) -> None:
     work = itertools.cycle([0.15, 0.03])
-    begun = turns({'front': arrivals(60.0, seconds=20.0)}, limit=lambda now: 10.0, until=20.0,
-                  work=lambda: next(work))['front']
+    begun = turns(
+        {'front': arrivals(60.0, seconds=20.0)},
+        limit=lambda now: 10.0,
+        until=20.0,
+        work=lambda: next(work),
+    )['front']
     assert len(begun) == pytest.approx(200, abs=2)
 
 
 def test_a_waiting_image_is_worked_on_at_once_when_max_rate_is_raised(
-        open_stream: Callable[..., Stream]) -> None:
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(max_rate=0.001, max_age=1e6)
     stream.engine.give(RED)
     for _ in range(2):
@@ -1141,8 +1233,11 @@ def test_a_clock_that_jumps_back_while_the_model_works_gives_no_negative_age() -
 
 def test_images_without_a_stamp_are_references_by_the_time_of_their_arrival() -> None:
     now = [100 * 10**9]
-    stream = start(ColorModel(), clock=lambda: now[0], settings=EngineSettings(
-        reference_frames=2, reference_stride=0.2))
+    stream = start(
+        ColorModel(),
+        clock=lambda: now[0],
+        settings=EngineSettings(reference_frames=2, reference_stride=0.2),
+    )
     stream.engine.give(RED)
     counts = []
     for _ in range(4):
@@ -1155,7 +1250,8 @@ def test_images_without_a_stamp_are_references_by_the_time_of_their_arrival() ->
 
 
 def test_an_error_that_nothing_foresaw_is_answered_logged_and_counted_and_the_engine_goes_on(
-        open_stream: Callable[..., Stream], caplog: pytest.LogCaptureFixture) -> None:
+    open_stream: Callable[..., Stream], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level('DEBUG', logger='instructseg_ros')
     stream = open_stream(schedule=Schedule.TWO_RATE)
     for instruction in (RED, GREEN):
@@ -1163,7 +1259,9 @@ def test_an_error_that_nothing_foresaw_is_answered_logged_and_counted_and_the_en
     stream.engine.add_frame('no picture', stamp=1)  # type: ignore[arg-type]
     failed = [stream.result() for _ in range(2)]
     assert [(each.instruction, each.state, each.final) for each in failed] == [
-        (RED, State.FAILED, False), (GREEN, State.FAILED, False)]
+        (RED, State.FAILED, False),
+        (GREEN, State.FAILED, False),
+    ]
     assert failed[0].reason.startswith(ENGINE_ERROR)
     status = stream.engine.statistics.status()
     assert (status.faults, status.fault) == (1, failed[0].reason)
@@ -1185,14 +1283,14 @@ def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) ->
     stream.engine.give(RED)
     stream.frame()
     failed = stream.result()
-    assert (failed.state, failed.reason) == (
-        State.FAILED, f'{ENGINE_ERROR}SystemExit: enough')
+    assert (failed.state, failed.reason) == (State.FAILED, f'{ENGINE_ERROR}SystemExit: enough')
     stream.frame()
     assert stream.result().state is State.FOUND
 
 
 def test_an_error_in_the_watch_is_answered_and_the_watch_goes_on(
-        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     overdue = stream.engine._roster.overdue
 
     def fail_once(**options: Any) -> list[Segmentation]:
@@ -1241,7 +1339,8 @@ def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.Monkey
 
 
 def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_live(
-        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(**options: Any) -> list[Segmentation]:
         raise KeyError('a camera')
 
@@ -1261,13 +1360,16 @@ def fail_jobs(stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception)
 
 
 def test_an_error_that_names_a_file_that_is_not_utf_8_is_answered_and_the_engine_goes_on(
-        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         fail_jobs(stream, patch, OSError('file \udcff missing'))
         stream.engine.give(RED)
         failed = stream.result()
     assert (failed.state, failed.reason) == (
-        State.FAILED, f'{ENGINE_ERROR}OSError: file \ufffd missing')
+        State.FAILED,
+        f'{ENGINE_ERROR}OSError: file \ufffd missing',
+    )
     stream.frame()
     while stream.result().state is not State.FOUND:
         pass
@@ -1281,7 +1383,8 @@ class UnspeakableError(Exception):
 
 
 def test_an_error_that_cannot_be_reported_ends_no_thread(
-        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed = threading.Event()
 
     def fail(**options: Any) -> list[Any]:
@@ -1297,7 +1400,8 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
 
 
 def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
-        stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine_module, 'RETRY', 1e6)
     fail_jobs(stream, monkeypatch, KeyError('a camera'))
     stream.engine.give(RED)
@@ -1310,7 +1414,8 @@ def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
 
 
 def test_a_last_result_is_not_lost_when_answers_cannot_be_settled(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     results: list[Segmentation] = []
     engine = Engine(ColorModel(), on_results=results.extend, settings=EngineSettings())
 
@@ -1325,7 +1430,8 @@ def test_a_last_result_is_not_lost_when_answers_cannot_be_settled(
             engine._deliver([(engine._roster.cameras[''], {})])
     engine.stop()
     assert [(each.instruction, each.reason, each.final) for each in results] == [
-        (RED, 'cancelled', True)]
+        (RED, 'cancelled', True)
+    ]
 
 
 def test_an_instruction_given_before_the_engine_runs_has_a_last_result_when_it_stops() -> None:

@@ -13,7 +13,7 @@ from small_models import SmallModel, compact_model, released_model
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.offline_engine import Follower
+from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
 from instructseg_ros.streaming.settings import EngineSettings
@@ -49,8 +49,9 @@ def stream(
     """The answers on each frame, while instructions come and go."""
     segmenter = Segmenter(small.model, small.processor, name='small', device=torch.device('cpu'))
     frames = small.model.config.reference_frames
-    follower = Follower(segmenter, EngineSettings(
-        reference_frames=frames, reference_stride=STRIDE, **settings))
+    follower = OfflineEngine(
+        segmenter, EngineSettings(reference_frames=frames, reference_stride=STRIDE, **settings)
+    )
     answers = []
     for number, image in enumerate(images):
         for text in COMES.get(number, ()):
@@ -62,8 +63,13 @@ def stream(
 
 
 @torch.inference_mode()
-def straight(small: SmallModel, image: np.ndarray, references: Sequence[np.ndarray],
-             text: str, seen: np.ndarray | None = None) -> tuple[torch.Tensor, float]:
+def straight(
+    small: SmallModel,
+    image: np.ndarray,
+    references: Sequence[np.ndarray],
+    text: str,
+    seen: np.ndarray | None = None,
+) -> tuple[torch.Tensor, float]:
     """Mask logits and score by the model alone; `seen`: what the language model looks at."""
     model, processor = small.model, small.processor
     seen = image if seen is None else seen
@@ -95,7 +101,8 @@ def newest(images: Sequence[np.ndarray], number: int, small: SmallModel) -> Sequ
 
 
 def test_exact_answers_are_those_of_forward_while_instructions_come_and_go(
-        small: SmallModel) -> None:
+    small: SmallModel,
+) -> None:
     images = pictures()
     answers = stream(small, images)
     assert sum(map(len, answers)) > FRAMES
@@ -104,8 +111,9 @@ def test_exact_answers_are_those_of_forward_while_instructions_come_and_go(
         for result in results:
             assert result.source is Source.INFERRED and result.mask_age == 0
             assert result.reference_frames == len(references)
-            assert_equal(result, straight(small, images[number], references,
-                                          result.instruction.text))
+            assert_equal(
+                result, straight(small, images[number], references, result.instruction.text)
+            )
 
 
 def test_fixed_references_are_exact_for_the_references_that_were_kept(small: SmallModel) -> None:
@@ -118,8 +126,9 @@ def test_fixed_references_are_exact_for_the_references_that_were_kept(small: Sma
         if len(references) < most or number - kept_since == every:
             references, kept_since = newest(images, number, small), number
         for result in results:
-            assert_equal(result, straight(small, images[number], references,
-                                          result.instruction.text))
+            assert_equal(
+                result, straight(small, images[number], references, result.instruction.text)
+            )
 
 
 def test_two_rate_decodes_new_frames_with_what_was_concluded_last(small: SmallModel) -> None:
@@ -136,6 +145,10 @@ def test_two_rate_decodes_new_frames_with_what_was_concluded_last(small: SmallMo
             sources.add(result.source)
             assert result.source is (Source.INFERRED if last == number else Source.PROPAGATED)
             assert result.mask_age == pytest.approx((number - last) * STRIDE)
-            assert_equal(result, straight(small, images[number], newest(images, last, small),
-                                          text, seen=images[last]))
+            assert_equal(
+                result,
+                straight(
+                    small, images[number], newest(images, last, small), text, seen=images[last]
+                ),
+            )
     assert sources == {Source.INFERRED, Source.PROPAGATED}

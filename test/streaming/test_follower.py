@@ -6,21 +6,21 @@ import pytest
 from color_stream import ColorModel, picture
 
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.offline_engine import Follower
-from instructseg_ros.streaming.schedule import Pace, Schedule
+from instructseg_ros.streaming.offline_engine import OfflineEngine
+from instructseg_ros.streaming.schedule import ComputeBudget, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
 from instructseg_ros.streaming.settings import EngineSettings
 
 STEP = 200_000_000
 
 
-class Film:
+class VideoFile:
     """A follower over the small model, frame by frame."""
 
     def __init__(self, **settings: Any) -> None:
         self.model = ColorModel()
         self.model.gate.set()
-        self.follower = Follower(self.model, EngineSettings(**settings))
+        self.follower = OfflineEngine(self.model, EngineSettings(**settings))
         self.stamp = 0
 
     def follow(self, text: str) -> None:
@@ -32,25 +32,27 @@ class Film:
 
 
 def test_every_frame_is_answered_for_each_instruction_in_their_order() -> None:
-    film = Film()
+    film = VideoFile()
     film.follow('find red')
     film.follow('find green')
     for _ in range(5):
         results = film.next()
         assert [(result.instruction.text, result.state.name) for result in results] == [
-            ('find red', 'FOUND'), ('find green', 'NOT_FOUND')]
+            ('find red', 'FOUND'),
+            ('find green', 'NOT_FOUND'),
+        ]
         assert [result.header for result in results] == [film.stamp] * 2
         assert [result.dropped for result in results] == [0, 0]
 
 
 def test_without_an_instruction_there_is_no_answer_and_no_work() -> None:
-    film = Film()
+    film = VideoFile()
     assert film.next() == []
     assert film.model.encoded == 0
 
 
 def test_frames_before_the_first_instruction_are_references_and_none_was_dropped() -> None:
-    film = Film(reference_frames=2)
+    film = VideoFile(reference_frames=2)
     film.next()
     film.next()
     film.follow('find red')
@@ -60,7 +62,7 @@ def test_frames_before_the_first_instruction_are_references_and_none_was_dropped
 
 
 def test_instructions_come_and_go_without_touching_the_others() -> None:
-    film = Film()
+    film = VideoFile()
     film.follow('find red')
     [first] = film.next()
     film.follow('find green')
@@ -73,7 +75,7 @@ def test_instructions_come_and_go_without_touching_the_others() -> None:
 
 
 def test_one_instruction_that_fails_does_not_touch_the_others() -> None:
-    film = Film()
+    film = VideoFile()
     film.follow('find red')
     film.follow('explode red')
     for _ in range(3):
@@ -81,17 +83,23 @@ def test_one_instruction_that_fails_does_not_touch_the_others() -> None:
 
 
 def test_two_rate_counts_frames() -> None:
-    film = Film(schedule=Schedule.TWO_RATE, reason_every=3)
+    film = VideoFile(schedule=Schedule.TWO_RATE, reason_every=3)
     film.follow('find red')
     results = [film.next()[0] for _ in range(7)]
-    assert [result.mask_age for result in results] == pytest.approx(
-        [0, 0.2, 0.4, 0, 0.2, 0.4, 0])
+    assert [result.mask_age for result in results] == pytest.approx([0, 0.2, 0.4, 0, 0.2, 0.4, 0])
     assert [result.source is Source.INFERRED for result in results] == [
-        True, False, False, True, False, False, True]
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_fixed_references_stay_for_some_frames() -> None:
-    film = Film(schedule=Schedule.FIXED_REFERENCES, reference_frames=2, refresh_every=4)
+    film = VideoFile(schedule=Schedule.FIXED_REFERENCES, reference_frames=2, refresh_every=4)
     film.follow('find red')
     assert [film.next()[0].reference_frames for _ in range(6)] == [0, 1, 2, 2, 2, 2]
     assert film.model.kept == [True] * 6
@@ -99,7 +107,7 @@ def test_fixed_references_stay_for_some_frames() -> None:
 
 @pytest.mark.parametrize('schedule', Schedule)
 def test_a_film_that_starts_over_is_followed_as_if_it_were_new(schedule: Schedule) -> None:
-    film = Film(schedule=schedule, reference_frames=2)
+    film = VideoFile(schedule=schedule, reference_frames=2)
     film.follow('find red')
     takes = []
     for _ in range(2):
@@ -111,8 +119,9 @@ def test_a_film_that_starts_over_is_followed_as_if_it_were_new(schedule: Schedul
 
 @pytest.mark.parametrize('schedule', [Schedule.EXACT, Schedule.TWO_RATE])
 def test_an_age_is_never_negative_when_a_film_starts_over_and_the_model_fails_there(
-        schedule: Schedule) -> None:
-    film = Film(schedule=schedule, reason_every=4, scene_change=1.0)
+    schedule: Schedule,
+) -> None:
+    film = VideoFile(schedule=schedule, reason_every=4, scene_change=1.0)
     film.model.explosive = False
     film.follow('explode red')
     film.stamp = 100 * STEP
@@ -126,7 +135,7 @@ def test_an_age_is_never_negative_when_a_film_starts_over_and_the_model_fails_th
 
 
 def test_memory_that_runs_out_is_told_and_the_next_frame_is_answered() -> None:
-    film = Film()
+    film = VideoFile()
     film.follow('find red')
     film.model.room = -1
     with pytest.raises(MemoryError):
@@ -135,9 +144,9 @@ def test_memory_that_runs_out_is_told_and_the_next_frame_is_answered() -> None:
 
 
 def test_auto_leaves_the_best_pace_when_it_is_too_slow() -> None:
-    film = Film(schedule=Schedule.AUTO, target_rate=1e9)
+    film = VideoFile(schedule=Schedule.AUTO, target_rate=1e9)
     film.follow('find red')
-    assert film.follower.pace == Pace()
+    assert film.follower.budget == ComputeBudget()
     for _ in range(20):
         film.next()
-    assert film.follower.pace.reason_every > 1
+    assert film.follower.budget.reason_every > 1

@@ -6,30 +6,32 @@ from instructseg_ros.streaming.schedule import (
     LONGEST_PATIENCE,
     ROOM,
     WINDOW,
-    Governor,
-    Pace,
+    ComputeBudget,
+    RateController,
     Schedule,
-    paces,
+    budgets,
 )
 
 # Seconds a frame at a target of 10 frames a second.
 SLOW, TIGHT, FAST = 0.2, 0.08, 0.01
-LADDER = [Pace(scale=1.0), Pace(scale=0.75), Pace(scale=0.5)]
+LADDER = [ComputeBudget(scale=1.0), ComputeBudget(scale=0.75), ComputeBudget(scale=0.5)]
 
 
-def governor(*, latency: float = 0.0, steps: int = len(LADDER)) -> Governor:
-    return Governor(LADDER[:steps], rate=10.0, latency=latency)
+def governor(*, latency: float = 0.0, steps: int = len(LADDER)) -> RateController:
+    return RateController(LADDER[:steps], rate=10.0, latency=latency)
 
 
-def window(governor: Governor, seconds: float, *, cameras: int = 1) -> str:
+def window(governor: RateController, seconds: float, *, cameras: int = 1) -> str:
     """Let one window of frames pass; return what was changed at its end."""
-    told = [governor.note(seconds, cameras=cameras)
-            for _ in range(max(WINDOW, 2 * governor.pace.reason_every))]
+    told = [
+        governor.note(seconds, cameras=cameras)
+        for _ in range(max(WINDOW, 2 * governor.budget.reason_every))
+    ]
     assert not any(told[:-1])
     return told[-1]
 
 
-def windows_until_a_change(governor: Governor, seconds: float) -> int:
+def windows_until_a_change(governor: RateController, seconds: float) -> int:
     for count in range(1, 2 * LONGEST_PATIENCE):
         if window(governor, seconds):
             return count
@@ -40,13 +42,13 @@ def test_the_best_pace_stays_while_it_holds_the_target() -> None:
     held = governor()
     for seconds in (TIGHT, FAST, TIGHT) * 5:
         assert window(held, seconds) == ''
-    assert held.pace == LADDER[0]
+    assert held.budget == LADDER[0]
 
 
 def test_a_window_that_is_too_slow_takes_one_step_down_and_says_so() -> None:
     held = governor()
     told = window(held, SLOW)
-    assert held.pace == LADDER[1]
+    assert held.budget == LADDER[1]
     assert told == (f'slower than its target (200% of the time that there is): now {LADDER[1]}')
 
 
@@ -54,14 +56,14 @@ def test_it_steps_down_until_the_ladder_ends_and_then_says_nothing() -> None:
     held = governor()
     told = [bool(window(held, SLOW)) for _ in range(5)]
     assert told == [True, True, False, False, False]
-    assert held.pace == LADDER[-1]
+    assert held.budget == LADDER[-1]
 
 
 def test_one_slow_frame_in_a_window_that_holds_the_target_changes_nothing() -> None:
     held = governor()
     for seconds in [FAST] * (WINDOW - 1) + [SLOW]:
         assert held.note(seconds) == ''
-    assert held.pace == LADDER[0]
+    assert held.budget == LADDER[0]
 
 
 def test_with_room_to_spare_it_steps_up_again_and_says_so() -> None:
@@ -69,7 +71,7 @@ def test_with_room_to_spare_it_steps_up_again_and_says_so() -> None:
     window(held, SLOW)
     told = window(held, FAST)
     assert told.startswith('room to spare (10% of the time that there is)')
-    assert held.pace == LADDER[0]
+    assert held.budget == LADDER[0]
 
 
 def test_without_room_to_spare_it_stays() -> None:
@@ -77,7 +79,7 @@ def test_without_room_to_spare_it_stays() -> None:
     window(held, SLOW)
     just_too_little = ROOM / 10.0 + 0.001
     assert [window(held, just_too_little) for _ in range(20)] == [''] * 20
-    assert held.pace == LADDER[1]
+    assert held.budget == LADDER[1]
 
 
 def test_a_step_up_that_was_taken_back_waits_twice_as_long_each_time() -> None:
@@ -133,31 +135,36 @@ def test_a_ladder_of_one_is_never_left() -> None:
     held = governor(steps=1)
     for seconds in (SLOW, FAST, SLOW):
         assert window(held, seconds) == ''
-    assert held.pace == LADDER[0]
+    assert held.budget == LADDER[0]
 
 
 def test_a_window_holds_two_runs_of_the_language_model() -> None:
-    held = Governor([Pace(reason_every=8), Pace(reason_every=20)], rate=10.0)
+    held = RateController(
+        [ComputeBudget(reason_every=8), ComputeBudget(reason_every=20)], rate=10.0
+    )
     assert [held.note(SLOW) for _ in range(15)] == [''] * 15
     assert held.note(SLOW) != ''
 
 
 def test_mixed_frames_of_two_rates_are_weighed_together() -> None:
-    held = Governor([Pace(reason_every=4), Pace(reason_every=8)], rate=10.0)
+    held = RateController([ComputeBudget(reason_every=4), ComputeBudget(reason_every=8)], rate=10.0)
     for number in range(10 * WINDOW):
         assert held.note(0.2 if number % 4 == 0 else 0.02) == ''
 
 
 @pytest.mark.parametrize('reference_frames', [0, 4])
 def test_a_model_whose_cost_follows_the_pace_settles_and_holds_the_target(
-        reference_frames: int) -> None:
-    held = Governor(paces(Schedule.AUTO, reason_every=3, refresh_every=10,
-                          reference_frames=reference_frames), rate=10.0)
+    reference_frames: int,
+) -> None:
+    held = RateController(
+        budgets(Schedule.AUTO, reason_every=3, refresh_every=10, reference_frames=reference_frames),
+        rate=10.0,
+    )
     changes = []
     for number in range(4000):
-        pace = held.pace
-        seconds = 0.06 * pace.scale + (0.16 if number % pace.reason_every == 0 else 0.0)
+        budget = held.budget
+        seconds = 0.06 * budget.scale + (0.16 if number % budget.reason_every == 0 else 0.0)
         if held.note(seconds):
             changes.append(number)
-    assert held.pace.reason_every > 1 and held.pace.scale == 1.0
+    assert held.budget.reason_every > 1 and held.budget.scale == 1.0
     assert len([number for number in changes if number > 2000]) <= 6

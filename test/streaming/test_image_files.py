@@ -126,10 +126,13 @@ def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
         assert read_picture(tmp_path / f'grey.{suffix}')[0, :, 0].tolist() == [0, 1, 156, 255]
 
 
-@pytest.mark.parametrize(('kind', 'reason'), [
-    (np.float32, 'floating-point numbers: save it with whole numbers'),
-    (np.int32, 'its pixels have 32 bits: save it with 8 or 16'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('kind', 'reason'),
+    [
+        (np.float32, 'floating-point numbers: save it with whole numbers'),
+        (np.int32, 'its pixels have 32 bits: save it with 8 or 16'),
+    ],
+)
 def test_pixels_that_no_eight_bits_hold_are_refused(
     tmp_path: Path, kind: type, reason: str
 ) -> None:
@@ -146,9 +149,7 @@ def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_the_size_is_known_from_the_header(
-    tmp_path: Path, suffix: str, orientation: int
-) -> None:
+def test_the_size_is_known_from_the_header(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = tmp_path / f'photo.{suffix}'
@@ -191,11 +192,14 @@ def test_content_is_read_as_a_file_is_and_named() -> None:
         read_rgb(written.getvalue()[:60], 'question 3')
 
 
-@pytest.mark.parametrize(('content', 'reason'), [
-    (b'', 'it is empty'),
-    (b'version https://git-lfs.github.com/spec/v1\noid sha256:4', 'run `git lfs pull`'),
-    (b'\0\0\0\x18ftypheic', 'PNG, PPM, TIFF, WEBP: save it as PNG or JPEG'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (b'', 'it is empty'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:4', 'run `git lfs pull`'),
+        (b'\0\0\0\x18ftypheic', 'PNG, PPM, TIFF, WEBP: save it as PNG or JPEG'),
+    ],
+)
 def test_a_file_that_is_something_else_is_answered_with_the_remedy(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
@@ -220,8 +224,11 @@ def test_no_program_is_started_for_a_picture(
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     head = b'IHDR' + struct.pack('>IIBBBBB', 100_000, 100_000, 8, 0, 0, 0, 0)
     (tmp_path / 'bomb.png').write_bytes(
-        b'\x89PNG\r\n\x1a\n\0\0\0\x0d' + head + struct.pack('>I', zlib.crc32(head))
-        + b'\0\0\0\0IDAT')
+        b'\x89PNG\r\n\x1a\n\0\0\0\x0d'
+        + head
+        + struct.pack('>I', zlib.crc32(head))
+        + b'\0\0\0\0IDAT'
+    )
     assert '10000000000 pixels' in unreadable(tmp_path / 'bomb.png')
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from color_stream import ColorModel, follow, frame
 
-from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, Conclusion, FrameTask
 from instructseg_ros.streaming.inference import answer
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 
@@ -20,13 +20,26 @@ def model() -> ColorModel:
     return model
 
 
-def ask(model: ColorModel, lives: list[LiveInstruction], *, stamp: int = SECOND, red: bool = True,
-        reason: bool = True, references: int = 0, scale: float = 1.0) -> list[Segmentation]:
+def ask(
+    model: ColorModel,
+    lives: list[ActiveInstruction],
+    *,
+    stamp: int = SECOND,
+    red: bool = True,
+    reason: bool = True,
+    references: int = 0,
+    scale: float = 1.0,
+) -> list[Segmentation]:
     ticks = itertools.count(2 * SECOND)
-    job = Job(
-        camera='wrist', frame=frame(stamp, red=red), lives=lives, reason=lives if reason else [],
-        references=[frame(stamp - back) for back in range(references, 0, -1)], scale=scale,
-        dropped=7)
+    job = FrameTask(
+        camera='wrist',
+        frame=frame(stamp, red=red),
+        lives=lives,
+        reason=lives if reason else [],
+        references=[frame(stamp - back) for back in range(references, 0, -1)],
+        scale=scale,
+        dropped=7,
+    )
     results = answer(model, [job], clock=lambda: next(ticks))
     return [results[live] for live in lives]
 
@@ -36,7 +49,8 @@ def states(results: list[Segmentation]) -> list[str]:
 
 
 def test_all_instructions_go_through_the_model_in_one_batch_and_keep_their_order(
-        model: ColorModel) -> None:
+    model: ColorModel,
+) -> None:
     lives = [follow('find green'), follow('find red'), follow('the red')]
     results = ask(model, lives)
     assert [result.instruction for result in results] == [live.instruction for live in lives]
@@ -62,7 +76,8 @@ def test_the_model_sees_the_references_and_the_scale_of_the_plan(model: ColorMod
 
 
 def test_without_reasoning_a_new_frame_is_decoded_with_what_was_concluded_last(
-        model: ColorModel) -> None:
+    model: ColorModel,
+) -> None:
     live = follow()
     ask(model, [live], references=2)
     [result] = ask(model, [live], stamp=3 * SECOND, reason=False)
@@ -76,10 +91,15 @@ def test_without_reasoning_a_new_frame_is_decoded_with_what_was_concluded_last(
 def test_a_batch_may_hold_new_instructions_beside_old_ones(model: ColorModel) -> None:
     old, new = follow('find red'), follow('the red')
     ask(model, [old])
-    results = answer(model, [Job(camera='', frame=frame(2 * SECOND), lives=[old, new],
-                                 reason=[new])], clock=lambda: 0)
+    results = answer(
+        model,
+        [FrameTask(camera='', frame=frame(2 * SECOND), lives=[old, new], reason=[new])],
+        clock=lambda: 0,
+    )
     assert [(results[live].source, results[live].mask_age) for live in (old, new)] == [
-        (Source.PROPAGATED, 1.0), (Source.INFERRED, 0.0)]
+        (Source.PROPAGATED, 1.0),
+        (Source.INFERRED, 0.0),
+    ]
     assert model.batches[-1] == ['the red']
     assert model.decoded[-1] == ['find red', 'the red']
 
@@ -94,7 +114,8 @@ def test_an_instruction_is_read_once(model: ColorModel) -> None:
 
 @pytest.mark.parametrize('bad', ['explode red', 'doubt red'])
 def test_one_that_fails_does_not_keep_the_others_from_their_answers(
-        model: ColorModel, bad: str) -> None:
+    model: ColorModel, bad: str
+) -> None:
     results = ask(model, [follow('find red'), follow(bad), follow('find green')])
     assert states(results) == ['FOUND', 'FAILED', 'NOT_FOUND']
     assert results[1].reason.startswith('the model failed: ')
@@ -105,8 +126,12 @@ def test_one_that_fails_does_not_keep_the_others_from_their_answers(
 def test_one_that_fails_is_kept_apart_afterwards(model: ColorModel) -> None:
     lives = [follow('find red'), follow('explode red'), follow('find green')]
     ask(model, lives)
-    assert model.batches == [['find red', 'explode red', 'find green'], ['find red'],
-                             ['explode red'], ['find green']]
+    assert model.batches == [
+        ['find red', 'explode red', 'find green'],
+        ['find red'],
+        ['explode red'],
+        ['find green'],
+    ]
     model.batches.clear()
     results = ask(model, lives)
     assert states(results) == ['FOUND', 'FAILED', 'NOT_FOUND']
@@ -138,7 +163,8 @@ def test_one_that_was_tried_twice_on_a_frame_remembers_its_target_once(model: Co
 
 
 def test_one_that_could_not_be_read_anew_is_not_answered_with_what_it_meant_before(
-        model: ColorModel) -> None:
+    model: ColorModel,
+) -> None:
     model.explosive = False
     live = follow('explode red')
     ask(model, [live], stamp=9 * SECOND)

@@ -39,8 +39,12 @@ def test_the_mask_is_tinted_and_the_rest_above_the_caption_is_untouched() -> Non
 
 
 def test_what_is_not_found_is_only_captioned() -> None:
-    result = Segmentation(instruction=Instruction(text='the cat'), state=State.NOT_FOUND,
-                          reason='nothing matches', mask=square())
+    result = Segmentation(
+        instruction=Instruction(text='the cat'),
+        state=State.NOT_FOUND,
+        reason='nothing matches',
+        mask=square(),
+    )
     drawn = draw_overlay(IMAGE, result)
     assert (drawn[:90] == 100).all()
     assert (drawn[90:] != 100).any()

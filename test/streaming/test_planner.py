@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from color_stream import follow, frame
 
-from instructseg_ros.streaming.active_instruction import Conclusion, Job, LiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, Conclusion, FrameTask
 from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer
 from instructseg_ros.streaming.planner import Planner
-from instructseg_ros.streaming.schedule import Pace
+from instructseg_ros.streaming.schedule import ComputeBudget
 
 STRIDE = 10
 RED, GREEN = 'find red', 'find green'
@@ -18,12 +18,22 @@ RED, GREEN = 'find red', 'find green'
 class Line:
     """A planner with its buffer; every instruction that is to reason gets a conclusion."""
 
-    def __init__(self, *, reference_frames: int = 2, max_stride: int = STRIDE,
-                 scene_change: float = 0.2, **pace: int) -> None:
+    def __init__(
+        self,
+        *,
+        reference_frames: int = 2,
+        max_stride: int = STRIDE,
+        scene_change: float = 0.2,
+        **budget: int,
+    ) -> None:
         self.buffer = FrameBuffer(capacity=100, max_span=10_000)
-        self.planner = Planner(reference_frames=reference_frames, stride=STRIDE,
-                               max_stride=max_stride, scene_change=scene_change)
-        self.pace = Pace(**{'reference_frames': reference_frames, **pace})
+        self.planner = Planner(
+            reference_frames=reference_frames,
+            stride=STRIDE,
+            max_stride=max_stride,
+            scene_change=scene_change,
+        )
+        self.budget = ComputeBudget(**{'reference_frames': reference_frames, **budget})
         self.lives = [follow(RED)]
         self.stamp = 0
 
@@ -35,16 +45,22 @@ class Line:
         self.buffer.add(shown)
         return shown
 
-    def plan(self, lives: Sequence[LiveInstruction] | None = None) -> Job:
+    def plan(self, lives: Sequence[ActiveInstruction] | None = None) -> FrameTask:
         """Plan what is newest."""
-        job = self.planner.plan('', self.buffer.newest(now=0.0, max_age=1.0),
-                                self.lives if lives is None else lives, self.buffer, self.pace)
+        job = self.planner.plan(
+            '',
+            self.buffer.newest(now=0.0, max_age=1.0),
+            self.lives if lives is None else lives,
+            self.buffer,
+            self.budget,
+        )
         for live in job.reason:
             live.conclusion = Conclusion(
-                value='', stamp=job.frame.stamp, reference_frames=len(job.references))
+                value='', stamp=job.frame.stamp, reference_frames=len(job.references)
+            )
         return job
 
-    def next(self, *, step: int = STRIDE, scene: int = 0) -> Job:
+    def next(self, *, step: int = STRIDE, scene: int = 0) -> FrameTask:
         self.show(step=step, scene=scene)
         return self.plan()
 
@@ -56,18 +72,19 @@ class Line:
         return [stamps(self.next()) for _ in range(count)]
 
 
-def stamps(job: Job) -> list[int]:
+def stamps(job: FrameTask) -> list[int]:
     return [each.stamp for each in job.references]
 
 
-def texts(lives: Sequence[LiveInstruction]) -> list[str]:
+def texts(lives: Sequence[ActiveInstruction]) -> list[str]:
     return [live.instruction.text for live in lives]
 
 
 def test_a_plan_is_about_the_frame_and_the_instructions_it_was_made_for() -> None:
     line = Line()
-    job = line.planner.plan('wrist', line.show(), line.lives, line.buffer,
-                            Pace(reference_frames=2, scale=0.75))
+    job = line.planner.plan(
+        'wrist', line.show(), line.lives, line.buffer, ComputeBudget(reference_frames=2, scale=0.75)
+    )
     assert (job.camera, job.frame.stamp, job.scale) == ('wrist', STRIDE, 0.75)
     assert list(job.lives) == line.lives
     assert not job.keep_references
@@ -86,7 +103,16 @@ def test_an_exact_pace_shows_the_newest_references() -> None:
 def test_fixed_references_stay_for_as_many_frames_as_asked_once_all_are_there() -> None:
     line = Line(refresh_every=3)
     assert line.shown_references(9) == [
-        [], [10], [10, 20], [10, 20], [10, 20], [40, 50], [40, 50], [40, 50], [70, 80]]
+        [],
+        [10],
+        [10, 20],
+        [10, 20],
+        [10, 20],
+        [40, 50],
+        [40, 50],
+        [40, 50],
+        [70, 80],
+    ]
 
 
 def test_fixed_references_are_announced_as_such() -> None:
@@ -149,7 +175,8 @@ def test_a_new_instruction_reasons_at_once_and_the_others_keep_their_turn() -> N
 
 @pytest.mark.parametrize('given_on', [0, 1, 2])
 def test_an_instruction_given_between_two_frames_takes_no_turn_from_the_others(
-        given_on: int) -> None:
+    given_on: int,
+) -> None:
     line = Line(reason_every=3)
     turns = []
     for number in range(7):
@@ -171,7 +198,13 @@ def test_an_instruction_given_between_two_frames_does_not_wear_fixed_references_
 def test_a_change_of_the_scene_makes_the_language_model_run_at_once() -> None:
     line = Line(reason_every=100)
     assert [bool(line.next(scene=scene).reason) for scene in (0, 0, 200, 200, 0, 0)] == [
-        True, False, True, False, True, False]
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_slow_change_of_the_scene_adds_up() -> None:
@@ -201,16 +234,16 @@ def test_a_frame_with_the_stamp_of_the_last_is_a_frame_like_any_other() -> None:
 def test_a_pace_that_widens_runs_the_language_model_first() -> None:
     line = Line()
     line.reasons(5)
-    line.pace = Pace(reason_every=3, reference_frames=2)
+    line.budget = ComputeBudget(reason_every=3, reference_frames=2)
     assert line.reasons(5) == [True, False, False, True, False]
 
 
 def test_a_pace_with_fewer_references_shows_the_newest_of_them() -> None:
     line = Line(reference_frames=4)
     line.shown_references(6)
-    line.pace = Pace(reference_frames=1)
+    line.budget = ComputeBudget(reference_frames=1)
     assert line.shown_references(1) == [[60]]
-    line.pace = Pace(reference_frames=0)
+    line.budget = ComputeBudget(reference_frames=0)
     assert line.shown_references(1) == [[]]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.active_instruction import MEMORY, Presence
+from instructseg_ros.streaming.active_instruction import MEMORY, TargetTracker
 
 STEP = 100_000_000
 
@@ -12,13 +12,14 @@ class Sightings:
     """A presence with a threshold of 0.6 that is released below 0.4, frame by frame."""
 
     def __init__(self) -> None:
-        self.presence = Presence()
+        self.presence = TargetTracker()
         self.stamp = 0
 
     def see(self, score: float, mask: np.ndarray | None = None, *, step: int = STEP) -> bool:
         self.stamp += step
-        return self.presence.update(square() if mask is None else mask, score, stamp=self.stamp,
-                                    threshold=0.6, release=0.4)
+        return self.presence.update(
+            square() if mask is None else mask, score, stamp=self.stamp, threshold=0.6, release=0.4
+        )
 
     def track(self, *arguments: np.ndarray, step: int = STEP) -> int:
         """See it for sure; return its identity."""
@@ -43,9 +44,18 @@ def test_a_target_is_found_from_the_threshold_on(sightings: Sightings) -> None:
 
 
 def test_between_the_thresholds_what_was_there_stays_and_what_was_not_stays_away(
-        sightings: Sightings) -> None:
+    sightings: Sightings,
+) -> None:
     assert [sightings.see(score) for score in (0.5, 0.7, 0.5, 0.4, 0.39, 0.5, 0.59, 0.6)] == [
-        False, True, True, True, False, False, False, True]
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_score_that_wavers_around_the_threshold_does_not_flicker(sightings: Sightings) -> None:
@@ -69,9 +79,11 @@ def test_a_score_that_is_no_number_is_not_found(sightings: Sightings) -> None:
 
 
 def test_equal_thresholds_have_no_memory() -> None:
-    presence = Presence()
-    assert [presence.update(square(), score, stamp=0, threshold=0.5, release=0.5)
-            for score in (0.5, 0.49, 0.5)] == [True, False, True]
+    presence = TargetTracker()
+    assert [
+        presence.update(square(), score, stamp=0, threshold=0.5, release=0.5)
+        for score in (0.5, 0.49, 0.5)
+    ] == [True, False, True]
 
 
 def test_a_target_keeps_its_identity_while_its_masks_overlap(sightings: Sightings) -> None:
@@ -85,7 +97,8 @@ def test_a_mask_elsewhere_is_another_target(sightings: Sightings) -> None:
 
 
 def test_a_target_keeps_its_identity_when_it_was_out_of_sight_for_a_moment(
-        sightings: Sightings) -> None:
+    sightings: Sightings,
+) -> None:
     first = sightings.track()
     for _ in range(5):
         sightings.see(0.1)
@@ -99,7 +112,8 @@ def test_a_target_that_was_away_for_long_is_another_one(sightings: Sightings) ->
 
 
 def test_a_target_that_stays_in_sight_keeps_its_identity_however_slow_the_model_is(
-        sightings: Sightings) -> None:
+    sightings: Sightings,
+) -> None:
     first = sightings.track()
     assert sightings.track(step=2 * MEMORY) == first
 

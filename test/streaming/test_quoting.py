@@ -20,7 +20,8 @@ def test_what_a_terminal_would_obey_is_replaced() -> None:
 def test_the_words_of_an_error_name_no_address() -> None:
     error = ValueError(f'cannot read {io.BytesIO()} with {describe_error}')
     assert describe_error(error) == (
-        'cannot read <_io.BytesIO object> with <function describe_error>')
+        'cannot read <_io.BytesIO object> with <function describe_error>'
+    )
     assert describe_error(KeyError()) == 'KeyError'
 
 

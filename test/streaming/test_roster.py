@@ -7,7 +7,7 @@ from color_stream import frame
 
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
-from instructseg_ros.streaming.instruction_registry import Roster
+from instructseg_ros.streaming.instruction_registry import InstructionRegistry
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 
@@ -19,22 +19,23 @@ def said(text: str = 'find red', **fields: Any) -> Instruction:
     return Instruction(**{'text': text, 'slot': 'person', 'generated_id': True, **fields})
 
 
-def make(*instructions: Instruction, **settings: Any) -> Roster:
-    roster = Roster(EngineSettings(**settings))
+def make(*instructions: Instruction, **settings: Any) -> InstructionRegistry:
+    roster = InstructionRegistry(EngineSettings(**settings))
     for instruction in instructions:
         assert roster.give(instruction, now=0.0) == []
     return roster
 
 
-def expired(roster: Roster, *, now: float) -> list[str]:
+def expired(roster: InstructionRegistry, *, now: float) -> list[str]:
     return [each.reason for each in roster.overdue(now=now, paused=True) if each.final]
 
 
-def answer(roster: Roster, camera: str = '', **fields: Any) -> None:
+def answer(roster: InstructionRegistry, camera: str = '', **fields: Any) -> None:
     """Answer all that is followed on a camera."""
     its = roster.cameras[camera]
-    roster.settle(its, {live: Segmentation(instruction=live.instruction, **fields)
-                        for live in its.live})
+    roster.settle(
+        its, {live: Segmentation(instruction=live.instruction, **fields) for live in its.live}
+    )
 
 
 def test_the_same_instruction_in_the_same_slot_renews_the_lifetime() -> None:
@@ -44,13 +45,17 @@ def test_the_same_instruction_in_the_same_slot_renews_the_lifetime() -> None:
     assert roster.live() == [first]
     assert expired(roster, now=3.0) == []
     assert expired(roster, now=3.5) == [
-        'its lifetime of 2.0 s is over, and no image was answered in that time']
+        'its lifetime of 2.0 s is over, and no image was answered in that time'
+    ]
 
 
-@pytest.mark.parametrize(('before', 'after', 'deadline'), [
-    (1.0, 3.0, 3.5), (3.0, 1.0, 1.5), (1.0, None, float('inf')), (None, 1.0, 1.5)])
+@pytest.mark.parametrize(
+    ('before', 'after', 'deadline'),
+    [(1.0, 3.0, 3.5), (3.0, 1.0, 1.5), (1.0, None, float('inf')), (None, 1.0, 1.5)],
+)
 def test_the_lifetime_of_the_repetition_counts(
-        before: float | None, after: float | None, deadline: float) -> None:
+    before: float | None, after: float | None, deadline: float
+) -> None:
     roster = make(said(lifetime=before))
     roster.give(said(lifetime=after), now=0.5)
     assert [live.deadline for live in roster.cameras[''].live] == [deadline]
@@ -72,11 +77,19 @@ def test_a_repeated_instruction_is_still_told_that_no_image_comes() -> None:
     assert [each.reason.startswith('no image has arrived') for each in told] == [True]
 
 
-@pytest.mark.parametrize('fields', [
-    {'text': 'find green'}, {'task': Task.REASONING}, {'cameras': ('front',)},
-    {'id': 'mine', 'generated_id': False}, {'until': Until.FOUND}])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'text': 'find green'},
+        {'task': Task.REASONING},
+        {'cameras': ('front',)},
+        {'id': 'mine', 'generated_id': False},
+        {'until': Until.FOUND},
+    ],
+)
 def test_an_instruction_that_differs_or_has_an_id_of_its_own_replaces(
-        fields: dict[str, Any]) -> None:
+    fields: dict[str, Any],
+) -> None:
     first, second = said(), said(**fields)
     roster = make(first, topics=CAMERAS)
     assert [each.instruction for each in roster.give(second, now=1.0)] == [first]
@@ -107,13 +120,21 @@ def test_an_instruction_repeated_for_ever_without_an_id_never_reaches_the_limit(
     assert roster.live() == [first]
 
 
-@pytest.mark.parametrize(('first', 'second'), [
-    ({'id': 'mine', 'generated_id': False}, {}), ({}, {'id': 'mine', 'generated_id': False}),
-    ({'id': 'mine', 'generated_id': False}, {'id': 'yours', 'generated_id': False}),
-    ({}, {'text': 'find green'}), ({}, {'task': Task.REASONING}), ({}, {'cameras': ('front',)}),
-    ({}, {'slot': 'person'})])
+@pytest.mark.parametrize(
+    ('first', 'second'),
+    [
+        ({'id': 'mine', 'generated_id': False}, {}),
+        ({}, {'id': 'mine', 'generated_id': False}),
+        ({'id': 'mine', 'generated_id': False}, {'id': 'yours', 'generated_id': False}),
+        ({}, {'text': 'find green'}),
+        ({}, {'task': Task.REASONING}),
+        ({}, {'cameras': ('front',)}),
+        ({}, {'slot': 'person'}),
+    ],
+)
 def test_without_a_slot_an_instruction_that_differs_or_has_an_id_of_its_own_is_followed_as_well(
-        first: dict[str, Any], second: dict[str, Any]) -> None:
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
     given = [said(**{'slot': '', **fields}) for fields in (first, second)]
     assert make(*given, topics=CAMERAS).live() == given
 
@@ -127,8 +148,9 @@ def test_in_a_slot_a_repetition_without_an_id_renews_an_instruction_that_has_one
 
 @pytest.mark.parametrize('until', [Until.FOUND, Until.ANSWERED])
 def test_equal_requests_that_wait_for_an_end_are_followed_side_by_side(until: Until) -> None:
-    assert len(make(said(slot='', until=until), said(slot='', until=until),
-                    said(slot='')).live()) == 3
+    assert (
+        len(make(said(slot='', until=until), said(slot='', until=until), said(slot='')).live()) == 3
+    )
 
 
 def test_a_repetition_does_not_count_against_the_limit() -> None:
@@ -140,7 +162,8 @@ def test_a_search_that_ends_by_time_keeps_the_reason_why_nothing_was_found() -> 
     roster = make(said(until=Until.FOUND, lifetime=1.0))
     answer(roster, state=State.NOT_FOUND, reason='unknown words: "gizmo"')
     assert expired(roster, now=1.0) == [
-        'its lifetime of 1.0 s is over; last answer: unknown words: "gizmo"']
+        'its lifetime of 1.0 s is over; last answer: unknown words: "gizmo"'
+    ]
 
 
 def test_whatever_ends_an_instruction_the_last_reason_is_kept() -> None:
@@ -155,8 +178,7 @@ def test_the_last_reasons_of_several_cameras_name_them() -> None:
     answer(roster, 'front', state=State.NOT_FOUND, reason='nothing matches')
     answer(roster, 'wrist', state=State.FAILED, reason='no image')
     [ended] = roster.end(roster.live(), 'cancelled')
-    assert ended.reason == (
-        'cancelled; last answer: front: nothing matches; wrist: no image')
+    assert ended.reason == ('cancelled; last answer: front: nothing matches; wrist: no image')
 
 
 def test_what_was_found_last_ends_without_an_older_reason() -> None:

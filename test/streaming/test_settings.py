@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from color_stream import follow, frame
 
-from instructseg_ros.streaming.schedule import Pace, Schedule
+from instructseg_ros.streaming.schedule import ComputeBudget, Schedule
 from instructseg_ros.streaming.settings import EngineSettings
 
 SECOND = 1_000_000_000
@@ -12,7 +12,8 @@ SECOND = 1_000_000_000
 @pytest.mark.parametrize('rate', [5, 10, 15, 30, 60, 200])
 @pytest.mark.parametrize('reference_frames', [1, 2, 4, 8])
 def test_a_buffer_holds_all_references_of_a_camera_of_any_rate(
-        rate: int, reference_frames: int) -> None:
+    rate: int, reference_frames: int
+) -> None:
     settings = EngineSettings(reference_frames=reference_frames, reference_stride=0.2)
     buffer = settings.make_camera('').buffer
     stride = SECOND // 5
@@ -35,8 +36,9 @@ def test_a_fast_camera_needs_no_more_memory_than_a_slow_one(reference_frames: in
 
 
 def test_each_camera_has_a_state_of_its_own() -> None:
-    settings = EngineSettings(topics={'front': '/front/image', 'wrist': '/wrist/image'},
-                              image_timeout=1.5)
+    settings = EngineSettings(
+        topics={'front': '/front/image', 'wrist': '/wrist/image'}, image_timeout=1.5
+    )
     front, wrist = (settings.make_camera(name) for name in settings.topics)
     assert (front.name, front.topic, front.image_timeout) == ('front', '/front/image', 1.5)
     assert wrist.topic == '/wrist/image'
@@ -44,28 +46,37 @@ def test_each_camera_has_a_state_of_its_own() -> None:
     assert (len(front.buffer), len(wrist.buffer)) == (1, 0)
 
 
-@pytest.mark.parametrize(('schedule', 'pace'), [
-    (Schedule.EXACT, Pace(reference_frames=2)),
-    (Schedule.FIXED_REFERENCES, Pace(reference_frames=2, refresh_every=7)),
-    (Schedule.TWO_RATE, Pace(reference_frames=2, reason_every=5)),
-    (Schedule.AUTO, Pace(reference_frames=2)),
-])
-def test_the_pace_follows_the_schedule(schedule: Schedule, pace: Pace) -> None:
-    settings = EngineSettings(schedule=schedule, reference_frames=2, reason_every=5,
-                              refresh_every=7)
-    assert settings.make_governor().pace == pace
+@pytest.mark.parametrize(
+    ('schedule', 'budget'),
+    [
+        (Schedule.EXACT, ComputeBudget(reference_frames=2)),
+        (Schedule.FIXED_REFERENCES, ComputeBudget(reference_frames=2, refresh_every=7)),
+        (Schedule.TWO_RATE, ComputeBudget(reference_frames=2, reason_every=5)),
+        (Schedule.AUTO, ComputeBudget(reference_frames=2)),
+    ],
+)
+def test_the_pace_follows_the_schedule(schedule: Schedule, budget: ComputeBudget) -> None:
+    settings = EngineSettings(
+        schedule=schedule, reference_frames=2, reason_every=5, refresh_every=7
+    )
+    assert settings.make_governor().budget == budget
 
 
-@pytest.mark.parametrize(('schedule', 'leaves'), [
-    (Schedule.EXACT, False), (Schedule.FIXED_REFERENCES, False), (Schedule.TWO_RATE, False),
-    (Schedule.AUTO, True),
-])
+@pytest.mark.parametrize(
+    ('schedule', 'leaves'),
+    [
+        (Schedule.EXACT, False),
+        (Schedule.FIXED_REFERENCES, False),
+        (Schedule.TWO_RATE, False),
+        (Schedule.AUTO, True),
+    ],
+)
 def test_only_auto_leaves_its_pace(schedule: Schedule, leaves: bool) -> None:
     governor = EngineSettings(schedule=schedule, target_rate=10.0).make_governor()
-    first = governor.pace
+    first = governor.budget
     for _ in range(100):
         governor.note(1.0)
-    assert (governor.pace != first) is leaves
+    assert (governor.budget != first) is leaves
 
 
 @pytest.mark.parametrize(('rate', 'latency'), [(30.0, 0.0), (1.0, 0.04)])
@@ -77,17 +88,19 @@ def test_auto_holds_the_targets_of_the_settings(rate: float, latency: float) -> 
 
 @pytest.mark.parametrize(('longest', 'shown'), [(None, [20, 30]), (3.0, [10, 25])])
 def test_frames_read_further_apart_are_shown_up_to_the_longest_stride(
-        longest: float | None, shown: list[int]) -> None:
-    settings = EngineSettings(reference_frames=2, reference_stride=1.0,
-                              max_reference_stride=longest)
+    longest: float | None, shown: list[int]
+) -> None:
+    settings = EngineSettings(
+        reference_frames=2, reference_stride=1.0, max_reference_stride=longest
+    )
     camera = settings.make_camera('')
-    pace = settings.make_governor().pace
+    budget = settings.make_governor().budget
     references: list[int] = []
     for tenths in range(0, 45, 5):
         camera.add(frame(tenths * SECOND // 10))
         if tenths in (10, 25, 40):
             camera.live = [follow()]
-            job = camera.next_job(now=0.0, pace=pace)
+            job = camera.next_job(now=0.0, budget=budget)
             assert job is not None
             references = [each.stamp * 10 // SECOND for each in job.references]
     assert references == shown

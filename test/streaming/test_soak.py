@@ -52,9 +52,15 @@ class Soak:
     def give(self, number: int, **fields: Any) -> str:
         """Give an instruction, which is answered on the frame that is there; '' if refused."""
         lifetime = float(self.rng.uniform(0.001, 0.05)) if self.rng.random() < 0.3 else None
-        instruction = Instruction(**{
-            'text': str(self.rng.choice(TEXTS)), 'id': f'i{next(self.names)}',
-            'slot': str(self.rng.choice(SLOTS)), 'lifetime': lifetime, **fields})
+        instruction = Instruction(
+            **{
+                'text': str(self.rng.choice(TEXTS)),
+                'id': f'i{next(self.names)}',
+                'slot': str(self.rng.choice(SLOTS)),
+                'lifetime': lifetime,
+                **fields,
+            }
+        )
         try:
             self.stream.engine.give(instruction)
         except InstructionError:
@@ -141,11 +147,18 @@ class Soak:
 
 @pytest.mark.parametrize('schedule', Schedule)
 def test_a_long_stream_stays_fresh_and_bounded_while_instructions_come_and_go(
-        open_stream: Callable[..., Stream], schedule: Schedule) -> None:
+    open_stream: Callable[..., Stream], schedule: Schedule
+) -> None:
     stream = open_stream(
-        schedule=schedule, reference_frames=REFERENCES, reference_stride=STEP / 1e9,
-        max_reference_stride=3 * STEP / 1e9, max_instructions=MOST, max_age=1e6,
-        image_timeout=1e6, target_rate=1e5)
+        schedule=schedule,
+        reference_frames=REFERENCES,
+        reference_stride=STEP / 1e9,
+        max_reference_stride=3 * STEP / 1e9,
+        max_instructions=MOST,
+        max_age=1e6,
+        image_timeout=1e6,
+        target_rate=1e5,
+    )
     soak = Soak(stream, seed=len(schedule.value))
     for turn in range(FRAMES // 2):
         soak.play_frame() if turn % 4 else soak.play_busy()

@@ -15,9 +15,14 @@ def frame(arrived: float, *, age: float = 0.0) -> Frame:
 
 def answer(state: State, *, latency: float = 0.1, dropped: int = 0) -> Segmentation:
     return Segmentation(
-        instruction=Instruction(text='find red'), state=state, reason='too dark', camera='front',
-        dropped=dropped, mask=picture()[..., 0] > 0, timing=Timing(
-            captured=0, received=0, started=0, finished=200_000_000, latency=latency))
+        instruction=Instruction(text='find red'),
+        state=state,
+        reason='too dark',
+        camera='front',
+        dropped=dropped,
+        mask=picture()[..., 0] > 0,
+        timing=Timing(captured=0, received=0, started=0, finished=200_000_000, latency=latency),
+    )
 
 
 def test_a_camera_that_never_showed_anything_is_silent() -> None:
@@ -62,11 +67,16 @@ def test_results_are_counted_and_the_last_error_is_kept() -> None:
     assert status.last_error == 'unreadable'
 
 
-@pytest.mark.parametrize(('values', 'share', 'value'), [
-    ([], 0.5, 0.0), ([3.0], 0.95, 3.0), ([4.0, 1.0, 3.0, 2.0], 0.5, 3.0),
-    (list(range(100)), 0.95, 95)])
-def test_a_percentile_is_one_of_the_values(
-        values: list[float], share: float, value: float) -> None:
+@pytest.mark.parametrize(
+    ('values', 'share', 'value'),
+    [
+        ([], 0.5, 0.0),
+        ([3.0], 0.95, 3.0),
+        ([4.0, 1.0, 3.0, 2.0], 0.5, 3.0),
+        (list(range(100)), 0.95, 95),
+    ],
+)
+def test_a_percentile_is_one_of_the_values(values: list[float], share: float, value: float) -> None:
     assert percentile(values, share) == value
 
 

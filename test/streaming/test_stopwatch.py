@@ -37,14 +37,14 @@ def test_times_are_those_of_the_clock() -> None:
 
 @pytest.mark.parametrize(('started', 'finished'), [(94.2, 94.3), (100.2, 94.3), (94.2, 200.0)])
 def test_a_frame_in_flight_when_the_clock_jumps_back_has_no_negative_age(
-        started: float, finished: float) -> None:
+    started: float, finished: float
+) -> None:
     timing = timed(arrived(stamp=100.0, received=100.1), started=started, finished=finished)
     assert all(before <= after for before, after in pairwise(order(timing)))
     assert timing.started >= 100.2 * SECOND
 
 
-def test_a_frame_that_was_on_its_way_to_the_node_when_the_clock_jumped_back_has_no_negative_age(
-        ) -> None:
+def test_a_frame_on_its_way_when_the_clock_jumped_back_has_no_negative_age() -> None:
     timing = timed(arrived(stamp=100.0, received=0.1, ago=0.25), started=0.2, finished=0.3)
     assert all(before <= after for before, after in pairwise(order(timing)))
     assert timing.received == timing.captured

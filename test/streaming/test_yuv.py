@@ -6,20 +6,29 @@ import pytest
 from instructseg_ros.streaming.encodings import packed_to_rgb, planar_to_rgb
 
 # Y, U, V of BT.601 and the colours that they are.
-KNOWN = [((16, 128, 128), (0, 0, 0)), ((235, 128, 128), (255, 255, 255)),
-         ((81, 90, 240), (254, 0, 0)), ((145, 54, 34), (0, 255, 1)), ((41, 240, 110), (0, 0, 255))]
+KNOWN = [
+    ((16, 128, 128), (0, 0, 0)),
+    ((235, 128, 128), (255, 255, 255)),
+    ((81, 90, 240), (254, 0, 0)),
+    ((145, 54, 34), (0, 255, 1)),
+    ((41, 240, 110), (0, 0, 255)),
+]
 
 
 @pytest.mark.parametrize(('yuv', 'rgb'), KNOWN)
 def test_known_colours_come_out(yuv: tuple[int, int, int], rgb: tuple[int, int, int]) -> None:
     y, u, v = yuv
     yuy2 = np.array([[[y, u], [y, v]]], np.uint8)
-    for pixels in (packed_to_rgb(yuy2, luma_first=True),
-                   packed_to_rgb(yuy2[..., ::-1], luma_first=False)):
+    for pixels in (
+        packed_to_rgb(yuy2, luma_first=True),
+        packed_to_rgb(yuy2[..., ::-1], luma_first=False),
+    ):
         assert np.abs(pixels[0].astype(int) - rgb).max() <= 1
     luma, chroma = np.full((2, 2), y, np.uint8), np.array([[[u, v]]], np.uint8)
-    for pixels in (planar_to_rgb(luma, chroma, u_first=True),
-                   planar_to_rgb(luma, chroma[..., ::-1], u_first=False)):
+    for pixels in (
+        planar_to_rgb(luma, chroma, u_first=True),
+        planar_to_rgb(luma, chroma[..., ::-1], u_first=False),
+    ):
         assert np.abs(pixels.reshape(-1, 3).astype(int) - rgb).max() <= 1
 
 

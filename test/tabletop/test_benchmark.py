@@ -48,8 +48,10 @@ def test_a_target_that_is_not_answered_counts_as_no_overlap() -> None:
     answers = [answer(0.9, 0.8), answer(0.1, 0.9), answer(0.9, 0.6, empty=True)]
     figures = report(answers, 0.5)
     assert figures['kinds']['use'] == {
-        'iou': pytest.approx(0.8 / 3), 'above_half': pytest.approx(1 / 3), 'n': 3,
-    }  # fmt: skip
+        'iou': pytest.approx(0.8 / 3),
+        'above_half': pytest.approx(1 / 3),
+        'n': 3,
+    }
     assert figures['present_missed'] == pytest.approx(2 / 3)
     assert figures['mean_iou'] == pytest.approx(0.8 / 3)
 
@@ -111,8 +113,13 @@ def test_the_figures_have_the_promised_shape(segmenter: Segmenter) -> None:
     figures = json.loads(json.dumps(evaluate_tabletop(segmenter, scenes=1, processes=Processes())))
     for part in (figures, figures['seen_wording'], figures['held_out_wording']):
         assert list(part['kinds']) == [
-            'attribute', 'superlative', 'relation', 'plural', 'use', 'motion',
-        ]  # fmt: skip
+            'attribute',
+            'superlative',
+            'relation',
+            'plural',
+            'use',
+            'motion',
+        ]
         assert all(set(cell) == {'iou', 'above_half', 'n'} for cell in part['kinds'].values())
         assert set(part['absent']) == {'right', 'n'}
         assert 0 <= part['present_missed'] <= 1

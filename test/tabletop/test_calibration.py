@@ -83,6 +83,8 @@ def test_thresholds_replace_those_that_were_there(tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text('{"score_threshold": 0.5, "pointer": true}')
     file = Thresholds(found=0.4, release=0.3).write(tmp_path)
     assert json.loads(file.read_text()) == {
-        'pointer': True, 'release_threshold': 0.3, 'score_threshold': 0.4,
-    }  # fmt: skip
+        'pointer': True,
+        'release_threshold': 0.3,
+        'score_threshold': 0.4,
+    }
     assert list(tmp_path.iterdir()) == [file]

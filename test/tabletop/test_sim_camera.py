@@ -20,8 +20,7 @@ from instructseg_ros.tabletop.world.world_model import OpenGLError
 
 pytestmark = pytest.mark.ros
 
-STREAMS = {'image': Image, 'camera_info': CameraInfo, 'depth/image': Image,
-           'truth/labels': Image}
+STREAMS = {'image': Image, 'camera_info': CameraInfo, 'depth/image': Image, 'truth/labels': Image}
 
 
 class Viewer(Probe):
@@ -38,6 +37,7 @@ class Viewer(Probe):
     def _keep(self, topic: str) -> Callable[[Image], None]:
         def keep(message: Image) -> None:
             self.streams[topic][stamp_to_nanoseconds(message.header.stamp)] = message
+
         return keep
 
     def frame(self, *, scene: int | None = None) -> tuple[dict[str, Image], String]:
@@ -48,8 +48,10 @@ class Viewer(Probe):
             for text in self.scenes:
                 fields = json.loads(text.data)
                 stamp = fields['stamp']
-                if (all(stamp in stream for stream in self.streams.values())
-                        and scene in (None, fields['scene'])):
+                if all(stamp in stream for stream in self.streams.values()) and scene in (
+                    None,
+                    fields['scene'],
+                ):
                     found.append(({k: v[stamp] for k, v in self.streams.items()}, text))
             return bool(found)
 
@@ -77,7 +79,8 @@ Run = Callable[..., NodeProcess]
 
 
 def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
-        run_process: Run, viewer: Viewer) -> None:
+    run_process: Run, viewer: Viewer
+) -> None:
     node = run_process('sim_camera', namespace='/camera', source='recording', rate=5.0)
     frame, scene = viewer.frame()
     assert {message.header.frame_id for message in frame.values()} == {'camera_optical_frame'}
@@ -90,11 +93,14 @@ def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
 
 
 def test_the_camera_publishes_no_topic_that_the_segmentation_node_publishes(
-        run_process: Run, viewer: Viewer) -> None:
+    run_process: Run, viewer: Viewer
+) -> None:
     run_process('sim_camera', namespace='/camera', source='recording', rate=5.0)
     viewer.frame()
-    mine = {topic for topic, _ in viewer.node.get_publisher_names_and_types_by_node(
-        'sim_camera', '/camera')}
+    mine = {
+        topic
+        for topic, _ in viewer.node.get_publisher_names_and_types_by_node('sim_camera', '/camera')
+    }
     assert {f'/camera/{topic}' for topic in (*STREAMS, 'scene')} <= mine
     policy = ElementTree.parse(share_folder() / 'config' / 'sros2' / 'policy.xml')
     results = {topic.text for topic in policy.findall('.//topics[@publish]/topic')}
@@ -111,8 +117,9 @@ def test_frames_come_no_faster_than_was_asked_for(run_process: Run, viewer: View
 
 @pytest.mark.usefixtures('open_gl')
 def test_setting_the_scene_lays_another_table(run_process: Run, viewer: Viewer) -> None:
-    run_process('sim_camera', namespace='/camera', source='live', rate=5.0, width=160, height=120,
-                scene=3)
+    run_process(
+        'sim_camera', namespace='/camera', source='live', rate=5.0, width=160, height=120, scene=3
+    )
     frame, _ = viewer.frame(scene=3)
     assert (frame['image'].width, frame['image'].height) == (160, 120)
     client = viewer.node.create_client(SetParameters, 'sim_camera/set_parameters')

@@ -19,6 +19,8 @@ from rosbags.typesys import Stores, get_typestore
 from instructseg_ros.streaming.settings import EngineSettings
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
+
+
 @pytest.fixture
 def make_model() -> Callable[..., ChannelModel]:
     return ChannelModel
@@ -34,7 +36,7 @@ def picture(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     image = np.full((*size, 3), 2 * (number % 40), np.uint8)
     if number % 7 != 6:
         left = number % (size[1] - 12)
-        image[8:20, left:left + 12] = (240, 10, 10)
+        image[8:20, left : left + 12] = (240, 10, 10)
     return image
 
 
@@ -45,8 +47,14 @@ def pictures() -> Callable[[int], list[np.ndarray]]:
 
 @pytest.fixture
 def write_film() -> Callable[..., Path]:
-    def write(file: Path, images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
-              rotation: int = 0, gop: int = 12) -> Path:
+    def write(
+        file: Path,
+        images: Iterable[np.ndarray],
+        times: Sequence[float] | None = None,
+        *,
+        rotation: int = 0,
+        gop: int = 12,
+    ) -> Path:
         """An mp4 of images shown at some times (s), at 30 Hz if None."""
         with av.open(str(file), 'w') as container:
             stream = container.add_stream('libx264', rate=30, options={'crf': '10'})
@@ -71,15 +79,17 @@ def write_film() -> Callable[..., Path]:
 def cut_film() -> Callable[..., Path]:
     def cut(film: Path, target: Path, share: float) -> Path:
         """The first part of a film whose index comes first, so that the rest can be read."""
-        with av.open(str(film)) as source, \
-                av.open(str(target), 'w', options={'movflags': 'faststart'}) as whole:
+        with (
+            av.open(str(film)) as source,
+            av.open(str(target), 'w', options={'movflags': 'faststart'}) as whole,
+        ):
             stream = whole.add_stream_from_template(source.streams.video[0])
             for packet in source.demux(video=0):
                 if packet.dts is not None:
                     packet.stream = stream
                     whole.mux(packet)
         content = target.read_bytes()
-        target.write_bytes(content[:round(share * len(content))])
+        target.write_bytes(content[: round(share * len(content))])
         return target
 
     return cut
@@ -104,14 +114,26 @@ def header(stamp: int, frame_id: str = 'camera') -> Any:
 
 @pytest.fixture
 def image_message() -> Callable[..., Any]:
-    def make(pixels: np.ndarray, stamp: int = 0, *, encoding: str = 'rgb8', padding: int = 0,
-             big: bool = False) -> Any:
+    def make(
+        pixels: np.ndarray,
+        stamp: int = 0,
+        *,
+        encoding: str = 'rgb8',
+        padding: int = 0,
+        big: bool = False,
+    ) -> Any:
         """A sensor_msgs/Image of (H, W, C) or (H, W) pixels, rows padded by some bytes."""
         rows = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
         rows = np.pad(rows.reshape(len(pixels), -1), ((0, 0), (0, padding)), constant_values=77)
         return TYPES.types['sensor_msgs/msg/Image'](
-            header=header(stamp), height=pixels.shape[0], width=pixels.shape[1],
-            encoding=encoding, is_bigendian=int(big), step=rows.shape[1], data=rows.ravel())
+            header=header(stamp),
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding=encoding,
+            is_bigendian=int(big),
+            step=rows.shape[1],
+            data=rows.ravel(),
+        )
 
     return make
 
@@ -120,7 +142,8 @@ def image_message() -> Callable[..., Any]:
 def compressed_message() -> Callable[..., Any]:
     def make(data: bytes, stamp: int = 0, *, format: str = 'rgb8; jpeg compressed bgr8') -> Any:
         return TYPES.types['sensor_msgs/msg/CompressedImage'](
-            header=header(stamp), format=format, data=np.frombuffer(data, np.uint8))
+            header=header(stamp), format=format, data=np.frombuffer(data, np.uint8)
+        )
 
     return make
 

@@ -37,8 +37,14 @@ def ros1_image(types: Any, image: np.ndarray, number: int) -> Any:
     time = types.types['builtin_interfaces/msg/Time'](sec=0, nanosec=number)
     header = types.types['std_msgs/msg/Header'](seq=number, stamp=time, frame_id='camera')
     return types.types['sensor_msgs/msg/Image'](
-        header=header, height=image.shape[0], width=image.shape[1], encoding='rgb8',
-        is_bigendian=0, step=3 * image.shape[1], data=image.ravel())
+        header=header,
+        height=image.shape[0],
+        width=image.shape[1],
+        encoding='rgb8',
+        is_bigendian=0,
+        step=3 * image.shape[1],
+        data=image.ravel(),
+    )
 
 
 @pytest.fixture
@@ -53,8 +59,10 @@ def red_and_blue() -> np.ndarray:
 def test_frames_come_with_their_pictures_stamps_and_headers(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
 ) -> None:
-    messages = [('/camera', 10 * NANO + n, image_message(image, 5 * NANO + 1000 * n))
-                for n, image in enumerate(pictures(5))]
+    messages = [
+        ('/camera', 10 * NANO + n, image_message(image, 5 * NANO + 1000 * n))
+        for n, image in enumerate(pictures(5))
+    ]
     bag = write_bag(tmp_path / 'bag', messages, mcap=mcap)
     for path in (bag, next(file for file in bag.iterdir() if file.suffix != '.yaml')):
         source = open_source(path)
@@ -70,8 +78,12 @@ def test_frames_come_with_their_pictures_stamps_and_headers(
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', '8UC3', 'rgba8', 'bgra8'])
 @pytest.mark.parametrize('padding', [0, 5])
 def test_colours_of_every_encoding_are_read(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, red_and_blue: np.ndarray,
-    encoding: str, padding: int
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    red_and_blue: np.ndarray,
+    encoding: str,
+    padding: int,
 ) -> None:
     pixels = red_and_blue if encoding.startswith('rgb') else red_and_blue[..., ::-1]
     if 'a' in encoding:
@@ -81,9 +93,10 @@ def test_colours_of_every_encoding_are_read(
     assert np.array_equal(frame.image, red_and_blue)
 
 
-@pytest.mark.parametrize(('encoding', 'kind', 'shift'), [
-    ('mono8', '<u1', 0), ('8UC1', '<u1', 0), ('mono16', '<u2', 8), ('mono16', '>u2', 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('encoding', 'kind', 'shift'),
+    [('mono8', '<u1', 0), ('8UC1', '<u1', 0), ('mono16', '<u2', 8), ('mono16', '>u2', 8)],
+)
 def test_grey_of_every_encoding_is_read(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, encoding: str, kind: str, shift: int
 ) -> None:
@@ -97,8 +110,10 @@ def test_grey_of_every_encoding_is_read(
 def test_mono16_of_a_sensor_of_12_bits_is_bright_and_does_not_flicker(
     tmp_path: Path, write_bag: WriteBag, image_message: Make
 ) -> None:
-    messages = [('/camera', n + 1, image_message(np.full((4, 6), value, '<u2'), encoding='mono16'))
-                for n, value in enumerate((4000, 500, 2000))]
+    messages = [
+        ('/camera', n + 1, image_message(np.full((4, 6), value, '<u2'), encoding='mono16'))
+        for n, value in enumerate((4000, 500, 2000))
+    ]
     frames = list(Bag(write_bag(tmp_path / 'bag', messages)).read())
     assert [int(frame.image.max()) for frame in frames] == [4000 >> 4, 500 >> 4, 2000 >> 4]
 
@@ -116,11 +131,14 @@ def test_compressed_images_are_read(
 ) -> None:
     images = pictures(2)
     deep = (images[1][..., 0].astype(np.uint16) << 8) + 3
-    messages = [compressed_message(encoded(images[0], 'JPEG')),
-                compressed_message(encoded(images[1], 'PNG'), format='png'),
-                compressed_message(encoded(deep, 'PNG'), format='mono16; png compressed')]
-    bag = write_bag(tmp_path / 'bag', [
-        ('/camera/compressed', n, message) for n, message in enumerate(messages)])
+    messages = [
+        compressed_message(encoded(images[0], 'JPEG')),
+        compressed_message(encoded(images[1], 'PNG'), format='png'),
+        compressed_message(encoded(deep, 'PNG'), format='mono16; png compressed'),
+    ]
+    bag = write_bag(
+        tmp_path / 'bag', [('/camera/compressed', n, message) for n, message in enumerate(messages)]
+    )
     jpeg, png, grey = (frame.image for frame in Bag(bag).read())
     assert np.abs(jpeg.astype(int) - images[0]).mean() < 6
     assert np.array_equal(png, images[1])
@@ -130,30 +148,46 @@ def test_compressed_images_are_read(
 def test_a_camera_without_a_clock_gets_the_times_of_the_bag(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
 ) -> None:
-    bag = write_bag(tmp_path / 'bag', [
-        ('/camera', 100 * n, image_message(image)) for n, image in enumerate(pictures(3), 1)])
+    bag = write_bag(
+        tmp_path / 'bag',
+        [('/camera', 100 * n, image_message(image)) for n, image in enumerate(pictures(3), 1)],
+    )
     assert [frame.place.stamp for frame in Bag(bag).read()] == [100, 200, 300]
 
 
 def test_reading_goes_on_from_any_image(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
 ) -> None:
-    bag = Bag(write_bag(tmp_path / 'bag', [  # two at a time have the same log time
-        ('/camera', n // 2 * NANO, image_message(image, (1 + n) * NANO))
-        for n, image in enumerate(pictures(8))]))
+    bag = Bag(
+        write_bag(
+            tmp_path / 'bag',
+            [  # two at a time have the same log time
+                ('/camera', n // 2 * NANO, image_message(image, (1 + n) * NANO))
+                for n, image in enumerate(pictures(8))
+            ],
+        )
+    )
     for number, frame in enumerate(list(bag.read())):
         stamps = [later.place.stamp for later in read_from(bag, frame.place)]
         assert stamps == [(1 + n) * NANO for n in range(number, 8)]
 
 
 def test_of_several_topics_one_must_be_named(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, compressed_message: Make,
-    pictures: Pictures
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    compressed_message: Make,
+    pictures: Pictures,
 ) -> None:
     image, other = pictures(2)
-    bag = write_bag(tmp_path / 'bag', [
-        ('/left', 1, image_message(image)), ('/left', 2, image_message(image)),
-        ('/right/compressed', 1, compressed_message(encoded(other, 'PNG')))])
+    bag = write_bag(
+        tmp_path / 'bag',
+        [
+            ('/left', 1, image_message(image)),
+            ('/left', 2, image_message(image)),
+            ('/right/compressed', 1, compressed_message(encoded(other, 'PNG'))),
+        ],
+    )
     with pytest.raises(SourceError, match='--topic') as refusal:
         open_source(bag)
     assert '/left (2 of Image), /right/compressed (1 of CompressedImage)' in str(refusal.value)
@@ -210,40 +244,57 @@ def test_first_stamps_of_0_are_times_and_no_missing_clock(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, zeros: int
 ) -> None:
     stamps = [0] * zeros + [NANO // 10, NANO // 5]
-    bag = Bag(write_bag(tmp_path / 'bag', [
-        ('/camera', NANO + n, image_message(image, stamp))
-        for n, (stamp, image) in enumerate(zip(stamps, pictures(9), strict=False))]))
+    bag = Bag(
+        write_bag(
+            tmp_path / 'bag',
+            [
+                ('/camera', NANO + n, image_message(image, stamp))
+                for n, (stamp, image) in enumerate(zip(stamps, pictures(9), strict=False))
+            ],
+        )
+    )
     places = [frame.place for frame in bag.read()]
     assert [place.stamp for place in places] == stamps
     assert next(read_from(bag, places[1])).place == places[1]
 
 
 def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures,
-    caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    pictures: Pictures,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     rng = np.random.default_rng(0)  # Noise, so that the chunks of the file fill up.
     images = rng.integers(0, 256, (60, 120, 160, 3), np.uint8)
-    bag = write_bag(tmp_path / 'bag', [
-        ('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(images)])
+    bag = write_bag(
+        tmp_path / 'bag',
+        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(images)],
+    )
     [file] = bag.glob('*.mcap')
-    file.write_bytes(file.read_bytes()[:-len(file.read_bytes()) // 3])
+    file.write_bytes(file.read_bytes()[: -len(file.read_bytes()) // 3])
     for path in (bag, file):
         source = Bag(path)
         frames = list(source.read())
         assert 20 < len(frames) < 60 and source.count == len(frames)
-        assert all(np.array_equal(frame.image, image)
-                   for frame, image in zip(frames, images, strict=False))
+        assert all(
+            np.array_equal(frame.image, image) for frame, image in zip(frames, images, strict=False)
+        )
         assert next(read_from(source, frames[-1].place)).place == frames[-1].place
     assert f'{file} is cut off: the {len(frames)} messages before its end are read' in caplog.text
 
 
 def test_a_storage_file_without_a_message_does_not_cost_the_others(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures,
-    caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    pictures: Pictures,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bag = write_bag(tmp_path / 'bag', [
-        ('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(pictures(3))])
+    bag = write_bag(
+        tmp_path / 'bag',
+        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(pictures(3))],
+    )
     [file] = bag.glob('*.mcap')
     (bag / 'metadata.yaml').unlink()
     for content in (b'', file.read_bytes()[:50]):
@@ -256,12 +307,14 @@ def test_damage_in_a_file_costs_only_what_comes_after_it(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 120, 160, 3), np.uint8)
-    bag = write_bag(tmp_path / 'bag', [
-        ('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(images)])
+    bag = write_bag(
+        tmp_path / 'bag',
+        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(images)],
+    )
     [file] = bag.glob('*.mcap')
     content = bytearray(file.read_bytes())
     middle = len(content) // 2
-    content[middle:middle + 300_000] = b'\xff' * 300_000
+    content[middle : middle + 300_000] = b'\xff' * 300_000
     file.write_bytes(content)
     source = Bag(bag)
     frames = list(source.read())
@@ -292,10 +345,18 @@ def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
 def test_a_folder_without_metadata_or_with_damaged_metadata_is_read_from_its_files(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
 ) -> None:
-    first, second = (write_bag(tmp_path / name, [
-        ('/camera', n, image_message(image, NANO + n))
-        for n, image in enumerate(pictures(6)) if (n < 3) == (name == 'bag')], mcap=mcap)
-        for name in ('bag', 'more'))
+    first, second = (
+        write_bag(
+            tmp_path / name,
+            [
+                ('/camera', n, image_message(image, NANO + n))
+                for n, image in enumerate(pictures(6))
+                if (n < 3) == (name == 'bag')
+            ],
+            mcap=mcap,
+        )
+        for name in ('bag', 'more')
+    )
     [file] = (file for file in second.iterdir() if file.suffix != '.yaml')
     file.rename(first / f'bag_10{file.suffix}')
     [file] = (file for file in first.iterdir() if file.stem == 'bag')
@@ -320,14 +381,13 @@ def test_a_ros_1_bag_is_refused_with_the_command_that_converts_it(
     with pytest.raises(SourceError, match='ROS 1 bag') as refusal:
         open_source(bag)
     command = str(refusal.value).split('`')[1]
-    subprocess.run([sys.executable, '-m', 'rosbags.convert', *shlex.split(command)[1:]],
-                   check=True)
+    subprocess.run([sys.executable, '-m', 'rosbags.convert', *shlex.split(command)[1:]], check=True)
     frames = list(open_source(bag.with_suffix('')).read())
     assert np.array_equal(frames[1].image, pictures(2)[1])
 
 
 def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
-    tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n'
     folder = tmp_path / 'bag'
@@ -340,18 +400,27 @@ def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_reported(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, compressed_message: Make,
-    pictures: Pictures, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    compressed_message: Make,
+    pictures: Pictures,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     jpegs = [encoded(image, 'JPEG') for image in pictures(4)]
     jpegs[1] = b'no image'
-    bag = Bag(write_bag(tmp_path / 'bag', [
-        ('/camera', n, compressed_message(data, NANO + n)) for n, data in enumerate(jpegs)]))
+    bag = Bag(
+        write_bag(
+            tmp_path / 'bag',
+            [('/camera', n, compressed_message(data, NANO + n)) for n, data in enumerate(jpegs)],
+        )
+    )
     frames = list(bag.read())
     assert [frame.place.recorded for frame in frames] == [0, 2, 3]
     assert 'a frame is left out' in caplog.text and str(bag.path) in caplog.text
     assert [frame.place for frame in read_from(bag, frames[1].place)] == [
-        frame.place for frame in frames[1:]]
+        frame.place for frame in frames[1:]
+    ]
 
 
 def test_a_message_that_is_damaged_is_left_out(
@@ -360,7 +429,8 @@ def test_a_message_that_is_damaged_is_left_out(
     bag = tmp_path / 'bag'
     with Writer(bag, version=9) as writer:
         connection = writer.add_connection(
-            '/camera', 'sensor_msgs/msg/Image', typestore=standard_types())
+            '/camera', 'sensor_msgs/msg/Image', typestore=standard_types()
+        )
         for n, image in enumerate(pictures(3)):
             message = image_message(image, NANO + n)
             raw = standard_types().serialize_cdr(message, 'sensor_msgs/msg/Image')
@@ -371,8 +441,12 @@ def test_a_message_that_is_damaged_is_left_out(
 @pytest.mark.parametrize('mcap', [True, False])
 @pytest.mark.parametrize('kept', [0, 50, 3000])
 def test_a_bag_that_was_cut_off_before_its_first_image_is_named(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool,
-    kept: int
+    tmp_path: Path,
+    write_bag: WriteBag,
+    image_message: Make,
+    pictures: Pictures,
+    mcap: bool,
+    kept: int,
 ) -> None:
     bag = write_bag(tmp_path / 'bag', [('/camera', 1, image_message(pictures(1)[0]))], mcap=mcap)
     file = next(file for file in bag.iterdir() if file.suffix != '.yaml')

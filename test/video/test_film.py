@@ -11,7 +11,7 @@ from av.stream import Disposition
 
 from instructseg_ros.video.frame import SourceError, read_from
 from instructseg_ros.video.source import open_source
-from instructseg_ros.video.video_file import Film, MissingPyAVError
+from instructseg_ros.video.video_file import MissingPyAVError, VideoFile
 
 Pictures = Callable[[int], list[np.ndarray]]
 WriteFilm = Callable[..., Path]
@@ -39,9 +39,10 @@ def test_every_frame_of_a_varying_rate_has_its_own_time(
     tmp_path: Path, write_film: WriteFilm, pictures: Pictures
 ) -> None:
     times = [0.0, 0.04, 0.05, 0.5, 0.52, 2.0]
-    film = Film(write_film(tmp_path / 'film.mp4', pictures(6), times))
+    film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(6), times))
     assert [frame.place.stamp for frame in film.read()] == pytest.approx(
-        [1e9 * time for time in times], abs=1e6)
+        [1e9 * time for time in times], abs=1e6
+    )
 
 
 @pytest.mark.parametrize('rotation', [90, 180, -90])
@@ -49,7 +50,7 @@ def test_frames_are_turned_as_the_camera_was_held(
     tmp_path: Path, write_film: WriteFilm, pictures: Pictures, rotation: int
 ) -> None:
     film = write_film(tmp_path / 'film.mp4', pictures(2), rotation=rotation)
-    frame = next(Film(film).read())
+    frame = next(VideoFile(film).read())
     assert difference(frame.image, np.rot90(pictures(1)[0], rotation // 90)) < 6
 
 
@@ -57,7 +58,7 @@ def test_frames_are_turned_as_the_camera_was_held(
 def test_reading_goes_on_from_any_frame(
     tmp_path: Path, write_film: WriteFilm, pictures: Pictures, gop: int
 ) -> None:
-    film = Film(write_film(tmp_path / 'film.mp4', pictures(75), gop=gop))
+    film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(75), gop=gop))
     whole = list(film.read())
     for number in (1, 30, 31, 52, 74):
         rest = list(read_from(film, whole[number].place))
@@ -70,7 +71,7 @@ def test_reading_goes_on_from_any_frame(
 def test_reading_goes_on_without_decoding_all_that_came_before(
     tmp_path: Path, write_film: WriteFilm, pictures: Pictures
 ) -> None:
-    film = Film(write_film(tmp_path / 'film.mp4', pictures(150), gop=15))
+    film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(150), gop=15))
     first = next(film.read(4 * 10**9))
     assert 2.4 * 10**9 < first.place.recorded <= 4 * 10**9
 
@@ -79,17 +80,19 @@ def test_a_container_that_cannot_seek_is_read_from_its_start(
     tmp_path: Path, write_film: WriteFilm, pictures: Pictures
 ) -> None:
     file = tmp_path / 'raw.h264'
-    with av.open(str(write_film(tmp_path / 'film.mp4', pictures(40)))) as film, \
-            av.open(str(file), 'w', format='h264') as raw:
+    with (
+        av.open(str(write_film(tmp_path / 'film.mp4', pictures(40)))) as film,
+        av.open(str(file), 'w', format='h264') as raw,
+    ):
         stream = raw.add_stream_from_template(film.streams.video[0])
         for packet in film.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
                 raw.mux(packet)
-    whole = list(Film(file).read())
+    whole = list(VideoFile(file).read())
     assert len(whole) == 40
     assert whole[39].place.stamp > whole[1].place.stamp > 0
-    assert len(list(read_from(Film(file), whole[35].place))) == 5
+    assert len(list(read_from(VideoFile(file), whole[35].place))) == 5
 
 
 def test_a_file_that_is_no_film_is_named(tmp_path: Path) -> None:
@@ -121,9 +124,9 @@ def test_what_is_damaged_is_left_out_and_told(
         places = [(packet.pos, packet.size) for packet in film.demux(video=0) if packet.size]
     content = bytearray(file.read_bytes())
     start, size = places[10]
-    content[start:start + size] = bytes([255]) * size
+    content[start : start + size] = bytes([255]) * size
     file.write_bytes(content)
-    stamps = [frame.place.stamp for frame in Film(file).read()]
+    stamps = [frame.place.stamp for frame in VideoFile(file).read()]
     assert 28 <= len(stamps) <= 29 and stamps == sorted(stamps)
     assert 'a damaged frame is left out' in caplog.text
 
@@ -155,7 +158,7 @@ def test_a_cover_image_is_no_video_stream(
     put_cover_first(covered)
     with av.open(str(covered)) as film:
         assert film.streams.video[0].disposition & Disposition.attached_pic
-    frames = list(Film(covered).read())
+    frames = list(VideoFile(covered).read())
     assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 5
 
 
@@ -164,12 +167,12 @@ def put_cover_first(file: Path) -> None:
     content = file.read_bytes()
     start = content.rindex(b'moov') - 4
     boxes, position = [], start + 8
-    while position < start + int.from_bytes(content[start:start + 4], 'big'):
-        size = int.from_bytes(content[position:position + 4], 'big')
-        boxes.append(content[position:position + size])
+    while position < start + int.from_bytes(content[start : start + 4], 'big'):
+        size = int.from_bytes(content[position : position + 4], 'big')
+        boxes.append(content[position : position + size])
         position += size
     boxes.sort(key=lambda box: box[4:8] not in (b'mvhd', b'udta'))
-    file.write_bytes(content[:start + 8] + b''.join(boxes) + content[position:])
+    file.write_bytes(content[: start + 8] + b''.join(boxes) + content[position:])
 
 
 def test_times_that_start_over_in_joined_files_continue(
@@ -188,11 +191,11 @@ def test_times_that_start_over_in_joined_files_continue(
                     target.mux(packet)
         streams.append(part.read_bytes())
     joined.write_bytes(b''.join(streams))
-    places = [frame.place for frame in Film(joined).read()]
+    places = [frame.place for frame in VideoFile(joined).read()]
     times = [place.recorded for place in places]
     assert len(times) == 80 and times == sorted(set(times))
     assert times[-1] == pytest.approx(79 / 30 * 10**9, rel=0.02)
-    assert len(list(read_from(Film(joined), places[60]))) == 20
+    assert len(list(read_from(VideoFile(joined), places[60]))) == 20
 
 
 def test_a_film_that_was_cut_off_is_named(
@@ -218,8 +221,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         open_source(tmp_path / 'none.mp4')
 
 
-def test_a_film_has_no_topics(
-    tmp_path: Path, write_film: WriteFilm, pictures: Pictures
-) -> None:
+def test_a_film_has_no_topics(tmp_path: Path, write_film: WriteFilm, pictures: Pictures) -> None:
     with pytest.raises(SourceError, match='leave --topic out'):
         open_source(write_film(tmp_path / 'film.mp4', pictures(1)), topic='/image')

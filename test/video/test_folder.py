@@ -29,8 +29,10 @@ def test_pictures_come_in_the_order_of_their_numbers(
 def test_pictures_are_a_fifteenth_of_a_second_apart(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
-    stamps = [frame.place.stamp
-              for frame in Folder(write_folder(tmp_path / 'frames', pictures(31))).read()]
+    stamps = [
+        frame.place.stamp
+        for frame in Folder(write_folder(tmp_path / 'frames', pictures(31))).read()
+    ]
     assert stamps[0] == 0 and stamps[15] == 10**9 and stamps[30] == 2 * 10**9
     assert all(abs(step - 10**9 / 15) <= 1 for step in np.diff(stamps))
 
@@ -69,8 +71,10 @@ def test_pictures_whose_masks_would_have_one_name_are_refused(
 
 
 def test_a_damaged_picture_is_left_out_and_reported(
-    tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures,
-    caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    write_folder: Callable[..., Path],
+    pictures: Pictures,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(3))
     (folder / 'frame1.png').write_bytes(b'no picture')
@@ -78,7 +82,8 @@ def test_a_damaged_picture_is_left_out_and_reported(
     assert [frame.place.name for frame in frames] == ['frame0.png', 'frame2.png']
     assert 'frame1.png cannot be read as an image' in caplog.text
     assert [frame.place for frame in read_from(open_source(folder), frames[1].place)] == [
-        frames[1].place]
+        frames[1].place
+    ]
 
 
 def test_a_folder_of_damaged_pictures_is_refused(tmp_path: Path) -> None:

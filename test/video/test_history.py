@@ -8,8 +8,12 @@ from instructseg_ros.video.record import MOST, History, Line
 
 
 def line(frame: int, stamp: int, track: int = 1) -> Line:
-    return Line(frame=frame, place=Place(stamp=stamp, recorded=stamp), size=(2, 2),
-                answers=[{'track_id': track}])
+    return Line(
+        frame=frame,
+        place=Place(stamp=stamp, recorded=stamp),
+        size=(2, 2),
+        answers=[{'track_id': track}],
+    )
 
 
 def history(stamps: list[int], frames: int = 2, stride: float = 0.2) -> History:
@@ -36,7 +40,7 @@ def test_what_is_shown_again_begins_with_a_frame_that_the_engine_keeps(
             kept.append(stamp)
     again = [seen.place.stamp for seen in history(stamps).again()]
     assert again[0] in kept
-    assert again == stamps[stamps.index(again[0]):]
+    assert again == stamps[stamps.index(again[0]) :]
 
 
 def test_what_is_shown_again_covers_the_reference_frames_and_not_much_more() -> None:

@@ -67,16 +67,23 @@ def test_a_file_where_the_folder_belongs_is_named_with_the_remedy(
     name: str, tmp_path: Path
 ) -> None:
     (tmp_path / 'file').write_text('mine')
-    with pytest.raises(NotADirectoryError, match=r'file is a file: name a folder with --output'), \
-            locked(tmp_path / name):
+    with (
+        pytest.raises(NotADirectoryError, match=r'file is a file: name a folder with --output'),
+        locked(tmp_path / name),
+    ):
         pass
     assert (tmp_path / 'file').read_text() == 'mine'
 
 
-@pytest.mark.parametrize(('variables', 'first'), [
-    ({}, True), ({'RANK': '3'}, True), ({'WORLD_SIZE': '4', 'RANK': '0'}, True),
-    ({'WORLD_SIZE': '4', 'RANK': '3'}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('variables', 'first'),
+    [
+        ({}, True),
+        ({'RANK': '3'}, True),
+        ({'WORLD_SIZE': '4', 'RANK': '0'}, True),
+        ({'WORLD_SIZE': '4', 'RANK': '3'}, False),
+    ],
+)
 def test_the_first_process_of_a_launcher_is_known_by_its_rank(
     variables: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

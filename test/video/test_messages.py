@@ -5,11 +5,7 @@ import pytest
 
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.video.bag_messages import (
-    SegmentationMessage,
-    all_types,
-    segmentation_message,
-)
+from instructseg_ros.video.bag_messages import SegmentationMessage, all_types, segmentation_message
 from instructseg_ros.video.frame import Place
 
 PLACE = Place(stamp=3_000_000_007, recorded=4, frame_id='camera')
@@ -21,10 +17,17 @@ def test_ros_reads_the_message_that_is_written() -> None:
     mask = np.zeros((4, 6), bool)
     mask[1:3, 2:5] = True
     result = Segmentation(
-        instruction=Instruction(text='what can I drink from?'), state=State.FOUND, score=0.75,
-        mask=mask, track_id=3, reference_frames=2, source=Source.INFERRED)
+        instruction=Instruction(text='what can I drink from?'),
+        state=State.FOUND,
+        score=0.75,
+        mask=mask,
+        track_id=3,
+        reference_frames=2,
+        source=Source.INFERRED,
+    )
     raw = all_types().serialize_cdr(
-        segmentation_message(result, PLACE, final=True), SegmentationMessage)
+        segmentation_message(result, PLACE, final=True), SegmentationMessage
+    )
     read = serialization.deserialize_message(bytes(raw), messages.Segmentation)
     assert (read.header.stamp.sec, read.header.stamp.nanosec) == (3, 7)
     assert read.header.frame_id == read.mask.header.frame_id == 'camera'
@@ -39,8 +42,12 @@ def test_ros_reads_the_message_that_is_written() -> None:
 
 def test_what_is_not_found_has_no_mask() -> None:
     result = Segmentation(
-        instruction=Instruction(text='the mug'), state=State.NOT_FOUND, reason='so faint',
-        mask=np.zeros((4, 6), bool), source=Source.INFERRED)
+        instruction=Instruction(text='the mug'),
+        state=State.NOT_FOUND,
+        reason='so faint',
+        mask=np.zeros((4, 6), bool),
+        source=Source.INFERRED,
+    )
     message = segmentation_message(result, PLACE, final=False)
     assert message.mask.width == message.mask.height == message.area == 0
     assert message.reason == 'so faint' and message.state == 2

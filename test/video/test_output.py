@@ -24,10 +24,15 @@ def test_a_new_folder_is_made(tmp_path: Path) -> None:
     assert begin(tmp_path / 'new' / 'masks').frames == 7
 
 
-@pytest.mark.parametrize('changes', [
-    {'instructions': ['the mug', 'the car']}, {'source': 'other.mp4'}, {'model': 'mine'},
-    {'topic': '/left'},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'instructions': ['the mug', 'the car']},
+        {'source': 'other.mp4'},
+        {'model': 'mine'},
+        {'topic': '/left'},
+    ],
+)
 def test_another_run_is_not_mixed_in(tmp_path: Path, changes: dict[str, object]) -> None:
     begin(tmp_path)
     with pytest.raises(OutputError, match=r'another run .*--output.*--overwrite') as refusal:
@@ -86,8 +91,17 @@ def test_a_part_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_names_are_short_different_and_fit_for_topics() -> None:
-    texts = ['The red mug!', 'the red mug', '2 cars', '红色杯子', '?x' * 50, 'the red mug 2',
-             'the red mug.', '蓝色', 'd\u2019été']
+    texts = [
+        'The red mug!',
+        'the red mug',
+        '2 cars',
+        '红色杯子',
+        '?x' * 50,
+        'the red mug 2',
+        'the red mug.',
+        '蓝色',
+        'd\u2019été',
+    ]
     names = short_names(texts)
     assert names[:4] == ['the_red_mug', 'the_red_mug_2', 'instruction_2_cars', 'instruction']
     assert len(set(names)) == len(texts)

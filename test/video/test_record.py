@@ -25,15 +25,25 @@ def result(state: State) -> Segmentation:
     mask = np.zeros(SIZE, bool)
     mask[1:3, 2:5] = True
     return Segmentation(
-        instruction=Instruction(text='the müg'), state=state, score=0.25, mask=mask,
-        reason='' if state is State.FOUND else 'so faint', source=Source.INFERRED, track_id=9,
-        reference_frames=2)
+        instruction=Instruction(text='the müg'),
+        state=state,
+        score=0.25,
+        mask=mask,
+        reason='' if state is State.FOUND else 'so faint',
+        source=Source.INFERRED,
+        track_id=9,
+        reference_frames=2,
+    )
 
 
 def line(frame: int, state: State = State.FOUND) -> Line:
     place = Place(stamp=frame * 10, recorded=frame * 20, name=f'{frame}.png', frame_id='camera')
-    return Line(frame=frame, place=place, size=SIZE,
-                answers=[answer_fields(result(state), SIZE, track_id=3)])
+    return Line(
+        frame=frame,
+        place=place,
+        size=SIZE,
+        answers=[answer_fields(result(state), SIZE, track_id=3)],
+    )
 
 
 def write(file: Path, count: int) -> None:
@@ -68,10 +78,13 @@ def test_only_what_is_found_has_pixels() -> None:
 
 
 def test_an_answer_without_a_mask_has_no_pixels_either() -> None:
-    failed = Segmentation(instruction=Instruction(text='the mug'), state=State.FAILED,
-                          reason='it broke')
+    failed = Segmentation(
+        instruction=Instruction(text='the mug'), state=State.FAILED, reason='it broke'
+    )
     assert answer_fields(failed, SIZE, track_id=0)['segmentation'] == {
-        'size': [4, 6], 'counts': 'h0'}
+        'size': [4, 6],
+        'counts': 'h0',
+    }
 
 
 @pytest.mark.parametrize('cut', [1, 40, 200])
@@ -112,10 +125,16 @@ def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
         list(read_lines(file))
 
 
-@pytest.mark.parametrize('mask', [
-    {'size': [4, 6], 'counts': [5]}, {'size': [4, 6], 'counts': '0'}, {'counts': '0'}, None,
-    {'size': [10**6] * 2, 'counts': [10**12]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'mask',
+    [
+        {'size': [4, 6], 'counts': [5]},
+        {'size': [4, 6], 'counts': '0'},
+        {'counts': '0'},
+        None,
+        {'size': [10**6] * 2, 'counts': [10**12]},
+    ],
+)
 def test_a_mask_that_is_damaged_is_named_with_its_frame(tmp_path: Path, mask: object) -> None:
     write(tmp_path / 'masks.jsonl', 2)
     first, second = (tmp_path / 'masks.jsonl').read_text().splitlines()

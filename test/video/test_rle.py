@@ -14,12 +14,15 @@ def blob() -> np.ndarray:
 
 
 # As pycocotools 2.0.11 encodes them.
-@pytest.mark.parametrize(('mask', 'counts'), [
-    (np.zeros((480, 640), bool), 'PP\\9'),
-    (np.ones((3, 2), bool), '06'),
-    (blob(), '01:2H0009'),
-    (np.eye(4, dtype=bool), '01400000'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('mask', 'counts'),
+    [
+        (np.zeros((480, 640), bool), 'PP\\9'),
+        (np.ones((3, 2), bool), '06'),
+        (blob(), '01:2H0009'),
+        (np.eye(4, dtype=bool), '01400000'),
+    ],
+)
 def test_masks_are_encoded_as_pycocotools_does(mask: np.ndarray, counts: str) -> None:
     assert encode_mask(mask) == {'size': list(mask.shape), 'counts': counts}
 
@@ -55,18 +58,31 @@ def test_counts_may_be_a_list() -> None:
     assert np.array_equal(decode_mask({'size': [5, 7], 'counts': counts}), blob())
 
 
-@pytest.mark.parametrize('counts', [
-    [], [5], [7], [6, 1], [-1, 7], ['3', '3'], [3.5, 2.5], [True, '5'], [[3], [3]], [2**64, 6],
-    None, 6,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'counts',
+    [
+        [],
+        [5],
+        [7],
+        [6, 1],
+        [-1, 7],
+        ['3', '3'],
+        [3.5, 2.5],
+        [True, '5'],
+        [[3], [3]],
+        [2**64, 6],
+        None,
+        6,
+    ],
+)
 def test_lists_that_are_not_of_the_size_are_refused(counts: object) -> None:
     with pytest.raises(ValueError, match='run lengths'):
         decode_mask({'size': [3, 2], 'counts': counts})
 
 
-@pytest.mark.parametrize('size', [
-    None, '32', [3], [3, 2, 1], [-3, -2], [3.0, 2], [True, 6], [10**6] * 2,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'size', [None, '32', [3], [3, 2, 1], [-3, -2], [3.0, 2], [True, 6], [10**6] * 2]
+)
 def test_a_size_that_is_none_is_refused(size: object) -> None:
     with pytest.raises(ValueError, match=r'size is|height and width|more than an image has'):
         decode_mask({'size': size, 'counts': '6'})

@@ -13,12 +13,7 @@ from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.tabletop.world.recording import Recording
 from instructseg_ros.tabletop.world.simulator import Observation
-from instructseg_ros.video.segment_image import (
-    check_output,
-    segment_still,
-    summary,
-    write_pictures,
-)
+from instructseg_ros.video.segment_image import check_output, segment_still, summary, write_pictures
 
 
 @pytest.fixture(scope='module')
@@ -53,9 +48,13 @@ def result(state: State, size: tuple[int, int] = (20, 40)) -> Segmentation:
     mask = np.zeros(size, bool)
     mask[2:8, 5:15] = True
     return Segmentation(
-        instruction=Instruction(text='the mug'), state=state, reason='so faint', score=0.25,
-        image=picture(size), mask=mask,
-    )  # fmt: skip
+        instruction=Instruction(text='the mug'),
+        state=state,
+        reason='so faint',
+        score=0.25,
+        image=picture(size),
+        mask=mask,
+    )
 
 
 def test_what_is_there_is_found_with_its_pixels_and_region(

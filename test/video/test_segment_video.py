@@ -27,7 +27,7 @@ from instructseg_ros.video.record import read_lines
 from instructseg_ros.video.run_folder import LOCK, LockError, OutputError
 from instructseg_ros.video.segment_video import FORMATS, Summary, segment_video
 from instructseg_ros.video.source import open_source
-from instructseg_ros.video.video_file import Film
+from instructseg_ros.video.video_file import VideoFile
 
 Pictures = Callable[[int], list[np.ndarray]]
 Write = Callable[..., Path]
@@ -38,11 +38,19 @@ PIECE = 10  # frames of a piece of film
 
 @pytest.fixture
 def run(make_model: Callable[..., Any], settings: EngineSettings) -> Callable[..., Summary]:
-    def segment(path: Path, folder: Path, texts: tuple[str, ...] = TEXTS, *,
-                last: int | None = None, model: Any = None, **options: Any) -> Summary:
+    def segment(
+        path: Path,
+        folder: Path,
+        texts: tuple[str, ...] = TEXTS,
+        *,
+        last: int | None = None,
+        model: Any = None,
+        **options: Any,
+    ) -> Summary:
         chosen = model or make_model(last=last)
-        return segment_video(path, texts, folder, load=lambda: (chosen, settings),
-                             model='channels', **options)
+        return segment_video(
+            path, texts, folder, load=lambda: (chosen, settings), model='channels', **options
+        )
 
     return segment
 
@@ -61,8 +69,11 @@ def film(tmp_path: Path, write_film: Write, pictures: Pictures) -> Path:
 
 def written(folder: Path) -> list[Path]:
     """The files of a run without its lock, which names a process."""
-    return sorted(file.relative_to(folder) for file in folder.rglob('*')
-                  if file.is_file() and file.name != LOCK)
+    return sorted(
+        file.relative_to(folder)
+        for file in folder.rglob('*')
+        if file.is_file() and file.name != LOCK
+    )
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -73,7 +84,9 @@ def assert_same(first: Path, second: Path) -> None:
         if file.suffix != '.mp4':
             assert (first / file).read_bytes() == (second / file).read_bytes(), file
             continue
-        for one, other in zip(Film(first / file).read(), Film(second / file).read(), strict=True):
+        for one, other in zip(
+            VideoFile(first / file).read(), VideoFile(second / file).read(), strict=True
+        ):
             assert one.place == other.place
             assert np.abs(one.image.astype(int) - other.image).mean() < 4
 
@@ -114,11 +127,12 @@ def test_overlays_are_films_with_the_times_of_the_source(
 ) -> None:
     run(film, tmp_path / 'masks', formats=['overlay'])
     assert {file.name for file in (tmp_path / 'masks' / 'overlay').iterdir()} == {
-        f'{name}.mp4' for name in NAMES}
+        f'{name}.mp4' for name in NAMES
+    }
     lines = list(read_lines(tmp_path / 'masks' / 'masks.jsonl'))
     for number, name in enumerate(NAMES):
-        drawn = list(Film(tmp_path / 'masks' / 'overlay' / f'{name}.mp4').read())
-        frames = list(Film(film).read())
+        drawn = list(VideoFile(tmp_path / 'masks' / 'overlay' / f'{name}.mp4').read())
+        frames = list(VideoFile(film).read())
         assert len(drawn) == 35
         for overlay, frame, line in zip(drawn, frames, lines, strict=True):
             assert overlay.place.stamp == pytest.approx(frame.place.stamp, abs=50_000)
@@ -132,16 +146,21 @@ def test_pictures_of_several_and_odd_sizes_become_one_film(
     images = pictures(3)
     folder = write_folder(tmp_path / 'frames', [images[0][:47, :63], images[1], images[2].copy()])
     run(folder, tmp_path / 'masks', formats=['overlay'])
-    frames = list(Film(tmp_path / 'masks' / 'overlay' / 'the_red.mp4').read())
+    frames = list(VideoFile(tmp_path / 'masks' / 'overlay' / 'the_red.mp4').read())
     assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 3
 
 
 @pytest.fixture
-def bag(tmp_path: Path, write_bag: Write, image_message: Callable[..., Any],
-        pictures: Pictures) -> Path:
-    return write_bag(tmp_path / 'camera', [
-        ('/camera', 10**18 + n * 10**8, image_message(image, 9 * 10**17 + n * 10**8))
-        for n, image in enumerate(pictures(9))])
+def bag(
+    tmp_path: Path, write_bag: Write, image_message: Callable[..., Any], pictures: Pictures
+) -> Path:
+    return write_bag(
+        tmp_path / 'camera',
+        [
+            ('/camera', 10**18 + n * 10**8, image_message(image, 9 * 10**17 + n * 10**8))
+            for n, image in enumerate(pictures(9))
+        ],
+    )
 
 
 def test_masks_become_a_bag_with_the_headers_of_the_images(
@@ -150,14 +169,21 @@ def test_masks_become_a_bag_with_the_headers_of_the_images(
     run(bag, tmp_path / 'masks', formats=['bag'])
     with Reader(tmp_path / 'masks' / 'bag') as reader:
         assert {topic: one.msgtype for topic, one in reader.topics.items()} == {
-            '/segmentation': SegmentationMessage, '/mask/the_red': ImageKind,
-            '/mask/all_that_is_blue': ImageKind}
-        read = [(connection.topic, time, all_types().deserialize_cdr(raw, connection.msgtype))
-                for connection, time, raw in reader.messages()]
+            '/segmentation': SegmentationMessage,
+            '/mask/the_red': ImageKind,
+            '/mask/all_that_is_blue': ImageKind,
+        }
+        read = [
+            (connection.topic, time, all_types().deserialize_cdr(raw, connection.msgtype))
+            for connection, time, raw in reader.messages()
+        ]
     for topic, text in (('/mask/the_red', 'the red'), ('/mask/all_that_is_blue', TEXTS[1])):
         masks = [(time, message) for name, time, message in read if name == topic]
-        answers: list[Any] = [message for name, _, message in read
-                              if name == '/segmentation' and message.instruction == text]
+        answers: list[Any] = [
+            message
+            for name, _, message in read
+            if name == '/segmentation' and message.instruction == text
+        ]
         assert len(masks) == len(answers) == 9
         for n, ((time, mask), answer) in enumerate(zip(masks, answers, strict=True)):
             assert time == 10**18 + n * 10**8
@@ -182,20 +208,33 @@ def test_a_film_without_times_gives_a_bag_that_begins_at_nought(
 @pytest.mark.parametrize('kind', ['film', 'folder', 'bag'])
 @pytest.mark.parametrize('last', [0, 1, 17])
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, film: Path, write_folder: Write, write_bag: Write,
-    image_message: Callable[..., Any], pictures: Pictures, run: Callable[..., Summary],
-    kind: str, last: int
+    tmp_path: Path,
+    film: Path,
+    write_folder: Write,
+    write_bag: Write,
+    image_message: Callable[..., Any],
+    pictures: Pictures,
+    run: Callable[..., Summary],
+    kind: str,
+    last: int,
 ) -> None:
     path = film
     if kind == 'folder':
         path = write_folder(tmp_path / 'frames', pictures(35))
     if kind == 'bag':
-        path = write_bag(tmp_path / 'camera', [
-            ('/camera', n * 10**9 // 30 // 2 * 2, image_message(image, 10**15 + n * 10**9 // 30))
-            for n, image in enumerate(pictures(35))])
+        path = write_bag(
+            tmp_path / 'camera',
+            [
+                (
+                    '/camera',
+                    n * 10**9 // 30 // 2 * 2,
+                    image_message(image, 10**15 + n * 10**9 // 30),
+                )
+                for n, image in enumerate(pictures(35))
+            ],
+        )
     run(path, tmp_path / 'whole', formats=FORMATS)
-    segment_until_killed(
-        path, tmp_path / 'masks', TEXTS, formats=FORMATS, piece=PIECE, last=last)
+    segment_until_killed(path, tmp_path / 'masks', TEXTS, formats=FORMATS, piece=PIECE, last=last)
     record = tmp_path / 'masks' / 'masks.jsonl'
     assert len(record.read_bytes().splitlines()) == last
     with record.open('ab') as torn:
@@ -205,8 +244,11 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(
 
 
 def test_only_what_is_left_and_what_it_is_compared_with_is_shown_to_the_model(
-    tmp_path: Path, write_folder: Write, pictures: Pictures, make_model: Callable[..., Any],
-    run: Callable[..., Summary]
+    tmp_path: Path,
+    write_folder: Write,
+    pictures: Pictures,
+    make_model: Callable[..., Any],
+    run: Callable[..., Summary],
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(90))
     segment_until_killed(folder, tmp_path / 'masks', TEXTS, piece=PIECE, last=60)
@@ -220,7 +262,8 @@ def test_a_run_may_be_killed_while_films_are_drawn(
 ) -> None:
     run(film, tmp_path / 'whole', formats=FORMATS)
     segment_until_killed(
-        film, tmp_path / 'masks', TEXTS, formats=FORMATS, piece=PIECE, drawn=2 * 23)
+        film, tmp_path / 'masks', TEXTS, formats=FORMATS, piece=PIECE, drawn=2 * 23
+    )
     pieces = tmp_path / 'masks' / 'incomplete' / 'overlay' / 'pieces'
     assert len(list(pieces.rglob('*.mp4'))) == 4
     segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
@@ -232,17 +275,24 @@ def test_formats_can_be_added_without_the_model(
 ) -> None:
     run(film, tmp_path / 'masks', formats=['rle'])
     assert {file.name for file in (tmp_path / 'masks').iterdir()} == {
-        LOCK, 'run.json', 'masks.jsonl'}
+        LOCK,
+        'run.json',
+        'masks.jsonl',
+    }
     before = (tmp_path / 'masks' / 'masks.jsonl').read_bytes()
     segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
     assert {file.name for file in (tmp_path / 'masks').iterdir()} == {
-        LOCK, 'run.json', 'masks.jsonl', 'png', 'overlay', 'bag'}
+        LOCK,
+        'run.json',
+        'masks.jsonl',
+        'png',
+        'overlay',
+        'bag',
+    }
     assert (tmp_path / 'masks' / 'masks.jsonl').read_bytes() == before
 
 
-def test_a_run_can_begin_anew(
-    tmp_path: Path, film: Path, run: Callable[..., Summary]
-) -> None:
+def test_a_run_can_begin_anew(tmp_path: Path, film: Path, run: Callable[..., Summary]) -> None:
     run(film, tmp_path / 'masks')
     with pytest.raises(OutputError, match='--overwrite'):
         run(film, tmp_path / 'masks', ('the green',))
@@ -261,8 +311,11 @@ def test_tracks_are_numbered_from_one(
 
 
 def test_nothing_accumulates(
-    tmp_path: Path, write_folder: Write, pictures: Pictures, make_model: Callable[..., Any],
-    run: Callable[..., Summary]
+    tmp_path: Path,
+    write_folder: Write,
+    pictures: Pictures,
+    make_model: Callable[..., Any],
+    run: Callable[..., Summary],
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(60))
     model = make_model()
@@ -304,10 +357,15 @@ def test_a_film_that_was_replaced_is_missed(
 def test_two_runs_do_not_write_to_one_folder(
     tmp_path: Path, film: Path, run: Callable[..., Summary]
 ) -> None:
-    hold = ('import pathlib, sys; from instructseg_ros.video.run_folder import locked\n'
-            'with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()')
-    with subprocess.Popen([sys.executable, '-c', hold, str(tmp_path / 'masks')],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    hold = (
+        'import pathlib, sys; from instructseg_ros.video.run_folder import locked\n'
+        'with locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', hold, str(tmp_path / 'masks')],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(LockError, match='another run'):
@@ -323,12 +381,13 @@ def test_images_of_sixteen_bits_keep_their_scale_when_a_run_is_resumed(
     folder.mkdir()
     for number in range(20):  # The second frame shows that the sensor has 12 bits.
         grey = np.full((48, 64), 900, np.uint16)
-        grey[number:number + 9, :20] = 4000 if number == 1 else 1000
+        grey[number : number + 9, :20] = 4000 if number == 1 else 1000
         Image.fromarray(grey).save(folder / f'{number}.png')
     frames = list(open_source(folder).read())
     assert [frame.place.bits for frame in frames] == [10] + [12] * 19
-    for before, again in zip(frames[5:], read_from(open_source(folder), frames[5].place),
-                             strict=True):
+    for before, again in zip(
+        frames[5:], read_from(open_source(folder), frames[5].place), strict=True
+    ):
         assert np.array_equal(before.image, again.image)
     segment_until_killed(folder, tmp_path / 'killed', TEXTS, piece=PIECE, last=12)
     run(folder, tmp_path / 'killed', formats=FORMATS)
@@ -382,8 +441,11 @@ def test_a_film_that_was_cut_in_half_reports_how_many_frames_could_be_read(
 
 @pytest.mark.parametrize('killed', [False, True])
 def test_an_unreadable_picture_ends_neither_a_run_nor_its_resumption(
-    tmp_path: Path, write_folder: Write, pictures: Pictures, run: Callable[..., Summary],
-    killed: bool
+    tmp_path: Path,
+    write_folder: Write,
+    pictures: Pictures,
+    run: Callable[..., Summary],
+    killed: bool,
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(20))
     for number in (3, 13, 14):
@@ -402,7 +464,7 @@ def test_a_name_with_a_colon_is_read_and_written(
     film.rename('12:30.mp4')
     assert run(Path('12:30.mp4'), Path('12:30_masks')).frames == 35
     overlay = tmp_path / '12:30_masks' / 'overlay' / 'the_red.mp4'
-    assert len(list(Film(overlay).read())) == 35
+    assert len(list(VideoFile(overlay).read())) == 35
 
 
 def test_an_answer_that_failed_is_told(

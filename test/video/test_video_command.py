@@ -30,8 +30,10 @@ def failed(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_a_film_of_the_recording_is_segmented(
-    tmp_path: Path, write_film: Write, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    write_film: Write,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with Recording() as recording:
@@ -41,7 +43,10 @@ def test_a_film_of_the_recording_is_segmented(
     assert main([*arguments, '--formats', 'png', 'rle', 'overlay', 'bag']) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
-        '4 frames in table_masks', 'the black car: 4 FOUND', 'the green bowl: 4 NOT_FOUND']
+        '4 frames in table_masks',
+        'the black car: 4 FOUND',
+        'the green bowl: 4 NOT_FOUND',
+    ]
     assert 'segment: 100%' in captured.err and 'frames/s' in captured.err
     lines = (tmp_path / 'table_masks' / 'masks.jsonl').read_text().splitlines()
     for number, (line, one) in enumerate(zip(lines, seen, strict=True)):
@@ -55,16 +60,22 @@ def test_a_film_of_the_recording_is_segmented(
     assert (tmp_path / 'table_masks' / 'bag' / 'metadata.yaml').is_file()
 
 
-@pytest.mark.parametrize(('arguments', 'told'), [
-    (['none.mp4', 'the mug'], 'none.mp4 does not exist'),
-    (['film.mp4', 'the mug'], 'film.mp4 cannot be read as a film'),
-    (['film.mp4', 'the mug', 'the mug'], 'given 2 times'),
-    (['film.mp4', '?'], 'say what to segment'),
-    (['.', 'the mug'], 'neither a bag'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('arguments', 'told'),
+    [
+        (['none.mp4', 'the mug'], 'none.mp4 does not exist'),
+        (['film.mp4', 'the mug'], 'film.mp4 cannot be read as a film'),
+        (['film.mp4', 'the mug', 'the mug'], 'given 2 times'),
+        (['film.mp4', '?'], 'say what to segment'),
+        (['.', 'the mug'], 'neither a bag'),
+    ],
+)
 def test_what_cannot_be_done_is_one_clear_line(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str], told: str
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    told: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'film.mp4').write_text('no film')
@@ -73,35 +84,68 @@ def test_what_cannot_be_done_is_one_clear_line(
 
 
 def test_a_missing_model_is_one_clear_line(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, write_folder: Write,
-    pictures: Callable[[int], list[np.ndarray]]
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    write_folder: Write,
+    pictures: Callable[[int], list[np.ndarray]],
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(1))
-    message = failed(capfd, str(folder), 'the mug', '--model', '/no/such/model',
-                     '-o', str(tmp_path / 'masks'))
+    message = failed(
+        capfd, str(folder), 'the mug', '--model', '/no/such/model', '-o', str(tmp_path / 'masks')
+    )
     assert '/no/such/model' in message
 
 
 def test_a_film_that_is_cut_in_half_is_reported_with_both_numbers_of_frames(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, write_film: Write, cut_film: Write,
-    pictures: Callable[[int], list[np.ndarray]], tiny_model_dir: Path
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    write_film: Write,
+    cut_film: Write,
+    pictures: Callable[[int], list[np.ndarray]],
+    tiny_model_dir: Path,
 ) -> None:
     film = write_film(tmp_path / 'film.mp4', pictures(20), gop=1)
     cut = cut_film(film, tmp_path / 'cut.mp4', 0.5)
-    assert main(['video', str(cut), 'the mug', '--model', str(tiny_model_dir), '--formats', 'rle',
-                 '-o', str(tmp_path / 'masks')]) == 0
-    assert re.match(r'\d+ of 20 frames in .*the others are damaged or cut off',
-                    capsys.readouterr().out)
+    assert (
+        main(
+            [
+                'video',
+                str(cut),
+                'the mug',
+                '--model',
+                str(tiny_model_dir),
+                '--formats',
+                'rle',
+                '-o',
+                str(tmp_path / 'masks'),
+            ]
+        )
+        == 0
+    )
+    assert re.match(
+        r'\d+ of 20 frames in .*the others are damaged or cut off', capsys.readouterr().out
+    )
 
 
 def test_masks_of_another_model_of_the_same_name_are_refused(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, write_folder: Write,
-    pictures: Callable[[int], list[np.ndarray]], tiny_model_dir: Path
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    write_folder: Write,
+    pictures: Callable[[int], list[np.ndarray]],
+    tiny_model_dir: Path,
 ) -> None:
     folder, model = write_folder(tmp_path / 'frames', pictures(1)), tmp_path / 'model'
     shutil.copytree(tiny_model_dir, model)
-    arguments = [str(folder), 'the mug', '--model', str(model), '--formats', 'rle',
-                 '-o', str(tmp_path / 'masks')]
+    arguments = [
+        str(folder),
+        'the mug',
+        '--model',
+        str(model),
+        '--formats',
+        'rle',
+        '-o',
+        str(tmp_path / 'masks'),
+    ]
     assert main(['video', *arguments]) == 0
     weights = load_file(model / 'model.safetensors')
     others = {name: np.asarray(values + 1) for name, values in weights.items()}

@@ -81,10 +81,12 @@ def _swin_indices(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
     cells = swin.window_size**2
     return {
         f'model.vision_tower_mask.layers.{stage}.blocks.{block}.attn.relative_position_index': (
-            cells, cells,
+            cells,
+            cells,
         )
-        for stage, depth in enumerate(swin.depths) for block in range(depth)
-    }  # fmt: skip
+        for stage, depth in enumerate(swin.depths)
+        for block in range(depth)
+    }
 
 
 def _queries(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
@@ -151,7 +153,10 @@ def convert_released(source: Path, target: Path) -> None:
         _log.warning(
             '%s has files that are neither read nor kept for --reverse (%d): %s. They are pickled, '
             'weights in another format, or links to a folder or to nothing.',
-            source, len(left), listed(left))  # fmt: skip
+            source,
+            len(left),
+            listed(left),
+        )
 
 
 def convert_weights(
@@ -220,7 +225,9 @@ def restore_released(source: Path, target: Path) -> None:
         _log.warning(
             '%s has files that are not bit-identical to the converted ones: %s. Their weights were '
             'changed since, or the original files were written by another program.',
-            target, listed(changed))  # fmt: skip
+            target,
+            listed(changed),
+        )
 
 
 def places_of(tensors: TensorFolder, config: InstructSegConfig) -> Places:
@@ -277,9 +284,10 @@ def unknown_tensors(
     """Those of the unused tensors that the release is not known to have, with their shapes."""
     known = unused_shapes(config)
     return [
-        f'{name} {tensors.shapes[name]}' for name in unused
+        f'{name} {tensors.shapes[name]}'
+        for name in unused
         if known.get(name) != tensors.shapes[name]
-    ]  # fmt: skip
+    ]
 
 
 def _report_unknown(
@@ -289,7 +297,11 @@ def _report_unknown(
         _log.warning(
             '%s has tensors that InstructSeg does not use (%d): %s. They change no answer; %s '
             'keeps them for --reverse.',
-            tensors.folder, len(unknown), listed(unknown), kept)  # fmt: skip
+            tensors.folder,
+            len(unknown),
+            listed(unknown),
+            kept,
+        )
 
 
 def listed(names: Sequence[str], most: int = _LISTED) -> str:
@@ -311,7 +323,7 @@ def processor_of(
 ) -> InstructSegProcessor:
     """The processor of a model in the released layout."""
     tokenizer.clean_up_tokenization_spaces = False  # of no meaning to this tokenizer, but warned of
-    sizes = ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED_PROMPTS)
+    sizes = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED_PROMPTS)
     return InstructSegProcessor(tokenizer, sizes)
 
 
@@ -334,8 +346,10 @@ def read_tokenizer(source: Path) -> PreTrainedTokenizerFast:
 def _processor(source: Path, config: InstructSegConfig) -> InstructSegProcessor:
     tokenizer = read_tokenizer(source)
     if tokenizer.convert_tokens_to_ids(SEG_TOKEN) in (None, tokenizer.unk_token_id):
-        raise ModelError(f'the tokenizer in {source} has no {SEG_TOKEN}: copy added_tokens.json '
-                         'and tokenizer.json of the checkpoint.')  # fmt: skip
+        raise ModelError(
+            f'the tokenizer in {source} has no {SEG_TOKEN}: copy added_tokens.json '
+            'and tokenizer.json of the checkpoint.'
+        )
     return processor_of(tokenizer, config)
 
 

@@ -131,14 +131,25 @@ def _renamed(rest: str, section: _Section) -> tuple[str, ...]:
 Shapes = Mapping[str, tuple[int, ...]]
 
 _TEXT_FIELDS: Final = (
-    'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads',
-    'partial_rotary_factor', 'rope_theta', 'hidden_act', 'layer_norm_eps',
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'partial_rotary_factor',
+    'rope_theta',
+    'hidden_act',
+    'layer_norm_eps',
     'max_position_embeddings',
-)  # fmt: skip
+)
 _VISION_FIELDS: Final = (
-    'hidden_size', 'intermediate_size', 'num_attention_heads', 'image_size', 'patch_size',
-    'hidden_act', 'layer_norm_eps',
-)  # fmt: skip
+    'hidden_size',
+    'intermediate_size',
+    'num_attention_heads',
+    'image_size',
+    'patch_size',
+    'hidden_act',
+    'layer_norm_eps',
+)
 RELEASED_TYPE: Final = 'mipha_phi'
 _MASK_BRANCH: Final = ('predictor.', 'pixel_decoder.')
 _COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'

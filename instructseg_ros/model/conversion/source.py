@@ -23,9 +23,17 @@ from instructseg_ros.model.conversion.tensors import PICKLED, refuse_pickled
 
 # Weights in formats that are not read, and files that may run code when they are.
 NOT_KEPT: Final = (
-    *PICKLED, '.safetensors', '.gguf', '.h5', '.msgpack', '.npz', '.onnx', '.onnx_data', '.ot',
+    *PICKLED,
+    '.safetensors',
+    '.gguf',
+    '.h5',
+    '.msgpack',
+    '.npz',
+    '.onnx',
+    '.onnx_data',
+    '.ot',
     '.tflite',
-)  # fmt: skip
+)
 # Written by git and by the hub's client next to the files of a checkpoint.
 _BOOKKEEPING: Final = ('.git', '.cache')
 

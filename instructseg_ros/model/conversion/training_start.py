@@ -112,9 +112,13 @@ def _load(source: Path) -> Mask2FormerModel:
             config = Mask2FormerConfig.from_pretrained(source, local_files_only=True)
             # transformers knows the names of every release of its layout.
             model, report = Mask2FormerModel.from_pretrained(
-                source, config=config, output_loading_info=True, ignore_mismatched_sizes=True,
-                local_files_only=True, use_safetensors=True,
-            )  # fmt: skip
+                source,
+                config=config,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                local_files_only=True,
+                use_safetensors=True,
+            )
     except Exception as error:  # what a damaged file raises is up to three libraries
         raise ModelError(f'{source} does not load: {first_line(error)}') from error
     wrong = [name for name in report['missing_keys'] if not name.startswith(_LAST_NORM)]
@@ -206,7 +210,10 @@ def _check_parts(tensors: TensorFolder, config: InstructSegConfig) -> None:
     if unknown := unknown_tensors(tensors, unused, config):
         _log.warning(
             '%s has tensors that InstructSeg does not use (%d): %s. They are left out.',
-            tensors.folder, len(unknown), listed(unknown))  # fmt: skip
+            tensors.folder,
+            len(unknown),
+            listed(unknown),
+        )
 
 
 @torch.no_grad()

@@ -22,9 +22,15 @@ from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.tabletop.world.recording import Recording
 
 TEXTS: Final = (
-    'the red mug', 'all the balls', 'something I can drink from', 'the book', 'the blue bowl',
-    'the thing that is moving left', 'the zeppelin', 'everything',
-)  # fmt: skip
+    'the red mug',
+    'all the balls',
+    'something I can drink from',
+    'the book',
+    'the blue bowl',
+    'the thing that is moving left',
+    'the zeppelin',
+    'everything',
+)
 _IMAGES: Final = 60
 _SAMPLES: Final = 1000
 _HANDED_OVER: Final = 64
@@ -96,7 +102,7 @@ def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         model and one frame.
     """
     watch = Watch()
-    settings = EngineSettings.of_model(
+    settings = EngineSettings.from_model(
         segmenter, schedule=options.schedule, target_rate=options.rate
     )
     engine = Engine(segmenter, on_results=watch.take, settings=settings)
@@ -107,14 +113,17 @@ def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         engine.stop()
     second, last = (float(np.mean(tenth)) for tenth in (_tenth(memory, 1), _tenth(memory, 9)))
     return {
-        'frames': options.frames, 'rate': options.rate, 'schedule': options.schedule.value,
-        'states': dict(watch.states), 'unended_instructions': len(watch.unended),
+        'frames': options.frames,
+        'rate': options.rate,
+        'schedule': options.schedule.value,
+        'states': dict(watch.states),
+        'unended_instructions': len(watch.unended),
         'memory_second_tenth_mb': round(second / 1e6, 2),
         'memory_last_tenth_mb': round(last / 1e6, 2),
         'memory_growth': round(last / second - 1, 5),
         'worst_age_ms': round(1e3 * watch.worst_age, 2),
         'worst_excess_ms': round(1e3 * watch.worst_excess, 2),
-    }  # fmt: skip
+    }
 
 
 def _stream(engine: Engine, watch: Watch, options: Options) -> list[int]:
@@ -142,8 +151,10 @@ def _change(engine: Engine, watch: Watch, rng: np.random.Generator, number: int)
         _cancel_one(engine, watch, rng)
         return
     instruction = Instruction(
-        text=str(rng.choice(TEXTS)), id=f'soak{number}',
-        lifetime=float(rng.uniform(0.1, 3.0)) if rng.random() < 0.5 else None)  # fmt: skip
+        text=str(rng.choice(TEXTS)),
+        id=f'soak{number}',
+        lifetime=float(rng.uniform(0.1, 3.0)) if rng.random() < 0.5 else None,
+    )
     watch.unended.add(instruction.id)
     try:
         engine.give(instruction)

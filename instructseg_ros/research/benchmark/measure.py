@@ -34,9 +34,7 @@ class Cost:
     memory_gb: float
 
 
-def measure(
-    work: Callable[[], Result], device: torch.device, *, runs: int
-) -> tuple[Result, Cost]:
+def measure(work: Callable[[], Result], device: torch.device, *, runs: int) -> tuple[Result, Cost]:
     """Run something once to count and warm up, then `runs` times on the clock."""
     memory = PeakMemory(device)
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
@@ -115,7 +113,7 @@ def _attention_flop(query: Shape, key: Shape, value: Shape, *_: object, **__: ob
 
 # Operations of a CPU that torch's counter does not know.
 UNCOUNTED: Final[dict[Any, Callable[..., int]]] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop
 }
 if hasattr(torch.ops.mkldnn, '_linear_pointwise'):  # not where torch is built without oneDNN
     UNCOUNTED[torch.ops.mkldnn._linear_pointwise] = _packed_linear_flop

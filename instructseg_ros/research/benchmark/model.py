@@ -75,9 +75,15 @@ def table(figures: Figures) -> str:
                 f'{title:14} {name:18} {cost["seconds"]:8.3f} {cost["gflop"]:8.0f} '
                 f'{cost["share_of_gemm"]:8.0%} {cost["peak_memory_gb"]:8.2f}'
             )
-    for name in ('image_seconds', 'video_seconds', 'video_seconds_with_kept_references',
-                 'naive_fp32_image_seconds', 'naive_fp32_image_seconds_with_kept_memory',
-                 'gemm_gflops', 'peak_memory_gb'):  # fmt: skip
+    for name in (
+        'image_seconds',
+        'video_seconds',
+        'video_seconds_with_kept_references',
+        'naive_fp32_image_seconds',
+        'naive_fp32_image_seconds_with_kept_memory',
+        'gemm_gflops',
+        'peak_memory_gb',
+    ):
         if figures[name] is not None:
             lines.append(f'{name}: {figures[name]}')
     return '\n'.join(lines)

@@ -74,7 +74,7 @@ class Options:
 
     def settings(self, model: StreamModel, schedule: Schedule) -> EngineSettings:
         """The engine's settings for a schedule."""
-        return EngineSettings.of_model(
+        return EngineSettings.from_model(
             model.segmenter,
             schedule=schedule,
             reason_every=self.reason_every,
@@ -115,22 +115,30 @@ def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
     exact = streamed(model.segmenter, options.settings(model, Schedule.EXACT))
     several = dataclasses.replace(videos.span(Schedule.EXACT), timed=_FOUR, counted=0)
     figures = {
-        'size': options.size, 'dtype': model.dtype, 'device': device_name(options.device),
-        'threads': torch.get_num_threads(), 'parameters': model.parameters,
-        'reference_frames': references, 'frames': options.frames,
-        'reason_every': options.reason_every, 'refresh_every': options.refresh_every,
-        'compiled': options.compiled, 'schedules': schedules,
+        'size': options.size,
+        'dtype': model.dtype,
+        'device': device_name(options.device),
+        'threads': torch.get_num_threads(),
+        'parameters': model.parameters,
+        'reference_frames': references,
+        'frames': options.frames,
+        'reason_every': options.reason_every,
+        'refresh_every': options.refresh_every,
+        'compiled': options.compiled,
+        'schedules': schedules,
         'four_instructions': {'exact_fps': videos.four_fps(exact, several)},
-    }  # fmt: skip
+    }
     return figures, videos
 
 
 def table(figures: Figures) -> str:
     """The figures for people to read."""
-    lines = [f'{figures["size"]}, {figures["dtype"]}, {figures["reference_frames"]} reference '
-             f'frames, one instruction, {figures["threads"]} threads',
-             f'{"":18}{"frames/s":>10}{"p50 ms":>9}{"p95 ms":>9}{"p99 ms":>9}{"GFLOP":>9}'
-             f'{"drops":>7}{"GB":>6}{"x naive":>9}{"J&F":>7}']  # fmt: skip
+    lines = [
+        f'{figures["size"]}, {figures["dtype"]}, {figures["reference_frames"]} reference '
+        f'frames, one instruction, {figures["threads"]} threads',
+        f'{"":18}{"frames/s":>10}{"p50 ms":>9}{"p95 ms":>9}{"p99 ms":>9}{"GFLOP":>9}'
+        f'{"drops":>7}{"GB":>6}{"x naive":>9}{"J&F":>7}',
+    ]
     naive = figures['schedules'].get(NAIVE)
     for name, row in figures['schedules'].items():
         ratio = f'{row["fps"] / naive["fps"]:.2f}' if naive else '-'
@@ -138,7 +146,8 @@ def table(figures: Figures) -> str:
         lines.append(
             f'{name:18}{row["fps"]:10.2f}{row["latency_p50_ms"]:9.0f}{row["latency_p95_ms"]:9.0f}'
             f'{row["latency_p99_ms"]:9.0f}{row["gflop_per_frame"]:9.1f}{row["drops"]:7.0%}'
-            f'{row["peak_memory_gb"]:6.1f}{ratio:>9}{accuracy:>7}')  # fmt: skip
+            f'{row["peak_memory_gb"]:6.1f}{ratio:>9}{accuracy:>7}'
+        )
     for name, value in figures['four_instructions'].items():
         lines.append(f'four instructions, {name}: {value:.3f}')
     return '\n'.join(lines)
@@ -168,12 +177,18 @@ class Videos:
     def span(self, schedule: Schedule) -> Span:
         """Until there are all reference frames, and then some rounds of the schedule."""
         options = self._options
-        rounds = {Schedule.TWO_RATE: options.reason_every, Schedule.AUTO: _AUTO_ROUND,
-                  Schedule.FIXED_REFERENCES: options.refresh_every}  # fmt: skip
+        rounds = {
+            Schedule.TWO_RATE: options.reason_every,
+            Schedule.AUTO: _AUTO_ROUND,
+            Schedule.FIXED_REFERENCES: options.refresh_every,
+        }
         a_round = rounds.get(schedule, 1)
         between = 1 if schedule is Schedule.FIXED_REFERENCES else a_round
-        return Span(warm_up=max(_WARM_UP, self._references * between + 1),
-                    timed=-(-options.frames // a_round) * a_round, counted=a_round)  # fmt: skip
+        return Span(
+            warm_up=max(_WARM_UP, self._references * between + 1),
+            timed=-(-options.frames // a_round) * a_round,
+            counted=a_round,
+        )
 
     def measure(self, start: Callable[[], Answer], span: Span, *, step: int = 1) -> Figures:
         """The figures of one way to answer.
@@ -193,8 +208,14 @@ class Videos:
         return round(len(timed.seconds) / sum(timed.seconds), 4)
 
     def _run(self, answer: Answer, instructions: Sequence[str], span: Span) -> Timed:
-        return run(answer, self._clip, instructions, first=len(self._clip) - len(span),
-                   warm_up=span.warm_up, counted=span.counted)  # fmt: skip
+        return run(
+            answer,
+            self._clip,
+            instructions,
+            first=len(self._clip) - len(span),
+            warm_up=span.warm_up,
+            counted=span.counted,
+        )
 
     def _accuracy(self, start: Callable[[], Answer], step: int) -> float | None:
         """Mean J&F in percent over all instructions; a missed target is an empty mask."""
@@ -231,9 +252,11 @@ def _costs(timed: Timed) -> Figures:
 def _straightforward(options: Options) -> Answer:
     plain = straightforward_model(options.size, options.dtype, options.device)
     return straightforward(
-        plain.model, plain.processor, stride=plain.model.config.reference_stride,
+        plain.model,
+        plain.processor,
+        stride=plain.model.config.reference_stride,
         threshold=plain.model.config.score_threshold,
-    )  # fmt: skip
+    )
 
 
 def import_figure() -> Any:
@@ -273,8 +296,12 @@ def plot_stream(figures: dict[str, Any], file: Path) -> None:
 def _draw_latency(axes: Any, schedules: dict[str, Any]) -> None:
     names = list(schedules)
     for quantile, shade in (('p99', '#c6dbef'), ('p95', '#6baed6'), ('p50', '#08519c')):
-        axes.bar(names, [row[f'latency_{quantile}_ms'] for row in schedules.values()],
-                 color=shade, label=quantile)  # fmt: skip
+        axes.bar(
+            names,
+            [row[f'latency_{quantile}_ms'] for row in schedules.values()],
+            color=shade,
+            label=quantile,
+        )
     axes.set_ylabel('latency of a frame, ms')
     axes.tick_params(axis='x', labelrotation=20)
     axes.legend()

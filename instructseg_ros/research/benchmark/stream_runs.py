@@ -27,7 +27,7 @@ from instructseg_ros.research.benchmark.straightforward import (
     straightforward_frame,
 )
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.offline_engine import Follower
+from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.tabletop.instructions import generate
@@ -149,7 +149,7 @@ def run(
 
 def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
     """The engine under a schedule; it follows the instructions that it is first asked for."""
-    follower = Follower(segmenter, settings)
+    follower = OfflineEngine(segmenter, settings)
     followed: set[str] = set()
 
     def answer(clip: Clip, number: int, instructions: Sequence[str]) -> list[np.ndarray | None]:
@@ -267,5 +267,5 @@ def _precision(size: str, dtype: str, device: torch.device) -> Precision:
 def _processor(config: InstructSegConfig) -> InstructSegProcessor:
     """With the released prompts, of whose words it knows none: as many tokens, near enough."""
     side = config.mask_config.backbone_config.image_size
-    settings = ProcessorConfig.of_model(config, mask_size=(side, side), prompts=RELEASED)
+    settings = ProcessorConfig.from_model(config, mask_size=(side, side), prompts=RELEASED)
     return InstructSegProcessor(word_tokenizer(['mug']), settings)

@@ -115,5 +115,7 @@ def _check_frame(picture: Picture, target: Target | None) -> None:
     remedy = 'masks have the size of their picture'
     if (height, width) == (image.width, image.height):
         remedy = 'masks are turned as their picture is by its EXIF data'
-    raise ValueError(f'a mask of {height} x {width} pixels for {picture} of {image.height} x '
-                     f'{image.width} (height x width): {remedy}')
+    raise ValueError(
+        f'a mask of {height} x {width} pixels for {picture} of {image.height} x '
+        f'{image.width} (height x width): {remedy}'
+    )

@@ -115,11 +115,19 @@ def _by_id(
     for found, named in same.items():
         if len(named) > 1:
             names = ' and '.join(repr(name) for name in [*named][:2])
-            reading.problems.append(Problem(f'{file} {kind} id {found}', (
-                f'{names} have the same id, their annotations are left out: '
-                f'give each {kind} an id of its own')))
-    return {found: next(iter(named.values())) if len(named) == 1 else None
-            for found, named in same.items()}  # fmt: skip
+            reading.problems.append(
+                Problem(
+                    f'{file} {kind} id {found}',
+                    (
+                        f'{names} have the same id, their annotations are left out: '
+                        f'give each {kind} an id of its own'
+                    ),
+                )
+            )
+    return {
+        found: next(iter(named.values())) if len(named) == 1 else None
+        for found, named in same.items()
+    }
 
 
 def _id(value: Any) -> str:
@@ -212,8 +220,10 @@ def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None
     rings = _rings(segmentation)
     whole = tuple(ring for ring in rings if len(ring) >= _LEAST_NUMBERS)
     if 0 < len(whole) < len(rings):
-        warn(f'{len(rings) - len(whole)} of {len(rings)} polygons have fewer than three corners '
-             f'and are left out')
+        warn(
+            f'{len(rings) - len(whole)} of {len(rings)} polygons have fewer than three corners '
+            f'and are left out'
+        )
     return CocoPolygons(size, whole or rings)
 
 
@@ -224,8 +234,9 @@ def _rings(segmentation: Any) -> tuple[Ring, ...]:
     try:
         return tuple(tuple(float(number) for number in ring) for ring in segmentation)
     except (TypeError, ValueError):
-        raise ValueError('a segmentation is a list of polygons, each a list of numbers: '
-                         'x, y, x, y, ...') from None
+        raise ValueError(
+            'a segmentation is a list of polygons, each a list of numbers: x, y, x, y, ...'
+        ) from None
 
 
 def make_sample(folder: Path, seed: int) -> None:
@@ -238,15 +249,24 @@ def make_sample(folder: Path, seed: int) -> None:
         for number in range(4):
             rgb, things = scene(rng)
             save_jpeg(folder / 'images' / split / f'{number}.jpg', rgb)
-            images.append({'id': number, 'file_name': f'{number}.jpg', 'height': rgb.shape[0],
-                           'width': rgb.shape[1]})  # fmt: skip
+            images.append(
+                {
+                    'id': number,
+                    'file_name': f'{number}.jpg',
+                    'height': rgb.shape[0],
+                    'width': rgb.shape[1],
+                }
+            )
             for thing in things:
                 annotation: dict[str, Any] = {
-                    'id': len(annotated), 'image_id': number, 'iscrowd': 0,
+                    'id': len(annotated),
+                    'image_id': number,
+                    'iscrowd': 0,
                     'category_id': names.setdefault(thing.kind, len(names) + 1),
-                    'segmentation': [list(thing.polygon)], 'bbox': list(thing.box),
+                    'segmentation': [list(thing.polygon)],
+                    'bbox': list(thing.box),
                     'area': int(thing.mask.sum()),
-                }  # fmt: skip
+                }
                 annotated.append(annotation)
             annotation['sentences'] = [f'the {thing.name}']
         content = {

@@ -27,8 +27,16 @@ _KINDS: Final = {
     (True, False): Kind.VIDEO_REFERRING,
     (True, True): Kind.VIDEO_REASONING,
 }
-_KEYS: Final = {'image', 'mask', 'frames', 'masks', 'value', 'sentences', 'reasoning',
-                'explanation'}  # fmt: skip
+_KEYS: Final = {
+    'image',
+    'mask',
+    'frames',
+    'masks',
+    'value',
+    'sentences',
+    'reasoning',
+    'explanation',
+}
 _JPEG: Final = b'\xff\xd8\xff'
 LAYOUT: Final = """SPLIT/annotations.jsonl, a line for each thing:
   {"image": "images/a.jpg", "mask": "masks/a.png", "sentences": ["the red mug"]}
@@ -85,8 +93,11 @@ def _check(entry: Mapping[str, Any]) -> None:
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
     sentences = entry['sentences']
-    if not (isinstance(sentences, list) and sentences
-            and all(isinstance(each, str) and each.strip() for each in sentences)):
+    if not (
+        isinstance(sentences, list)
+        and sentences
+        and all(isinstance(each, str) and each.strip() for each in sentences)
+    ):
         raise ValueError('sentences is a list of texts, at least one')
     value = entry.get('value')
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):

@@ -44,10 +44,7 @@ _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
 # Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
 # results of the node.
 _PLAIN_LABELS: Final = '/camera/labels'
-_TYPES: Final = {
-    'image': (messages.Image, messages.CompressedImage),
-    'labels': (messages.Image,),
-}
+_TYPES: Final = {'image': (messages.Image, messages.CompressedImage), 'labels': (messages.Image,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +179,10 @@ def read(folder: Path, split: str) -> Reading:
     shared = sorted(stamped['image'].keys() & stamped['labels'].keys())
     if not shared:
         left_out = f'; {reading.problems[0]}' if reading.problems else ''
-        raise DataError(f'{folder}: no image of {topics["image"]} has the stamp of a label image '
-                        f'of {topics["labels"]}{left_out}')  # fmt: skip
+        raise DataError(
+            f'{folder}: no image of {topics["image"]} has the stamp of a label image '
+            f'of {topics["labels"]}{left_out}'
+        )
     images = [stamped['image'][stamp] for stamp in shared]
     labels = [stamped['labels'][stamp] for stamp in shared]
     for value, sentences in words['sentences'].items():
@@ -203,8 +202,7 @@ def _bag_of(folder: Path, split: str) -> Path:
 def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
     """Return the topics of images and labels."""
     topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
-    if 'labels' not in words and topics['labels'] not in {
-            each.topic for each in bag.connections}:
+    if 'labels' not in words and topics['labels'] not in {each.topic for each in bag.connections}:
         topics['labels'] = _PLAIN_LABELS
     return topics
 
@@ -247,15 +245,19 @@ def _stamped(
             repeated[topic] += stamp in stamped[name]
             stamped[name].setdefault(stamp, Message(folder, topic, logged, stamp))
     for topic, count in (+repeated).items():
-        reading.problems.append(Problem(f'{folder} {topic}', (
-            f'{count} messages have the stamp of an earlier one and are left out: '
-            f'let the driver stamp each image')))
+        reading.problems.append(
+            Problem(
+                f'{folder} {topic}',
+                (
+                    f'{count} messages have the stamp of an earlier one and are left out: '
+                    f'let the driver stamp each image'
+                ),
+            )
+        )
     return stamped
 
 
-def _sample(
-    value: Any, sentences: Any, images: list[Message], labels: list[Message]
-) -> Sample:
+def _sample(value: Any, sentences: Any, images: list[Message], labels: list[Message]) -> Sample:
     texts = [sentences] if isinstance(sentences, str) else sentences
     if not isinstance(texts, list) or not texts or not all(_is_text(text) for text in texts):
         raise ValueError('sentences are a list of texts, at least one')
@@ -288,8 +290,10 @@ def write_sample(folder: Path, seed: int) -> None:
     types = standard_types().types
     # rosbags makes the folder, and refuses one that is there.
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        topics = {name: writer.add_connection(topic, messages.Image, typestore=standard_types())
-                  for name, topic in _TOPICS.items()}  # fmt: skip
+        topics = {
+            name: writer.add_connection(topic, messages.Image, typestore=standard_types())
+            for name, topic in _TOPICS.items()
+        }
         for index, (rgb, things) in enumerate(zip(pictures, seen, strict=True)):
             labels = np.zeros(rgb.shape[:2], np.uint8)
             for number, thing in enumerate(things, start=1):
@@ -299,9 +303,14 @@ def write_sample(folder: Path, seed: int) -> None:
             header = types['std_msgs/msg/Header'](stamp=time, frame_id='camera')
             for name, pixels, encoding in (('image', rgb, 'rgb8'), ('labels', labels, 'mono8')):
                 message = types[messages.Image](
-                    header=header, height=rgb.shape[0], width=rgb.shape[1], encoding=encoding,
-                    is_bigendian=0, step=pixels.nbytes // rgb.shape[0], data=pixels.ravel(),
-                )  # fmt: skip
+                    header=header,
+                    height=rgb.shape[0],
+                    width=rgb.shape[1],
+                    encoding=encoding,
+                    is_bigendian=0,
+                    step=pixels.nbytes // rgb.shape[0],
+                    data=pixels.ravel(),
+                )
                 raw = standard_types().serialize_cdr(message, messages.Image)
                 writer.write(topics[name], stamp, raw)
     sentences = {number: [f'the {thing.name}'] for number, thing in enumerate(seen[0], start=1)}

@@ -24,15 +24,38 @@ _FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_202307
 _MOST_CHARACTERS: Final = 32 << 20  # of a picture in the table
 # Without a value: what `pandas.read_table` leaves out, by which the authors read the table, and in
 # any case what `VQA_Dataset_MMB.is_none` of their datasets/InstructSegDatasets.py does.
-_MISSING: Final = frozenset({
-    '', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN',
-    '<NA>', 'N/A', 'NA', 'NULL', 'n/a', 'null',
-})  # fmt: skip
+_MISSING: Final = frozenset(
+    {
+        '',
+        '#N/A',
+        '#N/A N/A',
+        '#NA',
+        '-1.#IND',
+        '-1.#QNAN',
+        '-NaN',
+        '-nan',
+        '1.#IND',
+        '1.#QNAN',
+        '<NA>',
+        'N/A',
+        'NA',
+        'NULL',
+        'n/a',
+        'null',
+    }
+)
 _EMPTY: Final = 'nan'
 _MISSING_IN_ANY_CASE: Final = (_EMPTY, 'none')
 _COLUMNS: Final = [
-    'index', 'question', 'hint', *'ABCD', 'answer', 'category', 'image', 'l2-category',
-]  # fmt: skip
+    'index',
+    'question',
+    'hint',
+    *'ABCD',
+    'answer',
+    'category',
+    'image',
+    'l2-category',
+]
 
 
 def read(folder: Path, split: str) -> Reading:

@@ -56,9 +56,9 @@ def make_sample(folder: Path, seed: int) -> None:
             save_jpeg(folder / 'val2014' / image, rgb)
             for name, label in ((things[0].name, 'yes'), ('black star', 'no')):
                 text = f'Is there a {name} in the image?'
-                rows.append({
-                    'question_id': len(rows) + 1, 'image': image, 'text': text, 'label': label,
-                })  # fmt: skip
+                rows.append(
+                    {'question_id': len(rows) + 1, 'image': image, 'text': text, 'label': label}
+                )
         write_lines(folder / 'coco' / f'coco_pope_{subset}.json', rows)
 
 

@@ -67,7 +67,8 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
         raise
     except (OSError, ValueError) as error:
         raise DataError(
-            f'{file} is not readable as lines of JSON, save it as UTF-8: {error}') from error
+            f'{file} is not readable as lines of JSON, save it as UTF-8: {error}'
+        ) from error
     for number, line in enumerate(lines, start=1):
         where = f'{file} line {number}'
         try:

@@ -77,8 +77,14 @@ class Reading:
         try:
             yield
         # ArithmeticError: JSON has numbers without end.
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
-                OSError) as error:  # fmt: skip
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            OSError,
+        ) as error:
             self.problems.append(Problem(where, describe(error)))
 
 

@@ -126,8 +126,11 @@ def make_sample(folder: Path, seed: int) -> None:
             picture = folder / split / f'{number:03}.jpg'
             save_jpeg(picture, rgb)
             target, other = things[-1], things[0]
-            shapes = [_shape('target', target.polygon), _shape('ignore', other.polygon),
-                      _shape('flag', other.polygon)]  # fmt: skip
+            shapes = [
+                _shape('target', target.polygon),
+                _shape('ignore', other.polygon),
+                _shape('flag', other.polygon),
+            ]
             sentence = f'What has the colour {target.colour} and {_corners(target.kind)}?'
             annotation = {'shapes': shapes, 'text': [sentence], 'is_sentence': True}
             picture.with_suffix('.json').write_text(json.dumps(annotation))

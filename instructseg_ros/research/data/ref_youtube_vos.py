@@ -63,10 +63,12 @@ def _things(folder: Path, name: str, video: Mapping[str, Any]) -> list[tuple[str
     for number, expression in video['expressions'].items():
         of_thing[str(expression.get('obj_id', ''))].append(number)
     return [
-        (f'object {thing}', partial(_sample, folder, name, video, f'object{thing}', numbers,
-                                    int(thing or -1)))
+        (
+            f'object {thing}',
+            partial(_sample, folder, name, video, f'object{thing}', numbers, int(thing or -1)),
+        )
         for thing, numbers in of_thing.items()
-    ]  # fmt: skip
+    ]
 
 
 def _sample(

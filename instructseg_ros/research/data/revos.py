@@ -130,11 +130,15 @@ def _make_video(
         'width': pictures[0].shape[1],
         'vid_id': number,
         'expressions': {
-            str(index): {'exp': text, 'obj_id': [each - start for each in things],
-                         'anno_id': things, 'type_id': kind}
+            str(index): {
+                'exp': text,
+                'obj_id': [each - start for each in things],
+                'anno_id': things,
+                'type_id': kind,
+            }
             for index, (text, things, kind) in enumerate(sentences)
         },
-    }  # fmt: skip
+    }
 
 
 DATA_SETS: Final = (

@@ -70,13 +70,20 @@ def make_sample(folder: Path, seed: int) -> None:
                 'choices': options,
                 'answer': options.index(thing.colour) if thing else 0,
                 'hint': 'The picture shows some things.' if int(key) % 2 else '',
-                'image': 'image.png', 'subject': 'natural science', 'split': split,
-            }  # fmt: skip
+                'image': 'image.png',
+                'subject': 'natural science',
+                'split': split,
+            }
             keys.append(key)
     problems['text'] = {
-        'question': 'What is 2 + 2?', 'choices': ['3', '4'], 'answer': 1, 'hint': '',
-        'image': None, 'subject': 'language science', 'split': 'test',
-    }  # fmt: skip
+        'question': 'What is 2 + 2?',
+        'choices': ['3', '4'],
+        'answer': 1,
+        'hint': '',
+        'image': None,
+        'subject': 'language science',
+        'split': 'test',
+    }
     splits['test'].append('text')
     (folder / 'problems.json').write_text(json.dumps(problems))
     (folder / 'pid_splits.json').write_text(json.dumps(splits))

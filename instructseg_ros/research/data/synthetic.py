@@ -61,10 +61,7 @@ def scene(
 
 
 def clip(
-    rng: np.random.Generator,
-    size: tuple[int, int] = (96, 128),
-    things: int = 2,
-    frames: int = 6,
+    rng: np.random.Generator, size: tuple[int, int] = (96, 128), things: int = 2, frames: int = 6
 ) -> tuple[list[np.ndarray], list[list[Thing]]]:
     """A video of things that move, each in its own row of the picture.
 
@@ -88,10 +85,12 @@ def clip(
         ]
         picture, masks = _draw(noise, outlines, [COLOURS[colour] for _, colour in chosen])
         pictures.append(picture)
-        seen.append([
-            Thing(kind, colour, outline, mask)
-            for (kind, colour), outline, mask in zip(chosen, outlines, masks, strict=True)
-        ])  # fmt: skip
+        seen.append(
+            [
+                Thing(kind, colour, outline, mask)
+                for (kind, colour), outline, mask in zip(chosen, outlines, masks, strict=True)
+            ]
+        )
     return pictures, seen
 
 

@@ -108,8 +108,10 @@ class CocoPolygons:
 
         for ring in self.rings:
             if np.abs(_corners(ring)).max() > _FARTHEST_CORNER:
-                raise ValueError(f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels '
-                                 f'away: corners are x, y in pixels of the picture: {ring[:8]}')
+                raise ValueError(
+                    f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels '
+                    f'away: corners are x, y in pixels of the picture: {ring[:8]}'
+                )
         runs = coco.frPyObjects([list(ring) for ring in self.rings], *self.size)
         return coco.decode(coco.merge(runs)).astype(bool)
 

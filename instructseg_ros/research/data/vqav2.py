@@ -92,17 +92,27 @@ def make_sample(folder: Path, seed: int) -> None:
         text = f'What colour is the {thing.kind}?'
         save_jpeg(folder / 'test2015' / f'COCO_test2015_{number:012}.jpg', rgb)
         save_jpeg(folder / 'val2014' / f'COCO_val2014_{number:012}.jpg', rgb)
-        tests.append({
-            'question_id': number, 'image': f'COCO_test2015_{number:012}.jpg',
-            'text': f'{text}\n{_PROMPT}', 'category': 'default',
-        })  # fmt: skip
+        tests.append(
+            {
+                'question_id': number,
+                'image': f'COCO_test2015_{number:012}.jpg',
+                'text': f'{text}\n{_PROMPT}',
+                'category': 'default',
+            }
+        )
         questions.append({'question_id': number, 'image_id': number, 'question': text})
         said = [thing.colour] * 8 + [f'dark {thing.colour}'] * 2
-        annotations.append({
-            'question_id': number, 'image_id': number, 'multiple_choice_answer': thing.colour,
-            'answer_type': 'other',
-            'answers': [{'answer_id': i, 'answer': each} for i, each in enumerate(said, start=1)],
-        })  # fmt: skip
+        annotations.append(
+            {
+                'question_id': number,
+                'image_id': number,
+                'multiple_choice_answer': thing.colour,
+                'answer_type': 'other',
+                'answers': [
+                    {'answer_id': i, 'answer': each} for i, each in enumerate(said, start=1)
+                ],
+            }
+        )
     write_lines(folder / _LLAVA, tests)
     for file in (_TEST, _VAL):
         (folder / file).write_text(json.dumps({'questions': questions}))

@@ -22,12 +22,7 @@ from instructseg_ros.research.evaluation.predictor import Predictor
 from instructseg_ros.research.evaluation.processes import Processes
 from instructseg_ros.research.evaluation.questions.answers import AnswerFile, read_answers
 from instructseg_ros.research.evaluation.questions.registry import QUESTION_BENCHMARKS
-from instructseg_ros.research.evaluation.run_metadata import (
-    NOTE,
-    claim,
-    forget_images,
-    origin_of,
-)
+from instructseg_ros.research.evaluation.run_metadata import NOTE, claim, forget_images, origin_of
 from instructseg_ros.research.evaluation.scoring import score
 from instructseg_ros.research.evaluation.work import (
     Unit,
@@ -152,11 +147,7 @@ def _read(name: str, data: Path, split: str | None) -> tuple[str, Reading]:
 
 
 def _predict_masks(
-    name: str,
-    samples: Sequence[Sample],
-    segmenter: Segmenter,
-    output: Path,
-    processes: Processes,
+    name: str, samples: Sequence[Sample], segmenter: Segmenter, output: Path, processes: Processes
 ) -> list[tuple[str, str]]:
     """Write predictions; return the keys of samples that were skipped, and why."""
     predictor = Predictor(segmenter)
@@ -171,11 +162,7 @@ def _predict_masks(
 
 
 def _answer_questions(
-    name: str,
-    samples: Sequence[Sample],
-    segmenter: Segmenter,
-    output: Path,
-    processes: Processes,
+    name: str, samples: Sequence[Sample], segmenter: Segmenter, output: Path, processes: Processes
 ) -> list[tuple[str, str]]:
     """Write answers; return the keys of samples that were skipped, and why."""
     done = read_answers(output)

@@ -87,8 +87,12 @@ def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray
     proposals = max(count, max(int(labels.max()) for labels in found))
     if proposals > _MOST_OBJECTS:
         raise ValueError(f'{predictions} has {proposals} objects: at most {_MOST_OBJECTS} count')
-    table = np.array([[_compare(found, true, mine, theirs) for theirs in range(1, count + 1)]
-                      for mine in range(1, proposals + 1)])  # fmt: skip
+    table = np.array(
+        [
+            [_compare(found, true, mine, theirs) for theirs in range(1, count + 1)]
+            for mine in range(1, proposals + 1)
+        ]
+    )
     rows, columns = linear_sum_assignment(-table.mean(axis=(2, 3)))
     chosen = table[rows, columns]
     return chosen[:, 0], chosen[:, 1]

@@ -67,8 +67,9 @@ def score_own(name: str, truth: Path, predictions: Path, *, split: str | None) -
     for sample in tqdm(reading.samples, 'scoring', disable=None):
         scores.add(sample)
     if not scores.read:
-        raise DataError(f'{predictions} has no prediction, such as KEY_0.png or KEY_0/00000.png, '
-                        f'of {truth}')  # fmt: skip
+        raise DataError(
+            f'{predictions} has no prediction, such as KEY_0.png or KEY_0/00000.png, of {truth}'
+        )
     problems = [str(problem) for problem in reading.problems] + scores.problems
     return {**scores.figures(), 'missing': scores.missing, 'problems': problems}
 
@@ -101,7 +102,8 @@ class Scores:
             for number, of_sentence in enumerate(overlaps):
                 of_sentence.append(self._overlap(answer_file(sample, number, frame), truth))
         self._answers += [
-            answer for answer in zip(sample.instructions, overlaps, strict=True) if answer[1]]
+            answer for answer in zip(sample.instructions, overlaps, strict=True) if answer[1]
+        ]
 
     def figures(self) -> dict[str, Any]:
         """Figures, 0 to 1.

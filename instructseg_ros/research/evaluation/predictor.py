@@ -82,10 +82,7 @@ class Predictor:
         return self._segment(frames[index], expressions, references)
 
     def _segment(
-        self,
-        picture: Picture,
-        expressions: Sequence[Expression],
-        references: Sequence[FrameTokens],
+        self, picture: Picture, expressions: Sequence[Expression], references: Sequence[FrameTokens]
     ) -> list[Prediction]:
         image = _recent(self._decoded, picture, picture.load, _IMAGES)
         tokens = self._tokens(picture)
@@ -115,8 +112,7 @@ def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Expression]:
     """Each sentence of a sample as an instruction of its own."""
     task = task_of(sample)
     return [
-        segmenter.read(joined([sentence]), task, verbatim=True)
-        for sentence in sample.instructions
+        segmenter.read(joined([sentence]), task, verbatim=True) for sentence in sample.instructions
     ]
 
 
@@ -126,9 +122,7 @@ def task_of(sample: Sample) -> Task:
     return Task.REASONING if reasoning else Task.REFERRING
 
 
-def _recent(
-    kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int
-) -> T:
+def _recent(kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int) -> T:
     """Return the value of an image, computed once; the `size` last used ones are kept."""
     if picture not in kept:
         kept[picture] = make()

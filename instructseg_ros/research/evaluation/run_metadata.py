@@ -101,8 +101,11 @@ def _versions(samples: Iterable[Sample]) -> dict[str, str]:
 
 def _difference(noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     """Return in words how the origin differs; '' where it is the same."""
-    other = [_words(key, noted, origin) for key in {**noted, **origin}
-             if key not in _SPOKEN_OF_ELSEWHERE and noted.get(key) != origin.get(key)]
+    other = [
+        _words(key, noted, origin)
+        for key in {**noted, **origin}
+        if key not in _SPOKEN_OF_ELSEWHERE and noted.get(key) != origin.get(key)
+    ]
     if other:
         return '; '.join(other)
     if noted.get('samples') != origin.get('samples'):
@@ -116,8 +119,10 @@ def _difference(noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
 
 def _words(key: str, noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     if key == 'weights':
-        before, after = (f'{each.get("model")} with weights {str(each.get("weights"))[:12]}'
-                         for each in (noted, origin))  # fmt: skip
+        before, after = (
+            f'{each.get("model")} with weights {str(each.get("weights"))[:12]}'
+            for each in (noted, origin)
+        )
         return f'model {before}, not {after}'
     return f'{key} {noted.get(key)}, not {origin.get(key)}'
 

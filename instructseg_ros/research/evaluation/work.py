@@ -128,8 +128,10 @@ class OwnUnit:
         ]
         broken: list[Exception] = []
         for index in range(len(first.frames)):
-            files = [_within(folder, answer_file(sample, number, index))
-                     for sample, number, _ in sentences]  # fmt: skip
+            files = [
+                _within(folder, answer_file(sample, number, index))
+                for sample, number, _ in sentences
+            ]
             if all(file.is_file() for file in files):
                 continue
             try:

@@ -93,9 +93,9 @@ def matching_costs(
     predicted = at_points(mask_logits.float(), points.expand(len(mask_logits), -1, -1))
     true = at_points(targets.float(), points.expand(len(targets), -1, -1))
     count = predicted.shape[1]
-    entropy = functional.softplus(-predicted) @ true.T + functional.softplus(predicted) @ (
-        1 - true
-    ).T
+    entropy = (
+        functional.softplus(-predicted) @ true.T + functional.softplus(predicted) @ (1 - true).T
+    )
     return mask_weight * entropy / count + dice_weight * _dice_costs(predicted.sigmoid(), true)
 
 
@@ -188,9 +188,12 @@ class Criterion:
     ) -> torch.Tensor:
         """(Q, M) costs of a sample's assignment, see `matching_costs`."""
         return matching_costs(
-            logits, targets, points,
-            mask_weight=self.config.mask_weight, dice_weight=self.config.dice_weight,
-        )  # fmt: skip
+            logits,
+            targets,
+            points,
+            mask_weight=self.config.mask_weight,
+            dice_weight=self.config.dice_weight,
+        )
 
     def points(self, logits: torch.Tensor, counts: Sequence[int], draws: Draws) -> torch.Tensor:
         """Points at which matched masks are compared: the undecided ones, and some of all.
@@ -243,9 +246,7 @@ def _draw(draws: Draws, counts: Sequence[int], points: int) -> torch.Tensor:
     return torch.cat([draws(sample, count, points) for sample, count in enumerate(counts)])
 
 
-def _score_loss(
-    scores: torch.Tensor, matches: Sequence[Match], num_masks: float
-) -> torch.Tensor:
+def _score_loss(scores: torch.Tensor, matches: Sequence[Match], num_masks: float) -> torch.Tensor:
     """Matched tokens say yes, all others no, which together weigh the same."""
     true = torch.zeros_like(scores)
     for row, found in zip(true, matches, strict=True):

@@ -98,9 +98,14 @@ class Recipe:
 
     sources: tuple[SourceConfig, ...]
     trained: tuple[str, ...] = (
-        'language_model.embed_tokens', 'head', 'seg_query', 'perceiver', 'text_fusion',
-        'pixel_branch.decoder', 'mask_decoder',
-    )  # fmt: skip
+        'language_model.embed_tokens',
+        'head',
+        'seg_query',
+        'perceiver',
+        'text_fusion',
+        'pixel_branch.decoder',
+        'mask_decoder',
+    )
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
     residual_dropout: float = 0.1
     steps: int = 100_000
@@ -128,9 +133,14 @@ class Recipe:
         if self.precision not in ('no', 'bf16', 'fp16'):
             raise RecipeError(f'precision is no, bf16 or fp16, not {self.precision!r}')
         for name in (
-            'steps', 'batch', 'accumulation', 'save_every', 'log_every', 'picture_every',
+            'steps',
+            'batch',
+            'accumulation',
+            'save_every',
+            'log_every',
+            'picture_every',
             'validation_samples',
-        ):  # fmt: skip
+        ):
             if getattr(self, name) < 1:
                 raise RecipeError(f'{name} is a whole number from 1 on')
         if self.validate_every < 0:

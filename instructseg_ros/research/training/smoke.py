@@ -30,24 +30,45 @@ _END: Final = '<|endoftext|>'
 _CANVAS: Final = (128, 128)
 _WIDTH: Final = 64
 _VISION: Final = {
-    'hidden_size': 32, 'intermediate_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 2,
-    'image_size': 84, 'patch_size': 14, 'vision_use_head': False,
-}  # fmt: skip
+    'hidden_size': 32,
+    'intermediate_size': 64,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 2,
+    'image_size': 84,
+    'patch_size': 14,
+    'vision_use_head': False,
+}
 _TEXT: Final = {
-    'hidden_size': _WIDTH, 'intermediate_size': 128, 'num_hidden_layers': 2,
-    'num_attention_heads': 4, 'partial_rotary_factor': 0.4, 'max_position_embeddings': 1024,
+    'hidden_size': _WIDTH,
+    'intermediate_size': 128,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 4,
+    'partial_rotary_factor': 0.4,
+    'max_position_embeddings': 1024,
     'pad_token_id': None,
-}  # fmt: skip
+}
 _SWIN: Final = {
-    'model_type': 'swin', 'image_size': 128, 'embed_dim': 16, 'depths': [1, 1, 2, 1],
-    'num_heads': [1, 2, 2, 4], 'window_size': 4, 'drop_path_rate': 0.1,
+    'model_type': 'swin',
+    'image_size': 128,
+    'embed_dim': 16,
+    'depths': [1, 1, 2, 1],
+    'num_heads': [1, 2, 2, 4],
+    'window_size': 4,
+    'drop_path_rate': 0.1,
     'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
-}  # fmt: skip
+}
 _MASKS: Final = {
-    'backbone_config': _SWIN, 'feature_size': 64, 'mask_feature_size': 32, 'hidden_dim': 64,
-    'encoder_layers': 1, 'encoder_feedforward_dim': 64, 'decoder_layers': 4,
-    'dim_feedforward': 128, 'num_attention_heads': 4, 'num_queries': 4,
-}  # fmt: skip
+    'backbone_config': _SWIN,
+    'feature_size': 64,
+    'mask_feature_size': 32,
+    'hidden_dim': 64,
+    'encoder_layers': 1,
+    'encoder_feedforward_dim': 64,
+    'decoder_layers': 4,
+    'dim_feedforward': 128,
+    'num_attention_heads': 4,
+    'num_queries': 4,
+}
 
 
 def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> None:
@@ -64,7 +85,7 @@ def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> No
     torch.nn.init.normal_(model.seg_query, std=0.02)
     with quiet():
         model.save_pretrained(folder)
-    sizes = ProcessorConfig.of_model(config, mask_size=_CANVAS, prompts=RELEASED)
+    sizes = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED)
     InstructSegProcessor(tokenizer, sizes).save_pretrained(folder)
     save_file({HEAD: torch.randn(len(tokenizer), _WIDTH) * 0.02}, folder / HEAD_FILE)
 

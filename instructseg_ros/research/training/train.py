@@ -32,16 +32,26 @@ from instructseg_ros.research.training.criterion import Criterion
 from instructseg_ros.research.training.examples import ExampleMaker, form_of
 from instructseg_ros.research.training.recipe import Recipe, SourceConfig
 from instructseg_ros.research.training.trainer import Trainer
-from instructseg_ros.research.training.training_model import Learner, choose_weights, merge_adapters
+from instructseg_ros.research.training.training_model import (
+    TrainingModel,
+    choose_weights,
+    merge_adapters,
+)
 from instructseg_ros.video.run_folder import first_process, locked
 
 VALIDATION: Final = 'val'  # split
 _NOTE: Final = 'training.json'
 # Settings that a training may resume with another value of.
 _FREE: Final = (
-    'steps', 'save_every', 'save_minutes', 'log_every', 'picture_every', 'validate_every',
-    'validation_samples', 'gradient_checkpointing',
-)  # fmt: skip
+    'steps',
+    'save_every',
+    'save_minutes',
+    'log_every',
+    'picture_every',
+    'validate_every',
+    'validation_samples',
+    'gradient_checkpointing',
+)
 _NAMED = 5  # problems of a data set
 _log = logging.getLogger(__name__)
 
@@ -149,10 +159,10 @@ def _read_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[Source]:
     return [read_source(source, folders) for source in recipe.sources]
 
 
-def build_learner(recipe: Recipe, model: Path) -> Learner:
+def build_learner(recipe: Recipe, model: Path) -> TrainingModel:
     """The model of a folder, ready to learn what a recipe says."""
     weights, _ = load_model(model)
-    learner = Learner(weights, Criterion(recipe.criterion), _head(model))
+    learner = TrainingModel(weights, Criterion(recipe.criterion), _head(model))
     torch.manual_seed(recipe.seed)  # adapters begin at random
     choose_weights(learner, recipe)
     return learner
@@ -172,10 +182,7 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
     if not samples:
         raise DataError(f'{", ".join(config.sets)}: there is no sample to learn from')
     return Source(
-        name='+'.join(config.sets),
-        share=config.share,
-        samples=samples,
-        per_video=config.per_video,
+        name='+'.join(config.sets), share=config.share, samples=samples, per_video=config.per_video
     )
 
 
@@ -211,7 +218,7 @@ def _read_samples(name: str, folder: Path, split: str) -> list[Sample]:
     return reading.samples
 
 
-def write_model(learner: Learner, processor: InstructSegProcessor, folder: Path) -> None:
+def write_model(learner: TrainingModel, processor: InstructSegProcessor, folder: Path) -> None:
     """Write what was learned in the layout of `from_pretrained`, adapters merged."""
     merge_adapters(learner.model.language_model)
     with quiet():

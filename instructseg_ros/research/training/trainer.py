@@ -20,7 +20,7 @@ from tqdm import tqdm
 from instructseg_ros.research.training.batches import Mixture, Steps, batches
 from instructseg_ros.research.training.examples import Batch, ExampleMaker
 from instructseg_ros.research.training.recipe import Recipe
-from instructseg_ros.research.training.training_model import Learner, Lesson
+from instructseg_ros.research.training.training_model import LossOutput, TrainingModel
 from instructseg_ros.research.training.validation import (
     FILE,
     Record,
@@ -47,7 +47,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        build: Callable[[], Learner],
+        build: Callable[[], TrainingModel],
         mixture: Callable[[int], Mixture],
         maker: ExampleMaker,
         folder: Path,
@@ -110,7 +110,7 @@ class Trainer:
         if self._writer is not None:
             self._writer.close()
 
-    def learned(self) -> Learner | None:
+    def learned(self) -> TrainingModel | None:
         """A learner with what was learned, on the CPU; None but in the first process.
 
         Its weights are those that were best on the validation samples, or without such samples the
@@ -125,7 +125,7 @@ class Trainer:
         learner.load_state_dict(state)
         return learner.eval()
 
-    def _prepare(self, learner: Learner) -> None:
+    def _prepare(self, learner: TrainingModel) -> None:
         recipe = self.recipe
         if recipe.gradient_checkpointing:
             learner.model.gradient_checkpointing_enable({'use_reentrant': False})
@@ -180,8 +180,7 @@ class Trainer:
             return
         if self.step % self.recipe.validate_every and self.step < self.recipe.steps:
             return
-        figures = self._validation.measure(
-            self.accelerator, self._learner, self.step, self._report)
+        figures = self._validation.measure(self.accelerator, self._learner, self.step, self._report)
         best = self.record.best if self.record else None
         if figures.better_than(best):
             if self.step != self._saved_step:
@@ -202,7 +201,7 @@ class Trainer:
     def _report(self, problem: str) -> None:
         _log.warning('skipped %s', problem)
 
-    def _note(self, batch: Batch, lesson: Lesson, source: str) -> None:
+    def _note(self, batch: Batch, lesson: LossOutput, source: str) -> None:
         """Keep the figures of a pass for the log, and log its masks where they are due."""
         for problem in batch.skipped:
             self._report(problem)

@@ -18,7 +18,7 @@ from instructseg_ros.research.training.recipe import LoraConfig, Recipe, RecipeE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lesson:
+class LossOutput:
     """What one batch taught.
 
     Args:
@@ -35,7 +35,7 @@ class Lesson:
     scores: torch.Tensor | None = None
 
 
-class Learner(nn.Module):
+class TrainingModel(nn.Module):
     """One forward pass for every kind of batch, so that engines can wrap it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Learner(nn.Module):
         self.head = head
         self.criterion = criterion
 
-    def train(self, mode: bool = True) -> Learner:
+    def train(self, mode: bool = True) -> TrainingModel:
         """Training mode, in which batch statistics stay: these batches are too small for them."""
         super().train(mode)
         for module in self.modules():
@@ -59,7 +59,7 @@ class Learner(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, batch: Batch, draws: Sequence[Draws] | None = None) -> Lesson:
+    def forward(self, batch: Batch, draws: Sequence[Draws] | None = None) -> LossOutput:
         """Losses of a batch.
 
         Args:
@@ -82,7 +82,7 @@ class Learner(nn.Module):
         if words is not None:
             loss, parts['words'] = loss + words, words
         final = output.final
-        return Lesson(
+        return LossOutput(
             loss=loss,
             parts=parts,
             masks=final.mask_logits[:, 0].detach(),
@@ -96,7 +96,7 @@ class Learner(nn.Module):
         tokens = self.model.encode_frame(values.flatten(0, 1))
         return tokens.unflatten(0, values.shape[:2])
 
-    def _converse(self, tokens: torch.Tensor, batch: Batch) -> Lesson:
+    def _converse(self, tokens: torch.Tensor, batch: Batch) -> LossOutput:
         context = VisualContext(image_tokens=tokens, reference_tokens=None)
         start, rest = self.model.assemble(context, batch.prompt)
         embeddings = torch.cat([start, rest[:, 0]], dim=1)
@@ -104,7 +104,7 @@ class Learner(nn.Module):
         words = self._word_loss(states, batch.labels)
         if words is None:
             raise ValueError('a conversation teaches nothing to a model without a head for text')
-        return Lesson(loss=words, parts={'words': words})
+        return LossOutput(loss=words, parts={'words': words})
 
     def _mask_losses(
         self, output: InstructSegOutput, batch: Batch, draws: Sequence[Draws] | None
@@ -146,7 +146,7 @@ def _named(losses: Sequence[MaskLosses]) -> dict[str, torch.Tensor]:
     }
 
 
-def choose_weights(learner: Learner, recipe: Recipe) -> None:
+def choose_weights(learner: TrainingModel, recipe: Recipe) -> None:
     """Add the recipe's adapters, and let them and the parts that it names learn.
 
     Raises:

@@ -20,7 +20,7 @@ from instructseg_ros.research.data.reading import read_json
 from instructseg_ros.research.evaluation.overlap import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
 from instructseg_ros.research.training.examples import Batch
-from instructseg_ros.research.training.training_model import Lesson
+from instructseg_ros.research.training.training_model import LossOutput
 
 FILE: Final = 'validation.json'
 
@@ -50,8 +50,10 @@ class Figures:
         return self.gIoU, -self.loss if math.isfinite(self.loss) else -math.inf
 
     def __str__(self) -> str:
-        return (f'validation after step {self.step}: gIoU {self.gIoU:.3f}, loss {self.loss:.3f} '
-                f'({self.samples} samples)')  # fmt: skip
+        return (
+            f'validation after step {self.step}: gIoU {self.gIoU:.3f}, loss {self.loss:.3f} '
+            f'({self.samples} samples)'
+        )
 
 
 class Validation:
@@ -132,10 +134,11 @@ def read_record(file: Path) -> Record | None:
         return Record(newest=Figures(**values['newest']), best=Figures(**values['best']))
     except (LookupError, TypeError) as error:
         raise ValueError(
-            f'{file} is damaged ({error}): remove it to choose the best anew') from error
+            f'{file} is damaged ({error}): remove it to choose the best anew'
+        ) from error
 
 
-def overlap_of(batch: Batch, lesson: Lesson, threshold: float) -> float:
+def overlap_of(batch: Batch, lesson: LossOutput, threshold: float) -> float:
     """IoU of the answer to a batch of one sample, on the mask branch's canvas."""
     assert lesson.masks is not None and lesson.scores is not None
     [target] = batch.targets
@@ -156,7 +159,7 @@ def overlap_of(batch: Batch, lesson: Lesson, threshold: float) -> float:
 _TINT = torch.tensor([255.0, 60.0, 60.0])[:, None, None]
 
 
-def panel(batch: Batch, lesson: Lesson) -> torch.Tensor:
+def panel(batch: Batch, lesson: LossOutput) -> torch.Tensor:
     """(3, H, 3 W) uint8 of a batch's first sample: picture, target, and the best-scored mask."""
     assert batch.pixel_values is not None
     assert lesson.masks is not None and lesson.scores is not None

@@ -19,8 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        report, film = run(options.output, model=options.model, source=options.source,
-                           say=lambda text: print(text, flush=True))
+        report, film = run(
+            options.output,
+            model=options.model,
+            source=options.source,
+            say=lambda text: print(text, flush=True),
+        )
     except (OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -38,13 +42,23 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m instructseg_ros.tabletop.demo',
         description='A simulated camera and the segmentation node as two processes, instructions '
-                    'of every kind, and how well they are followed.')
-    parser.add_argument('--output', type=Path, default=Path('demo'),
-                        help='folder for pictures, figures and logs (default: demo)')
-    parser.add_argument('--model', default='embedded',
-                        help='embedded, a folder or a hub id (default: embedded)')
-    parser.add_argument('--source', choices=('auto', 'live', 'recording'), default='auto',
-                        help='where the frames come from (default: auto)')
+        'of every kind, and how well they are followed.',
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=Path('demo'),
+        help='folder for pictures, figures and logs (default: demo)',
+    )
+    parser.add_argument(
+        '--model', default='embedded', help='embedded, a folder or a hub id (default: embedded)'
+    )
+    parser.add_argument(
+        '--source',
+        choices=('auto', 'live', 'recording'),
+        default='auto',
+        help='where the frames come from (default: auto)',
+    )
     return parser.parse_args(arguments)
 
 

@@ -71,29 +71,38 @@ class Observer:
         self._moments: OrderedDict[int, Moment] = OrderedDict()
         self.results: list[Heard] = []
         self._node = rclpy.create_node('demo')
-        self._commands = self._node.create_publisher(
-            Command, 'command_request', qos.reliable(10))
+        self._commands = self._node.create_publisher(Command, 'command_request', qos.reliable(10))
         self._scenes: Client = self._node.create_client(
-            SetParameters, 'camera/sim_camera/set_parameters')
+            SetParameters, 'camera/sim_camera/set_parameters'
+        )
         self._node.create_subscription(
-            SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30))
+            SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30)
+        )
         self._views = [
             self._node.create_subscription(Image, 'camera/image', self._on_image, qos.sensor()),
             self._node.create_subscription(
-                Image, 'camera/truth/labels', self._on_labels, qos.sensor()),
+                Image, 'camera/truth/labels', self._on_labels, qos.sensor()
+            ),
             self._node.create_subscription(String, 'camera/scene', self._on_scene, qos.sensor()),
         ]
 
     def __enter__(self) -> Observer:
         """Wait until the camera shows something and the node listens."""
-        if not self.wait(lambda: self.newest() and self._commands.get_subscription_count(),
-                         timeout=START_TIMEOUT):
-            raise RuntimeError(f'no image or no node came up within {START_TIMEOUT:.0f} s; see '
-                               f'whether both processes run{discovery_advice()}')
+        if not self.wait(
+            lambda: self.newest() and self._commands.get_subscription_count(), timeout=START_TIMEOUT
+        ):
+            raise RuntimeError(
+                f'no image or no node came up within {START_TIMEOUT:.0f} s; see '
+                f'whether both processes run{discovery_advice()}'
+            )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Leave the ROS graph."""
         self._node.destroy_node()
         rclpy.try_shutdown()
@@ -118,8 +127,9 @@ class Observer:
         request = SetParameters.Request(parameters=[Parameter(name='scene', value=value)])
         self._scenes.wait_for_service(timeout_sec=ANSWER_TIMEOUT)
         self._scenes.call_async(request)
-        self.wait(lambda: (newest := self.newest()) and newest.scene == scene,
-                  timeout=ANSWER_TIMEOUT)
+        self.wait(
+            lambda: (newest := self.newest()) and newest.scene == scene, timeout=ANSWER_TIMEOUT
+        )
 
     def give(self, *, id: str, text: str) -> None:
         """Give the node an instruction."""
@@ -159,6 +169,10 @@ class Observer:
         moment.graph, moment.scene = from_json(message.data), fields['scene']
 
     def _on_result(self, message: SegmentationMessage) -> None:
-        self.results.append(Heard(
-            message=message, arrival=self._node.get_clock().now().nanoseconds,
-            heard=time.monotonic()))
+        self.results.append(
+            Heard(
+                message=message,
+                arrival=self._node.get_clock().now().nanoseconds,
+                heard=time.monotonic(),
+            )
+        )

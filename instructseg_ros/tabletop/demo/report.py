@@ -84,16 +84,25 @@ class Report:
 
     def shortcomings(self) -> list[str]:
         """Return why the demo failed, in words; nothing when it passed."""
-        silent = [answer.text for answer in self.answers
-                  if answer.state not in (State.FOUND, State.NOT_FOUND)]
-        found = _mean([answer.iou for answer in self.answers
-                       if answer.iou is not None and answer.state is State.FOUND])
+        silent = [
+            answer.text
+            for answer in self.answers
+            if answer.state not in (State.FOUND, State.NOT_FOUND)
+        ]
+        found = _mean(
+            [
+                answer.iou
+                for answer in self.answers
+                if answer.iou is not None and answer.state is State.FOUND
+            ]
+        )
         complaints = [f'no mask and no "not found" came back for "{text}"' for text in silent]
         if found is None:
             complaints.append('no target was found')
         elif found < LEAST_IOU:
             complaints.append(
-                f'the mean IoU of what was found is {found:.2f}, at least {LEAST_IOU} is wanted')
+                f'the mean IoU of what was found is {found:.2f}, at least {LEAST_IOU} is wanted'
+            )
         return complaints
 
     def to_json(self) -> dict[str, Any]:
@@ -112,13 +121,15 @@ class Report:
         lines += [_table_row(answer) for answer in self.answers]
         figures = self.to_json()
         complaints = self.shortcomings()
-        return '\n'.join([
-            *lines,
-            f'mean IoU {figures["mean_iou"]}, {figures["fps"]} results/s, age of a result '
-            f'p50 {figures["age_p50_ms"]} ms, p95 {figures["age_p95_ms"]} ms',
-            *(f'  - {complaint}' for complaint in complaints),
-            'FAILED' if complaints else 'PASSED',
-        ])
+        return '\n'.join(
+            [
+                *lines,
+                f'mean IoU {figures["mean_iou"]}, {figures["fps"]} results/s, age of a result '
+                f'p50 {figures["age_p50_ms"]} ms, p95 {figures["age_p95_ms"]} ms',
+                *(f'  - {complaint}' for complaint in complaints),
+                'FAILED' if complaints else 'PASSED',
+            ]
+        )
 
 
 def mask_iou(mask: np.ndarray | None, truth: np.ndarray) -> float:
@@ -159,8 +170,9 @@ def contact_sheet(answers: Sequence[Answer]) -> Image.Image:
     """Draw each answer as camera image, overlay (the truth outlined in white) and figures."""
     width, height = 2 * TILE[0], TILE[1] + CAPTION
     rows = -(-len(answers) // COLUMNS)
-    sheet = Image.new('RGB', (COLUMNS * (width + GAP) + GAP, rows * (height + GAP) + GAP),
-                      (40, 44, 52))
+    sheet = Image.new(
+        'RGB', (COLUMNS * (width + GAP) + GAP, rows * (height + GAP) + GAP), (40, 44, 52)
+    )
     for index, answer in enumerate(answers):
         row, column = divmod(index, COLUMNS)
         sheet.paste(_cell(answer), (GAP + column * (width + GAP), GAP + row * (height + GAP)))
@@ -169,10 +181,18 @@ def contact_sheet(answers: Sequence[Answer]) -> Image.Image:
 
 def save_film(frames: Sequence[np.ndarray], path: Path, *, seconds_per_frame: float) -> None:
     """Write (H, W, 3) uint8 frames as an animated GIF of the tile's size."""
-    images = [Image.fromarray(frame).resize(TILE).quantize(96, dither=Image.Dither.NONE)
-              for frame in frames]
-    images[0].save(path, save_all=True, append_images=images[1:], loop=0, optimize=True,
-                   duration=int(1e3 * seconds_per_frame))
+    images = [
+        Image.fromarray(frame).resize(TILE).quantize(96, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    images[0].save(
+        path,
+        save_all=True,
+        append_images=images[1:],
+        loop=0,
+        optimize=True,
+        duration=int(1e3 * seconds_per_frame),
+    )
 
 
 def _cell(answer: Answer) -> Image.Image:

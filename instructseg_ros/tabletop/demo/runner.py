@@ -20,8 +20,18 @@ from instructseg_ros.tabletop.instructions import TabletopInstruction, generate
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 #: Kinds of the instructions, in the order in which they are given.
-KINDS = ('attribute', 'superlative', 'relation', 'plural', 'use', 'motion', ABSENT, 'attribute',
-         'relation', 'motion')
+KINDS = (
+    'attribute',
+    'superlative',
+    'relation',
+    'plural',
+    'use',
+    'motion',
+    ABSENT,
+    'attribute',
+    'relation',
+    'motion',
+)
 FIRST_SCENE = 700_000
 
 
@@ -74,11 +84,17 @@ def run(output: Path, *, model: str, source: str, say: Callable[[str], None]) ->
     """
     choose_environment()
     camera = NodeProcess(
-        'sim_camera', output / 'sim_camera.log', arguments=['-r', '__ns:=/camera'],
-        parameters={'source': source, 'scene': FIRST_SCENE})
+        'sim_camera',
+        output / 'sim_camera.log',
+        arguments=['-r', '__ns:=/camera'],
+        parameters={'source': source, 'scene': FIRST_SCENE},
+    )
     node = NodeProcess(
-        'segmentation_node', output / 'segmentation_node.log',
-        arguments=['-r', 'image:=camera/image'], parameters={'model': model})
+        'segmentation_node',
+        output / 'segmentation_node.log',
+        arguments=['-r', 'image:=camera/image'],
+        parameters={'model': model},
+    )
 
     def check() -> None:
         camera.check()
@@ -105,9 +121,13 @@ def _ask(observer: Observer, number: int, kind: str, film: list[np.ndarray]) -> 
     moment = observer.moment(heard.stamp)
     film += _shoot(observer, f'demo-{number}')
     return Answer(
-        text=instruction.text, kind=kind, result=segmentation_from_message(heard.message),
-        latency=heard.heard - given, image=None if moment is None else moment.image,
-        truth=None if moment is None else _truth(line, instruction, moment))
+        text=instruction.text,
+        kind=kind,
+        result=segmentation_from_message(heard.message),
+        latency=heard.heard - given,
+        image=None if moment is None else moment.image,
+        truth=None if moment is None else _truth(line, instruction, moment),
+    )
 
 
 def _propose(observer: Observer, number: int, kind: str) -> tuple[Line, TabletopInstruction]:
@@ -131,9 +151,13 @@ def _instruction(observer: Observer, line: Line) -> TabletopInstruction | None:
 
 def _first_answer(observer: Observer, id: str) -> Heard | None:
     """Wait for a result that says found or not found; else return the last that came, if any."""
+
     def answers() -> list[Heard]:
-        return [heard for heard in observer.results
-                if heard.message.command_id == id and heard.message.state in ANSWERED]
+        return [
+            heard
+            for heard in observer.results
+            if heard.message.command_id == id and heard.message.state in ANSWERED
+        ]
 
     observer.wait(answers, timeout=ANSWER_TIMEOUT)
     failures = [heard for heard in observer.results if heard.message.command_id == id]
@@ -152,8 +176,12 @@ def _shoot(observer: Observer, id: str) -> list[np.ndarray]:
     last = float('-inf')
     for heard in observer.results:
         moment = observer.moment(heard.stamp)
-        if (heard.message.command_id != id or moment is None or moment.image is None
-                or heard.stamp - last < 0.9e9 * FILM_PERIOD):
+        if (
+            heard.message.command_id != id
+            or moment is None
+            or moment.image is None
+            or heard.stamp - last < 0.9e9 * FILM_PERIOD
+        ):
             continue
         last = heard.stamp
         pictures.append(draw_overlay(moment.image, segmentation_from_message(heard.message)))
@@ -163,7 +191,7 @@ def _shoot(observer: Observer, id: str) -> list[np.ndarray]:
 def _measure_pace(observer: Observer, text: str) -> tuple[float, list[float]]:
     """Return results per second and their ages in s, with nobody else watching the camera."""
     observer.look_away()
-    observer.give(id='pace', text=text)
+    observer.give(id='budget', text=text)
     observer.spend(PACE_WARM_UP)
     observer.results.clear()
     observer.spend(PACE_SECONDS)

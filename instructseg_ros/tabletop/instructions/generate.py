@@ -17,9 +17,7 @@ from instructseg_ros.tabletop.instructions import (
     use,
     wording,
 )
-from instructseg_ros.tabletop.instructions import (
-    movement as motion,
-)
+from instructseg_ros.tabletop.instructions import movement as motion
 from instructseg_ros.tabletop.instructions.draft import Draft
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.wording import SLOT, Grounding, Wordings, Writer

@@ -85,7 +85,8 @@ def rolls(thing: Thing) -> float:
 PARTICIPLES = {
     'move': Wordings(('moving', 'moving', 'going'), ('traveling',)),  # new word
     'move at all': Wordings(
-        ('moving', 'not standing still', 'moving around'), ('in motion',)  # new word
+        ('moving', 'not standing still', 'moving around'),
+        ('in motion',),  # new word
     ),
     'come': Wordings(('coming',)),
     'roll': Wordings(('rolling',)),
@@ -173,9 +174,17 @@ OPEN_QUESTIONS = Wordings(
     ('tell me what is {moving}', 'can you see what is {moving}?', 'is there something {moving}?'),
 )
 WORDINGS = (
-    SENTENCES, WITH_DIRECTION, BEFORE_NOUN, AFTER_NOUN, WITH_FINITE, QUESTIONS, OPEN_QUESTIONS,
-    *PARTICIPLES.values(), *FINITES.values(), *DIRECTIONS.values(),
-)  # fmt: skip
+    SENTENCES,
+    WITH_DIRECTION,
+    BEFORE_NOUN,
+    AFTER_NOUN,
+    WITH_FINITE,
+    QUESTIONS,
+    OPEN_QUESTIONS,
+    *PARTICIPLES.values(),
+    *FINITES.values(),
+    *DIRECTIONS.values(),
+)
 ATTEMPTS = 12
 
 

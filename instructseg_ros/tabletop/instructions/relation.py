@@ -234,7 +234,7 @@ QUESTIONS = Wordings(
         'can you tell which {thing} is {place}?',
     ),
     ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
-)  # fmt: skip
+)
 OPEN_QUESTIONS = Wordings(
     (
         'what is {place}?',

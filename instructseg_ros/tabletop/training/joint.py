@@ -79,9 +79,12 @@ class JointStage(nn.Module):
     scoring = 2.0
 
     def __init__(
-        self, model: InstructSegModel, language: LanguageStage, features: FeatureStore | None,
+        self,
+        model: InstructSegModel,
+        language: LanguageStage,
+        features: FeatureStore | None,
         store: SceneStore,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.language = language
         self.seg_query_projector = model.seg_query_projector
@@ -154,11 +157,7 @@ class FinetuneStage(JointStage):
     scoring = 5.0
 
     def __init__(
-        self,
-        model: InstructSegModel,
-        language: LanguageStage,
-        tower: TowerStage,
-        store: SceneStore,
+        self, model: InstructSegModel, language: LanguageStage, tower: TowerStage, store: SceneStore
     ) -> None:
         super().__init__(model, language, None, store)
         self.tower = tower

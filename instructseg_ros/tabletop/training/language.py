@@ -28,8 +28,11 @@ from instructseg_ros.tabletop.training.word_augmentation import GROUPS, MOST_MOR
 ANCHOR_TOKENS: Final = [1]
 CANDIDATE_TOKENS: Final = [3]
 TARGET_TOKENS: Final = [5, 6, 7]
-_ROLES: Final = ((ANCHORS, ANCHOR_TOKENS, 0.5), (CANDIDATES, CANDIDATE_TOKENS, 0.5),
-                 (TARGETS, TARGET_TOKENS, 1.0))  # fmt: skip
+_ROLES: Final = (
+    (ANCHORS, ANCHOR_TOKENS, 0.5),
+    (CANDIDATES, CANDIDATE_TOKENS, 0.5),
+    (TARGETS, TARGET_TOKENS, 1.0),
+)
 _DEEP = 0.4  # weight of pointers read from earlier layers
 _GROUNDED_LAYERS = (1, 2)
 # Drawing weights of the kinds of instruction: vocabulary first, comparisons later.

@@ -134,9 +134,7 @@ def _float32(value: Any) -> Any:
     return value.float() if is_half else value
 
 
-def _wrong(
-    true: np.ndarray, may: np.ndarray, classes: int, rng: np.random.Generator
-) -> np.ndarray:
+def _wrong(true: np.ndarray, may: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
     wrong = may & (rng.random(true.shape) < _WRONG_SHARE)
     return np.where(wrong, rng.integers(0, classes, true.shape), true.astype(int))
 

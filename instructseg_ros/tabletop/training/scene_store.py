@@ -158,9 +158,7 @@ def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
             raise RuntimeError('renderers die at once: does the demo run?') from error
 
 
-def _render_all(
-    render: Callable[[np.ndarray], None], scenes: np.ndarray, processes: int
-) -> None:
+def _render_all(render: Callable[[np.ndarray], None], scenes: np.ndarray, processes: int) -> None:
     chunks = [scenes[i : i + _CHUNK] for i in range(0, len(scenes), _CHUNK)]
     with ProcessPoolExecutor(processes, multiprocessing.get_context('spawn')) as pool:
         for _ in tqdm(pool.map(render, chunks), 'render', total=len(chunks)):

@@ -19,10 +19,7 @@ from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS
 from instructseg_ros.tabletop.training import loop as parallel
 from instructseg_ros.tabletop.training.encoders import MotionStage, TowerStage
-from instructseg_ros.tabletop.training.initial_weights import (
-    start_from_model,
-    start_from_nothing,
-)
+from instructseg_ros.tabletop.training.initial_weights import start_from_model, start_from_nothing
 from instructseg_ros.tabletop.training.joint import (
     FinetuneStage,
     JointStage,
@@ -213,11 +210,7 @@ class TabletopTraining:
         )
         store = SceneStore.create(self.folder / 'scenes', shape)
         if parallel.rank() == 0:
-            render_scenes(
-                store,
-                stride=config.reference_stride,
-                processes=self.processes,
-            )
+            render_scenes(store, stride=config.reference_stride, processes=self.processes)
             write_instructions(store, self.processor, seed=self.recipe.seed)
         parallel.wait()
         return store

@@ -59,9 +59,7 @@ def mask_loss(
     return total + _EDGES * edge_loss(logits, targets, weights), dice.item()
 
 
-def edge_loss(
-    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def edge_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Mean cross entropy around the edges of masks (B, K, Q, h, w) that are of the right thing."""
     flat = targets.flatten(0, 2)[:, None]
     spread = functional.max_pool2d(flat, 3, 1, 1) + functional.max_pool2d(-flat, 3, 1, 1)

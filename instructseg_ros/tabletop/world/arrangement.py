@@ -74,8 +74,9 @@ class Layout:
         angle = np.arange(6) * np.pi / 3
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
         rim = discs[:, None, :2] + discs[:, None, 2:] * around
-        points = np.concatenate([np.concatenate([rim, np.full((*rim.shape[:2], 1), z)], -1)
-                                 for z in (0.0, height)]).reshape(-1, 3)  # fmt: skip
+        points = np.concatenate(
+            [np.concatenate([rim, np.full((*rim.shape[:2], 1), z)], -1) for z in (0.0, height)]
+        ).reshape(-1, 3)
         optical = self.camera.to_optical(points)
         pixels = project(optical, self.camera.intrinsics(*FRAME))
         inside = (pixels > MARGIN) & (pixels < np.array(FRAME) - 1 - MARGIN)
@@ -116,8 +117,7 @@ def into(carrier: Item, article: Article, rng: np.random.Generator) -> Pose | No
     return center, around
 
 
-def _leaning(carrier: Item, article: Article, base: float,
-             rng: np.random.Generator) -> Pose | None:  # fmt: skip
+def _leaning(carrier: Item, article: Article, base: float, rng: np.random.Generator) -> Pose | None:
     """A stick from the floor of a container over its rim."""
     hollow, rim = carrier.article.shape.hollow, carrier.article.shape.height
     assert hollow is not None
@@ -142,8 +142,22 @@ def _leaning(carrier: Item, article: Article, base: float,
 ROLLERS = ('ball', 'apple', 'can', 'car')
 LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
 PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
-PUT_ON = ('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book', 'teapot', 'spoon',
-          'knife', 'pen', 'bottle')  # fmt: skip
+PUT_ON = (
+    'mug',
+    'can',
+    'apple',
+    'ball',
+    'banana',
+    'car',
+    'bowl',
+    'box',
+    'book',
+    'teapot',
+    'spoon',
+    'knife',
+    'pen',
+    'bottle',
+)
 DOWN_X = turn(np.array([0.0, 1.0, 0.0]), np.pi / 2)
 TRIES = 40
 
@@ -176,8 +190,9 @@ class Arranger:
 
     def set_moving(self) -> None:
         """Put one moving thing on the table, if there is room for all of its way."""
-        manner = str(self.rng.choice(('pushed', 'rolling', 'lifted', 'path'),
-                                     p=(0.4, 0.25, 0.15, 0.2)))  # fmt: skip
+        manner = str(
+            self.rng.choice(('pushed', 'rolling', 'lifted', 'path'), p=(0.4, 0.25, 0.15, 0.2))
+        )
         article, color = self._draw(ROLLERS if manner == 'rolling' else KINDS)
         if article is None:
             return
@@ -202,8 +217,13 @@ class Arranger:
             put = (into if inside else onto)(carrier, article, self.rng)
             if put is None or not self._claim(carrier, article, *put):
                 continue
-            self._add(article, color, *put, on=None if inside else carrier.label,
-                      inside=carrier.label if inside else None)  # fmt: skip
+            self._add(
+                article,
+                color,
+                *put,
+                on=None if inside else carrier.label,
+                inside=carrier.label if inside else None,
+            )
             return
 
     def _draw(self, kinds: tuple[str, ...]) -> tuple[Article | None, str]:
@@ -214,15 +234,25 @@ class Arranger:
         again = colors and self.rng.uniform() < 0.3
         color = str(self.rng.choice(colors if again else list(COLORS)))
         size = str(self.rng.choice(list(SIZES)))
-        used = {i.article.variant for i in self.items
-                if (i.article.kind, i.article.size) == (kind, size)}  # fmt: skip
+        used = {
+            i.article.variant
+            for i in self.items
+            if (i.article.kind, i.article.size) == (kind, size)
+        }
         left = [v for v in range(VARIANTS) if v not in used]
         if not left:
             return None, color
         return catalogue()[kind, size, int(self.rng.choice(left))], color
 
-    def _place(self, article: Article, color: str, *, angle: float, lying: bool,
-               motion: Motion | None = None) -> bool:  # fmt: skip
+    def _place(
+        self,
+        article: Article,
+        color: str,
+        *,
+        angle: float,
+        lying: bool,
+        motion: Motion | None = None,
+    ) -> bool:
         shape = article.shape
         spot = self.layout.spot(self.rng)
         height, discs, orientation = shape.height, shape.discs, yaw(angle)
@@ -243,16 +273,33 @@ class Arranger:
         self._add(article, color, center, orientation, motion=motion)
         return True
 
-    def _add(self, article: Article, color: str, center: np.ndarray, orientation: np.ndarray, *,
-             motion: Motion | None = None, on: int | None = None,
-             inside: int | None = None) -> None:  # fmt: skip
-        item = Item(label=len(self.items) + 1, article=article, color=color,
-                    rgb=_shade(color, self.rng), center=center, orientation=orientation,
-                    motion=motion, on=on, inside=inside)  # fmt: skip
+    def _add(
+        self,
+        article: Article,
+        color: str,
+        center: np.ndarray,
+        orientation: np.ndarray,
+        *,
+        motion: Motion | None = None,
+        on: int | None = None,
+        inside: int | None = None,
+    ) -> None:
+        item = Item(
+            label=len(self.items) + 1,
+            article=article,
+            color=color,
+            rgb=_shade(color, self.rng),
+            center=center,
+            orientation=orientation,
+            motion=motion,
+            on=on,
+            inside=inside,
+        )
         self.items.append(item)
 
-    def _claim(self, carrier: Item, article: Article, center: np.ndarray,
-               orientation: np.ndarray) -> bool:  # fmt: skip
+    def _claim(
+        self, carrier: Item, article: Article, center: np.ndarray, orientation: np.ndarray
+    ) -> bool:
         """Take the ground under a thing that a just placed carrier holds, if it is free."""
         discs, turned = article.shape.discs, to_matrix(orientation)
         ends = discs[:, :2] @ turned[:, :2].T + center
@@ -272,18 +319,36 @@ class Arranger:
             first = size * (np.cos(tilt) * right + np.sin(tilt) * away)
             second = rng.uniform(0.6, 1.0) * size * (np.cos(tilt) * away - np.sin(tilt) * right)
             second *= rng.choice((-1, 1))
-            return Loop(manner=manner, first=first, second=second,
-                        period=2 * np.pi * size / rng.uniform(0.09, 0.2), phase=rng.uniform())
+            return Loop(
+                manner=manner,
+                first=first,
+                second=second,
+                period=2 * np.pi * size / rng.uniform(0.09, 0.2),
+                phase=rng.uniform(),
+            )
         rest, phase = rng.uniform(0.4, 0.9), rng.uniform(0, 20)
         if manner == 'lifted':
-            return Shuttle(manner=manner, direction=np.array([0.0, 0.0, 1.0]),
-                           length=rng.uniform(0.1, 0.25), there=rng.uniform(0.05, 0.12), back=0.25,
-                           rest=rest, phase=phase)  # fmt: skip
+            return Shuttle(
+                manner=manner,
+                direction=np.array([0.0, 0.0, 1.0]),
+                length=rng.uniform(0.1, 0.25),
+                there=rng.uniform(0.05, 0.12),
+                back=0.25,
+                rest=rest,
+                phase=phase,
+            )
         angle = rng.integers(4) * np.pi / 2 + rng.uniform(-0.3, 0.3)
         speed = rng.uniform(0.07, 0.22)
-        return Shuttle(manner=manner, direction=np.cos(angle) * right + np.sin(angle) * away,
-                       length=rng.uniform(0.16, 0.42), there=speed, back=speed, rest=rest,
-                       phase=phase, roll=article.shape.roll if manner == 'rolling' else None)
+        return Shuttle(
+            manner=manner,
+            direction=np.cos(angle) * right + np.sin(angle) * away,
+            length=rng.uniform(0.16, 0.42),
+            there=speed,
+            back=speed,
+            rest=rest,
+            phase=phase,
+            roll=article.shape.roll if manner == 'rolling' else None,
+        )
 
 
 def random_scene(seed: int) -> Scene:

@@ -8,21 +8,29 @@ from functools import lru_cache
 
 import numpy as np
 
-from instructseg_ros.tabletop.world import (
-    object_shapes as solids,
-)
-from instructseg_ros.tabletop.world import (
-    object_shapes as tools,
-)
-from instructseg_ros.tabletop.world import (
-    object_shapes as vessels,
-)
+from instructseg_ros.tabletop.world import object_shapes as solids
+from instructseg_ros.tabletop.world import object_shapes as tools
+from instructseg_ros.tabletop.world import object_shapes as vessels
 from instructseg_ros.tabletop.world.shapes import Shape
 
 KINDS = (
-    'mug', 'bowl', 'bottle', 'can', 'box', 'ball', 'plate', 'spoon', 'knife', 'banana', 'apple',
-    'book', 'car', 'hammer', 'pen', 'teapot',
-)  # fmt: skip
+    'mug',
+    'bowl',
+    'bottle',
+    'can',
+    'box',
+    'ball',
+    'plate',
+    'spoon',
+    'knife',
+    'banana',
+    'apple',
+    'book',
+    'car',
+    'hammer',
+    'pen',
+    'teapot',
+)
 
 COLORS: dict[str, tuple[float, float, float]] = {
     'red': (0.80, 0.06, 0.06),
@@ -85,7 +93,8 @@ def catalogue() -> dict[tuple[str, str, int], Article]:
         for variant in range(VARIANTS):
             natural = BUILDERS[kind](np.random.default_rng((number, variant)))
             for size, factor in SIZES.items():
-                article = Article(kind=kind, size=size, variant=variant,
-                                  shape=natural.scaled(factor))  # fmt: skip
+                article = Article(
+                    kind=kind, size=size, variant=variant, shape=natural.scaled(factor)
+                )
                 articles[kind, size, variant] = article
     return articles

@@ -19,8 +19,13 @@ LEAST_SHARE = 0.35
 SEEN_MOVING = 0.3  # s that a direction must have been kept to count as the thing's motion
 
 
-def scene_graph(scene: Scene, items: Sequence[tuple[Item, Body]], labels: np.ndarray,
-                intrinsics: Intrinsics, time: float) -> SceneGraph:  # fmt: skip
+def scene_graph(
+    scene: Scene,
+    items: Sequence[tuple[Item, Body]],
+    labels: np.ndarray,
+    intrinsics: Intrinsics,
+    time: float,
+) -> SceneGraph:
     """The things of `labels` (H, W) that show enough of themselves to be meant, by label."""
     count = len(items) + 1
     flat = labels.ravel()
@@ -41,8 +46,14 @@ def scene_graph(scene: Scene, items: Sequence[tuple[Item, Body]], labels: np.nda
     return tuple(things)
 
 
-def visible_share(scene: Scene, item: Item, surface: np.ndarray, labels: np.ndarray,
-                  intrinsics: Intrinsics, time: float) -> float:  # fmt: skip
+def visible_share(
+    scene: Scene,
+    item: Item,
+    surface: np.ndarray,
+    labels: np.ndarray,
+    intrinsics: Intrinsics,
+    time: float,
+) -> float:
     """About which share of the outline of a thing of that `surface` (n, 3) no other hides."""
     _, base, orientation = item.pose(time)
     points = scene.camera.to_optical(surface @ to_matrix(orientation).T + base)
@@ -52,13 +63,16 @@ def visible_share(scene: Scene, item: Item, surface: np.ndarray, labels: np.ndar
     return float(seen.sum() / len(at))
 
 
-def _thing(scene: Scene, item: Item, body: Body, pixel: tuple[float, float], area: int,
-           time: float) -> Thing:  # fmt: skip
+def _thing(
+    scene: Scene, item: Item, body: Body, pixel: tuple[float, float], area: int, time: float
+) -> Thing:
     camera, moved, motion = scene.camera, np.zeros(3), None
     if item.motion is not None:
         moved = velocity(item.motion, time)
-        ways = [direction(m, *camera.table_axes())
-                for m in (moved, velocity(item.motion, time, over=SEEN_MOVING))]  # fmt: skip
+        ways = [
+            direction(m, *camera.table_axes())
+            for m in (moved, velocity(item.motion, time, over=SEEN_MOVING))
+        ]
         motion = ways[0] if ways[0] == ways[1] else None
     x, y, z = camera.to_optical(item.pose(time)[0]).tolist()
     dx, dy, dz = (moved @ camera.rotation).tolist()
@@ -103,8 +117,9 @@ def true_box(scene: Scene, item: Item, time: float) -> TrueBox:
     middle, size = axes @ (own.min(0) + own.max(0)) / 2, np.ptp(own, axis=0)
     if size[0] < size[1]:
         axes, size = np.stack([axes[:, 1], -axes[:, 0], axes[:, 2]], 1), size[[1, 0, 2]]
-    return TrueBox(center=scene.camera.to_optical(middle), size=size,
-                   rotation=scene.camera.rotation.T @ axes)  # fmt: skip
+    return TrueBox(
+        center=scene.camera.to_optical(middle), size=size, rotation=scene.camera.rotation.T @ axes
+    )
 
 
 def _upright(turned: np.ndarray) -> np.ndarray:

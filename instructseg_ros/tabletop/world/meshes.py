@@ -93,8 +93,9 @@ def lathe(profile: Sequence[tuple[float, float]], *, segments: int = 24) -> Mesh
 def sphere(radius: float, *, rings: int = 14, segments: int = 24) -> Mesh:
     """A ball around the origin."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, rings)
-    return lathe(list(zip(radius * np.cos(angle), radius * np.sin(angle), strict=True)),
-                 segments=segments)  # fmt: skip
+    return lathe(
+        list(zip(radius * np.cos(angle), radius * np.sin(angle), strict=True)), segments=segments
+    )
 
 
 def extrude(outline: Sequence[tuple[float, float]], thickness: float) -> Mesh:
@@ -110,8 +111,14 @@ def box(x: float, y: float, z: float) -> Mesh:
     return extrude(corners, z)
 
 
-def sweep(path: np.ndarray, radius: float | np.ndarray, *, up: Sequence[float] = (0.0, 0.0, 1.0),
-          flatness: float = 1.0, segments: int = 10) -> Mesh:  # fmt: skip
+def sweep(
+    path: np.ndarray,
+    radius: float | np.ndarray,
+    *,
+    up: Sequence[float] = (0.0, 0.0, 1.0),
+    flatness: float = 1.0,
+    segments: int = 10,
+) -> Mesh:
     """A tube along `path` (n, 3); `flatness` shrinks it along `up`, which no tangent may equal."""
     points = np.asarray(path, float)
     tangent = np.gradient(points, axis=0)
@@ -121,6 +128,8 @@ def sweep(path: np.ndarray, radius: float | np.ndarray, *, up: Sequence[float] =
     over = np.cross(tangent, side)
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
     radii = np.broadcast_to(radius, (len(points),))[:, None, None]
-    ring = (np.cos(angle)[None, :, None] * side[:, None]
-            + flatness * np.sin(angle)[None, :, None] * over[:, None])  # fmt: skip
+    ring = (
+        np.cos(angle)[None, :, None] * side[:, None]
+        + flatness * np.sin(angle)[None, :, None] * over[:, None]
+    )
     return _capped(points[:, None] + radii * ring, points[0], points[-1])

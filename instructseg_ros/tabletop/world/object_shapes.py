@@ -17,37 +17,65 @@ def carton(rng: np.random.Generator) -> Shape:
     z = rng.uniform(0.06, 0.09)
     tape = box(x + 0.001, 0.022, z + 0.001)
     parts = (Part(mesh=box(x, y, z)), Part(mesh=tape, shade='dark'))
-    return Shape(parts=parts, discs=strip(x, y), height=z,
-                 platform=Platform(radius=0.48 * min(x, y), height=z))  # fmt: skip
+    return Shape(
+        parts=parts,
+        discs=strip(x, y),
+        height=z,
+        platform=Platform(radius=0.48 * min(x, y), height=z),
+    )
 
 
 def _band(radius: float, width: float, turn: np.ndarray) -> Mesh:
     outer = radius + 0.0012
     inner = 0.9 * radius
-    return lathe([(inner, -width), (outer * 0.995, -width), (outer, 0), (outer * 0.995, width),
-                  (inner, width)]).rotated(turn)  # fmt: skip
+    return lathe(
+        [
+            (inner, -width),
+            (outer * 0.995, -width),
+            (outer, 0),
+            (outer * 0.995, width),
+            (inner, width),
+        ]
+    ).rotated(turn)
 
 
 def ball(rng: np.random.Generator) -> Shape:
     """A ball with a band in a lighter shade around it."""
     r = 0.047 * rng.uniform(0.93, 1.07)
-    parts = (Part(mesh=sphere(r).moved(z=r)),
-             Part(mesh=_band(r, 0.13 * r, UPRIGHT).moved(z=r), shade='light'))  # fmt: skip
+    parts = (
+        Part(mesh=sphere(r).moved(z=r)),
+        Part(mesh=_band(r, 0.13 * r, UPRIGHT).moved(z=r), shade='light'),
+    )
     return Shape(parts=parts, discs=disc(r), height=2 * r, roll=r)
 
 
 def apple(rng: np.random.Generator) -> Shape:
     """An apple with a dimple and a stem."""
     r = 0.047 * rng.uniform(0.93, 1.07)
-    profile = [(0.0, 0.08), (0.22, 0.02), (0.42, 0.0), (0.62, 0.12), (0.82, 0.42), (0.97, 0.85),
-               (1.0, 1.2), (0.9, 1.56), (0.66, 1.8), (0.4, 1.85), (0.18, 1.72),
-               (0, 1.55)]  # fmt: skip
+    profile = [
+        (0.0, 0.08),
+        (0.22, 0.02),
+        (0.42, 0.0),
+        (0.62, 0.12),
+        (0.82, 0.42),
+        (0.97, 0.85),
+        (1.0, 1.2),
+        (0.9, 1.56),
+        (0.66, 1.8),
+        (0.4, 1.85),
+        (0.18, 1.72),
+        (0, 1.55),
+    ]
     body = lathe([(x * r, z * r) for x, z in profile])
     t = np.linspace(0, 1, 5)
     path = np.column_stack([0.25 * r * t**2, 0 * t, r * (1.5 + 0.75 * t)])
     stem = sweep(path, 0.0032, up=(0.0, 1.0, 0.0), segments=6)
-    return Shape(parts=(Part(mesh=body), Part(mesh=stem, shade='stem')), discs=disc(r),
-                 height=1.85 * r, roll=0.95 * r)  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=body), Part(mesh=stem, shade='stem')),
+        discs=disc(r),
+        height=1.85 * r,
+        roll=0.95 * r,
+    )
 
 
 def banana(rng: np.random.Generator) -> Shape:
@@ -78,8 +106,9 @@ def book(rng: np.random.Generator) -> Shape:
     front = back.moved(z=z - cover)
     spine = box(x, cover, z).moved(y=(y - cover) / 2)
     parts = (Part(mesh=pages, shade='pages'), Part(mesh=back), Part(mesh=front), Part(mesh=spine))
-    return Shape(parts=parts, discs=strip(x, y), height=z,
-                 platform=Platform(radius=0.46 * y, height=z))  # fmt: skip
+    return Shape(
+        parts=parts, discs=strip(x, y), height=z, platform=Platform(radius=0.46 * y, height=z)
+    )
 
 
 def car(rng: np.random.Generator) -> Shape:
@@ -91,9 +120,11 @@ def car(rng: np.random.Generator) -> Shape:
     body = extrude([(a * x, b * depth) for a, b in low], y).rotated(UPRIGHT)
     cabin = extrude([(a * x, b * depth) for a, b in high], 0.86 * y).rotated(UPRIGHT)
     roof = box(0.36 * x, 0.8 * y, 0.004)
-    parts = [Part(mesh=body.moved(y=y / 2, z=0.4 * wheel)),
-             Part(mesh=cabin.moved(y=0.43 * y, z=0.4 * wheel + 0.6 * depth), shade='glass'),
-             Part(mesh=roof.moved(x=-0.08 * x, z=0.4 * wheel + 1.31 * depth))]  # fmt: skip
+    parts = [
+        Part(mesh=body.moved(y=y / 2, z=0.4 * wheel)),
+        Part(mesh=cabin.moved(y=0.43 * y, z=0.4 * wheel + 0.6 * depth), shade='glass'),
+        Part(mesh=roof.moved(x=-0.08 * x, z=0.4 * wheel + 1.31 * depth)),
+    ]
     tyre = lathe([(0, -0.008), (wheel, -0.008), (wheel, 0.008), (0, 0.008)], segments=16)
     for i in (-0.3, 0.3):
         for side in (-0.48, 0.48):
@@ -115,8 +146,13 @@ def spoon(rng: np.random.Generator) -> Shape:
     scoop = lathe([*outside, *inside], segments=20).scaled(a, b, 0.013)
     t = np.linspace(0, 1, 9)
     reach = length - 2 * a + 0.006
-    path = np.column_stack([length / 2 - 2 * a + 0.003 - reach * t, 0 * t,
-                            0.011 + 0.005 * np.sin(np.pi * t) - 0.006 * t])  # fmt: skip
+    path = np.column_stack(
+        [
+            length / 2 - 2 * a + 0.003 - reach * t,
+            0 * t,
+            0.011 + 0.005 * np.sin(np.pi * t) - 0.006 * t,
+        ]
+    )
     handle = sweep(path, 0.006 + 0.005 * t**2, flatness=0.5, segments=8)
     parts = (Part(mesh=scoop.moved(x=length / 2 - a)), Part(mesh=handle))
     return Shape(parts=parts, discs=strip(length, 0.045), height=0.018)
@@ -134,8 +170,11 @@ def knife(rng: np.random.Generator) -> Shape:
     t = np.linspace(0, 1, 6)
     path = np.column_stack([-length / 2 + (grip + 0.004) * t, 0.004 + 0 * t, 0.009 + 0 * t])
     handle = sweep(path, 0.0135 - 0.002 * np.sin(np.pi * t), flatness=0.65, segments=10)
-    return Shape(parts=(Part(mesh=blade), Part(mesh=handle, shade='dark')),
-                 discs=strip(length, 0.04), height=0.018)  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=blade), Part(mesh=handle, shade='dark')),
+        discs=strip(length, 0.04),
+        height=0.018,
+    )
 
 
 def hammer(rng: np.random.Generator) -> Shape:
@@ -145,8 +184,10 @@ def hammer(rng: np.random.Generator) -> Shape:
     path = np.column_stack([-length / 2 + (length - 0.02) * t, 0 * t, 0.017 + 0 * t])
     handle = sweep(path, 0.0125 - 0.003 * t, segments=10)
     block = box(0.03, 0.62 * across, 0.03).moved(x=length / 2 - 0.017, y=-0.12 * across, z=0.002)
-    face = lathe([(0, 0), (0.014, 0), (0.018, 0.006), (0.018, 0.026), (0.012, 0.034), (0, 0.034)],
-                 segments=16)  # fmt: skip
+    face = lathe(
+        [(0, 0), (0.014, 0), (0.018, 0.006), (0.018, 0.026), (0.012, 0.034), (0, 0.034)],
+        segments=16,
+    )
     face = face.rotated(np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]]))
     face = face.moved(x=length / 2 - 0.017, y=0.15 * across, z=0.018)
     parts = (Part(mesh=handle), Part(mesh=block, shade='dark'), Part(mesh=face, shade='dark'))
@@ -158,16 +199,35 @@ def pen(rng: np.random.Generator) -> Shape:
     """A thick pen: barrel, darker cap with a clip, pointed tip."""
     length, r = 0.165 * rng.uniform(0.93, 1.08), 0.0115 * rng.uniform(0.92, 1.08)
     half = length / 2
-    barrel = lathe([(0, -half + 0.35 * length), (r, -half + 0.35 * length), (r, half - 0.02),
-                    (0.0035, half), (0, half)], segments=14).rotated(LYING)  # fmt: skip
-    cap = lathe([(0, -half), (0.8 * r, -half), (1.15 * r, -half + 0.006),
-                 (1.15 * r, -half + 0.37 * length), (0, -half + 0.37 * length)],
-                segments=14).rotated(LYING)  # fmt: skip
+    barrel = lathe(
+        [
+            (0, -half + 0.35 * length),
+            (r, -half + 0.35 * length),
+            (r, half - 0.02),
+            (0.0035, half),
+            (0, half),
+        ],
+        segments=14,
+    ).rotated(LYING)
+    cap = lathe(
+        [
+            (0, -half),
+            (0.8 * r, -half),
+            (1.15 * r, -half + 0.006),
+            (1.15 * r, -half + 0.37 * length),
+            (0, -half + 0.37 * length),
+        ],
+        segments=14,
+    ).rotated(LYING)
     clip = box(0.28 * length, 0.005, 0.003).moved(x=-half + 0.17 * length, z=1.25 * r)
     tip = sphere(0.003, rings=6, segments=8).moved(x=half)
     z = 1.15 * r
-    parts = (Part(mesh=barrel.moved(z=z)), Part(mesh=cap.moved(z=z), shade='dark'),
-             Part(mesh=clip.moved(z=z), shade='dark'), Part(mesh=tip.moved(z=z), shade='rubber'))
+    parts = (
+        Part(mesh=barrel.moved(z=z)),
+        Part(mesh=cap.moved(z=z), shade='dark'),
+        Part(mesh=clip.moved(z=z), shade='dark'),
+        Part(mesh=tip.moved(z=z), shade='rubber'),
+    )
     return Shape(parts=parts, discs=strip(length, 0.028), height=2.6 * r)
 
 
@@ -182,12 +242,26 @@ def mug(rng: np.random.Generator) -> Shape:
     """A cylinder with a handle, open at the top."""
     r, h = 0.042 * rng.uniform(0.92, 1.08), 0.092 * rng.uniform(0.9, 1.12)
     wall, foot = 0.004, rng.uniform(0.88, 1.0)
-    body = lathe([(0, 0), (r * foot, 0), (r, 0.2 * h), (r, h), (r - wall, h),
-                  (r - wall, 0.2 * h), (r * foot - wall, 0.007), (0, 0.007)])  # fmt: skip
+    body = lathe(
+        [
+            (0, 0),
+            (r * foot, 0),
+            (r, 0.2 * h),
+            (r, h),
+            (r - wall, h),
+            (r - wall, 0.2 * h),
+            (r * foot - wall, 0.007),
+            (0, 0.007),
+        ]
+    )
     handle = _arc_handle(r - 0.003, 0.52 * h, 0.034 * rng.uniform(0.9, 1.15), 0.32 * h, 0.0065)
     discs = np.array([[0.0, 0.0, r], [r + 0.018, 0.0, 0.018]])
-    return Shape(parts=(Part(mesh=body), Part(mesh=handle)), discs=discs, height=h,
-                 hollow=Hollow(mouth=r - wall, floor=r * foot - wall, bottom=0.007))  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=body), Part(mesh=handle)),
+        discs=discs,
+        height=h,
+        hollow=Hollow(mouth=r - wall, floor=r * foot - wall, bottom=0.007),
+    )
 
 
 def bowl(rng: np.random.Generator) -> Shape:
@@ -199,28 +273,51 @@ def bowl(rng: np.random.Generator) -> Shape:
     outside = [(x, (z - low) * h / (h - low)) for x, z in outside]
     inside = [(x - 0.005, max(z, 0.007)) for x, z in reversed(outside)]
     body = lathe([(0, 0), *outside, *inside, (0, 0.007)], segments=28)
-    return Shape(parts=(Part(mesh=body),), discs=disc(r), height=h,
-                 hollow=Hollow(mouth=r - 0.005, floor=outside[0][0], bottom=0.007))  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=body),),
+        discs=disc(r),
+        height=h,
+        hollow=Hollow(mouth=r - 0.005, floor=outside[0][0], bottom=0.007),
+    )
 
 
 def bottle(rng: np.random.Generator) -> Shape:
     """A bottle with a neck and a cap in a darker shade."""
     r, h = 0.036 * rng.uniform(0.9, 1.1), 0.215 * rng.uniform(0.92, 1.08)
     neck, shoulder = 0.014, rng.uniform(0.52, 0.62) * h
-    body = lathe([(0, 0), (0.92 * r, 0), (r, 0.02 * h), (r, shoulder), (0.88 * r, shoulder + 0.02),
-                  (0.6 * r, shoulder + 0.04), (neck, shoulder + 0.055), (neck, 0.9 * h),
-                  (0, 0.9 * h)])  # fmt: skip
+    body = lathe(
+        [
+            (0, 0),
+            (0.92 * r, 0),
+            (r, 0.02 * h),
+            (r, shoulder),
+            (0.88 * r, shoulder + 0.02),
+            (0.6 * r, shoulder + 0.04),
+            (neck, shoulder + 0.055),
+            (neck, 0.9 * h),
+            (0, 0.9 * h),
+        ]
+    )
     cap = lathe([(0, 0.88 * h), (neck + 0.003, 0.88 * h), (neck + 0.003, h), (0, h)], segments=16)
-    return Shape(parts=(Part(mesh=body), Part(mesh=cap, shade='dark')), discs=disc(r), height=h,
-                 roll=r)  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=body), Part(mesh=cap, shade='dark')), discs=disc(r), height=h, roll=r
+    )
 
 
 def can(rng: np.random.Generator) -> Shape:
     """A drinks can with metal ends."""
     r, h = 0.036 * rng.uniform(0.93, 1.07), 0.122 * rng.uniform(0.9, 1.1)
     body = lathe([(0, 0.006), (r, 0.006), (r, 0.9 * h), (0.86 * r, 0.95 * h), (0, 0.95 * h)])
-    top = lathe([(0, 0.93 * h), (0.86 * r, 0.93 * h), (0.86 * r, h), (0.76 * r, h),
-                 (0.74 * r, 0.965 * h), (0, 0.965 * h)])  # fmt: skip
+    top = lathe(
+        [
+            (0, 0.93 * h),
+            (0.86 * r, 0.93 * h),
+            (0.86 * r, h),
+            (0.76 * r, h),
+            (0.74 * r, 0.965 * h),
+            (0, 0.965 * h),
+        ]
+    )
     base = lathe([(0, 0), (0.84 * r, 0), (0.98 * r, 0.008), (0, 0.008)])
     parts = (Part(mesh=body), Part(mesh=top, shade='metal'), Part(mesh=base, shade='metal'))
     return Shape(parts=parts, discs=disc(r), height=h, roll=r)
@@ -229,11 +326,25 @@ def can(rng: np.random.Generator) -> Shape:
 def plate(rng: np.random.Generator) -> Shape:
     """A flat plate with a raised rim."""
     r, h = 0.112 * rng.uniform(0.92, 1.06), 0.020 * rng.uniform(0.85, 1.15)
-    body = lathe([(0, 0), (0.6 * r, 0), (r, h - 0.004), (r, h), (0.95 * r, h),
-                  (0.66 * r, 0.007), (0, 0.007)], segments=36)  # fmt: skip
+    body = lathe(
+        [
+            (0, 0),
+            (0.6 * r, 0),
+            (r, h - 0.004),
+            (r, h),
+            (0.95 * r, h),
+            (0.66 * r, 0.007),
+            (0, 0.007),
+        ],
+        segments=36,
+    )
     well = lathe([(0, 0.004), (0.66 * r, 0.004), (0.655 * r, 0.0075), (0, 0.0075)], segments=36)
-    return Shape(parts=(Part(mesh=body), Part(mesh=well, shade='dark')), discs=disc(r), height=h,
-                 platform=Platform(radius=0.62 * r, height=0.007))  # fmt: skip
+    return Shape(
+        parts=(Part(mesh=body), Part(mesh=well, shade='dark')),
+        discs=disc(r),
+        height=h,
+        platform=Platform(radius=0.62 * r, height=0.007),
+    )
 
 
 def teapot(rng: np.random.Generator) -> Shape:
@@ -243,8 +354,18 @@ def teapot(rng: np.random.Generator) -> Shape:
     low, high = np.sin(angle[0]), np.sin(angle[-1])
     side = [(r * np.cos(a), h * (np.sin(a) - low) / (high - low)) for a in angle]
     body = lathe([(0, 0), *side, (0, h)], segments=28)
-    lid = lathe([(0, h), (0.46 * r, h), (0.4 * r, 1.09 * h), (0.12 * r, 1.14 * h),
-                 (0.12 * r, 1.2 * h), (0.2 * r, 1.27 * h), (0, 1.32 * h)], segments=20)  # fmt: skip
+    lid = lathe(
+        [
+            (0, h),
+            (0.46 * r, h),
+            (0.4 * r, 1.09 * h),
+            (0.12 * r, 1.14 * h),
+            (0.12 * r, 1.2 * h),
+            (0.2 * r, 1.27 * h),
+            (0, 1.32 * h),
+        ],
+        segments=20,
+    )
     t = np.linspace(0, 1, 8)
     path = np.column_stack([-r * (0.85 + 0.85 * t), 0 * t, h * (0.35 + 0.15 * t + 0.5 * t**3)])
     spout = sweep(path, 0.016 - 0.009 * t, up=(0.0, 1.0, 0.0))

@@ -41,8 +41,9 @@ class Camera:
     def intrinsics(self, width: int, height: int) -> Intrinsics:
         """The intrinsics of an image of that size."""
         focal = 0.5 * height / np.tan(np.deg2rad(self.vertical_view(width, height)) / 2)
-        return Intrinsics(fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2,
-                          width=width, height=height)  # fmt: skip
+        return Intrinsics(
+            fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2, width=width, height=height
+        )
 
     def to_optical(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the table's frame in the optical frame."""
@@ -63,8 +64,15 @@ def project(points: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     return np.stack([u, v], -1)
 
 
-def looking_at(target: np.ndarray, *, distance: float, azimuth: float, elevation: float,
-               roll: float, fovy: float) -> Camera:  # fmt: skip
+def looking_at(
+    target: np.ndarray,
+    *,
+    distance: float,
+    azimuth: float,
+    elevation: float,
+    roll: float,
+    fovy: float,
+) -> Camera:
     """A camera `distance` metres from `target`; angles in radians, fovy in degrees."""
     level = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     ahead = np.cos(elevation) * level - np.sin(elevation) * np.array([0.0, 0.0, 1.0])

@@ -26,11 +26,13 @@ def compose(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def to_matrix(q: np.ndarray) -> np.ndarray:
     """The 3x3 rotation matrix of a unit quaternion."""
     w, x, y, z = q
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def from_matrix(m: np.ndarray) -> np.ndarray:
@@ -39,6 +41,12 @@ def from_matrix(m: np.ndarray) -> np.ndarray:
     x = np.sqrt(max(0.0, 1 + m[0, 0] - m[1, 1] - m[2, 2])) / 2
     y = np.sqrt(max(0.0, 1 - m[0, 0] + m[1, 1] - m[2, 2])) / 2
     z = np.sqrt(max(0.0, 1 - m[0, 0] - m[1, 1] + m[2, 2])) / 2
-    q = np.array([w, np.copysign(x, m[2, 1] - m[1, 2]), np.copysign(y, m[0, 2] - m[2, 0]),
-                  np.copysign(z, m[1, 0] - m[0, 1])])  # fmt: skip
+    q = np.array(
+        [
+            w,
+            np.copysign(x, m[2, 1] - m[1, 2]),
+            np.copysign(y, m[0, 2] - m[2, 0]),
+            np.copysign(z, m[1, 0] - m[0, 1]),
+        ]
+    )
     return q / np.linalg.norm(q)

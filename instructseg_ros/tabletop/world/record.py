@@ -69,8 +69,9 @@ def thrifty(seen: Observation) -> Observation:
     return replace(seen, rgb=(seen.rgb & 0xFC) | 2, depth=depth)
 
 
-def frames(scenes: Sequence[int], *, seconds: float, rate: float, width: int,
-           height: int) -> Iterator[tuple[int, Observation]]:  # fmt: skip
+def frames(
+    scenes: Sequence[int], *, seconds: float, rate: float, width: int, height: int
+) -> Iterator[tuple[int, Observation]]:
     """Scene and frame, `seconds` of each scene at `rate` Hz."""
     with Tabletop(width=width, height=height, seed=scenes[0]) as tabletop:
         for scene in scenes:
@@ -79,16 +80,25 @@ def frames(scenes: Sequence[int], *, seconds: float, rate: float, width: int,
                 yield scene, thrifty(tabletop.observe(number / rate))
 
 
-def record(path: Path, *, scenes: Sequence[int] = SCENES, seconds: float = SCENE_SECONDS,
-           rate: float = 15.0, width: int = 640, height: int = 480) -> None:  # fmt: skip
+def record(
+    path: Path,
+    *,
+    scenes: Sequence[int] = SCENES,
+    seconds: float = SCENE_SECONDS,
+    rate: float = 15.0,
+    width: int = 640,
+    height: int = 480,
+) -> None:
     """Write a recording of some scenes, one after the other; an old file is replaced."""
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / 'tabletop'
         writer = _BagWriter(bag, version=9, storage_plugin=StoragePlugin.MCAP)
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
-            connections = {topic: writer.add_connection(topic, kind, typestore=typestore())
-                           for topic, kind in TOPICS.items()}  # fmt: skip
+            connections = {
+                topic: writer.add_connection(topic, kind, typestore=typestore())
+                for topic, kind in TOPICS.items()
+            }
             taken = frames(scenes, seconds=seconds, rate=rate, width=width, height=height)
             for number, (scene, seen) in enumerate(taken):
                 stamp = 10**9 + round(number * 1e9 / rate)
@@ -101,8 +111,10 @@ def record(path: Path, *, scenes: Sequence[int] = SCENES, seconds: float = SCENE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record to a file; return the exit status."""
     interruption.raise_again()
-    parser = argparse.ArgumentParser(prog='python -m instructseg_ros.tabletop.world.record',
-                                     description='Record simulated tabletops.')  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog='python -m instructseg_ros.tabletop.world.record',
+        description='Record simulated tabletops.',
+    )
     parser.add_argument('--output', type=Path, default=SHIPPED, help='the .mcap file to write')
     parser.add_argument('--scenes', type=int, nargs='+', default=list(SCENES), help='their seeds')
     parser.add_argument('--rate', type=float, default=15.0, help='frames per second')

@@ -48,20 +48,36 @@ def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
     height, width = pixels.shape[:2]
     data = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
     return typestore().types['sensor_msgs/msg/Image'](
-        header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
-        step=len(data) // height, data=data)  # fmt: skip
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=len(data) // height,
+        data=data,
+    )
 
 
 def _camera_info(k: Intrinsics, header: Any) -> Any:
     types = typestore().types
     region = types['sensor_msgs/msg/RegionOfInterest'](
-        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)  # fmt: skip
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )
     matrix = np.array([[k.fx, 0.0, k.cx], [0.0, k.fy, k.cy], [0.0, 0.0, 1.0]])
     projection = np.column_stack([matrix, np.zeros(3)])
     return types['sensor_msgs/msg/CameraInfo'](
-        header=header, height=k.height, width=k.width, distortion_model='plumb_bob',
-        d=np.zeros(5), k=matrix.ravel(), r=np.eye(3).ravel(), p=projection.ravel(), binning_x=0,
-        binning_y=0, roi=region)  # fmt: skip
+        header=header,
+        height=k.height,
+        width=k.width,
+        distortion_model='plumb_bob',
+        d=np.zeros(5),
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=region,
+    )
 
 
 def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, bytes]:
@@ -77,8 +93,10 @@ def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, by
         LABELS: _image(seen.labels, 'mono8', header),
         '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
     }
-    return {topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
-            for topic, message in messages.items()}  # fmt: skip
+    return {
+        topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
+        for topic, message in messages.items()
+    }
 
 
 def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
@@ -130,8 +148,10 @@ class Recording:
     def __init__(self, path: Path | str = SHIPPED) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise RecordingError(f'no recording at {self.path}: make one with '
-                                 '`python -m instructseg_ros.tabletop.world.record`')  # fmt: skip
+            raise RecordingError(
+                f'no recording at {self.path}: make one with '
+                '`python -m instructseg_ros.tabletop.world.record`'
+            )
         try:
             self._reader = Reader(self.path)
             self._reader.open()
@@ -188,8 +208,10 @@ class Recording:
         start = self._reader.start_time + round((first - 0.5) * self._step)
         messages = self._reader.messages(start=start)
         for _, group in groupby(messages, key=lambda message: message[1]):
-            yield {self._names.get(connection.topic, connection.topic): data
-                   for connection, _, data in group}
+            yield {
+                self._names.get(connection.topic, connection.topic): data
+                for connection, _, data in group
+            }
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
@@ -199,6 +221,10 @@ class Recording:
     def __enter__(self) -> Recording:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

@@ -60,8 +60,15 @@ class Renderer:
         """Take over the poses; needed before rendering."""
         mujoco = self._mujoco
         self._make_current()
-        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera,
-                               mujoco.mjtCatBit.mjCAT_ALL, self._scene)  # fmt: skip
+        mujoco.mjv_updateScene(
+            self._model,
+            data,
+            self._option,
+            None,
+            self._camera,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            self._scene,
+        )
 
     def color(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 RGB."""
@@ -116,8 +123,9 @@ FACING = turn(np.array([0.0, 1.0, 0.0]), -np.pi / 2)
 BRIGHTNESS = {'table': (0.34, 0.8), 'floor': (0.15, 0.6), 'wall': (0.35, 0.8)}
 
 
-def dress(model: Any, renderer: Renderer, scene: Scene, items: Sequence[tuple[Item, Body]],
-          fovy: float) -> None:  # fmt: skip
+def dress(
+    model: Any, renderer: Renderer, scene: Scene, items: Sequence[tuple[Item, Body]], fovy: float
+) -> None:
     """Apply a scene to a model; the poses of its items are set per frame."""
     _show(model, scene.room, items)
     _paint(model, renderer, scene.room)

@@ -80,19 +80,34 @@ def _tint(rng: np.random.Generator, spread: float) -> np.ndarray:
 
 def _lights(rng: np.random.Generator) -> tuple[Light, Light]:
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(42, 82))
-    above = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
-                      np.sin(elevation)])  # fmt: skip
+    above = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
     bright = rng.uniform(0.48, 0.78)
     ambient = rng.uniform(0.34, 0.52)
     tint = _tint(rng, 0.07)
-    key = Light(position=1.6 * above, direction=-above, diffuse=bright * tint,
-                ambient=0.5 * ambient * tint, specular=np.full(3, rng.uniform(0.1, 0.4)),
-                spot=bool(rng.uniform() < 0.5))  # fmt: skip
+    key = Light(
+        position=1.6 * above,
+        direction=-above,
+        diffuse=bright * tint,
+        ambient=0.5 * ambient * tint,
+        specular=np.full(3, rng.uniform(0.1, 0.4)),
+        spot=bool(rng.uniform() < 0.5),
+    )
     side = azimuth + rng.uniform(0.5, 1.5) * np.pi
     other = np.array([0.6 * np.cos(side), 0.6 * np.sin(side), 0.8])
-    fill = Light(position=2.0 * other, direction=-other,
-                 diffuse=rng.uniform(0.1, 0.28) * _tint(rng, 0.07), ambient=0.5 * ambient * tint,
-                 specular=np.zeros(3), spot=False)  # fmt: skip
+    fill = Light(
+        position=2.0 * other,
+        direction=-other,
+        diffuse=rng.uniform(0.1, 0.28) * _tint(rng, 0.07),
+        ambient=0.5 * ambient * tint,
+        specular=np.zeros(3),
+        spot=False,
+    )
     return key, fill
 
 

@@ -62,8 +62,11 @@ class Shape:
         """The same shape, larger or smaller in all directions."""
         hollow, platform = self.hollow, self.platform
         if hollow is not None:
-            hollow = Hollow(mouth=hollow.mouth * factor, floor=hollow.floor * factor,
-                            bottom=hollow.bottom * factor)  # fmt: skip
+            hollow = Hollow(
+                mouth=hollow.mouth * factor,
+                floor=hollow.floor * factor,
+                bottom=hollow.bottom * factor,
+            )
         if platform is not None:
             platform = Platform(radius=platform.radius * factor, height=platform.height * factor)
         return Shape(

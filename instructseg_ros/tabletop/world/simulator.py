@@ -53,10 +53,17 @@ class Tabletop:
         """Put up the scene of that seed."""
         self._open()
         self.scene = random_scene(seed)
-        self._items = [(i, self._bodies[i.article.kind, i.article.size, i.article.variant])
-                       for i in self.scene.items]  # fmt: skip
-        dress(self._model, self._renderer, self.scene, self._items,
-              self.scene.camera.vertical_view(self.width, self.height))  # fmt: skip
+        self._items = [
+            (i, self._bodies[i.article.kind, i.article.size, i.article.variant])
+            for i in self.scene.items
+        ]
+        dress(
+            self._model,
+            self._renderer,
+            self.scene,
+            self._items,
+            self.scene.camera.vertical_view(self.width, self.height),
+        )
         self._label_of_geom = np.zeros(self._model.ngeom + 1, np.uint8)
         for item, body in self._items:
             self._label_of_geom[body.geoms + 1] = item.label
@@ -72,8 +79,14 @@ class Tabletop:
             geoms, depth = self._renderer.geoms_and_depth()
             labels = self._label_of_geom[geoms]
             graph = scene_graph(self.scene, self._items, labels, intrinsics, time)
-        return Observation(rgb=rgb, depth=depth, labels=labels, graph=graph, intrinsics=intrinsics,
-                           time=float(time))  # fmt: skip
+        return Observation(
+            rgb=rgb,
+            depth=depth,
+            labels=labels,
+            graph=graph,
+            intrinsics=intrinsics,
+            time=float(time),
+        )
 
     def _move(self, time: float) -> None:
         mujoco = load_mujoco()
@@ -98,6 +111,10 @@ class Tabletop:
     def __enter__(self) -> Tabletop:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

@@ -115,23 +115,35 @@ class Body:
 
 def _add_surfaces(spec: Any, mujoco: Any) -> None:
     for name in SURFACES:
-        spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIDE, height=SIDE,
-                         builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT)  # fmt: skip
+        spec.add_texture(
+            name=name,
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            width=SIDE,
+            height=SIDE,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        )
         # A wall with a light of its own: at its distance the shadow map is too coarse.
         glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
-        material = spec.add_material(name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1],
-                                     emission=glow, rgba=rgba)  # fmt: skip
+        material = spec.add_material(
+            name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1], emission=glow, rgba=rgba
+        )
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world = spec.worldbody
     # A turned pose keeps the compiler from taking the body's own for good (geom_sameframe).
     turned = [0.8, 0.0, 0.0, 0.6]
-    world.add_geom(name='table', type=box, size=[0.7, 0.6, TABLE_THICKNESS / 2],
-                   pos=[0, 0, -TABLE_THICKNESS / 2], quat=turned, material='table')  # fmt: skip
-    world.add_geom(name='floor', type=plane, size=[4, 4, 0.1], pos=[0, 0, FLOOR],
-                   material='floor')  # fmt: skip
-    world.add_geom(name='wall', type=plane, size=[4, 4, 0.1], pos=[0, 2, 0], quat=turned,
-                   material='wall')  # fmt: skip
+    world.add_geom(
+        name='table',
+        type=box,
+        size=[0.7, 0.6, TABLE_THICKNESS / 2],
+        pos=[0, 0, -TABLE_THICKNESS / 2],
+        quat=turned,
+        material='table',
+    )
+    world.add_geom(name='floor', type=plane, size=[4, 4, 0.1], pos=[0, 0, FLOOR], material='floor')
+    world.add_geom(
+        name='wall', type=plane, size=[4, 4, 0.1], pos=[0, 2, 0], quat=turned, material='wall'
+    )
 
 
 def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
@@ -145,15 +157,23 @@ def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
             uservert=mesh.vertices.ravel(),
             userface=mesh.faces.ravel(),
         )
-        body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, group=HIDDEN,
-                      contype=0, conaffinity=0, material='gloss-0')  # fmt: skip
+        body.add_geom(
+            name=name,
+            type=mujoco.mjtGeom.mjGEOM_MESH,
+            meshname=name,
+            group=HIDDEN,
+            contype=0,
+            conaffinity=0,
+            material='gloss-0',
+        )
 
 
 def surface_points(article: Article, count: int = 96) -> np.ndarray:
     """Points (count, 3) spread over the surface, a little inside of it."""
     corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]),
-                          axis=1)  # fmt: skip
+    area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
     rng = np.random.default_rng(0)
     chosen = corners[rng.choice(len(corners), count, p=area / area.sum())]
     weights = rng.dirichlet((1.0, 1.0, 1.0), count)

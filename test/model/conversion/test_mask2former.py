@@ -52,8 +52,11 @@ def started(source: Path, tmp_path_factory: pytest.TempPathFactory) -> InstructS
     branch = ('pixel_branch.', 'mask_decoder.')
     new = [name for name in report.missing_keys if name.startswith(branch)]
     expected = {'adapter_1.0.bias', 'layer_1.0.bias'}
-    assert {name.removeprefix('pixel_branch.decoder.') for name in new
-            if not name.startswith('mask_decoder.score_embed.')} == expected  # fmt: skip
+    assert {
+        name.removeprefix('pixel_branch.decoder.')
+        for name in new
+        if not name.startswith('mask_decoder.score_embed.')
+    } == expected
     return model
 
 

@@ -163,9 +163,7 @@ def test_what_is_converted_loads_with_the_release_s_numbers_of_tokens(ours: Path
 
 
 @pytest.mark.parametrize('references', [0, 4])
-def test_a_converted_model_answers_with_finite_masks(
-    segmenter: Segmenter, references: int
-) -> None:
+def test_a_converted_model_answers_with_finite_masks(segmenter: Segmenter, references: int) -> None:
     earlier = segmenter.encode([picture(seed) for seed in range(1, references + 1)])
     instructions = ['the red mug', 'what could I drink from?']
     for answer in segmenter.segment_all(picture(), instructions, earlier):
@@ -236,9 +234,13 @@ def test_a_checkpoint_without_relative_position_index_answers_the_same_and_retur
     [(50296, 51200, 51200), (51200, 51200, 51200), (51200, 50296, 50296)],
 )
 def test_embeddings_and_head_may_have_different_numbers_of_rows(
-    embeddings: int, head: int, described: int, segmenter: Segmenter, plain: list[np.ndarray],
+    embeddings: int,
+    head: int,
+    described: int,
+    segmenter: Segmenter,
+    plain: list[np.ndarray],
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     resize = partial(add_rows, embeddings=embeddings, head=head)
     source = write_released_checkpoint(tmp_path / 'source', change=resize)
     config = json.loads((source / 'config.json').read_text())
@@ -257,8 +259,16 @@ def test_files_that_are_no_weights_return_also_hidden_ones_and_those_in_folders(
     tmp_path: Path,
 ) -> None:
     source = write_released_checkpoint(tmp_path / 'source')
-    for file in ('LICENSE', 'README.md', '.hidden', 'manifest.json', 'images/model.jpg',
-                 'eval/notes/.keep', 'notes.jinja', 'model.py'):  # fmt: skip
+    for file in (
+        'LICENSE',
+        'README.md',
+        '.hidden',
+        'manifest.json',
+        'images/model.jpg',
+        'eval/notes/.keep',
+        'notes.jinja',
+        'model.py',
+    ):
         (source / file).parent.mkdir(parents=True, exist_ok=True)
         (source / file).write_bytes(f'{file} \xff\n'.encode('latin-1'))
     convert_released(source, tmp_path / 'ours')
@@ -302,8 +312,10 @@ def test_the_way_back_names_the_files_whose_weights_were_changed(
 ) -> None:
     shutil.copytree(ours, tmp_path / 'ours')
     head = load_file(tmp_path / 'ours' / 'lm_head.safetensors')
-    save_file({name: tensor + 1 for name, tensor in head.items()},
-              tmp_path / 'ours' / 'lm_head.safetensors')  # fmt: skip
+    save_file(
+        {name: tensor + 1 for name, tensor in head.items()},
+        tmp_path / 'ours' / 'lm_head.safetensors',
+    )
     where = json.loads((ours / 'released' / 'files' / INDEX).read_text())['weight_map']
     restore_released(tmp_path / 'ours', tmp_path / 'back')
     [record] = caplog.records
@@ -439,11 +451,17 @@ def test_tensors_that_only_look_like_those_of_the_release_are_not_used_but_named
     tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     names = (
-        f'{TOWER}encoder.layers.7.mlp.fc1.bias', f'{TOWER}head.other', 'predictor.norm.weight',
-        'predictor.query_feat.bias', 'predictor.query_position.weight', 'lm_head.bias',
-        'pixel_decoder.other.weight', 'model.vision_tower_mask.norm9.weight', 'seg_query_other',
+        f'{TOWER}encoder.layers.7.mlp.fc1.bias',
+        f'{TOWER}head.other',
+        'predictor.norm.weight',
+        'predictor.query_feat.bias',
+        'predictor.query_position.weight',
+        'lm_head.bias',
+        'pixel_decoder.other.weight',
+        'model.vision_tower_mask.norm9.weight',
+        'seg_query_other',
         'predictor.transformer_cross_attention_layers.0.self_attn.in_proj_weight',
-    )  # fmt: skip
+    )
     extra = {name: torch.full((3,), 5.0) for name in names}
     source = write_released_checkpoint(tmp_path / 'source', change=lambda old: old.update(extra))
     convert_released(source, tmp_path / 'ours')
@@ -476,8 +494,9 @@ def test_an_unused_tensor_may_be_missing_or_of_another_shape(
 def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Path) -> None:
     name = 'predictor.transformer_cross_attention_layers.0.multihead_attn.in_proj_bias'
     other = {name: torch.zeros(7)}
-    message = refused(write_released_checkpoint(
-        tmp_path / 'source', change=lambda old: old.update(other)))  # fmt: skip
+    message = refused(
+        write_released_checkpoint(tmp_path / 'source', change=lambda old: old.update(other))
+    )
     width = Sizes().mask_width
     assert message.count(f'{name} (7,) in place of ({3 * width},)') == 1
 
@@ -524,15 +543,15 @@ def test_a_shard_that_is_missing_or_a_pointer_of_git_lfs_is_named_with_its_remed
     assert f'{SHARDS[0]} is missing' in refused(source)
 
 
-@pytest.mark.parametrize(
-    'name', ['config.json', 'tokenizer.json', 'tokenizer_config.json', INDEX])
+@pytest.mark.parametrize('name', ['config.json', 'tokenizer.json', 'tokenizer_config.json', INDEX])
 def test_a_description_that_is_a_pointer_of_git_lfs_is_named_with_its_remedy(
     tmp_path: Path, name: str
 ) -> None:
     source = write_released_checkpoint(tmp_path / 'source')
     (source / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n')
     assert refused(source) == (
-        f'{source / name} is only a pointer to its content: run `git lfs pull` in {source}.')
+        f'{source / name} is only a pointer to its content: run `git lfs pull` in {source}.'
+    )
 
 
 def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
@@ -542,12 +561,17 @@ def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
     assert 'is pickled' in refused(edited(tmp_path / 'source', INDEX, rename))
 
 
-@pytest.mark.parametrize('damage', [
-    '{}', '[]', '{"shards": {"../x": {"tensors": ["a"]}}, "sha256": {}}',
-    '{"shards": {"a/x": {"tensors": ["a"]}}, "sha256": {}}',
-    '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"a/../../x": ""}}',
-    '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"/x": ""}}',
-])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        '{}',
+        '[]',
+        '{"shards": {"../x": {"tensors": ["a"]}}, "sha256": {}}',
+        '{"shards": {"a/x": {"tensors": ["a"]}}, "sha256": {}}',
+        '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"a/../../x": ""}}',
+        '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"/x": ""}}',
+    ],
+)
 def test_the_way_back_needs_a_sound_manifest(damage: str, ours: Path, tmp_path: Path) -> None:
     copy = tmp_path / 'ours'
     shutil.copytree(ours, copy)

@@ -19,8 +19,13 @@ from instructseg_ros.model.conversion.source import find_source, read_config
 
 NAME = 'nobody/nothing-of-this-name'
 COMMIT = '0' * 40
-FILES = {'config.json': '{}', '.gitattributes': '*.safetensors -text\n', 'images/a.txt': 'a',
-         'pytorch_model.bin': '\x80\x04.', 'model.gguf': 'GGUF'}  # fmt: skip
+FILES = {
+    'config.json': '{}',
+    '.gitattributes': '*.safetensors -text\n',
+    'images/a.txt': 'a',
+    'pytorch_model.bin': '\x80\x04.',
+    'model.gguf': 'GGUF',
+}
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +76,10 @@ class Hub(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = self.path.partition('?')[0]
-        files = [{'type': 'file', 'path': name, 'rfilename': name, 'size': len(text), 'oid': name}
-                 for name, text in FILES.items()]  # fmt: skip
+        files = [
+            {'type': 'file', 'path': name, 'rfilename': name, 'size': len(text), 'oid': name}
+            for name, text in FILES.items()
+        ]
         if path.startswith(f'/api/models/{NAME}/tree/'):
             return self._send(json.dumps(files))
         if path.startswith(f'/api/models/{NAME}'):
@@ -201,7 +208,7 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
 
 @pytest.mark.usefixtures('answering_hub')
 def test_all_files_of_a_hub_but_pickled_ones_and_other_weights_are_downloaded(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = find_source(NAME)
     found = {file.relative_to(folder).as_posix() for file in folder.rglob('*') if file.is_file()}
@@ -217,7 +224,7 @@ def test_a_model_that_the_hub_does_not_have_is_refused_without_advice_to_downloa
 
 
 def test_a_model_is_loaded_by_its_hub_id_without_asking_the_hub(
-    silent_hub: list[socket.socket]
+    silent_hub: list[socket.socket],
 ) -> None:
     with pytest.raises(ModelError, match='loading asks no network'):
         find_model(NAME)

@@ -24,8 +24,14 @@ QUERIES = 8
 
 
 def only_mipha_s(tensors: Tensors) -> None:
-    mine = ('model.embed_tokens', 'model.layers', 'model.final_layernorm', 'lm_head',
-            'model.vision_tower.', 'model.mm_projector')  # fmt: skip
+    mine = (
+        'model.embed_tokens',
+        'model.layers',
+        'model.final_layernorm',
+        'lm_head',
+        'model.vision_tower.',
+        'model.mm_projector',
+    )
     for name in [name for name in tensors if not name.startswith(mine)]:
         del tensors[name]
 
@@ -51,14 +57,17 @@ def test_each_part_comes_from_where_the_paper_takes_it(
     write_start(base, mask2former, tmp_path / 'start', num_queries=QUERIES)
     model, processor = load_model(tmp_path / 'start')
     mine = model.state_dict()
-    theirs = {name: tensor for file in sorted(base.glob('*.safetensors'))
-              for name, tensor in load_file(file).items()}  # fmt: skip
+    theirs = {
+        name: tensor
+        for file in sorted(base.glob('*.safetensors'))
+        for name, tensor in load_file(file).items()
+    }
     name = 'model.layers.1.mlp.fc1.weight'
     torch.testing.assert_close(mine['language_model.layers.1.mlp.fc1.weight'], theirs[name].float())
     torch.testing.assert_close(
-        mine['language_model.embed_tokens.weight'], theirs['model.embed_tokens.weight'].float())
-    torch.testing.assert_close(
-        load_head(tmp_path / 'start'), theirs['lm_head.weight'].float())
+        mine['language_model.embed_tokens.weight'], theirs['model.embed_tokens.weight'].float()
+    )
+    torch.testing.assert_close(load_head(tmp_path / 'start'), theirs['lm_head.weight'].float())
     with safe_open(mask2former / 'model.safetensors', 'pt') as opened:
         level = opened.get_tensor('transformer_module.level_embed.weight')
     torch.testing.assert_close(mine['mask_decoder.level_embed.weight'], level)
@@ -78,9 +87,16 @@ def test_new_parts_have_the_start_values_of_the_authors(
     model, _ = load_model(tmp_path / 'start')
     fusion = model.text_fusion
     attention, feed_forward = model.perceiver.resampler.layers[0]
-    plain = (fusion.text_projector, fusion.pooled_projector, fusion.condition_projector,
-             fusion.resampler.layers[0][0].to_kv, attention.to_kv, feed_forward[1],
-             model.mask_decoder.score_embed.get_submodule('0.0'), model.seg_query_projector)
+    plain = (
+        fusion.text_projector,
+        fusion.pooled_projector,
+        fusion.condition_projector,
+        fusion.resampler.layers[0][0].to_kv,
+        attention.to_kv,
+        feed_forward[1],
+        model.mask_decoder.score_embed.get_submodule('0.0'),
+        model.seg_query_projector,
+    )
     assert [reach(layer) for layer in plain] == pytest.approx([1] * len(plain), abs=0.05)
     assert model.seg_query_projector.bias.all()
     assert reach(fusion.local_project) == pytest.approx(math.sqrt(3), abs=0.05)
@@ -106,14 +122,17 @@ def test_a_tensor_of_another_shape_is_named(mask2former: Path, tmp_path: Path) -
         write_start(base, mask2former, tmp_path / 'start', num_queries=QUERIES)
 
 
-@pytest.mark.parametrize(('released', 'ours'), [
-    ('model.mm_projector.', 'projector.0.weight'),
-    ('model.vision_tower.vision_model.encoder.layers.1.', 'vision_tower.encoder.layers.1.'),
-    ('model.layers.1.', 'language_model.layers.1.'),
-    ('model.final_layernorm.bias', 'language_model.final_layernorm.bias'),
-    ('model.embed_tokens.', 'model.embed_tokens.weight'),
-    ('lm_head.', 'lm_head.weight'),
-])
+@pytest.mark.parametrize(
+    ('released', 'ours'),
+    [
+        ('model.mm_projector.', 'projector.0.weight'),
+        ('model.vision_tower.vision_model.encoder.layers.1.', 'vision_tower.encoder.layers.1.'),
+        ('model.layers.1.', 'language_model.layers.1.'),
+        ('model.final_layernorm.bias', 'language_model.final_layernorm.bias'),
+        ('model.embed_tokens.', 'model.embed_tokens.weight'),
+        ('lm_head.', 'lm_head.weight'),
+    ],
+)
 def test_a_part_that_the_base_lacks_is_named(
     mask2former: Path, tmp_path: Path, released: str, ours: str
 ) -> None:

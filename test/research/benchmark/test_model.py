@@ -43,8 +43,13 @@ def test_a_benchmark_has_figures_of_every_stage(dtype: str) -> None:
         # Of so small a model they may round to 0.
         assert cost['gflop'] >= 0 and cost['share_of_gemm'] >= 0
     assert figures['video_stages']['perceive']['gflop'] > figures['stages']['perceive']['gflop'] > 0
-    for name in ('gemm_gflops', 'image_seconds', 'video_seconds',
-                 'video_seconds_with_kept_references', 'peak_memory_gb'):  # fmt: skip
+    for name in (
+        'gemm_gflops',
+        'image_seconds',
+        'video_seconds',
+        'video_seconds_with_kept_references',
+        'peak_memory_gb',
+    ):
         assert figures[name] > 0
 
 

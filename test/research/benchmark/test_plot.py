@@ -14,12 +14,17 @@ def figures_of(accuracy: float | None) -> dict[str, Any]:
     """Figures as `benchmark_stream` gives them."""
     schedules = {
         name: {
-            'fps': 1e3 / latency, 'latency_p50_ms': latency, 'latency_p95_ms': 1.2 * latency,
-            'latency_p99_ms': 1.5 * latency, 'gflop_per_frame': latency, 'drops': 0,
-            'peak_memory_gb': 1.0, 'jf': accuracy,
+            'fps': 1e3 / latency,
+            'latency_p50_ms': latency,
+            'latency_p95_ms': 1.2 * latency,
+            'latency_p99_ms': 1.5 * latency,
+            'gflop_per_frame': latency,
+            'drops': 0,
+            'peak_memory_gb': 1.0,
+            'jf': accuracy,
         }
         for name, latency in (('naive', 90.0), ('exact', 30.0), ('two_rate', 20.0))
-    }  # fmt: skip
+    }
     return {'size': 'tiny', 'dtype': 'float32', 'threads': 1, 'schedules': schedules}
 
 

@@ -13,8 +13,14 @@ from instructseg_ros.research.benchmark.stream_runs import tabletop_clips
 
 SCHEDULES = ('exact', 'fixed_references', 'two_rate')
 COSTS = {
-    'fps', 'latency_p50_ms', 'latency_p95_ms', 'gflop_per_frame', 'drops', 'peak_memory_gb', 'jf',
-}  # fmt: skip
+    'fps',
+    'latency_p50_ms',
+    'latency_p95_ms',
+    'gflop_per_frame',
+    'drops',
+    'peak_memory_gb',
+    'jf',
+}
 
 
 def measure(file: Path, *options: str) -> dict[str, Any]:
@@ -67,8 +73,9 @@ def test_the_table_has_a_line_for_every_schedule(figures: dict[str, Any]) -> Non
     naive = lines[2].split()
     assert naive[-2:] == ['1.00', '-']
     assert [line.split(':')[0] for line in lines[6:]] == [
-        'four instructions, naive_fps', 'four instructions, exact_fps',
-    ]  # fmt: skip
+        'four instructions, naive_fps',
+        'four instructions, exact_fps',
+    ]
 
 
 def test_without_the_authors_procedure_there_is_nothing_to_be_faster_than(

@@ -28,8 +28,11 @@ def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
     coco.make_sample(tmp_path, 0)
     file = tmp_path / 'annotations' / 'instances_train.json'
     content = json.loads(file.read_text())
-    regions = [{'size': [96, 128], 'counts': [5]}, {'size': [10**6] * 2, 'counts': [10**12]},
-               {'size': [96, 128], 'counts': ['x']}]  # fmt: skip
+    regions = [
+        {'size': [96, 128], 'counts': [5]},
+        {'size': [10**6] * 2, 'counts': [10**12]},
+        {'size': [96, 128], 'counts': ['x']},
+    ]
     for number, region in enumerate(regions):
         content['annotations'][3 * number + 2]['segmentation'] = region
     content['annotations'][9]['segmentation'].append([1, 2, 3, 4])
@@ -63,18 +66,27 @@ def test_data_check_and_segment_say_the_same_of_a_picture(
     folder.make_sample(tmp_path, 0)
     picture = tmp_path / 'train' / 'images' / '0.jpg'
     Image.fromarray(np.full((96, 128), 0.5, np.float32)).save(picture, 'TIFF')
-    reason = (f'{picture} cannot be read as an image: its pixels are floating-point numbers: save '
-              f'it with whole numbers of 8 or 16 bits')
+    reason = (
+        f'{picture} cannot be read as an image: its pixels are floating-point numbers: save '
+        f'it with whole numbers of 8 or 16 bits'
+    )
     assert main(['data', 'check', 'folder', str(tmp_path), '--split', 'train']) == 1
     assert reason in capsys.readouterr().out
     assert main(['segment', str(picture), 'the mug']) == 1
     assert capsys.readouterr().err == f'instructseg: {reason}\n'
 
 
-@pytest.mark.parametrize('runs', [
-    {'size': [96, 128], 'counts': 'no run lengths'}, {'size': [96, 128], 'counts': [5, '7']},
-    {'size': [10**6] * 2, 'counts': 'PP9'}, {'size': 'large', 'counts': ''}, {}, 'text',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'runs',
+    [
+        {'size': [96, 128], 'counts': 'no run lengths'},
+        {'size': [96, 128], 'counts': [5, '7']},
+        {'size': [10**6] * 2, 'counts': 'PP9'},
+        {'size': 'large', 'counts': ''},
+        {},
+        'text',
+    ],
+)
 def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
     tmp_path: Path, runs: object
 ) -> None:
@@ -89,7 +101,9 @@ def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
     assert whole.problems == () and findings.samples == whole.samples - 2
     sentences = tmp_path / 'meta_expressions_valid_.json'
     assert [problem.where.split(' frame')[0] for problem in findings.problems] == [
-        f'{sentences} valid/clip0 1', f'{sentences} valid/clip0 2']
+        f'{sentences} valid/clip0 1',
+        f'{sentences} valid/clip0 2',
+    ]
 
 
 def test_a_missing_annotation_of_revos_is_named_with_its_file(tmp_path: Path) -> None:
@@ -154,7 +168,11 @@ def changed_words(text: str) -> Iterator[str]:
 
 
 CHANGES: dict[str, Callable[[str], Iterator[str]]] = {
-    '.json': changed_json, '.jsonl': changed_lines, '.tsv': changed_words, '.txt': changed_words}
+    '.json': changed_json,
+    '.jsonl': changed_lines,
+    '.tsv': changed_words,
+    '.txt': changed_words,
+}
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name not in ('bag', 'tabletop')])
@@ -184,4 +202,5 @@ def complaints(data: DataSet, folder_: Path) -> list[str]:
     except DataError as error:
         return [str(error)]
     return [f'{each}' for split in findings for each in split.problems] + [
-        split.missing for split in findings if split.missing]
+        split.missing for split in findings if split.missing
+    ]

@@ -61,21 +61,24 @@ def texts_of(file: Path) -> list[str]:
     return [sample.instructions[0] for sample in coco.read(file.parent, 'train').samples]
 
 
-@pytest.mark.parametrize(('segmentation', 'reason'), [
-    ({'size': [40, 60], 'counts': [100, 20]}, 'do not fill 40 x 60 pixels'),
-    ({'size': [40, 60], 'counts': ['100', '2300']}, 'whole numbers from 0 on'),
-    ({'size': [40, 60], 'counts': [-100, 2500]}, 'whole numbers from 0 on'),
-    ({'size': [40, 60], 'counts': 'no run lengths'}, 'run lengths'),
-    ({'size': [10**6, 10**6], 'counts': [10**12]}, 'more than an image has'),
-    ({'size': ['40', '60'], 'counts': [2400]}, 'height and width are whole numbers'),
-    ({'size': [1, 60], 'counts': [30, 30]}, 'run lengths of (1, 60) for an image of (40, 60)'),
-    ({'size': [40, 60], 'counts': [2400]}, 'the segmentation has no pixel'),
-    (([0.1, 0.1, 0.2, 0.1, 0.2, 0.2],), 'the segmentation has no pixel'),
-    (([0, 0, 1e9, 0, 1e9, 1e9],), 'corners are x, y in pixels'),
-    (([1, 2, 3, 4],), 'at least three corners'),
-    (([[1, 2], [3, 4], [5, 6]],), 'each a list of numbers: x, y, x, y'),
-    ('10 10 30 10 30 20', 'each a list of numbers: x, y, x, y'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('segmentation', 'reason'),
+    [
+        ({'size': [40, 60], 'counts': [100, 20]}, 'do not fill 40 x 60 pixels'),
+        ({'size': [40, 60], 'counts': ['100', '2300']}, 'whole numbers from 0 on'),
+        ({'size': [40, 60], 'counts': [-100, 2500]}, 'whole numbers from 0 on'),
+        ({'size': [40, 60], 'counts': 'no run lengths'}, 'run lengths'),
+        ({'size': [10**6, 10**6], 'counts': [10**12]}, 'more than an image has'),
+        ({'size': ['40', '60'], 'counts': [2400]}, 'height and width are whole numbers'),
+        ({'size': [1, 60], 'counts': [30, 30]}, 'run lengths of (1, 60) for an image of (40, 60)'),
+        ({'size': [40, 60], 'counts': [2400]}, 'the segmentation has no pixel'),
+        (([0.1, 0.1, 0.2, 0.1, 0.2, 0.2],), 'the segmentation has no pixel'),
+        (([0, 0, 1e9, 0, 1e9, 1e9],), 'corners are x, y in pixels'),
+        (([1, 2, 3, 4],), 'at least three corners'),
+        (([[1, 2], [3, 4], [5, 6]],), 'each a list of numbers: x, y, x, y'),
+        ('10 10 30 10 30 20', 'each a list of numbers: x, y, x, y'),
+    ],
+)
 def test_a_region_that_is_damaged_is_a_problem_of_its_annotation(
     write: Write, segmentation: Any, reason: str
 ) -> None:
@@ -170,12 +173,18 @@ def test_the_same_annotation_twice_is_one_thing_and_a_warning(write: Write) -> N
 
 
 def test_one_broken_entry_does_not_cost_the_others(write: Write) -> None:
-    file = write(thing(), images=[{'id': 5}, image(1, 'a.jpg'), 'b.jpg'], categories=[
-        {'id': 1, 'name': 'cat'}, {'name': 'dog'}])  # fmt: skip
+    file = write(
+        thing(),
+        images=[{'id': 5}, image(1, 'a.jpg'), 'b.jpg'],
+        categories=[{'id': 1, 'name': 'cat'}, {'name': 'dog'}],
+    )
     findings = checked(file)
     assert findings.samples == 1
     assert [problem.where for problem in findings.problems] == [
-        f'{file} image 0', f'{file} image 2', f'{file} category 1']
+        f'{file} image 0',
+        f'{file} image 2',
+        f'{file} category 1',
+    ]
 
 
 @pytest.mark.parametrize('content', [{'images': {}}, {'annotations': None}, {'categories': 5}])
@@ -189,8 +198,10 @@ def test_a_thing_without_words_is_a_problem(write: Write) -> None:
     file = write(thing(category_id=None), thing(category_id=7), thing(sentences=['', 'x']), thing())
     findings = checked(file)
     assert [problem.what for problem in findings.problems] == [
-        'it has neither sentences nor a category', 'category 7 has no name',
-        'sentences is a text or a list of texts']
+        'it has neither sentences nor a category',
+        'category 7 has no name',
+        'sentences is a text or a list of texts',
+    ]
     assert findings.samples == 1
 
 

@@ -55,17 +55,20 @@ def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -
 POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n'
 
 
-@pytest.mark.parametrize(('name', 'split', 'path'), [
-    ('coco', 'train', 'annotations/instances_train.json'),
-    ('folder', 'train', 'train/annotations.jsonl'),
-    ('bag', 'train', 'train/labels.yaml'),
-    ('mmbench', 'dev', 'mmbench_dev_20230712.tsv'),
-    ('pope', 'test', 'coco/coco_pope_random.json'),
-    ('refcoco', 'val', 'refcoco/refcoco_val.json'),
-    ('refcoco+', 'val', 'refcoco+/refs(unc).p'),
-    ('ref-davis17', 'val', 'ImageSets/2017/val.txt'),
-    ('ref-davis17', 'val', 'davis_text_annotations/Davis17_annot1.txt'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('name', 'split', 'path'),
+    [
+        ('coco', 'train', 'annotations/instances_train.json'),
+        ('folder', 'train', 'train/annotations.jsonl'),
+        ('bag', 'train', 'train/labels.yaml'),
+        ('mmbench', 'dev', 'mmbench_dev_20230712.tsv'),
+        ('pope', 'test', 'coco/coco_pope_random.json'),
+        ('refcoco', 'val', 'refcoco/refcoco_val.json'),
+        ('refcoco+', 'val', 'refcoco+/refs(unc).p'),
+        ('ref-davis17', 'val', 'ImageSets/2017/val.txt'),
+        ('ref-davis17', 'val', 'davis_text_annotations/Davis17_annot1.txt'),
+    ],
+)
 def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
     sets: Path, tmp_path: Path, name: str, split: str, path: str
 ) -> None:
@@ -77,22 +80,26 @@ def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
         data_set(name).read(folder, split)
     assert not isinstance(refusal.value, MissingError)
     assert str(refusal.value) == (
-        f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}')
+        f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}'
+    )
 
 
-@pytest.mark.parametrize(('name', 'split', 'paths'), [
-    ('bag', 'val', ['val']),
-    ('coco', 'val', ['annotations/instances_val.json']),
-    ('folder', 'val', ['val']),
-    ('gqa', None, ['{}_questions.json']),
-    ('mmbench', 'dev', ['mmbench_dev_20230712.tsv']),
-    ('reasonseg', 'val', ['val']),
-    ('ref-davis17', 'val', ['ImageSets/2017/val.txt']),
-    ('ref-youtube-vos', 'valid', ['valid']),
-    ('refcoco', 'val', ['refcoco/refcoco_val.json', 'refcoco/instances.json']),
-    ('revos', 'valid', ['meta_expressions_valid_.json']),
-    ('tabletop', 'val', ['val']),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('name', 'split', 'paths'),
+    [
+        ('bag', 'val', ['val']),
+        ('coco', 'val', ['annotations/instances_val.json']),
+        ('folder', 'val', ['val']),
+        ('gqa', None, ['{}_questions.json']),
+        ('mmbench', 'dev', ['mmbench_dev_20230712.tsv']),
+        ('reasonseg', 'val', ['val']),
+        ('ref-davis17', 'val', ['ImageSets/2017/val.txt']),
+        ('ref-youtube-vos', 'valid', ['valid']),
+        ('refcoco', 'val', ['refcoco/refcoco_val.json', 'refcoco/instances.json']),
+        ('revos', 'valid', ['meta_expressions_valid_.json']),
+        ('tabletop', 'val', ['val']),
+    ],
+)
 def test_a_split_that_is_not_there_is_missing_and_no_problem(
     sets: Path, tmp_path: Path, name: str, split: str | None, paths: list[str]
 ) -> None:
@@ -126,8 +133,9 @@ def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: s
     first, again = sets / name, tmp_path / 'again'
     files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
     assert files == sorted(f.relative_to(again) for f in again.rglob('*') if f.is_file())
-    different = [file for file in files
-                 if (first / file).read_bytes() != (again / file).read_bytes()]  # fmt: skip
+    different = [
+        file for file in files if (first / file).read_bytes() != (again / file).read_bytes()
+    ]
     assert different == []
 
 
@@ -144,8 +152,10 @@ def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
     picture.write_bytes(picture.read_bytes()[:100])
     [findings] = check(data, folder, (split,))
     assert 0 < len(findings.problems) < len(whole) * len(whole[0].frames)
-    assert all(str(picture) in f'{problem}' or picture.stem in f'{problem}'
-               for problem in findings.problems)  # fmt: skip
+    assert all(
+        str(picture) in f'{problem}' or picture.stem in f'{problem}'
+        for problem in findings.problems
+    )
     assert findings.samples < len(whole)
 
 
@@ -158,9 +168,7 @@ def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, na
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_files_that_macos_adds_are_no_part_of_a_set(
-    sets: Path, tmp_path: Path, name: str
-) -> None:
+def test_files_that_macos_adds_are_no_part_of_a_set(sets: Path, tmp_path: Path, name: str) -> None:
     data = data_set(name)
     folder = tmp_path / 'set'
     shutil.copytree(sets / name, folder)

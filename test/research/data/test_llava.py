@@ -18,13 +18,24 @@ def write(folder: Path, *items: Any) -> None:
 
 def item(*said: tuple[str, str], **others: Any) -> dict[str, Any]:
     conversations = [{'from': speaker, 'value': value} for speaker, value in said]
-    return {'id': '000000033471', 'image': 'coco/train2017/a.jpg',
-            'conversations': conversations, **others}  # fmt: skip
+    return {
+        'id': '000000033471',
+        'image': 'coco/train2017/a.jpg',
+        'conversations': conversations,
+        **others,
+    }
 
 
 def test_the_image_is_left_to_the_prompt(tmp_path: Path) -> None:
-    write(tmp_path, item(('human', '<image>\nWhat is it?'), ('gpt', 'A bus.'),
-                         ('human', 'Whose?\n<image>'), ('gpt', 'Mine.')))  # fmt: skip
+    write(
+        tmp_path,
+        item(
+            ('human', '<image>\nWhat is it?'),
+            ('gpt', 'A bus.'),
+            ('human', 'Whose?\n<image>'),
+            ('gpt', 'Mine.'),
+        ),
+    )
     [sample] = llava.read(tmp_path, 'train').samples
     turns = [(turn.question, turn.answer) for turn in sample.turns]
     assert turns == [('What is it?', 'A bus.'), ('Whose?', 'Mine.')]
@@ -47,16 +58,19 @@ def test_an_answer_without_a_question_before_it_is_left_out(tmp_path: Path) -> N
     assert reading.problems == []
 
 
-@pytest.mark.parametrize(('broken', 'reason'), [
-    (item(('human', 'a')), 'human and gpt take turns, not human'),
-    (item(('gpt', 'a'), ('human', 'b')), 'human and gpt take turns, not human'),
-    (item(('gpt', 'a'), ('gpt', 'b'), ('human', 'c')), 'take turns, not gpt, human'),
-    (item(('system', 'a'), ('human', 'b'), ('gpt', 'c')), 'take turns, not system'),
-    (item(), 'human and gpt take turns'),
-    (item(('human', 'a'), ('gpt', 'b'), image=None), 'NoneType'),
-    ({'image': 'a.jpg'}, "'conversations' is missing"),
-    (7, 'not subscriptable'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('broken', 'reason'),
+    [
+        (item(('human', 'a')), 'human and gpt take turns, not human'),
+        (item(('gpt', 'a'), ('human', 'b')), 'human and gpt take turns, not human'),
+        (item(('gpt', 'a'), ('gpt', 'b'), ('human', 'c')), 'take turns, not gpt, human'),
+        (item(('system', 'a'), ('human', 'b'), ('gpt', 'c')), 'take turns, not system'),
+        (item(), 'human and gpt take turns'),
+        (item(('human', 'a'), ('gpt', 'b'), image=None), 'NoneType'),
+        ({'image': 'a.jpg'}, "'conversations' is missing"),
+        (7, 'not subscriptable'),
+    ],
+)
 def test_an_entry_that_is_no_conversation_is_named(
     tmp_path: Path, broken: Any, reason: str
 ) -> None:

@@ -21,9 +21,19 @@ def picture() -> str:
 
 
 def write(folder: Path, **changes: str) -> None:
-    row = {'index': '7', 'question': 'Which?', 'hint': 'Look "here".', 'A': 'one', 'B': 'two',
-           'C': 'nan', 'D': '', 'answer': 'B', 'category': 'ocr', 'image': picture(),
-           'l2-category': 'coarse'} | changes  # fmt: skip
+    row = {
+        'index': '7',
+        'question': 'Which?',
+        'hint': 'Look "here".',
+        'A': 'one',
+        'B': 'two',
+        'C': 'nan',
+        'D': '',
+        'answer': 'B',
+        'category': 'ocr',
+        'image': picture(),
+        'l2-category': 'coarse',
+    } | changes
     with (folder / FILE).open('w', newline='') as stream:
         table = csv.DictWriter(stream, row, delimiter='\t')
         table.writeheader()
@@ -37,8 +47,17 @@ def test_a_question_has_its_hint_before_it_and_its_options_after_it(tmp_path: Pa
     assert (sample.key, sample.turns[0].answer, sample.group) == ('7', 'B', 'ocr')
     assert sample.frames[0].load().size == (4, 3)
     assert sample.details == {
-        'index': 7, 'question': 'Which?', 'hint': 'Look "here".', 'A': 'one', 'B': 'two', 'C': '',
-        'D': '', 'answer': 'B', 'category': 'ocr', 'l2-category': 'coarse'}  # fmt: skip
+        'index': 7,
+        'question': 'Which?',
+        'hint': 'Look "here".',
+        'A': 'one',
+        'B': 'two',
+        'C': '',
+        'D': '',
+        'answer': 'B',
+        'category': 'ocr',
+        'l2-category': 'coarse',
+    }
 
 
 def test_without_a_hint_the_question_is_first(tmp_path: Path) -> None:
@@ -68,13 +87,16 @@ def test_a_table_of_a_spreadsheet_has_its_first_column(tmp_path: Path) -> None:
     assert [sample.key for sample in mmbench.read(tmp_path, 'dev').samples] == ['7']
 
 
-@pytest.mark.parametrize(('change', 'reason'), [
-    ({'answer': 'C'}, "the answer is one of 2 options, not 'C'"),
-    ({'A': ''}, 'the answer is one of 0 options'),
-    ({'index': 'seven'}, "invalid literal for int() with base 10: 'seven'"),
-    ({'image': 'no'}, 'padding'),
-    ({'question': ' ', 'hint': ''}, 'no question'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'answer': 'C'}, "the answer is one of 2 options, not 'C'"),
+        ({'A': ''}, 'the answer is one of 0 options'),
+        ({'index': 'seven'}, "invalid literal for int() with base 10: 'seven'"),
+        ({'image': 'no'}, 'padding'),
+        ({'question': ' ', 'hint': ''}, 'no question'),
+    ],
+)
 def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, str], reason: str) -> None:
     write(tmp_path, **change)
     reading = mmbench.read(tmp_path, 'dev')

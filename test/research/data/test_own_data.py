@@ -31,24 +31,30 @@ def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     samples = folder.read(tmp_path, 'train').samples
     assert [sample.kind for sample in samples] == [
-        *[Kind.IMAGE_REFERRING] * 4, Kind.VIDEO_REASONING, Kind.IMAGE_REFERRING]
+        *[Kind.IMAGE_REFERRING] * 4,
+        Kind.VIDEO_REASONING,
+        Kind.IMAGE_REFERRING,
+    ]
     assert samples[0].targets[0].mask().any()
     assert not samples[-1].targets[0].mask().any()
 
 
-@pytest.mark.parametrize(('change', 'reason'), [
-    ({'image': None}, 'a file is named by a text, not None'),
-    ({'sentences': []}, 'sentences is a list of texts'),
-    ({'sentences': 'mug'}, 'sentences is a list of texts'),
-    ({'value': '255'}, "value is a whole number, not '255'"),
-    ({'explanation': 5}, 'explanation is a text, not 5'),
-    ({'mask': 'masks/../../../passwd'}, 'passwd is not in'),
-    ({'image': '/etc/passwd'}, 'passwd is not in'),
-    ({'sentence': ['x']}, "'sentence' is not known; there are explanation"),
-    ({'mask': '../../etc/passwd'}, 'passwd is not in'),
-    ({'image': 'gone.jpg', 'mask': None}, 'gone.jpg'),
-    ({'frames': ['a.jpg'], 'masks': []}, '1 frames and 0 masks'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'image': None}, 'a file is named by a text, not None'),
+        ({'sentences': []}, 'sentences is a list of texts'),
+        ({'sentences': 'mug'}, 'sentences is a list of texts'),
+        ({'value': '255'}, "value is a whole number, not '255'"),
+        ({'explanation': 5}, 'explanation is a text, not 5'),
+        ({'mask': 'masks/../../../passwd'}, 'passwd is not in'),
+        ({'image': '/etc/passwd'}, 'passwd is not in'),
+        ({'sentence': ['x']}, "'sentence' is not known; there are explanation"),
+        ({'mask': '../../etc/passwd'}, 'passwd is not in'),
+        ({'image': 'gone.jpg', 'mask': None}, 'gone.jpg'),
+        ({'frames': ['a.jpg'], 'masks': []}, '1 frames and 0 masks'),
+    ],
+)
 def test_a_wrong_line_is_named_with_what_is_wrong(
     tmp_path: Path, change: dict[str, object], reason: str
 ) -> None:
@@ -127,8 +133,7 @@ def test_a_bag_is_opened_once_for_all_of_its_messages(
     bag.write_sample(tmp_path / 'bag', 0)
     opened = []
     open_reader = bag.BagReader
-    monkeypatch.setattr(
-        bag, 'BagReader', lambda path: (opened.append(path), open_reader(path))[1])
+    monkeypatch.setattr(bag, 'BagReader', lambda path: (opened.append(path), open_reader(path))[1])
     samples = bag.read(tmp_path / 'bag', 'train').samples
     assert len(opened) == 1  # both topics in one pass
     for sample in samples:
@@ -146,7 +151,8 @@ def test_a_label_image_is_decoded_once_for_all_of_its_labels(
     read = []
     read_message = bag.Message.read
     monkeypatch.setattr(
-        bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1])
+        bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1]
+    )
     masks = [sample.targets[0].mask() for sample in samples]  # type: ignore[union-attr]
     assert len(masks) == 2 and len(read) == 1
 
@@ -155,10 +161,14 @@ def rewritten(bag_folder: Path, change: Callable[[str, int, Any], tuple[int, byt
     """Copy a bag; `change` makes (log time, content) of a message of (topic, log time, value)."""
     copy = bag_folder.with_name('copy')
     types = standard_types()
-    with (Reader(bag_folder) as source,
-          Writer(copy, version=9, storage_plugin=StoragePlugin.MCAP) as writer):
-        topics = {each.topic: writer.add_connection(each.topic, each.msgtype, typestore=types)
-                  for each in source.connections}  # fmt: skip
+    with (
+        Reader(bag_folder) as source,
+        Writer(copy, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        topics = {
+            each.topic: writer.add_connection(each.topic, each.msgtype, typestore=types)
+            for each in source.connections
+        }
         for each, logged, raw in source.messages():
             value = types.deserialize_cdr(raw, each.msgtype)
             writer.write(topics[each.topic], *change(each.topic, logged, value))
@@ -178,8 +188,7 @@ def test_images_that_share_a_log_time_are_told_apart_by_their_stamps(tmp_path: P
         assert len(mine.frames) == len(theirs.frames) == 6
         for index in range(6):
             np.testing.assert_array_equal(mine.frames[index].load(), theirs.frames[index].load())
-            np.testing.assert_array_equal(
-                mine.targets[index].mask(), theirs.targets[index].mask())  # type: ignore[union-attr]
+            np.testing.assert_array_equal(mine.targets[index].mask(), theirs.targets[index].mask())  # type: ignore[union-attr]
 
 
 def test_images_without_stamps_of_their_own_are_left_out_as_a_problem(tmp_path: Path) -> None:
@@ -194,7 +203,9 @@ def test_images_without_stamps_of_their_own_are_left_out_as_a_problem(tmp_path: 
     assert [len(sample.frames) for sample in reading.samples] == [1, 1]
     assert sorted(map(str, reading.problems)) == [
         f'{copy} {topic}: 5 messages have the stamp of an earlier one and are left out: let the '
-        f'driver stamp each image' for topic in ('/camera/image', '/camera/truth/labels')]
+        f'driver stamp each image'
+        for topic in ('/camera/image', '/camera/truth/labels')
+    ]
 
 
 @pytest.mark.parametrize('topic', ['/camera/image', '/camera/truth/labels'])
@@ -236,7 +247,8 @@ def test_a_label_image_that_contradicts_itself_is_named(tmp_path: Path, damage: 
     assert len(findings.problems) == 2  # each label of the image
     for problem in findings.problems:
         assert problem.what.startswith(
-            f'{copy} /camera/truth/labels at 0 ns: a label image cannot be read (')
+            f'{copy} /camera/truth/labels at 0 ns: a label image cannot be read ('
+        )
 
 
 @pytest.mark.parametrize('bigendian', [False, True])
@@ -255,8 +267,7 @@ def test_labels_of_16_bits_are_read_in_either_order_of_bytes(
     copy = rewritten(tmp_path / 'bag', widened)
     expected = bag.read(tmp_path / 'bag', 'train').samples
     for mine, theirs in zip(bag.read(copy, 'train').samples, expected, strict=True):
-        np.testing.assert_array_equal(
-            mine.targets[3].mask(), theirs.targets[3].mask())  # type: ignore[union-attr]
+        np.testing.assert_array_equal(mine.targets[3].mask(), theirs.targets[3].mask())  # type: ignore[union-attr]
 
 
 def test_a_bag_that_is_not_there_is_missing_and_one_without_words_is_not(tmp_path: Path) -> None:
@@ -317,7 +328,8 @@ def test_the_truth_of_a_bag_is_read_where_no_topic_is_named(tmp_path: Path) -> N
 
 
 def test_a_bag_whose_labels_have_the_plain_name_is_read_where_no_topic_is_named(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(bag._TOPICS, 'labels', '/camera/labels')
         bag.write_sample(tmp_path / 'bag', 0)
@@ -421,7 +433,8 @@ def test_a_mask_with_ids_in_one_channel_shows_the_thing(tmp_path: Path) -> None:
     split = line_with(tmp_path)
     thing = np.array(Image.open(split / 'masks/0.png')) > 0
     Image.fromarray(np.stack([thing * 0, thing * 0, thing * 1], axis=2).astype(np.uint8)).save(
-        split / 'masks/0.png')
+        split / 'masks/0.png'
+    )
     assert np.array_equal(masks(split)[0], thing)
 
 
@@ -446,8 +459,9 @@ def test_a_mask_that_is_a_jpeg_is_a_warning(tmp_path: Path) -> None:
     assert findings.problems == () and findings.samples == 1
     [warning] = findings.warnings
     assert warning.where == f'{split / folder.FILE} line 1'
-    assert warning.what.endswith('masks/0.jpg is a JPEG, which changes pixels near edges: '
-                                 'save masks as PNG')  # fmt: skip
+    assert warning.what.endswith(
+        'masks/0.jpg is a JPEG, which changes pixels near edges: save masks as PNG'
+    )
 
 
 def test_pictures_behind_a_link_are_of_the_folder(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ def test_the_subsets_are_one_split_of_three_groups(tmp_path: Path) -> None:
     pope.make_sample(tmp_path, 0)
     samples = pope.read(tmp_path, 'test').samples
     assert Counter(sample.group for sample in samples) == {
-        'random': 4, 'popular': 4, 'adversarial': 4}  # fmt: skip
+        'random': 4,
+        'popular': 4,
+        'adversarial': 4,
+    }
     assert {sample.turns[0].answer for sample in samples} == {'yes', 'no'}
     assert samples[0].key == 'random-1'
 

@@ -22,7 +22,10 @@ def test_both_forms_of_the_annotations_hold_the_same(tmp_path: Path) -> None:
     assert len(theirs) == len(published) > 0
     for mine, other in zip(theirs, published, strict=True):
         assert (mine.instructions, mine.frames, mine.joined) == (
-            other.instructions, other.frames, True)
+            other.instructions,
+            other.frames,
+            True,
+        )
         np.testing.assert_array_equal(mine.targets[0].mask(), other.targets[0].mask())
 
 
@@ -49,7 +52,9 @@ def test_a_broken_entry_is_named_and_left_out(tmp_path: Path) -> None:
     reading = read('refcoco', tmp_path, 'val')
     assert len(reading.samples) == len(items) - 2
     assert [str(problem).removeprefix(str(file)) for problem in reading.problems] == [
-        " entry 0: 'height' is missing", ' entry 1: there is no sentence']
+        " entry 0: 'height' is missing",
+        ' entry 1: there is no sentence',
+    ]
 
 
 def test_a_degenerate_ring_costs_nothing_and_is_filled_as_it_is() -> None:

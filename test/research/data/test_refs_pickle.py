@@ -10,10 +10,22 @@ import pytest
 from instructseg_ros.research.data.refs_pickle import read_pickled_values, write_pickled_values
 
 VALUES = [
-    {'ref_id': 7, 'sent_ids': [1, 2], 'split': 'val', 'big': 2**70, 'share': 0.5, 'none': None,
-     'yes': True, 'pair': (1, 'zwei'), 'one': (1,), 'none_of_them': (), 'three': (1, 2, 3),
-     'many': (1, 2, 3, 4, 5), 'nested': [{'sent': 'the mug', 'raw': 'Der Krug, größer'}]},
-]  # fmt: skip
+    {
+        'ref_id': 7,
+        'sent_ids': [1, 2],
+        'split': 'val',
+        'big': 2**70,
+        'share': 0.5,
+        'none': None,
+        'yes': True,
+        'pair': (1, 'zwei'),
+        'one': (1,),
+        'none_of_them': (),
+        'three': (1, 2, 3),
+        'many': (1, 2, 3, 4, 5),
+        'nested': [{'sent': 'the mug', 'raw': 'Der Krug, größer'}],
+    }
+]
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))

@@ -10,8 +10,14 @@ from instructseg_ros.research.data import scienceqa
 from instructseg_ros.research.data.questions import BY_LETTER
 from instructseg_ros.research.data.reading import DataError
 
-PROBLEM = {'question': 'What is this?', 'choices': ['a bird', 'a fish'], 'answer': 1, 'hint': '',
-           'image': 'image.png', 'subject': 'natural science'}  # fmt: skip
+PROBLEM = {
+    'question': 'What is this?',
+    'choices': ['a bird', 'a fish'],
+    'answer': 1,
+    'hint': '',
+    'image': 'image.png',
+    'subject': 'natural science',
+}
 
 
 def write(folder: Path, **problems: dict[str, Any]) -> None:
@@ -43,13 +49,16 @@ def test_only_questions_with_an_image_are_asked(tmp_path: Path) -> None:
     assert [sample.key for sample in reading.samples] == ['b'] and not reading.problems
 
 
-@pytest.mark.parametrize(('problem', 'reason'), [
-    (PROBLEM | {'answer': 2}, 'the answer is one of 2 choices, not 2'),
-    (PROBLEM | {'answer': -1}, 'the answer is one of 2 choices, not -1'),
-    ({}, "'question' is missing"),
-    (PROBLEM | {'choices': None}, 'NoneType'),
-    (5, 'not subscriptable'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('problem', 'reason'),
+    [
+        (PROBLEM | {'answer': 2}, 'the answer is one of 2 choices, not 2'),
+        (PROBLEM | {'answer': -1}, 'the answer is one of 2 choices, not -1'),
+        ({}, "'question' is missing"),
+        (PROBLEM | {'choices': None}, 'NoneType'),
+        (5, 'not subscriptable'),
+    ],
+)
 def test_a_broken_question_is_named(tmp_path: Path, problem: Any, reason: str) -> None:
     write(tmp_path, a=problem, b=PROBLEM)
     reading = scienceqa.read(tmp_path, 'test')

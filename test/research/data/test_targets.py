@@ -33,17 +33,13 @@ def test_a_polygon_that_is_none_is_refused(ring: tuple[float, ...]) -> None:
 
 
 @pytest.mark.parametrize(('ring', 'pixels'), [((), 0), ((1.9, 2.0), 1), ((1.0, 1.0, 3.0, 3.0), 3)])
-def test_the_authors_polygons_may_be_points_and_lines(
-    ring: tuple[float, ...], pixels: int
-) -> None:
+def test_the_authors_polygons_may_be_points_and_lines(ring: tuple[float, ...], pixels: int) -> None:
     assert Polygons((9, 9), (ring,)).mask().sum() == pixels
     assert Polygons((20, 20), (ring, tuple(x + 8 for x in SQUARE))).mask().sum() == pixels + 25
 
 
 @pytest.mark.parametrize('ring', [(1.0, 2.0, 3.0), (float('nan'),) * 6, (1.0, float('inf'))])
-def test_corners_that_are_none_are_refused_in_the_authors_polygons(
-    ring: tuple[float, ...]
-) -> None:
+def test_corners_that_are_none_are_refused_in_the_authors_polygons(ring: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match='x and y of each corner'):
         Polygons((9, 9), (ring,)).mask()
 
@@ -58,12 +54,25 @@ def test_run_lengths_come_as_text_or_as_counts() -> None:
         RunLengths.parse({'size': [4]})
 
 
-@pytest.mark.parametrize('counts', [
-    [9, 2], [9, 2, 10], [9, -2, 13], ['9', '2', '9'], [9.5, 1.5, 9], [None], [10**30, 2],
-    [[9], [2]], '9', 'no counts', '92', 'é',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'counts',
+    [
+        [9, 2],
+        [9, 2, 10],
+        [9, -2, 13],
+        ['9', '2', '9'],
+        [9.5, 1.5, 9],
+        [None],
+        [10**30, 2],
+        [[9], [2]],
+        '9',
+        'no counts',
+        '92',
+        'é',
+    ],
+)
 def test_counts_that_do_not_fill_the_size_are_refused_instead_of_random_pixels(
-    counts: object
+    counts: object,
 ) -> None:
     runs = RunLengths.parse({'size': [4, 5], 'counts': counts})
     with pytest.raises(ValueError, match='run lengths'):
@@ -73,9 +82,11 @@ def test_counts_that_do_not_fill_the_size_are_refused_instead_of_random_pixels(
 @pytest.mark.parametrize('size', [(10**6, 10**6), (-4, 5), ('4', '5'), (4.5, 5)])
 def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, int]) -> None:
     for make in (
-        lambda: RunLengths.parse({'size': list(size), 'counts': '0'}), lambda: Nothing(size),
-        lambda: Polygons(size, (SQUARE,)), lambda: CocoPolygons(size, (SQUARE,)),
-    ):  # fmt: skip
+        lambda: RunLengths.parse({'size': list(size), 'counts': '0'}),
+        lambda: Nothing(size),
+        lambda: Polygons(size, (SQUARE,)),
+        lambda: CocoPolygons(size, (SQUARE,)),
+    ):
         with pytest.raises(ValueError, match=r'more than an image has|whole numbers'):
             make()
 
@@ -128,10 +139,13 @@ def test_the_size_of_a_target_is_that_of_its_mask(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / 'mask.png')
     mask = np.zeros((9, 7), bool)
     targets = [
-        Nothing((9, 7)), Polygons((9, 7), (SQUARE,)), CocoPolygons((9, 7), (SQUARE,)),
-        RunLengths.parse(encode_mask(mask)), MaskFile(tmp_path / 'mask.png'),
+        Nothing((9, 7)),
+        Polygons((9, 7), (SQUARE,)),
+        CocoPolygons((9, 7), (SQUARE,)),
+        RunLengths.parse(encode_mask(mask)),
+        MaskFile(tmp_path / 'mask.png'),
         Union((Nothing((9, 7)), MaskFile(tmp_path / 'mask.png'))),
-    ]  # fmt: skip
+    ]
     for target in targets:
         assert target.size == target.mask().shape == (9, 7)
 

@@ -98,7 +98,8 @@ def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Pat
         file.write_text('dog-scale 1 "the left dog"\ndogs-scale 2 "the right dog"\n')
     samples = ref_davis.read(tmp_path, 'train').samples
     assert [sample.key for sample in samples] == [
-        f'{annotator}/dogs-scale/{thing}' for annotator in ('annot1', 'annot2') for thing in (1, 2)]
+        f'{annotator}/dogs-scale/{thing}' for annotator in ('annot1', 'annot2') for thing in (1, 2)
+    ]
 
 
 def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
@@ -116,8 +117,10 @@ def test_a_video_without_sentences_is_named_and_the_others_are_read(
     module = revos if read is revos.read else ref_youtube_vos
     module.make_sample(tmp_path, 0)
     whole = len(read(tmp_path, 'valid').samples)
-    [file] = [*tmp_path.glob('meta_expressions_valid_.json'),
-              *tmp_path.glob('meta_expressions/valid/*.json')]  # fmt: skip
+    [file] = [
+        *tmp_path.glob('meta_expressions_valid_.json'),
+        *tmp_path.glob('meta_expressions/valid/*.json'),
+    ]
     content = json.loads(file.read_text())
     broken = next(iter(content['videos']))
     del content['videos'][broken]['expressions']

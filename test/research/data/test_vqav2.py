@@ -20,8 +20,11 @@ def test_questions_of_the_test_are_the_same_in_llavas_file_and_the_official_one(
     theirs = vqav2.read(tmp_path, 'test-dev').samples
     (tmp_path / LLAVA).unlink()
     assert vqav2.read(tmp_path, 'test-dev').samples == theirs
-    assert theirs[0].turns[0].question.endswith('?\nAnswer the question using a single word or '
-                                                'phrase.')  # fmt: skip
+    assert (
+        theirs[0]
+        .turns[0]
+        .question.endswith('?\nAnswer the question using a single word or phrase.')
+    )
     assert theirs[0].turns[0].answer == ''
 
 

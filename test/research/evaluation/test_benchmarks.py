@@ -42,8 +42,18 @@ def make(name: str, folder: Path) -> Path:
 
 
 def arguments(name: str, data: Path, start: Start, output: Path) -> list[str]:
-    return ['evaluate', name, '--data', str(data), '--model', str(start.model), '--output',
-            str(output), '--json', str(output / 'figures.json')]  # fmt: skip
+    return [
+        'evaluate',
+        name,
+        '--data',
+        str(data),
+        '--model',
+        str(start.model),
+        '--output',
+        str(output),
+        '--json',
+        str(output / 'figures.json'),
+    ]
 
 
 def figures(output: Path) -> dict[str, Any]:
@@ -61,14 +71,28 @@ def test_a_benchmark_is_made_checked_evaluated_and_scored(
     assert cli.main(arguments(name, data, start, output)) == 0
     shown = capsys.readouterr().out
     assert ('InstructSeg (paper)' in shown) == ('this model' in shown) == (name not in OWN_DATA)
-    assert ('SYNTHETIC SAMPLES' in shown) == ('do not compare them' in shown) == (
-        name not in OWN_DATA)
+    assert (
+        ('SYNTHETIC SAMPLES' in shown) == ('do not compare them' in shown) == (name not in OWN_DATA)
+    )
     assert figures(output)['synthetic']
     mine = figures(output)
     assert mine['skipped'] == mine['problems'] == []
     if name in SCORED:
-        assert cli.main(['score', name, '--truth', str(data), '--predictions',
-                         str(output / 'predictions'), '--json', str(tmp_path / 's.json')]) == 0
+        assert (
+            cli.main(
+                [
+                    'score',
+                    name,
+                    '--truth',
+                    str(data),
+                    '--predictions',
+                    str(output / 'predictions'),
+                    '--json',
+                    str(tmp_path / 's.json'),
+                ]
+            )
+            == 0
+        )
         scored = json.loads((tmp_path / 's.json').read_text())
         assert scored.items() <= mine.items()
 
@@ -79,13 +103,13 @@ def test_what_is_done_is_not_done_again(name: str, start: Start, tmp_path: Path)
     output = tmp_path / 'output'
     assert cli.main(arguments(name, data, start, output)) == 0
     before = figures(output)
-    files = sorted(file for file in output.rglob('*')
-                   if file.suffix in ('.png', '.jsonl'))  # fmt: skip
+    files = sorted(file for file in output.rglob('*') if file.suffix in ('.png', '.jsonl'))
     gone = files[0]
     if gone.suffix == '.png':
         gone.unlink()
-    times = {file: file.stat().st_mtime_ns for file in files if file.suffix == '.png'
-             and file != gone}  # fmt: skip
+    times = {
+        file: file.stat().st_mtime_ns for file in files if file.suffix == '.png' and file != gone
+    }
     assert cli.main(arguments(name, data, start, output)) == 0
     assert figures(output) == before
     assert all(file.stat().st_mtime_ns == time for file, time in times.items())
@@ -106,13 +130,23 @@ def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path
     data = make(name, tmp_path)
     with one_thread():  # as each of the two: numbers of threads round otherwise
         assert cli.main(arguments(name, data, start, tmp_path / 'one')) == 0
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
-                '2', '-m', 'instructseg_ros.cli.main']  # fmt: skip
+    launcher = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node',
+        '2',
+        '-m',
+        'instructseg_ros.cli.main',
+    ]
     done = subprocess.run(
         [*launcher, *arguments(name, data, start, tmp_path / 'two')],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
         timeout=PROCESS_TIMEOUT,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert figures(tmp_path / 'two') == figures(tmp_path / 'one')
 
@@ -268,11 +302,14 @@ def test_an_image_that_was_replaced_does_not_keep_the_mask_of_the_old_one(
         assert 'holds predictions of images that were changed' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('data', 'output', 'remedy'), [
-    ('data', 'file', 'is a file: name a folder with --output'),
-    ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
-    ('data', 'other', 'name another --output'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('data', 'output', 'remedy'),
+    [
+        ('data', 'file', 'is a file: name a folder with --output'),
+        ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+        ('data', 'other', 'name another --output'),
+    ],
+)
 def test_data_and_output_are_checked_before_the_model_is_loaded(
     data: str, output: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,8 +320,21 @@ def test_data_and_output_are_checked_before_the_model_is_loaded(
     model = shutil.copytree(find_model('embedded'), tmp_path / 'model')
     # Cut off, so that loading it is another error.
     (model / 'model.safetensors').write_bytes(b'')
-    assert cli.main(['evaluate', 'folder', '--data', str(tmp_path / data), '--model', str(model),
-                     '--output', str(tmp_path / output)]) == 1  # fmt: skip
+    assert (
+        cli.main(
+            [
+                'evaluate',
+                'folder',
+                '--data',
+                str(tmp_path / data),
+                '--model',
+                str(model),
+                '--output',
+                str(tmp_path / output),
+            ]
+        )
+        == 1
+    )
     assert remedy in capsys.readouterr().err
 
 

@@ -63,10 +63,19 @@ def kinds(shape: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     half = np.zeros(shape, bool)
     half[:, shape[1] // 2 :] = True
     return [
-        np.zeros(shape, bool), np.ones(shape, bool), *corners, half, half[:, ::-1], mask, ~mask,
-        pixel(shape, shape[0] // 2, shape[1] // 2), np.roll(mask, (1, 3), (0, 1)),
-        blobs(shape, rng), rng.random(shape) < 0.02, rng.random(shape) < 0.5,
-    ]  # fmt: skip
+        np.zeros(shape, bool),
+        np.ones(shape, bool),
+        *corners,
+        half,
+        half[:, ::-1],
+        mask,
+        ~mask,
+        pixel(shape, shape[0] // 2, shape[1] // 2),
+        np.roll(mask, (1, 3), (0, 1)),
+        blobs(shape, rng),
+        rng.random(shape) < 0.02,
+        rng.random(shape) < 0.5,
+    ]
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -139,8 +148,9 @@ def official_objects(sequence: str) -> tuple[list[Video], list[Video]]:
     counted = [
         np.where(truth == 255, 0, each) for each, truth in zip(predictions, truths, strict=True)
     ]
-    both = [[[each == i for each in maps] for i in range(1, count + 1)]
-            for maps in (counted, truths)]  # fmt: skip
+    both = [
+        [[each == i for each in maps] for i in range(1, count + 1)] for maps in (counted, truths)
+    ]
     return both[0], both[1]
 
 
@@ -150,8 +160,10 @@ def test_objects_of_a_video_get_the_official_figures(sequence: str) -> None:
     predicted, true = official_objects(sequence)
     table = [[region_and_boundary(masks, truths) for truths in true] for masks in predicted]
     # The official evaluator pairs objects for the best sum, and lists them by predicted object.
-    pairings = ([row[i] for row, i in zip(table, order, strict=True)]
-                for order in itertools.permutations(range(len(true))))  # fmt: skip
+    pairings = (
+        [row[i] for row, i in zip(table, order, strict=True)]
+        for order in itertools.permutations(range(len(true)))
+    )
     best = max(pairings, key=lambda pairs: sum(sum(pair) for pair in pairs))
     for number, (region, boundary) in enumerate(best, 1):
         figures = official[f'{sequence}_{number}']

@@ -28,8 +28,12 @@ def test_folders_that_macos_adds_are_no_annotators(
     (tmp_path / 'mine' / '__MACOSX' / 'val-0').mkdir(parents=True)
     for video in annotations.iterdir():
         (video / '._00000.png').write_bytes(b'Mac OS X')
-    assert main(['score', 'ref-davis17', '--truth', str(truth), '--predictions',
-                 str(tmp_path / 'mine')]) == 0  # fmt: skip
+    assert (
+        main(
+            ['score', 'ref-davis17', '--truth', str(truth), '--predictions', str(tmp_path / 'mine')]
+        )
+        == 0
+    )
     assert 'J&F-Mean 1 ' in capsys.readouterr().out
 
 

@@ -56,15 +56,18 @@ def revos_cases() -> Iterator[RevosCase]:
         if 'revos' in figures:
             names = (key.rpartition('_') for key in figures['revos_per_expression'])
             rows = figures['revos_per_expression'].values()
-            sentences = {f'{video}/{number}': row
-                         for (video, _, number), row in zip(names, rows, strict=True)}  # fmt: skip
+            sentences = {
+                f'{video}/{number}': row
+                for (video, _, number), row in zip(names, rows, strict=True)
+            }
             truth = file.parent / 'revos'
             yield RevosCase(truth, truth, figures['revos'], sentences)
     for file in (file for folder in FOLDERS for file in written_by_visa(folder)):
         with file.with_suffix('.csv').open(newline='') as table:
-            sentences = {f'{row["video_name"]}/{row["exp_id"]}':
-                         {name: float(row[name]) for name in FIGURES}
-                         for row in csv.DictReader(table)}  # fmt: skip
+            sentences = {
+                f'{row["video_name"]}/{row["exp_id"]}': {name: float(row[name]) for name in FIGURES}
+                for row in csv.DictReader(table)
+            }
         yield RevosCase(file.parent.parent, file.parent, json.loads(file.read_text()), sentences)
 
 
@@ -153,7 +156,8 @@ def test_davis_metrics_are_the_official_ones(case: Path, official: dict[str, Any
 @pytest.mark.parametrize('folder', FOLDERS, ids=str)
 def test_there_are_figures_in_every_metrics_folder(folder: Path) -> None:
     assert collected(folder) or written_by_visa(folder), (
-        f'{folder} has neither expected.json nor revos_valid.json')
+        f'{folder} has neither expected.json nor revos_valid.json'
+    )
 
 
 def test_further_metrics_folders_are_listed_as_in_path_and_have_to_be_there(

@@ -21,12 +21,18 @@ DATA = Path('data')
 
 
 def asked(key: str = '1', text: str = 'the mug', image: str = 'a.jpg') -> Sample:
-    return Sample(key=key, kind=Kind.IMAGE_REFERRING, frames=(PictureFile(Path(image)),),
-                  instructions=(text,))  # fmt: skip
+    return Sample(
+        key=key, kind=Kind.IMAGE_REFERRING, frames=(PictureFile(Path(image)),), instructions=(text,)
+    )
 
 
 def origin(
-    benchmark: str, model: str, *, data: Path = DATA, split: str = 'val', dtype: str = 'auto',
+    benchmark: str,
+    model: str,
+    *,
+    data: Path = DATA,
+    split: str = 'val',
+    dtype: str = 'auto',
     samples: tuple[Sample, ...] = (asked(),),
 ) -> dict[str, Any]:
     return origin_of(benchmark, data, split, samples, model, dtype)
@@ -42,16 +48,22 @@ def test_a_folder_is_for_what_it_was_first_used_for(tiny_model_dir: Path, tmp_pa
     claim(tmp_path, mine, first=True)
     claim(tmp_path, mine, first=True)
     claim(tmp_path, mine, first=False)
-    for other in (origin('refcoco+', model), origin('refcoco', model, data=tmp_path),
-                  origin('refcoco', model, split='testA'), origin('refcoco', 'embedded'),
-                  origin('refcoco', model, dtype='int8')):  # fmt: skip
+    for other in (
+        origin('refcoco+', model),
+        origin('refcoco', model, data=tmp_path),
+        origin('refcoco', model, split='testA'),
+        origin('refcoco', 'embedded'),
+        origin('refcoco', model, dtype='int8'),
+    ):
         with pytest.raises(ValueError, match='remove it or name another --output'):
             claim(tmp_path, other, first=True)
     claim(tmp_path, mine, first=True)
 
 
-@pytest.mark.parametrize('other', [
-    (asked(text='the cup'),), (asked(image='b.jpg'),), (asked('2'),), (asked(), asked('2'))])
+@pytest.mark.parametrize(
+    'other',
+    [(asked(text='the cup'),), (asked(image='b.jpg'),), (asked('2'),), (asked(), asked('2'))],
+)
 def test_samples_that_were_changed_are_others(
     other: tuple[Sample, ...], tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -13,12 +13,7 @@ from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.data.synthetic import save_jpeg
 from instructseg_ros.research.evaluation.mask_files import write_mask
-from instructseg_ros.research.evaluation.own_data import (
-    OWN_DATA,
-    answer_file,
-    read_own,
-    score_own,
-)
+from instructseg_ros.research.evaluation.own_data import OWN_DATA, answer_file, read_own, score_own
 from instructseg_ros.research.evaluation.scoring import score
 
 SIZE = (4, 10)
@@ -38,13 +33,20 @@ def data(tmp_path: Path) -> Path:
     for name in ('a', 'b', 'c'):
         save_jpeg(place / f'{name}.jpg', np.zeros((*SIZE, 3), np.uint8))
     folder.save_mask(place / 'mask.png', rows(0, 2))
-    folder.write_entries(place, [
-        {'image': 'a.jpg', 'mask': 'mask.png', 'sentences': ['the mug', 'my mug']},
-        {'image': 'b.jpg', 'mask': 'mask.png', 'sentences': ['the mug']},
-        {'image': 'c.jpg', 'mask': None, 'sentences': ['the pot']},
-        {'frames': ['a.jpg', 'b.jpg'], 'masks': ['mask.png', None], 'sentences': ['what moves?'],
-         'reasoning': True},
-    ])  # fmt: skip
+    folder.write_entries(
+        place,
+        [
+            {'image': 'a.jpg', 'mask': 'mask.png', 'sentences': ['the mug', 'my mug']},
+            {'image': 'b.jpg', 'mask': 'mask.png', 'sentences': ['the mug']},
+            {'image': 'c.jpg', 'mask': None, 'sentences': ['the pot']},
+            {
+                'frames': ['a.jpg', 'b.jpg'],
+                'masks': ['mask.png', None],
+                'sentences': ['what moves?'],
+                'reasoning': True,
+            },
+        ],
+    )
     return tmp_path / 'data'
 
 
@@ -73,12 +75,14 @@ def test_figures_of_own_data_are_those_of_every_sentence(data: Path, predictions
         'absent': {'right': 0.5, 'n': 2},
         'present': {'missed': 0.25, 'n': 4},
         'instructions': {
-            'the mug': {'IoU': 0.5, 'n': 2}, 'my mug': {'IoU': 0.5, 'n': 1},
-            'the pot': {'IoU': 0.0, 'n': 1}, 'what moves?': {'IoU': 0.75, 'n': 1},
+            'the mug': {'IoU': 0.5, 'n': 2},
+            'my mug': {'IoU': 0.5, 'n': 1},
+            'the pot': {'IoU': 0.0, 'n': 1},
+            'what moves?': {'IoU': 0.75, 'n': 1},
         },
         'missing': [],
         'problems': [],
-    }  # fmt: skip
+    }
 
 
 def test_a_file_that_is_missing_says_not_there_and_is_named(data: Path, predictions: Path) -> None:

@@ -36,8 +36,9 @@ def frames(tmp_path: Path) -> tuple[PictureFile, ...]:
 
 
 def sample(kind: Kind, *sentences: str, joined: bool = False, verbatim: bool = False) -> Sample:
-    return Sample(key='0', kind=kind, frames=(), instructions=sentences, joined=joined,
-                  verbatim=verbatim)  # fmt: skip
+    return Sample(
+        key='0', kind=kind, frames=(), instructions=sentences, joined=joined, verbatim=verbatim
+    )
 
 
 def asked(segmenter: Segmenter, *texts: str) -> list[Expression]:
@@ -45,7 +46,10 @@ def asked(segmenter: Segmenter, *texts: str) -> list[Expression]:
 
 
 def shown_with(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...], index: int, references: tuple[int, ...],
+    segmenter: Segmenter,
+    frames: tuple[PictureFile, ...],
+    index: int,
+    references: tuple[int, ...],
     expressions: list[Expression],
 ) -> list[Prediction]:
     image = frames[index].load()
@@ -57,8 +61,10 @@ def shown_with(
 def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> None:
     both = sample(Kind.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
     assert whole_instruction(both, segmenter).text == 'man in red. left  guy.'
-    assert [each.text for each in single_sentences(both, segmenter)] == ['man in red.',
-                                                                         'left  guy.']  # fmt: skip
+    assert [each.text for each in single_sentences(both, segmenter)] == [
+        'man in red.',
+        'left  guy.',
+    ]
 
 
 def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None:
@@ -71,9 +77,11 @@ def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None
 def test_thought_has_a_prompt_of_its_own() -> None:
     tasks = {kind: task_of(sample(kind)) for kind in Kind if kind is not Kind.CONVERSATION}
     assert tasks == {
-        Kind.IMAGE_REFERRING: Task.REFERRING, Kind.VIDEO_REFERRING: Task.REFERRING,
-        Kind.IMAGE_REASONING: Task.REASONING, Kind.VIDEO_REASONING: Task.REASONING,
-    }  # fmt: skip
+        Kind.IMAGE_REFERRING: Task.REFERRING,
+        Kind.VIDEO_REFERRING: Task.REFERRING,
+        Kind.IMAGE_REASONING: Task.REASONING,
+        Kind.VIDEO_REASONING: Task.REASONING,
+    }
 
 
 def test_a_mask_has_the_size_of_its_image(
@@ -157,8 +165,7 @@ def test_an_image_is_decoded_once(
 
 @pytest.mark.parametrize('causal', [False, True])
 def test_every_frame_of_a_video_is_decoded_once(
-    causal: bool, segmenter: Segmenter, frames: tuple[PictureFile, ...],
-    opened: list[PictureFile],
+    causal: bool, segmenter: Segmenter, frames: tuple[PictureFile, ...], opened: list[PictureFile]
 ) -> None:
     predictor = Predictor(segmenter)
     for index in range(len(frames)):

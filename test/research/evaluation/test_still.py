@@ -93,4 +93,5 @@ def test_one_target_that_is_damaged_does_not_cost_the_benchmark(tmp_path: Path) 
     figures = score_refcoco(tmp_path, tmp_path / 'p', name='refcoco', split='val')
     assert (figures['joined']['cIoU'], figures['joined']['n']) == (1, len(items) - 1)
     assert figures['problems'] == [
-        '0: a polygon has x and y of each corner, two numbers: (1.0, 2.0, 3.0)']
+        '0: a polygon has x and y of each corner, two numbers: (1.0, 2.0, 3.0)'
+    ]

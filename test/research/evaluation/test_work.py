@@ -34,17 +34,26 @@ def picture(folder: Path, name: str, colour: int = 90) -> PictureFile:
 
 
 def still(key: str, image: PictureFile, *sentences: str) -> Sample:
-    return Sample(key=key, kind=Kind.IMAGE_REFERRING, frames=(image,), joined=True,
-                  instructions=sentences or ('the red mug', 'red'))  # fmt: skip
+    return Sample(
+        key=key,
+        kind=Kind.IMAGE_REFERRING,
+        frames=(image,),
+        joined=True,
+        instructions=sentences or ('the red mug', 'red'),
+    )
 
 
 def clip(folder: Path, number: str, video: str = 'clip', group: str = '') -> Sample:
     frames = tuple(picture(folder, f'{video}{index}', index) for index in range(3))
     return Sample(
-        key=f'{video}/{number}', kind=Kind.VIDEO_REFERRING, frames=frames, joined=True,
-        instructions=('the blue mug',), group=group,
+        key=f'{video}/{number}',
+        kind=Kind.VIDEO_REFERRING,
+        frames=frames,
+        joined=True,
+        instructions=('the blue mug',),
+        group=group,
         details={'video': video, 'names': ('00000', '00001', '00002')},
-    )  # fmt: skip
+    )
 
 
 def files(folder: Path) -> list[str]:
@@ -54,8 +63,9 @@ def files(folder: Path) -> list[str]:
 def test_all_things_of_an_image_are_one_unit(tmp_path: Path) -> None:
     first, second = picture(tmp_path, 'first'), picture(tmp_path, 'second')
     samples = [still('0', first), still('1', second), still('2', first)]
-    keys = [[sample.key for sample in unit.samples]
-            for unit in still_units(samples, sentences=True)]  # fmt: skip
+    keys = [
+        [sample.key for sample in unit.samples] for unit in still_units(samples, sentences=True)
+    ]
     assert keys == [['0', '2'], ['1']]
 
 
@@ -78,20 +88,25 @@ def test_things_of_an_image_have_the_masks_that_each_has_alone(
     rgb[20:60, 10:50], rgb[30:80, 70:120] = (220, 40, 40), (40, 80, 220)
     Image.fromarray(rgb).save(tmp_path / 'image.png')
     image = PictureFile(tmp_path / 'image.png')
-    samples = [still('0', image, 'the red thing', 'the blue thing'),
-               still('1', image, 'the blue thing')]  # fmt: skip
+    samples = [
+        still('0', image, 'the red thing', 'the blue thing'),
+        still('1', image, 'the blue thing'),
+    ]
     [unit] = still_units(samples, sentences=True)
     unit.run(predictor, tmp_path / 'together')
     for sample in samples:
         [unit] = still_units([sample], sentences=True)
         unit.run(predictor, tmp_path / 'alone')
     for name in files(tmp_path / 'together'):
-        together, alone = (np.array(Image.open(tmp_path / folder / name))
-                           for folder in ('together', 'alone'))  # fmt: skip
+        together, alone = (
+            np.array(Image.open(tmp_path / folder / name)) for folder in ('together', 'alone')
+        )
         np.testing.assert_array_equal(together, alone)
     # Masks that were mixed up would be seen: the things have 1600 and 2500 pixels.
-    red, blue, same = (int((np.array(Image.open(tmp_path / 'together' / name)) > 0).sum())
-                       for name in ('0_0.png', '0_1.png', '1_0.png'))  # fmt: skip
+    red, blue, same = (
+        int((np.array(Image.open(tmp_path / 'together' / name)) > 0).sum())
+        for name in ('0_0.png', '0_1.png', '1_0.png')
+    )
     assert red == pytest.approx(1600, abs=50) and blue == same == pytest.approx(2500, abs=50)
 
 
@@ -107,8 +122,12 @@ def test_only_files_that_are_missing_are_written(predictor: Predictor, tmp_path:
 
 
 def test_a_video_is_one_unit_and_an_annotator_has_it_for_himself(tmp_path: Path) -> None:
-    samples = [clip(tmp_path, '0', 'a', 'x'), clip(tmp_path, '0', 'b', 'x'),
-               clip(tmp_path, '1', 'a', 'x'), clip(tmp_path, '0', 'a', 'y')]  # fmt: skip
+    samples = [
+        clip(tmp_path, '0', 'a', 'x'),
+        clip(tmp_path, '0', 'b', 'x'),
+        clip(tmp_path, '1', 'a', 'x'),
+        clip(tmp_path, '0', 'a', 'y'),
+    ]
     assert [len(unit.samples) for unit in video_units(samples, merged=False)] == [3, 1]
     assert [len(unit.samples) for unit in video_units(samples, merged=True)] == [2, 1, 1]
 
@@ -132,8 +151,9 @@ def test_every_unit_is_done_by_one_process(processes: int, tmp_path: Path) -> No
     image = picture(tmp_path, 'image')
     units = still_units(
         [still(str(number), picture(tmp_path, str(number))) for number in range(5)]
-        + [still('5', image)], sentences=False,
-    )  # fmt: skip
+        + [still('5', image)],
+        sentences=False,
+    )
     shares = [share(units, rank, processes) for rank in range(processes)]
     done = sorted(unit.samples[0].key for of_process in shares for unit in of_process)
     assert done == ['0', '1', '2', '3', '4', '5']
@@ -144,11 +164,14 @@ def test_nothing_is_written_outside_of_the_folder(
     key: str, predictor: Predictor, tmp_path: Path
 ) -> None:
     folder = tmp_path / 'deep' / 'out'
-    video = dataclasses.replace(clip(tmp_path, '0'), key=key, details={
-        'video': key, 'names': ('00000', '00001', '00002')})  # fmt: skip
-    units: list[Unit] = [*still_units([still(key, picture(tmp_path, 'image'))], sentences=True),
-                         *video_units([video], merged=False),
-                         *video_units([video], merged=True)]  # fmt: skip
+    video = dataclasses.replace(
+        clip(tmp_path, '0'), key=key, details={'video': key, 'names': ('00000', '00001', '00002')}
+    )
+    units: list[Unit] = [
+        *still_units([still(key, picture(tmp_path, 'image'))], sentences=True),
+        *video_units([video], merged=False),
+        *video_units([video], merged=True),
+    ]
     for unit in units:
         with pytest.raises(ValueError, match='would be written outside of'):
             unit.run(predictor, folder)
@@ -184,9 +207,13 @@ def own(key: str, frames: tuple[PictureFile, ...], *sentences: str, video: bool 
 
 def test_own_data_of_the_same_frames_is_one_unit(tmp_path: Path) -> None:
     first, second = (picture(tmp_path, name, n) for n, name in enumerate('ab'))
-    samples = [own('1', (first,), 'x'), own('2', (second,), 'x'), own('3', (first,), 'y'),
-               own('4', (first,), 'x', video=True),
-               own('5', (first, second), 'x', video=True)]  # fmt: skip
+    samples = [
+        own('1', (first,), 'x'),
+        own('2', (second,), 'x'),
+        own('3', (first,), 'y'),
+        own('4', (first,), 'x', video=True),
+        own('5', (first, second), 'x', video=True),
+    ]
     keys = [[sample.key for sample in unit.samples] for unit in own_units(samples)]
     assert keys == [['1', '3'], ['2'], ['4'], ['5']]
 
@@ -198,14 +225,18 @@ def test_own_data_has_a_mask_for_every_sentence_and_none_where_the_target_is_not
     rgb[20:60, 10:50] = (220, 40, 40)
     Image.fromarray(rgb).save(tmp_path / 'image.png')
     image = PictureFile(tmp_path / 'image.png')
-    [unit] = own_units([own('1', (image,), 'the red thing', 'the zzyzx'),
-                        own('2', (image,), 'the red thing')])  # fmt: skip
+    [unit] = own_units(
+        [own('1', (image,), 'the red thing', 'the zzyzx'), own('2', (image,), 'the red thing')]
+    )
     unit.run(predictor, tmp_path / 'out')
     assert files(tmp_path / 'out') == ['1_0.png', '1_1.png', '2_0.png']
-    red, unknown, same = (int((np.array(Image.open(tmp_path / 'out' / name)) > 0).sum())
-                          for name in files(tmp_path / 'out'))  # fmt: skip
-    [answer, _] = predictor.still(image, [
-        predictor.segmenter.read(text) for text in ('the red thing', 'the zzyzx')])
+    red, unknown, same = (
+        int((np.array(Image.open(tmp_path / 'out' / name)) > 0).sum())
+        for name in files(tmp_path / 'out')
+    )
+    [answer, _] = predictor.still(
+        image, [predictor.segmenter.read(text) for text in ('the red thing', 'the zzyzx')]
+    )
     assert red == same == (int(answer.mask.sum()) if answer.found else 0)
     assert unknown == 0  # the model has no word for it
 
@@ -231,8 +262,10 @@ def test_sizes_are_compared_without_rasterising_a_target(
     targets = [Counted() for _ in range(3)]
     sample = dataclasses.replace(clip(tmp_path, '0'), targets=tuple(targets))
     still_one = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(targets[0],))
-    units: list[Unit] = [*video_units([sample], merged=False),
-                         *still_units([still_one], sentences=True)]  # fmt: skip
+    units: list[Unit] = [
+        *video_units([sample], merged=False),
+        *still_units([still_one], sentences=True),
+    ]
     for unit in units:
         unit.run(predictor, tmp_path / 'out')
     assert [target.rasterised for target in targets] == [0, 0, 0]

@@ -23,29 +23,49 @@ from instructseg_ros.cli import main as cli
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.data.registry import make_sample
-from instructseg_ros.research.training.recipe import (
-    Recipe,
-    RecipeError,
-    SourceConfig,
-    load_recipe,
-)
+from instructseg_ros.research.training.recipe import Recipe, RecipeError, SourceConfig, load_recipe
 from instructseg_ros.research.training.smoke import Curves, read_curves, smoke, write_tiny_model
 from instructseg_ros.research.training.train import build_learner, train
 from instructseg_ros.research.training.trainer import rate
 from instructseg_ros.research.training.validation import read_record
 
-ARGUMENTS = ('train', '--recipe', 'smoke', '--set', 'lora.dropout=0', '--set', 'residual_dropout=0',
-             '--workers', '0')  # fmt: skip
+ARGUMENTS = (
+    'train',
+    '--recipe',
+    'smoke',
+    '--set',
+    'lora.dropout=0',
+    '--set',
+    'residual_dropout=0',
+    '--workers',
+    '0',
+)
 
 
 def command(start: Start, output: Path, *arguments: str, processes: int = 1) -> list[str]:
     data = [f'--data={name}={folder}' for name, folder in start.folders.items()]
     launcher = [sys.executable, '-m', 'instructseg_ros.cli.main']
     if processes > 1:
-        launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-                    '--nproc_per_node', str(processes), '-m', 'instructseg_ros.cli.main']  # fmt: skip
-    return [*launcher, *ARGUMENTS, *data, *arguments, '--model', str(start.model),
-            '--output', str(output)]  # fmt: skip
+        launcher = [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc_per_node',
+            str(processes),
+            '-m',
+            'instructseg_ros.cli.main',
+        ]
+    return [
+        *launcher,
+        *ARGUMENTS,
+        *data,
+        *arguments,
+        '--model',
+        str(start.model),
+        '--output',
+        str(output),
+    ]
 
 
 def environment() -> dict[str, str]:
@@ -53,8 +73,9 @@ def environment() -> dict[str, str]:
 
 
 def run(arguments: list[str]) -> None:
-    subprocess.run(arguments, env=environment(), check=True, capture_output=True,
-                   timeout=PROCESS_TIMEOUT)  # fmt: skip
+    subprocess.run(
+        arguments, env=environment(), check=True, capture_output=True, timeout=PROCESS_TIMEOUT
+    )
 
 
 def assert_same_curves(mine: Curves, theirs: Curves, relative: float = 1e-4) -> None:
@@ -162,9 +183,16 @@ def test_a_training_resumes_with_more_steps_and_another_rhythm_of_saving_and_mea
     recipe, one, _ = sets
     train(recipe, start.model, {'folder': one}, tmp_path / 'out')
     longer = dataclasses.replace(
-        recipe, steps=3, save_every=1, save_minutes=1.0, log_every=2, picture_every=2,
-        validate_every=1, validation_samples=1, gradient_checkpointing=True,
-    )  # fmt: skip
+        recipe,
+        steps=3,
+        save_every=1,
+        save_minutes=1.0,
+        log_every=2,
+        picture_every=2,
+        validate_every=1,
+        validation_samples=1,
+        gradient_checkpointing=True,
+    )
     trainer = train(longer, start.model, {'folder': one}, tmp_path / 'out')
     assert trainer.step == 3
     names = sorted(each.name for each in (tmp_path / 'out' / 'checkpoints').iterdir())
@@ -189,12 +217,19 @@ def test_a_smoke_test_that_stopped_resumes(tmp_path: Path) -> None:
     assert (tmp_path / 'model').is_dir()
 
 
-@pytest.mark.parametrize(('data', 'output', 'remedy'), [
-    ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
-    ('one', 'file', 'is a file: name a folder with --output'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('data', 'output', 'remedy'),
+    [
+        ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+        ('one', 'file', 'is a file: name a folder with --output'),
+    ],
+)
 def test_data_and_output_are_checked_before_the_model_is_loaded(
-    data: str, output: str, remedy: str, start: Start, sets: tuple[Recipe, Path, Path],
+    data: str,
+    output: str,
+    remedy: str,
+    start: Start,
+    sets: tuple[Recipe, Path, Path],
     tmp_path: Path,
 ) -> None:
     (tmp_path / 'file').write_text('mine')
@@ -220,8 +255,18 @@ def test_slow_steps_are_saved_by_the_clock(start: Start, tmp_path: Path) -> None
 
 def test_two_processes_measure_and_keep_the_best(start: Start, tmp_path: Path) -> None:
     arguments = command(
-        start, tmp_path, '--set', 'steps=4', '--set', 'batch=2', '--set', 'validate_every=2',
-        '--set', 'validation_samples=5', processes=2)  # fmt: skip
+        start,
+        tmp_path,
+        '--set',
+        'steps=4',
+        '--set',
+        'batch=2',
+        '--set',
+        'validate_every=2',
+        '--set',
+        'validation_samples=5',
+        processes=2,
+    )
     run(arguments)
     record = read_record(tmp_path / 'validation.json')
     assert record is not None and record.newest.step == 4
@@ -233,7 +278,8 @@ def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path:
     alone = dataclasses.replace(start.recipe, steps=10, batch=4)
     train(alone, start.model, start.folders, tmp_path / 'one')
     arguments = command(
-        start, tmp_path / 'two', '--set', 'steps=10', '--set', 'batch=2', processes=2)
+        start, tmp_path / 'two', '--set', 'steps=10', '--set', 'batch=2', processes=2
+    )
     run(arguments)
     assert_same_curves(read_curves(tmp_path / 'two'), read_curves(tmp_path / 'one'), 1e-3)
 
@@ -262,8 +308,7 @@ def test_without_a_clip_gradients_are_as_large_as_they_are(start: Start, tmp_pat
 def test_activations_may_be_computed_twice(start: Start, tmp_path: Path) -> None:
     curves = []
     for checkpointing in (False, True):
-        recipe = dataclasses.replace(
-            start.recipe, steps=5, gradient_checkpointing=checkpointing)
+        recipe = dataclasses.replace(start.recipe, steps=5, gradient_checkpointing=checkpointing)
         train(recipe, start.model, start.folders, tmp_path / str(checkpointing))
         curves.append(read_curves(tmp_path / str(checkpointing)))
     assert_same_curves(*curves)
@@ -295,8 +340,7 @@ def test_a_set_that_the_recipe_does_not_name_is_refused(start: Start, tmp_path: 
 
 
 def test_a_set_without_a_training_split_teaches_nothing(start: Start, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(
-        start.recipe, sources=(SourceConfig(sets=('vqav2',), share=1),))
+    recipe = dataclasses.replace(start.recipe, sources=(SourceConfig(sets=('vqav2',), share=1),))
     with pytest.raises(DataError, match="vqav2 has no split 'train'; there are test-dev, val"):
         train(recipe, start.model, {'vqav2': tmp_path}, tmp_path)
 

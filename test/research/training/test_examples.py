@@ -49,14 +49,14 @@ def test_what_is_not_there_has_no_mask(start: Start) -> None:
     assert example.target.shape[0] == 0
 
 
-@pytest.mark.parametrize(('name', 'references'), [
-    ('refcoco', None), ('revos', 4), ('ref-davis17', 4), ('llava', None)])
-def test_a_batch_has_what_its_kind_needs(
-    start: Start, name: str, references: int | None
-) -> None:
+@pytest.mark.parametrize(
+    ('name', 'references'), [('refcoco', None), ('revos', 4), ('ref-davis17', 4), ('llava', None)]
+)
+def test_a_batch_has_what_its_kind_needs(start: Start, name: str, references: int | None) -> None:
     made = maker(start)
-    batch = made.batch([made.make(sample, seed) for seed, sample in
-                        enumerate(samples(start, name)[:3])])  # fmt: skip
+    batch = made.batch(
+        [made.make(sample, seed) for seed, sample in enumerate(samples(start, name)[:3])]
+    )
     conversation = name == 'llava'
     assert (batch.pixel_values is None) == conversation
     shape = None if batch.reference_values is None else batch.reference_values.shape[1]
@@ -70,8 +70,9 @@ def test_clips_are_drawn_until_the_target_is_in_the_key_frame(start: Start, name
     sample = samples(start, name)[0]
     seen = len(sample.frames) // 2
     nothing = Nothing(sample.targets[0].mask().shape)
-    targets = tuple(target if index == seen else nothing
-                    for index, target in enumerate(sample.targets))  # fmt: skip
+    targets = tuple(
+        target if index == seen else nothing for index, target in enumerate(sample.targets)
+    )
     sample = dataclasses.replace(sample, targets=targets)
     redrawn, first = maker(start), maker(start, key_frame_has_target=False)
     assert all(redrawn.make(sample, seed).target.shape[0] == 1 for seed in range(20))
@@ -101,7 +102,8 @@ def test_only_answers_are_to_be_said(start: Start) -> None:
 def test_a_reasoning_answer_may_explain_itself(start: Start) -> None:
     sample = samples(start, 'reasonseg')[0]
     always, never = (
-        maker(start, explained_share=share, authors_labels=False) for share in (1.0, 0.0))
+        maker(start, explained_share=share, authors_labels=False) for share in (1.0, 0.0)
+    )
     explained = said(always.batch([always.make(sample, 0)]), 0, always)
     assert explained.startswith(' \nSure, the segmentation result is ')
     assert f'{sample.explanation}[SEG]' in explained

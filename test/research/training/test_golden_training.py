@@ -18,14 +18,14 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompt_rows import IGNORED
 from instructseg_ros.research.training.criterion import Criterion, CriterionConfig
 from instructseg_ros.research.training.examples import Batch
-from instructseg_ros.research.training.training_model import Learner, Lesson
+from instructseg_ros.research.training.training_model import LossOutput, TrainingModel
 
 CASES = [case for case in golden.cases(*golden.FOLDERS) if golden.is_training(case)]
 CRITERION = Criterion(CriterionConfig(points=112))
 LOSSES, GRADIENTS = 1e-5, 1e-3  # largest deviation, relative
 
 Case = dict[str, torch.Tensor]
-LearnerOf = Callable[[Path], Learner]
+LearnerOf = Callable[[Path], TrainingModel]
 
 
 class RecordedDraws:
@@ -70,10 +70,10 @@ def labels(case: Case, length: int) -> torch.Tensor:
     return shifted
 
 
-def with_head(model: InstructSegModel, head: torch.Tensor) -> Learner:
+def with_head(model: InstructSegModel, head: torch.Tensor) -> TrainingModel:
     linear = nn.Linear(*reversed(head.shape), bias=False)
     linear.weight = nn.Parameter(head)
-    return Learner(model, CRITERION, linear)
+    return TrainingModel(model, CRITERION, linear)
 
 
 @pytest.fixture(scope='module')
@@ -81,7 +81,7 @@ def learner_of(tmp_path_factory: pytest.TempPathFactory) -> LearnerOf:
     """The learner of a folder of cases."""
 
     @functools.cache
-    def make(source: Path) -> Learner:
+    def make(source: Path) -> TrainingModel:
         model = golden.golden_model(source, tmp_path_factory.mktemp('golden') / 'model')
         return with_head(model, golden.head(source))
 
@@ -92,7 +92,7 @@ def near(mine: torch.Tensor, theirs: torch.Tensor, relative: float = LOSSES) -> 
     torch.testing.assert_close(mine.detach(), theirs.view_as(mine), rtol=relative, atol=relative)
 
 
-def learn(learner: Learner, batch: Batch, case: Case) -> Lesson:
+def learn(learner: TrainingModel, batch: Batch, case: Case) -> LossOutput:
     counts = [len(target) for target in batch.targets]
     count = len(learner.model.mask_decoder.layers) + 1
     return learner(batch, [RecordedDraws(case, name, counts) for name in names(count)])

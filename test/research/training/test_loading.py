@@ -59,10 +59,22 @@ def test_a_training_skips_what_data_check_calls_a_problem_and_says_so(
     content['annotations'][2]['segmentation'].append([1, 2, 3, 4])
     file.write_text(json.dumps(content))
     arguments = [
-        'train', '--recipe', 'smoke', '--model', str(start.model), '--set', 'steps=6', '--set',
-        'sources=[{sets: [coco]}]', '--data', f'coco={tmp_path / "coco"}', '--workers', '0',
-        '--output', str(tmp_path / 'output'),
-    ]  # fmt: skip
+        'train',
+        '--recipe',
+        'smoke',
+        '--model',
+        str(start.model),
+        '--set',
+        'steps=6',
+        '--set',
+        'sources=[{sets: [coco]}]',
+        '--data',
+        f'coco={tmp_path / "coco"}',
+        '--workers',
+        '0',
+        '--output',
+        str(tmp_path / 'output'),
+    ]
     with caplog.at_level(logging.WARNING):
         assert main(arguments) == 0
     assert (tmp_path / 'output' / 'model' / 'model.safetensors').is_file()

@@ -26,13 +26,16 @@ def sentence(video: int, number: int, *, target: bool = True) -> Sample:
     frames = tuple(PictureFile(Path(f'{video}/{index}.jpg')) for index in range(6))
     nothing = Nothing((4, 4))
     targets = (nothing, Polygons((4, 4), ((1, 1),)) if target else nothing, *[nothing] * 4)
-    return Sample(key=f'{video}/{number}', kind=Kind.VIDEO_REASONING, frames=frames,
-                  targets=targets)  # fmt: skip
+    return Sample(
+        key=f'{video}/{number}', kind=Kind.VIDEO_REASONING, frames=frames, targets=targets
+    )
 
 
 def mixture(*counts: tuple[int, Sequence[Sample]], batch: int = 4, seed: int = 0) -> Mixture:
-    sources = [Source(name=str(index), share=share, samples=samples)
-               for index, (share, samples) in enumerate(counts)]  # fmt: skip
+    sources = [
+        Source(name=str(index), share=share, samples=samples)
+        for index, (share, samples) in enumerate(counts)
+    ]
     return Mixture(sources, lambda each: form_of(each, CONFIG), batch=batch, seed=seed)
 
 
@@ -70,8 +73,14 @@ def test_too_few_samples_for_a_batch_are_repeated() -> None:
 
 def test_a_video_is_drawn_and_then_one_of_its_sentences_that_have_a_target() -> None:
     talked_about = [sentence(0, number) for number in range(30)]
-    samples = [*talked_about, sentence(0, 30, target=False), sentence(1, 0), sentence(1, 1),
-               sentence(2, 0), sentence(3, 0, target=False)]  # fmt: skip
+    samples = [
+        *talked_about,
+        sentence(0, 30, target=False),
+        sentence(1, 0),
+        sentence(1, 1),
+        sentence(2, 0),
+        sentence(3, 0, target=False),
+    ]
     source = Source(name='revos', share=1, samples=samples, per_video=True)
     mixed = Mixture([source], lambda each: form_of(each, CONFIG), batch=3, seed=0)
     drawn = [[samples[draw.index].key for draw in mixed.draw(step)] for step in range(200)]

@@ -45,39 +45,45 @@ def test_every_recipe_of_the_package_is_one(name: str) -> None:
     assert load_recipe(name).sources
 
 
-@pytest.mark.parametrize(('text', 'reason'), [
-    ('learning_rat: 1', 'learning_rat is not a key of a recipe: did you mean learning_rate?'),
-    ('lora: {rang: 1}', r'lora\.rang is not a key of a recipe: did you mean rank?'),
-    ('zebra: 1', 'zebra is not a key of a recipe; there are sources, trained'),
-    ('steps: many', "steps is of type int, not 'many'"),
-    ('steps: 0', 'steps is a whole number from 1 on'),
-    ('learning_rate: fast', "learning_rate is a number, not 'fast'"),
-    ('gradient_checkpointing: 1', 'gradient_checkpointing is of type bool, not 1'),
-    ('precision: fp64', "precision is no, bf16 or fp16, not 'fp64'"),
-    ('trained: head', "trained is a list, not 'head'"),
-    ('lora: 3', r'^lora is keys with values, not 3'),
-    ('clip: -1', 'clip is a number from 0 on, and 0 for none, not -1.0'),
-    ('clip: .nan', "clip is a number, not '.nan'"),
-    ('clip: .inf', 'clip is a number'),
-    ('learning_rate: nan', "learning_rate is a number, not 'nan'"),
-    ('warmup: inf', "warmup is a number, not 'inf'"),
-    ('save_minutes: 1e999', "save_minutes is a number, not '1e999'"),
-    ('lora:', '^lora is empty: give it keys with values'),
-    ('steps: 2026-13-01', "steps is of type int, not '2026-13-01'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('learning_rat: 1', 'learning_rat is not a key of a recipe: did you mean learning_rate?'),
+        ('lora: {rang: 1}', r'lora\.rang is not a key of a recipe: did you mean rank?'),
+        ('zebra: 1', 'zebra is not a key of a recipe; there are sources, trained'),
+        ('steps: many', "steps is of type int, not 'many'"),
+        ('steps: 0', 'steps is a whole number from 1 on'),
+        ('learning_rate: fast', "learning_rate is a number, not 'fast'"),
+        ('gradient_checkpointing: 1', 'gradient_checkpointing is of type bool, not 1'),
+        ('precision: fp64', "precision is no, bf16 or fp16, not 'fp64'"),
+        ('trained: head', "trained is a list, not 'head'"),
+        ('lora: 3', r'^lora is keys with values, not 3'),
+        ('clip: -1', 'clip is a number from 0 on, and 0 for none, not -1.0'),
+        ('clip: .nan', "clip is a number, not '.nan'"),
+        ('clip: .inf', 'clip is a number'),
+        ('learning_rate: nan', "learning_rate is a number, not 'nan'"),
+        ('warmup: inf', "warmup is a number, not 'inf'"),
+        ('save_minutes: 1e999', "save_minutes is a number, not '1e999'"),
+        ('lora:', '^lora is empty: give it keys with values'),
+        ('steps: 2026-13-01', "steps is of type int, not '2026-13-01'"),
+    ],
+)
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         load_recipe(written(tmp_path, SOURCE + text))
 
 
-@pytest.mark.parametrize(('text', 'reason'), [
-    ('sources: []', 'at least one source'),
-    ('steps: 3', 'sources'),
-    ('sources: [{sets: [cats]}]', "no data set is called 'cats'; there are refcoco"),
-    ('sources: [{sets: [folder], share: 0}]', 'a share from 1 on'),
-    ('a: [', 'is not YAML'),
-    ('3', 'a recipe is keys with values'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('sources: []', 'at least one source'),
+        ('steps: 3', 'sources'),
+        ('sources: [{sets: [cats]}]', "no data set is called 'cats'; there are refcoco"),
+        ('sources: [{sets: [folder], share: 0}]', 'a share from 1 on'),
+        ('a: [', 'is not YAML'),
+        ('3', 'a recipe is keys with values'),
+    ],
+)
 def test_a_recipe_without_sources_is_none(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         load_recipe(written(tmp_path, text))
@@ -115,10 +121,14 @@ def test_precision_no_is_the_text_no_in_a_file_and_on_the_command_line(
 
 @pytest.mark.parametrize('text', ['on', 'off', 'yes', 'no', 'null', '7', '1.10', '4e-5', '1_000'])
 def test_a_setting_that_is_a_text_keeps_every_letter(text: str) -> None:
-    recipe = load_recipe('smoke', {
-        'lora.targets': f'[{text}, v_proj]', 'trained': f'[{text}]',
-        'sources': f'[{{sets: [folder], split: {text}}}]',
-    })  # fmt: skip
+    recipe = load_recipe(
+        'smoke',
+        {
+            'lora.targets': f'[{text}, v_proj]',
+            'trained': f'[{text}]',
+            'sources': f'[{{sets: [folder], split: {text}}}]',
+        },
+    )
     assert recipe.lora.targets == (text, 'v_proj')
     assert recipe.trained == (text,)
     assert recipe.sources[0].split == text
@@ -127,21 +137,30 @@ def test_a_setting_that_is_a_text_keeps_every_letter(text: str) -> None:
 
 
 def test_numbers_and_truth_values_are_read_as_yaml_has_them() -> None:
-    recipe = load_recipe('smoke', {
-        'steps': '1_000', 'learning_rate': '4e-5', 'gradient_checkpointing': 'off',
-        'warmup': '0', 'examples.causal': 'yes',
-    })  # fmt: skip
+    recipe = load_recipe(
+        'smoke',
+        {
+            'steps': '1_000',
+            'learning_rate': '4e-5',
+            'gradient_checkpointing': 'off',
+            'warmup': '0',
+            'examples.causal': 'yes',
+        },
+    )
     assert (recipe.steps, recipe.learning_rate, recipe.warmup) == (1000, 4e-5, 0.0)
     assert recipe.gradient_checkpointing is False and recipe.examples.causal is True
 
 
-@pytest.mark.parametrize(('key', 'text', 'reason'), [
-    ('sources', '[{sets: [coco', 'sources: .* is not YAML'),
-    ('precision', '[no]', r"precision is one value, not \['no'\]"),
-    ('steps', '"["', r"steps is of type int, not '\['"),
-    ('save_minutes', '0', 'save_minutes is a number above 0'),
-    ('validate_every', '-1', 'validate_every is a whole number from 0 on'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('key', 'text', 'reason'),
+    [
+        ('sources', '[{sets: [coco', 'sources: .* is not YAML'),
+        ('precision', '[no]', r"precision is one value, not \['no'\]"),
+        ('steps', '"["', r"steps is of type int, not '\['"),
+        ('save_minutes', '0', 'save_minutes is a number above 0'),
+        ('validate_every', '-1', 'validate_every is a whole number from 0 on'),
+    ],
+)
 def test_a_wrong_value_on_the_command_line_is_named(key: str, text: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         load_recipe('smoke', {key: text})

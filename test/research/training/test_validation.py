@@ -17,7 +17,7 @@ from instructseg_ros.research.training.examples import Batch, ExampleConfig, Exa
 from instructseg_ros.research.training.recipe import Recipe, SourceConfig
 from instructseg_ros.research.training.smoke import read_curves
 from instructseg_ros.research.training.train import train
-from instructseg_ros.research.training.training_model import Lesson
+from instructseg_ros.research.training.training_model import LossOutput
 from instructseg_ros.research.training.validation import Figures, overlap_of, read_record
 
 
@@ -34,9 +34,13 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def recipe(start: Start) -> Recipe:
     return dataclasses.replace(
-        start.recipe, sources=(SourceConfig(sets=('folder',)),), batch=2, steps=6,
-        validate_every=2, save_every=100,
-    )  # fmt: skip
+        start.recipe,
+        sources=(SourceConfig(sets=('folder',)),),
+        batch=2,
+        steps=6,
+        validate_every=2,
+        save_every=100,
+    )
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:
@@ -47,7 +51,8 @@ def test_the_val_split_is_measured_during_a_training_and_logged(
     start: Start, recipe: Recipe, data: Path, tmp_path: Path
 ) -> None:
     trainer = train(
-        dataclasses.replace(recipe, steps=5), start.model, {'folder': data}, tmp_path / 'out')
+        dataclasses.replace(recipe, steps=5), start.model, {'folder': data}, tmp_path / 'out'
+    )
     curves = read_curves(tmp_path / 'out')
     assert [step for step, _ in curves['validation/gIoU']] == [2, 4, 5]
     assert [step for step, _ in curves['validation/loss']] == [2, 4, 5]
@@ -140,14 +145,17 @@ def test_better_is_more_overlap_then_less_loss_and_never_nan() -> None:
     assert not figures(loss=float('nan')).better_than(figures(loss=float('inf')))
 
 
-@pytest.mark.parametrize(('present', 'answered', 'score', 'overlap'), [
-    (True, True, 9.0, 1.0),  # found
-    (True, True, -9.0, 0.0),  # missed
-    (False, True, 9.0, 0.0),  # found what is not there
-    (False, True, -9.0, 1.0),  # said that it is not there
-    (False, False, 9.0, 1.0),  # a mask without pixels says so too
-    (True, True, float('nan'), 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('present', 'answered', 'score', 'overlap'),
+    [
+        (True, True, 9.0, 1.0),  # found
+        (True, True, -9.0, 0.0),  # missed
+        (False, True, 9.0, 0.0),  # found what is not there
+        (False, True, -9.0, 1.0),  # said that it is not there
+        (False, False, 9.0, 1.0),  # a mask without pixels says so too
+        (True, True, float('nan'), 0.0),
+    ],
+)
 def test_the_answer_to_a_sample_is_what_a_robot_would_get(
     start: Start, data: Path, present: bool, answered: bool, score: float, overlap: float
 ) -> None:
@@ -156,7 +164,10 @@ def test_the_answer_to_a_sample_is_what_a_robot_would_get(
     batch: Batch = maker.batch([maker.make(samples[0 if present else -1], 0)])
     truth = batch.targets[0].any(dim=0)
     where = truth if present else torch.ones_like(truth)
-    masks = (where.float() * 40 - 20)[None, None] if answered else torch.full(
-        (1, 1, *truth.shape), -20.0)  # fmt: skip
-    lesson = Lesson(loss=torch.zeros(()), parts={}, masks=masks, scores=torch.tensor([[score]]))
+    masks = (
+        (where.float() * 40 - 20)[None, None]
+        if answered
+        else torch.full((1, 1, *truth.shape), -20.0)
+    )
+    lesson = LossOutput(loss=torch.zeros(()), parts={}, masks=masks, scores=torch.tensor([[score]]))
     assert overlap_of(batch, lesson, 0.5) == overlap

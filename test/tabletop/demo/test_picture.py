@@ -15,14 +15,17 @@ IMAGE = np.full((48, 64, 3), 120, np.uint8)
 def found() -> Answer:
     mask = np.zeros((48, 64), bool)
     mask[10:20, 10:30] = True
-    result = Segmentation(instruction=Instruction(text='the mug'), state=State.FOUND, score=0.9,
-                          mask=mask)
+    result = Segmentation(
+        instruction=Instruction(text='the mug'), state=State.FOUND, score=0.9, mask=mask
+    )
     return Answer(text='the mug', kind='use', image=IMAGE, truth=mask, result=result, latency=0.1)
 
 
 def test_the_sheet_grows_by_rows_and_takes_answers_that_never_came() -> None:
-    heights = [contact_sheet([found(), Answer(text='the bowl', kind='use')] * pairs).height
-               for pairs in (1, COLUMNS)]
+    heights = [
+        contact_sheet([found(), Answer(text='the bowl', kind='use')] * pairs).height
+        for pairs in (1, COLUMNS)
+    ]
     assert heights[0] < heights[1] < 2 * heights[0]
 
 

@@ -25,23 +25,28 @@ def answer(kind: str, *, found: int | None, truth: int = 0) -> Answer:
     if found is not None:
         outcome = {'state': State.FOUND, 'mask': mask(found), 'score': 0.9}
     result = Segmentation(instruction=Instruction(text='the mug'), **outcome)
-    return Answer(text='the mug', kind=kind, image=IMAGE, truth=mask(truth), result=result,
-                  latency=0.1234)
+    return Answer(
+        text='the mug', kind=kind, image=IMAGE, truth=mask(truth), result=result, latency=0.1234
+    )
 
 
 def report(*answers: Answer) -> Report:
     return Report(answers=answers, fps=14.5, ages=[0.1, 0.12, 0.2])
 
 
-@pytest.mark.parametrize(('first', 'second', 'iou'), [(4, 4, 1.0), (4, 8, 0.5), (0, 5, 0.0),
-                                                      (0, 0, 1.0)])
+@pytest.mark.parametrize(
+    ('first', 'second', 'iou'), [(4, 4, 1.0), (4, 8, 0.5), (0, 5, 0.0), (0, 0, 1.0)]
+)
 def test_the_iou_is_the_share_that_both_masks_have(first: int, second: int, iou: float) -> None:
     assert mask_iou(mask(first), mask(second)) == iou
 
 
 def test_a_missed_target_counts_zero_and_an_absent_one_does_not_count() -> None:
-    figures = report(answer('attribute', found=5, truth=5), answer('use', found=None, truth=5),
-                     answer(ABSENT, found=None))
+    figures = report(
+        answer('attribute', found=5, truth=5),
+        answer('use', found=None, truth=5),
+        answer(ABSENT, found=None),
+    )
     assert figures.mean_iou == 0.5
 
 
@@ -56,13 +61,20 @@ def test_masks_beside_the_truth_fail() -> None:
 
 def test_finding_nothing_fails() -> None:
     assert report(answer('attribute', found=None, truth=5)).shortcomings() == [
-        'no target was found']
+        'no target was found'
+    ]
 
 
 def test_an_instruction_without_an_answer_fails() -> None:
     silent = Answer(text='the bowl', kind='use')
-    assert silent.to_json() == {'instruction': 'the bowl', 'kind': 'use', 'state': 'UNKNOWN',
-                                'score': 0.0, 'iou': 0.0, 'latency_ms': None}
+    assert silent.to_json() == {
+        'instruction': 'the bowl',
+        'kind': 'use',
+        'state': 'UNKNOWN',
+        'score': 0.0,
+        'iou': 0.0,
+        'latency_ms': None,
+    }
     complaints = report(answer('attribute', found=5, truth=5), silent).shortcomings()
     assert complaints == ['no mask and no "not found" came back for "the bowl"']
 
@@ -70,9 +82,21 @@ def test_an_instruction_without_an_answer_fails() -> None:
 def test_the_json_has_the_documented_fields() -> None:
     figures = json.loads(json.dumps(report(answer('use', found=5, truth=5)).to_json()))
     assert figures == {
-        'instructions': [{'instruction': 'the mug', 'kind': 'use', 'state': 'FOUND',
-                          'score': 0.9, 'iou': 1.0, 'latency_ms': 123.4}],
-        'mean_iou': 1.0, 'fps': 14.5, 'age_p50_ms': 120.0, 'age_p95_ms': 192.0}
+        'instructions': [
+            {
+                'instruction': 'the mug',
+                'kind': 'use',
+                'state': 'FOUND',
+                'score': 0.9,
+                'iou': 1.0,
+                'latency_ms': 123.4,
+            }
+        ],
+        'mean_iou': 1.0,
+        'fps': 14.5,
+        'age_p50_ms': 120.0,
+        'age_p95_ms': 192.0,
+    }
 
 
 def test_the_table_ends_with_the_verdict() -> None:

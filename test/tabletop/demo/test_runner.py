@@ -15,12 +15,24 @@ pytestmark = pytest.mark.ros
 
 def run_demo(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, '-m', 'instructseg_ros.tabletop.demo', '--output', str(output), *arguments],
-        capture_output=True, text=True, check=False, timeout=600)
+        [
+            sys.executable,
+            '-m',
+            'instructseg_ros.tabletop.demo',
+            '--output',
+            str(output),
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
 
 
 def test_the_demo_leaves_its_pictures_and_figures_and_untrained_weights_fail_it(
-        tmp_path: Path, tiny_model_dir: Path) -> None:
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
     done = run_demo(tmp_path / 'demo', '--model', str(tiny_model_dir), '--source', 'recording')
     figures = json.loads((tmp_path / 'demo/demo.json').read_text())
     assert len(figures['instructions']) >= 8
@@ -35,8 +47,9 @@ def test_the_demo_leaves_its_pictures_and_figures_and_untrained_weights_fail_it(
 
 def test_a_process_that_ends_ends_the_demo_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / 'sim_camera.log'
-    with processes.NodeProcess('sim_camera', log, arguments=[],
-                               parameters={'source': 'dreams'}) as camera:
+    with processes.NodeProcess(
+        'sim_camera', log, arguments=[], parameters={'source': 'dreams'}
+    ) as camera:
         camera._process.wait()
         with pytest.raises(RuntimeError, match='source "dreams" does not exist'):
             camera.check()
@@ -51,7 +64,8 @@ def test_a_model_that_is_missing_ends_the_demo_with_the_nodes_own_words(tmp_path
 
 
 def test_the_demo_stays_on_this_machine_unless_a_domain_was_chosen(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, 'environ', {})
     processes.choose_environment()
     assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'

@@ -52,13 +52,27 @@ RIGHTMOST: Rule = (_across, lambda a, b: a >= b + 0.04)
 NEAREST: Rule = (_distance, lambda a, b: a <= b - 0.05)
 FARTHEST: Rule = (_distance, lambda a, b: a >= b + 0.05)
 RULES = {
-    'least small': LARGEST, 'least little': LARGEST, 'least big': SMALLEST,
-    'least large': SMALLEST, 'least far': NEAREST, 'least remote': NEAREST,
-    'least near': FARTHEST, 'least close': FARTHEST, 'remote': FARTHEST,
-    'large': LARGEST, 'big': LARGEST, 'small': SMALLEST, 'little': SMALLEST,
-    'left': LEFTMOST, 'right': RIGHTMOST, 'near': NEAREST, 'close': NEAREST,
-    'distant': FARTHEST, 'farthest': FARTHEST, 'furthest': FARTHEST,
-}  # fmt: skip
+    'least small': LARGEST,
+    'least little': LARGEST,
+    'least big': SMALLEST,
+    'least large': SMALLEST,
+    'least far': NEAREST,
+    'least remote': NEAREST,
+    'least near': FARTHEST,
+    'least close': FARTHEST,
+    'remote': FARTHEST,
+    'large': LARGEST,
+    'big': LARGEST,
+    'small': SMALLEST,
+    'little': SMALLEST,
+    'left': LEFTMOST,
+    'right': RIGHTMOST,
+    'near': NEAREST,
+    'close': NEAREST,
+    'distant': FARTHEST,
+    'farthest': FARTHEST,
+    'furthest': FARTHEST,
+}
 
 
 def test_a_superlative_means_the_first_by_a_margin_that_shows() -> None:
@@ -95,8 +109,7 @@ def _is_there(words: str, thing: Thing, anchors: list[Thing]) -> float:
         return _beyond(aside if 'right' in words else -aside, 0.05)
     aside = thing.position[2] - anchor.position[2]
     is_behind = any(
-        word in words
-        for word in ('behind', 'back', 'farther', 'further', 'distant', 'far side')
+        word in words for word in ('behind', 'back', 'farther', 'further', 'distant', 'far side')
     )
     return _beyond(aside if is_behind else -aside, 0.04)
 

@@ -8,10 +8,7 @@ from small_models import compact_config, processor_of
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.initial_weights import (
-    start_from_model,
-    start_from_nothing,
-)
+from instructseg_ros.tabletop.training.initial_weights import start_from_model, start_from_nothing
 
 
 def fresh(seed: int) -> InstructSegModel:

@@ -6,12 +6,7 @@ import torch
 
 from instructseg_ros.model.mask_decoder import MaskPredictions
 from instructseg_ros.tabletop.training.scene_store import MAX_THINGS
-from instructseg_ros.tabletop.training.targets import (
-    edge_loss,
-    mask_loss,
-    thing_masks,
-    union_masks,
-)
+from instructseg_ros.tabletop.training.targets import edge_loss, mask_loss, thing_masks, union_masks
 
 WEIGHTS = torch.ones(3)
 QUERIES = [4, 0, 2]  # of five

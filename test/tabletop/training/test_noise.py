@@ -9,12 +9,7 @@ from small_scenes import taught
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import KINDS
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, TARGETS, SceneStore
-from instructseg_ros.tabletop.training.word_augmentation import (
-    MOST_MORE,
-    Shares,
-    WordNoise,
-    Words,
-)
+from instructseg_ros.tabletop.training.word_augmentation import MOST_MORE, Shares, WordNoise, Words
 
 QUIET = Shares(hidden=0, replaced=0, dropped=0, blurred=0, extended=0, specified=0, unheard=0)
 UNKNOWN, SEG = 1, 2

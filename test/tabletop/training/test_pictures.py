@@ -15,9 +15,7 @@ def pictures(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
 
 
-def test_undisturbed_pictures_are_what_the_processor_makes(
-    processor: InstructSegProcessor,
-) -> None:
+def test_undisturbed_pictures_are_what_the_processor_makes(processor: InstructSegProcessor) -> None:
     side = SHAPE.vision_size
     squashed = pictures(side, side)
     expected = torch.stack([processor.vision_values(picture) for picture in squashed])

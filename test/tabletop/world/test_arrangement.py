@@ -105,8 +105,9 @@ def test_things_on_the_table_never_run_into_each_other(time: float) -> None:
             if item.on is None and item.inside is None and upright:
                 center, _, orientation = item.pose(time)
                 axis = to_matrix(orientation)[:, 0]
-                ground.append(placed(item.article.shape.discs, center,
-                                     float(np.arctan2(axis[1], axis[0]))))  # fmt: skip
+                ground.append(
+                    placed(item.article.shape.discs, center, float(np.arctan2(axis[1], axis[0])))
+                )
         for number, first in enumerate(ground):
             for second in ground[number + 1 :]:
                 apart = np.linalg.norm(first[:, None, :2] - second[None, :, :2], axis=-1)

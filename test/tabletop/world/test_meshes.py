@@ -54,6 +54,8 @@ def test_things_stand_on_the_table_and_within_their_footprint() -> None:
 
 def test_a_large_thing_is_larger_than_a_small_one() -> None:
     for kind in KINDS:
-        extents = [np.ptp(catalogue()[kind, size, 0].shape.vertices(), axis=0).max()
-                   for size in ('small', 'medium', 'large')]  # fmt: skip
+        extents = [
+            np.ptp(catalogue()[kind, size, 0].shape.vertices(), axis=0).max()
+            for size in ('small', 'medium', 'large')
+        ]
         assert extents[0] < 0.8 * extents[1] < 0.65 * extents[2]

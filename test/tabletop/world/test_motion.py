@@ -9,8 +9,16 @@ X, Y, Z = np.eye(3)
 
 
 def _shuttle(*, along: np.ndarray = X, roll: float | None = None) -> Shuttle:
-    return Shuttle(manner='pushed', direction=along, length=0.2, there=0.1, back=0.1, rest=0.5,
-                   phase=0.0, roll=roll)  # fmt: skip
+    return Shuttle(
+        manner='pushed',
+        direction=along,
+        length=0.2,
+        there=0.1,
+        back=0.1,
+        rest=0.5,
+        phase=0.0,
+        roll=roll,
+    )
 
 
 def test_a_shuttle_goes_rests_and_returns() -> None:
@@ -38,10 +46,19 @@ def test_a_rolling_thing_turns_by_its_way_over_its_radius() -> None:
     assert quaternion == pytest.approx([np.cos(1.0), 0.0, np.sin(1.0), 0.0])
 
 
-@pytest.mark.parametrize(('moved', 'name'), [
-    (0.1 * X, 'right'), (-0.1 * X, 'left'), (0.1 * Y, 'away'), (-0.1 * Y, 'towards'),
-    (0.1 * Z, 'up'), (-0.1 * Z, None), (0.01 * X, None), (0.1 * X + 0.06 * Y, 'right'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('moved', 'name'),
+    [
+        (0.1 * X, 'right'),
+        (-0.1 * X, 'left'),
+        (0.1 * Y, 'away'),
+        (-0.1 * Y, 'towards'),
+        (0.1 * Z, 'up'),
+        (-0.1 * Z, None),
+        (0.01 * X, None),
+        (0.1 * X + 0.06 * Y, 'right'),
+    ],
+)
 def test_the_dominant_direction_is_named(moved: np.ndarray, name: str | None) -> None:
     assert direction(moved, X, Y) == name
 

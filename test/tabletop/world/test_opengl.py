@@ -6,8 +6,13 @@ import sys
 
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False,
-                          env={**os.environ, **environment})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 def test_a_missing_opengl_is_an_error_that_names_the_remedy() -> None:

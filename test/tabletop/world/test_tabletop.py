@@ -54,8 +54,9 @@ def test_different_seeds_give_different_scenes(tabletop: Tabletop) -> None:
 
 
 @pytest.mark.parametrize(('width', 'height'), [(640, 480), (192, 192), (424, 240)])
-def test_another_image_size_shows_the_same_scene(tabletop: Tabletop, width: int,
-                                                 height: int) -> None:  # fmt: skip
+def test_another_image_size_shows_the_same_scene(
+    tabletop: Tabletop, width: int, height: int
+) -> None:
     tabletop.reset(9)
     small = tabletop.observe(1.0)
     with Tabletop(width=width, height=height, seed=9) as other:

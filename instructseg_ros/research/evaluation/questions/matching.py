@@ -102,8 +102,7 @@ def score_pope(samples: Sequence[Sample], answers: Mapping[str, str]) -> dict[st
     """Accuracy, precision, recall, F1 and the share of yes for each subset, and mean F1."""
     subsets = sorted({sample.group for sample in samples})
     figures: dict[str, Any] = {
-        subset: _yes_or_no([s for s in samples if s.group == subset], answers)
-        for subset in subsets
+        subset: _yes_or_no([s for s in samples if s.group == subset], answers) for subset in subsets
     }
     mean = sum(figures[subset]['F1'] for subset in subsets) / len(subsets) if subsets else 0.0
     return figures | {'F1': mean, 'n': len(samples), 'missing': count_missing(samples, answers)}

@@ -37,8 +37,9 @@ def asked(key: str, answer: str = '', group: str = '', **details: Any) -> Sample
     return question(key, PICTURE, 'what?', answer, group=group, details=details)
 
 
-@pytest.mark.parametrize(('count', 'expected'), [
-    (0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)])
+@pytest.mark.parametrize(
+    ('count', 'expected'), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)]
+)
 def test_an_answer_is_worth_what_nine_of_ten_people_leave_of_it(
     count: int, expected: float
 ) -> None:
@@ -46,15 +47,36 @@ def test_an_answer_is_worth_what_nine_of_ten_people_leave_of_it(
     assert agreement('cat', people) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(('answer', 'same'), [
-    ('Two', '2'), ('none', '0'), ('a cat', 'cat'), ('The  cats', 'cats'), ('yes.', 'yes'),
-    ('dont know', "don't know"), ('1,000', '1000'), ('2.5', '2.5'), ('red/blue', 'red blue'),
-    ('red, blue', 'red blue'), ('(left)', 'left'), ('wont', "won't"), ("what's", "what's"),
-    ('10:30', '10:30'), ('p.m.', 'pm'), ('t-shirt', 't shirt'), ('1,000 - 2', '1000 2'),
-    # What the official list of contractions has, and what it lacks.
-    ("couldn'tve", "couldn't've"), ("couldnt've", "couldn't've"), ('couldntve', 'couldntve'),
-    ('im', 'im'), ('lets go', 'lets go'), ("somebody'd", 'somebodyd'), ('twas', "'twas"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('answer', 'same'),
+    [
+        ('Two', '2'),
+        ('none', '0'),
+        ('a cat', 'cat'),
+        ('The  cats', 'cats'),
+        ('yes.', 'yes'),
+        ('dont know', "don't know"),
+        ('1,000', '1000'),
+        ('2.5', '2.5'),
+        ('red/blue', 'red blue'),
+        ('red, blue', 'red blue'),
+        ('(left)', 'left'),
+        ('wont', "won't"),
+        ("what's", "what's"),
+        ('10:30', '10:30'),
+        ('p.m.', 'pm'),
+        ('t-shirt', 't shirt'),
+        ('1,000 - 2', '1000 2'),
+        # What the official list of contractions has, and what it lacks.
+        ("couldn'tve", "couldn't've"),
+        ("couldnt've", "couldn't've"),
+        ('couldntve', 'couldntve'),
+        ('im', 'im'),
+        ('lets go', 'lets go'),
+        ("somebody'd", 'somebodyd'),
+        ('twas', "'twas"),
+    ],
+)
 def test_answers_are_made_alike_before_they_are_compared(answer: str, same: str) -> None:
     assert normalized(answer) == same
 
@@ -82,12 +104,15 @@ def test_an_answer_that_is_missing_is_wrong_even_where_people_said_next_to_nothi
 
 
 def test_vqa_figures_are_of_all_and_of_each_type() -> None:
-    samples = [asked('1', group='number', answers=('2',) * 9 + ('3',)),
-               asked('2', group='other', answers=('cat',) * 9 + ('dog',)),
-               asked('3', group='other', answers=('cat',) * 9 + ('dog',))]  # fmt: skip
+    samples = [
+        asked('1', group='number', answers=('2',) * 9 + ('3',)),
+        asked('2', group='other', answers=('cat',) * 9 + ('dog',)),
+        asked('3', group='other', answers=('cat',) * 9 + ('dog',)),
+    ]
     figures = score_vqav2(samples, {'1': 'two', '2': 'a dog'})
     assert figures == pytest.approx(
-        {'accuracy': (1 + 0.3) / 3, 'number': 1, 'other': 0.15, 'n': 3, 'missing': 1})
+        {'accuracy': (1 + 0.3) / 3, 'number': 1, 'other': 0.15, 'n': 3, 'missing': 1}
+    )
 
 
 def test_without_published_answers_there_is_only_a_count(tmp_path: Path) -> None:
@@ -105,30 +130,61 @@ def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
     assert rows[0] == {'questionId': '1', 'prediction': 'yes'}
 
 
-@pytest.mark.parametrize(('answer', 'letter'), [
-    ('B', 'B'), ('B.', 'B'), ('(C) a dog', 'C'), ('The answer is D.', 'D'), ('A\nA dog', 'A'),
-    ('A. a dog', 'A'), ('the answer is (B) a dog', 'B'), ('Both', ''), ('', ''), ('because', ''),
-    ('A dog', ''), ('I see a dog', ''), ('The answer is a dog', ''), ('Answer: B', 'B'),
-    ('Option A', 'A'), ('option (C) is right', 'C'), ('The correct choice is D', 'D'),
-    ('ANSWER B', 'B'), ('Option A or option B', ''), ('Options', ''), ('The answer is B. B.', 'B')])
+@pytest.mark.parametrize(
+    ('answer', 'letter'),
+    [
+        ('B', 'B'),
+        ('B.', 'B'),
+        ('(C) a dog', 'C'),
+        ('The answer is D.', 'D'),
+        ('A\nA dog', 'A'),
+        ('A. a dog', 'A'),
+        ('the answer is (B) a dog', 'B'),
+        ('Both', ''),
+        ('', ''),
+        ('because', ''),
+        ('A dog', ''),
+        ('I see a dog', ''),
+        ('The answer is a dog', ''),
+        ('Answer: B', 'B'),
+        ('Option A', 'A'),
+        ('option (C) is right', 'C'),
+        ('The correct choice is D', 'D'),
+        ('ANSWER B', 'B'),
+        ('Option A or option B', ''),
+        ('Options', ''),
+        ('The answer is B. B.', 'B'),
+    ],
+)
 def test_the_letter_of_an_option_is_found_in_an_answer(answer: str, letter: str) -> None:
     assert letter_of(answer) == letter
 
 
 def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Path) -> None:
-    samples = [asked('3', 'A', index=3, question='=1+1', A='x', category='ocr'),
-               asked('1000003', 'D', index=1000003), asked('4', 'B', index=4)]  # fmt: skip
+    samples = [
+        asked('3', 'A', index=3, question='=1+1', A='x', category='ocr'),
+        asked('1000003', 'D', index=1000003),
+        asked('4', 'B', index=4),
+    ]
     figures = score_mmbench(samples, {'3': 'A', '1000003': 'C', '4': 'B'})
     assert (figures['accuracy'], figures['circular']) == (pytest.approx(2 / 3), 0.5)
 
 
 def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path: Path) -> None:
-    samples = [asked('3', 'A', index=3, question='=1+1', A='x', B='', category='ocr'),
-               asked('1000003', 'D', index=1000003)]  # fmt: skip
+    samples = [
+        asked('3', 'A', index=3, question='=1+1', A='x', B='', category='ocr'),
+        asked('1000003', 'D', index=1000003),
+    ]
     file = write_mmbench(samples, {'3': '=A. \x0bx '}, tmp_path)
     header, first, second = openpyxl.load_workbook(file).active.iter_rows()
     assert [cell.value for cell in header] == [
-        'index', 'question', 'A', 'B', 'category', 'prediction']  # fmt: skip
+        'index',
+        'question',
+        'A',
+        'B',
+        'category',
+        'prediction',
+    ]
     assert [cell.value for cell in first] == [3, '=1+1', 'x', None, 'ocr', '=A. x']
     assert {cell.data_type for cell in first[1:3]} == {'s'} and first[0].data_type == 'n'
     assert [cell.value for cell in second] == [1000003, None, None, None, None, None]
@@ -141,19 +197,31 @@ def test_without_a_single_question_there_is_nothing_to_divide(tmp_path: Path) ->
     assert write_mmbench([], {}, tmp_path).is_file()
 
 
-@pytest.mark.parametrize(('answer', 'yes'), [
-    ('Yes, there is.', True), ('No', False), ('There is not a dog. Yes.', False),
-    ('A dog. No cat.', True), ('nothing', True)])
+@pytest.mark.parametrize(
+    ('answer', 'yes'),
+    [
+        ('Yes, there is.', True),
+        ('No', False),
+        ('There is not a dog. Yes.', False),
+        ('A dog. No cat.', True),
+        ('nothing', True),
+    ],
+)
 def test_a_no_in_the_first_sentence_is_a_no(answer: str, yes: bool) -> None:
     assert says_yes(answer) == yes
 
 
 def test_pope_tells_precision_and_recall_of_each_subset() -> None:
-    samples = [asked('1', 'yes', 'random'), asked('2', 'yes', 'random'), asked('3', 'no', 'random'),
-               asked('4', 'no', 'popular')]  # fmt: skip
+    samples = [
+        asked('1', 'yes', 'random'),
+        asked('2', 'yes', 'random'),
+        asked('3', 'no', 'random'),
+        asked('4', 'no', 'popular'),
+    ]
     figures = score_pope(samples, {'1': 'yes', '2': 'no', '3': 'yes', '4': 'no'})
     assert figures['random'] == pytest.approx(
-        {'accuracy': 1 / 3, 'precision': 0.5, 'recall': 0.5, 'F1': 0.5, 'yes': 2 / 3})
+        {'accuracy': 1 / 3, 'precision': 0.5, 'recall': 0.5, 'F1': 0.5, 'yes': 2 / 3}
+    )
     assert figures['popular']['accuracy'] == 1
     assert figures['F1'] == pytest.approx(0.25)
 
@@ -162,7 +230,8 @@ def test_a_no_that_was_not_said_is_wrong_too() -> None:
     samples = [asked('1', 'yes', 'random'), asked('2', 'no', 'random'), asked('3', 'no', 'random')]
     figures = score_pope(samples, {'1': 'yes', '2': 'no'})
     assert figures['random'] == pytest.approx(
-        {'accuracy': 2 / 3, 'precision': 1, 'recall': 1, 'F1': 1, 'yes': 1 / 3})
+        {'accuracy': 2 / 3, 'precision': 1, 'recall': 1, 'F1': 1, 'yes': 1 / 3}
+    )
     assert figures['missing'] == 1
 
 
@@ -172,13 +241,23 @@ def test_science_is_counted_by_subject() -> None:
     assert (figures['accuracy'], figures['biology'], figures['physics']) == (0.5, 1, 0)
 
 
-@pytest.mark.parametrize(('answer', 'letter'), [
-    ('B', 'B'), ('B. a fish', 'B'), ('So. The answer is B.', 'B'), (' C ', 'C'), ('(B)', ''),
-    ('Answer: B', ''), ('The answer is B', ''), ('The answer is B. The answer is C.', ''),
-    ('B.', ''), ('F', ''), ('', '')])
-def test_science_wants_one_of_the_forms_that_its_script_looks_for(
-    answer: str, letter: str
-) -> None:
+@pytest.mark.parametrize(
+    ('answer', 'letter'),
+    [
+        ('B', 'B'),
+        ('B. a fish', 'B'),
+        ('So. The answer is B.', 'B'),
+        (' C ', 'C'),
+        ('(B)', ''),
+        ('Answer: B', ''),
+        ('The answer is B', ''),
+        ('The answer is B. The answer is C.', ''),
+        ('B.', ''),
+        ('F', ''),
+        ('', ''),
+    ],
+)
+def test_science_wants_one_of_the_forms_that_its_script_looks_for(answer: str, letter: str) -> None:
     assert science_letter_of(answer) == letter
     figures = score_scienceqa([asked('1', 'B')], {'1': answer})
     assert figures['accuracy'] == (letter == 'B')

@@ -137,6 +137,7 @@ def is_there(name: str, page: Path) -> bool:
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     words = [word for code in quoted(page) for word in code.split()]
     named = [word for word in words if re.fullmatch(rf'({"|".join(FOLDERS)})/[\w./*-]*', word)]
+    named += re.findall(r'\binstructseg_ros/[A-Z]\w*', prose(page))
     assert [name for name in named if not is_there(name, page)] == []
 
 

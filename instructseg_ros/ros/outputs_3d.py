@@ -30,7 +30,7 @@ from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.ros.transport import forget_jumps
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
-from instructseg_ros.spatial.depth import mask_depth, metres_of
+from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.instruction import describe_error
@@ -282,7 +282,7 @@ class TargetOutputs:
         """Publish everything that is wanted of a frame.
 
         Raises:
-            DepthError: The depth image cannot be read.
+            ConversionError: The depth image cannot be read.
             FieldOfViewError: It is of another aspect ratio than the image.
         """
         header = results[0].header
@@ -290,7 +290,7 @@ class TargetOutputs:
             self._masked.publish(
                 array_to_image(mask_depth(message, mask), header=header, encoding=message.encoding)
             )
-        metres = metres_of(message)
+        metres = depth_in_metres(message)
         if self._points.get_subscription_count():
             self._points.publish(points_to_cloud(deproject(metres, pinhole, mask), header=header))
         if self._wants_boxes():

@@ -10,8 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.streaming.encodings import BitDepth, ConversionError, labels_of, pixels_of
-from instructseg_ros.streaming.image_files import decode
+from instructseg_ros.streaming.encodings import (
+    BitDepth,
+    ConversionError,
+    decode_image,
+    decode_labels,
+)
+from instructseg_ros.streaming.image_files import decode_compressed
 from instructseg_ros.video.bag_messages import CompressedImage, Image, standard_types
 from instructseg_ros.video.bag_reader import BagReader, Topic
 from instructseg_ros.video.frame import NANO, Place, SourceError, VideoFrame, readable
@@ -24,7 +29,7 @@ def read_image(raw: bytes, kind: str, bits: BitDepth | None = None) -> tuple[Any
     Args:
         raw: The message.
         kind: Its type.
-        bits: How many of 16 bits the camera uses, as for `pixels_of`.
+        bits: How many of 16 bits the camera uses, as for `decode_image`.
 
     Raises:
         SourceError: The message contradicts itself, or its encoding is not known.
@@ -32,20 +37,20 @@ def read_image(raw: bytes, kind: str, bits: BitDepth | None = None) -> tuple[Any
     message = _deserialized(raw, kind)
     try:
         if kind == CompressedImage:
-            return message.header, decode(message.data, message.format, bits)
-        return message.header, pixels_of(message, bits)
+            return message.header, decode_compressed(message.data, message.format, bits)
+        return message.header, decode_image(message, bits)
     except ConversionError as error:
         raise SourceError(f'an image cannot be read ({error})') from error
 
 
 def read_labels(raw: bytes, kind: str) -> np.ndarray:
-    """Return the (H, W) numbers of a serialised label image, as for `labels_of`.
+    """Return the (H, W) numbers of a serialised label image, as for `decode_labels`.
 
     Raises:
         SourceError: The message is damaged, or no label image.
     """
     try:
-        return labels_of(_deserialized(raw, kind))
+        return decode_labels(_deserialized(raw, kind))
     except ConversionError as error:
         raise SourceError(f'a label image cannot be read ({error})') from error
 

@@ -8,7 +8,7 @@ import pytest
 
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.rotations import to_matrix
+from instructseg_ros.spatial.quaternions import rotate
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.ground_truth import TrueBox, true_box, visible_share
 from instructseg_ros.tabletop.world.record import SCENES
@@ -134,7 +134,7 @@ def test_most_hold_under_what_cameras_do_to_depth(
 
 def test_the_box_stands_upright_whatever_the_camera_s_tilt(things: list[Seen]) -> None:
     tilts = [
-        to_matrix(fit_box(thing.depth, thing.pinhole, thing.mask).rotation)[:, 2]
+        rotate(fit_box(thing.depth, thing.pinhole, thing.mask).rotation, np.array([0.0, 0, 1]))
         @ thing.truth.rotation[:, 2]
         for thing in things[::4]
     ]
@@ -153,7 +153,7 @@ def test_without_a_plane_the_box_lies_along_the_principal_axes() -> None:
     box = fit_box(depth, CAMERA, mask)
     assert box.center == pytest.approx([0.0, 0.0, 0.8], abs=2e-3)
     assert box.size == pytest.approx([0.32, 0.107, 0.0], abs=6e-3)
-    turned = to_matrix(box.rotation)
+    turned = np.stack([rotate(box.rotation, axis) for axis in np.eye(3)], axis=1)
     assert np.abs(turned[:, 0]) == pytest.approx([1, 0, 0], abs=1e-3)
     assert np.linalg.det(turned) == pytest.approx(1)
 

@@ -235,7 +235,7 @@ def test_a_compressed_image_of_another_format_is_refused(
     for number, data in enumerate([b'', b'draco', encoded(pictures(1)[0], 'BMP')]):
         message = compressed_message(data, format='draco')
         bag = write_bag(tmp_path / str(number), [('/camera', 1, message)])
-        with pytest.raises(SourceError, match='format "draco" are no whole JPEG or PNG'):
+        with pytest.raises(SourceError, match='format "draco" are no complete JPEG or PNG'):
             next(Bag(bag).read())
 
 

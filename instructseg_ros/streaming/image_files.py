@@ -93,7 +93,7 @@ def read_labels(file: Path) -> np.ndarray:
         return values.astype(np.uint8) if values.dtype == bool else values
     if (values != values[..., :1]).any():
         raise ImageError(
-            f'{file} has colors, but one number per pixel is needed: save it as a gray PNG, or as '
+            f'{file} has colors where one number per pixel is needed: save it as a gray PNG, or as '
             f'one with a palette'
         )
     return values[..., 0]

@@ -19,14 +19,13 @@ from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.video import overlay_video as overlay_films
-from instructseg_ros.video.bag_messages import Image as ImageKind
-from instructseg_ros.video.bag_messages import SegmentationMessage, all_types
-from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.record import read_lines
+from instructseg_ros.video import video_file
+from instructseg_ros.video.bag import IMAGE
+from instructseg_ros.video.bag_writer import SEGMENTATION, all_types
+from instructseg_ros.video.record import read_records
 from instructseg_ros.video.run_folder import LOCK, LockError, OutputError
 from instructseg_ros.video.segment_video import FORMATS, Summary, segment_video
-from instructseg_ros.video.source import open_source
+from instructseg_ros.video.source import SourceError, open_source, read_from
 from instructseg_ros.video.video_file import VideoFile
 
 Pictures = Callable[[int], list[np.ndarray]]
@@ -57,7 +56,7 @@ def run(make_model: Callable[..., Any], settings: EngineSettings) -> Callable[..
 
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlay_films, 'PIECE', PIECE)
+    monkeypatch.setattr(video_file, 'SEGMENT_FRAMES', PIECE)
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def assert_same(first: Path, second: Path) -> None:
         for one, other in zip(
             VideoFile(first / file).read(), VideoFile(second / file).read(), strict=True
         ):
-            assert one.place == other.place
+            assert one.info == other.info
             assert np.abs(one.image.astype(int) - other.image).mean() < 4
 
 
@@ -102,7 +101,7 @@ def test_every_frame_is_answered_for_every_instruction(
     assert summary.frames == 35
     assert summary.states['the red'] == {State.FOUND: 30, State.NOT_FOUND: 5}
     assert summary.states['all that is blue'] == {State.NOT_FOUND: 35}
-    lines = list(read_lines(tmp_path / 'masks' / 'masks.jsonl'))
+    lines = list(read_records(tmp_path / 'masks' / 'masks.jsonl'))
     for line, image in zip(lines, pictures(35), strict=True):
         red, blue = line.segmentations()
         assert red.mask is not None and blue.mask is not None and not blue.mask.any()
@@ -129,13 +128,13 @@ def test_overlays_are_films_with_the_times_of_the_source(
     assert {file.name for file in (tmp_path / 'masks' / 'overlay').iterdir()} == {
         f'{name}.mp4' for name in NAMES
     }
-    lines = list(read_lines(tmp_path / 'masks' / 'masks.jsonl'))
+    lines = list(read_records(tmp_path / 'masks' / 'masks.jsonl'))
     for number, name in enumerate(NAMES):
         drawn = list(VideoFile(tmp_path / 'masks' / 'overlay' / f'{name}.mp4').read())
         frames = list(VideoFile(film).read())
         assert len(drawn) == 35
         for overlay, frame, line in zip(drawn, frames, lines, strict=True):
-            assert overlay.place.stamp == pytest.approx(frame.place.stamp, abs=50_000)
+            assert overlay.info.stamp == pytest.approx(frame.info.stamp, abs=50_000)
             wanted = draw_overlay(frame.image, line.segmentations()[number])
             assert np.abs(overlay.image.astype(int) - wanted).mean() < 12
 
@@ -169,9 +168,9 @@ def test_masks_become_a_bag_with_the_headers_of_the_images(
     run(bag, tmp_path / 'masks', formats=['bag'])
     with Reader(tmp_path / 'masks' / 'bag') as reader:
         assert {topic: one.msgtype for topic, one in reader.topics.items()} == {
-            '/segmentation': SegmentationMessage,
-            '/mask/the_red': ImageKind,
-            '/mask/all_that_is_blue': ImageKind,
+            '/segmentation': SEGMENTATION,
+            '/mask/the_red': IMAGE,
+            '/mask/all_that_is_blue': IMAGE,
         }
         read = [
             (connection.topic, time, all_types().deserialize_cdr(raw, connection.msgtype))
@@ -264,7 +263,7 @@ def test_a_run_may_be_killed_while_films_are_drawn(
     segment_until_killed(
         film, tmp_path / 'masks', TEXTS, formats=FORMATS, piece=PIECE, drawn=2 * 23
     )
-    pieces = tmp_path / 'masks' / 'incomplete' / 'overlay' / 'pieces'
+    pieces = tmp_path / 'masks' / 'incomplete' / 'overlay' / 'segments'
     assert len(list(pieces.rglob('*.mp4'))) == 4
     segment_video(film, TEXTS, tmp_path / 'masks', load=never, model='channels', formats=FORMATS)
     assert_same(tmp_path / 'masks', tmp_path / 'whole')
@@ -384,9 +383,9 @@ def test_images_of_sixteen_bits_keep_their_scale_when_a_run_is_resumed(
         grey[number : number + 9, :20] = 4000 if number == 1 else 1000
         Image.fromarray(grey).save(folder / f'{number}.png')
     frames = list(open_source(folder).read())
-    assert [frame.place.bits for frame in frames] == [10] + [12] * 19
+    assert [frame.info.bits for frame in frames] == [10] + [12] * 19
     for before, again in zip(
-        frames[5:], read_from(open_source(folder), frames[5].place), strict=True
+        frames[5:], read_from(open_source(folder), frames[5].info), strict=True
     ):
         assert np.array_equal(before.image, again.image)
     segment_until_killed(folder, tmp_path / 'killed', TEXTS, piece=PIECE, last=12)
@@ -453,7 +452,7 @@ def test_an_unreadable_picture_ends_neither_a_run_nor_its_resumption(
     if killed:
         segment_until_killed(folder, tmp_path / 'masks', TEXTS, piece=PIECE, last=10)
     assert run(folder, tmp_path / 'masks', formats=FORMATS).frames == 17
-    names = [line.place.name for line in read_lines(tmp_path / 'masks' / 'masks.jsonl')]
+    names = [line.info.name for line in read_records(tmp_path / 'masks' / 'masks.jsonl')]
     assert names == [f'frame{n}.png' for n in range(20) if n not in (3, 13, 14)]
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.video.run_folder import Output, OutputError, short_names
+from instructseg_ros.video.run_folder import OutputError, RunFolder, file_names
 
 RUN = {'source': 'film.mp4', 'topic': None, 'instructions': ['the mug'], 'model': 'embedded'}
 
 
-def begin(folder: Path, *, overwrite: bool = False, **changes: object) -> Output:
+def begin(folder: Path, *, overwrite: bool = False, **changes: object) -> RunFolder:
     folder.mkdir(parents=True, exist_ok=True)
-    output = Output(folder)
+    output = RunFolder(folder)
     output.begin({**RUN, **changes}, overwrite=overwrite)
     return output
 
@@ -102,7 +102,7 @@ def test_names_are_short_different_and_fit_for_topics() -> None:
         '蓝色',
         'd\u2019été',
     ]
-    names = short_names(texts)
+    names = file_names(texts)
     assert names[:4] == ['the_red_mug', 'the_red_mug_2', 'instruction_2_cars', 'instruction']
     assert len(set(names)) == len(texts)
     assert all(re.fullmatch('[a-z][a-z0-9]*(_[a-z0-9]+)*', name) for name in names)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.source import Folder, open_source
+from instructseg_ros.video.source import ImageFolder, SourceError, open_source, read_from
 
 Pictures = Callable[[int], list[np.ndarray]]
 
@@ -21,7 +20,7 @@ def test_pictures_come_in_the_order_of_their_numbers(
     source = open_source(folder)
     frames = list(source.read())
     assert source.count == len(frames) == 12
-    assert [frame.place.name for frame in frames] == [f'frame{n}.png' for n in range(12)]
+    assert [frame.info.name for frame in frames] == [f'frame{n}.png' for n in range(12)]
     for frame, image in zip(frames, pictures(12), strict=True):
         assert np.array_equal(frame.image, image)
 
@@ -30,8 +29,8 @@ def test_pictures_are_a_fifteenth_of_a_second_apart(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
     stamps = [
-        frame.place.stamp
-        for frame in Folder(write_folder(tmp_path / 'frames', pictures(31))).read()
+        frame.info.stamp
+        for frame in ImageFolder(write_folder(tmp_path / 'frames', pictures(31))).read()
     ]
     assert stamps[0] == 0 and stamps[15] == 10**9 and stamps[30] == 2 * 10**9
     assert all(abs(step - 10**9 / 15) <= 1 for step in np.diff(stamps))
@@ -40,9 +39,9 @@ def test_pictures_are_a_fifteenth_of_a_second_apart(
 def test_reading_goes_on_from_any_picture(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
-    source = Folder(write_folder(tmp_path / 'frames', pictures(20)))
+    source = ImageFolder(write_folder(tmp_path / 'frames', pictures(20)))
     for number, frame in enumerate(source.read()):
-        names = [later.place.name for later in read_from(source, frame.place)]
+        names = [later.info.name for later in read_from(source, frame.info)]
         assert names == [f'frame{n}.png' for n in range(number, 20)]
 
 
@@ -50,10 +49,10 @@ def test_a_picture_that_was_renamed_is_missed(
     tmp_path: Path, write_folder: Callable[..., Path], pictures: Pictures
 ) -> None:
     folder = write_folder(tmp_path / 'frames', pictures(4))
-    places = [frame.place for frame in Folder(folder).read()]
+    places = [frame.info for frame in ImageFolder(folder).read()]
     (folder / 'frame0.png').unlink()
     with pytest.raises(SourceError, match=r'not what it was.*--overwrite'):
-        next(read_from(Folder(folder), places[2]))
+        next(read_from(ImageFolder(folder), places[2]))
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
@@ -79,10 +78,10 @@ def test_a_damaged_picture_is_left_out_and_reported(
     folder = write_folder(tmp_path / 'frames', pictures(3))
     (folder / 'frame1.png').write_bytes(b'no picture')
     frames = list(open_source(folder).read())
-    assert [frame.place.name for frame in frames] == ['frame0.png', 'frame2.png']
+    assert [frame.info.name for frame in frames] == ['frame0.png', 'frame2.png']
     assert 'frame1.png cannot be read as an image' in caplog.text
-    assert [frame.place for frame in read_from(open_source(folder), frames[1].place)] == [
-        frames[1].place
+    assert [frame.info for frame in read_from(open_source(folder), frames[1].info)] == [
+        frames[1].info
     ]
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from instructseg_ros.video.frame import SourceError, read_from
-from instructseg_ros.video.source import open_source
+from instructseg_ros.video.source import SourceError, open_source, read_from
 from instructseg_ros.video.video_file import MissingPyAVError, VideoFile
 
 Pictures = Callable[[int], list[np.ndarray]]
@@ -31,8 +30,8 @@ def test_frames_come_with_their_pictures_and_times(
     assert source.count == len(frames) == 10
     for number, (frame, image) in enumerate(zip(frames, pictures(10), strict=True)):
         assert difference(frame.image, image) < 6
-        assert frame.place.stamp == pytest.approx(number * 1e9 / 30, abs=1e6)
-        assert frame.place.recorded == frame.place.stamp
+        assert frame.info.stamp == pytest.approx(number * 1e9 / 30, abs=1e6)
+        assert frame.info.recorded == frame.info.stamp
 
 
 def test_every_frame_of_a_varying_rate_has_its_own_time(
@@ -40,7 +39,7 @@ def test_every_frame_of_a_varying_rate_has_its_own_time(
 ) -> None:
     times = [0.0, 0.04, 0.05, 0.5, 0.52, 2.0]
     film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(6), times))
-    assert [frame.place.stamp for frame in film.read()] == pytest.approx(
+    assert [frame.info.stamp for frame in film.read()] == pytest.approx(
         [1e9 * time for time in times], abs=1e6
     )
 
@@ -61,10 +60,10 @@ def test_reading_goes_on_from_any_frame(
     film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(75), gop=gop))
     whole = list(film.read())
     for number in (1, 30, 31, 52, 74):
-        rest = list(read_from(film, whole[number].place))
+        rest = list(read_from(film, whole[number].info))
         assert len(rest) == 75 - number
         for before, again in zip(whole[number:], rest, strict=True):
-            assert before.place == again.place
+            assert before.info == again.info
             assert np.array_equal(before.image, again.image)
 
 
@@ -73,7 +72,7 @@ def test_reading_goes_on_without_decoding_all_that_came_before(
 ) -> None:
     film = VideoFile(write_film(tmp_path / 'film.mp4', pictures(150), gop=15))
     first = next(film.read(4 * 10**9))
-    assert 2.4 * 10**9 < first.place.recorded <= 4 * 10**9
+    assert 2.4 * 10**9 < first.info.recorded <= 4 * 10**9
 
 
 def test_a_container_that_cannot_seek_is_read_from_its_start(
@@ -91,8 +90,8 @@ def test_a_container_that_cannot_seek_is_read_from_its_start(
                 raw.mux(packet)
     whole = list(VideoFile(file).read())
     assert len(whole) == 40
-    assert whole[39].place.stamp > whole[1].place.stamp > 0
-    assert len(list(read_from(VideoFile(file), whole[35].place))) == 5
+    assert whole[39].info.stamp > whole[1].info.stamp > 0
+    assert len(list(read_from(VideoFile(file), whole[35].info))) == 5
 
 
 def test_a_file_that_is_no_film_is_named(tmp_path: Path) -> None:
@@ -126,7 +125,7 @@ def test_what_is_damaged_is_left_out_and_told(
     start, size = places[10]
     content[start : start + size] = bytes([255]) * size
     file.write_bytes(content)
-    stamps = [frame.place.stamp for frame in VideoFile(file).read()]
+    stamps = [frame.info.stamp for frame in VideoFile(file).read()]
     assert 28 <= len(stamps) <= 29 and stamps == sorted(stamps)
     assert 'a damaged frame is left out' in caplog.text
 
@@ -191,7 +190,7 @@ def test_times_that_start_over_in_joined_files_continue(
                     target.mux(packet)
         streams.append(part.read_bytes())
     joined.write_bytes(b''.join(streams))
-    places = [frame.place for frame in VideoFile(joined).read()]
+    places = [frame.info for frame in VideoFile(joined).read()]
     times = [place.recorded for place in places]
     assert len(times) == 80 and times == sorted(set(times))
     assert times[-1] == pytest.approx(79 / 30 * 10**9, rel=0.02)

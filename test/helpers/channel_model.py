@@ -1,4 +1,4 @@
-"""A model of colours that needs no weights, and work with it that a power cut ends.
+"""A model of colors that needs no weights, and work with it that a power cut ends.
 
 `python channel_model.py FOLDER SOURCE ...` segments a source until the model or the drawing kills
 the process.
@@ -116,9 +116,9 @@ def segment_until_killed(
     Not in a fork of this one, whose libraries' threads a fork leaves behind with their locks.
 
     Args:
-        piece: frames of a piece of film.
+        piece: frames of a piece of video.
         last: the frame that is not decoded any more.
-        drawn: the frame that is not drawn any more, counted over all films.
+        drawn: the frame that is not drawn any more, counted over all videos.
     """
     arguments = [str(path), str(folder), repr((tuple(texts), tuple(formats), piece, last, drawn))]
     done = subprocess.run([sys.executable, __file__, *arguments], check=False, timeout=120)

@@ -20,7 +20,7 @@ from instructseg_ros.tabletop.world.recording import SHIPPED, Recording
 from instructseg_ros.video.bag import BagImages, BagReader, open_storage, standard_types
 from instructseg_ros.video.source import NANO, SourceError, open_source, read_from
 
-Pictures = Callable[[int], list[np.ndarray]]
+MakeImages = Callable[[int], list[np.ndarray]]
 Make = Callable[..., Any]
 WriteBag = Callable[..., Path]
 
@@ -54,19 +54,19 @@ def red_and_blue() -> np.ndarray:
 
 
 @pytest.mark.parametrize('mcap', [True, False])
-def test_frames_come_with_their_pictures_stamps_and_headers(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
+def test_frames_come_with_their_images_stamps_and_headers(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, mcap: bool
 ) -> None:
     messages = [
         ('/camera', 10 * NANO + n, image_message(image, 5 * NANO + 1000 * n))
-        for n, image in enumerate(pictures(5))
+        for n, image in enumerate(make_images(5))
     ]
     bag = write_bag(tmp_path / 'bag', messages, mcap=mcap)
     for path in (bag, next(file for file in bag.iterdir() if file.suffix != '.yaml')):
         source = open_source(path)
         frames = list(source.read())
         assert source.count == len(frames) == 5
-        for n, (frame, image) in enumerate(zip(frames, pictures(5), strict=True)):
+        for n, (frame, image) in enumerate(zip(frames, make_images(5), strict=True)):
             assert np.array_equal(frame.image, image)
             assert frame.info.stamp == 5 * NANO + 1000 * n
             assert frame.info.recorded == 10 * NANO + n
@@ -75,7 +75,7 @@ def test_frames_come_with_their_pictures_stamps_and_headers(
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', '8UC3', 'rgba8', 'bgra8'])
 @pytest.mark.parametrize('padding', [0, 5])
-def test_colours_of_every_encoding_are_read(
+def test_colors_of_every_encoding_are_read(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -95,14 +95,14 @@ def test_colours_of_every_encoding_are_read(
     ('encoding', 'kind', 'shift'),
     [('mono8', '<u1', 0), ('8UC1', '<u1', 0), ('mono16', '<u2', 8), ('mono16', '>u2', 8)],
 )
-def test_grey_of_every_encoding_is_read(
+def test_gray_of_every_encoding_is_read(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, encoding: str, kind: str, shift: int
 ) -> None:
-    grey = np.arange(200, 224, dtype=np.uint8).reshape(4, 6)
-    pixels = (grey.astype(np.uint16) << shift).astype(kind)
+    gray = np.arange(200, 224, dtype=np.uint8).reshape(4, 6)
+    pixels = (gray.astype(np.uint16) << shift).astype(kind)
     message = image_message(pixels, encoding=encoding, padding=2, big=kind[0] == '>')
     [frame] = BagImages(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
-    assert np.array_equal(frame.image, np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(frame.image, np.repeat(gray[..., None], 3, axis=2))
 
 
 def test_mono16_of_a_sensor_of_12_bits_is_bright_and_does_not_flicker(
@@ -125,9 +125,9 @@ def test_infrared_or_depth_is_refused_with_both_remedies(
 
 
 def test_compressed_images_are_read(
-    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, make_images: MakeImages
 ) -> None:
-    images = pictures(2)
+    images = make_images(2)
     deep = (images[1][..., 0].astype(np.uint16) << 8) + 3
     messages = [
         compressed_message(encoded(images[0], 'JPEG')),
@@ -137,31 +137,31 @@ def test_compressed_images_are_read(
     bag = write_bag(
         tmp_path / 'bag', [('/camera/compressed', n, message) for n, message in enumerate(messages)]
     )
-    jpeg, png, grey = (frame.image for frame in BagImages(bag).read())
+    jpeg, png, gray = (frame.image for frame in BagImages(bag).read())
     assert np.abs(jpeg.astype(int) - images[0]).mean() < 6
     assert np.array_equal(png, images[1])
-    assert np.array_equal(grey, np.repeat(images[1][..., :1], 3, axis=2))
+    assert np.array_equal(gray, np.repeat(images[1][..., :1], 3, axis=2))
 
 
 def test_a_camera_without_a_clock_gets_the_times_of_the_bag(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = write_bag(
         tmp_path / 'bag',
-        [('/camera', 100 * n, image_message(image)) for n, image in enumerate(pictures(3), 1)],
+        [('/camera', 100 * n, image_message(image)) for n, image in enumerate(make_images(3), 1)],
     )
     assert [frame.info.stamp for frame in BagImages(bag).read()] == [100, 200, 300]
 
 
 def test_reading_goes_on_from_any_image(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = BagImages(
         write_bag(
             tmp_path / 'bag',
             [  # two at a time have the same log time
                 ('/camera', n // 2 * NANO, image_message(image, (1 + n) * NANO))
-                for n, image in enumerate(pictures(8))
+                for n, image in enumerate(make_images(8))
             ],
         )
     )
@@ -175,9 +175,9 @@ def test_of_several_topics_one_must_be_named(
     write_bag: WriteBag,
     image_message: Make,
     compressed_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
 ) -> None:
-    image, other = pictures(2)
+    image, other = make_images(2)
     bag = write_bag(
         tmp_path / 'bag',
         [
@@ -207,19 +207,19 @@ def test_the_shipped_recording_is_a_bag() -> None:
 
 
 def test_a_bag_without_images_is_named(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
-    header = image_message(pictures(1)[0]).header
+    header = image_message(make_images(1)[0]).header
     bag = write_bag(tmp_path / 'bag', [('/header', 1, header)])
     with pytest.raises(SourceError, match=f'{bag} has no images on any topic'):
         open_source(bag)
 
 
 def test_an_image_that_contradicts_itself_is_refused(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     for number, changes in enumerate([{'width': 900}, {'height': 49}, {'step': 3}, {'width': 0}]):
-        message = image_message(pictures(1)[0])
+        message = image_message(make_images(1)[0])
         for name, value in changes.items():
             object.__setattr__(message, name, value)
         bag = write_bag(tmp_path / str(number), [('/camera', 1, message)])
@@ -228,9 +228,9 @@ def test_an_image_that_contradicts_itself_is_refused(
 
 
 def test_a_compressed_image_of_another_format_is_refused(
-    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, make_images: MakeImages
 ) -> None:
-    for number, data in enumerate([b'', b'draco', encoded(pictures(1)[0], 'BMP')]):
+    for number, data in enumerate([b'', b'draco', encoded(make_images(1)[0], 'BMP')]):
         message = compressed_message(data, format='draco')
         bag = write_bag(tmp_path / str(number), [('/camera', 1, message)])
         with pytest.raises(SourceError, match='format "draco" are no complete JPEG or PNG'):
@@ -239,7 +239,7 @@ def test_a_compressed_image_of_another_format_is_refused(
 
 @pytest.mark.parametrize('zeros', [1, 4])
 def test_first_stamps_of_0_are_times_and_no_missing_clock(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, zeros: int
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, zeros: int
 ) -> None:
     stamps = [0] * zeros + [NANO // 10, NANO // 5]
     bag = BagImages(
@@ -247,7 +247,7 @@ def test_first_stamps_of_0_are_times_and_no_missing_clock(
             tmp_path / 'bag',
             [
                 ('/camera', NANO + n, image_message(image, stamp))
-                for n, (stamp, image) in enumerate(zip(stamps, pictures(9), strict=False))
+                for n, (stamp, image) in enumerate(zip(stamps, make_images(9), strict=False))
             ],
         )
     )
@@ -260,7 +260,7 @@ def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rng = np.random.default_rng(0)  # Noise, so that the chunks of the file fill up.
@@ -286,12 +286,12 @@ def test_a_storage_file_without_a_message_does_not_cost_the_others(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bag = write_bag(
         tmp_path / 'bag',
-        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(pictures(3))],
+        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(make_images(3))],
     )
     [file] = bag.glob('*.mcap')
     (bag / 'metadata.yaml').unlink()
@@ -322,7 +322,7 @@ def test_damage_in_a_file_costs_only_what_comes_after_it(
 
 
 def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
-    tmp_path: Path, image_message: Make, pictures: Pictures
+    tmp_path: Path, image_message: Make, make_images: MakeImages
 ) -> None:
     file = tmp_path / 'plain.mcap'
     types, kind = standard_types(), 'sensor_msgs/msg/Image'
@@ -331,7 +331,7 @@ def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
         writer.start(profile='ros2')
         schema = writer.register_schema(kind, 'ros2msg', b'')
         channel = writer.register_channel('/camera', 'cdr', schema)
-        for n, image in enumerate(pictures(9)):
+        for n, image in enumerate(make_images(9)):
             raw = bytes(types.serialize_cdr(image_message(image, NANO + n), kind))
             writer.add_message(channel, n, raw, n)
     frames = list(BagImages(file).read())
@@ -341,14 +341,14 @@ def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
 
 @pytest.mark.parametrize('mcap', [True, False])
 def test_a_folder_without_metadata_or_with_damaged_metadata_is_read_from_its_files(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, mcap: bool
 ) -> None:
     first, second = (
         write_bag(
             tmp_path / name,
             [
                 ('/camera', n, image_message(image, NANO + n))
-                for n, image in enumerate(pictures(6))
+                for n, image in enumerate(make_images(6))
                 if (n < 3) == (name == 'bag')
             ],
             mcap=mcap,
@@ -367,13 +367,13 @@ def test_a_folder_without_metadata_or_with_damaged_metadata_is_read_from_its_fil
 
 
 def test_a_ros_1_bag_is_refused_with_the_command_that_converts_it(
-    tmp_path: Path, image_message: Make, pictures: Pictures
+    tmp_path: Path, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = tmp_path / 'old drive.bag'
     types = get_typestore(Stores.ROS1_NOETIC)
     with Rosbag1Writer(bag) as writer:
         connection = writer.add_connection('/camera', 'sensor_msgs/msg/Image', typestore=types)
-        for n, image in enumerate(pictures(2)):
+        for n, image in enumerate(make_images(2)):
             message = ros1_image(types, image, n)
             writer.write(connection, n, types.serialize_ros1(message, 'sensor_msgs/msg/Image'))
     with pytest.raises(SourceError, match='ROS 1 bag') as refusal:
@@ -381,7 +381,7 @@ def test_a_ros_1_bag_is_refused_with_the_command_that_converts_it(
     command = str(refusal.value).split('`')[1]
     subprocess.run([sys.executable, '-m', 'rosbags.convert', *shlex.split(command)[1:]], check=True)
     frames = list(open_source(bag.with_suffix('')).read())
-    assert np.array_equal(frames[1].image, pictures(2)[1])
+    assert np.array_equal(frames[1].image, make_images(2)[1])
 
 
 def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
@@ -403,10 +403,10 @@ def test_an_image_that_cannot_be_read_is_left_out_and_reported(
     write_bag: WriteBag,
     image_message: Make,
     compressed_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    jpegs = [encoded(image, 'JPEG') for image in pictures(4)]
+    jpegs = [encoded(image, 'JPEG') for image in make_images(4)]
     jpegs[1] = b'no image'
     bag = BagImages(
         write_bag(
@@ -423,14 +423,14 @@ def test_an_image_that_cannot_be_read_is_left_out_and_reported(
 
 
 def test_a_message_that_is_damaged_is_left_out(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = tmp_path / 'bag'
     with Writer(bag, version=9) as writer:
         connection = writer.add_connection(
             '/camera', 'sensor_msgs/msg/Image', typestore=standard_types()
         )
-        for n, image in enumerate(pictures(3)):
+        for n, image in enumerate(make_images(3)):
             message = image_message(image, NANO + n)
             raw = standard_types().serialize_cdr(message, 'sensor_msgs/msg/Image')
             writer.write(connection, n, raw[:30] if n == 0 else raw)
@@ -443,11 +443,11 @@ def test_a_bag_that_was_cut_off_before_its_first_image_is_named(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     mcap: bool,
     kept: int,
 ) -> None:
-    bag = write_bag(tmp_path / 'bag', [('/camera', 1, image_message(pictures(1)[0]))], mcap=mcap)
+    bag = write_bag(tmp_path / 'bag', [('/camera', 1, image_message(make_images(1)[0]))], mcap=mcap)
     file = next(file for file in bag.iterdir() if file.suffix != '.yaml')
     file.write_bytes(file.read_bytes()[:kept])
     for path in (file, bag):

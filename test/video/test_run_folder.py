@@ -7,7 +7,7 @@ import pytest
 
 from instructseg_ros.video.run_folder import OutputError, RunFolder, file_names
 
-RUN = {'source': 'film.mp4', 'topic': None, 'instructions': ['the mug'], 'model': 'embedded'}
+RUN = {'source': 'video.mp4', 'topic': None, 'instructions': ['the mug'], 'model': 'embedded'}
 
 
 def begin(folder: Path, *, overwrite: bool = False, **changes: object) -> RunFolder:

@@ -48,7 +48,7 @@ def test_rays_are_those_of_opencv(lens: str) -> None:
 
 
 @pytest.mark.parametrize('lens', LENSES)
-def test_where_rays_appear_is_as_in_opencv(lens: str) -> None:
+def test_rays_are_projected_as_by_opencv(lens: str) -> None:
     cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
     model, d = LENSES[lens]
     distortion = read_distortion(model, d)
@@ -75,7 +75,7 @@ def test_the_inverse_undoes_the_distortion(lens: str) -> None:
     np.testing.assert_allclose(distortion.undistort(*distortion.distort(x, y)), (x, y), atol=1e-9)
 
 
-def test_a_place_that_no_ray_reaches_has_none() -> None:
+def test_a_position_that_no_ray_reaches_has_no_ray() -> None:
     barrel = read_distortion('plumb_bob', [-0.5, 0.0, 0.0, 0.0])  # folds back beyond 0.816
     assert barrel is not None
     x, y = barrel.undistort(np.array([0.5, 0.6, 3.0]), np.zeros(3))
@@ -86,7 +86,7 @@ def test_a_place_that_no_ray_reaches_has_none() -> None:
 
 
 @pytest.mark.parametrize('lens', LENSES)
-def test_a_ray_beyond_the_model_does_not_come_back_onto_the_image(lens: str) -> None:
+def test_a_ray_outside_the_model_does_not_fold_back_onto_the_image(lens: str) -> None:
     distortion = read_distortion(*LENSES[lens])
     assert distortion is not None
     x = np.linspace(0.0, 50.0, 2000)

@@ -42,7 +42,7 @@ def test_rectified_images_follow_p_and_raw_ones_k_and_d() -> None:
     assert Pinhole.of(info(), rectified=False).lens is None
 
 
-def test_without_distortion_k_stands_for_a_p_that_is_left_0() -> None:
+def test_without_distortion_k_replaces_a_p_of_zeros() -> None:
     assert Pinhole.of(info(p=[0.0] * 12), rectified=True).fx == 500
     with pytest.raises(CalibrationError, match='focal lengths 0 and 0'):
         Pinhole.of(info(p=[0.0] * 12, d=D), rectified=True)
@@ -88,11 +88,11 @@ def test_an_image_of_another_aspect_ratio_is_refused(width: int, height: int) ->
 
 
 @pytest.mark.parametrize(('width', 'height'), [(320, 240), (213, 160), (1279, 959), (1, 1)])
-def test_sizes_that_were_rounded_are_of_the_same_view(width: int, height: int) -> None:
+def test_rounded_sizes_have_the_same_field_of_view(width: int, height: int) -> None:
     assert Pinhole.of(info(), rectified=False).scaled(width, height).width == width
 
 
-def test_a_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> None:
+def test_region_of_interest_and_binning_keep_the_directions_of_pixels() -> None:
     point = np.array([0.1, -0.2, 1.5])
     column, row = Pinhole.of(info(), rectified=True).project(point)
     roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=320)
@@ -115,7 +115,7 @@ def test_a_scaled_camera_keeps_its_field_of_view() -> None:
     assert camera.scaled(640, 480) is camera
 
 
-def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> None:
+def test_region_of_interest_and_binning_keep_the_directions_behind_a_lens() -> None:
     point = np.array([0.3, -0.2, 0.8])
     column, row = Pinhole.of(info(d=D), rectified=False).project(point)
     roi = SimpleNamespace(x_offset=100, y_offset=40, width=540, height=440)
@@ -130,7 +130,7 @@ def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_direction
     assert np.allclose(place, np.stack([columns, rows], -1), atol=1e-3)
 
 
-def test_a_camera_keeps_its_rays_and_few_other_resolutions() -> None:
+def test_a_camera_caches_its_rays_and_a_few_other_resolutions() -> None:
     camera = Pinhole.of(info(d=D), rectified=False)
     half = camera.scaled(320, 240)
     x, _ = half.rays(slice(0, 240), slice(0, 320))

@@ -8,7 +8,7 @@ from instructseg_ros.streaming.encodings import BAYER_CODES, bayer_to_rgb
 
 @pytest.mark.parametrize('pattern', BAYER_CODES)
 @pytest.mark.parametrize('channel', [0, 1, 2])
-def test_a_image_of_one_color_stays_of_that_color(pattern: str, channel: int) -> None:
+def test_an_image_of_one_color_stays_of_that_color(pattern: str, channel: int) -> None:
     mosaic = np.zeros((6, 8), np.uint8)
     for position, letter in enumerate(pattern):
         if letter == 'rgb'[channel]:
@@ -19,7 +19,7 @@ def test_a_image_of_one_color_stays_of_that_color(pattern: str, channel: int) ->
     assert not np.delete(rgb, channel, axis=2).any()
 
 
-def test_missing_colors_are_means_of_their_neighbours() -> None:
+def test_a_missing_color_is_the_mean_of_its_neighbours() -> None:
     mosaic = np.array(
         [[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 160]], np.uint8
     )

@@ -85,7 +85,7 @@ ROWS = {
 
 @pytest.mark.parametrize('padding', [0, 6])
 @pytest.mark.parametrize('encoding', ROWS)
-def test_a_smooth_picture_survives_every_encoding(encoding: str, padding: int) -> None:
+def test_a_smooth_image_survives_every_encoding(encoding: str, padding: int) -> None:
     rgb = decode_image(message(ROWS[encoding], encoding, height=12, width=16, padding=padding))
     assert (rgb.shape, rgb.dtype) == (PICTURE.shape, np.uint8)
     assert np.abs(rgb.astype(int) - PICTURE).max() <= 12
@@ -93,7 +93,7 @@ def test_a_smooth_picture_survives_every_encoding(encoding: str, padding: int) -
 
 @pytest.mark.parametrize('is_bigendian', [0, 1])
 @pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
-def test_of_16_bits_the_upper_eight_are_kept(pattern: str, is_bigendian: int) -> None:
+def test_the_upper_eight_of_16_bits_are_kept(pattern: str, is_bigendian: int) -> None:
     eight = mosaic(PICTURE, pattern)
     sixteen = (eight.astype(np.uint16) * 256 + 77).astype('>u2' if is_bigendian else '<u2')
     rows = sixteen.view(np.uint8)
@@ -105,7 +105,7 @@ def test_of_16_bits_the_upper_eight_are_kept(pattern: str, is_bigendian: int) ->
 
 
 @pytest.mark.parametrize('encoding', ['yuyv', 'nv12', 'bayer_rggb8'])
-def test_an_odd_width_is_refused_where_pixels_come_in_pairs(encoding: str) -> None:
+def test_an_odd_width_is_refused_for_encodings_of_pixel_pairs(encoding: str) -> None:
     with pytest.raises(ConversionError, match=f'width is 15, but {encoding} needs an even one'):
         decode_image(message(np.zeros((18, 30), np.uint8), encoding, height=12, width=15))
 
@@ -128,7 +128,7 @@ def test_a_sensor_of_fewer_bits_is_as_bright_as_one_of_16(sensor: int, encoding:
 
 
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
-def test_what_may_be_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
+def test_possible_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
     infrared = message(np.zeros((12, 64), np.uint8), encoding, height=12, width=16)
     with pytest.raises(ConversionError) as refusal:
         decode_image(infrared)

@@ -51,7 +51,7 @@ def test_images_of_every_kind_are_read_as_rgb(tmp_path: Path, mode: str) -> None
         assert np.array_equal(read, image())
 
 
-def test_a_image_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+def test_an_image_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
     file = tmp_path / 'upright.jpg'
     exif = Image.Exif()
     exif[0x0112] = 6  # held upright: what is left in the file is up
@@ -100,7 +100,7 @@ def test_a_folder_is_no_image(tmp_path: Path) -> None:
     assert str(tmp_path) in unreadable(tmp_path)
 
 
-def test_a_image_that_would_fill_the_memory_is_refused(
+def test_an_image_that_would_fill_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / 'bomb.png'
@@ -110,14 +110,14 @@ def test_a_image_that_would_fill_the_memory_is_refused(
     assert str(file) in message and '800 pixels' in message
 
 
-def test_sixteen_bits_of_gray_are_read_as_eight(tmp_path: Path) -> None:
+def test_16_bit_gray_is_read_as_8_bit(tmp_path: Path) -> None:
     gray = np.array([[0, 256, 65535]], np.uint16)
     Image.fromarray(gray).save(tmp_path / 'gray.png')
     assert read_image(tmp_path / 'gray.png')[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif', 'pgm'])
-def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
+def test_16_bit_images_are_scaled_by_the_bits_in_use_in_every_format(
     tmp_path: Path, suffix: str
 ) -> None:
     for scale in (1, 16):  # 16 bits, and 12 in the low ones
@@ -133,15 +133,13 @@ def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
         (np.int32, 'its pixels have 32 bits: save it with 8 or 16'),
     ],
 )
-def test_pixels_that_no_eight_bits_hold_are_refused(
-    tmp_path: Path, kind: type, reason: str
-) -> None:
+def test_pixels_that_do_not_fit_8_bits_are_refused(tmp_path: Path, kind: type, reason: str) -> None:
     Image.fromarray(np.array([[0, 1, 70_000]], kind)).save(tmp_path / 'odd.tif')
     assert reason in unreadable(tmp_path / 'odd.tif')
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF data')
-def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:
+def test_damaged_exif_data_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / 'photo.jpg'
     Image.fromarray(image()).save(file, exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff')
     assert read_image(file).shape == (20, 40, 3)
@@ -158,7 +156,7 @@ def test_the_size_is_known_from_the_header(tmp_path: Path, suffix: str, orientat
     assert read_size(file) == ((20, 40) if orientation < 5 else (40, 20))
 
 
-def test_a_size_of_nothing_is_refused_too(tmp_path: Path) -> None:
+def test_the_size_of_a_damaged_file_is_refused_too(tmp_path: Path) -> None:
     (tmp_path / 'a.png').write_bytes(b'no image')
     with pytest.raises(ImageError, match='it is none of'):
         read_size(tmp_path / 'a.png')
@@ -166,7 +164,7 @@ def test_a_size_of_nothing_is_refused_too(tmp_path: Path) -> None:
         read_size(tmp_path / 'b.png')
 
 
-def test_several_images_in_one_file_are_the_first(tmp_path: Path) -> None:
+def test_only_the_first_image_of_a_file_is_read(tmp_path: Path) -> None:
     for name in ('phone.jpg', 'pages.tif', 'film.gif'):
         first, second = Image.fromarray(image()), Image.new('RGB', (40, 20))
         kind = 'MPO' if name == 'phone.jpg' else None
@@ -174,7 +172,7 @@ def test_several_images_in_one_file_are_the_first(tmp_path: Path) -> None:
         assert np.abs(read_image(tmp_path / name)[:, 0].astype(int) - (255, 0, 0)).max() < 30
 
 
-def test_sixteen_bits_are_turned_as_well(tmp_path: Path) -> None:
+def test_16_bit_images_are_turned_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     gray = np.zeros((20, 40), np.uint16)
@@ -184,7 +182,7 @@ def test_sixteen_bits_are_turned_as_well(tmp_path: Path) -> None:
     assert read.shape == (40, 20, 3) and read[:, -1].min() == 255 and read[:, 0].max() == 0
 
 
-def test_content_is_read_as_a_file_is_and_named() -> None:
+def test_bytes_are_read_like_a_file_and_named_in_errors() -> None:
     written = io.BytesIO()
     Image.fromarray(image()).save(written, 'PNG')
     assert np.array_equal(read_rgb(written.getvalue(), 'question 3'), image())
@@ -200,7 +198,7 @@ def test_content_is_read_as_a_file_is_and_named() -> None:
         (b'\0\0\0\x18ftypheic', 'PNG, PPM, TIFF, WEBP: save it as PNG or JPEG'),
     ],
 )
-def test_a_file_that_is_something_else_is_answered_with_the_remedy(
+def test_a_file_of_another_kind_is_refused_with_the_remedy(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     (tmp_path / 'photo.jpg').write_bytes(content)
@@ -210,7 +208,9 @@ def test_a_file_that_is_something_else_is_answered_with_the_remedy(
             read_rgb(content, 'b')
 
 
-def test_no_program_is_started_for_a_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_program_is_started_for_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def start(*arguments: object, **options: object) -> None:
         raise AssertionError(arguments)
 
@@ -219,7 +219,7 @@ def test_no_program_is_started_for_a_image(tmp_path: Path, monkeypatch: pytest.M
     assert 'it is none of' in unreadable(tmp_path / 'drawing.jpg')
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     head = b'IHDR' + struct.pack('>IIBBBBB', 100_000, 100_000, 8, 0, 0, 0, 0)
     (tmp_path / 'bomb.png').write_bytes(
         b'\x89PNG\r\n\x1a\n\0\0\0\x0d'
@@ -230,7 +230,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert '10000000000 pixels' in unreadable(tmp_path / 'bomb.png')
 
 
-def test_images_stay_bounded_where_somebody_lifted_the_limit_of_pillow(
+def test_huge_images_are_refused_even_without_the_limit_of_pillow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(image()).save(tmp_path / 'bomb.png')
@@ -240,7 +240,7 @@ def test_images_stay_bounded_where_somebody_lifted_the_limit_of_pillow(
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'P', 'I;16', 'RGB', 'LA', 'RGBA'])
-def test_a_mask_of_any_mode_is_what_is_not_black(tmp_path: Path, mode: str) -> None:
+def test_a_mask_of_any_mode_is_true_where_it_is_not_black(tmp_path: Path, mode: str) -> None:
     Image.fromarray(BLOB).convert(mode).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
 
@@ -255,7 +255,7 @@ def test_a_mask_with_an_id_in_one_channel_is_not_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('color', [0, 255])
-def test_a_mask_that_only_transparency_shows_is_refused(tmp_path: Path, color: int) -> None:
+def test_a_mask_in_transparency_alone_is_refused(tmp_path: Path, color: int) -> None:
     mask = np.full((2, 3, 4), color, np.uint8)
     mask[..., 3] = BLOB
     Image.fromarray(mask).save(tmp_path / 'mask.png')
@@ -264,13 +264,13 @@ def test_a_mask_that_only_transparency_shows_is_refused(tmp_path: Path, color: i
             read(tmp_path / 'mask.png')
 
 
-def test_a_mask_that_transparency_shows_too_is_read(tmp_path: Path) -> None:
+def test_a_mask_in_colors_and_transparency_is_read(tmp_path: Path) -> None:
     mask = np.repeat(BLOB[..., None], 4, axis=2)
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
 
 
-def test_probabilities_are_no_mask(tmp_path: Path) -> None:
+def test_probabilities_are_refused_as_a_mask(tmp_path: Path) -> None:
     Image.fromarray(np.float32(BLOB / 255)).save(tmp_path / 'mask.tif')
     for read in (read_mask, read_labels):
         with pytest.raises(ImageError, match=r'mask\.tif .* floating-point numbers'):

@@ -143,7 +143,7 @@ def test_compressed_images_are_read(
     assert np.array_equal(gray, np.repeat(images[1][..., :1], 3, axis=2))
 
 
-def test_a_camera_without_a_clock_gets_the_times_of_the_bag(
+def test_a_camera_without_a_clock_gets_the_log_times_of_the_bag(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = write_bag(
@@ -153,7 +153,7 @@ def test_a_camera_without_a_clock_gets_the_times_of_the_bag(
     assert [frame.info.stamp for frame in BagImages(bag).read()] == [100, 200, 300]
 
 
-def test_reading_goes_on_from_any_image(
+def test_reading_resumes_at_any_image(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = BagImages(
@@ -170,7 +170,7 @@ def test_reading_goes_on_from_any_image(
         assert stamps == [(1 + n) * NANO for n in range(number, 8)]
 
 
-def test_of_several_topics_one_must_be_named(
+def test_one_of_several_topics_must_be_named(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -238,7 +238,7 @@ def test_a_compressed_image_of_another_format_is_refused(
 
 
 @pytest.mark.parametrize('zeros', [1, 4])
-def test_first_stamps_of_0_are_times_and_no_missing_clock(
+def test_a_few_stamps_of_0_are_times_and_not_a_missing_clock(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, zeros: int
 ) -> None:
     stamps = [0] * zeros + [NANO // 10, NANO // 5]
@@ -256,7 +256,7 @@ def test_first_stamps_of_0_are_times_and_no_missing_clock(
     assert next(read_from(bag, places[1])).info == places[1]
 
 
-def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
+def test_a_truncated_mcap_is_read_up_to_the_cut(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -282,7 +282,7 @@ def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
     assert f'{file} is cut off: the {len(frames)} messages before its end are read' in caplog.text
 
 
-def test_a_storage_file_without_a_message_does_not_cost_the_others(
+def test_a_storage_file_without_messages_does_not_hide_the_others(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -301,7 +301,7 @@ def test_a_storage_file_without_a_message_does_not_cost_the_others(
         assert f'{bag / "bag_1.mcap"} cannot be read as a bag' in caplog.text
 
 
-def test_damage_in_a_file_costs_only_what_comes_after_it(
+def test_a_damaged_file_is_read_up_to_the_damage(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 120, 160, 3), np.uint8)
@@ -321,7 +321,7 @@ def test_damage_in_a_file_costs_only_what_comes_after_it(
     assert len(list(read_from(source, frames[-1].info))) == 1
 
 
-def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
+def test_a_truncated_mcap_without_chunks_is_read_from_any_time(
     tmp_path: Path, image_message: Make, make_images: MakeImages
 ) -> None:
     file = tmp_path / 'plain.mcap'
@@ -398,7 +398,7 @@ def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
                 read(path)
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_reported(
+def test_an_unreadable_image_is_left_out_and_reported(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -422,7 +422,7 @@ def test_an_image_that_cannot_be_read_is_left_out_and_reported(
     ]
 
 
-def test_a_message_that_is_damaged_is_left_out(
+def test_a_damaged_message_is_left_out(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = tmp_path / 'bag'
@@ -439,7 +439,7 @@ def test_a_message_that_is_damaged_is_left_out(
 
 @pytest.mark.parametrize('mcap', [True, False])
 @pytest.mark.parametrize('kept', [0, 50, 3000])
-def test_a_bag_that_was_cut_off_before_its_first_image_is_named(
+def test_a_bag_truncated_before_its_first_image_is_named(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,

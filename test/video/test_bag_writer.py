@@ -38,7 +38,7 @@ def test_ros_reads_the_message_that_is_written() -> None:
     assert np.array_equal(np.array(read.mask.data).reshape(4, 6), mask * 255)
 
 
-def test_what_is_not_found_has_no_mask() -> None:
+def test_a_result_that_is_not_found_has_no_mask() -> None:
     result = Segmentation(
         instruction=Instruction(text='the mug'),
         state=State.NOT_FOUND,

@@ -36,7 +36,7 @@ def test_images_are_a_fifteenth_of_a_second_apart(
     assert all(abs(step - 10**9 / 15) <= 1 for step in np.diff(stamps))
 
 
-def test_reading_goes_on_from_any_image(
+def test_reading_resumes_at_any_image(
     tmp_path: Path, write_folder: Callable[..., Path], make_images: MakeImages
 ) -> None:
     source = ImageFolder(write_folder(tmp_path / 'frames', make_images(20)))
@@ -45,13 +45,13 @@ def test_reading_goes_on_from_any_image(
         assert names == [f'frame{n}.png' for n in range(number, 20)]
 
 
-def test_a_image_that_was_renamed_is_missed(
+def test_a_renamed_image_is_reported_as_a_changed_source(
     tmp_path: Path, write_folder: Callable[..., Path], make_images: MakeImages
 ) -> None:
     folder = write_folder(tmp_path / 'frames', make_images(4))
     places = [frame.info for frame in ImageFolder(folder).read()]
     (folder / 'frame0.png').unlink()
-    with pytest.raises(SourceError, match=r'not what it was.*--overwrite'):
+    with pytest.raises(SourceError, match=r'has changed.*--overwrite'):
         next(read_from(ImageFolder(folder), places[2]))
 
 
@@ -65,7 +65,7 @@ def test_images_whose_masks_would_have_one_name_are_refused(
 ) -> None:
     folder = write_folder(tmp_path / 'frames', make_images(2))
     (folder / 'frame1.jpg').write_bytes((folder / 'frame1.png').read_bytes())
-    with pytest.raises(SourceError, match='2 images called frame1'):
+    with pytest.raises(SourceError, match='2 images named frame1'):
         open_source(folder)
 
 
@@ -91,7 +91,7 @@ def test_a_folder_of_damaged_images_is_refused(tmp_path: Path) -> None:
         list(open_source(tmp_path).read())
 
 
-def test_files_that_macos_adds_are_no_frames(
+def test_files_that_macos_adds_are_ignored(
     tmp_path: Path, write_folder: Callable[..., Path], make_images: MakeImages
 ) -> None:
     folder = write_folder(tmp_path / 'frames', make_images(3))
@@ -102,9 +102,7 @@ def test_files_that_macos_adds_are_no_frames(
     assert source.count == len(list(source.read())) == 3
 
 
-def test_frames_of_sixteen_bits_and_turned_ones_are_read_as_segment_reads_them(
-    tmp_path: Path,
-) -> None:
+def test_16_bit_and_turned_images_are_read_as_by_the_segment_command(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     gray = np.zeros((20, 40), np.uint16)

@@ -49,7 +49,7 @@ def write(file: Path, count: int) -> None:
             record.write(line(frame))
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / 'masks.jsonl'
     write(file, 3)
     lines = list(read_records(file))
@@ -61,20 +61,20 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert np.array_equal(answer.mask, result(State.FOUND).mask)
 
 
-def test_a_line_tells_what_coco_tells(tmp_path: Path) -> None:
+def test_a_record_has_the_fields_of_coco(tmp_path: Path) -> None:
     write(tmp_path / 'masks.jsonl', 1)
     [answer] = json.loads((tmp_path / 'masks.jsonl').read_text())['answers']
     assert answer['bbox'] == [2, 1, 3, 2] and answer['area'] == 6
     assert answer['segmentation'].keys() == {'size', 'counts'}
 
 
-def test_only_what_is_found_has_pixels() -> None:
+def test_only_a_found_target_has_pixels() -> None:
     [answer] = line(0, State.NOT_FOUND).segmentations()
     assert answer.mask is not None and answer.mask.shape == SIZE and not answer.mask.any()
     assert answer.state is State.NOT_FOUND and answer.reason == 'so faint'
 
 
-def test_an_answer_without_a_mask_has_no_pixels_either() -> None:
+def test_a_result_without_a_mask_has_no_pixels_either() -> None:
     failed = Segmentation(
         instruction=Instruction(text='the mug'), state=State.FAILED, reason='it broke'
     )
@@ -85,7 +85,7 @@ def test_an_answer_without_a_mask_has_no_pixels_either() -> None:
 
 
 @pytest.mark.parametrize('cut', [1, 40, 200])
-def test_a_line_that_was_cut_off_is_written_again(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_last_line_is_written_again(tmp_path: Path, cut: int) -> None:
     whole, file = tmp_path / 'whole.jsonl', tmp_path / 'masks.jsonl'
     write(whole, 4)
     write(file, 4)
@@ -113,7 +113,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
         list(read_records(file))
 
 
-def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_line_is_named(tmp_path: Path) -> None:
     file = tmp_path / 'masks.jsonl'
     write(file, 3)
     lines = file.read_bytes().splitlines(keepends=True)
@@ -132,7 +132,7 @@ def test_a_line_that_is_missing_is_named(tmp_path: Path) -> None:
         {'size': [10**6] * 2, 'counts': [10**12]},
     ],
 )
-def test_a_mask_that_is_damaged_is_named_with_its_frame(tmp_path: Path, mask: object) -> None:
+def test_a_damaged_mask_is_named_with_its_frame(tmp_path: Path, mask: object) -> None:
     write(tmp_path / 'masks.jsonl', 2)
     first, second = (tmp_path / 'masks.jsonl').read_text().splitlines()
     fields = json.loads(second)

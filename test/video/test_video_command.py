@@ -70,7 +70,7 @@ def test_a_video_of_the_recording_is_segmented(
         (['.', 'the mug'], 'neither a bag'),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(
+def test_bad_input_is_answered_in_one_line(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert [file.name for file in tmp_path.iterdir()] == ['video.mp4']
 
 
-def test_a_missing_model_is_one_clear_line(
+def test_a_missing_model_is_answered_in_one_line(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     write_folder: Write,
@@ -96,7 +96,7 @@ def test_a_missing_model_is_one_clear_line(
     assert '/no/such/model' in message
 
 
-def test_a_video_that_is_cut_in_half_is_reported_with_both_numbers_of_frames(
+def test_a_truncated_video_is_reported_with_both_numbers_of_frames(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     write_video: Write,
@@ -123,11 +123,11 @@ def test_a_video_that_is_cut_in_half_is_reported_with_both_numbers_of_frames(
         == 0
     )
     assert re.match(
-        r'\d+ of 20 frames in .*the others are damaged or cut off', capsys.readouterr().out
+        r'\d+ of 20 frames in .*the others are damaged or missing', capsys.readouterr().out
     )
 
 
-def test_masks_of_another_model_of_the_same_name_are_refused(
+def test_another_model_of_the_same_name_does_not_resume_a_run(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     write_folder: Write,

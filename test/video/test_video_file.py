@@ -54,7 +54,7 @@ def test_frames_are_turned_as_the_camera_was_held(
 
 
 @pytest.mark.parametrize('gop', [1, 7, 100])
-def test_reading_goes_on_from_any_frame(
+def test_reading_resumes_at_any_frame(
     tmp_path: Path, write_video: WriteVideo, make_images: MakeImages, gop: int
 ) -> None:
     video = VideoFile(write_video(tmp_path / 'video.mp4', make_images(75), gop=gop))
@@ -67,7 +67,7 @@ def test_reading_goes_on_from_any_frame(
             assert np.array_equal(before.image, again.image)
 
 
-def test_reading_goes_on_without_decoding_all_that_came_before(
+def test_reading_resumes_without_decoding_all_earlier_frames(
     tmp_path: Path, write_video: WriteVideo, make_images: MakeImages
 ) -> None:
     video = VideoFile(write_video(tmp_path / 'video.mp4', make_images(150), gop=15))
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(SourceError, match=f'{file} cannot be read as a video') as refusal:
             list(open_source(file).read())
-        assert 'give an mp4' in str(refusal.value)
+        assert 'pass an mp4' in str(refusal.value)
 
 
 def test_a_video_without_images_is_named(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_video_without_images_is_named(tmp_path: Path) -> None:
         open_source(file)
 
 
-def test_what_is_damaged_is_left_out_and_told(
+def test_damaged_frames_are_left_out_and_reported(
     tmp_path: Path,
     write_video: WriteVideo,
     make_images: MakeImages,
@@ -133,7 +133,7 @@ def test_what_is_damaged_is_left_out_and_told(
     assert 'a damaged frame is left out' in caplog.text
 
 
-def test_a_name_with_a_colon_is_a_file_and_no_address(
+def test_a_name_with_a_colon_is_a_file_and_not_an_address(
     tmp_path: Path,
     write_video: WriteVideo,
     make_images: MakeImages,
@@ -203,7 +203,7 @@ def test_times_that_start_over_in_joined_files_continue(
     assert len(list(read_from(VideoFile(joined), places[60]))) == 20
 
 
-def test_a_video_that_was_cut_off_is_named(
+def test_a_truncated_video_is_named(
     tmp_path: Path, write_video: WriteVideo, make_images: MakeImages
 ) -> None:
     file = write_video(tmp_path / 'video.mp4', make_images(30))

@@ -163,7 +163,7 @@ class TargetOutputs:
             transforms: Bring boxes to the target frame.
             warn: Is told why there is nothing to publish for a target.
             source: Where depth and calibration come from.
-            rectified: Whether image and depth are rectified; see `Pinhole.of`.
+            rectified: Whether image and depth are rectified; see `Pinhole.from_camera_info`.
         """
         self._node = node
         self._camera = camera
@@ -247,7 +247,7 @@ class TargetOutputs:
         Raises:
             CalibrationError: The calibration is of no use.
         """
-        kept, pinhole = self._pinhole, Pinhole.of(info, rectified=self._rectified)
+        kept, pinhole = self._pinhole, Pinhole.from_camera_info(info, rectified=self._rectified)
         if kept is None or kept != pinhole:
             self._pinhole = kept = pinhole
         return kept

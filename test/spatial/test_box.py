@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from instructseg_ros.spatial.box import Box, NoDepthError, around, fit_box
+from instructseg_ros.spatial.box import Box, NoDepthError, fit_box, fit_rectangle
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import rotate
 from instructseg_ros.tabletop.world.arrangement import random_scene
@@ -180,7 +180,7 @@ def test_the_same_frame_gives_the_same_box(things: list[Seen]) -> None:
 def test_a_rectangle_is_found_at_any_angle(angle: float) -> None:
     flat = np.random.default_rng(0).uniform([-0.1, -0.04], [0.1, 0.04], (4000, 2))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    found = around(flat @ turn.T + [1.0, 2.0], 0.001)
+    found = fit_rectangle(flat @ turn.T + [1.0, 2.0], 0.001)
     assert found.size == pytest.approx([0.2, 0.08], abs=0.006)
     assert found.center == pytest.approx([1.0, 2.0], abs=0.002)
     assert abs(np.sin(found.angle - angle)) < 0.05
@@ -192,7 +192,7 @@ def test_the_rectangle_of_a_round_object_lies_along_its_handle(angle: float) -> 
     body = 0.042 * np.column_stack([np.cos(around_it), np.sin(around_it)])
     handle = np.random.default_rng(0).uniform([0.04, -0.006], [0.076, 0.006], (300, 2))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    found = around(np.concatenate([body, handle]) @ turn.T, 0.0)
+    found = fit_rectangle(np.concatenate([body, handle]) @ turn.T, 0.0)
     assert found.size == pytest.approx([0.118, 0.084], rel=0.03)
     assert abs(np.sin(found.angle - angle)) < 0.1
 
@@ -200,4 +200,4 @@ def test_the_rectangle_of_a_round_object_lies_along_its_handle(angle: float) -> 
 def test_a_share_of_the_points_may_lie_beyond_each_side() -> None:
     flat = np.random.default_rng(0).uniform([-0.1, -0.04], [0.1, 0.04], (4000, 2))
     flat[:10] = [0.0, 5.0]
-    assert around(flat, 0.005).size == pytest.approx([0.2, 0.08], abs=0.006)
+    assert fit_rectangle(flat, 0.005).size == pytest.approx([0.2, 0.08], abs=0.006)

@@ -111,11 +111,11 @@ def test_a_lens_without_coefficients_distorts_nothing(model: str, d: list[float]
 @pytest.mark.parametrize(
     ('model', 'd', 'words'),
     [
-        ('omnidirectional', [0.1], '"omnidirectional", which is not known; rectify the images'),
-        ('', [0.1] * 5, 'the distortion model "", which is not known'),
+        ('omnidirectional', [0.1], '"omnidirectional", which is not supported; rectify the images'),
+        ('', [0.1] * 5, 'the distortion model "", which is not supported'),
         ('plumb_bob', [0.1] * 6, '6 distortion coefficients, which plumb_bob does not have'),
         ('equidistant', [0.1] * 5, '5 distortion coefficients, which equidistant does not have'),
-        ('plumb_bob', [float('nan')] * 5, 'are no numbers'),
+        ('plumb_bob', [float('nan')] * 5, 'are not finite'),
         ('rational_polynomial', [0.1] * 14, 'a tilted sensor'),
     ],
 )

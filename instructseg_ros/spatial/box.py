@@ -13,12 +13,123 @@ from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.plane import Plane, TargetView, support_plane
 from instructseg_ros.spatial.quaternions import from_matrix
 
+MIN_POINTS: Final = 20
+OUTLIERS: Final = 0.002  # share of the points that may lie beyond each side of a box
+MIN_GAP: Final = 0.012  # m below a floating target, in addition to the following
+FLOATING: Final = 1.6  # gap below a floating target, relative to that below a standing ball
 TOLERANCE: Final = 0.004  # largest difference in depth within one surface, m
 SAMPLE: Final = 300  # points that score a symmetry
 MAX_CONTRADICTED: Final = 0.1  # share of the moved points that may lie in visibly empty space
 MIRROR_ANGLES: Final = np.deg2rad(np.arange(-60, 61, 15))  # between normal and line of sight
+DIRECTIONS: Final = 45
+SKEW_WEIGHT: Final = 3.0  # cost of complete asymmetry, in areas of the smallest rectangle
 
 Move = Callable[[np.ndarray], np.ndarray]
+
+
+class NoDepthError(ValueError):
+    """Too little of a target has depth; the error says how much."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Box:
+    """A box in the optical frame (x right, y down, z ahead).
+
+    Attributes:
+        center: (3,) m.
+        size: (3,) m along its own axes; length, width and height if it stands on a plane.
+        rotation: (x, y, z, w) unit quaternion from its own axes to the optical frame.
+    """
+
+    center: np.ndarray
+    size: np.ndarray
+    rotation: np.ndarray
+
+
+def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
+    """Fit a box to a target, including the part that the camera cannot see.
+
+    If a plane surrounds the target, the box stands upright on it. Length and width come from the
+    rectangle around the points seen from above, hidden ones included (see `hidden_points`). Its
+    bottom is the plane, or the lowest point if a gap shows that the target floats. Without a plane,
+    the box lies along the principal axes of the visible points.
+
+    Flying pixels are dropped (see `denoise_depth`), and 0.2 % of the points may lie beyond each
+    side of the footprint, above the top and below the lowest point.
+
+    Args:
+        depth: (h, w) m along the optical axis, NaN without depth.
+        pinhole: The camera, at any resolution.
+        mask: (H, W) bool, the target, of the same field of view.
+
+    Raises:
+        NoDepthError: Fewer than 20 pixels have reliable depth, at the coarser of both resolutions.
+        FieldOfViewError: Depth or camera have another aspect ratio than the mask.
+    """
+    check_same_view(depth.shape, mask.shape, 'the depth image')
+    if depth.shape[0] < mask.shape[0]:
+        mask = mask[np.ix_(*nearest(depth.shape, mask.shape))]
+    pixels = int(mask.sum())
+    view = TargetView.from_depth(depth, pinhole, mask) if pixels else None
+    points = view.target() if view is not None else np.empty((0, 3))
+    if view is None or len(points) < MIN_POINTS:
+        raise NoDepthError(
+            f'{len(points)} of {pixels} pixels have depth; check that depth is '
+            f'registered to the image and that the target is within its range'
+        )
+    plane = support_plane(view)
+    return _principal_axes_box(points) if plane is None else _standing_box(view, points, plane)
+
+
+def _standing_box(view: TargetView, points: np.ndarray, plane: Plane) -> Box:
+    up = plane.normal
+    axes = _across(up)
+    seen = np.concatenate([points, hidden_points(view, points, up)])
+    footprint = fit_rectangle(seen @ axes.T, OUTLIERS)
+    pixel = float(np.median(points[:, 2])) / view.pinhole.fx
+    bottom, top = _rise(plane.heights(points), pixel, _elevation(points, up))
+    center = footprint.center @ axes + (plane.offset + (bottom + top) / 2) * up
+    c, s = np.cos(footprint.angle), np.sin(footprint.angle)
+    x, y = np.array([[c, s], [-s, c]]) @ axes
+    return Box(
+        center=center,
+        size=np.append(footprint.size + pixel, top - bottom),
+        rotation=from_matrix(np.stack([x, y, up], axis=1)),
+    )
+
+
+def _rise(heights: np.ndarray, pixel: float, elevation: float) -> tuple[float, float]:
+    """Return the heights of bottom and top of a target above its plane, m.
+
+    The target stands on the plane unless the visible gap is larger than that below a ball.
+    """
+    low, high = np.quantile(heights, (OUTLIERS, 1 - OUTLIERS))
+    level = np.cos(elevation)
+    hidden = FLOATING * (1 - level) / (1 + level) * (high - low)
+    return low if low > MIN_GAP + hidden else 0.0, max(high + pixel / 2, 1e-3)
+
+
+def _elevation(points: np.ndarray, up: np.ndarray) -> float:
+    """Return the angle at which the camera looks down at points (n, 3), rad."""
+    middle = points.mean(0)
+    return float(np.arcsin(np.clip(-(middle @ up) / np.linalg.norm(middle), 0, 1)))
+
+
+def _across(up: np.ndarray) -> np.ndarray:
+    """Return (2, 3) unit vectors x, y so that x, y, up is a right-handed frame."""
+    other = np.eye(3)[int(np.abs(up).argmin())]
+    x = np.cross(up, other)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(up, x)])
+
+
+def _principal_axes_box(points: np.ndarray) -> Box:
+    """Return the box along the principal axes of points (n, 3), longest side first."""
+    _, vectors = np.linalg.eigh(np.cov(points.T))
+    axes = vectors[:, ::-1].copy()
+    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
+    low, high = np.quantile(points @ axes, (OUTLIERS, 1 - OUTLIERS), axis=0)
+    return Box(center=axes @ (low + high) / 2, size=high - low, rotation=from_matrix(axes))
 
 
 def hidden_points(view: TargetView, points: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -114,10 +225,6 @@ def _score(behind: np.ndarray, hidden: float) -> float:
     )
 
 
-DIRECTIONS: Final = 45
-SKEW_WEIGHT: Final = 3.0  # cost of complete asymmetry, in areas of the smallest rectangle
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rectangle:
     """A rectangle.
@@ -177,114 +284,3 @@ def _skew(low: np.ndarray, high: np.ndarray, angles: np.ndarray, at: int) -> flo
     other = np.arange(count)
     off = [np.abs(reach - reach[(axis - other) % count]).mean() for axis in (0, count // 2)]
     return float(min(off) / max(reach.mean(), 1e-9))
-
-
-MIN_POINTS: Final = 20
-SHARE: Final = 0.002  # share of the points that may lie beyond each side of a box
-MIN_GAP: Final = 0.012  # m below a floating target, in addition to the following
-FLOATING: Final = 1.6  # gap below a floating target, relative to that below a standing ball
-
-
-class NoDepthError(ValueError):
-    """Too little of a target has depth; the error says how much."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Box:
-    """A box in the optical frame (x right, y down, z ahead).
-
-    Attributes:
-        center: (3,) m.
-        size: (3,) m along its own axes; length, width and height if it stands on a plane.
-        rotation: (x, y, z, w) unit quaternion from its own axes to the optical frame.
-    """
-
-    center: np.ndarray
-    size: np.ndarray
-    rotation: np.ndarray
-
-
-def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
-    """Fit a box to a target, including the part that the camera cannot see.
-
-    If a plane surrounds the target, the box stands upright on it. Length and width come from the
-    rectangle around the points seen from above, hidden ones included (see `hidden_points`). Its
-    bottom is the plane, or the lowest point if a gap shows that the target floats. Without a plane,
-    the box lies along the principal axes of the visible points.
-
-    Flying pixels are dropped (see `denoise_depth`), and 0.2 % of the points may lie beyond each
-    side of the footprint, above the top and below the lowest point.
-
-    Args:
-        depth: (h, w) m along the optical axis, NaN without depth.
-        pinhole: The camera, at any resolution.
-        mask: (H, W) bool, the target, of the same field of view.
-
-    Raises:
-        NoDepthError: Fewer than 20 pixels have reliable depth, at the coarser of both resolutions.
-        FieldOfViewError: Depth or camera have another aspect ratio than the mask.
-    """
-    check_same_view(depth.shape, mask.shape, 'the depth image')
-    if depth.shape[0] < mask.shape[0]:
-        mask = mask[np.ix_(*nearest(depth.shape, mask.shape))]
-    pixels = int(mask.sum())
-    view = TargetView.from_depth(depth, pinhole, mask) if pixels else None
-    points = view.target() if view is not None else np.empty((0, 3))
-    if view is None or len(points) < MIN_POINTS:
-        raise NoDepthError(
-            f'{len(points)} of {pixels} pixels have depth; check that depth is '
-            f'registered to the image and that the target is within its range'
-        )
-    plane = support_plane(view)
-    return _principal_axes_box(points) if plane is None else _standing_box(view, points, plane)
-
-
-def _standing_box(view: TargetView, points: np.ndarray, plane: Plane) -> Box:
-    up = plane.normal
-    axes = _across(up)
-    seen = np.concatenate([points, hidden_points(view, points, up)])
-    footprint = fit_rectangle(seen @ axes.T, SHARE)
-    pixel = float(np.median(points[:, 2])) / view.pinhole.fx
-    bottom, top = _rise(plane.heights(points), pixel, _elevation(points, up))
-    center = footprint.center @ axes + (plane.offset + (bottom + top) / 2) * up
-    c, s = np.cos(footprint.angle), np.sin(footprint.angle)
-    x, y = np.array([[c, s], [-s, c]]) @ axes
-    return Box(
-        center=center,
-        size=np.append(footprint.size + pixel, top - bottom),
-        rotation=from_matrix(np.stack([x, y, up], axis=1)),
-    )
-
-
-def _rise(heights: np.ndarray, pixel: float, elevation: float) -> tuple[float, float]:
-    """Return the heights of bottom and top of a target above its plane, m.
-
-    The target stands on the plane unless the visible gap is larger than that below a ball.
-    """
-    low, high = np.quantile(heights, (SHARE, 1 - SHARE))
-    level = np.cos(elevation)
-    hidden = FLOATING * (1 - level) / (1 + level) * (high - low)
-    return low if low > MIN_GAP + hidden else 0.0, max(high + pixel / 2, 1e-3)
-
-
-def _elevation(points: np.ndarray, up: np.ndarray) -> float:
-    """Return the angle at which the camera looks down at points (n, 3), rad."""
-    middle = points.mean(0)
-    return float(np.arcsin(np.clip(-(middle @ up) / np.linalg.norm(middle), 0, 1)))
-
-
-def _across(up: np.ndarray) -> np.ndarray:
-    """Return (2, 3) unit vectors x, y so that x, y, up is a right-handed frame."""
-    other = np.eye(3)[int(np.abs(up).argmin())]
-    x = np.cross(up, other)
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(up, x)])
-
-
-def _principal_axes_box(points: np.ndarray) -> Box:
-    """Return the box along the principal axes of points (n, 3), longest side first."""
-    _, vectors = np.linalg.eigh(np.cov(points.T))
-    axes = vectors[:, ::-1].copy()
-    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
-    low, high = np.quantile(points @ axes, (SHARE, 1 - SHARE), axis=0)
-    return Box(center=axes @ (low + high) / 2, size=high - low, rotation=from_matrix(axes))

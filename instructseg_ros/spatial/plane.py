@@ -10,6 +10,14 @@ import numpy as np
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import bounding_window, deproject_window
 
+TOLERANCE: Final = 0.006  # largest distance from a plane, as a share of the distance to the camera
+MIN_SHARE: Final = 0.3  # share of the surroundings that must lie on the plane
+MIN_POINTS: Final = 60
+DRAWS: Final = 200
+SAMPLE: Final = 800  # points that vote on the draws
+GAP: Final = 3  # pixels around a mask that may belong to the target or to its surroundings
+RING: Final = 6  # pixels beyond the gap, which show what the target touches
+LEVEL_SHARE: Final = 0.25  # share of the ring that a raised support must cover
 # Neighbours of similar depth, of eight: a pixel at a straight edge has five, at a corner three.
 MIN_SUPPORT: Final = 3
 
@@ -92,16 +100,6 @@ class TargetView:
     def target(self) -> np.ndarray:
         """Return the reliable points (n, 3) of the target, m."""
         return self.denoised[np.isfinite(self.denoised[..., 2])]
-
-
-TOLERANCE: Final = 0.006  # largest distance from a plane, as a share of the distance to the camera
-MIN_SHARE: Final = 0.3  # share of the surroundings that must lie on the plane
-MIN_POINTS: Final = 60
-DRAWS: Final = 200
-SAMPLE: Final = 800  # points that vote on the draws
-GAP: Final = 3  # pixels around a mask that may belong to the target or to its surroundings
-RING: Final = 6  # pixels beyond the gap, which show what the target touches
-LEVEL_SHARE: Final = 0.25  # share of the ring that a raised support must cover
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,7 +63,6 @@ def seen_through(lens: tuple[str, list[float]]) -> Pinhole:
 def test_points_behind_a_lens_lie_where_opencv_sees_them(
     lens: tuple[str, list[float]], off: float
 ) -> None:
-    cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
     camera, point = seen_through(lens), np.array([0.8 * off, 0.6 * off, 0.8])
     k = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
     project = cv2.fisheye.projectPoints if lens[0] == 'equidistant' else cv2.projectPoints

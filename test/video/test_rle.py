@@ -38,15 +38,6 @@ def test_masks_survive_encoding_and_decoding() -> None:
         assert np.array_equal(decode_mask(encode_mask(mask)), mask)
 
 
-def test_pycocotools_reads_what_is_encoded() -> None:
-    coco = pytest.importorskip('pycocotools.mask')
-    for mask in random_masks():
-        encoded = encode_mask(mask)
-        theirs = coco.encode(np.asfortranarray(mask, np.uint8))
-        assert encoded['counts'] == theirs['counts'].decode()
-        assert np.array_equal(coco.decode(encoded), mask)
-
-
 @pytest.mark.parametrize('counts', ['', '05', '07', '0', 'P', '0600', 'oooooooooo0', 'é'])
 def test_counts_that_do_not_fill_the_size_are_refused(counts: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

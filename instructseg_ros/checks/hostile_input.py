@@ -110,7 +110,7 @@ def _compressed() -> list[tuple[str, Send, str]]:
             CompressedImage(header=tester.header(), format=format, data=array('B', data))
         )
 
-    refused = 'are no whole JPEG or PNG'
+    refused = 'are no complete JPEG or PNG'
     return [
         ('nothing', compressed(b''), refused),
         ('noise', compressed(np.random.default_rng(0).bytes(5000)), refused),

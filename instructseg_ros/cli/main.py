@@ -17,6 +17,7 @@ TRAINING: Final = 'pip install "instructseg_ros[training]"'
 REMEDIES: Final = {
     'rclpy': 'source a ROS 2 distribution, such as with ". /opt/ros/$ROS_DISTRO/setup.sh"',
     'rosbags': 'pip install rosbags',
+    'pycocotools': 'pip install pycocotools',
     'mujoco': 'pip install mujoco',
 }
 

@@ -17,14 +17,15 @@ from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.spatial.box import Box
+from instructseg_ros.spatial.quaternions import multiply, rotate
 from instructseg_ros.streaming.encodings import (
+    DEPTH_ENCODINGS,
     ENCODINGS,
-    MEASUREMENTS,
     BitDepth,
     ConversionError,
-    pixels_of,
+    decode_image,
 )
-from instructseg_ros.streaming.image_files import decode
+from instructseg_ros.streaming.image_files import decode_compressed
 from instructseg_ros.streaming.instruction import (
     MAX_NAME_LENGTH,
     Instruction,
@@ -40,26 +41,26 @@ LABEL_ENCODINGS = ('16UC1', 'mono8')
 
 
 def image_to_rgb(message: Image, bits: BitDepth | None = None) -> np.ndarray:
-    """Return the pixels of a message as (H, W, 3) uint8 RGB, see `pixels_of`.
+    """Return the pixels of a message as (H, W, 3) uint8 RGB, see `decode_image`.
 
     Encodings that are not in ENCODINGS go through cv_bridge where that is installed.
 
     Raises:
         ConversionError: The message contradicts itself or its encoding cannot be read.
     """
-    known = (*ENCODINGS, *MEASUREMENTS)
+    known = (*ENCODINGS, *DEPTH_ENCODINGS)
     if message.encoding in known or not message.width or not message.height:
-        return pixels_of(message, bits)
+        return decode_image(message, bits)
     return _through_cv_bridge(message)
 
 
 def compressed_to_rgb(message: CompressedImage, bits: BitDepth | None = None) -> np.ndarray:
-    """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode`.
+    """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode_compressed`.
 
     Raises:
-        ConversionError: It is no whole JPEG or PNG.
+        ConversionError: It is no complete JPEG or PNG.
     """
-    return decode(message.data, message.format, bits)
+    return decode_compressed(message.data, message.format, bits)
 
 
 def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:
@@ -287,15 +288,3 @@ def transform_box(box: Box, transform: Transform) -> Box:
     quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
     center = rotate(quaternion, box.center) + np.array([offset.x, offset.y, offset.z])
     return Box(center=center, size=box.size, rotation=multiply(quaternion, box.rotation))
-
-
-def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the (x, y, z, w) quaternion of the second rotation and then the first."""
-    (v, w), (u, s) = (first[:3], first[3]), (second[:3], second[3])
-    return np.append(w * u + s * v + np.cross(v, u), w * s - v @ u)
-
-
-def rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Return an (x, y, z) vector turned by an (x, y, z, w) quaternion."""
-    v, w = quaternion[:3], quaternion[3]
-    return vector + 2.0 * np.cross(v, np.cross(v, vector) + w * vector)

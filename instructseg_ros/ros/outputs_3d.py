@@ -30,7 +30,7 @@ from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.ros.transport import forget_jumps
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
-from instructseg_ros.spatial.depth import mask_depth, metres_of
+from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.instruction import describe_error
@@ -163,7 +163,7 @@ class TargetOutputs:
             transforms: Bring boxes to the target frame.
             warn: Is told why there is nothing to publish for a target.
             source: Where depth and calibration come from.
-            rectified: Whether image and depth are rectified; see `Pinhole.of`.
+            rectified: Whether image and depth are rectified; see `Pinhole.from_camera_info`.
         """
         self._node = node
         self._camera = camera
@@ -247,7 +247,7 @@ class TargetOutputs:
         Raises:
             CalibrationError: The calibration is of no use.
         """
-        kept, pinhole = self._pinhole, Pinhole.of(info, rectified=self._rectified)
+        kept, pinhole = self._pinhole, Pinhole.from_camera_info(info, rectified=self._rectified)
         if kept is None or kept != pinhole:
             self._pinhole = kept = pinhole
         return kept
@@ -282,7 +282,7 @@ class TargetOutputs:
         """Publish everything that is wanted of a frame.
 
         Raises:
-            DepthError: The depth image cannot be read.
+            ConversionError: The depth image cannot be read.
             FieldOfViewError: It is of another aspect ratio than the image.
         """
         header = results[0].header
@@ -290,7 +290,7 @@ class TargetOutputs:
             self._masked.publish(
                 array_to_image(mask_depth(message, mask), header=header, encoding=message.encoding)
             )
-        metres = metres_of(message)
+        metres = depth_in_metres(message)
         if self._points.get_subscription_count():
             self._points.publish(points_to_cloud(deproject(metres, pinhole, mask), header=header))
         if self._wants_boxes():

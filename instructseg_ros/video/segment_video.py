@@ -15,21 +15,25 @@ from instructseg_ros.streaming.instruction import Instruction, InstructionError,
 from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.video.bag_messages import write_bag
-from instructseg_ros.video.frame import Source, SourceError, VideoFrame, read_from
-from instructseg_ros.video.overlay_video import write_overlays
+from instructseg_ros.video.bag_writer import write_bag
 from instructseg_ros.video.record import (
     CompleteRecord,
-    History,
-    Line,
+    FrameRecord,
     RecordWriter,
-    Tracks,
+    ReplayWindow,
+    TrackNumbering,
     answer_fields,
-    read_lines,
+    read_records,
 )
-from instructseg_ros.video.run_folder import Output, locked, short_names, write_pngs
-from instructseg_ros.video.source import open_source
-from instructseg_ros.video.video_file import import_av
+from instructseg_ros.video.run_folder import RunFolder, file_names, locked, write_pngs
+from instructseg_ros.video.source import (
+    SourceError,
+    VideoFrame,
+    VideoSource,
+    open_source,
+    read_from,
+)
+from instructseg_ros.video.video_file import import_av, write_overlays
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
@@ -95,16 +99,16 @@ def segment_video(
         import_av()  # rather than after hours
     run = {**_identity(source), 'topic': topic, 'instructions': texts, 'model': model}
     with locked(folder):
-        output = Output(folder)
+        output = RunFolder(folder)
         output.begin(run, overwrite=overwrite)
         if output.frames is None:
             output.complete(_answer_all(source, texts, load, output.record))
         record = CompleteRecord(output.record, output.frames or 0)
-        _draw(source, record, short_names(texts), output, formats)
+        _draw(source, record, file_names(texts), output, formats)
         return _summary(record, texts, announced=source.count)
 
 
-def _identity(source: Source) -> dict[str, str | int]:
+def _identity(source: VideoSource) -> dict[str, str | int]:
     """Tell a source from another one of its name: where it is, its size, and when it changed."""
     stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
@@ -124,7 +128,7 @@ def _clean(texts: Sequence[str]) -> list[str]:
 
 
 def _answer_all(
-    source: Source,
+    source: VideoSource,
     texts: Sequence[str],
     load: Callable[[], tuple[Model, EngineSettings]],
     file: Path,
@@ -135,11 +139,11 @@ def _answer_all(
     for text in texts:
         follower.follow(Instruction(text=text))
     with RecordWriter(file) as record:
-        history = History(settings)
-        for line in read_lines(file):
+        history = ReplayWindow(settings)
+        for line in read_records(file):
             history.add(line)
-        tracks = Tracks(history.tracks)
-        number = history.frames
+        tracks = TrackNumbering(history.tracks)
+        number = history.count
         frames = _remaining(source, history, follower, tracks)
         for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
             record.write(_line(number, frame, _follow(follower, frame), tracks))
@@ -150,14 +154,14 @@ def _answer_all(
 
 
 def _remaining(
-    source: Source, history: History, follower: OfflineEngine, tracks: Tracks
+    source: VideoSource, history: ReplayWindow, follower: OfflineEngine, tracks: TrackNumbering
 ) -> Iterator[VideoFrame]:
     """Yield the frames that are not in the record, after showing the last ones in it again."""
-    again = history.again()
+    again = history.frames()
     if not again:
         yield from source.read()
         return
-    frames = read_from(source, again[0].place)
+    frames = read_from(source, again[0].info)
     for seen, frame in zip(again, frames, strict=False):
         tracks.learn(_follow(follower, frame), seen.tracks)
     yield from frames
@@ -165,7 +169,7 @@ def _remaining(
 
 def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
-        return follower.segment(frame.image, stamp=frame.place.stamp)
+        return follower.segment(frame.image, stamp=frame.info.stamp)
     except MemoryError as error:
         raise RuntimeError(
             f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
@@ -173,11 +177,13 @@ def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
         ) from error
 
 
-def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation], tracks: Tracks) -> Line:
+def _line(
+    number: int, frame: VideoFrame, results: Sequence[Segmentation], tracks: TrackNumbering
+) -> FrameRecord:
     height, width = frame.image.shape[:2]
-    return Line(
+    return FrameRecord(
         frame=number,
-        place=frame.place,
+        info=frame.info,
         size=(height, width),
         answers=[
             answer_fields(result, (height, width), track_id=tracks.number(result))
@@ -187,27 +193,27 @@ def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation], track
 
 
 def _draw(
-    source: Source,
+    source: VideoSource,
     record: CompleteRecord,
     names: Sequence[str],
-    output: Output,
+    output: RunFolder,
     formats: Sequence[str],
 ) -> None:
     """Make what is not there yet."""
     if 'png' in formats:
-        output.make(output.png, lambda folder: write_pngs(record.lines('png'), names, folder))
+        output.make(output.png, lambda folder: write_pngs(record.read('png'), names, folder))
     if 'overlay' in formats:
         output.make(output.overlay, lambda folder: write_overlays(source, record, names, folder))
     if 'bag' in formats:
         output.make(
             output.bag,
-            lambda folder: write_bag(record.lines('bag'), names, folder, frames=record.frames),
+            lambda folder: write_bag(record.read('bag'), names, folder, frames=record.frames),
         )
 
 
 def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | None) -> Summary:
     states: dict[str, Counter[State]] = {text: Counter() for text in texts}
-    for line in read_lines(record.file):
+    for line in read_records(record.file):
         for answer in line.answers:
             states[answer['instruction']][State[answer['state']]] += 1
     return Summary(frames=record.frames, announced=announced, states=states)

@@ -140,7 +140,7 @@ def test_what_is_missing_is_one_clear_line(
     assert reason in capfd.readouterr().err
 
 
-def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
+def test_a_missing_library_is_named_with_the_command_that_installs_it(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main(['data', 'make-sample', 'coco', str(tmp_path)])
@@ -148,7 +148,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
     capfd.readouterr()
     assert main(['data', 'check', 'coco', str(tmp_path)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
-        'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"'
+        'instructseg: pycocotools is not installed: pip install pycocotools'
     )
 
 

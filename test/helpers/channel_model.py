@@ -1,4 +1,4 @@
-"""A model of colours that needs no weights, and work with it that a power cut ends.
+"""A model of colors that needs no weights, and work with it that a power cut ends.
 
 `python channel_model.py FOLDER SOURCE ...` segments a source until the model or the drawing kills
 the process.
@@ -116,9 +116,9 @@ def segment_until_killed(
     Not in a fork of this one, whose libraries' threads a fork leaves behind with their locks.
 
     Args:
-        piece: frames of a piece of film.
+        piece: frames of a piece of video.
         last: the frame that is not decoded any more.
-        drawn: the frame that is not drawn any more, counted over all films.
+        drawn: the frame that is not drawn any more, counted over all videos.
     """
     arguments = [str(path), str(folder), repr((tuple(texts), tuple(formats), piece, last, drawn))]
     done = subprocess.run([sys.executable, __file__, *arguments], check=False, timeout=120)
@@ -128,11 +128,11 @@ def segment_until_killed(
 def _segment(path: str, folder: str, options: str) -> None:
     import ast
 
-    from instructseg_ros.video import overlay_video as overlay_films
+    from instructseg_ros.video import video_file
     from instructseg_ros.video.segment_video import segment_video
 
     texts, formats, piece, last, drawn = ast.literal_eval(options)
-    overlay_films.PIECE = piece
+    video_file.SEGMENT_FRAMES = piece
     if drawn is not None:
         _die_drawing(drawn)
     segment_video(
@@ -146,16 +146,16 @@ def _segment(path: str, folder: str, options: str) -> None:
 
 
 def _die_drawing(last: int) -> None:
-    from instructseg_ros.video import overlay_video as overlay_films
+    from instructseg_ros.video import video_file
 
-    draw, count = overlay_films.draw_overlay, itertools.count()
+    draw, count = video_file.draw_overlay, itertools.count()
 
     def draw_until_killed(*arguments: Any) -> np.ndarray:
         if next(count) == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(*arguments)
 
-    overlay_films.draw_overlay = draw_until_killed
+    video_file.draw_overlay = draw_until_killed
 
 
 if __name__ == '__main__':

@@ -30,11 +30,16 @@ from instructseg_ros.research.data.reading import (
 from instructseg_ros.research.data.sample import Kind, Sample
 from instructseg_ros.research.data.synthetic import clip
 from instructseg_ros.research.data.targets import Appearance, Seen
-from instructseg_ros.video import bag_messages as messages
-from instructseg_ros.video.bag import read_header, read_image, read_labels
-from instructseg_ros.video.bag_messages import standard_types
-from instructseg_ros.video.bag_reader import BagReader
-from instructseg_ros.video.frame import SourceError
+from instructseg_ros.video.bag import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    BagReader,
+    read_image,
+    read_label_image,
+    read_stamp,
+    standard_types,
+)
+from instructseg_ros.video.source import SourceError
 
 _FILE: Final = 'labels.yaml'
 _SPLITS: Final = ('train', 'val')
@@ -44,7 +49,7 @@ _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
 # Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
 # results of the node.
 _PLAIN_LABELS: Final = '/camera/labels'
-_TYPES: Final = {'image': (messages.Image, messages.CompressedImage), 'labels': (messages.Image,)}
+_TYPES: Final = {'image': (IMAGE, COMPRESSED_IMAGE), 'labels': (IMAGE,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Message:
             mine = [each for each in reader.connections if each.topic == self.topic]
             for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
                 with contextlib.suppress(SourceError):  # another one is damaged
-                    if _stamp(raw, connection.msgtype) == self.stamp:
+                    if read_stamp(raw, connection.msgtype) == self.stamp:
                         return raw, connection.msgtype
         except SourceError as error:
             raise OSError(str(error)) from error
@@ -82,16 +87,6 @@ class Message:
 
     def __str__(self) -> str:
         return f'{self.bag} {self.topic} at {self.logged} ns'
-
-
-def _stamp(raw: bytes, kind: str) -> int:
-    """Return the stamp of a message's header in ns.
-
-    Raises:
-        SourceError: The message is damaged.
-    """
-    stamp = read_header(raw, kind).stamp
-    return int(stamp.sec * 10**9 + stamp.nanosec)
 
 
 @functools.lru_cache(maxsize=_OPEN)
@@ -144,9 +139,9 @@ class BagLabel:
 @functools.lru_cache(maxsize=_DECODED)
 def _labels(message: Message) -> np.ndarray:
     """(H, W) values of a label image, which the labels of a frame share."""
-    raw, kind = message.read()
+    raw, _ = message.read()
     try:
-        values = read_labels(raw, kind)
+        values = read_label_image(raw)
     except SourceError as error:
         raise OSError(f'{message}: {error}') from error
     values.setflags(write=False)
@@ -241,7 +236,7 @@ def _stamped(
             wanted = ' or '.join(_TYPES[name])
             raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
         with reading.noting(f'{folder} {topic} at {logged} ns'):
-            stamp = _stamp(raw, connection.msgtype)
+            stamp = read_stamp(raw, connection.msgtype)
             repeated[topic] += stamp in stamped[name]
             stamped[name].setdefault(stamp, Message(folder, topic, logged, stamp))
     for topic, count in (+repeated).items():
@@ -291,7 +286,7 @@ def write_sample(folder: Path, seed: int) -> None:
     # rosbags makes the folder, and refuses one that is there.
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         topics = {
-            name: writer.add_connection(topic, messages.Image, typestore=standard_types())
+            name: writer.add_connection(topic, IMAGE, typestore=standard_types())
             for name, topic in _TOPICS.items()
         }
         for index, (rgb, things) in enumerate(zip(pictures, seen, strict=True)):
@@ -302,7 +297,7 @@ def write_sample(folder: Path, seed: int) -> None:
             time = types['builtin_interfaces/msg/Time'](sec=0, nanosec=stamp)
             header = types['std_msgs/msg/Header'](stamp=time, frame_id='camera')
             for name, pixels, encoding in (('image', rgb, 'rgb8'), ('labels', labels, 'mono8')):
-                message = types[messages.Image](
+                message = types[IMAGE](
                     header=header,
                     height=rgb.shape[0],
                     width=rgb.shape[1],
@@ -311,7 +306,7 @@ def write_sample(folder: Path, seed: int) -> None:
                     step=pixels.nbytes // rgb.shape[0],
                     data=pixels.ravel(),
                 )
-                raw = standard_types().serialize_cdr(message, messages.Image)
+                raw = standard_types().serialize_cdr(message, IMAGE)
                 writer.write(topics[name], stamp, raw)
     sentences = {number: [f'the {thing.name}'] for number, thing in enumerate(seen[0], start=1)}
     (folder / _FILE).write_text(yaml.safe_dump({**_TOPICS, 'sentences': sentences}))

@@ -21,14 +21,9 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode, StoragePlu
 from rosbags.rosbag2.storage_mcap import McapWriter, zstd
 
 from instructseg_ros import interruption
-from instructseg_ros.tabletop.world.recording import (
-    SCENE_SECONDS,
-    SHIPPED,
-    TOPICS,
-    to_messages,
-    typestore,
-)
+from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, SHIPPED, TOPICS, to_messages
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
+from instructseg_ros.video.bag import standard_types
 
 SCENES = (684, 1749, 2191, 2422)
 CHUNK = 24 * 2**20
@@ -96,7 +91,7 @@ def record(
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
             connections = {
-                topic: writer.add_connection(topic, kind, typestore=typestore())
+                topic: writer.add_connection(topic, kind, typestore=standard_types())
                 for topic, kind in TOPICS.items()
             }
             taken = frames(scenes, seconds=seconds, rate=rate, width=width, height=height)

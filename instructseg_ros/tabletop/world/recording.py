@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.errors import ReaderError
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
 from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Observation
+from instructseg_ros.video.bag import decode_message, open_storage, standard_types
+from instructseg_ros.video.source import SourceError
 
 FRAME_ID = 'camera_optical_frame'
 LABELS = '/camera/truth/labels'
@@ -31,14 +28,8 @@ TOPICS = {
 }
 
 
-@lru_cache(maxsize=1)
-def typestore() -> Typestore:
-    """The standard messages, the same from Humble to Kilted."""
-    return get_typestore(Stores.ROS2_HUMBLE)
-
-
 def _header(nanoseconds: int) -> Any:
-    types = typestore().types
+    types = standard_types().types
     second, rest = divmod(nanoseconds, 10**9)
     stamp = types['builtin_interfaces/msg/Time'](sec=second, nanosec=rest)
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
@@ -47,7 +38,7 @@ def _header(nanoseconds: int) -> Any:
 def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
     height, width = pixels.shape[:2]
     data = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
-    return typestore().types['sensor_msgs/msg/Image'](
+    return standard_types().types['sensor_msgs/msg/Image'](
         header=header,
         height=height,
         width=width,
@@ -59,7 +50,7 @@ def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
 
 
 def _camera_info(k: Intrinsics, header: Any) -> Any:
-    types = typestore().types
+    types = standard_types().types
     region = types['sensor_msgs/msg/RegionOfInterest'](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
     )
@@ -91,16 +82,16 @@ def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, by
         '/camera/camera_info': _camera_info(seen.intrinsics, header),
         '/camera/depth/image': _image(depth, '16UC1', header),
         LABELS: _image(seen.labels, 'mono8', header),
-        '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
+        '/camera/scene': standard_types().types['std_msgs/msg/String'](data=graph),
     }
     return {
-        topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
+        topic: bytes(standard_types().serialize_cdr(message, TOPICS[topic]))
         for topic, message in messages.items()
     }
 
 
 def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
-    message: Any = typestore().deserialize_cdr(raw, 'sensor_msgs/msg/Image')
+    message: Any = decode_message(raw, 'sensor_msgs/msg/Image')
     shape = (message.height, message.width, channels)[: 3 if channels > 1 else 2]
     return np.frombuffer(message.data.tobytes(), kind).reshape(shape)
 
@@ -108,14 +99,14 @@ def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
 def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observation:
     """The observation of one frame's serialised messages; without truth only its picture."""
     topic = '/camera/camera_info'
-    info: Any = typestore().deserialize_cdr(raw[topic], TOPICS[topic])
+    info: Any = decode_message(raw[topic], TOPICS[topic])
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
     depth, labels = None, None
     graph: SceneGraph = ()
     if truth:
         depth = _pixels(raw['/camera/depth/image'], np.uint16, 1) * np.float32(1e-3)
         labels = _pixels(raw[LABELS], np.uint8, 1)
-        text: Any = typestore().deserialize_cdr(raw['/camera/scene'], TOPICS['/camera/scene'])
+        text: Any = decode_message(raw['/camera/scene'], TOPICS['/camera/scene'])
         graph = from_json(text.data)
     return Observation(
         rgb=_pixels(raw['/camera/image'], np.uint8, 3),
@@ -153,9 +144,8 @@ class Recording:
                 '`python -m instructseg_ros.tabletop.world.record`'
             )
         try:
-            self._reader = Reader(self.path)
-            self._reader.open()
-        except (ReaderError, OSError, ValueError) as error:
+            self._reader = open_storage(self.path)
+        except SourceError as error:
             raise RecordingError(f'{self.path} is not a readable MCAP file: {error}') from error
         self._names: dict[str, str] = {}
         self._index()

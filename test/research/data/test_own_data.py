@@ -24,7 +24,7 @@ from instructseg_ros.research.data.reading import DataError, MissingError
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Kind
 from instructseg_ros.tabletop import dataset as tabletop
-from instructseg_ros.video.bag_messages import standard_types
+from instructseg_ros.video.bag import standard_types
 
 
 def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ import pytest
 
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.video.bag_messages import SegmentationMessage, all_types, segmentation_message
-from instructseg_ros.video.frame import Place
+from instructseg_ros.video.bag_writer import SEGMENTATION, all_types, segmentation_message
+from instructseg_ros.video.source import FrameInfo
 
-PLACE = Place(stamp=3_000_000_007, recorded=4, frame_id='camera')
+INFO = FrameInfo(stamp=3_000_000_007, recorded=4, frame_id='camera')
 
 
 def test_ros_reads_the_message_that_is_written() -> None:
@@ -25,9 +25,7 @@ def test_ros_reads_the_message_that_is_written() -> None:
         reference_frames=2,
         source=Source.INFERRED,
     )
-    raw = all_types().serialize_cdr(
-        segmentation_message(result, PLACE, final=True), SegmentationMessage
-    )
+    raw = all_types().serialize_cdr(segmentation_message(result, INFO, final=True), SEGMENTATION)
     read = serialization.deserialize_message(bytes(raw), messages.Segmentation)
     assert (read.header.stamp.sec, read.header.stamp.nanosec) == (3, 7)
     assert read.header.frame_id == read.mask.header.frame_id == 'camera'
@@ -40,7 +38,7 @@ def test_ros_reads_the_message_that_is_written() -> None:
     assert np.array_equal(np.array(read.mask.data).reshape(4, 6), mask * 255)
 
 
-def test_what_is_not_found_has_no_mask() -> None:
+def test_a_result_that_is_not_found_has_no_mask() -> None:
     result = Segmentation(
         instruction=Instruction(text='the mug'),
         state=State.NOT_FOUND,
@@ -48,7 +46,7 @@ def test_what_is_not_found_has_no_mask() -> None:
         mask=np.zeros((4, 6), bool),
         source=Source.INFERRED,
     )
-    message = segmentation_message(result, PLACE, final=False)
+    message = segmentation_message(result, INFO, final=False)
     assert message.mask.width == message.mask.height == message.area == 0
     assert message.reason == 'so faint' and message.state == 2
-    all_types().serialize_cdr(message, SegmentationMessage)
+    all_types().serialize_cdr(message, SEGMENTATION)

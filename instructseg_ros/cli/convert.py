@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     # The rest takes seconds to import.
     from instructseg_ros.model.conversion.released import convert_released, restore_released
     from instructseg_ros.model.conversion.training_start import convert_mask2former, write_start
-    from instructseg_ros.model.manifest import write_manifest
+    from instructseg_ros.model.model_files import write_manifest
 
     if options.mask2former:
         write_start(source, find_source(options.mask2former), options.target)
@@ -76,7 +76,7 @@ def _add_calibrate(commands: Subparsers) -> None:
 
 def run_calibrate(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    from instructseg_ros.model.checkpoints import find_model
+    from instructseg_ros.model.model_files import find_model
     from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, answer_scenes, calibrate
 
     segmenter = load_segmenter(options)

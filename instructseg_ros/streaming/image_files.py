@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from instructseg_ros.model.manifest import is_lfs_pointer
+from instructseg_ros.model.model_files import is_lfs_pointer
 from instructseg_ros.streaming.encodings import (
     RED_AT,
     BitDepth,

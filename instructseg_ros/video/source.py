@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from instructseg_ros.model.manifest import is_lfs_pointer
+from instructseg_ros.model.model_files import is_lfs_pointer
 from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 from instructseg_ros.video.frame import (

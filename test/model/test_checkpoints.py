@@ -12,8 +12,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_models import SmallModel, compact_model
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
-from instructseg_ros.model.manifest import write_manifest
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import ModelError, find_model, write_manifest
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.segmenter import Segmenter
@@ -179,7 +179,7 @@ def test_a_model_is_loaded_by_folder_or_hub_id_without_a_network(
     shutil.copytree(sound, downloaded / 'snapshots' / ('0' * 40))
     load_model(find_model(str(sound)))
     load_model(find_model('someone/small'))
-    assert 'loading asks no network' in refused('someone/other')
+    assert 'loading never uses the network' in refused('someone/other')
     assert no_network == []
 
 

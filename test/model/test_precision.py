@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from instructseg_ros.cli import arguments
-from instructseg_ros.model import precision
-from instructseg_ros.model.checkpoints import ModelError
-from instructseg_ros.model.precision import (
-    DTYPES,
-    Precision,
-    choose_device,
-    choose_precision,
-    is_large,
-)
+from instructseg_ros.model import DTYPES, precision
+from instructseg_ros.model.model_files import ModelError
+from instructseg_ros.model.precision import Precision, choose_device, choose_precision, is_large
 from instructseg_ros.ros import segmentation_parameters
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
@@ -150,8 +144,10 @@ def test_float16_weights_are_computed_in_float32_everywhere(
     assert chosen.name == 'float32 of float16 weights'
 
 
-def test_every_command_and_the_node_offer_the_same_formats() -> None:
-    assert {*arguments.DTYPES.values()} == {*segmentation_parameters.DTYPES} == {*DTYPES}
+def test_commands_and_node_offer_every_dtype_and_a_few_short_names() -> None:
+    assert segmentation_parameters.DTYPES is DTYPES
+    assert {*arguments.DTYPES} == {*DTYPES, 'fp32', 'bf16', 'fp16'}
+    assert {*arguments.DTYPES.values()} == {*DTYPES}
 
 
 @pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int4', 'Float32', 'float64', '__name__'])

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from small_models import SmallModel
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.device import DeviceMemoryError
 from instructseg_ros.model.mask_decoder import best_mask
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.reuse import Expression, FrameTokens, Understanding
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task

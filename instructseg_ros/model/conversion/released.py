@@ -11,13 +11,6 @@ from typing import Any, Final, TypeAlias
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.checkpoints import (
-    HEAD,
-    HEAD_FILE,
-    ModelError,
-    first_line,
-    refuse_pointers,
-)
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.conversion.released_layout import (
     describe,
@@ -35,7 +28,14 @@ from instructseg_ros.model.conversion.source import (
     stays_inside,
 )
 from instructseg_ros.model.conversion.tensors import TensorFolder, save, write_shards
-from instructseg_ros.model.manifest import sha256
+from instructseg_ros.model.model_files import (
+    HEAD,
+    HEAD_FILE,
+    ModelError,
+    first_line,
+    refuse_pointers,
+    sha256,
+)
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.tasks import RELEASED as RELEASED_PROMPTS

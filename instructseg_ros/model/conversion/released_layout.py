@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from instructseg_ros.model.checkpoints import ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import ModelError, first_line
 from instructseg_ros.model.modeling import InstructSegModel
 
 

@@ -18,8 +18,8 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from instructseg_ros.model.checkpoints import ModelError, first_line, refuse_pointers
 from instructseg_ros.model.conversion.tensors import PICKLED, refuse_pickled
+from instructseg_ros.model.model_files import ModelError, first_line, refuse_pointers
 
 # Weights in formats that are not read, and files that may run code when they are.
 NOT_KEPT: Final = (

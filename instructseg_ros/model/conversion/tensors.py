@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from instructseg_ros.model.checkpoints import (
+from instructseg_ros.model.model_files import (
     WEIGHTS,
     WEIGHTS_INDEX,
     ModelError,

@@ -13,14 +13,7 @@ import torch
 from torch import nn
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
-from instructseg_ros.model.checkpoints import (
-    HEAD,
-    HEAD_FILE,
-    ModelError,
-    first_line,
-    quiet,
-    refuse_pointers,
-)
+from instructseg_ros.model.checkpoints import quiet
 from instructseg_ros.model.configuration import InstructSegConfig, MaskConfig
 from instructseg_ros.model.conversion.released import (
     EMBEDDINGS,
@@ -40,7 +33,14 @@ from instructseg_ros.model.conversion.released_layout import (
 )
 from instructseg_ros.model.conversion.source import check_target, read_config
 from instructseg_ros.model.conversion.tensors import TensorFolder, save, weight_files
-from instructseg_ros.model.manifest import sha256
+from instructseg_ros.model.model_files import (
+    HEAD,
+    HEAD_FILE,
+    ModelError,
+    first_line,
+    refuse_pointers,
+    sha256,
+)
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.tasks import SEG_TOKEN
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import torch
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, quantize_weights
 from instructseg_ros.model.states import Prompt

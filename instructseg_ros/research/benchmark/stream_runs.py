@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from instructseg_ros.model.checkpoints import find_model, load_model
+from instructseg_ros.model.checkpoints import load_model
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from small_models import released_config, scramble
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.conversion.training_start import WEIGHTS, convert_mask2former
 from instructseg_ros.model.mask_decoder import MaskDecoderLayer
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 
 QUERIES = 12

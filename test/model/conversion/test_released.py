@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import WORDS
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
+from instructseg_ros.model.checkpoints import load_model
 from instructseg_ros.model.conversion.released import convert_released, restore_released
 from instructseg_ros.model.embedded import word_tokenizer
-from instructseg_ros.model.manifest import sha256
+from instructseg_ros.model.model_files import ModelError, find_model, sha256
 
 SHARDS = ('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors')
 Tensors = dict[str, torch.Tensor]

@@ -31,9 +31,10 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
+from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.conversion.released import convert_released, restore_released
 from instructseg_ros.model.conversion.tensors import TensorFolder
+from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.segmenter import Segmenter
 
 RELEASED = Sizes(

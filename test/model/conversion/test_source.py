@@ -13,9 +13,9 @@ import pytest
 from huggingface_hub import constants
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, find_model
 from instructseg_ros.model.conversion import source
 from instructseg_ros.model.conversion.source import find_source, read_config
+from instructseg_ros.model.model_files import ModelError, find_model
 
 NAME = 'nobody/nothing-of-this-name'
 COMMIT = '0' * 40
@@ -226,7 +226,7 @@ def test_a_model_that_the_hub_does_not_have_is_refused_without_advice_to_downloa
 def test_a_model_is_loaded_by_its_hub_id_without_asking_the_hub(
     silent_hub: list[socket.socket],
 ) -> None:
-    with pytest.raises(ModelError, match='loading asks no network'):
+    with pytest.raises(ModelError, match='loading never uses the network'):
         find_model(NAME)
     assert silent_hub == []
 

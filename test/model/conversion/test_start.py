@@ -17,8 +17,9 @@ from torch import nn
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, load_head, load_model
+from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.conversion.training_start import write_start
+from instructseg_ros.model.model_files import ModelError
 
 QUERIES = 8
 

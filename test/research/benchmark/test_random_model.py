@@ -7,7 +7,7 @@ import torch
 from released_tokenizer import write_tokenizer
 from transformers import AutoTokenizer
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig

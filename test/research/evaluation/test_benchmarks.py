@@ -21,7 +21,7 @@ from PIL import Image
 from training_start import Start, make_start
 
 from instructseg_ros.cli import main as cli
-from instructseg_ros.model.checkpoints import find_model
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.evaluation.benchmarks import NAMES

@@ -24,6 +24,7 @@ FILES = {
     '.gitattributes': '*.safetensors -text\n',
     'images/a.txt': 'a',
     'pytorch_model.bin': '\x80\x04.',
+    'model.py': 'print()',
     'model.gguf': 'GGUF',
 }
 
@@ -141,7 +142,7 @@ def test_a_name_that_no_model_of_the_hub_has_is_refused_without_asking_it(
     name: str, silent_hub: list[socket.socket]
 ) -> None:
     message = refused(name)
-    assert 'nor can a hub id have this name' in message
+    assert 'not a valid hub id' in message
     assert_the_files_to_copy_are_named(message)
     assert silent_hub == []
 
@@ -207,12 +208,12 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
 
 
 @pytest.mark.usefixtures('answering_hub')
-def test_all_files_of_a_hub_but_pickled_ones_and_other_weights_are_downloaded(
+def test_only_files_that_conversion_reads_are_downloaded_from_the_hub(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = find_source(NAME)
     found = {file.relative_to(folder).as_posix() for file in folder.rglob('*') if file.is_file()}
-    assert found == {'config.json', '.gitattributes', 'images/a.txt'}
+    assert found == {'config.json', 'images/a.txt'}
     monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:1')
     assert find_source(NAME) == folder
 

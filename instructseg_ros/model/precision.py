@@ -1,4 +1,4 @@
-"""Device and number formats of a model: choice, rounding to float16, int8 weights."""
+"""Device and number formats of a model: choice, rounding to float16, int8 and packed weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.nn import functional
+from transformers.activations import GELUActivation, GELUTanh
 
 from instructseg_ros.model import DTYPES
 from instructseg_ros.model.model_files import ModelError, first_line
@@ -172,6 +174,43 @@ def quantize_weights(model: nn.Module) -> None:
         quantize_(part, config)
 
 
+def pack_linear_layers(module: nn.Module) -> None:
+    """Replace bfloat16 linear layers on a CPU by packed ones, which cannot be saved or trained.
+
+    Does nothing if oneDNN has no bfloat16 kernels for this CPU.
+    """
+    if not onednn_has_bfloat16():
+        return
+    # The list holds no linear layer, so that each is freed as soon as it is replaced.
+    for part in [part for part in module.modules() if not isinstance(part, nn.Linear)]:
+        _pack_activation(part)
+        for name, layer in part.named_children():
+            if _can_be_packed(layer):
+                setattr(part, name, PackedLinear(layer))
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with its weight in oneDNN's order, optionally fused with an activation.
+
+    Args:
+        layer: bfloat16 layer to pack.
+        after: oneDNN's name of the activation.
+        variant: oneDNN's variant of the activation.
+    """
+
+    def __init__(self, layer: nn.Linear, after: str = 'none', variant: str = '') -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+        self.bias = layer.bias
+        self._after, self._variant = after, variant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self._weight, self.bias, self._after, [], self._variant
+        )
+
+
 def _best_dtype(device: torch.device) -> str:
     if device.type == 'cpu':
         return 'bfloat16' if _computes_bfloat16(device) else 'float32'
@@ -221,3 +260,30 @@ def _rounded(values: torch.Tensor) -> torch.Tensor:
 
 def _round_outputs(module: nn.Module, inputs: Any, outputs: tuple[torch.Tensor, ...]) -> Any:
     return tuple(_rounded(values) for values in outputs)
+
+
+def _pack_activation(part: nn.Module) -> None:
+    """Pack a feed-forward's first layer with its activation, by the names transformers uses."""
+    first, activation = getattr(part, 'fc1', None), getattr(part, 'activation_fn', None)
+    after = _fused(activation)
+    if after and _can_be_packed(first):
+        part.fc1 = PackedLinear(first, *after)
+        part.activation_fn = nn.Identity()
+
+
+def _fused(activation: Any) -> tuple[str, str] | None:
+    """Return oneDNN's name of an activation and its variant, if it has the activation."""
+    if activation is functional.relu or isinstance(activation, nn.ReLU):
+        return 'relu', ''
+    if isinstance(activation, GELUTanh):
+        return 'gelu', 'tanh'
+    if isinstance(activation, GELUActivation):
+        return 'gelu', 'none'
+    return None
+
+
+def _can_be_packed(layer: Any) -> bool:
+    # int8 weights have a type of their own.
+    if type(layer) is not nn.Linear or type(layer.weight) is not nn.Parameter:
+        return False
+    return layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == 'cpu'

@@ -14,11 +14,15 @@ from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.decoding import Part, join, parts
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.language import pack_linear_layers
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import choose_device, choose_precision, is_large
+from instructseg_ros.model.precision import (
+    choose_device,
+    choose_precision,
+    is_large,
+    pack_linear_layers,
+)
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.prompt_cache import PromptCache

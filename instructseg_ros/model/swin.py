@@ -1,4 +1,4 @@
-"""Swin layers and feature maps without the copies that transformers makes (docs/adr/0005)."""
+"""Swin without the copies that transformers makes (docs/adr/0005-fast-on-a-cpu.md)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from transformers.models.swin.modeling_swin import SwinBackbone, SwinLayer
 
 from instructseg_ros.model.attention import attend
 
-# Added to scores of tokens that are not neighbours. The exponential of transformers' -100 is a
-# subnormal number: it takes three times as long, and is nothing in any sum either.
-_APART: Final = -1e4
+# Added to the scores of tokens that are not neighbours. The exponential of transformers' -100 is a
+# subnormal number, which takes three times as long to compute with and rounds to nothing as well.
+_MASKED: Final = -1e4
 
 
 class Windows(NamedTuple):
-    """The windows of a map of N tokens; those that are masked come last.
+    """The W windows of a map of N tokens; windows with a mask come last.
 
     Args:
-        tokens: (W, area) the map's token at each place of each window; N is padding.
-        places: (N,) where in W * area places each token is.
-        masks: (M, 1, area, area) to be added to the scores of the last M windows.
+        tokens: (W, area) token in each cell of each window; N stands for padding.
+        cells: (N,) index of each token's cell among the W * area cells.
+        masks: (M, 1, area, area) to add to the scores of the last M windows.
     """
 
     tokens: torch.Tensor
-    places: torch.Tensor
+    cells: torch.Tensor
     masks: torch.Tensor
 
 
 class WindowLayer(SwinLayer):
-    """The same layer, faster where no gradients are wanted and no compiler joins the copies."""
+    """SwinLayer that is faster without gradients; compiled or with gradients, it is unchanged."""
 
     def forward(
         self,
@@ -56,7 +56,7 @@ class WindowLayer(SwinLayer):
         attention = self.attention
         heads, depth = attention.num_attention_heads, attention.head_dim
         there, back = _rows(windows, len(states), heads)
-        # With a token of zeros behind the others: its projections are those of padding.
+        # A token of zeros after the others, whose projections are those of padding.
         padded = functional.pad(states, (0, 0, 0, 1))
         query, key, value = (
             functional.embedding(there, project(padded).view(-1, depth))
@@ -75,7 +75,7 @@ def _attend_in_windows(
     bias: torch.Tensor,
     masks: torch.Tensor,
 ) -> torch.Tensor:
-    """Attention within each of all windows; the last ones have masks."""
+    """Attention within each window; the last windows have masks."""
     free = len(query) - len(masks)
     if free == len(query):
         return attend(query, key, value, bias)
@@ -84,18 +84,18 @@ def _attend_in_windows(
 
 
 def _rows(windows: Windows, batch: int, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each head's vectors are looked up in those of all tokens, and in those of all windows.
+    """Return where to look up each head's vectors on the way into windows and back.
 
     Returns:
-        (W * B, heads, area) rows of (B, N + 1, heads), and (B, N, heads) rows of
-        (W * B, heads, area).
+        (W * B, heads, area) indices into the vectors of all tokens, (B, N + 1, heads); and
+        (B, N, heads) indices into the vectors of all windows, (W * B, heads, area).
     """
-    tokens, places = windows.tokens, windows.places
+    tokens, cells = windows.tokens, windows.cells
     area = tokens.shape[1]
     frame = torch.arange(batch, device=tokens.device)[:, None, None]
     head = torch.arange(heads, device=tokens.device)
-    there = (frame * (len(places) + 1) + tokens[:, None, None]) * heads + head[:, None]
-    window, within = (places // area)[:, None], (places % area)[:, None]
+    there = (frame * (len(cells) + 1) + tokens[:, None, None]) * heads + head[:, None]
+    window, within = (cells // area)[:, None], (cells % area)[:, None]
     back = ((window * batch + frame) * heads + head) * area + within
     return there.flatten(0, 1), back
 
@@ -103,7 +103,15 @@ def _rows(windows: Windows, batch: int, heads: int) -> tuple[torch.Tensor, torch
 @functools.lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)
 def windows_of(height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
-    """The windows of a map, whose size is padded to whole windows and which is shifted then."""
+    """Return the windows of a map that is padded to whole windows and then shifted.
+
+    Args:
+        height: Rows of the map.
+        width: Columns of the map.
+        side: Rows and columns of a window.
+        shift: Cells by which the map is shifted up and left.
+        device: Where the result is stored.
+    """
     rows, columns = (-(-length // side) * side for length in (height, width))
     row, column = torch.arange(rows), torch.arange(columns)
     parts = 3 * _part(row, side, shift)[:, None] + _part(column, side, shift)
@@ -113,17 +121,17 @@ def windows_of(height: int, width: int, side: int, shift: int, device: torch.dev
     mixed = (parts != parts[:, :1]).any(dim=1)
     order = mixed.int().argsort(stable=True)
     tokens, parts = tokens[order], parts[order[len(order) - int(mixed.sum()) :]]
-    places = tokens.flatten().argsort()[: height * width]
-    masks = _APART * (parts[:, None, :, None] != parts[:, None, None]).float()
-    return Windows(*(each.to(device) for each in (tokens, places, masks)))
+    cells = tokens.flatten().argsort()[: height * width]
+    masks = _MASKED * (parts[:, None, :, None] != parts[:, None, None]).float()
+    return Windows(*(each.to(device) for each in (tokens, cells, masks)))
 
 
-def _part(places: torch.Tensor, side: int, shift: int) -> torch.Tensor:
-    """Which of three parts of a shifted map a row or column belongs to; one without a shift."""
+def _part(index: torch.Tensor, side: int, shift: int) -> torch.Tensor:
+    """Return which of the three parts of a shifted map each row or column belongs to."""
     if not shift:
-        return torch.zeros_like(places)
-    count = len(places)
-    return (places >= count - side).long() + (places >= count - shift).long()
+        return torch.zeros_like(index)
+    count = len(index)
+    return (index >= count - side).long() + (index >= count - shift).long()
 
 
 def _cut(grid: torch.Tensor, side: int) -> torch.Tensor:
@@ -133,12 +141,12 @@ def _cut(grid: torch.Tensor, side: int) -> torch.Tensor:
 
 
 class FastSwinBackbone(SwinBackbone):
-    """The same backbone, faster where no gradients are wanted."""
+    """SwinBackbone that is faster without gradients."""
 
     def forward(self, pixel_values: torch.Tensor) -> BackboneOutput:
-        """(B, 3, H, W) -> maps (B, C, h, w), fine to coarse; in memory channels lie last."""
+        """(B, 3, H, W) -> channels-last maps (B, C, h, w), fine to coarse."""
         if torch.is_grad_enabled():
-            return super().forward(pixel_values)  # with its checkpointing
+            return super().forward(pixel_values)  # supports gradient checkpointing
         states, (height, width) = self.swin.embeddings(pixel_values)
         maps = []
         for name, stage in zip(self.stage_names[1:], self.swin.encoder.layers, strict=True):
@@ -154,8 +162,8 @@ class FastSwinBackbone(SwinBackbone):
 
 
 def make_fast(backbone: SwinBackbone) -> None:
-    """Let a backbone that transformers has made compute as this module does."""
-    # For classification: every feature map has a norm of its own.
+    """Turn a SwinBackbone of transformers into the faster classes of this module."""
+    # Only classification uses it: every feature map has a norm of its own.
     backbone.swin.layernorm = nn.Identity()
     backbone.__class__ = FastSwinBackbone
     for module in backbone.modules():

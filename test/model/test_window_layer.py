@@ -57,7 +57,7 @@ def test_gradients_are_those_of_transformers() -> None:
 def test_every_token_is_in_one_window_and_only_padding_besides(shift: int) -> None:
     windows = windows_of(9, 11, 4, shift, CPU)
     assert windows.tokens.shape == (9, 16)
-    assert torch.equal(windows.tokens.flatten()[windows.places], torch.arange(99))
+    assert torch.equal(windows.tokens.flatten()[windows.cells], torch.arange(99))
     counts = windows.tokens.flatten().bincount()
     assert counts[:99].eq(1).all() and counts[99] == 9 * 16 - 99
 

@@ -450,5 +450,5 @@ def test_a_lead_of_another_prompt_is_refused(released: SmallModel, asked: int) -
     context = context_of(released, prompt, asked)
     if asked == 3:  # which begins with as many reference tokens, and more
         prompt = replace(prompt, lead=prompt.lead[::-1])
-    with pytest.raises(ValueError, match='begins with another text'):
+    with pytest.raises(ValueError, match='not the beginning of these prompts'):
         released.model.reason(context, prompt, lead=lead)

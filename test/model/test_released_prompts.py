@@ -1,4 +1,4 @@
-"""The released prompts under the release's own tokenizer: the token ids of spec 1.3."""
+"""The released prompts under the tokenizer of the release: the token ids that the authors train on."""
 
 from __future__ import annotations
 

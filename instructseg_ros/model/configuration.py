@@ -56,7 +56,8 @@ class InstructSegConfig(PretrainedConfig):
     """Configuration of InstructSeg (arXiv 2412.14006).
 
     Args:
-        vision_config: SigLIP vision tower; `num_hidden_layers` counts only the used layers.
+        vision_config: SigLIP vision tower, as a configuration or its fields, like all parts;
+            `num_hidden_layers` counts only the used layers.
         text_config: Phi language model.
         mask_config: Mask2Former's backbone, pixel decoder and mask decoder; `num_queries` is the
             number of mask tokens.
@@ -88,55 +89,36 @@ class InstructSegConfig(PretrainedConfig):
         'mask_config': MaskConfig,
     }
 
-    def __init__(
-        self,
-        vision_config: dict[str, Any] | SiglipVisionConfig | None = None,
-        text_config: dict[str, Any] | PhiConfig | None = None,
-        mask_config: dict[str, Any] | MaskConfig | None = None,
-        num_latents: int = 128,
-        perceiver_layers: int = 3,
-        perceiver_heads: int = 8,
-        perceiver_head_dim: int = 128,
-        fusion_width: int = 1024,
-        fusion_layers: int = 3,
-        fusion_heads: int = 8,
-        fusion_head_dim: int = 128,
-        reference_frames: int = 4,
-        reference_stride: float = 0.25,
-        max_reference_stride: float = 1.0,
-        score_threshold: float = 0.5,
-        release_threshold: float | None = None,
-        language_dtype: str | None = None,
-        stem_channels: tuple[int, ...] = (),
-        projector_norm: bool = False,
-        motion_perceiver: bool = False,
-        bidirectional_image: bool = False,
-        pointer: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.vision_config = _sub_config(SiglipVisionConfig, vision_config, _SIGLIP)
-        self.text_config = _sub_config(PhiConfig, text_config, _PHI2)
-        self.mask_config = _sub_config(MaskConfig, mask_config, {'backbone_config': _SWIN_B})
-        self.num_latents = num_latents
-        self.perceiver_layers = perceiver_layers
-        self.perceiver_heads = perceiver_heads
-        self.perceiver_head_dim = perceiver_head_dim
-        self.fusion_width = fusion_width
-        self.fusion_layers = fusion_layers
-        self.fusion_heads = fusion_heads
-        self.fusion_head_dim = fusion_head_dim
-        self.reference_frames = reference_frames
-        self.reference_stride = reference_stride
-        self.max_reference_stride = max_reference_stride
-        self.score_threshold = score_threshold
-        self.release_threshold = release_threshold
-        self.language_dtype = language_dtype
-        self.stem_channels = tuple(stem_channels)
-        self.projector_norm = projector_norm
-        self.motion_perceiver = motion_perceiver
-        self.bidirectional_image = bidirectional_image
-        self.pointer = pointer
-        super().__init__(**kwargs)
+    vision_config: Any = None
+    text_config: Any = None
+    mask_config: Any = None
+    num_latents: int = 128
+    perceiver_layers: int = 3
+    perceiver_heads: int = 8
+    perceiver_head_dim: int = 128
+    fusion_width: int = 1024
+    fusion_layers: int = 3
+    fusion_heads: int = 8
+    fusion_head_dim: int = 128
+    reference_frames: int = 4
+    reference_stride: float = 0.25
+    max_reference_stride: float = 1.0
+    score_threshold: float = 0.5
+    release_threshold: float | None = None
+    language_dtype: str | None = None
+    stem_channels: tuple[int, ...] = ()
+    projector_norm: bool = False
+    motion_perceiver: bool = False
+    bidirectional_image: bool = False
+    pointer: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the configurations of the parts from dictionaries."""
+        self.vision_config = _sub_config(SiglipVisionConfig, self.vision_config, _SIGLIP)
+        self.text_config = _sub_config(PhiConfig, self.text_config, _PHI2)
+        self.mask_config = _sub_config(MaskConfig, self.mask_config, {'backbone_config': _SWIN_B})
+        self.stem_channels = tuple(self.stem_channels)
+        super().__post_init__(**kwargs)
 
     @property
     def hidden_size(self) -> int:

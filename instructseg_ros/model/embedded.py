@@ -29,40 +29,6 @@ _WORD: Final = '|'.join(
 )
 _APOSTROPHES: Final = '[\u2018\u2019\u02bc\uff07`\u00b4]'
 
-
-def word_tokenizer(
-    words: Iterable[str], synonyms: Mapping[str, str] | None = None
-) -> PreTrainedTokenizerFast:
-    """Build a tokenizer whose tokens are whole, lower-case words.
-
-    Each word outside the vocabulary, number or emoji becomes one `[UNK]`. Punctuation and quotation
-    marks around a word are dropped.
-
-    Args:
-        words: The vocabulary, without special tokens.
-        synonyms: Words outside the vocabulary, and the word that each is read as.
-    """
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
-    replacements = [_replacement(word, known) for word, known in (synonyms or {}).items()]
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), normalizers.Replace(Regex(_APOSTROPHES), "'"), *replacements]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior='removed', invert=True)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=_PAD,
-        unk_token=_UNKNOWN,
-        additional_special_tokens=[SEG_TOKEN],
-    )
-
-
-def _replacement(word: str, known: str) -> normalizers.Replace:
-    # An apostrophe without a following letter is a quotation mark.
-    alone = rf"(?<!{_LETTER})(?<!{_LETTER}'){word}(?!'?{_LETTER})"
-    return normalizers.Replace(Regex(alone), known)
-
-
 MASK_SIZE: Final = (240, 320)
 
 _SIZES: Final[dict[str, Any]] = {
@@ -139,3 +105,36 @@ def processor_for(
             config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True
         ),
     )
+
+
+def word_tokenizer(
+    words: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose tokens are whole, lower-case words.
+
+    Each word outside the vocabulary, number or emoji becomes one `[UNK]`. Punctuation and quotation
+    marks around a word are dropped.
+
+    Args:
+        words: The vocabulary, without special tokens.
+        synonyms: Words outside the vocabulary, and the word that each is read as.
+    """
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
+    replacements = [_replacement(word, known) for word, known in (synonyms or {}).items()]
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(_APOSTROPHES), "'"), *replacements]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior='removed', invert=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=_PAD,
+        unk_token=_UNKNOWN,
+        additional_special_tokens=[SEG_TOKEN],
+    )
+
+
+def _replacement(word: str, known: str) -> normalizers.Replace:
+    # An apostrophe without a following letter is a quotation mark.
+    alone = rf"(?<!{_LETTER})(?<!{_LETTER}'){word}(?!'?{_LETTER})"
+    return normalizers.Replace(Regex(alone), known)

@@ -1,4 +1,4 @@
-"""The released prompts under the tokenizer of the release: the token ids that the authors train on."""
+"""The released prompts under the tokenizer of the release have the token ids of the authors."""
 
 from __future__ import annotations
 

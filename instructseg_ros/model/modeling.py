@@ -17,7 +17,13 @@ from instructseg_ros.model.language import LanguageModel
 from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver, VideoPerceiver
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
-from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.states import (
+    InstructSegOutput,
+    PrefixCache,
+    Prompt,
+    Reasoning,
+    VisualContext,
+)
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 from instructseg_ros.model.vision import Projector, VisionTower
 
@@ -150,33 +156,33 @@ class InstructSegModel(PreTrainedModel):
         """(F, 3, H, W) -> features of the mask branch, independent of the instruction."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
-    def read_text(self, prompt: Prompt) -> Lead:
+    def prefill_text(self, prompt: Prompt) -> PrefixCache:
         """Prefill the text that all prompts of a task begin with; `reason` continues from it."""
         ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
-        return self._lead(prompt.text, self.language_model.embed_tokens(ids))
+        return self._prefill(prompt.text, self.language_model.embed_tokens(ids))
 
-    def read_lead(self, prompt: Prompt, reference_tokens: torch.Tensor) -> Lead:
+    def prefill_references(self, prompt: Prompt, reference_tokens: torch.Tensor) -> PrefixCache:
         """Prefill everything before the image, one sequence for each instruction.
 
         Args:
             prompt: K instructions on each of F frames.
             reference_tokens: (F, K, T * num_latents, D).
         """
-        start = prompt.input_ids[:, :, : len(prompt.lead)]
+        start = prompt.input_ids[:, :, : len(prompt.start_ids)]
         embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})
-        return self._lead(prompt.lead, embeddings.flatten(0, 1))
+        return self._prefill(prompt.start_ids, embeddings.flatten(0, 1))
 
-    def _lead(self, ids: tuple[int, ...], embeddings: torch.Tensor) -> Lead:
+    def _prefill(self, ids: tuple[int, ...], embeddings: torch.Tensor) -> PrefixCache:
         cache = self.language_model.remember(embeddings)
         states = tuple((layer.keys, layer.values) for layer in cache.layers)
-        return Lead(ids=ids, states=states)
+        return PrefixCache(ids=ids, states=states)
 
     def reason(
         self,
         context: VisualContext,
         prompt: Prompt,
         *,
-        lead: Lead | None = None,
+        prefix_cache: PrefixCache | None = None,
         output_layers: bool = False,
     ) -> Reasoning:
         """Run one prefill of the language model with a fixed, teacher-forced answer.
@@ -184,23 +190,25 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: Result of `perceive`.
             prompt: K instructions on each of F frames.
-            lead: Result of `read_text` (one sequence) or `read_lead` (one for each instruction) for
-                prompts with the same beginning.
+            prefix_cache: Result of `prefill_text` (one sequence) or `prefill_references` (one for
+                each instruction) for prompts with the same beginning.
             output_layers: Whether to return the final states of all tokens as well, and those of
                 every layer if the prompt has a shared prefix.
 
         Raises:
-            ValueError: `lead` does not match the beginning of the prompts.
+            ValueError: `prefix_cache` does not match the beginning of the prompts.
         """
-        if lead is not None and lead.ids != prompt.lead[: len(lead.ids)]:
+        if prefix_cache is not None and (
+            prefix_cache.ids != prompt.start_ids[: len(prefix_cache.ids)]
+        ):
             raise ValueError('the prefilled text is not the beginning of these prompts')
         frames, instructions = prompt.input_ids.shape[:2]
         cache = None
         head: list[torch.Tensor] = []
         done = prompt.prefix_length
-        if not done and lead is not None:
-            cache = self._cache_of(lead, frames * instructions)
-            done = len(lead.ids)
+        if not done and prefix_cache is not None:
+            cache = self._continue_from(prefix_cache, frames * instructions)
+            done = len(prefix_cache.ids)
         prefix, suffix = self.assemble(context, prompt, start=done)
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
@@ -249,10 +257,10 @@ class InstructSegModel(PreTrainedModel):
         missing = self.config.reference_frames - newest.shape[1]
         return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)
 
-    def _cache_of(self, lead: Lead, rows: int) -> DynamicCache:
+    def _continue_from(self, prefix: PrefixCache, rows: int) -> DynamicCache:
         cache = DynamicCache(config=self.language_model.config)
         shape = (rows, -1, -1, -1)
-        for index, (keys, values) in enumerate(lead.states):
+        for index, (keys, values) in enumerate(prefix.states):
             cache.update(keys.expand(shape), values.expand(shape), index)
         return cache
 

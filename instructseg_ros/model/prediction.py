@@ -33,6 +33,10 @@ class Prediction:
     unknown: tuple[str, ...] = ()
     reason: str = ''
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f'score must be in 0..1, got {self.score}')
+
     def __repr__(self) -> str:
         height, width = self.mask.shape
         reason = f', reason={self.reason!r}' if self.reason else ''

@@ -21,7 +21,7 @@ class PromptRow:
         refer: for each whether it belongs to the instruction.
         answer: for each whether the model is to say it.
         prefix_length: leading tokens that are the same for all instructions on a frame.
-        lead_length: leading tokens before the image.
+        start_length: leading tokens before the image.
         refer_start, refer_stop: of the instruction; 0 where there is none.
     """
 
@@ -30,7 +30,7 @@ class PromptRow:
         self.refer: list[bool] = []
         self.answer: list[bool] = []
         self.prefix_length = 0
-        self.lead_length = 0
+        self.start_length = 0
         self.refer_start = 0
         self.refer_stop = 0
         self._shared = True
@@ -45,8 +45,8 @@ class PromptRow:
         """
         if piece == REFER:
             self.refer_start, self.refer_stop = len(self.ids), len(self.ids) + len(ids)
-        if self.lead_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
-            self.lead_length += len(ids)
+        if self.start_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
+            self.start_length += len(ids)
         self.ids += ids
         self.refer += [piece == REFER] * len(ids)
         self.answer += [said and token >= 0 for token in ids]
@@ -104,7 +104,7 @@ def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1
         prefix_length=min(row.prefix_length for row in rows),
         read_from=read_from,
         refer_stop=min(length, read_from + span),
-        lead=_common_start([row.ids[: row.lead_length] for row in rows]),
+        start_ids=_common_start([row.ids[: row.start_length] for row in rows]),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 
-from instructseg_ros.model.batches import in_batches
 from instructseg_ros.model.checkpoints import load_head, load_model
-from instructseg_ros.model.decoding import Part, join, parts
 from instructseg_ros.model.device import SideStream, Upload, on_device
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.mask_decoder import best_mask
@@ -25,18 +24,23 @@ from instructseg_ros.model.precision import (
 )
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.model.prompt_cache import PromptCache
-from instructseg_ros.model.reasoner import Reasoner
-from instructseg_ros.model.reuse import (
-    Expression,
-    FramePixels,
-    FrameTokens,
-    Picture,
-    Reading,
-    Understanding,
+from instructseg_ros.model.query import (
+    FrameFeatures,
+    ImageInput,
+    InstructionEmbedding,
+    PixelBatch,
+    Query,
+)
+from instructseg_ros.model.query_reader import (
+    PromptCache,
+    QueryBatch,
+    QueryReader,
+    group,
+    in_batches,
     own_rows,
 )
-from instructseg_ros.model.tasks import Task, choose_task
+from instructseg_ros.model.states import Reasoning
+from instructseg_ros.model.tasks import Task
 
 # Tokens: prompts are padded to multiples of it, so that few lengths have to be compiled.
 BUCKET: Final = 8
@@ -60,17 +64,17 @@ def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> Non
 class Segmenter:
     """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
 
-    `segment` answers in one call. A stream calls the stages that it is made of, and each only
-    where its inputs changed: `read` an instruction, `encode` frames, `reason` about both,
-    `encode_pixels` of frames, `decode` the masks. Each stage takes the frames of several cameras
-    and answers as for each by itself. One thread at a time.
+    `segment` answers in one call. `instructseg_ros.model.session.VideoSession` calls the stages
+    that it consists of, each only where its inputs changed: `prepare` a query, `encode` frames,
+    `reason` about both, `encode_pixels` of frames, `decode` the masks. Each stage takes the frames
+    of several cameras and gives the same results as for each alone. Not thread-safe.
 
     Attributes:
-        name: what the model was named by.
-        threshold: score from which a target counts as found.
-        reference_frames: earlier frames that the model wants beside the one to segment.
-        reference_stride: seconds between them.
-        max_reference_stride: most seconds between them that it was trained for.
+        name: Name that the model was loaded by.
+        threshold: Minimum score of a target that counts as found.
+        reference_frames: Number of earlier frames that the model expects with each frame.
+        reference_stride: Seconds between them.
+        max_reference_stride: Maximum number of seconds between them in training.
     """
 
     def __init__(
@@ -99,9 +103,9 @@ class Segmenter:
         self._generator: TextGenerator | None = None
         self._upload = Upload(device)
         self._side = SideStream(device)
-        longest = config.text_config.max_position_embeddings
-        self._prompts = PromptCache(processor, device=device, longest=longest)
-        self._reasoner = Reasoner(self._model, self._prompts)
+        max_length = config.text_config.max_position_embeddings
+        self._prompts = PromptCache(processor, device=device, max_length=max_length)
+        self._reader = QueryReader(self._model, self._prompts)
 
     @classmethod
     def from_pretrained(
@@ -153,60 +157,64 @@ class Segmenter:
 
     def segment(
         self,
-        image: Picture,
+        image: ImageInput,
         instruction: str,
-        references: Sequence[FrameTokens] = (),
+        references: Sequence[FrameFeatures] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: FrameTokens | None = None,
+        features: FrameFeatures | None = None,
     ) -> Prediction:
-        """Segment what an instruction means; one without any known word is not found, score 0.
+        """Segment the target of an instruction; one without a known word is not found, score 0.
 
         Args:
             image: (H, W, 3) uint8 RGB, or an image of PIL.
-            instruction: natural language.
-            references: tokens of earlier frames, oldest first; none for a still image.
+            instruction: Natural language.
+            references: Features of earlier frames, oldest first; none for a still image.
             task: AUTO chooses referring or reasoning from the text.
-            tokens: `encode` of the image, where they are there already.
+            features: Result of `encode` for the image, if it has been computed already.
         """
-        return self.segment_all(image, [instruction], references, task=task, tokens=tokens)[0]
+        return self.segment_all(image, [instruction], references, task=task, features=features)[0]
 
     def segment_all(
         self,
-        image: Picture,
+        image: ImageInput,
         instructions: Sequence[str],
-        references: Sequence[FrameTokens] = (),
+        references: Sequence[FrameFeatures] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: FrameTokens | None = None,
+        features: FrameFeatures | None = None,
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
         if isinstance(instructions, str):
             raise ValueError('instructions is a list of texts; for one text there is `segment`')
         if not instructions:
             return []
-        expressions = [self.read(text, task) for text in instructions]
-        self._prompts([expressions], len(references))  # too long a text costs no pass
+        queries = [self.query(text, task) for text in instructions]
+        self._prompts([queries], len(references))  # refuses too long a text before any pass
         pixels = self.encode_pixels([image])
-        [tokens] = self.encode([image]) if tokens is None else [tokens]
-        return self.decode(self.reason([expressions], [tokens], [references]), pixels)[0]
+        [features] = self.encode([image]) if features is None else [features]
+        return self.decode(self.reason([queries], [features], [references]), pixels)[0]
 
-    def read(self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False) -> Expression:
-        """Make of a text what is kept of it from frame to frame.
+    def query(self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False) -> Query:
+        """Return a prepared query for a text; see `Query` for the arguments."""
+        query = Query(text=text, task=task, verbatim=verbatim)
+        self.prepare(query)
+        return query
 
-        Args:
-            verbatim: put it to the model letter for letter, as benchmarks do; otherwise whitespace
-                is normalised and a referring phrase gets a full stop.
-        """
-        known, unknown = self._processor.known_and_unknown(text)
-        kind = choose_task(text) if task is Task.AUTO else task
-        wording = text if verbatim else self._processor.wording(text, kind)
-        unknown = list(dict.fromkeys(unknown))
-        return Expression(text=wording, task=kind, known=bool(known), unknown=tuple(unknown))
+    def prepare(self, query: Query) -> None:
+        """Tokenise a query: fill its `prompt_text`, `known` and `unknown`, once."""
+        if query.prompt_text is not None:
+            return
+        known, unknown = self._processor.known_and_unknown(query.text)
+        query.known, query.unknown = bool(known), tuple(dict.fromkeys(unknown))
+        if query.verbatim:
+            query.prompt_text = query.text
+        else:
+            query.prompt_text = self._processor.wording(query.text, query.task)
 
     @on_device
-    def encode(self, images: Sequence[Picture]) -> list[FrameTokens]:
-        """Vision tokens of each frame, to keep beside it, in one pass.
+    def encode(self, images: Sequence[ImageInput]) -> list[FrameFeatures]:
+        """Compute the vision tokens of each frame in one pass.
 
         Args:
             images: (H, W, 3) uint8 RGB or of PIL, of any sizes.
@@ -215,102 +223,114 @@ class Segmenter:
             return []
         values = torch.stack([self._processor.vision_values(image) for image in images])
         tokens = self._model.encode_frame(self._upload(values))
-        return [FrameTokens(vision=each) for each in own_rows(tokens)]
+        return [FrameFeatures(vision=each) for each in own_rows(tokens)]
 
     @on_device
     def reason(
         self,
-        expressions: Sequence[Sequence[Expression]],
-        tokens: Sequence[FrameTokens],
-        references: Sequence[Sequence[FrameTokens]],
+        queries: Sequence[Sequence[Query]],
+        features: Sequence[FrameFeatures],
+        references: Sequence[Sequence[FrameFeatures]],
         *,
         keep_references: bool = False,
-    ) -> list[list[Understanding]]:
-        """Let the language model read expressions on F frames.
+    ) -> list[list[InstructionEmbedding]]:
+        """Run the language model on the queries of F frames.
 
-        Frames with equal numbers of expressions and of references are read in one batch.
+        Frames with equal numbers of queries and of references go through it in one batch.
 
         Args:
-            expressions: of each frame.
-            tokens: of each frame.
-            references: for each frame the tokens of earlier ones, oldest first; none for a still
+            queries: Prepared queries of each frame.
+            features: Features of each frame.
+            references: For each frame the features of earlier ones, oldest first; none for a still
                 image.
-            keep_references: the references will stay for some frames: what the language model
-                makes of them is kept for each expression.
-
-        Raises:
-            ValueError: a text and its reference frames are longer than the model reads.
+            keep_references: The same references will be shown with later frames: keep their
+                key/value cache in each query.
 
         Returns:
-            for each frame what was understood, in the order of its expressions.
+            For each frame the embeddings, in the order of its queries.
+
+        Raises:
+            ValueError: A text and its reference frames are longer than the model reads.
         """
-        readings = [
-            Reading(expressions=asked, tokens=frame, references=tuple(earlier))
-            for asked, frame, earlier in zip(expressions, tokens, references, strict=True)
+        frames = [
+            QueryBatch(queries=some, features=frame, references=tuple(earlier))
+            for some, frame, earlier in zip(queries, features, references, strict=True)
         ]
-        return self._reasoner.read(readings, keep_references=keep_references)
+        return self._reader.reason(frames, keep_references=keep_references)
 
     @on_device
-    def encode_pixels(self, images: Sequence[Picture], *, scale: float = 1.0) -> FramePixels:
-        """What the mask branch sees of frames, in one pass.
+    def encode_pixels(self, images: Sequence[ImageInput], *, scale: float = 1.0) -> PixelBatch:
+        """Compute the mask branch's features of frames in one pass.
 
         Args:
             images: (H, W, 3) uint8 RGB or of PIL, at least one, of any sizes.
-            scale: of the side of what it looks at; smaller is faster and coarser.
+            scale: Scale of the mask branch's input side; smaller is faster and coarser.
         """
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
         values = torch.stack([processor.pixel_values(image, canvas) for image in images])
         features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
-        return FramePixels(features=features, images=tuple(images), canvas=canvas)
+        return PixelBatch(features=features, images=tuple(images), canvas=canvas)
 
     @on_device
     def decode(
-        self, understandings: Sequence[Sequence[Understanding]], pixels: FramePixels
+        self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
     ) -> list[list[Prediction]]:
-        """The masks of expressions on F frames.
+        """Decode the masks of F frames.
 
-        Frames with equal numbers of expressions are decoded in one batch, as far as the
-        expressions of each were understood together.
+        Frames with equal numbers of embeddings are decoded in one batch. Embeddings computed on
+        different frames do not share image tokens, and are decoded in batches of their own.
 
         Args:
-            understandings: for each frame, of it or of an earlier one; none where no mask is
-                wanted.
-            pixels: of the F frames.
-
-        Raises:
-            ValueError: there are understandings of more or fewer frames than pixels.
+            embeddings: For each frame those of the frame or of an earlier one; none where no mask
+                is wanted.
+            pixels: Features of the F frames.
 
         Returns:
-            for each frame its masks, in the order of the understandings.
+            For each frame the predictions, in the order of the embeddings.
+
+        Raises:
+            ValueError: The numbers of frames of embeddings and pixels differ.
         """
-        if len(understandings) != len(pixels.images):
+        if len(embeddings) != len(pixels.images):
             raise ValueError(
-                f'understandings of {len(understandings)} frames for the pixels of '
+                f'embeddings of {len(embeddings)} frames for the pixels of '
                 f'{len(pixels.images)}: give an empty list for a frame without any'
             )
         self._side.join()
-        given = list(parts(understandings))
-        kinds = [part.kind for part in given]
-        decoded = in_batches(given, kinds, lambda batch: self._decode(batch, pixels))
-        answers: list[dict[int, Prediction]] = [{} for _ in understandings]
-        for part, predictions in zip(given, decoded, strict=True):
-            answers[part.frame].update(zip(part.places, predictions, strict=True))
-        return [[answer[place] for place in range(len(answer))] for answer in answers]
+        rows = [
+            (frame, indices, turn)
+            for frame, given in enumerate(embeddings)
+            for indices, turn in _rows(given)
+        ]
+        decoded = in_batches(
+            rows,
+            # No batch holds a frame twice, as its features are in the batch once.
+            [(len(indices), turn) for _, indices, turn in rows],
+            lambda batch: self._decode(
+                [frame for frame, _, _ in batch],
+                [[embeddings[frame][index] for index in indices] for frame, indices, _ in batch],
+                pixels,
+            ),
+        )
+        answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
+        for (frame, indices, _), predictions in zip(rows, decoded, strict=True):
+            answers[frame].update(zip(indices, predictions, strict=True))
+        return [[answer[index] for index in range(len(answer))] for answer in answers]
 
     def forget(self) -> None:
-        """Give back what memory can be given back, after a DeviceMemoryError.
+        """Release memory after a DeviceMemoryError.
 
-        Callers drop their FrameTokens and Expressions first.
+        Callers release their features and clear their queries first.
         """
         self._prompts.clear()
-        self._reasoner.clear()
+        self._reader.clear()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
     def generate(
         self,
-        image: Picture,
+        image: ImageInput,
         text: str,
         *,
         explain: bool = False,
@@ -347,37 +367,51 @@ class Segmenter:
             top_p=top_p,
         )
 
-    def _decode(self, batch: Sequence[Part], pixels: FramePixels) -> list[list[Prediction]]:
-        features = pixels.features.of([part.frame for part in batch])
-        answer = self._model.decode(join(batch), features, final_only=True).final
+    def _decode(
+        self,
+        frames: Sequence[int],
+        embeddings: Sequence[Sequence[InstructionEmbedding]],
+        pixels: PixelBatch,
+    ) -> list[list[Prediction]]:
+        """Decode equally many embeddings on each of some frames, in one batch."""
+        answer = self._model.decode(
+            _join(embeddings), pixels.features.of(frames), final_only=True
+        ).final
         return [
-            self._predictions(part, masks, scores, pixels)
-            for part, masks, scores in zip(
-                batch, answer.mask_logits, answer.score_logits, strict=True
+            self._predictions(pixels.images[frame], some, masks, scores, pixels.canvas)
+            for frame, some, masks, scores in zip(
+                frames, embeddings, answer.mask_logits, answer.score_logits, strict=True
             )
         ]
 
     def _predictions(
-        self, part: Part, masks: torch.Tensor, scores: torch.Tensor, pixels: FramePixels
+        self,
+        image: ImageInput,
+        embeddings: Sequence[InstructionEmbedding],
+        masks: torch.Tensor,
+        scores: torch.Tensor,
+        canvas: tuple[int, int],
     ) -> list[Prediction]:
-        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the part's frame."""
-        processor, image = self._processor, pixels.images[part.frame]
+        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the image."""
+        processor = self._processor
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
-            return processor.restore_masks(logits, *_size(image), pixels.canvas)
+            return processor.restore_masks(logits, *_size(image), canvas)
 
         predictions = []
-        for each, mine, my_scores in zip(part.understandings, masks, scores, strict=True):
+        for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
             logits, score = best_mask(mine, my_scores, restore)
-            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], pixels.canvas)
-            predictions.append(self._prediction(each.expression, sharp, score))
+            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
+            predictions.append(self._prediction(embedding, sharp, score))
         return predictions
 
-    def _prediction(self, expression: Expression, logits: torch.Tensor, score: float) -> Prediction:
+    def _prediction(
+        self, embedding: InstructionEmbedding, logits: torch.Tensor, score: float
+    ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
-        # Of what it has no word for, a model is as sure as of anything else.
-        score = score if expression.known else 0.0
-        is_empty, unknown = not mask.any(), expression.unknown
+        # The score of a text without a known word means nothing.
+        score = score if embedding.known else 0.0
+        is_empty, unknown = not mask.any(), embedding.unknown
         found = bool(score >= self.threshold and not is_empty)
         reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
         return Prediction(
@@ -390,6 +424,29 @@ class Segmenter:
         )
 
 
-def _size(image: Picture) -> tuple[int, int]:
+def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:
+    """Indices of embeddings that share image tokens, and how many such rows of this size precede.
+
+    Both are equal for rows of several frames that are decoded in one batch.
+    """
+    sizes: Counter[int] = Counter()
+    for indices in group(id(embedding.cells) for embedding in embeddings):
+        yield indices, sizes[len(indices)]
+        sizes[len(indices)] += 1
+
+
+def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
+    """One batch of F rows of K embeddings; those of a row share their image tokens."""
+    flat = [embedding for row in embeddings for embedding in row]
+    shape = (len(embeddings), -1)
+    cells = [row[0].cells for row in embeddings if row[0].cells is not None]
+    return Reasoning(
+        mask_tokens=torch.stack([each.mask_tokens for each in flat]).unflatten(0, shape),
+        pooled=torch.stack([each.pooled for each in flat]).unflatten(0, shape),
+        cells=torch.stack(cells) if cells else None,
+    )
+
+
+def _size(image: ImageInput) -> tuple[int, int]:
     """(height, width)."""
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)

@@ -21,7 +21,7 @@ class Prompt:
         prefix_length: leading tokens that are the same for all instructions on a frame.
         read_from: first token of any instruction; states before it are not read.
         refer_stop: end of the last instruction.
-        lead: leading ids before the image that are the same in all instructions: words, and
+        start_ids: leading ids before the image that are the same in all instructions: words, and
             places of reference tokens.
     """
 
@@ -30,12 +30,12 @@ class Prompt:
     prefix_length: int
     read_from: int
     refer_stop: int
-    lead: tuple[int, ...] = ()
+    start_ids: tuple[int, ...] = ()
 
     @property
     def text(self) -> tuple[int, ...]:
-        """Leading ids of `lead` that are words."""
-        return tuple(itertools.takewhile(lambda token: token >= 0, self.lead))
+        """Leading ids of `start_ids` that are words."""
+        return tuple(itertools.takewhile(lambda token: token >= 0, self.start_ids))
 
     def to(self, device: torch.device) -> Prompt:
         """The same prompt on another device."""
@@ -51,7 +51,7 @@ class VisualContext:
     Args:
         image_tokens: (F, V, D) of the key frame.
         reference_tokens: (F, K, T * num_latents, D), or None where motion is in the image tokens,
-            and where a kept lead has them.
+            and where a kept prefix has them.
     """
 
     image_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -59,7 +59,7 @@ class VisualContext:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lead:
+class PrefixCache:
     """What the first tokens of prompts leave in the language model, to be kept while they stay.
 
     Args:
@@ -70,18 +70,18 @@ class Lead:
     ids: tuple[int, ...]
     states: tuple[tuple[torch.Tensor, torch.Tensor], ...] = dataclasses.field(repr=False)
 
-    def row(self, index: int) -> Lead:
-        """The lead of one sequence, in memory of its own."""
+    def row(self, index: int) -> PrefixCache:
+        """The prefix of one sequence, in memory of its own."""
         part = slice(index, index + 1)
         states = tuple((keys[part].clone(), values[part].clone()) for keys, values in self.states)
-        return Lead(ids=self.ids, states=states)
+        return PrefixCache(ids=self.ids, states=states)
 
     @classmethod
-    def join(cls, leads: Sequence[Lead]) -> Lead:
-        """One lead of all sequences."""
-        layers = zip(*(lead.states for lead in leads), strict=True)
+    def join(cls, prefixes: Sequence[PrefixCache]) -> PrefixCache:
+        """One prefix of all sequences."""
+        layers = zip(*(prefix.states for prefix in prefixes), strict=True)
         return cls(
-            ids=leads[0].ids,
+            ids=prefixes[0].ids,
             states=tuple(
                 (torch.cat(keys), torch.cat(values))
                 for keys, values in (zip(*layer, strict=True) for layer in layers)

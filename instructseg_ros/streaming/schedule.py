@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from instructseg_ros.model.video_stream import ComputeBudget
 
 WIDER: Final = (2, 3, 5, 8)
 SMALLER: Final = (0.875, 0.75)
@@ -18,31 +20,6 @@ class Schedule(enum.Enum):
     FIXED_REFERENCES = 'fixed_references'
     TWO_RATE = 'two_rate'
     AUTO = 'auto'
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeBudget:
-    """How often things are computed anew.
-
-    Attributes:
-        reason_every: Frames from one run of the language model to the next; in between, frames are
-            decoded with what it concluded last.
-        refresh_every: Frames for which reference frames stay as they are; 0: they are chosen for
-            each frame.
-        reference_frames: Most earlier frames shown to the model.
-        scale: Of the side of the image that the mask branch sees.
-    """
-
-    reason_every: int = 1
-    refresh_every: int = 0
-    reference_frames: int = 0
-    scale: float = 1.0
-
-    def __str__(self) -> str:
-        return (
-            f'language model every {_frames(self.reason_every)}, '
-            f'{self.reference_frames} reference frames, input size {self.scale:.0%}'
-        )
 
 
 def budgets(
@@ -68,10 +45,6 @@ def _ladder(budget: ComputeBudget) -> Iterator[ComputeBudget]:
         yield budget
     for scale in SMALLER:
         yield replace(budget, scale=scale)
-
-
-def _frames(count: int) -> str:
-    return 'frame' if count == 1 else f'{count} frames'
 
 
 WINDOW: Final = 8

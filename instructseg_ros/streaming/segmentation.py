@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 
@@ -140,3 +141,17 @@ class Segmentation:
     def pixels(self) -> int:
         """Number of pixels of the mask."""
         return int(self.mask.sum()) if self.state is State.FOUND and self.mask is not None else 0
+
+
+def prediction_fields(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
+    """The fields of a `Segmentation` that a prediction decides."""
+    is_empty = not prediction.mask.any()
+    reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
+    return {
+        'state': State.FOUND if found else State.NOT_FOUND,
+        'reason': '' if found else reason,
+        'score': prediction.score,
+        'mask': prediction.mask,
+        'probability': prediction.probability,
+        'source': Source.INFERRED,
+    }

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from instructseg_ros.streaming.camera import Camera
-from instructseg_ros.streaming.frame_buffer import FrameBuffer
-from instructseg_ros.streaming.planner import Planner
+from instructseg_ros.model.video_stream import ReferencePolicy
 from instructseg_ros.streaming.schedule import RateController, Schedule, budgets
 
 
-class ReferencePolicy(Protocol):
-    """What a model wants of reference frames: how many, and seconds between them."""
+class ReferenceDefaults(Protocol):
+    """The reference frames that a model was trained with."""
 
     reference_frames: int
     reference_stride: float
@@ -60,7 +58,7 @@ class EngineSettings:
     target_latency: float = 0.0
 
     @classmethod
-    def from_model(cls, model: ReferencePolicy, **others: Any) -> EngineSettings:
+    def from_model(cls, model: ReferenceDefaults, **others: Any) -> EngineSettings:
         """Return settings with the reference frames that a model wants.
 
         Args:
@@ -74,44 +72,18 @@ class EngineSettings:
         }
         return cls(**wanted | others)
 
-    def make_camera(self, name: str) -> Camera:
-        """Make the empty state of one of the cameras."""
-        return self._make_camera(
-            name, self.topics[name], max_age=self.max_age, image_timeout=self.image_timeout
-        )
-
-    def make_guest(self) -> Camera:
-        """Make the empty state of a camera that nobody has, for one image that is asked about."""
-        forever = float('inf')  # the image waits for the model, and no other will come
-        return self._make_camera('', 'the request', max_age=forever, image_timeout=forever)
-
-    def _make_camera(
-        self, name: str, topic: str, *, max_age: float, image_timeout: float
-    ) -> Camera:
-        """Make the empty state of one camera, its buffer as large as the references need."""
-        stride = int(self.reference_stride * 1e9)
-        buffer = FrameBuffer(
-            capacity=4 * self.reference_frames + 4,
-            spacing=stride // 4,
-            max_span=(self.reference_frames + 1) * stride,
-        )
-        planner = Planner(
-            reference_frames=self.reference_frames,
-            stride=stride,
-            max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
+    @property
+    def reference_policy(self) -> ReferencePolicy:
+        """How reference frames are chosen in all streams."""
+        return ReferencePolicy(
+            count=self.reference_frames,
+            stride=self.reference_stride,
+            max_stride=self.max_reference_stride,
             scene_change=self.scene_change,
         )
-        return Camera(
-            name=name,
-            topic=topic,
-            buffer=buffer,
-            planner=planner,
-            image_timeout=image_timeout,
-            max_age=max_age,
-        )
 
-    def make_governor(self) -> RateController:
-        """Make what chooses the pace."""
+    def make_rate_controller(self) -> RateController:
+        """Create the controller that chooses the compute budget."""
         ladder = budgets(
             self.schedule,
             reason_every=self.reason_every,

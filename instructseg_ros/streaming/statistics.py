@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 WINDOW = 5.0  # s over which a rate is measured

@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.streaming.inference import outcome
 from instructseg_ros.streaming.instruction import Instruction, clean_text
 from instructseg_ros.streaming.overlay import draw_overlay
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation, State, prediction_fields
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
@@ -39,13 +38,13 @@ def segment_still(
         InstructionError: the text is no instruction.
     """
     instruction = Instruction(text=clean_text(text), task=task)
-    tokens = segmenter.encode(references)
-    prediction = segmenter.segment(image, instruction.text, tokens, task=task)
+    features = segmenter.encode(references)
+    prediction = segmenter.segment(image, instruction.text, features, task=task)
     return Segmentation(
         instruction=instruction,
         image=image,
         reference_frames=len(references),
-        **outcome(prediction, found=prediction.found, threshold=segmenter.threshold),
+        **prediction_fields(prediction, found=prediction.found, threshold=segmenter.threshold),
     )
 
 

@@ -33,7 +33,7 @@ from instructseg_ros.video.video_file import import_av
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
-    from instructseg_ros.streaming.inference import Model
+    from instructseg_ros.model.session import StagedModel
 
 
 FORMATS = ('png', 'rle', 'overlay', 'bag')
@@ -64,7 +64,7 @@ def segment_video(
     texts: Sequence[str],
     folder: Path,
     *,
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     model: str,
     formats: Sequence[str] = ('rle', 'overlay'),
     topic: str | None = None,
@@ -126,23 +126,23 @@ def _clean(texts: Sequence[str]) -> list[str]:
 def _answer_all(
     source: Source,
     texts: Sequence[str],
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     file: Path,
 ) -> int:
     """Append to a record the answers to all frames that are not in it; return their number."""
     model, settings = load()
-    follower = OfflineEngine(model, settings)
+    engine = OfflineEngine(model, settings)
     for text in texts:
-        follower.follow(Instruction(text=text))
+        engine.add(Instruction(text=text))
     with RecordWriter(file) as record:
         history = History(settings)
         for line in read_lines(file):
             history.add(line)
         tracks = Tracks(history.tracks)
         number = history.frames
-        frames = _remaining(source, history, follower, tracks)
+        frames = _remaining(source, history, engine, tracks)
         for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
-            record.write(_line(number, frame, _follow(follower, frame), tracks))
+            record.write(_line(number, frame, _follow(engine, frame), tracks))
             number += 1
     if not number:
         raise SourceError(f'{source.path} holds no frame')
@@ -150,7 +150,7 @@ def _answer_all(
 
 
 def _remaining(
-    source: Source, history: History, follower: OfflineEngine, tracks: Tracks
+    source: Source, history: History, engine: OfflineEngine, tracks: Tracks
 ) -> Iterator[VideoFrame]:
     """Yield the frames that are not in the record, after showing the last ones in it again."""
     again = history.again()
@@ -159,13 +159,13 @@ def _remaining(
         return
     frames = read_from(source, again[0].place)
     for seen, frame in zip(again, frames, strict=False):
-        tracks.learn(_follow(follower, frame), seen.tracks)
+        tracks.learn(_follow(engine, frame), seen.tracks)
     yield from frames
 
 
-def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
+def _follow(engine: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
-        return follower.segment(frame.image, stamp=frame.place.stamp)
+        return engine.segment(frame.image, stamp=frame.place.stamp)
     except MemoryError as error:
         raise RuntimeError(
             f'no memory is left ({error}): free some, or choose another --device or --dtype; the '

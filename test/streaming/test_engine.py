@@ -227,7 +227,7 @@ def test_an_old_frame_is_not_segmented(open_stream: Callable[..., Stream]) -> No
     assert stream.result().state is State.FAILED
 
 
-def test_an_unreadable_frame_fails_the_live_instruction(stream: Stream) -> None:
+def test_an_unreadable_frame_fails_the_active_instruction(stream: Stream) -> None:
     stream.engine.give(RED)
     for encoding in ('x', 'y'):
         stream.engine.refuse_frame(f'encoding {encoding} is unknown', header=encoding)
@@ -311,7 +311,7 @@ def test_what_is_to_be_found_ends_when_it_is_found(open_stream: Callable[..., St
     stream.frame(camera='wrist')
     found = stream.result()
     assert (found.state, found.camera, found.final) == (State.FOUND, 'wrist', True)
-    assert stream.engine.live() == []
+    assert stream.engine.active() == []
     stream.engine.stop()
     assert stream.results.empty()
 
@@ -348,7 +348,7 @@ def test_a_question_on_a_camera_that_is_silent_fails_once(
     stream.engine.give(Instruction(text='find red', until=Until.ANSWERED))
     result = stream.result()
     assert (result.state, result.final) == (State.FAILED, True)
-    assert stream.engine.live() == []
+    assert stream.engine.active() == []
 
 
 def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
@@ -358,7 +358,7 @@ def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
     result = stream.result()
     assert (result.instruction.id, result.state, result.final) == ('asked', State.FOUND, True)
     assert (result.header, result.camera) == ('mine', '')
-    assert [each.id for each in stream.engine.live()] == ['green']
+    assert [each.id for each in stream.engine.active()] == ['green']
 
 
 def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
@@ -433,7 +433,7 @@ def test_what_expires_while_the_model_works_ends_before_the_model_is_done(stream
     stream.model.gate.set()
 
 
-def test_stopping_ends_what_is_live_and_the_engine_can_start_again(stream: Stream) -> None:
+def test_stopping_ends_what_is_active_and_the_engine_can_start_again(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.engine.stop()
     stream.engine.stop()
@@ -537,9 +537,9 @@ def test_one_that_makes_the_model_fail_does_not_touch_the_other(stream: Stream) 
     assert stream.answers(1) == [('bad', EXPIRED)]
 
 
-def test_an_id_is_live_once(stream: Stream) -> None:
+def test_an_id_is_active_once(stream: Stream) -> None:
     stream.engine.give(RED)
-    with pytest.raises(InstructionError, match='instruction red is live already; cancel it, or'):
+    with pytest.raises(InstructionError, match='instruction red is active already; cancel it, or'):
         stream.engine.give(Instruction(text='find green', id='red'))
     stream.frame()
     assert stream.result().instruction is RED
@@ -548,7 +548,7 @@ def test_an_id_is_live_once(stream: Stream) -> None:
     assert stream.answers(2) == [('red', EXPIRED), ('red', NOT_FOUND)]
 
 
-def test_a_cancelled_id_that_is_not_live_changes_nothing(stream: Stream) -> None:
+def test_a_cancelled_id_that_is_not_active_changes_nothing(stream: Stream) -> None:
     stream.engine.give(RED)
     assert not stream.engine.cancel('blue')
     stream.frame()
@@ -576,7 +576,7 @@ def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_fir
     assert stream.answers(1) == [(first.id, FOUND)]
     stream.frame()
     assert stream.answers(1) == [(first.id, FOUND)]
-    assert stream.engine.live() == [first]
+    assert stream.engine.active() == [first]
 
 
 def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
@@ -601,18 +601,18 @@ def test_stopping_a_slot_ends_nothing_else(stream: Stream) -> None:
     ):
         stream.engine.give(Instruction(**{'text': 'find red', 'id': str(fields), **fields}))
     assert stream.engine.cancel(slot='person') == ["{'slot': 'person'}"]
-    assert len(stream.engine.live()) == 3
+    assert len(stream.engine.active()) == 3
 
 
 def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.engine.withdraw(Instruction(text='find red', id='red'))
-    assert stream.engine.live() == [RED]
+    assert stream.engine.active() == [RED]
     stream.engine.withdraw(RED)
     assert stream.answers(1) == [('red', EXPIRED)]
 
 
-def test_there_are_never_more_live_instructions_than_the_limit(
+def test_there_are_never_more_active_instructions_than_the_limit(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(max_instructions=2)
@@ -621,7 +621,7 @@ def test_there_are_never_more_live_instructions_than_the_limit(
     third = Instruction(text='find blue', id='blue')
     with pytest.raises(
         InstructionError,
-        match=r'2 instructions are live, which is the limit; '
+        match=r'2 instructions are active, which is the limit; '
         r'cancel one, or raise max_instructions',
     ):
         stream.engine.give(third)
@@ -815,7 +815,7 @@ def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
     assert [each.header for each in results] == [('header', stamp)] * 2
     assert stream.model.forgotten == 1
     assert stream.notices.get(timeout=60.0) == (
-        'no room: kept tokens were dropped, now language model every frame, 1 reference frames, '
+        'no room: kept features were released, now language model every frame, 1 reference frames, '
         'input size 75%'
     )
     encoded = stream.model.encoded
@@ -1099,7 +1099,7 @@ class Clockwork:
     def run(self, seconds: float) -> dict[str, list[float]]:
         """Return when the model began to work on the frames of each camera, s."""
         self._end = seconds
-        begun: dict[str, list[float]] = {camera: [] for camera in self._engine._roster.cameras}
+        begun: dict[str, list[float]] = {camera: [] for camera in self._engine._registry.cameras}
         self.go_on(0.0)
         while jobs := self._engine._wait_for_work():
             for camera, _ in jobs:
@@ -1291,13 +1291,13 @@ def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) ->
 def test_an_error_in_the_watch_is_answered_and_the_watch_goes_on(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overdue = stream.engine._roster.overdue
+    overdue = stream.engine._registry.overdue
 
     def fail_once(**options: Any) -> list[Segmentation]:
-        monkeypatch.setattr(stream.engine._roster, 'overdue', overdue)
+        monkeypatch.setattr(stream.engine._registry, 'overdue', overdue)
         raise KeyError('a camera')
 
-    monkeypatch.setattr(stream.engine._roster, 'overdue', fail_once)
+    monkeypatch.setattr(stream.engine._registry, 'overdue', fail_once)
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED
     assert stream.engine.statistics.status().fault.endswith("KeyError: 'a camera'")
@@ -1338,13 +1338,13 @@ def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.Monkey
     engine.stop()
 
 
-def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_live(
+def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_active(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**options: Any) -> list[Segmentation]:
         raise KeyError('a camera')
 
-    monkeypatch.setattr(stream.engine._roster, 'overdue', fail)
+    monkeypatch.setattr(stream.engine._registry, 'overdue', fail)
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED
     stream.engine.stop()
@@ -1356,7 +1356,7 @@ def fail_jobs(stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception)
     def fail(**options: Any) -> list[Any]:
         raise error
 
-    monkeypatch.setattr(stream.engine._roster, 'next_jobs', fail)
+    monkeypatch.setattr(stream.engine._registry, 'next_tasks', fail)
 
 
 def test_an_error_that_names_a_file_that_is_not_utf_8_is_answered_and_the_engine_goes_on(
@@ -1392,7 +1392,7 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
         raise UnspeakableError
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.engine._roster, 'next_jobs', fail)
+        patch.setattr(stream.engine._registry, 'next_tasks', fail)
         stream.engine.give(RED)
         assert failed.wait(60.0)
     stream.frame()
@@ -1425,9 +1425,9 @@ def test_a_last_result_is_not_lost_when_answers_cannot_be_settled(
     engine.give(RED)
     engine.cancel('red')
     with monkeypatch.context() as patch:
-        patch.setattr(engine._roster, 'settle', fail)
+        patch.setattr(engine._registry, 'settle', fail)
         with pytest.raises(KeyError):
-            engine._deliver([(engine._roster.cameras[''], {})])
+            engine._deliver([(engine._registry.cameras[''], {})])
     engine.stop()
     assert [(each.instruction, each.reason, each.final) for each in results] == [
         (RED, 'cancelled', True)

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from instructseg_ros.streaming.schedule import ComputeBudget, Schedule, budgets
+from instructseg_ros.model.video_stream import ComputeBudget
+from instructseg_ros.streaming.schedule import Schedule, budgets
 
 
 def choose(schedule: Schedule, *, reference_frames: int = 4) -> list[ComputeBudget]:

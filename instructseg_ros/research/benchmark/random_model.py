@@ -163,5 +163,5 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         prefix_length=0,
         read_from=read_from,
         refer_stop=read_from + _INSTRUCTION,
-        lead=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
+        start_ids=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
     )

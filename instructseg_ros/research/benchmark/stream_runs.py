@@ -150,15 +150,15 @@ def run(
 
 def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
     """The engine under a schedule; it follows the instructions that it is first asked for."""
-    follower = OfflineEngine(segmenter, settings)
+    engine = OfflineEngine(segmenter, settings)
     followed: set[str] = set()
 
     def answer(clip: Clip, number: int, instructions: Sequence[str]) -> list[np.ndarray | None]:
         for text in instructions:
             if text not in followed:
-                follower.follow(Instruction(text=text))
+                engine.add(Instruction(text=text))
                 followed.add(text)
-        results = follower.segment(clip.images[number], stamp=clip.stamps[number])
+        results = engine.segment(clip.images[number], stamp=clip.stamps[number])
         return [each.mask if each.state is State.FOUND else None for each in results]
 
     return answer

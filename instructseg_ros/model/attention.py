@@ -21,12 +21,12 @@ _MIN_SUM, _MAX_SUM = 1e-30, 1e30
 
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """(B, N, heads * d) -> (B, heads, N, d)."""
+    """Split the width into heads: (B, N, heads * d) -> (B, heads, N, d)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: torch.Tensor) -> torch.Tensor:
-    """(B, heads, N, d) -> (B, N, heads * d)."""
+    """Join the heads: (B, heads, N, d) -> (B, N, heads * d)."""
     return x.transpose(1, 2).flatten(2)
 
 

@@ -112,7 +112,7 @@ def _softmax(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _centers(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """(height * width, 2) x and y of the centres of a map's cells, 0 to 1."""
+    """Return x and y of the centres of a map's cells, 0 to 1: (height * width, 2)."""
     y = (torch.arange(height, device=device) + 0.5) / height
     x = (torch.arange(width, device=device) + 0.5) / width
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
@@ -148,7 +148,7 @@ def sample(
 
 
 def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-    """(B, N, heads, d) -> (B, heads, cells, d) float32, each map with a border of zeros."""
+    """Add a border of zeros to each map: (B, N, heads, d) -> (B, heads, cells, d) float32."""
     batch, _, heads, depth = values.shape
     before, after = _BORDER
     framed = [(height + before + after, width + before + after) for height, width in shapes]
@@ -185,7 +185,7 @@ def _locate(
 
 
 def _neighbours(extents: MapExtents) -> torch.Tensor:
-    """(4, levels * points) row offsets of a cell itself, the next one, and the two below."""
+    """Return row offsets of a cell itself, the next, and the two below: (4, levels * points)."""
     stride = extents.stride.int()
     return torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
 
@@ -193,7 +193,7 @@ def _neighbours(extents: MapExtents) -> torch.Tensor:
 def _bilinear_weights(
     weights: torch.Tensor, right: torch.Tensor, lower: torch.Tensor
 ) -> torch.Tensor:
-    """(B, heads, Q, 4, levels * points) weights of the cells in the order of `_neighbours`."""
+    """Return the weights of the `_neighbours`: (B, heads, Q, 4, levels * points)."""
     below = lower * weights
     above = weights - below
     below_right, above_right = below * right, above * right

@@ -33,30 +33,11 @@ def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return wrapped
 
 
-class Upload:
-    """Copies host tensors to a device; to a GPU asynchronously, from pinned buffers."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._buffers: dict[
-            tuple[torch.Size, torch.dtype], tuple[torch.Tensor, torch.cuda.Event]
-        ] = {}
-
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Copy a batch to the device; batches with the same row shape and dtype share a buffer."""
-        if self._device.type != 'cuda':
-            return values.to(self._device)
-        key = (values.shape[1:], values.dtype)
-        if key not in self._buffers or len(self._buffers[key][0]) < len(values):
-            pinned = torch.empty_like(values, pin_memory=True)
-            self._buffers[key] = pinned, torch.cuda.Event()
-        whole, copied = self._buffers[key]
-        copied.synchronize()  # the previous copy from this buffer is finished
-        buffer = whole[: len(values)]
-        buffer.copy_(values)
-        moved = buffer.to(self._device, non_blocking=True)
-        copied.record(torch.cuda.current_stream(self._device))
-        return moved
+def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a host tensor to a device; to a GPU without waiting for the copy to finish."""
+    if device.type == 'cuda':
+        values = values.pin_memory()  # torch reuses pinned memory once its copies are finished
+    return values.to(device, non_blocking=True)
 
 
 class SideStream:

@@ -61,7 +61,15 @@ class Pointer(nn.Module):
         self.evidence = nn.Linear(3, width)
 
     def point(self, tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """(F, K, Q, hidden) mask tokens, (F, V, hidden) cells -> (F, K, Q, V) logits."""
+        """Score cells against mask tokens.
+
+        Args:
+            tokens: (F, K, Q, hidden) mask tokens.
+            cells: (F, V, hidden) states of the image tokens.
+
+        Returns:
+            (F, K, Q, V) logits.
+        """
         queries = self.query(tokens).flatten(1, 2)
         logits = queries @ self.key(cells).transpose(1, 2) * tokens.shape[-1] ** -0.5
         return logits.unflatten(1, tokens.shape[1:3]).float() + self.bias

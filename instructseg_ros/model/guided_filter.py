@@ -69,7 +69,11 @@ def guided_filter(values: torch.Tensor, guide: torch.Tensor, *, step: int) -> to
 
 
 def _linear_models(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """(5, h, w): three slopes, offset and explained share of variance, for each pixel's window."""
+    """Fit a linear model to the window around each pixel.
+
+    Returns:
+        (5, h, w): three slopes, the offset, and the share of the variance explained.
+    """
     squares = (guide[:, None] * guide).flatten(0, 1)
     known = torch.cat([guide, values[None], guide * values, squares, (values * values)[None]])
     mean, mean_value, products, squares, square_value = _window_mean(known).split((3, 1, 3, 9, 1))
@@ -97,7 +101,7 @@ def _solve(matrices: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
 
 
 def _window_mean(maps: torch.Tensor) -> torch.Tensor:
-    """(C, h, w) -> mean of the window around each pixel, clipped at the borders."""
+    """Average (C, h, w) over the window around each pixel, clipped at the borders."""
     side, radius = 2 * _RADIUS + 1, _RADIUS
     # Pooling on a CPU is several times faster in this layout.
     maps = maps[None].contiguous(memory_format=torch.channels_last)

@@ -114,7 +114,11 @@ class MaskDecoder(nn.Module):
 
     @torch.no_grad()
     def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        """(F, K, Q, cells) bool: positive mask logits; a query without any sees everything."""
+        """Let each query read the cells of its mask, or all if the mask is empty.
+
+        Returns:
+            (F, K, Q, cells) bool.
+        """
         visible = (self._masks(self.norm(queries), mask_features) >= 0).flatten(3)
         return visible | ~visible.any(dim=-1, keepdim=True)
 
@@ -185,14 +189,6 @@ class _Attention(nn.Module):
         return self.out_proj(attend_with_heads(query, key, value, self.heads, mask))
 
 
-def _cells(x: torch.Tensor) -> torch.Tensor:
-    """(F, C, h, w) -> (F, C, h * w) in a layout that products do not copy."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        # Flattened directly, a batch of one would get strides that `bmm` copies.
-        return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-    return x.flatten(2)
-
-
 def best_mask(
     mask_logits: torch.Tensor,
     score_logits: torch.Tensor,
@@ -237,3 +233,11 @@ def mask_quality(logits: torch.Tensor) -> torch.Tensor:
     inside = (logits > 0).float()
     total = (logits.sigmoid() * inside).sum(dim=(-2, -1))
     return total / (inside.sum(dim=(-2, -1)) + _EPSILON)
+
+
+def _cells(x: torch.Tensor) -> torch.Tensor:
+    """Flatten (F, C, h, w) to (F, C, h * w), in a layout that products do not copy."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # Flattened directly, a batch of one would get strides that `bmm` copies.
+        return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    return x.flatten(2)

@@ -104,7 +104,7 @@ class InstructSegModel(PreTrainedModel):
         return self.decode(reasoning, self.encode_pixels(pixel_values))
 
     def encode_frame(self, vision_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, independent of the instruction."""
+        """Compute vision tokens: (B, 3, S, S) in [-1, 1] -> (B, V, D)."""
         return self.projector(self.vision_tower(vision_values))
 
     def perceive(
@@ -153,7 +153,7 @@ class InstructSegModel(PreTrainedModel):
         return tokens.unflatten(0, (len(frames), count, -1)).transpose(1, 2)
 
     def encode_pixels(self, pixel_values: torch.Tensor) -> PixelFeatures:
-        """(F, 3, H, W) -> features of the mask branch, independent of the instruction."""
+        """Compute features of the mask branch from (F, 3, H, W) normalised pixels."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
     def prefill_text(self, prompt: Prompt) -> PrefixCache:
@@ -300,7 +300,7 @@ class InstructSegModel(PreTrainedModel):
 
 
 def _repeat_rows(values: torch.Tensor, count: int) -> torch.Tensor:
-    """(F, K, ...) -> (F * count * K, ...): each frame's K rows, `count` times."""
+    """Repeat each frame's K rows: (F, K, ...) -> (F * count * K, ...)."""
     repeated = values[:, None].expand(-1, count, *values.shape[1:])
     return repeated.flatten(0, 2)
 

@@ -183,7 +183,16 @@ class WindowedCrossAttention(nn.Module):
     def forward(
         self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """(B, V, width) latents, (B, T, V, width) memory, (V, V) bool mask -> (B, V, width)."""
+        """Update the latents.
+
+        Args:
+            latents: (B, V, width).
+            memory: (B, T, V, width) tokens of the reference frames.
+            mask: (V, V) bool, True where a latent may read.
+
+        Returns:
+            (B, V, width).
+        """
         query = split_heads(self.to_q(self.norm_latents(latents)), self.heads)
         keys, values = self.to_kv(self.norm_memory(memory)).chunk(2, dim=-1)
         out = attend(query, self._frame_of_head(keys), self._frame_of_head(values), mask)
@@ -191,7 +200,7 @@ class WindowedCrossAttention(nn.Module):
         return latents + self.feed_forward(latents)
 
     def _frame_of_head(self, memory: torch.Tensor) -> torch.Tensor:
-        """(B, T, V, width) -> (B, heads, V, d), each head with the frame that it reads."""
+        """Select the frame that each head reads: (B, T, V, width) -> (B, heads, V, d)."""
         head = torch.arange(self.heads, device=memory.device)
         frame = head * memory.shape[1] // self.heads
         return memory.unflatten(-1, (self.heads, -1))[:, frame, :, head].transpose(0, 1)
@@ -211,7 +220,7 @@ class ImageTokenFusion(nn.Module):
         self.motion = _normed_mlp(width)
 
     def forward(self, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-        """(B, V, width) vision tokens and motion -> (B, V, width) image tokens."""
+        """Fuse vision tokens and motion, (B, V, width) each, to image tokens of the same shape."""
         return self.appearance(tokens) + self.motion(motion) + self.position
 
 
@@ -233,7 +242,7 @@ def _normed_mlp(width: int) -> nn.Sequential:
 @functools.lru_cache(maxsize=4)
 @torch.inference_mode(mode=False)  # so that training can use tensors cached during inference
 def _cell_centers(cells: int, device: torch.device) -> torch.Tensor:
-    """(cells, 2) row and column of each cell's centre, -1 to 1."""
+    """Return row and column of each cell's centre, -1 to 1: (cells, 2)."""
     side = int(cells**0.5)
     index = torch.arange(cells, device=device)
     cell = torch.stack([index // side, index % side], dim=-1)
@@ -243,7 +252,7 @@ def _cell_centers(cells: int, device: torch.device) -> torch.Tensor:
 @functools.lru_cache(maxsize=4)
 @torch.inference_mode(mode=False)
 def _window_mask(cells: int, device: torch.device) -> torch.Tensor:
-    """(cells, cells) bool, True within reach of each cell."""
+    """Return which cells are within reach of each cell: (cells, cells) bool."""
     centers = _cell_centers(cells, torch.device('cpu'))
     distance = (centers[:, None] - centers[None]).abs().amax(dim=-1)
     # The image side is 2 long; half a cell more, because an object may be anywhere in its cell.

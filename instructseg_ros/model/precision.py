@@ -205,7 +205,7 @@ class PackedLinear(nn.Module):
         self._after, self._variant = after, variant
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., inputs) -> (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         return torch.ops.mkldnn._linear_pointwise(
             x, self._weight, self.bias, self._after, [], self._variant
         )

@@ -114,9 +114,9 @@ class InstructSegProcessor:
         (Path(folder) / PROCESSOR).write_text(json.dumps(values, indent=2) + '\n')
 
     def vision_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1], resized without keeping the aspect ratio.
+        """Prepare an image for the vision tower: (H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1].
 
-        As the authors' InstructSegDatasets.py does with SigLIP's image processor.
+        The aspect ratio is not kept, as in the authors' InstructSegDatasets.py.
         """
         side = self.config.vision_size
         squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
@@ -125,9 +125,9 @@ class InstructSegProcessor:
     def pixel_values(
         self, image: np.ndarray | Image.Image, canvas: Size | None = None
     ) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, h, w), resized to the top left of a canvas and normalised.
+        """Prepare an image for the mask branch: (H, W, 3) uint8 RGB -> (3, h, w), normalised.
 
-        As in the authors' IVS_mapper.py.
+        The image is resized to the top left of a grey canvas, as in the authors' IVS_mapper.py.
 
         Args:
             image: (H, W, 3) uint8 RGB, or a PIL image.
@@ -262,10 +262,10 @@ class InstructSegProcessor:
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
     ) -> torch.Tensor:
-        """(N, h, w) mask logits of a canvas -> (N, height, width), in the authors' two steps.
+        """Resize mask logits of a canvas to the image: (N, h, w) -> (N, height, width).
 
-        They resize to the canvas, crop the padding, and resize to the image (`eval_seg` in
-        llava_phi.py).
+        The authors also resize to the canvas, crop the padding, and resize to the image (`eval_seg`
+        in llava_phi.py).
         """
         resized = self.resized_size(height, width, canvas)
         full = resize(logits[None].float(), canvas or self.config.mask_size)
@@ -335,7 +335,7 @@ def _released_size(height: int, width: int, side: int) -> Size:
 
 
 def denormalize(pixel_values: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) normalised pixels of the mask branch -> 0 to 255."""
+    """Map (3, H, W) normalised pixels of the mask branch to 0..255."""
     return (pixel_values * _STD + _MEAN).clamp(0, 255)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from instructseg_ros.model.checkpoints import load_head, load_model
-from instructseg_ros.model.device import SideStream, Upload, on_device
+from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.model_files import ModelError, find_model
@@ -101,7 +101,6 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
-        self._upload = Upload(device)
         self._side = SideStream(device)
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)
@@ -222,7 +221,7 @@ class Segmenter:
         if not images:
             return []
         values = torch.stack([self._processor.vision_values(image) for image in images])
-        tokens = self._model.encode_frame(self._upload(values))
+        tokens = self._model.encode_frame(upload(values, self.device))
         return [FrameFeatures(vision=each) for each in own_rows(tokens)]
 
     @on_device
@@ -269,7 +268,7 @@ class Segmenter:
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
         values = torch.stack([processor.pixel_values(image, canvas) for image in images])
-        features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
+        features = self._side.run(lambda: self._model.encode_pixels(upload(values, self.device)))
         return PixelBatch(features=features, images=tuple(images), canvas=canvas)
 
     @on_device

@@ -18,18 +18,35 @@ from instructseg_ros.model.attention import attend
 _MASKED: Final = -1e4
 
 
-class Windows(NamedTuple):
-    """The W windows of a map of N tokens; windows with a mask come last.
+def make_fast(backbone: SwinBackbone) -> None:
+    """Turn a SwinBackbone of transformers into the faster classes of this module."""
+    # Only classification uses it: every feature map has a norm of its own.
+    backbone.swin.layernorm = nn.Identity()
+    backbone.__class__ = FastSwinBackbone
+    for module in backbone.modules():
+        if isinstance(module, SwinLayer):
+            module.__class__ = WindowLayer
 
-    Args:
-        tokens: (W, area) token in each cell of each window; N stands for padding.
-        cells: (N,) index of each token's cell among the W * area cells.
-        masks: (M, 1, area, area) to add to the scores of the last M windows.
-    """
 
-    tokens: torch.Tensor
-    cells: torch.Tensor
-    masks: torch.Tensor
+class FastSwinBackbone(SwinBackbone):
+    """SwinBackbone that is faster without gradients."""
+
+    def forward(self, pixel_values: torch.Tensor) -> BackboneOutput:
+        """Compute channels-last maps (B, C, h, w) of (B, 3, H, W) pixels, fine to coarse."""
+        if torch.is_grad_enabled():
+            return super().forward(pixel_values)  # supports gradient checkpointing
+        states, (height, width) = self.swin.embeddings(pixel_values)
+        maps = []
+        for name, stage in zip(self.stage_names[1:], self.swin.encoder.layers, strict=True):
+            for layer in stage.blocks:
+                states, _ = layer(states, (height, width), always_partition=True)
+            if name in self.out_features:
+                normed = self.hidden_states_norms[name](states)
+                maps.append(normed.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+            if stage.downsample is not None:
+                states = stage.downsample(states, (height, width))
+                height, width = (height + 1) // 2, (width + 1) // 2
+        return BackboneOutput(feature_maps=tuple(maps))
 
 
 class WindowLayer(SwinLayer):
@@ -42,7 +59,7 @@ class WindowLayer(SwinLayer):
         always_partition: bool = False,
         **options: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, height * width, C) tokens -> the same shape, and no attention weights."""
+        """Update (B, height * width, C) tokens; attention weights are not returned."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(hidden_states, input_dimensions, always_partition, **options)
         if not always_partition:
@@ -66,6 +83,20 @@ class WindowLayer(SwinLayer):
         masks = windows.masks.to(bias.dtype).repeat_interleave(len(states), dim=0)
         found = _attend_in_windows(query, key, value, bias, masks).view(-1, depth)
         return attention.o_proj(functional.embedding(back, found).flatten(2))
+
+
+class Windows(NamedTuple):
+    """The W windows of a map of N tokens; windows with a mask come last.
+
+    Args:
+        tokens: (W, area) token in each cell of each window; N stands for padding.
+        cells: (N,) index of each token's cell among the W * area cells.
+        masks: (M, 1, area, area) to add to the scores of the last M windows.
+    """
+
+    tokens: torch.Tensor
+    cells: torch.Tensor
+    masks: torch.Tensor
 
 
 def _attend_in_windows(
@@ -135,37 +166,6 @@ def _part(index: torch.Tensor, side: int, shift: int) -> torch.Tensor:
 
 
 def _cut(grid: torch.Tensor, side: int) -> torch.Tensor:
-    """(H, W) -> (H * W / side^2, side^2)."""
+    """Cut a grid into windows: (H, W) -> (H * W / side^2, side^2)."""
     cut = grid.unflatten(1, (-1, side)).unflatten(0, (-1, side))
     return cut.transpose(1, 2).flatten(2).flatten(0, 1)
-
-
-class FastSwinBackbone(SwinBackbone):
-    """SwinBackbone that is faster without gradients."""
-
-    def forward(self, pixel_values: torch.Tensor) -> BackboneOutput:
-        """(B, 3, H, W) -> channels-last maps (B, C, h, w), fine to coarse."""
-        if torch.is_grad_enabled():
-            return super().forward(pixel_values)  # supports gradient checkpointing
-        states, (height, width) = self.swin.embeddings(pixel_values)
-        maps = []
-        for name, stage in zip(self.stage_names[1:], self.swin.encoder.layers, strict=True):
-            for layer in stage.blocks:
-                states, _ = layer(states, (height, width), always_partition=True)
-            if name in self.out_features:
-                normed = self.hidden_states_norms[name](states)
-                maps.append(normed.unflatten(1, (height, width)).permute(0, 3, 1, 2))
-            if stage.downsample is not None:
-                states = stage.downsample(states, (height, width))
-                height, width = (height + 1) // 2, (width + 1) // 2
-        return BackboneOutput(feature_maps=tuple(maps))
-
-
-def make_fast(backbone: SwinBackbone) -> None:
-    """Turn a SwinBackbone of transformers into the faster classes of this module."""
-    # Only classification uses it: every feature map has a norm of its own.
-    backbone.swin.layernorm = nn.Identity()
-    backbone.__class__ = FastSwinBackbone
-    for module in backbone.modules():
-        if isinstance(module, SwinLayer):
-            module.__class__ = WindowLayer

@@ -25,7 +25,7 @@ class VisionTower(nn.Module):
             self.embeddings.patch_embedding = ConvolutionalStem(config.stem_channels, width)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) in [-1, 1] -> (B, tokens, width)."""
+        """Encode (B, 3, S, S) pixels in [-1, 1] to (B, tokens, width)."""
         # Otherwise a transposed view of a convolution, whose layout every layer would keep.
         embeddings = self.embeddings(pixel_values).contiguous()
         return self.encoder(inputs_embeds=embeddings).last_hidden_state
@@ -78,7 +78,7 @@ class ResidualConvolution(nn.Module):
         self.activation = nn.GELU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, width, h, w) -> the same shape."""
+        """Apply the block to (B, width, h, w)."""
         return self.activation(x + self.second(self.first(x)))
 
 

@@ -108,7 +108,7 @@ def test_gradients_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize('nowhere', [float('nan'), float('inf'), -float('inf')])
-def test_a_place_that_is_no_number_reads_nothing(nowhere: float) -> None:
+def test_a_point_that_is_nan_or_infinite_reads_zeros(nowhere: float) -> None:
     values, places, weights = random_operands()
     places[0, 0] = nowhere
     places[1, 2, :, :, 1, 0] = nowhere

@@ -19,7 +19,7 @@ def run_out_of_memory() -> None:
     raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB.')
 
 
-def test_work_on_a_device_runs_without_gradients_and_what_follows_with_them() -> None:
+def test_work_on_a_device_runs_without_gradients_and_later_work_with_them() -> None:
     assert modes(True, second=True) == (True, True, True)
     assert not torch.is_inference_mode_enabled()
     assert modes.__name__ == 'modes' and modes.__doc__

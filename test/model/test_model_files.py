@@ -60,7 +60,7 @@ def test_a_single_changed_bit_of_the_weights_is_refused_by_name(folder: Path) ->
         (lambda folder: (folder / MANIFEST).write_text(''), 'is not listed'),
     ],
 )
-def test_what_does_not_fit_its_manifest_is_refused(
+def test_a_folder_that_differs_from_its_manifest_is_refused(
     folder: Path, change: object, reason: str
 ) -> None:
     change(folder)  # type: ignore[operator]

@@ -96,7 +96,7 @@ def test_frames_of_one_batch_may_have_different_instructions(small: SmallModel) 
     assert_same(part_of(together, 1, 1), alone.predictions)
 
 
-def test_what_stands_on_the_padding_has_no_influence(small: SmallModel) -> None:
+def test_tokens_of_the_padding_have_no_influence(small: SmallModel) -> None:
     prompt = small.prompt(*INSTRUCTIONS)
     pictures = small.inputs()
     ids = prompt.input_ids.clone()
@@ -182,7 +182,7 @@ def test_image_cells_are_read_only_from_a_shared_prefix(
     assert cells.shape == (1, compact.model.config.image_tokens, compact.model.config.hidden_size)
 
 
-def test_image_tokens_see_later_ones_only_where_the_configuration_says_so(
+def test_image_tokens_see_later_ones_only_if_the_configuration_enables_it(
     compact: SmallModel,
 ) -> None:
     prompt = compact.prompt('mug')

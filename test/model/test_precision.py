@@ -85,7 +85,7 @@ def test_mixed_is_half_precision_of_the_language_side_alone(
 @pytest.mark.parametrize('large', [False, True])
 @pytest.mark.parametrize('device', [CPU, CUDA])
 @pytest.mark.parametrize('board', [False, True])
-def test_int8_is_computed_in_what_the_device_computes_well(
+def test_int8_computes_in_the_format_that_the_device_computes_well(
     device: torch.device, board: bool, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, True)
@@ -169,7 +169,7 @@ def test_an_unknown_format_is_refused_with_the_choices(name: str) -> None:
         ('', False),
     ],
 )
-def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
+def test_the_flags_of_a_cpu_show_whether_it_computes_in_bfloat16(
     text: str, computed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / 'cpuinfo'
@@ -180,7 +180,7 @@ def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
     assert choose_precision('auto', CPU, large=True) == expected
 
 
-def test_a_system_that_tells_nothing_of_its_cpu_gets_float32(
+def test_a_system_that_does_not_describe_its_cpu_gets_float32(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     let_onednn_have_bfloat16(monkeypatch)

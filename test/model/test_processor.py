@@ -291,13 +291,13 @@ def test_masks_are_resized_to_the_canvas_cropped_and_resized_to_the_image(
     assert torch.allclose(processor.restore_masks(logits, 101, 76), expected)
 
 
-def test_what_lies_on_the_padding_never_reaches_the_image(processor: InstructSegProcessor) -> None:
+def test_mask_pixels_on_the_padding_never_reach_the_image(processor: InstructSegProcessor) -> None:
     logits = torch.full((1, 24, 32), -3.0)
     logits[:, 8:] = 3.0  # a 100 x 400 image fills a third of the canvas
     assert (processor.restore_masks(logits, 100, 400) < 0).all()
 
 
-def test_masks_are_sharpened_where_the_configuration_says_so(
+def test_masks_are_sharpened_if_the_configuration_enables_it(
     processor: InstructSegProcessor,
 ) -> None:
     truth = np.zeros((120, 160), bool)

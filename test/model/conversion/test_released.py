@@ -46,7 +46,7 @@ def refusal(tmp_path: Path, change: Callable[[Tensors], object]) -> str:
     return str(error.value)
 
 
-def test_what_is_converted_loads_by_its_folder(tmp_path: Path) -> None:
+def test_a_converted_model_loads_by_its_folder(tmp_path: Path) -> None:
     convert_released(released(tmp_path / 'source'), tmp_path / 'ours')
     model, processor = load_model(find_model(str(tmp_path / 'ours')))
     assert model.num_parameters() > 3e6

@@ -157,12 +157,12 @@ def test_every_number_keeps_its_format(source: Path, ours: Path) -> None:
     assert not any(name.startswith(language) for name in mine['F32'])
 
 
-def test_the_configuration_tells_the_precision_of_the_language_side(ours: Path) -> None:
+def test_the_configuration_records_the_precision_of_the_language_side(ours: Path) -> None:
     values = json.loads((ours / 'config.json').read_text())
     assert (values['dtype'], values['language_dtype']) == ('float32', 'float16')
 
 
-def test_what_is_converted_loads_with_the_release_s_numbers_of_tokens(ours: Path) -> None:
+def test_a_converted_model_has_the_token_counts_of_the_release(ours: Path) -> None:
     model, processor = load_model(find_model(str(ours)))
     assert model.get_parameter('language_model.embed_tokens.weight').shape == (50296, 40)
     assert model.config.image_tokens == processor.config.image_tokens == 729
@@ -366,7 +366,9 @@ def test_an_index_reaches_only_files_next_to_it(tmp_path: Path) -> None:
         {'num_attention_heads': 0},
     ],
 )
-def test_a_config_of_wrong_kinds_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+def test_a_config_with_fields_of_wrong_types_is_refused(
+    change: dict[str, object], tmp_path: Path
+) -> None:
     message = refused(edited(tmp_path / 'source', 'config.json', lambda old: old.update(change)))
     assert 'copy' in message.lower()
 
@@ -390,7 +392,7 @@ def test_a_missing_head_is_named(tmp_path: Path) -> None:
     assert 'lm_head.weight' in refused(source)
 
 
-def test_everybody_may_read_what_was_converted(ours: Path) -> None:
+def test_every_user_may_read_the_converted_files(ours: Path) -> None:
     assert [file for file in ours.rglob('*.safetensors') if not file.stat().st_mode & 0o044] == []
 
 

@@ -157,14 +157,14 @@ def test_offline_the_hub_is_not_asked_and_the_files_to_copy_are_named(
     assert silent_hub == []
 
 
-def test_a_hub_that_refuses_is_given_up_and_the_files_to_copy_are_named() -> None:
+def test_if_the_hub_refuses_the_files_to_copy_are_named() -> None:
     message = refused(NAME)
     assert f'the hub ({constants.ENDPOINT}) does not answer' in message
     assert f'hf download {NAME}' in message
     assert_the_files_to_copy_are_named(message)
 
 
-def test_a_hub_that_never_answers_is_asked_once_and_given_up_within_seconds(
+def test_a_hub_that_never_answers_is_asked_once_for_seconds(
     monkeypatch: pytest.MonkeyPatch, silent_hub: list[socket.socket]
 ) -> None:
     assert 0 < source._REQUEST_TIMEOUT <= source._HUB_TIMEOUT <= 10
@@ -176,7 +176,9 @@ def test_a_hub_that_never_answers_is_asked_once_and_given_up_within_seconds(
     assert len(silent_hub) == 1
 
 
-def test_a_name_server_that_never_answers_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_server_that_never_answers_costs_only_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     over = threading.Event()
 
     def look_up(*_: object, **__: object) -> list[object]:
@@ -192,9 +194,7 @@ def test_a_name_server_that_never_answers_is_given_up_too(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize('endpoint', ['http://hub.invalid', 'no address', 'http://127.0.0.1:1'])
-def test_an_endpoint_that_cannot_be_reached_is_named(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_endpoint_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     look_up = socket.getaddrinfo
 
     def known(host: str, *arguments: object, **options: object) -> object:
@@ -240,7 +240,9 @@ def test_a_folder_that_is_in_use_is_refused_before_a_download(
     assert 'is not empty' in capsys.readouterr().err and silent_hub == []
 
 
-def test_the_help_says_that_the_disk_is_needed_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_mentions_that_the_disk_is_needed_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(['convert', '--help'])
     assert 'disk is needed twice' in ' '.join(capsys.readouterr().out.split())
@@ -265,7 +267,7 @@ def test_a_pickled_file_is_refused_as_such(tmp_path: Path) -> None:
         find_source(str(file))
 
 
-def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_file_is_not_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / 'model.safetensors'
     file.touch()
     with pytest.raises(ModelError, match='name the folder'):

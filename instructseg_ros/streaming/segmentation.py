@@ -1,4 +1,4 @@
-"""What the engine says about one instruction and one frame."""
+"""Segmentation: the answer to one instruction on one frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class State(NamedInt):
 
 
 class Source(NamedInt):
-    """How a mask came about, with the values of Segmentation.msg."""
+    """Origin of a mask, with the values of Segmentation.msg."""
 
     NONE = 0
     INFERRED = 1
@@ -34,17 +34,16 @@ class Source(NamedInt):
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """When things happened to the frame of a result, in nanoseconds of the engine's clock.
+    """Times of a result's frame, in nanoseconds of the engine's clock, in increasing order.
 
-    That clock may be simulated time and jump. None of these times is before the one above it.
+    That clock may be simulated time, and jump.
 
     Attributes:
-        captured: Stamp that the camera gave the frame; when it reached the engine where the camera
-            gave it none.
-        received: The frame reached the engine.
-        started: The model began to work on it.
-        finished: The model was done.
-        latency: Seconds that the model took, by a steady clock.
+        captured: Stamp by the camera; time of arrival if the camera gave none.
+        received: Arrival at the engine.
+        started: Start of the model.
+        finished: End of the model.
+        latency: Time in the model, s of a steady clock.
     """
 
     captured: int
@@ -56,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """Answer to one instruction, on one frame where there is one.
+    """Answer to one instruction, on one frame if there is one.
 
     Attributes:
         instruction: What was asked.
@@ -124,7 +123,7 @@ class Segmentation:
 
     @property
     def found(self) -> bool:
-        """Whether the mask shows what was meant."""
+        """Whether the target was found."""
         return self.state is State.FOUND
 
     @property

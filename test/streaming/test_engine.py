@@ -32,7 +32,7 @@ ENGINE_ERROR = 'internal engine error; the engine keeps running, please report i
 def patient_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show a fault of the engine for ever, and try again before the newest frame is too old."""
     monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
-    monkeypatch.setattr(engine_module, 'RETRY', 0.01)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 0.01)
 
 
 def hold(stream: Stream, *instructions: Instruction, camera: str = '') -> None:
@@ -1002,7 +1002,7 @@ def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
     stream.result()
     stream.engine.stop()
     notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
-    assert [notice for notice in notices if 'room to spare' in notice] == []
+    assert [notice for notice in notices if 'faster than its target' in notice] == []
 
 
 def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> None:
@@ -1101,9 +1101,9 @@ class Clockwork:
         self._end = seconds
         begun: dict[str, list[float]] = {camera: [] for camera in self._engine._registry.cameras}
         self.go_on(0.0)
-        while jobs := self._engine._wait_for_work():
-            for camera, _ in jobs:
-                begun[camera.name].append(self.now)
+        while tasks := self._engine._wait_for_work():
+            for task in tasks:
+                begun[task.camera.name].append(self.now)
             self.go_on(self.now + self._work())
         return begun
 
@@ -1402,7 +1402,7 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
 def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, 'RETRY', 1e6)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 1e6)
     fail_jobs(stream, monkeypatch, KeyError('a camera'))
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED

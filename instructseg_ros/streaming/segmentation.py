@@ -58,23 +58,24 @@ class Segmentation:
     """Answer to one instruction, on one frame if there is one.
 
     Attributes:
-        instruction: What was asked.
+        instruction: The instruction.
         state: The outcome; only FOUND has a mask with pixels set.
-        reason: The outcome in words; never empty unless FOUND.
-        camera: Name of the camera whose frame this is, or ''.
-        header: The frame's header as the caller gave it, or None without a frame.
-        image: (H, W, 3) uint8 RGB, the frame, or None where nothing was segmented.
-        score: 0..1, how sure the model is that the target is there.
-        mask: (H, W) bool, or None where nothing was segmented.
-        probability: (H, W) float32 0..1, or None where nothing was segmented.
-        source: How the mask came about.
-        mask_age: Seconds from the capture of the frame that the language model last read to that
+        reason: The outcome in words; empty only for FOUND.
+        camera: Name of the frame's camera, or ''.
+        header: The frame's header as the caller passed it, or None without a frame.
+        image: (H, W, 3) uint8 RGB, the frame, or None if nothing was segmented.
+        score: Confidence that the target is there, 0..1.
+        mask: (H, W) bool, or None if nothing was segmented.
+        probability: (H, W) float32 0..1, or None if nothing was segmented.
+        source: Origin of the mask.
+        mask_age: Seconds between the captures of the frame that the language model last ran on and
             of this one; 0 unless PROPAGATED.
-        track_id: Identity of the target, the same while its masks overlap in time; 0 unless FOUND.
-        reference_frames: Number of earlier frames the model saw beside this one.
-        dropped: Frames of this camera that were replaced unseen so far.
-        timing: When the frame was captured, received and segmented, or None where no frame was.
-        final: No further result of this instruction will come.
+        track_id: Id of the track, the same while the target's masks overlap in time; 0 unless
+            FOUND.
+        reference_frames: Number of earlier frames shown to the model with this one.
+        dropped: Number of frames of this camera so far that were replaced unseen.
+        timing: Times of the frame, or None without a frame.
+        final: Whether this is the last result of the instruction.
     """
 
     instruction: Instruction

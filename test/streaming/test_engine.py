@@ -193,7 +193,7 @@ def test_an_instruction_expires_after_its_lifetime(stream: Stream) -> None:
     assert 'lifetime of 0.05 s' in result.reason
 
 
-def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
+def test_a_camera_that_never_starts_is_reported_once_and_names_its_topic(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(topics={'': '/front/image'}, image_timeout=0.05)
@@ -209,7 +209,9 @@ def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
         pass
 
 
-def test_a_camera_that_stops_is_told_each_time_it_stops(open_stream: Callable[..., Stream]) -> None:
+def test_a_camera_that_stops_is_reported_each_time_it_stops(
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.engine.give(RED)
     for _ in range(2):
@@ -283,7 +285,7 @@ def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
     assert stream.model.encoded == 3
 
 
-def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
+def test_a_camera_that_stops_is_reported_and_does_not_hold_the_others(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -374,7 +376,7 @@ def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
     assert stream.answers(1) == [('asked', FOUND)]
 
 
-def test_a_rejection_is_told_while_the_model_works_and_is_counted(stream: Stream) -> None:
+def test_a_rejection_is_reported_while_the_model_works_and_is_counted(stream: Stream) -> None:
     hold(stream, RED)
     stream.engine.reject(
         Segmentation(instruction=GREEN, state=State.REJECTED, reason='not now', final=True)
@@ -579,7 +581,7 @@ def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_fir
     assert stream.engine.active() == [first]
 
 
-def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
+def test_a_repeated_instruction_keeps_its_track_and_its_embedding(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=1.0)
@@ -836,7 +838,7 @@ def test_memory_that_runs_out_again_and_again_stops_at_half_the_size(stream: Str
     assert stream.model.scales == [1.0, 0.75, 0.5625, 0.5, 0.5]
 
 
-def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: Stream) -> None:
+def test_memory_that_runs_out_is_reported_only_while_it_changes_something(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.model.room = -20
     for _ in range(20):
@@ -845,7 +847,7 @@ def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: St
     assert stream.notices.qsize() <= 4
 
 
-def test_memory_that_runs_out_under_two_rate_makes_all_cameras_conclude_anew(
+def test_memory_that_runs_out_under_two_rate_makes_all_cameras_reason_anew(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -962,7 +964,7 @@ def test_auto_tells_each_step_that_it_takes(open_stream: Callable[..., Stream]) 
     assert stream.model.scales[-1] == 0.75
 
 
-def test_the_other_schedules_never_change_their_pace(open_stream: Callable[..., Stream]) -> None:
+def test_the_other_schedules_never_change_their_budget(open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(schedule=Schedule.EXACT, target_rate=1e9)
     stream.engine.give(RED)
     answered(stream, 30)
@@ -986,7 +988,7 @@ def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
     assert stream.model.scales[-1] < 0.75
 
 
-def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
+def test_an_instruction_that_ends_while_the_model_runs_leaves_the_budget_alone(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9, scene_change=0.05)

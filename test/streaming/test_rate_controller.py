@@ -4,8 +4,8 @@ import pytest
 
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.schedule import (
-    MAX_PATIENCE,
     MAX_IDLE_LOAD,
+    MAX_PATIENCE,
     WINDOW,
     RateController,
     Schedule,
@@ -38,7 +38,7 @@ def windows_until_a_change(controller: RateController, seconds: float) -> int:
     raise AssertionError('nothing changed')
 
 
-def test_the_best_pace_stays_while_it_holds_the_target() -> None:
+def test_the_best_budget_stays_while_it_holds_the_target() -> None:
     held = controller()
     for seconds in (TIGHT, FAST, TIGHT) * 5:
         assert window(held, seconds) == ''
@@ -153,7 +153,7 @@ def test_mixed_frames_of_two_rates_are_weighed_together() -> None:
 
 
 @pytest.mark.parametrize('reference_frames', [0, 4])
-def test_a_model_whose_cost_follows_the_pace_settles_and_holds_the_target(
+def test_a_model_whose_cost_follows_the_budget_settles_and_holds_the_target(
     reference_frames: int,
 ) -> None:
     held = RateController(

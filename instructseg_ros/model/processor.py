@@ -207,7 +207,7 @@ class InstructSegProcessor:
         row = PromptRow()
         if explanation:
             self._add(row, EXPLAIN, text, 1)
-            row.add([*self._encode(explanation), self.seg_token_id], explanation, said=True)
+            row.add([*self._encode(explanation), self.seg_token_id], explanation, generated=True)
             template = SEG
         self._add(row, template, text, max(1, reference_frames))
         return row
@@ -231,9 +231,9 @@ class InstructSegProcessor:
         for index, (question, answer) in enumerate(turns):
             if index:
                 end = str(self.tokenizer.eos_token)
-                row.add(self._encode(end), end, said=True)
+                row.add(self._encode(end), end, generated=True)
             self._add(row, CHAT if index == 0 else CHAT_ON, question.strip(), 1)
-            row.add(self._encode(f' {answer.strip()}'), answer, said=True)
+            row.add(self._encode(f' {answer.strip()}'), answer, generated=True)
         return row
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
@@ -302,7 +302,7 @@ class InstructSegProcessor:
         parts = ((question + assistant, False), (answer, True)) if assistant else ((answer, False),)
         for part, said in parts:
             for piece in split_prompt(part):
-                row.add(self._encode_piece(piece, text, frames), piece, said=said)
+                row.add(self._encode_piece(piece, text, frames), piece, generated=said)
 
     def _encode_piece(self, piece: str, text: str, frames: int) -> list[int]:
         config = self.config

@@ -1,4 +1,4 @@
-"""Segmenter: an image and an instruction in, a mask out."""
+"""Segmenter: segments images by instructions, in one call or stage by stage."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.states import Reasoning
 from instructseg_ros.model.tasks import Task
 
-# Tokens: prompts are padded to multiples of it, so that few lengths have to be compiled.
-BUCKET: Final = 8
+# Compiled prompts are padded to multiples of so many tokens: fewer shapes to compile.
+PROMPT_BUCKET: Final = 8
 
 
 def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
-    """Let torch compile vision tower, pixel branch and the language model's layers.
+    """Compile the vision tower, the pixel branch and the language model's layers with torch.
 
-    Each is compiled for every shape that it meets, when it first meets it: sizes of the input, and
-    numbers and lengths of instructions. From the ninth shape on torch leaves a stage as it is. The
-    mask decoder is not worth it: its shapes change as often, and it is little work.
+    Each is compiled on the first use of every shape: input sizes, and numbers and lengths of
+    instructions. Torch stops compiling a stage after eight shapes. The mask decoder is not
+    compiled: its shapes change as often, and it takes little time.
 
     Args:
-        model: on its device, its layers packed or quantized where they will be.
-        backend: of `torch.compile`.
+        model: The model on its device, packed or quantized.
+        backend: Backend of `torch.compile`.
     """
     for stage in (model.vision_tower, model.pixel_branch, *model.language_model.layers):
         stage.compile(backend=backend, dynamic=False)
 
 
 class Segmenter:
-    """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
+    """InstructSeg on one device; its model can afterwards not be trained or saved.
 
     `segment` answers in one call. `instructseg_ros.model.session.VideoSession` calls the stages
     that it consists of, each only where its inputs changed: `prepare` a query, `encode` frames,
@@ -119,15 +119,15 @@ class Segmenter:
         """Load a model.
 
         Args:
-            model: `embedded`, a folder, or a hub id that was downloaded before.
-            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
+            model: `embedded`, a folder, or the hub id of a downloaded model.
+            device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`...
             dtype: `auto`, `float32`, `bfloat16`, `float16`, `float16_weights`, `mixed` or `int8`,
                 see `choose_precision`.
-            threshold: None: the one stored with the model.
-            compiled: see `compile`; needs a C++ compiler.
+            threshold: Minimum score of a target that counts as found; None: the model's own.
+            compiled: Compile the model, see `compile`; needs a C++ compiler.
 
         Raises:
-            ModelError: the model, the device or the dtype cannot be had; the message names the
+            ModelError: The model, the device or the dtype is not available; the message names the
                 remedy.
         """
         where = choose_device(device)
@@ -142,16 +142,16 @@ class Segmenter:
         return segmenter
 
     def compile(self, *, backend: str = 'inductor') -> None:
-        """Let torch compile most of the model when it first runs, see `compile_stages`.
+        """Compile most of the model on its first run, see `compile_stages`.
 
-        The first frame then takes minutes, and those after it less than before.
+        The first frame then takes minutes; later frames are faster than without.
         """
-        self._prompts.pad(BUCKET)
+        self._prompts.pad(PROMPT_BUCKET)
         compile_stages(self._model, backend=backend)
 
     @property
     def release_threshold(self) -> float:
-        """Score below which a target that was there counts as gone; moves with `threshold`."""
+        """Score below which a target found before counts as gone; scales with `threshold`."""
         return self.threshold * self._release
 
     def segment(
@@ -337,24 +337,21 @@ class Segmenter:
         temperature: float = 0.0,
         top_p: float = 1.0,
     ) -> str:
-        """Answer a question on an image in words; see `TextGenerator.generate`.
+        """Answer a question about an image in words.
 
         Args:
             image: (H, W, 3) uint8 RGB, or an image of PIL.
-            text: the question; with `explain`, the instruction.
-            explain: give the reasons for a segmentation, up to its [SEG].
-            max_new_tokens: longest answer; also bounded by the model's context.
-            temperature: 0 for the likeliest token each time, else that of sampling.
-            top_p: sampling draws from the likeliest tokens with this share of the probability.
+            text: Question; with `explain`, the instruction.
+            explain: As in `TextGenerator.generate`, like all further arguments.
 
         Raises:
-            ModelError: the model has no head for text: the embedded one has none.
-            ValueError: the text leaves no room for an answer in the model's context, or a number
+            ModelError: The model has no head for text; the embedded model has none.
+            ValueError: The text leaves no room for an answer in the model's context, or a number
                 is out of range.
         """
         if self._generator is None:
             if self._folder is None:
-                raise ModelError('only a model that was loaded from a folder generates text.')
+                raise ModelError('only a model loaded from a folder can generate text')
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
         return self._generator.generate(

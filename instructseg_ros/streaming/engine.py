@@ -1,4 +1,4 @@
-"""Newest frames and active instructions in, `Segmentation` values out."""
+"""The engine of the node: answers active instructions on the newest frames, in two threads."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ RETRY_DELAY: Final = 1.0  # s, after an error in the engine itself
 
 
 class Engine:
-    """Owns the model; every method but `stop` returns at once.
+    """Answers active instructions on the newest frames; every method but `stop` returns at once.
 
-    One thread works: the newest frames of all cameras and all their active instructions go through
-    the model in one batch. A frame that arrives meanwhile replaces the one that waits. A second
-    thread watches, so that what ends while the model works is told at once. Each active instruction
+    A worker thread owns the model: the newest frames of all cameras and all their active
+    instructions go through it in one batch. A frame that arrives meanwhile replaces the waiting
+    one. A second thread reports at once what ends while the model is busy. Each active instruction
     gets exactly one result for each segmented frame, and one final result when it ends.
 
     Attributes:
-        statistics: Of frames and results.
-        paused: Only instructions on demand are answered; the others stay active.
-        max_rate: Most frames a second of a camera that are segmented, besides those that are
-            for an instruction on demand; 0: no limit.
+        statistics: Statistics of frames and results.
+        paused: Answer only instructions on demand; the others stay active.
+        max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
+            Instructions on demand are not limited.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Engine:
         clock: Callable[[], int] = time.time_ns,
         on_notice: Callable[[str], object] = logger.info,
     ) -> None:
-        """Make a stopped engine.
+        """Create a stopped engine.
 
         Args:
-            model: Only the working thread touches it.
-            on_results: Called with the results of a frame, all together, and with each that is of
-                no frame, in order; from both threads and from `stop`, but never from two at once.
+            model: The model; only the worker thread uses it.
+            on_results: Called with all results of a frame together, and with each result without a
+                frame, in order. It is called from both threads and from `stop`, never concurrently.
             settings: Bounds of memory and time.
             clock: Nanoseconds on the time line of the frames' stamps.
-            on_notice: Called from the working thread when the pace changes, and why.
+            on_notice: Called from the worker thread with the reason for a new compute budget.
         """
         self._session = VideoSession(model, settings.reference_policy)
         self._on_results = on_results
@@ -109,17 +109,17 @@ class Engine:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        self._deliver([])  # what a thread has left because of an error
+        self._deliver([])  # results that a thread left behind after an error
 
     def add_frame(
         self, image: np.ndarray, *, stamp: int, header: Any = None, camera: str = ''
     ) -> None:
-        """Hand over the newest frame of a camera.
+        """Add the newest frame of a camera.
 
         Args:
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns; 0: unknown, the time of its arrival stands for it.
-            header: Comes back with the result.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
+            stamp: Time of capture, ns; 0: unknown, the time of arrival is used.
+            header: Opaque value, returned with the result.
             camera: Name of the camera.
         """
         frame = self._frame(image, stamp, header)
@@ -130,7 +130,7 @@ class Engine:
                 self._news.notify()
 
     def refuse_frame(self, reason: str, *, header: Any = None, camera: str = '') -> None:
-        """Answer active instructions FAILED because an image of the camera could not be read."""
+        """Answer active instructions FAILED, as an image of the camera could not be read."""
         self.statistics.note_refusal(camera, reason)
         with self._lock:
             self._registry.cameras[camera].refuse(
@@ -139,14 +139,14 @@ class Engine:
             self._news.notify()
 
     def give(self, instruction: Instruction) -> None:
-        """Follow an instruction from now on, beside those that are active in other slots.
+        """Activate an instruction, alongside those in other slots.
 
         One that repeats an active one (`Instruction.is_repeated_by`) renews that instead: its
-        lifetime starts over, and it keeps its id, its track and what the model has concluded.
+        lifetime restarts, and it keeps its id, its track and its embedding.
 
         Raises:
-            InstructionError: One of that id is active, or as many as may be; it names a camera that
-                is not there; or the engine was stopped.
+            InstructionError: The id is active already, the limit of active instructions is
+                reached, a camera does not exist, or the engine was stopped.
         """
         with self._lock:
             self._check_running()
@@ -156,16 +156,16 @@ class Engine:
     def ask(
         self, instruction: Instruction, image: np.ndarray, *, stamp: int, header: Any = None
     ) -> None:
-        """Answer an instruction once, on an image that is none of the cameras'.
+        """Answer an instruction once, on an image that comes with it.
 
         Args:
-            instruction: Its `until` must be ANSWERED.
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns.
-            header: Comes back with the result.
+            instruction: The instruction; its `until` must be ANSWERED.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
+            stamp: Time of capture, ns.
+            header: Opaque value, returned with the result.
 
         Raises:
-            InstructionError: As from `give`.
+            InstructionError: As in `give`.
         """
         with self._lock:
             self._check_running()
@@ -177,17 +177,17 @@ class Engine:
         return self._end(lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
 
     def withdraw(self, instruction: Instruction) -> None:
-        """End this very instruction, and no other of its id; harmless when it is over."""
+        """End exactly this instruction, and no other with its id; harmless when it has ended."""
         self._end(lambda each: each is instruction, 'cancelled')
 
     def reject(self, result: Segmentation) -> None:
-        """Hand out the answer to what cannot be followed, in order with all other results."""
+        """Deliver the answer to an invalid instruction, in order with all other results."""
         with self._lock:
             self._notices.append(result)
             self._news.notify()
 
     def active(self) -> list[Instruction]:
-        """Return what is active, the longest first."""
+        """Return the active instructions, the oldest first."""
         with self._lock:
             return self._registry.active()
 
@@ -205,7 +205,7 @@ class Engine:
 
     @property
     def max_rate(self) -> float:
-        """Most frames a second of a camera that are segmented; 0: no limit."""
+        """Maximum number of frames of a camera that are segmented per second; 0: no limit."""
         return self._max_rate
 
     @max_rate.setter
@@ -240,21 +240,21 @@ class Engine:
         self._news.notify()
 
     def _repeat(self, step: Callable[[], bool], condition: threading.Condition) -> None:
-        """Run the steps of a thread until there are no more, whatever one of them raises."""
+        """Run the steps of a thread until the engine stops, whatever one of them raises."""
         while True:
             try:
                 if not step():
                     return
-            except BaseException as error:  # nobody else would hear of it
-                self._survive(error)
+            except BaseException as error:  # nothing else would report it
+                self._recover(error)
             else:
                 continue
             with self._lock:
                 if condition.wait_for(lambda: self._stopping, RETRY_DELAY):
                     return
 
-    def _survive(self, error: BaseException) -> None:
-        """Report an error that nothing foresaw, and answer what is active."""
+    def _recover(self, error: BaseException) -> None:
+        """Report an unexpected error, and answer all active instructions FAILED."""
         try:
             reason = self._note_fault(
                 'internal engine error; the engine keeps running, please report it', error
@@ -262,8 +262,10 @@ class Engine:
             with self._lock:
                 self._notices += self._registry.fail(reason)
             self._deliver([])
-        except Exception as another:
-            self._note_fault('active instructions could not be answered; restart the node', another)
+        except Exception as second_error:
+            self._note_fault(
+                'active instructions could not be answered; restart the node', second_error
+            )
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
@@ -310,7 +312,7 @@ class Engine:
 
     @property
     def budget(self) -> ComputeBudget:
-        """At which the next frame is answered."""
+        """The compute budget of the next frame."""
         budget = self._rate_controller.budget
         return replace(budget, scale=min(budget.scale, self._max_scale))
 
@@ -362,7 +364,7 @@ class Engine:
             self._notify_user(f'{reason}: kept features were released, now {self.budget}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
-        """Hand out what ended, and then the answers that are still wanted."""
+        """Deliver final results, then the answers of instructions that are still active."""
         with self._delivery:
             with self._lock:
                 frames = [self._registry.settle(camera, answers) for camera, answers in rounds]

@@ -16,9 +16,9 @@ from instructseg_ros.streaming.settings import EngineSettings
 
 
 class InstructionRegistry:
-    """The cameras and what is active on each; not thread-safe, the engine holds the lock.
+    """The cameras and their active instructions; not thread-safe, the engine holds the lock.
 
-    Whatever ends an instruction ends it here, on all its cameras and with one final result.
+    An instruction always ends here, on all its cameras and with one final result.
     """
 
     def __init__(self, settings: EngineSettings, session: VideoSession) -> None:
@@ -31,24 +31,24 @@ class InstructionRegistry:
         self._max_instructions = settings.max_instructions
 
     def active(self) -> list[Instruction]:
-        """Return what is active, the longest first."""
+        """Return the active instructions, the oldest first."""
         states = sorted(
             (each for camera in self._all() for each in camera.active), key=lambda each: each.given
         )
         return list(dict.fromkeys(each.instruction for each in states))
 
     def busy(self) -> int:
-        """Return the number of cameras on which something is active."""
+        """Return the number of cameras with active instructions."""
         return sum(bool(camera.active) for camera in self._all())
 
     def give(self, instruction: Instruction, *, now: float) -> list[Segmentation]:
-        """Follow an instruction, or renew the active one that it repeats.
+        """Activate an instruction, or renew the active one that it repeats.
 
         Returns:
-            The final results of those that it replaces.
+            The final results of the instructions that it replaces.
 
         Raises:
-            InstructionError: It cannot be followed.
+            InstructionError: The instruction is refused; see `Engine.give`.
         """
         if repeated := self._repeated_by(instruction):
             for each in self._active_of(repeated):
@@ -62,10 +62,10 @@ class InstructionRegistry:
         return finals
 
     def ask(self, instruction: Instruction, frame: Frame) -> None:
-        """Answer an instruction on a frame that is no camera's.
+        """Activate an instruction for one frame that belongs to no camera.
 
         Raises:
-            InstructionError: It cannot be followed.
+            InstructionError: The instruction is refused; see `Engine.give`.
         """
         self._check(instruction, 0)
         camera = Camera.for_request(self._session)
@@ -74,19 +74,19 @@ class InstructionRegistry:
         self._request_cameras.append(camera)
 
     def end(self, instructions: Sequence[Instruction], reason: str) -> list[Segmentation]:
-        """Stop following instructions, with one last result each, whatever cameras they are on.
+        """Deactivate instructions on all their cameras, with one final result each.
 
-        The last result also gives the reason of the last answers, which the end would hide.
+        The final result also names the reason of the last answers, which the end would hide.
         """
         finals = []
         for instruction in instructions:
-            last_words = self._last_reasons(instruction)
+            last_reasons = self._last_reasons(instruction)
             cameras = self._drop(instruction)
             finals.append(
                 Segmentation(
                     instruction=instruction,
                     state=State.EXPIRED,
-                    reason=f'{reason}; last answer: {last_words}' if last_words else reason,
+                    reason=f'{reason}; last answer: {last_reasons}' if last_reasons else reason,
                     camera=cameras[0].name if len(cameras) == 1 else '',
                     dropped=sum(each.dropped for each in cameras),
                     final=True,
@@ -95,7 +95,7 @@ class InstructionRegistry:
         return finals
 
     def overdue(self, *, now: float, paused: bool) -> list[Segmentation]:
-        """Return what has to be told by now without the model, and end what is over."""
+        """Return the reports that are due without the model, and end expired instructions."""
         results = []
         for instruction in self.active():
             states = self._active_of(instruction)
@@ -113,7 +113,7 @@ class InstructionRegistry:
         return results
 
     def fail(self, reason: str) -> list[Segmentation]:
-        """Answer everything that is active FAILED, on each of its cameras."""
+        """Answer all active instructions FAILED, on each of their cameras."""
         return [
             result
             for camera in self._all()
@@ -133,7 +133,7 @@ class InstructionRegistry:
         return [task for task in tasks if task]
 
     def next_turn(self, *, now: float, period: float) -> float:
-        """Return when a frame that waits for the turn of its camera may be worked on.
+        """Return when a waiting frame of a rate-limited camera may be segmented.
 
         Args:
             now: Seconds of the steady clock.
@@ -146,11 +146,11 @@ class InstructionRegistry:
         return min((turn for turn in turns if turn > now), default=float('inf'))
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
-        """Return those answers that are still wanted; those that end their instruction end it."""
+        """Return the answers of active instructions; end those that they complete."""
         return list(self._settle(camera, answers))
 
     def next_event(self, *, paused: bool) -> float:
-        """Return when something must be told or ends, s of the steady clock."""
+        """Return when the next report is due or an instruction ends, s of the steady clock."""
         return min(
             (camera.next_event(paused=paused) for camera in self._all()), default=float('inf')
         )
@@ -196,7 +196,7 @@ class InstructionRegistry:
         ]
 
     def _last_reasons(self, instruction: Instruction) -> str:
-        """Return why the last answers were not FOUND, '' if they were or there is none."""
+        """Return why the last answers were not FOUND; '' if they were, or without answers."""
         reasons = [
             (camera.name, each.last_reason)
             for camera in self._all()
@@ -210,7 +210,7 @@ class InstructionRegistry:
         )
 
     def _drop(self, instruction: Instruction) -> list[Camera]:
-        """Stop following an instruction; return the cameras that it was followed on."""
+        """Deactivate an instruction; return the cameras that it was active on."""
         cameras = [camera for camera in self._all() if camera.drop(instruction)]
         self._request_cameras = [each for each in self._request_cameras if each.active]
         return cameras

@@ -34,7 +34,7 @@ class OfflineEngine:
         """The compute budget of the next frame."""
         return self._rate_controller.budget
 
-    def add(self, instruction: Instruction) -> None:
+    def give(self, instruction: Instruction) -> None:
         """Answer an instruction from the next frame on."""
         self._camera.active.append(ActiveInstruction(instruction, given=0.0))
 
@@ -48,7 +48,7 @@ class OfflineEngine:
         """Return one answer for each instruction, in the order in which they were given.
 
         Args:
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
             stamp: Time of capture, ns.
             header: Opaque value, returned with the answers.
 

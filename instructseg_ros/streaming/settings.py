@@ -23,23 +23,22 @@ class EngineSettings:
     """Bounds and schedule of the engine.
 
     Attributes:
-        topics: Name of each camera -> what to call its stream in messages to people.
-        reference_frames: Most earlier frames shown to the model beside the newest.
+        topics: Name of each camera -> name of its stream in messages to people.
+        reference_frames: Maximum number of earlier frames shown to the model with the newest.
         reference_stride: Seconds between them.
-        max_reference_stride: Most seconds between them, where the language model reads frames
-            further apart than the stride; None: the stride.
+        max_reference_stride: Maximum number of seconds between them, see `ReferencePolicy`.
         max_age: A frame that arrived longer ago is not segmented, s.
-        image_timeout: Live instructions are told after so many seconds without an image.
-        max_instructions: Most instructions that are live at once.
-        max_rate: Most frames a second of a camera that are segmented, besides those that are
-            for an instruction on demand; 0: no limit.
-        schedule: What runs when.
+        image_timeout: Seconds without an image after which active instructions get a report.
+        max_instructions: Maximum number of active instructions.
+        max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
+            Instructions on demand are not limited.
+        schedule: When each stage of the model runs.
         reason_every: TWO_RATE: frames from one run of the language model to the next.
-        refresh_every: FIXED_REFERENCES: frames for which reference frames stay.
-        scene_change: TWO_RATE, AUTO: share of the picture whose change makes the language model
-            run at once.
-        target_rate: AUTO: frames a second to hold.
-        target_latency: AUTO: longest time of a frame in the model, s; 0: no limit.
+        refresh_every: FIXED_REFERENCES: frames for which reference frames stay the same.
+        scene_change: TWO_RATE, AUTO: share of the image whose change makes the language model run
+            at once.
+        target_rate: AUTO: target rate, frames per second.
+        target_latency: AUTO: target latency of a frame in the model, s; 0: no limit.
     """
 
     topics: Mapping[str, str] = field(default_factory=lambda: {'': 'image'})
@@ -59,18 +58,18 @@ class EngineSettings:
 
     @classmethod
     def from_model(cls, model: ReferenceDefaults, **others: Any) -> EngineSettings:
-        """Return settings with the reference frames that a model wants.
+        """Return settings with the reference frames of a model's training.
 
         Args:
             model: The model.
-            others: Further fields, and those that are to be otherwise than the model wants.
+            others: Further fields; they override those of the model.
         """
-        wanted = {
+        defaults = {
             'reference_frames': model.reference_frames,
             'reference_stride': model.reference_stride,
             'max_reference_stride': model.max_reference_stride,
         }
-        return cls(**wanted | others)
+        return cls(**defaults | others)
 
     @property
     def reference_policy(self) -> ReferencePolicy:

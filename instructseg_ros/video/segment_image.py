@@ -1,4 +1,4 @@
-"""Implements `instructseg segment`: one image, or a frame with its reference frames, from files."""
+"""Implements `instructseg segment`: one image, or a frame with reference frames, from files."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def segment_still(
     *,
     task: Task = Task.AUTO,
 ) -> Segmentation:
-    """Segment what a text means on one picture.
+    """Segment the target of an instruction on one image.
 
     Args:
+        segmenter: The model.
         image: (H, W, 3) uint8 RGB.
-        text: the instruction.
-        references: earlier frames, oldest first; none for a still image.
+        text: The instruction.
+        references: Earlier frames, oldest first; none for a still image.
+        task: AUTO chooses referring or reasoning from the text.
 
     Raises:
-        InstructionError: the text is no instruction.
+        InstructionError: The text is not a valid instruction.
     """
     instruction = Instruction(text=clean_text(text), task=task)
     features = segmenter.encode(references)
@@ -49,17 +51,17 @@ def segment_still(
 
 
 def check_output(file: Path, *, inputs: Sequence[Path]) -> tuple[Path, Path]:
-    """Refuse a file that no picture can be written to, or that would overwrite one that is read.
+    """Refuse an output file that is not an image, or that would overwrite an input.
 
     Returns:
-        the files of the overlay and of the mask.
+        The files of the overlay and of the mask.
 
     Raises:
-        ValueError: its name does not end as an image's, or it is one of the inputs.
+        ValueError: Its suffix is not that of an image format, or it is one of the inputs.
     """
-    kind = Image.registered_extensions().get(file.suffix.lower())
+    image_format = Image.registered_extensions().get(file.suffix.lower())
     try:
-        Image.new('RGB', (1, 1)).save(io.BytesIO(), kind)
+        Image.new('RGB', (1, 1)).save(io.BytesIO(), image_format)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f'{file}: name a file for an image, such as {file.stem or "answer"}.png'
@@ -77,10 +79,10 @@ def _mask_file(file: Path) -> Path:
 
 
 def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
-    """Write the overlay to a file and the mask (0 or 255; all 0 unless FOUND) beside it.
+    """Write the overlay to a file, and the mask (0 or 255; all 0 unless FOUND) next to it.
 
     Returns:
-        the names of both files.
+        The names of both files.
     """
     assert result.image is not None and result.mask is not None
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
 
 
 def summary(result: Segmentation) -> dict[str, Any]:
-    """What a program wants to know of a result, ready for JSON."""
+    """The fields of a result for JSON."""
     return {
         'instruction': result.instruction.text,
         'state': result.state.name,

@@ -1,4 +1,4 @@
-"""Implements `instructseg video`: segments every frame, then renders what was asked for."""
+"""Implements `instructseg video`: segments every frame, then writes the requested formats."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Summary:
     """The result of a run.
 
     Attributes:
-        frames: How many frames were answered.
-        announced: How many frames the source says it has; None where it does not.
-        states: For each text, how often which state.
+        frames: Number of frames that were segmented.
+        announced: Number of frames according to the source; None if unknown.
+        states: For each text, the number of results of each state.
     """
 
     frames: int
@@ -55,7 +55,7 @@ class Summary:
 
     @property
     def is_short(self) -> bool:
-        """Whether clearly less was read than announced: some containers only estimate it."""
+        """Whether clearly fewer frames were read than announced, which may be an estimate."""
         return self.announced is not None and self.frames < 0.98 * self.announced
 
 
@@ -70,29 +70,29 @@ def segment_video(
     topic: str | None = None,
     overwrite: bool = False,
 ) -> Summary:
-    """Answer instructions on every frame, or go on with that where it was cut off.
+    """Segment every frame, or resume a run after its last finished frame.
 
     Args:
-        path: A film, a folder of pictures or a bag.
+        path: A video file, a folder of images or a bag.
         texts: The instructions.
-        folder: Where everything goes.
-        load: Gives the model, and how it is to be run; called only if frames are left to answer.
-        model: Hash of its weights and the dtype, the same when a run is resumed.
-        formats: Of FORMATS; `masks.jsonl` (rle) is always written.
-        topic: Which images of a bag.
-        overwrite: Begin anew.
+        folder: Output folder.
+        load: Returns the model and its settings; called only if frames are left to segment.
+        model: Hash of the model's weights and dtype; a run is resumed only with an equal one.
+        formats: Names from FORMATS; `masks.jsonl` (rle) is always written.
+        topic: Image topic of a bag.
+        overwrite: Discard an earlier run in the folder.
 
     Raises:
-        InstructionError: A text is no instruction, or given twice.
+        InstructionError: A text is not a valid instruction, or is given twice.
         SourceError: Frames cannot be read.
-        OutputError: The folder holds another run, or something else.
+        OutputError: The folder holds another run, or other files.
         LockError: Another process writes to the folder.
-        MissingPyAVError: Films are read or written, and PyAV is not installed.
+        MissingPyAVError: Video files are read or written, and PyAV is not installed.
     """
     texts = _clean(texts)
     source = open_source(path, topic=topic)
     if 'overlay' in formats:
-        import_av()  # rather than after hours
+        import_av()  # fails now rather than after hours
     run = {**_identity(source), 'topic': topic, 'instructions': texts, 'model': model}
     with locked(folder):
         output = Output(folder)
@@ -105,7 +105,7 @@ def segment_video(
 
 
 def _identity(source: Source) -> dict[str, str | int]:
-    """Tell a source from another one of its name: where it is, its size, and when it changed."""
+    """Identify the content of a source by its path, size and time of modification."""
     stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
     return {
@@ -129,11 +129,11 @@ def _answer_all(
     load: Callable[[], tuple[StagedModel, EngineSettings]],
     file: Path,
 ) -> int:
-    """Append to a record the answers to all frames that are not in it; return their number."""
+    """Append the answers of all missing frames to a record; return its number of frames."""
     model, settings = load()
     engine = OfflineEngine(model, settings)
     for text in texts:
-        engine.add(Instruction(text=text))
+        engine.give(Instruction(text=text))
     with RecordWriter(file) as record:
         history = History(settings)
         for line in read_lines(file):
@@ -142,7 +142,7 @@ def _answer_all(
         number = history.frames
         frames = _remaining(source, history, engine, tracks)
         for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
-            record.write(_line(number, frame, _follow(engine, frame), tracks))
+            record.write(_line(number, frame, _segment(engine, frame), tracks))
             number += 1
     if not number:
         raise SourceError(f'{source.path} holds no frame')
@@ -152,24 +152,24 @@ def _answer_all(
 def _remaining(
     source: Source, history: History, engine: OfflineEngine, tracks: Tracks
 ) -> Iterator[VideoFrame]:
-    """Yield the frames that are not in the record, after showing the last ones in it again."""
+    """Yield the frames that are not in the record, after replaying the last ones in it."""
     again = history.again()
     if not again:
         yield from source.read()
         return
     frames = read_from(source, again[0].place)
     for seen, frame in zip(again, frames, strict=False):
-        tracks.learn(_follow(engine, frame), seen.tracks)
+        tracks.learn(_segment(engine, frame), seen.tracks)
     yield from frames
 
 
-def _follow(engine: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
+def _segment(engine: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
         return engine.segment(frame.image, stamp=frame.place.stamp)
     except MemoryError as error:
         raise RuntimeError(
-            f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
-            f'same command goes on from here'
+            f'out of memory ({error}): free some, or choose another --device or --dtype; the '
+            f'same command resumes here'
         ) from error
 
 
@@ -193,7 +193,7 @@ def _draw(
     output: Output,
     formats: Sequence[str],
 ) -> None:
-    """Make what is not there yet."""
+    """Write the formats that do not exist yet."""
     if 'png' in formats:
         output.make(output.png, lambda folder: write_pngs(record.lines('png'), names, folder))
     if 'overlay' in formats:
@@ -214,7 +214,7 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | N
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
-    """Load a model, to be run whole on every frame and with the reference frames that it wants.
+    """Load a model, and settings to run all of it on every frame with its reference frames.
 
     Raises:
         ModelError: The model cannot be loaded; the message names the remedy.
@@ -222,6 +222,6 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     from instructseg_ros.model.segmenter import Segmenter
 
     segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
-    # One stride for all films, so that a run that goes on knows how far back it has to begin.
+    # With one stride for all videos, a resumed run knows how many frames to replay.
     stride = segmenter.reference_stride
     return segmenter, EngineSettings.from_model(segmenter, max_reference_stride=stride)

@@ -83,17 +83,17 @@ class Answer:
 
 def answer(segmenter: Segmenter, cameras: Sequence[Camera], *, keep: bool = False) -> Answer:
     """Each stage once for all cameras."""
-    films = [camera.pictures() for camera in cameras]
-    tokens = segmenter.encode([image for film in films for image in film])
+    videos = [camera.pictures() for camera in cameras]
+    tokens = segmenter.encode([image for video in videos for image in video])
     rest = iter(tokens)
-    seen = [[next(rest) for _ in film] for film in films]
+    seen = [[next(rest) for _ in video] for video in videos]
     embeddings = segmenter.reason(
         [[segmenter.query(text) for text in camera.texts] for camera in cameras],
         [frames[-1] for frames in seen],
         [frames[:-1] for frames in seen],
         keep_references=keep,
     )
-    pixels = segmenter.encode_pixels([film[-1] for film in films])
+    pixels = segmenter.encode_pixels([video[-1] for video in videos])
     predictions = segmenter.decode(embeddings, pixels)
     return Answer(tokens=tokens, embeddings=embeddings, pixels=pixels, predictions=predictions)
 

@@ -32,7 +32,7 @@ ENGINE_ERROR = 'internal engine error; the engine keeps running, please report i
 def patient_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show a fault of the engine for ever, and try again before the newest frame is too old."""
     monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
-    monkeypatch.setattr(engine_module, 'RETRY', 0.01)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 0.01)
 
 
 def hold(stream: Stream, *instructions: Instruction, camera: str = '') -> None:
@@ -193,7 +193,7 @@ def test_an_instruction_expires_after_its_lifetime(stream: Stream) -> None:
     assert 'lifetime of 0.05 s' in result.reason
 
 
-def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
+def test_a_camera_that_never_starts_is_reported_once_and_names_its_topic(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(topics={'': '/front/image'}, image_timeout=0.05)
@@ -209,7 +209,9 @@ def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
         pass
 
 
-def test_a_camera_that_stops_is_told_each_time_it_stops(open_stream: Callable[..., Stream]) -> None:
+def test_a_camera_that_stops_is_reported_each_time_it_stops(
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.engine.give(RED)
     for _ in range(2):
@@ -283,7 +285,7 @@ def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
     assert stream.model.encoded == 3
 
 
-def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
+def test_a_camera_that_stops_is_reported_and_does_not_hold_the_others(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -374,7 +376,7 @@ def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
     assert stream.answers(1) == [('asked', FOUND)]
 
 
-def test_a_rejection_is_told_while_the_model_works_and_is_counted(stream: Stream) -> None:
+def test_a_rejection_is_reported_while_the_model_works_and_is_counted(stream: Stream) -> None:
     hold(stream, RED)
     stream.engine.reject(
         Segmentation(instruction=GREEN, state=State.REJECTED, reason='not now', final=True)
@@ -579,7 +581,7 @@ def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_fir
     assert stream.engine.active() == [first]
 
 
-def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
+def test_a_repeated_instruction_keeps_its_track_and_its_embedding(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=1.0)
@@ -836,7 +838,7 @@ def test_memory_that_runs_out_again_and_again_stops_at_half_the_size(stream: Str
     assert stream.model.scales == [1.0, 0.75, 0.5625, 0.5, 0.5]
 
 
-def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: Stream) -> None:
+def test_memory_that_runs_out_is_reported_only_while_it_changes_something(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.model.room = -20
     for _ in range(20):
@@ -845,7 +847,7 @@ def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: St
     assert stream.notices.qsize() <= 4
 
 
-def test_memory_that_runs_out_under_two_rate_makes_all_cameras_conclude_anew(
+def test_memory_that_runs_out_under_two_rate_makes_all_cameras_reason_anew(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -962,7 +964,7 @@ def test_auto_tells_each_step_that_it_takes(open_stream: Callable[..., Stream]) 
     assert stream.model.scales[-1] == 0.75
 
 
-def test_the_other_schedules_never_change_their_pace(open_stream: Callable[..., Stream]) -> None:
+def test_the_other_schedules_never_change_their_budget(open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(schedule=Schedule.EXACT, target_rate=1e9)
     stream.engine.give(RED)
     answered(stream, 30)
@@ -986,7 +988,7 @@ def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
     assert stream.model.scales[-1] < 0.75
 
 
-def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
+def test_an_instruction_that_ends_while_the_model_runs_leaves_the_budget_alone(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9, scene_change=0.05)
@@ -1002,7 +1004,7 @@ def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
     stream.result()
     stream.engine.stop()
     notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
-    assert [notice for notice in notices if 'room to spare' in notice] == []
+    assert [notice for notice in notices if 'faster than its target' in notice] == []
 
 
 def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> None:
@@ -1101,9 +1103,9 @@ class Clockwork:
         self._end = seconds
         begun: dict[str, list[float]] = {camera: [] for camera in self._engine._registry.cameras}
         self.go_on(0.0)
-        while jobs := self._engine._wait_for_work():
-            for camera, _ in jobs:
-                begun[camera.name].append(self.now)
+        while tasks := self._engine._wait_for_work():
+            for task in tasks:
+                begun[task.camera.name].append(self.now)
             self.go_on(self.now + self._work())
         return begun
 
@@ -1402,7 +1404,7 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
 def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, 'RETRY', 1e6)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 1e6)
     fail_jobs(stream, monkeypatch, KeyError('a camera'))
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED

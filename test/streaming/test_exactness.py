@@ -55,7 +55,7 @@ def stream(
     answers = []
     for number, image in enumerate(images):
         for text in COMES.get(number, ()):
-            engine.add(Instruction(text=text, id=text))
+            engine.give(Instruction(text=text, id=text))
         for text in GOES.get(number, ()):
             engine.drop(text)
         answers.append(engine.segment(image, stamp=round(number * STRIDE * 1e9)))

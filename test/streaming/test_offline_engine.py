@@ -25,7 +25,7 @@ class VideoFile:
         self.stamp = 0
 
     def follow(self, text: str) -> None:
-        self.engine.add(Instruction(text=text, id=text))
+        self.engine.give(Instruction(text=text, id=text))
 
     def next(self, *, step: int = STEP, red: bool = True) -> list[Segmentation]:
         self.stamp += step

@@ -4,8 +4,8 @@ import pytest
 
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.schedule import (
-    LONGEST_PATIENCE,
-    ROOM,
+    MAX_IDLE_LOAD,
+    MAX_PATIENCE,
     WINDOW,
     RateController,
     Schedule,
@@ -32,13 +32,13 @@ def window(controller: RateController, seconds: float, *, cameras: int = 1) -> s
 
 
 def windows_until_a_change(controller: RateController, seconds: float) -> int:
-    for count in range(1, 2 * LONGEST_PATIENCE):
+    for count in range(1, 2 * MAX_PATIENCE):
         if window(controller, seconds):
             return count
     raise AssertionError('nothing changed')
 
 
-def test_the_best_pace_stays_while_it_holds_the_target() -> None:
+def test_the_best_budget_stays_while_it_holds_the_target() -> None:
     held = controller()
     for seconds in (TIGHT, FAST, TIGHT) * 5:
         assert window(held, seconds) == ''
@@ -49,7 +49,7 @@ def test_a_window_that_is_too_slow_takes_one_step_down_and_says_so() -> None:
     held = controller()
     changes = window(held, SLOW)
     assert held.budget == LADDER[1]
-    assert changes == (f'slower than its target (200% of the time that there is): now {LADDER[1]}')
+    assert changes == (f'slower than its target (200% of the available time): now {LADDER[1]}')
 
 
 def test_it_steps_down_until_the_ladder_ends_and_then_says_nothing() -> None:
@@ -70,14 +70,14 @@ def test_with_room_to_spare_it_steps_up_again_and_says_so() -> None:
     held = controller()
     window(held, SLOW)
     changes = window(held, FAST)
-    assert changes.startswith('room to spare (10% of the time that there is)')
+    assert changes.startswith('faster than its target (10% of the available time)')
     assert held.budget == LADDER[0]
 
 
 def test_without_room_to_spare_it_stays() -> None:
     held = controller()
     window(held, SLOW)
-    just_too_little = ROOM / 10.0 + 0.001
+    just_too_little = MAX_IDLE_LOAD / 10.0 + 0.001
     assert [window(held, just_too_little) for _ in range(20)] == [''] * 20
     assert held.budget == LADDER[1]
 
@@ -153,7 +153,7 @@ def test_mixed_frames_of_two_rates_are_weighed_together() -> None:
 
 
 @pytest.mark.parametrize('reference_frames', [0, 4])
-def test_a_model_whose_cost_follows_the_pace_settles_and_holds_the_target(
+def test_a_model_whose_cost_follows_the_budget_settles_and_holds_the_target(
     reference_frames: int,
 ) -> None:
     held = RateController(

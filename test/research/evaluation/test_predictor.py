@@ -60,8 +60,8 @@ def shown_with(
 
 def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> None:
     both = sample(Kind.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
-    assert whole_instruction(both, segmenter).text == 'man in red. left  guy.'
-    assert [each.text for each in single_sentences(both, segmenter)] == [
+    assert whole_instruction(both, segmenter).prompt_text == 'man in red. left  guy.'
+    assert [each.prompt_text for each in single_sentences(both, segmenter)] == [
         'man in red.',
         'left  guy.',
     ]
@@ -69,9 +69,9 @@ def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> 
 
 def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None:
     as_it_is = sample(Kind.VIDEO_REFERRING, 'the red mug', verbatim=True)
-    assert whole_instruction(as_it_is, segmenter).text == 'the red mug'
+    assert whole_instruction(as_it_is, segmenter).prompt_text == 'the red mug'
     of_a_person = sample(Kind.VIDEO_REFERRING, 'the red mug')
-    assert whole_instruction(of_a_person, segmenter).text == 'the red mug.'
+    assert whole_instruction(of_a_person, segmenter).prompt_text == 'the red mug.'
 
 
 def test_thought_has_a_prompt_of_its_own() -> None:

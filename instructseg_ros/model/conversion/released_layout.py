@@ -19,6 +19,11 @@ RELEASED_TYPE: Final = 'mipha_phi'
 EMBEDDINGS: Final = 'model.embed_tokens.weight'
 _TOWER: Final = 'model.vision_tower.vision_model.'
 _MASK_BRANCH: Final = ('predictor.', 'pixel_decoder.')
+_LAYER_SIZES: Final = ('hidden_size', 'intermediate_size', 'num_attention_heads')
+_LAYER_FIELDS: Final = (*_LAYER_SIZES, 'hidden_act', 'layer_norm_eps')
+_POSITION_FIELDS: Final = ('partial_rotary_factor', 'rope_theta', 'max_position_embeddings')
+_TEXT_FIELDS: Final = (*_LAYER_FIELDS, *_POSITION_FIELDS, 'num_hidden_layers')
+_VISION_FIELDS: Final = (*_LAYER_FIELDS, 'image_size', 'patch_size')
 _COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'
 
 
@@ -181,9 +186,8 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
 def text_sizes(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """Return the language model's configuration."""
     # The field `vocab_size` may be that of the output head, which has more rows.
-    fields = 'hidden_size intermediate_size num_hidden_layers num_attention_heads '
-    fields += 'partial_rotary_factor rope_theta hidden_act layer_norm_eps max_position_embeddings'
-    sizes = _pick(config, fields) | {'vocab_size': shapes[EMBEDDINGS][0], 'pad_token_id': None}
+    sizes = {field: config[field] for field in _TEXT_FIELDS}
+    sizes |= {'vocab_size': shapes[EMBEDDINGS][0], 'pad_token_id': None}
     if sizes['hidden_act'] == 'gelu_new':
         sizes['hidden_act'] = 'gelu_pytorch_tanh'  # the same function in one kernel
     return sizes
@@ -193,13 +197,8 @@ def vision_sizes(tower: Mapping[str, Any]) -> dict[str, Any]:
     """Return the vision tower's configuration."""
     # `hidden_states` starts with the embeddings: of 27 layers, -2 selects the output of the 26th.
     used = tower['num_hidden_layers'] + 1 + tower['mm_vision_select_layer']
-    fields = 'hidden_size intermediate_size num_attention_heads image_size patch_size hidden_act '
-    fields += 'layer_norm_eps'
-    return _pick(tower, fields) | {'num_hidden_layers': used, 'vision_use_head': False}
-
-
-def _pick(config: Mapping[str, Any], fields: str) -> dict[str, Any]:
-    return {field: config[field] for field in fields.split()}
+    sizes = {field: tower[field] for field in _VISION_FIELDS}
+    return {**sizes, 'num_hidden_layers': used, 'vision_use_head': False}
 
 
 def _mask_sizes(shapes: Shapes) -> dict[str, Any]:

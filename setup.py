@@ -169,6 +169,7 @@ setup(
     ),
     package_data={
         NAME: [
+            'py.typed',
             'models/**/*',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',

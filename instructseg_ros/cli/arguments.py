@@ -8,16 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from instructseg_ros import model
+
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
 
 Subparsers: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
+# Every name that --dtype accepts, with the name that `Segmenter` accepts.
 DTYPES: Final = {
-    **{
-        name: name
-        for name in ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
-    },
+    **{name: name for name in model.DTYPES},
     'fp32': 'float32',
     'bf16': 'bfloat16',
     'fp16': 'float16',

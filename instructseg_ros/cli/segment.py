@@ -130,9 +130,8 @@ def run_video(options: argparse.Namespace) -> int:
 
 
 def _identity(options: argparse.Namespace) -> str:
-    """Identify a model by its weights and dtype, whatever its name."""
-    from instructseg_ros.model.checkpoints import find_model
-    from instructseg_ros.model.manifest import model_hash
+    """Tell a model from another one of the same name or in another number format."""
+    from instructseg_ros.model.model_files import find_model, model_hash
 
     weights = model_hash(find_model(options.model))[:16]
     return f'weights {weights}, dtype {DTYPES[options.dtype]}'

@@ -133,7 +133,7 @@ def describe_engine(
 ) -> DiagnosticStatusWrapper:
     """Tell of the model: how fast it answers, what is live, and its last error."""
     now = engine.statistics.status()
-    live = engine.live()
+    live = engine.active()
     count = f'{len(live)} live' if live else 'no instruction is active'
     if now.fault:
         status.summary(ERROR, now.fault)

@@ -88,9 +88,9 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
             values.model, device=values.device, dtype=values.dtype, compiled=values.compiled
         )
         image = np.zeros(WARM_UP_SIZE, np.uint8)
-        [tokens] = segmenter.encode([image])
-        references = [tokens] * segmenter.reference_frames
-        segmenter.segment(image, 'the red mug', references, tokens=tokens)
+        [features] = segmenter.encode([image])
+        references = [features] * segmenter.reference_frames
+        segmenter.segment(image, 'the red mug', references, features=features)
     return segmenter
 
 

@@ -311,7 +311,7 @@ class Services:
             response.reason = str(error)
             return response
         if not response.cancelled:
-            active = ', '.join(each.id for each in self._desk.engine.live())
+            active = ', '.join(each.id for each in self._desk.engine.active())
             response.reason = (
                 f'no instruction {quote(request.id)} is active; active are {active}'
                 if active

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from instructseg_ros.model import DTYPES
 from instructseg_ros.ros.messages import LABEL_ENCODINGS
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
@@ -11,7 +12,6 @@ from instructseg_ros.streaming.schedule import Schedule
 
 TRANSPORTS = ('raw', 'compressed')
 RECTIFICATIONS = ('auto', 'raw', 'rectified')
-DTYPES = ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
 
 
 @dataclass(frozen=True, kw_only=True)

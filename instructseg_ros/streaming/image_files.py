@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from instructseg_ros.model.manifest import explain_lfs_pointer, is_lfs_pointer
+from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.streaming.encodings import (
     BAYER_CODES,
     BitDepth,

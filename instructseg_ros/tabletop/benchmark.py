@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.manifest import MANIFEST, write_manifest
+from instructseg_ros.model.model_files import MANIFEST, write_manifest
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.research.evaluation.overlap import intersection_over_union
 from instructseg_ros.research.evaluation.processes import Processes

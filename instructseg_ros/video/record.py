@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.streaming.active_instruction import MEMORY
+from instructseg_ros.streaming.active_instruction import TRACK_MEMORY
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.streaming.settings import EngineSettings
@@ -217,7 +217,7 @@ class ReplayWindow:
         """Start without frames."""
         stride = int(settings.reference_stride * NANO)
         self._spacing = stride // 4
-        self._span = max(MEMORY, (settings.reference_frames + 1) * stride)
+        self._span = max(TRACK_MEMORY, (settings.reference_frames + 1) * stride)
         self._frames: deque[ReplayFrame] = deque(maxlen=MAX_REPLAYED)
         self._last_kept: int | None = None
         self.count = 0

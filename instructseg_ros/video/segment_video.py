@@ -1,4 +1,4 @@
-"""Implements `instructseg video`: segments every frame, then renders what was asked for."""
+"""Implements `instructseg video`: segments every frame, then writes the requested formats."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from instructseg_ros.video.video_file import import_av, write_overlays
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
-    from instructseg_ros.streaming.inference import Model
+    from instructseg_ros.model.session import StagedModel
 
 
 FORMATS = ('png', 'rle', 'overlay', 'bag')
@@ -48,9 +48,9 @@ class Summary:
     """The result of a run.
 
     Attributes:
-        frames: How many frames were answered.
-        announced: How many frames the source says it has; None where it does not.
-        states: For each text, how often which state.
+        frames: Number of frames that were segmented.
+        announced: Number of frames according to the source; None if unknown.
+        states: For each text, the number of results of each state.
     """
 
     frames: int
@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def is_short(self) -> bool:
-        """Whether clearly less was read than announced: some containers only estimate it."""
+        """Whether clearly fewer frames were read than announced, which may be an estimate."""
         return self.announced is not None and self.frames < 0.98 * self.announced
 
 
@@ -68,35 +68,35 @@ def segment_video(
     texts: Sequence[str],
     folder: Path,
     *,
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     model: str,
     formats: Sequence[str] = ('rle', 'overlay'),
     topic: str | None = None,
     overwrite: bool = False,
 ) -> Summary:
-    """Answer instructions on every frame, or go on with that where it was cut off.
+    """Segment every frame, or resume a run after its last finished frame.
 
     Args:
-        path: A film, a folder of pictures or a bag.
+        path: A video file, a folder of images or a bag.
         texts: The instructions.
-        folder: Where everything goes.
-        load: Gives the model, and how it is to be run; called only if frames are left to answer.
-        model: Hash of its weights and the dtype, the same when a run is resumed.
-        formats: Of FORMATS; `masks.jsonl` (rle) is always written.
-        topic: Which images of a bag.
-        overwrite: Begin anew.
+        folder: Output folder.
+        load: Returns the model and its settings; called only if frames are left to segment.
+        model: Hash of the model's weights and dtype; a run is resumed only with an equal one.
+        formats: Names from FORMATS; `masks.jsonl` (rle) is always written.
+        topic: Image topic of a bag.
+        overwrite: Discard an earlier run in the folder.
 
     Raises:
-        InstructionError: A text is no instruction, or given twice.
+        InstructionError: A text is not a valid instruction, or is given twice.
         SourceError: Frames cannot be read.
-        OutputError: The folder holds another run, or something else.
+        OutputError: The folder holds another run, or other files.
         LockError: Another process writes to the folder.
-        MissingPyAVError: Films are read or written, and PyAV is not installed.
+        MissingPyAVError: Video files are read or written, and PyAV is not installed.
     """
     texts = _clean(texts)
     source = open_source(path, topic=topic)
     if 'overlay' in formats:
-        import_av()  # rather than after hours
+        import_av()  # fails now rather than after hours
     run = {**_identity(source), 'topic': topic, 'instructions': texts, 'model': model}
     with locked(folder):
         output = RunFolder(folder)
@@ -130,23 +130,23 @@ def _clean(texts: Sequence[str]) -> list[str]:
 def _answer_all(
     source: VideoSource,
     texts: Sequence[str],
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     file: Path,
 ) -> int:
-    """Append to a record the answers to all frames that are not in it; return their number."""
+    """Append the answers of all missing frames to a record; return its number of frames."""
     model, settings = load()
-    follower = OfflineEngine(model, settings)
+    engine = OfflineEngine(model, settings)
     for text in texts:
-        follower.follow(Instruction(text=text))
+        engine.give(Instruction(text=text))
     with RecordWriter(file) as record:
         history = ReplayWindow(settings)
         for line in read_records(file):
             history.add(line)
         tracks = TrackNumbering(history.tracks)
         number = history.count
-        frames = _remaining(source, history, follower, tracks)
+        frames = _remaining(source, history, engine, tracks)
         for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
-            record.write(_line(number, frame, _follow(follower, frame), tracks))
+            record.write(_line(number, frame, _segment(engine, frame), tracks))
             number += 1
     if not number:
         raise SourceError(f'{source.path} holds no frame')
@@ -154,7 +154,7 @@ def _answer_all(
 
 
 def _remaining(
-    source: VideoSource, history: ReplayWindow, follower: OfflineEngine, tracks: TrackNumbering
+    source: VideoSource, history: ReplayWindow, engine: OfflineEngine, tracks: TrackNumbering
 ) -> Iterator[VideoFrame]:
     """Yield the frames that are not in the record, after showing the last ones in it again."""
     again = history.frames()
@@ -163,17 +163,17 @@ def _remaining(
         return
     frames = read_from(source, again[0].info)
     for seen, frame in zip(again, frames, strict=False):
-        tracks.learn(_follow(follower, frame), seen.tracks)
+        tracks.learn(_segment(engine, frame), seen.tracks)
     yield from frames
 
 
-def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
+def _segment(engine: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
-        return follower.segment(frame.image, stamp=frame.info.stamp)
+        return engine.segment(frame.image, stamp=frame.info.stamp)
     except MemoryError as error:
         raise RuntimeError(
-            f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
-            f'same command goes on from here'
+            f'out of memory ({error}): free some, or choose another --device or --dtype; the '
+            f'same command resumes here'
         ) from error
 
 
@@ -199,7 +199,7 @@ def _draw(
     output: RunFolder,
     formats: Sequence[str],
 ) -> None:
-    """Make what is not there yet."""
+    """Write the formats that do not exist yet."""
     if 'png' in formats:
         output.make(output.png, lambda folder: write_pngs(record.read('png'), names, folder))
     if 'overlay' in formats:
@@ -220,7 +220,7 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | N
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
-    """Load a model, to be run whole on every frame and with the reference frames that it wants.
+    """Load a model, and settings to run all of it on every frame with its reference frames.
 
     Raises:
         ModelError: The model cannot be loaded; the message names the remedy.
@@ -228,6 +228,6 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     from instructseg_ros.model.segmenter import Segmenter
 
     segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
-    # One stride for all films, so that a run that goes on knows how far back it has to begin.
+    # With one stride for all videos, a resumed run knows how many frames to replay.
     stride = segmenter.reference_stride
     return segmenter, EngineSettings.from_model(segmenter, max_reference_stride=stride)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from instructseg_ros.model.manifest import explain_lfs_pointer, is_lfs_pointer
+from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 

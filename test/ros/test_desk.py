@@ -49,9 +49,10 @@ def test_a_listener_that_fails_keeps_no_answer_from_the_others(
         for color in ('red', 'green')
     ]
     wait_until(
-        lambda: len(engine.live()) == len(tasks), idle=lambda: executor.spin_once(timeout_sec=0.05)
+        lambda: len(engine.active()) == len(tasks),
+        idle=lambda: executor.spin_once(timeout_sec=0.05),
     )
-    red, green = engine.live()
+    red, green = engine.active()
     missing = Segmentation(instruction=red, state=State.NOT_FOUND, reason='not there')
     found = Segmentation(
         instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool), final=True

@@ -174,7 +174,7 @@ def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(nod
         Segmentation.REJECTED,
         'cancelled before the search began',
     )
-    assert [each.id for each in engine.live()] == ['taken']
+    assert [each.id for each in engine.active()] == ['taken']
     action.destroy()
     finder.destroy()
     for executor in executors:

@@ -123,7 +123,7 @@ def test_what_has_ended_is_not_published_again(listener: Listener) -> None:
 def test_a_rejected_command_takes_no_label_from_the_live_one_of_its_id(listener: Listener) -> None:
     labels = listener.subscribe(Image, 'labels')
     listener.publisher.publish([found('mug', slice(0, 2))])
-    listener.publisher.publish([rejection('the bowl', 'mug is live already', id='mug')])
+    listener.publisher.publish([rejection('the bowl', 'mug is active already', id='mug')])
     listener.publisher.publish([found('bowl', slice(4, 6), header=Header(stamp=Time(sec=8)))])
     assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 2, 2]
 

@@ -8,8 +8,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from ros_probe import wait_until
 
+from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.ros import pipeline as rest
-from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.statistics import Statistics
 
 pytestmark = pytest.mark.ros

@@ -174,7 +174,7 @@ def test_the_ninth_command_and_an_id_that_is_live_are_rejected(probe: Probe) -> 
     probe.request(id='ninth', instruction='the mug')
     rejected = probe.answer(lambda result: result.command_id == 'ninth')
     assert rejected.state == Segmentation.REJECTED
-    assert '8 instructions are live, which is the limit' in rejected.reason
+    assert '8 instructions are active, which is the limit' in rejected.reason
     probe.request(id='3', instruction='the bowl')
     rejected = probe.answer(lambda result: result.final)
     assert (rejected.command_id, rejected.state) == ('3', Segmentation.REJECTED)

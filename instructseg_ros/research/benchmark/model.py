@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from instructseg_ros.model.language import pack_linear_layers
-from instructseg_ros.model.precision import Precision
+from instructseg_ros.model.precision import Precision, pack_linear_layers
 from instructseg_ros.research.benchmark.measure import Cost, PeakMemory, device_name, gemm_gflops
 from instructseg_ros.research.benchmark.naive import measure_naive
 from instructseg_ros.research.benchmark.random_model import configuration, random_model

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import torch
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, quantize_weights
 from instructseg_ros.model.states import Prompt
@@ -163,5 +163,5 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         prefix_length=0,
         read_from=read_from,
         refer_stop=read_from + _INSTRUCTION,
-        lead=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
+        start_ids=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
     )

@@ -65,8 +65,8 @@ def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> No
         kept = clock('encode_references', lambda: model.encode_frame(earlier[0]))
         references = kept[None]
     context = clock('perceive', lambda: model.perceive(tokens, references, prompt))
-    lead = model.read_text(prompt)  # once for all frames
-    reasoning = clock('reason', lambda: model.reason(context, prompt, lead=lead))
+    prefix = model.prefill_text(prompt)  # once for all frames
+    reasoning = clock('reason', lambda: model.reason(context, prompt, prefix_cache=prefix))
     features = clock('encode_pixels', lambda: model.encode_pixels(inputs.pixel_values))
     output = clock('decode', lambda: model.decode(reasoning, features, final_only=True))
     masks = output.final.mask_logits[0, 0]

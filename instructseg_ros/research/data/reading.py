@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from instructseg_ros.model.manifest import explain_lfs_pointer, is_lfs_pointer
+from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.research.data.sample import Sample
 
 

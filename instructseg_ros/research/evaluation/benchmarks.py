@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.reading import DataError, Reading, resolve_folder
 from instructseg_ros.research.data.registry import data_set, is_synthetic

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from instructseg_ros.model.checkpoints import find_model
-from instructseg_ros.model.manifest import model_hash
+from instructseg_ros.model.model_files import find_model, model_hash
 from instructseg_ros.research.data.images import Picture
 from instructseg_ros.research.data.reading import read_json
 from instructseg_ros.research.data.sample import Sample

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from instructseg_ros.model.reuse import Expression
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.segmenter import Prediction
 from instructseg_ros.research.data.images import Picture
 from instructseg_ros.research.data.sample import Sample
@@ -56,18 +56,18 @@ class StillUnit:
 
     def run(self, predictor: Predictor, folder: Path) -> None:
         """See `Unit`."""
-        expressions: list[Expression] = []
+        queries: list[Query] = []
         files: list[Path] = []
         for sample in self.samples:
-            expressions.append(whole_instruction(sample, predictor.segmenter))
+            queries.append(whole_instruction(sample, predictor.segmenter))
             files.append(_within(folder, joined_file(sample)))
             if self.sentences:
                 alone = single_sentences(sample, predictor.segmenter)
-                expressions += alone
+                queries += alone
                 files += [_within(folder, sentence_file(sample, n)) for n in range(len(alone))]
         if all(file.is_file() for file in files):
             return
-        predictions = predictor.still(self.samples[0].frames[0], expressions)
+        predictions = predictor.still(self.samples[0].frames[0], queries)
         _check_size(self.samples, 0, predictions[0].mask.shape)
         _write_missing(files, predictions)
 
@@ -88,12 +88,12 @@ class VideoUnit:
     def run(self, predictor: Predictor, folder: Path) -> None:
         """See `Unit`."""
         first = self.samples[0]
-        expressions = [whole_instruction(sample, predictor.segmenter) for sample in self.samples]
+        queries = [whole_instruction(sample, predictor.segmenter) for sample in self.samples]
         for index, name in enumerate(first.details['names']):
             files = self._files(folder, name)
             if all(file.is_file() for file in files):
                 continue
-            predictions = predictor.frame(first.frames, index, expressions)
+            predictions = predictor.frame(first.frames, index, queries)
             _check_size(self.samples, index, predictions[0].mask.shape)
             if self.merged:
                 write_labels(files[0], merge([each.probability for each in predictions]))
@@ -122,7 +122,7 @@ class OwnUnit:
         """See `Unit`; a frame that cannot be read does not keep the others from being done."""
         first = self.samples[0]
         sentences = [
-            (sample, number, predictor.segmenter.read(text, task_of(sample)))
+            (sample, number, predictor.segmenter.query(text, task_of(sample)))
             for sample in self.samples
             for number, text in enumerate(sample.instructions)
         ]
@@ -145,12 +145,12 @@ class OwnUnit:
             raise ValueError(f'{len(broken)} of {len(first.frames)} frames, the first: {broken[0]}')
 
     def _predict(
-        self, predictor: Predictor, index: int, expressions: Sequence[Expression]
+        self, predictor: Predictor, index: int, queries: Sequence[Query]
     ) -> list[Prediction]:
         first = self.samples[0]
         if not first.kind.is_video:
-            return predictor.still(first.frames[0], expressions)
-        return predictor.frame(first.frames, index, expressions, causal=True)
+            return predictor.still(first.frames[0], queries)
+        return predictor.frame(first.frames, index, queries, causal=True)
 
 
 def own_units(samples: Iterable[Sample]) -> list[OwnUnit]:

@@ -16,8 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, quiet
+from instructseg_ros.model.checkpoints import quiet
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import HEAD, HEAD_FILE
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN

@@ -13,15 +13,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from instructseg_ros.model.checkpoints import (
+from instructseg_ros.model.checkpoints import load_head, load_model, quiet
+from instructseg_ros.model.model_files import (
     HEAD,
     HEAD_FILE,
     ModelError,
-    load_head,
-    load_model,
-    quiet,
+    model_hash,
+    write_manifest,
 )
-from instructseg_ros.model.manifest import model_hash, write_manifest
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.research.data.reading import DataError, MissingError, resolve_folder
 from instructseg_ros.research.data.registry import data_set

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import best_mask
-from instructseg_ros.model.processor import shown
+from instructseg_ros.model.processor import denormalize
 from instructseg_ros.research.data.reading import read_json
 from instructseg_ros.research.evaluation.overlap import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
@@ -163,7 +163,7 @@ def panel(batch: Batch, lesson: LossOutput) -> torch.Tensor:
     """(3, H, 3 W) uint8 of a batch's first sample: picture, target, and the best-scored mask."""
     assert batch.pixel_values is not None
     assert lesson.masks is not None and lesson.scores is not None
-    picture = shown(batch.pixel_values[0].cpu())
+    picture = denormalize(batch.pixel_values[0].cpu())
     target = batch.targets[0].any(dim=0).cpu()
     logits = lesson.masks[0, lesson.scores[0].argmax()].float().cpu()
     answer = functional.interpolate(logits[None, None], picture.shape[-2:], mode='bilinear')[0, 0]

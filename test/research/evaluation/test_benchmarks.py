@@ -21,7 +21,7 @@ from PIL import Image
 from training_start import Start, make_start
 
 from instructseg_ros.cli import main as cli
-from instructseg_ros.model.checkpoints import find_model
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.evaluation.benchmarks import NAMES
@@ -358,7 +358,7 @@ def test_masks_of_a_video_are_those_of_its_frames(start: Start, tmp_path: Path) 
     sample = data_set('revos').read(data, 'valid').samples[1]
     images = [frame.load() for frame in sample.frames]
     references = segmenter.encode([images[index] for index in (1, 2, 4, 5)])
-    expression = segmenter.read(sample.instructions[0], verbatim=True)
+    expression = segmenter.query(sample.instructions[0], verbatim=True)
     understood = segmenter.reason([[expression]], segmenter.encode([images[3]]), [references])
     [[alone]] = segmenter.decode(understood, segmenter.encode_pixels([images[3]]))
     file = output / 'predictions' / 'Annotations' / sample.key / '00003.png'

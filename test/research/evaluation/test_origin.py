@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from instructseg_ros.model.manifest import write_manifest
+from instructseg_ros.model.model_files import write_manifest
 from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.images import Picture, PictureBytes, PictureFile
 from instructseg_ros.research.data.sample import Kind, Sample

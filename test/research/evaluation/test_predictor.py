@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.model.reuse import Expression
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.research.data.images import PictureFile
@@ -41,8 +41,8 @@ def sample(kind: Kind, *sentences: str, joined: bool = False, verbatim: bool = F
     )
 
 
-def asked(segmenter: Segmenter, *texts: str) -> list[Expression]:
-    return [segmenter.read(text, Task.REFERRING) for text in texts]
+def asked(segmenter: Segmenter, *texts: str) -> list[Query]:
+    return [segmenter.query(text, Task.REFERRING) for text in texts]
 
 
 def shown_with(
@@ -50,18 +50,18 @@ def shown_with(
     frames: tuple[PictureFile, ...],
     index: int,
     references: tuple[int, ...],
-    expressions: list[Expression],
+    queries: list[Query],
 ) -> list[Prediction]:
     image = frames[index].load()
     tokens = segmenter.encode([frames[place].load() for place in references])
-    understood = segmenter.reason([expressions], segmenter.encode([image]), [tokens])
-    return segmenter.decode(understood, segmenter.encode_pixels([image]))[0]
+    embeddings = segmenter.reason([queries], segmenter.encode([image]), [tokens])
+    return segmenter.decode(embeddings, segmenter.encode_pixels([image]))[0]
 
 
 def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> None:
     both = sample(Kind.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
-    assert whole_instruction(both, segmenter).text == 'man in red. left  guy.'
-    assert [each.text for each in single_sentences(both, segmenter)] == [
+    assert whole_instruction(both, segmenter).prompt_text == 'man in red. left  guy.'
+    assert [each.prompt_text for each in single_sentences(both, segmenter)] == [
         'man in red.',
         'left  guy.',
     ]
@@ -69,9 +69,9 @@ def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> 
 
 def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None:
     as_it_is = sample(Kind.VIDEO_REFERRING, 'the red mug', verbatim=True)
-    assert whole_instruction(as_it_is, segmenter).text == 'the red mug'
+    assert whole_instruction(as_it_is, segmenter).prompt_text == 'the red mug'
     of_a_person = sample(Kind.VIDEO_REFERRING, 'the red mug')
-    assert whole_instruction(of_a_person, segmenter).text == 'the red mug.'
+    assert whole_instruction(of_a_person, segmenter).prompt_text == 'the red mug.'
 
 
 def test_thought_has_a_prompt_of_its_own() -> None:
@@ -95,15 +95,15 @@ def test_a_mask_has_the_size_of_its_image(
 def test_a_frame_is_seen_with_its_neighbours(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:
-    expressions = asked(segmenter, 'red mug', 'blue mug')
+    queries = asked(segmenter, 'red mug', 'blue mug')
     predictor = Predictor(segmenter)
     cases = ((0, (1, 2), (2, 3)), (3, (2, 4), (1, 2)), (5, (3, 4), (2, 4)))
     for index, neighbours, others in cases:
-        found = predictor.frame(frames, index, expressions)
-        expected = shown_with(segmenter, frames, index, neighbours, expressions)
+        found = predictor.frame(frames, index, queries)
+        expected = shown_with(segmenter, frames, index, neighbours, queries)
         for mine, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(mine.probability, theirs.probability, atol=1e-5)
-        wrong = shown_with(segmenter, frames, index, others, expressions)
+        wrong = shown_with(segmenter, frames, index, others, queries)
         assert np.abs(found[0].probability - wrong[0].probability).max() > 1e-4
 
 
@@ -113,11 +113,11 @@ def test_a_video_of_one_frame_is_seen_with_itself_and_not_as_a_still(
     # Only models of the release's layout have a prompt for videos.
     write_tiny_model(tmp_path / 'model', ['the red mug'])
     segmenter = Segmenter.from_pretrained(str(tmp_path / 'model'), device='cpu')
-    expressions = asked(segmenter, 'red mug')
+    queries = asked(segmenter, 'red mug')
     predictor = Predictor(segmenter)
-    [moving] = predictor.frame(frames[:1], 0, expressions)
-    [still] = predictor.still(frames[0], expressions)
-    [expected] = shown_with(segmenter, frames, 0, (0,), expressions)
+    [moving] = predictor.frame(frames[:1], 0, queries)
+    [still] = predictor.still(frames[0], queries)
+    [expected] = shown_with(segmenter, frames, 0, (0,), queries)
     np.testing.assert_array_equal(moving.probability, expected.probability)
     assert np.abs(moving.probability - still.probability).max() > 0
 
@@ -125,9 +125,9 @@ def test_a_video_of_one_frame_is_seen_with_itself_and_not_as_a_still(
 def test_more_instructions_than_fit_one_pass_are_all_answered(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:
-    expressions = asked(segmenter, *('red mug', 'blue mug', 'all cubes') * 7)
-    many = Predictor(segmenter).still(frames[0], expressions)
-    few = Predictor(segmenter).still(frames[0], expressions[:3])
+    queries = asked(segmenter, *('red mug', 'blue mug', 'all cubes') * 7)
+    many = Predictor(segmenter).still(frames[0], queries)
+    few = Predictor(segmenter).still(frames[0], queries[:3])
     assert len(many) == 21
     for index, each in enumerate(many):
         np.testing.assert_allclose(each.probability, few[index % 3].probability, atol=1e-5)
@@ -139,12 +139,12 @@ def test_a_frame_that_is_kept_is_not_opened_again_as_a_reference(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:
     predictor = Predictor(segmenter)
-    expressions = asked(segmenter, 'red mug')
-    predictor.frame(frames, 0, expressions)
+    queries = asked(segmenter, 'red mug')
+    predictor.frame(frames, 0, queries)
     for frame in (frames[0], frames[2]):
         frame.path.unlink()
     # It opens only itself; it is shown with frames 0 and 2.
-    assert len(predictor.frame(frames, 1, expressions)) == 1
+    assert len(predictor.frame(frames, 1, queries)) == 1
 
 
 @pytest.fixture
@@ -176,11 +176,11 @@ def test_every_frame_of_a_video_is_decoded_once(
 def test_a_robot_sees_a_frame_with_those_before_it(
     segmenter: Segmenter, frames: tuple[PictureFile, ...]
 ) -> None:
-    expressions = asked(segmenter, 'red mug')
+    queries = asked(segmenter, 'red mug')
     predictor = Predictor(segmenter)
     for index, earlier in ((0, ()), (1, (0,)), (5, (3, 4))):
-        [found] = predictor.frame(frames, index, expressions, causal=True)
-        [expected] = shown_with(segmenter, frames, index, earlier, expressions)
+        [found] = predictor.frame(frames, index, queries, causal=True)
+        [expected] = shown_with(segmenter, frames, index, earlier, queries)
         np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
 
 

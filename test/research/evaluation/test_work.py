@@ -235,7 +235,7 @@ def test_own_data_has_a_mask_for_every_sentence_and_none_where_the_target_is_not
         for name in files(tmp_path / 'out')
     )
     [answer, _] = predictor.still(
-        image, [predictor.segmenter.read(text) for text in ('the red thing', 'the zzyzx')]
+        image, [predictor.segmenter.query(text) for text in ('the red thing', 'the zzyzx')]
     )
     assert red == same == (int(answer.mask.sum()) if answer.found else 0)
     assert unknown == 0  # the model has no word for it

@@ -7,7 +7,7 @@ import pytest
 import torch
 from training_start import Start
 
-from instructseg_ros.model.processor import InstructSegProcessor, shown
+from instructseg_ros.model.processor import InstructSegProcessor, denormalize
 from instructseg_ros.model.prompt_rows import IGNORED
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample
@@ -35,7 +35,7 @@ def test_a_target_lies_on_the_canvas_as_its_picture_does(start: Start) -> None:
     batch = made.batch([made.make(sample, 0)])
     [target] = batch.targets
     assert target.shape == (1, *made.processor.config.mask_size)
-    picture = shown(batch.pixel_values[0])
+    picture = denormalize(batch.pixel_values[0])
     inside = picture[:, target[0]].mean(dim=1)
     truth = np.array(sample.frames[0].load())[sample.targets[0].mask()].mean(axis=0)
     np.testing.assert_allclose(inside, truth, atol=12)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
-from instructseg_ros.model.manifest import (
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import (
     MANIFEST,
-    ManifestError,
+    ModelError,
     check_manifest,
+    find_model,
     model_hash,
     write_manifest,
 )
@@ -44,7 +45,7 @@ def test_a_single_changed_bit_of_the_weights_is_refused_by_name(folder: Path) ->
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ModelError, match=r'model\.safetensors is not the file whose hash'):
+    with pytest.raises(ModelError, match=r'model\.safetensors does not have the hash'):
         load_model(find_model(str(folder)))
 
 
@@ -59,11 +60,11 @@ def test_a_single_changed_bit_of_the_weights_is_refused_by_name(folder: Path) ->
         (lambda folder: (folder / MANIFEST).write_text(''), 'is not listed'),
     ],
 )
-def test_what_does_not_fit_its_manifest_is_refused(
+def test_a_folder_that_differs_from_its_manifest_is_refused(
     folder: Path, change: object, reason: str
 ) -> None:
     change(folder)  # type: ignore[operator]
-    with pytest.raises(ManifestError, match=reason):
+    with pytest.raises(ModelError, match=reason):
         check_manifest(folder)
 
 

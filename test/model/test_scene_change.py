@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.planner import CLEAR, changed_share, thumbnail
+from instructseg_ros.model.video_stream import MIN_CHANGE, changed_share, thumbnail
 
 
 def grey(height: int = 48, width: int = 64, value: int = 100) -> np.ndarray:
@@ -38,10 +38,10 @@ def test_one_channel_is_enough() -> None:
 
 
 def test_noise_of_a_camera_is_no_change() -> None:
-    noise = np.random.default_rng(0).integers(-CLEAR // 2, CLEAR // 2, grey().shape)
+    noise = np.random.default_rng(0).integers(-MIN_CHANGE // 2, MIN_CHANGE // 2, grey().shape)
     assert share(grey(), (grey() + noise).astype(np.uint8)) == 0.0
-    assert share(grey(), grey(value=100 + CLEAR)) == 0.0
-    assert share(grey(), grey(value=100 + CLEAR + 1)) == 1.0
+    assert share(grey(), grey(value=100 + MIN_CHANGE)) == 0.0
+    assert share(grey(), grey(value=100 + MIN_CHANGE + 1)) == 1.0
 
 
 def test_pictures_of_different_shapes_changed_all_over() -> None:

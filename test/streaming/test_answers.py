@@ -4,11 +4,14 @@ import itertools
 from typing import Any
 
 import pytest
-from color_stream import ColorModel, follow, frame
+from color_stream import ColorModel, follow, frame, make_camera
 
-from instructseg_ros.streaming.active_instruction import ActiveInstruction, Conclusion, FrameTask
-from instructseg_ros.streaming.inference import answer
+from instructseg_ros.model.session import VideoSession
+from instructseg_ros.model.video_stream import FrameTask
+from instructseg_ros.streaming.active_instruction import ActiveInstruction
+from instructseg_ros.streaming.camera import CameraTask, answer
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
+from instructseg_ros.streaming.settings import EngineSettings
 
 SECOND = 1_000_000_000
 
@@ -22,7 +25,7 @@ def model() -> ColorModel:
 
 def ask(
     model: ColorModel,
-    lives: list[ActiveInstruction],
+    active: list[ActiveInstruction],
     *,
     stamp: int = SECOND,
     red: bool = True,
@@ -31,17 +34,22 @@ def ask(
     scale: float = 1.0,
 ) -> list[Segmentation]:
     ticks = itertools.count(2 * SECOND)
-    job = FrameTask(
-        camera='wrist',
+    frame_task = FrameTask(
         frame=frame(stamp, red=red),
-        lives=lives,
-        reason=lives if reason else [],
+        queries=active,
+        to_reason=active if reason else [],
         references=[frame(stamp - back) for back in range(references, 0, -1)],
         scale=scale,
-        dropped=7,
     )
-    results = answer(model, [job], clock=lambda: next(ticks))
-    return [results[live] for live in lives]
+    results = answer(
+        VideoSession(model), [on_wrist(frame_task, dropped=7)], clock=lambda: next(ticks)
+    )
+    return [results[each] for each in active]
+
+
+def on_wrist(task: FrameTask[ActiveInstruction], *, dropped: int = 0) -> CameraTask:
+    camera = make_camera(EngineSettings(topics={'wrist': 'wrist'}), 'wrist')
+    return CameraTask(camera=camera, frame_task=task, dropped=dropped)
 
 
 def states(results: list[Segmentation]) -> list[str]:
@@ -51,9 +59,9 @@ def states(results: list[Segmentation]) -> list[str]:
 def test_all_instructions_go_through_the_model_in_one_batch_and_keep_their_order(
     model: ColorModel,
 ) -> None:
-    lives = [follow('find green'), follow('find red'), follow('the red')]
-    results = ask(model, lives)
-    assert [result.instruction for result in results] == [live.instruction for live in lives]
+    active = [follow('find green'), follow('find red'), follow('the red')]
+    results = ask(model, active)
+    assert [result.instruction for result in results] == [each.instruction for each in active]
     assert states(results) == ['NOT_FOUND', 'FOUND', 'FOUND']
     assert model.batches == model.decoded == [['find green', 'find red', 'the red']]
     assert model.encoded == 1
@@ -75,28 +83,25 @@ def test_the_model_sees_the_references_and_the_scale_of_the_plan(model: ColorMod
     assert (model.references, model.scales, model.encoded) == ([3], [0.75], 4)
 
 
-def test_without_reasoning_a_new_frame_is_decoded_with_what_was_concluded_last(
+def test_without_reasoning_a_new_frame_is_decoded_with_the_last_embedding(
     model: ColorModel,
 ) -> None:
-    live = follow()
-    ask(model, [live], references=2)
-    [result] = ask(model, [live], stamp=3 * SECOND, reason=False)
+    active = follow()
+    ask(model, [active], references=2)
+    [result] = ask(model, [active], stamp=3 * SECOND, reason=False)
     assert (result.state, result.source) == (State.FOUND, Source.PROPAGATED)
     assert (result.mask_age, result.reference_frames) == (2.0, 2)
     assert result.header == ('header', 3 * SECOND)
     assert (len(model.batches), len(model.decoded), model.encoded) == (1, 2, 3)
-    assert ask(model, [live], stamp=4 * SECOND)[0].mask_age == 0.0
+    assert ask(model, [active], stamp=4 * SECOND)[0].mask_age == 0.0
 
 
 def test_a_batch_may_hold_new_instructions_beside_old_ones(model: ColorModel) -> None:
     old, new = follow('find red'), follow('the red')
     ask(model, [old])
-    results = answer(
-        model,
-        [FrameTask(camera='', frame=frame(2 * SECOND), lives=[old, new], reason=[new])],
-        clock=lambda: 0,
-    )
-    assert [(results[live].source, results[live].mask_age) for live in (old, new)] == [
+    task = FrameTask(frame=frame(2 * SECOND), queries=[old, new], to_reason=[new])
+    results = answer(VideoSession(model), [on_wrist(task)], clock=lambda: 0)
+    assert [(results[each].source, results[each].mask_age) for each in (old, new)] == [
         (Source.PROPAGATED, 1.0),
         (Source.INFERRED, 0.0),
     ]
@@ -104,11 +109,11 @@ def test_a_batch_may_hold_new_instructions_beside_old_ones(model: ColorModel) ->
     assert model.decoded[-1] == ['find red', 'the red']
 
 
-def test_an_instruction_is_read_once(model: ColorModel) -> None:
-    live = follow()
-    ask(model, [live])
-    live.expression = 'see red'
-    ask(model, [live])
+def test_an_instruction_is_prepared_once(model: ColorModel) -> None:
+    active = follow()
+    ask(model, [active])
+    active.prompt_text = 'see red'
+    ask(model, [active])
     assert model.batches == [['find red'], ['see red']]
 
 
@@ -124,8 +129,8 @@ def test_one_that_fails_does_not_keep_the_others_from_their_answers(
 
 
 def test_one_that_fails_is_kept_apart_afterwards(model: ColorModel) -> None:
-    lives = [follow('find red'), follow('explode red'), follow('find green')]
-    ask(model, lives)
+    active = [follow('find red'), follow('explode red'), follow('find green')]
+    ask(model, active)
     assert model.batches == [
         ['find red', 'explode red', 'find green'],
         ['find red'],
@@ -133,32 +138,32 @@ def test_one_that_fails_is_kept_apart_afterwards(model: ColorModel) -> None:
         ['find green'],
     ]
     model.batches.clear()
-    results = ask(model, lives)
+    results = ask(model, active)
     assert states(results) == ['FOUND', 'FAILED', 'NOT_FOUND']
     assert model.batches == [['find red', 'find green'], ['explode red']]
 
 
 def test_one_that_works_again_comes_back_to_the_others(model: ColorModel) -> None:
-    lives = [follow('explode red'), follow('find green')]
-    ask(model, lives)
+    active = [follow('explode red'), follow('find green')]
+    ask(model, active)
     model.explosive = False
-    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+    assert states(ask(model, active)) == ['FOUND', 'NOT_FOUND']
     model.batches.clear()
-    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+    assert states(ask(model, active)) == ['FOUND', 'NOT_FOUND']
     assert model.batches == [['explode red', 'find green']]
 
 
 def test_all_of_them_may_fail(model: ColorModel) -> None:
-    lives = [follow('explode red'), follow('explode green')]
+    active = [follow('explode red'), follow('explode green')]
     for _ in range(2):
-        assert states(ask(model, lives)) == ['FAILED', 'FAILED']
+        assert states(ask(model, active)) == ['FAILED', 'FAILED']
     model.explosive = False
-    assert states(ask(model, lives)) == ['FOUND', 'NOT_FOUND']
+    assert states(ask(model, active)) == ['FOUND', 'NOT_FOUND']
 
 
 def test_one_that_was_tried_twice_on_a_frame_remembers_its_target_once(model: ColorModel) -> None:
-    lives = [follow('find red'), follow('doubt red')]
-    tracks = {ask(model, lives)[0].track_id for _ in range(3)}
+    active = [follow('find red'), follow('doubt red')]
+    tracks = {ask(model, active)[0].track_id for _ in range(3)}
     assert len(tracks) == 1 and tracks != {0}
 
 
@@ -166,43 +171,45 @@ def test_one_that_could_not_be_read_anew_is_not_answered_with_what_it_meant_befo
     model: ColorModel,
 ) -> None:
     model.explosive = False
-    live = follow('explode red')
-    ask(model, [live], stamp=9 * SECOND)
+    active = follow('explode red')
+    ask(model, [active], stamp=9 * SECOND)
     model.explosive = True
-    [result] = ask(model, [live], stamp=SECOND)  # time jumped back
+    [result] = ask(model, [active], stamp=SECOND)  # time jumped back
     assert result.state is State.FAILED
-    # The planner lets those reason that have no conclusion.
-    assert live.conclusion is None or live.conclusion.stamp <= SECOND
+    # The language model runs next for queries without an embedding.
+    assert active.embedding is None
 
 
 def test_memory_that_runs_out_is_not_the_fault_of_an_instruction(model: ColorModel) -> None:
     model.room = -1
-    live = follow()
+    active = follow()
     with pytest.raises(MemoryError):
-        ask(model, [live, follow('find green')])
-    assert not live.in_trouble
-    assert states(ask(model, [live])) == ['FOUND']
+        ask(model, [active, follow('find green')])
+    assert not active.failed
+    assert states(ask(model, [active])) == ['FOUND']
 
 
-def test_memory_that_runs_out_when_one_is_tried_alone_is_told_as_well(model: ColorModel) -> None:
-    lives = [follow('explode red'), follow('find green')]
-    ask(model, lives)
+def test_memory_that_runs_out_when_one_is_tried_alone_is_reported_as_well(
+    model: ColorModel,
+) -> None:
+    active = [follow('explode red'), follow('find green')]
+    ask(model, active)
     model.room = -1
     with pytest.raises(MemoryError):
-        ask(model, lives)
+        ask(model, active)
 
 
 def test_a_target_is_released_only_below_the_lower_threshold(model: ColorModel) -> None:
     model.threshold, model.release_threshold = 0.6, 0.4
-    live = follow()
-    told = []
+    active = follow()
+    states_of_scores = []
     for score in (0.5, 0.7, 0.5, 0.3, 0.5):
         model.score = score
-        [result] = ask(model, [live])
-        told.append(result.state.name)
+        [result] = ask(model, [active])
+        states_of_scores.append(result.state.name)
         assert (result.track_id > 0) is (result.state is State.FOUND)
         assert result.score == score
-    assert told == ['NOT_FOUND', 'FOUND', 'FOUND', 'NOT_FOUND', 'NOT_FOUND']
+    assert states_of_scores == ['NOT_FOUND', 'FOUND', 'FOUND', 'NOT_FOUND', 'NOT_FOUND']
 
 
 def test_each_instruction_has_a_target_of_its_own(model: ColorModel) -> None:
@@ -210,11 +217,11 @@ def test_each_instruction_has_a_target_of_its_own(model: ColorModel) -> None:
     assert first.track_id != second.track_id
 
 
-def test_what_a_new_conclusion_is_kept_with(model: ColorModel) -> None:
-    live = follow()
-    ask(model, [live], references=1)
-    assert isinstance(live.conclusion, Conclusion)
-    assert (live.conclusion.stamp, live.conclusion.reference_frames) == (SECOND, 1)
+def test_an_embedding_is_kept_with_its_stamp_and_number_of_references(model: ColorModel) -> None:
+    active = follow()
+    ask(model, [active], references=1)
+    assert active.embedding is not None
+    assert (active.reasoned_at, active.reference_frames) == (SECOND, 1)
 
 
 def test_the_reason_of_a_model_that_fails_names_no_address(model: ColorModel) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.active_instruction import MEMORY, TargetTracker
+from instructseg_ros.streaming.active_instruction import TRACK_MEMORY, TargetTracker
 
 STEP = 100_000_000
 
@@ -107,7 +107,7 @@ def test_a_target_keeps_its_identity_when_it_was_out_of_sight_for_a_moment(
 
 def test_a_target_that_was_away_for_long_is_another_one(sightings: Sightings) -> None:
     first = sightings.track()
-    sightings.see(0.1, step=MEMORY)
+    sightings.see(0.1, step=TRACK_MEMORY)
     assert sightings.track() != first
 
 
@@ -115,13 +115,13 @@ def test_a_target_that_stays_in_sight_keeps_its_identity_however_slow_the_model_
     sightings: Sightings,
 ) -> None:
     first = sightings.track()
-    assert sightings.track(step=2 * MEMORY) == first
+    assert sightings.track(step=2 * TRACK_MEMORY) == first
 
 
 def test_a_target_after_a_jump_far_back_in_time_is_another_one(sightings: Sightings) -> None:
-    sightings.stamp = 100 * MEMORY
+    sightings.stamp = 100 * TRACK_MEMORY
     first = sightings.track()
-    assert sightings.track(step=-50 * MEMORY) != first
+    assert sightings.track(step=-50 * TRACK_MEMORY) != first
 
 
 def test_a_picture_of_another_size_begins_another_identity(sightings: Sightings) -> None:

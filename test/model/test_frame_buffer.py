@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
+from instructseg_ros.model.frame_buffer import Frame, FrameBuffer
 
 
-def frame(stamp: int, *, arrived: float = 0.0, tokens: object = None) -> Frame:
-    return Frame(image=np.zeros((2, 2, 3), np.uint8), stamp=stamp, arrived=arrived, tokens=tokens)
+def frame(stamp: int, *, arrived: float = 0.0, features: Any = None) -> Frame:
+    return Frame(
+        image=np.zeros((2, 2, 3), np.uint8), stamp=stamp, arrived=arrived, features=features
+    )
 
 
 def filled(*stamps: int, **bounds: int) -> FrameBuffer:
@@ -19,19 +23,8 @@ def filled(*stamps: int, **bounds: int) -> FrameBuffer:
 
 def chosen(buffer: FrameBuffer, *, count: int, stride: int) -> list[int]:
     key = buffer.newest(now=0.0, max_age=1.0)
+    assert key is not None
     return [f.stamp for f in buffer.references(key, count=count, stride=stride)]
-
-
-def test_the_newest_frame_is_taken_once() -> None:
-    buffer = filled(1, 2)
-    taken = buffer.take()
-    assert taken is not None
-    assert taken.stamp == 2
-    assert buffer.take() is None
-
-
-def test_an_empty_buffer_has_nothing_to_take() -> None:
-    assert filled().take() is None
 
 
 def test_adding_tells_whether_the_frame_before_was_missed() -> None:
@@ -46,14 +39,13 @@ def test_the_newest_frame_is_read_again_and_again_until_it_is_too_old() -> None:
     buffer = filled()
     buffer.add(frame(1, arrived=5.0))
     for _ in range(2):
-        assert buffer.newest(now=6.0, max_age=1.0).stamp == 1
-    with pytest.raises(StaleFrameError, match=r'2\.0 s old, the limit is 1\.0 s'):
-        buffer.newest(now=7.0, max_age=1.0)
+        newest = buffer.newest(now=6.0, max_age=1.0)
+        assert newest is not None and newest.stamp == 1
+    assert buffer.newest(now=7.0, max_age=1.0) is None
 
 
-def test_an_empty_buffer_says_that_no_image_has_arrived() -> None:
-    with pytest.raises(StaleFrameError, match='no image has arrived yet'):
-        filled().newest(now=0.0, max_age=1.0)
+def test_an_empty_buffer_has_no_newest_frame() -> None:
+    assert filled().newest(now=0.0, max_age=1.0) is None
 
 
 def test_the_buffer_is_bounded_by_count() -> None:
@@ -78,7 +70,8 @@ def test_a_repeated_stamp_replaces_the_frame() -> None:
 def test_a_jump_back_in_time_empties_the_buffer() -> None:
     buffer = filled(100, 110, 120, 5)
     assert len(buffer) == 1
-    assert buffer.newest(now=0.0, max_age=1.0).stamp == 5
+    newest = buffer.newest(now=0.0, max_age=1.0)
+    assert newest is not None and newest.stamp == 5
 
 
 def test_references_are_the_frames_nearest_the_stride_oldest_first() -> None:
@@ -102,10 +95,10 @@ def test_no_reference_is_chosen_twice() -> None:
     assert chosen(filled(0, 15), count=2, stride=10) == [0]
 
 
-def test_an_encoded_frame_goes_before_a_nearer_one_that_is_not() -> None:
+def test_an_encoded_frame_is_preferred_to_a_nearer_one_that_is_not() -> None:
     buffer = filled()
-    for stamp, tokens in ((0, None), (7, 'tokens'), (10, None), (20, None)):
-        buffer.add(frame(stamp, tokens=tokens))
+    for stamp, features in ((0, None), (7, 'features'), (10, None), (20, None)):
+        buffer.add(frame(stamp, features=features))
     assert chosen(buffer, count=1, stride=10) == [7]
 
 
@@ -126,26 +119,26 @@ def test_the_frame_of_a_repeated_stamp_is_the_newest_one() -> None:
     buffer = filled(1, 2)
     again = frame(2)
     buffer.add(again)
-    assert buffer.take() is again
+    assert buffer.newest(now=0.0, max_age=1.0) is again
 
 
-def test_a_jump_back_in_time_lets_the_references_of_the_future_go() -> None:
+def test_a_jump_back_in_time_releases_the_references_of_the_future() -> None:
     buffer = filled(100, 110, 120, 5, 15)
     assert chosen(buffer, count=4, stride=10) == [5]
 
 
-def test_a_jump_ahead_in_time_lets_the_past_go() -> None:
+def test_a_jump_ahead_in_time_releases_the_past() -> None:
     buffer = filled(0, 10, 20, 1_000_000, max_span=50)
     assert len(buffer) == 1
 
 
-def test_forgotten_tokens_are_gone_and_the_frames_stay() -> None:
+def test_cleared_tokens_are_gone_and_the_frames_stay() -> None:
     buffer = filled()
-    frames = [frame(stamp, tokens='tokens') for stamp in (0, 10, 20)]
+    frames = [frame(stamp, features='features') for stamp in (0, 10, 20)]
     for each in frames:
         buffer.add(each)
-    buffer.forget_tokens()
-    assert [each.tokens for each in frames] == [None] * 3
+    buffer.clear_features()
+    assert [each.features for each in frames] == [None] * 3
     assert chosen(buffer, count=2, stride=10) == [0, 10]
 
 
@@ -153,8 +146,8 @@ def test_no_reference_is_wanted_when_none_is_asked_for() -> None:
     assert chosen(filled(0, 10, 20), count=0, stride=10) == []
 
 
-def test_of_frames_too_close_to_each_other_the_encoded_one_is_kept() -> None:
+def test_the_encoded_one_of_frames_too_close_to_each_other_is_kept() -> None:
     buffer = filled(spacing=30)
-    for stamp, tokens in ((0, 'tokens'), (40, None), (50, 'tokens'), (60, None), (100, None)):
-        buffer.add(frame(stamp, tokens=tokens))
+    for stamp, features in ((0, 'features'), (40, None), (50, 'features'), (60, None), (100, None)):
+        buffer.add(frame(stamp, features=features))
     assert chosen(buffer, count=1, stride=55) == [50]

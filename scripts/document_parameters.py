@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from instructseg_ros.ros.parameters import default_of
-from instructseg_ros.ros.qos import MOST
+from instructseg_ros.ros.qos import MAX_DEPTH
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.tabletop.sim_camera import SimCameraParameters
 
@@ -37,7 +37,7 @@ Every topic takes it from parameters `qos_overrides.<resolved topic>.publisher.<
 | policy | type | values |
 |---|---|---|
 | `history` | string | `keep_last`; no queue may grow without bounds |
-| `depth` | integer | 1 to {MOST} |
+| `depth` | integer | 1 to {MAX_DEPTH} |
 | `reliability` | string | `reliable`, `best_effort` |
 | `durability` | string | `volatile`, `transient_local` |
 

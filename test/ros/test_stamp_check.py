@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.inputs import SURE_AFTER, StampCheck
+from instructseg_ros.ros.inputs import MAX_EQUAL_STAMPS, StampCheck
 from instructseg_ros.ros.logs import ThrottledLog
 
 
@@ -25,7 +25,7 @@ def test_images_that_all_have_one_stamp_are_told_once() -> None:
 
 def test_stamps_that_advance_or_repeat_now_and_then_are_right() -> None:
     assert warnings(list(range(1, 100))) == []
-    assert warnings([stamp // SURE_AFTER + 1 for stamp in range(1000)]) == []
+    assert warnings([stamp // MAX_EQUAL_STAMPS + 1 for stamp in range(1000)]) == []
 
 
 def test_each_of_two_cameras_is_told_of_though_their_names_differ_only_in_numbers() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from rclpy.node import Node
@@ -88,16 +88,16 @@ class DepthInput:
         """Subscribe or unsubscribe; does nothing if that is already so."""
         if wanted and not self._subscriptions:
             self._monitor.reset()
-            for message_type, name, topic, into in (
-                (Image, 'depth/image', self.depth_topic, self._depth),
-                (CameraInfo, 'camera_info', self.info_topic, self._info),
+            for message_type, name, topic, add in (
+                (Image, 'depth/image', self.depth_topic, self._depth.signalMessage),
+                (CameraInfo, 'camera_info', self.info_topic, self._info.signalMessage),
             ):
                 self._subscriptions.append(
                     create_subscription(
                         self._node,
                         message_type,
                         camera_topic(self._camera, name),
-                        partial(self._on_message, topic, into),
+                        partial(self._on_message, topic, add),
                         qos.sensor(SUBSCRIPTION_DEPTH),
                     )
                 )
@@ -120,9 +120,11 @@ class DepthInput:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
 
-    def _on_message(self, topic: str, into: SimpleFilter, message: Image | CameraInfo) -> None:
+    def _on_message(
+        self, topic: str, add: Callable[[Any], object], message: Image | CameraInfo
+    ) -> None:
         self._monitor.note(topic, stamp_to_nanoseconds(message.header.stamp))
-        into.signalMessage(message)
+        add(message)
 
     def _on_synchronized(self, image: _StampedHeader, depth: Image, info: CameraInfo) -> None:
         self._monitor.note_match()

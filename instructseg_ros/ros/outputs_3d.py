@@ -28,7 +28,7 @@ from instructseg_ros.ros.messages import (
     transform_box,
 )
 from instructseg_ros.ros.qos import create_publisher
-from instructseg_ros.ros.transport import forget_jumps
+from instructseg_ros.ros.transport import detach_from_clock
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.depth import mask_depth, metres_of
@@ -37,7 +37,6 @@ from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import union
 from instructseg_ros.streaming.segmentation import Segmentation, State
-
 
 MAX_WAITING: Final = 16  # frames whose depth or whose results wait for the other
 
@@ -137,7 +136,7 @@ class Transforms:
         if self._buffer is not None:
             self._listener.unregister()
             self._node.destroy_service(self._buffer.srv)
-            forget_jumps(self._buffer)
+            detach_from_clock(self._buffer)
         if self._broadcaster is not None:
             self._node.destroy_publisher(self._broadcaster.pub_tf)
 

@@ -29,7 +29,6 @@ from instructseg_ros.ros.parameters import describe_all, warn_of_files_for_other
 from instructseg_ros.ros.transport import choose_transport
 from instructseg_ros.streaming.instruction import describe_error
 
-
 STOP_REQUESTED: Final = threading.Event()
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 MIN_REPEAT_TIME: Final = 0.5  # s; a terminal and a parent process may both send one Ctrl-C

@@ -1,4 +1,4 @@
-"""Approximate-time synchronization: message_filters where it is installed, else a small fallback."""
+"""Approximate-time synchronization by message_filters, or by a fallback where it is missing."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from instructseg_ros.tabletop.world.recording import Recording
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = ROOT / 'test' / 'data' / 'table_truth.png'
 COMMANDS = [
-    'say',
+    'send',
     'segment',
     'video',
     'evaluate',
@@ -74,10 +74,10 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     ('arguments', 'named'),
     [
         (['dance'], 'dance'),
-        (['say'], 'text'),
-        (['say', 'the mug', '--loudly'], '--loudly'),
-        (['say', 'the mug', '--stop'], '--stop'),
-        (['say', 'the mug', '--timeout', 'long'], 'long'),
+        (['send'], 'text'),
+        (['send', 'the mug', '--loudly'], '--loudly'),
+        (['send', 'the mug', '--stop'], '--stop'),
+        (['send', 'the mug', '--timeout', 'long'], 'long'),
         (['segment', 'table.png'], 'instruction'),
         (['segment', 'table.png', 'the mug', '--dtype', 'fp8'], 'fp8'),
         (['evaluate'], 'benchmark'),
@@ -105,7 +105,7 @@ def test_a_missing_model_is_one_clear_line(capfd: pytest.CaptureFixture[str]) ->
 
 def test_at_least_one_answer_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(['say', 'the red mug', '--answers', '0'])
+        main(['send', 'the red mug', '--results', '0'])
     assert 'at least 1' in capfd.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
 @pytest.mark.parametrize(
     ('library', 'command', 'remedy'),
     [
-        ('rclpy', ['say', 'the mug'], 'source a ROS 2 distribution'),
+        ('rclpy', ['send', 'the mug'], 'source a ROS 2 distribution'),
         ('rosbags', ['video', 'drive.mcap', 'the mug'], 'pip install rosbags'),
     ],
 )

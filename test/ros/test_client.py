@@ -103,7 +103,7 @@ def test_a_search_tells_of_each_image_until_it_ends(
 ) -> None:
     told: list[Segmentation] = []
     with ThreadPoolExecutor(1) as threads:
-        search = threads.submit(client.find, 'the red mug', timeout=TIMEOUT, on_answer=told.append)
+        search = threads.submit(client.find, 'the red mug', timeout=TIMEOUT, on_result=told.append)
         wait_until(lambda: told)
         client.cancel()
         assert search.result().state is State.EXPIRED
@@ -116,7 +116,7 @@ def test_a_listener_that_raises_does_not_end_the_client(
     def refuse(_: Segmentation) -> None:
         raise OSError('no room')
 
-    assert client.find('the red mug', timeout=1.0, on_answer=refuse).state is not State.UNKNOWN
+    assert client.find('the red mug', timeout=1.0, on_result=refuse).state is not State.UNKNOWN
     assert client.segment('the red mug', IMAGE).state in SEEN
 
 

@@ -45,9 +45,9 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
     probe.answer(lambda result: 'live already' in result.reason)
     told = statuses(probe, '/robot')
     model = told['segmentation_node: segmentation']
-    assert (model.level, model.message) == (DiagnosticStatus.OK, '1 live, streaming')
+    assert (model.level, model.message) == (DiagnosticStatus.OK, '1 active, streaming')
     seen = values(model)
-    assert seen['live instructions'] == 'mug'
+    assert seen['active instructions'] == 'mug'
     assert float(seen['latency p95 (ms)']) >= float(seen['latency p50 (ms)']) > 0.0
     assert float(seen['memory (MB)']) > 50
     assert int(seen['results REJECTED']) >= 1
@@ -63,7 +63,7 @@ def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
         DiagnosticStatus.OK,
         'no instruction is active, streaming',
     )
-    assert values(model)['live instructions'] == ('none; send commands from before a restart again')
+    assert values(model)['active instructions'] == ('none; after a restart, send commands again')
 
 
 def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:

@@ -143,11 +143,11 @@ def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
 
 def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(node: Node) -> None:
     node.declare_parameter('max_text_length', 512)
-    desk = RequestBroker(node)
-    engine = Engine(ColorModel(), on_results=desk.dispatch, settings=EngineSettings())
+    broker = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=broker.dispatch, settings=EngineSettings())
     engine.give(Instruction(text='find red', id='taken'))
-    desk.open(engine, [''])
-    action = FindAction(node, desk)
+    broker.open(engine, [''])
+    action = FindAction(node, broker)
     accepted: list[Any] = []
     action._server.register_handle_accepted_callback(accepted.append)  # the search has to wait
     other = rclpy.create_node('other', context=node.context)

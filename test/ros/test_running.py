@@ -316,7 +316,7 @@ def test_an_argument_that_would_have_no_effect_is_refused(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'command', [['segmentation_node'], ['sim_camera'], ['instructseg', 'say', 'the red mug']]
+    'command', [['segmentation_node'], ['sim_camera'], ['instructseg', 'send', 'the red mug']]
 )
 @pytest.mark.parametrize('folder', ['HOME', 'ROS_LOG_DIR'])
 def test_without_a_folder_for_logs_the_error_names_the_variable_that_sets_it(
@@ -367,8 +367,8 @@ def test_a_misspelt_parameter_is_warned_of_with_the_nearest_right_name(
     del options['source' if module == 'segmentation_node' else 'autostart']
     node = run_process(module, **{wrong: 1}, **options)
     node.wait_for_output(
-        f'the parameter "{wrong}" has no effect: the node has no parameter of that name; did you mean '
-        f'"{right}"?'
+        f'the parameter "{wrong}" has no effect: the node has no parameter of that name; '
+        f'did you mean "{right}"?'
     )
     assert node.output().count('has no effect') == 1
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.logs import KINDS_KEPT, ThrottledLog
+from instructseg_ros.ros.logs import MAX_KINDS, ThrottledLog
 
 
 def test_texts_that_differ_only_in_numbers_are_said_once_in_a_while() -> None:
@@ -24,9 +24,9 @@ def test_another_text_is_said_at_once() -> None:
 def test_ever_new_texts_do_not_fill_the_memory() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
-    for number in range(10 * KINDS_KEPT):
+    for number in range(10 * MAX_KINDS):
         log('x' * number)
-    assert len(said) == 10 * KINDS_KEPT
+    assert len(said) == 10 * MAX_KINDS
     log('x')
     assert said[-1] == 'x'
 

@@ -17,6 +17,8 @@ from instructseg_ros.ros import qos
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.transport import (
     CHOICE_VARIABLES,
+    DOMAINS,
+    choose_environment,
     fast_dds_variable,
     profile_environment,
     share_folder,
@@ -99,7 +101,7 @@ def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
         expected = {chosen: value}
     code = (
         'import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
-        'from instructseg_ros.ros.say import say\n'
+        'from instructseg_ros.ros.send import send\n'
         f'{action}\nprint(dict(os.environ))'
     )
     done = subprocess.run(
@@ -113,3 +115,34 @@ def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
     variables = ast.literal_eval(done.stdout.splitlines()[-1])
     assert {name: variables[name] for name in CHOICE_VARIABLES if name in variables} == expected
     assert chosen or 'deprecated' not in done.stderr
+
+
+def test_ros_stays_on_this_machine_unless_a_domain_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, 'environ', {})
+    choose_environment()
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert int(os.environ['ROS_DOMAIN_ID']) in DOMAINS
+    monkeypatch.setattr(os, 'environ', {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'})
+    choose_environment()
+    assert dict(os.environ) == {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}
+
+
+def test_configuration_and_launch_files_are_found() -> None:
+    folder = share_folder()
+    for name in (
+        'config/fastdds.xml',
+        'config/segmentation.yaml',
+        'config/instructseg.rviz',
+        'launch/segmentation.launch.py',
+        'launch/demo.launch.py',
+    ):
+        assert (folder / name).is_file(), name
+
+
+def test_ros_starts_in_one_place_which_chooses_the_transport() -> None:
+    root = Path(__file__).resolve().parents[2]
+    files = [*(root / 'instructseg_ros').rglob('*.py'), *(root / 'scripts').glob('*.py')]
+    starts = {file.name for file in files if 'rclpy.init(' in file.read_text()}
+    assert starts == {'running.py'}

@@ -60,5 +60,5 @@ def test_a_parameter_that_there_is_not_is_not_advised(
     node.create_subscription(
         String, 'talk', lambda _: None, QoSProfile(depth=1, deadline=Duration(seconds=1))
     )
-    said = log(node, capfd, 'a subscriber to /talk asks for deadline')
-    assert 'let it ask for less' in said and 'qos_overrides' not in said
+    said = log(node, capfd, 'a subscriber to /talk requests a deadline')
+    assert 'let it request less' in said and 'qos_overrides' not in said

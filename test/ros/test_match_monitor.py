@@ -140,7 +140,7 @@ def test_a_fault_is_reported_again_when_listening_begins_again(
     monitor: MatchMonitor, show: Show, told: list[str]
 ) -> None:
     show(5.0, depth=0)
-    monitor.begin()
+    monitor.reset()
     show(5.0, depth=0)
     assert len(told) == 2
 

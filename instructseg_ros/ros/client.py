@@ -16,6 +16,8 @@ import rclpy
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
@@ -211,7 +213,7 @@ class SegmentationClient:
             cameras: Names of the cameras; () for all.
             lifetime: Lifetime of the instruction, s; 0 until the generator is closed.
         """
-        await self._until(self._is_connected)
+        await self._until(lambda: is_connected(self._node, self._commands))
         loop = asyncio.get_running_loop()
         results: asyncio.Queue[Segmentation] = asyncio.Queue()
         command = Command(
@@ -311,11 +313,6 @@ class SegmentationClient:
                 )
             await asyncio.sleep(POLL_PERIOD)
 
-    def _is_connected(self) -> bool:
-        return bool(
-            self._commands.get_subscription_count() and self._node.count_publishers('segmentation')
-        )
-
     def _on_result(self, message: SegmentationMessage) -> None:
         listener = self._listeners.get(message.command_id)
         if listener is not None:
@@ -335,6 +332,11 @@ class SegmentationClient:
                 )
             else:
                 return
+
+
+def is_connected(node: Node, commands: Publisher) -> bool:
+    """Return whether a segmentation node receives the commands and publishes results."""
+    return bool(commands.get_subscription_count() and node.count_publishers('segmentation'))
 
 
 async def _within(work: Any, timeout: float) -> Any:

@@ -84,9 +84,9 @@ class DepthInput:
         )
         self._synchronizer.registerCallback(self._on_synchronized)
 
-    def listen(self, wanted: bool) -> None:
-        """Subscribe or unsubscribe; does nothing if that is already so."""
-        if wanted and not self._subscriptions:
+    def enable(self, value: bool) -> None:
+        """Subscribe or unsubscribe, unless that is already so."""
+        if value and not self._subscriptions:
             self._monitor.reset()
             for message_type, name, topic, add in (
                 (Image, 'depth/image', self.depth_topic, self._depth.signalMessage),
@@ -101,7 +101,7 @@ class DepthInput:
                         qos.sensor(SUBSCRIPTION_DEPTH),
                     )
                 )
-        elif not wanted:
+        elif not value:
             self.destroy()
 
     def add(self, header: Header) -> None:

@@ -183,7 +183,7 @@ class CameraOutputs:
 
     def stop(self) -> None:
         """Unsubscribe from depth and drop the results that wait for it."""
-        self.depth.listen(False)
+        self.depth.enable(False)
         self._targets.clear()
 
     def destroy(self) -> None:
@@ -232,7 +232,7 @@ class ResultPublisher:
     def note_image(self, camera: str, header: Header) -> None:
         """Note an image, and subscribe to its depth if an output needs it."""
         outputs = self._cameras[camera]
-        outputs.depth.listen(self._uses_depth and outputs.needs_depth())
+        outputs.depth.enable(self._uses_depth and outputs.needs_depth())
         outputs.depth.add(header)
 
     def start(self) -> None:

@@ -234,7 +234,7 @@ class FindAction:
         command = goal.request.command
 
         def publish_feedback(result: Segmentation) -> None:
-            goal.publish_feedback(Find.Feedback(segmentation=self._to_message(result)))
+            goal.publish_feedback(Find.Feedback(segmentation=_to_message(self._node, result)))
 
         try:
             if goal.is_cancel_requested:
@@ -245,14 +245,15 @@ class FindAction:
         except InstructionError as error:
             result = rejection(command.instruction, str(error), id=command.id)
         _finish(goal, result.state)
-        return Find.Result(segmentation=self._to_message(result))
+        return Find.Result(segmentation=_to_message(self._node, result))
 
     def _cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         self._broker.withdraw(goal.request.command)
         return CancelResponse.ACCEPT
 
-    def _to_message(self, result: Segmentation) -> SegmentationMessage:
-        return segmentation_to_message(result, now=self._node.get_clock().now().to_msg())
+
+def _to_message(node: Node, result: Segmentation) -> SegmentationMessage:
+    return segmentation_to_message(result, now=node.get_clock().now().to_msg())
 
 
 def _finish(goal: ServerGoalHandle, state: State) -> None:
@@ -308,9 +309,7 @@ class Services:
             )
         except (InstructionError, ConversionError) as error:
             result = rejection(request.instruction, str(error))
-        response.segmentation = segmentation_to_message(
-            result, now=self._node.get_clock().now().to_msg()
-        )
+        response.segmentation = _to_message(self._node, result)
         return response
 
     def _cancel(self, request: Cancel.Request, response: Cancel.Response) -> Cancel.Response:
@@ -366,9 +365,5 @@ class FailureReporter:
 
     def _on_command(self, message: Command) -> None:
         result = rejection(message.instruction, self._reason, id=message.id)
-        self._results.publish(
-            segmentation_to_message(
-                dataclasses.replace(result, state=State.FAILED),
-                now=self._node.get_clock().now().to_msg(),
-            )
-        )
+        failure = dataclasses.replace(result, state=State.FAILED)
+        self._results.publish(_to_message(self._node, failure))

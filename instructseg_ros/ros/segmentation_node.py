@@ -39,9 +39,7 @@ class SegmentationNode(LifecycleNode):
         self._cleanup = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failure_reporter: FailureReporter | None = None
-        self._labels = (
-            Labels()
-        )  # kept when the node is configured again: consumers know the numbers
+        self._labels = Labels()  # for all configurations: consumers remember the numbers
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         self._cleanup.callback(PackageLog(self).close)

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
+from instructseg_ros.ros.client import is_connected
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
 from instructseg_ros.ros.running import init_ros
 from instructseg_ros.ros.transport import discovery_advice
@@ -128,7 +129,7 @@ class _Sender:
         return 0
 
     def _find_node(self, timeout: float) -> bool:
-        if self._wait(self._is_connected, timeout):
+        if self._wait(lambda: is_connected(self._node, self._commands), timeout):
             return True
         topic = self._commands.topic_name
         print(
@@ -143,11 +144,6 @@ class _Sender:
             self._results.append(message)
         if _is_stop_result(message):
             self._stops.append(message)
-
-    def _is_connected(self) -> bool:
-        return bool(
-            self._commands.get_subscription_count() and self._node.count_publishers('segmentation')
-        )
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout

@@ -25,7 +25,7 @@ def test_each_kind_of_hostile_input_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) >= 60
 
 
-def test_a_node_explains_bad_input_answers_what_is_valid_and_keeps_its_memory(
+def test_a_node_explains_bad_input_answers_valid_requests_and_keeps_its_memory(
     domain: None, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     silent: list[str | None] = []

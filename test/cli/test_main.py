@@ -103,7 +103,7 @@ def test_a_missing_model_is_one_clear_line(capfd: pytest.CaptureFixture[str]) ->
     assert '/no/such/model' in message and 'existing folder' in message
 
 
-def test_at_least_one_answer_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_at_least_one_result_is_requested(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(['send', 'the red mug', '--results', '0'])
     assert 'at least 1' in capfd.readouterr().err
@@ -133,7 +133,7 @@ def test_an_unknown_device_is_one_clear_line(
         (['data', 'check', 'pope', '/no/such/folder'], 'coco/coco_pope_random.json'),
     ],
 )
-def test_what_is_missing_is_one_clear_line(
+def test_a_missing_library_is_one_clear_line(
     capfd: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
     assert main(arguments) == 1
@@ -199,7 +199,7 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     assert set(figures) >= {'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording'}
 
 
-def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
+def test_without_opengl_the_error_names_the_package_to_install(tmp_path: Path) -> None:
     process = subprocess.run(
         [
             sys.executable,

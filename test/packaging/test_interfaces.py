@@ -25,7 +25,7 @@ def undescribed(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_every_field_says_what_it_means(path: Path) -> None:
+def test_every_field_has_a_comment(path: Path) -> None:
     assert undescribed(path.read_text()) == []
 
 

@@ -42,7 +42,7 @@ def log(node: LifecycleNode, capfd: pytest.CaptureFixture[str], text: str) -> st
     return ''.join(said)
 
 
-def test_what_a_publisher_does_not_offer_is_told_with_the_parameter_that_helps(
+def test_an_incompatible_qos_is_reported_with_the_parameter_that_helps(
     node: LifecycleNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     node.create_publisher(
@@ -53,7 +53,7 @@ def test_what_a_publisher_does_not_offer_is_told_with_the_parameter_that_helps(
     assert 'or set qos_overrides./talk.subscription.reliability' in said
 
 
-def test_a_parameter_that_there_is_not_is_not_advised(
+def test_an_incompatible_qos_without_an_override_names_no_parameter(
     node: LifecycleNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     create_publisher(node, String, 'talk')

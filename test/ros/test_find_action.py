@@ -100,7 +100,7 @@ def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> 
     assert result.reason.startswith('its lifetime of 0.2 s is over')
 
 
-def test_a_search_goes_on_while_a_person_is_told_to_stop(
+def test_a_search_continues_when_the_command_topic_is_stopped(
     probe: Probe, finder: Finder, doubtful: None
 ) -> None:
     goal = finder.send(instruction='the red mug')
@@ -113,7 +113,7 @@ def test_a_search_goes_on_while_a_person_is_told_to_stop(
     assert result.reason.startswith('cancelled')
 
 
-def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
+def test_a_search_that_cannot_begin_gives_the_reason(finder: Finder) -> None:
     status, result = finder.result(finder.send(instruction='the [SEG] mug', id='bad'))
     assert (status, result.state, result.command_id) == (
         GoalStatus.STATUS_ABORTED,
@@ -131,7 +131,7 @@ def test_a_search_may_be_ended_by_its_id(probe: Probe, finder: Finder, doubtful:
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
 
 
-def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
+def test_a_second_search_with_an_active_id_is_rejected_and_the_first_continues(
     probe: Probe, finder: Finder, doubtful: None
 ) -> None:
     first = finder.send(instruction='the red mug', id='twin')

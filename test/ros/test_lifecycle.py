@@ -251,7 +251,7 @@ def test_a_transition_that_cannot_fail_goes_through_error_processing(
         assert node.trigger_deactivate() == SUCCESS
 
 
-def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
+def test_a_result_that_cannot_be_published_reaches_its_client(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -262,7 +262,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
     assert ask(node).state in (State.FOUND, State.NOT_FOUND)
 
 
-def test_an_answer_that_cannot_be_logged_reaches_who_asked_for_it(
+def test_a_result_that_cannot_be_logged_reaches_its_client(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -316,7 +316,7 @@ def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
     executor.shutdown()
 
 
-def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
+def test_a_lazy_node_reports_missing_images_to_late_subscribers(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -334,7 +334,7 @@ def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
     assert 'no image has arrived on /lifecycle/image' in results[0].reason
 
 
-def test_a_lazy_node_tells_who_subscribes_that_an_image_cannot_be_read(
+def test_a_lazy_node_reports_unreadable_images_to_late_subscribers(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -116,7 +116,7 @@ def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
     return int(max(consumer.of('labels', header).data))
 
 
-def test_the_number_of_what_was_said_before_is_not_given_to_what_is_said_next(
+def test_a_label_number_is_not_reused_for_the_next_command_on_the_topic(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:
     probe = start(run_process, tiny_model_dir)

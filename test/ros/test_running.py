@@ -27,7 +27,7 @@ SEEN = (Segmentation.FOUND, Segmentation.NOT_FOUND)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_node_without_a_word(
+def test_a_signal_ends_the_node_silently(
     run_process: Run, tiny_model_dir: Path, number: int
 ) -> None:
     before = shared_memory()
@@ -71,7 +71,7 @@ def test_a_parameter_that_cannot_be_ends_the_node_with_one_line(
     assert 'Traceback' not in node.output()
 
 
-def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: Run) -> None:
+def test_a_missing_model_leaves_the_node_running_and_names_the_remedy(run_process: Run) -> None:
     node = run_process('segmentation_node', model='/nowhere', device='cpu')
     node.wait_for_output('cannot configure')
     assert '/nowhere' in node.output()
@@ -80,7 +80,7 @@ def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: 
     assert 'Traceback' not in node.output()
 
 
-def test_a_camera_that_is_not_there_yet_and_one_that_stops_are_told(
+def test_a_missing_camera_and_a_camera_that_stops_are_reported(
     run_process: Run, tiny_model_dir: Path
 ) -> None:
     node = run_process(
@@ -128,7 +128,7 @@ def test_without_autostart_services_walk_the_node(run_process: Run, tiny_model_d
     assert node.stop() == 0
 
 
-def test_what_people_say_is_not_logged_in_full(run_process: Run, tiny_model_dir: Path) -> None:
+def test_long_instructions_are_not_logged_in_full(run_process: Run, tiny_model_dir: Path) -> None:
     node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir, device='cpu')
     node.wait_for_output('activate: done')
     probe = Probe('/quiet')
@@ -397,7 +397,7 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures('domain')
-def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_keeps_running(
+def test_a_failing_callback_is_logged_and_the_node_keeps_running(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(running, 'STOP_REQUESTED', threading.Event())

@@ -12,12 +12,12 @@ def warnings(stamps: list[int]) -> list[str]:
     return said
 
 
-def test_images_without_a_stamp_are_told_once() -> None:
+def test_images_without_a_stamp_are_reported_once() -> None:
     [warning] = warnings([0] * 50)
     assert warning.startswith('images on /front/image have no stamp (all zeros)')
 
 
-def test_images_that_all_have_one_stamp_are_told_once() -> None:
+def test_images_that_all_have_one_stamp_are_reported_once() -> None:
     [warning] = warnings([7] * 50)
     assert warning.startswith('images on /front/image all have the same stamp')
     assert warning.endswith('let the camera driver set header.stamp to the time of exposure')
@@ -28,7 +28,7 @@ def test_stamps_that_advance_or_repeat_now_and_then_are_right() -> None:
     assert warnings([stamp // MAX_EQUAL_STAMPS + 1 for stamp in range(1000)]) == []
 
 
-def test_each_of_two_cameras_is_told_of_though_their_names_differ_only_in_numbers() -> None:
+def test_two_cameras_whose_names_differ_only_in_numbers_are_both_reported() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
     for topic in ('/camera1/image', '/camera2/image'):

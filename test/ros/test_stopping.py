@@ -24,7 +24,7 @@ time.sleep(1.0)
 """
 
 
-def test_a_signal_with_a_handler_of_somebody_else_s_stops_nothing() -> None:
+def test_a_signal_with_another_handler_stops_nothing() -> None:
     done = subprocess.run(
         [sys.executable, '-c', OTHER_SIGNAL],
         capture_output=True,
@@ -86,7 +86,7 @@ print('only noted')
 """
 
 
-def test_a_signal_gives_up_an_interruptible_block_once_and_lets_it_clean_up() -> None:
+def test_a_signal_aborts_an_interruptible_block_once_and_lets_it_clean_up() -> None:
     done = subprocess.run(
         [sys.executable, '-c', INTERRUPTED], capture_output=True, text=True, check=True, timeout=300
     )

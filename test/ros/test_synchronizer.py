@@ -90,7 +90,7 @@ def test_nothing_matches_before_each_input_has_come(inputs: Inputs) -> None:
     assert inputs.times == [(1000, 1000, 1000)]
 
 
-def test_a_set_is_in_the_order_of_the_inputs_whichever_came_first(inputs: Inputs) -> None:
+def test_a_match_is_in_the_order_of_the_inputs(inputs: Inputs) -> None:
     inputs.send(1002, INFO)
     inputs.send(1001, DEPTH)
     inputs.send(1000, COLOR)
@@ -128,7 +128,7 @@ def test_the_slop_is_between_any_two_of_a_set(inputs: Inputs) -> None:
     assert inputs.sets == []
 
 
-def test_a_set_is_found_beside_a_nearer_message_that_fits_no_set(inputs: Inputs) -> None:
+def test_a_match_is_found_next_to_a_nearer_message_without_a_match(inputs: Inputs) -> None:
     inputs.send(1000 - 18, DEPTH)
     inputs.send(1000 - 15, INFO)
     inputs.send(1000 + 14, INFO)
@@ -207,7 +207,7 @@ def test_inputs_that_jump_back_one_after_the_other_lose_nothing(inputs: Inputs) 
     assert inputs.times == [(60_000,) * 3, (100,) * 3, (133,) * 3]
 
 
-def test_what_came_before_a_jump_back_matches_nothing_after_it(inputs: Inputs) -> None:
+def test_messages_before_a_jump_back_match_nothing_after_it(inputs: Inputs) -> None:
     inputs.send(5000, DEPTH, INFO)
     inputs.send(9000, COLOR)
     inputs.send(5000, COLOR)
@@ -260,7 +260,7 @@ def test_arguments_of_the_callback_follow_the_messages(inputs: Inputs) -> None:
     assert [arguments[3:] for arguments in got] == [('a', 'b')]
 
 
-def test_an_error_in_a_callback_reaches_who_signals_and_matching_goes_on(inputs: Inputs) -> None:
+def test_an_error_in_a_callback_reaches_the_caller_and_matching_continues(inputs: Inputs) -> None:
     def fail(*_: Message) -> None:
         raise ValueError('refused')
 

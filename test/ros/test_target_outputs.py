@@ -232,7 +232,7 @@ def test_depth_that_comes_late_is_still_used(
     wait_until(lambda: header in headers(got['points']), idle=publish_depth)
 
 
-def test_depth_of_another_time_is_not_used_and_the_log_says_so(
+def test_depth_of_another_time_is_not_used_and_the_log_explains_it(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start(sync_slop=0.005)
@@ -358,7 +358,7 @@ def test_points_of_rectified_images_follow_p(
     ],
     ids=['depth', 'camera_info', 'distortion'],
 )
-def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
+def test_invalid_depth_or_calibration_gives_no_pose_and_names_its_topic(
     start: Callable[..., tuple[Probe, RangeCamera]], changes: dict[str, Any], warning: str
 ) -> None:
     probe, camera = start()
@@ -373,7 +373,7 @@ def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
     assert header not in headers(got['points'])
 
 
-def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
+def test_unreadable_depth_is_reported_and_masks_continue(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start()
@@ -386,7 +386,7 @@ def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
     probe.process.wait_for_output('cannot be used')  # type: ignore[attr-defined]
 
 
-def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
+def test_without_a_subscriber_the_node_does_not_subscribe_to_depth(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from instructseg_ros.ros.logs import MAX_KINDS, ThrottledLog
 
 
-def test_texts_that_differ_only_in_numbers_are_said_once_in_a_while() -> None:
+def test_texts_that_differ_only_in_numbers_are_throttled() -> None:
     said: list[str] = []
     now = [0.0]
     log = ThrottledLog(said.append, period=5.0, clock=lambda: now[0])
@@ -13,7 +13,7 @@ def test_texts_that_differ_only_in_numbers_are_said_once_in_a_while() -> None:
     assert said == ['no image for 0 s', 'no image for 5 s', 'no image for 10 s']
 
 
-def test_another_text_is_said_at_once() -> None:
+def test_a_different_text_is_logged_at_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
     for text in ('one', 'two', 'one'):
@@ -31,7 +31,7 @@ def test_ever_new_texts_do_not_fill_the_memory() -> None:
     assert said[-1] == 'x'
 
 
-def test_a_text_about_another_topic_is_said_at_once() -> None:
+def test_a_text_about_another_topic_is_logged_at_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
     for text in (
@@ -43,7 +43,7 @@ def test_a_text_about_another_topic_is_said_at_once() -> None:
     assert [text.split()[2] for text in said] == ['/camera1/image', '/camera2/image']
 
 
-def test_texts_that_differ_only_in_addresses_ids_or_names_are_said_once() -> None:
+def test_texts_that_differ_only_in_addresses_ids_or_names_are_logged_once() -> None:
     said: list[str] = []
     log = ThrottledLog(said.append)
     for text in (

@@ -34,7 +34,7 @@ def test_the_profile_is_named_as_the_installed_version_of_fast_dds_reads_it() ->
 
 
 @pytest.mark.parametrize('variable', CHOICE_VARIABLES)
-def test_what_the_user_has_chosen_stays(variable: str) -> None:
+def test_the_transport_that_the_user_has_chosen_stays(variable: str) -> None:
     assert profile_environment(PROFILE, {variable: 'mine'}) == {}
 
 
@@ -47,7 +47,7 @@ def nothing_chosen(domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.ros
 @pytest.mark.usefixtures('nothing_chosen')
-def test_a_pair_that_is_started_by_hand_loses_nearly_no_image(
+def test_a_pair_started_by_hand_loses_almost_no_image(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:
     camera = run_process('sim_camera', namespace='/pair', source='recording', rate=5.0)
@@ -90,7 +90,7 @@ CLIENT = 'SegmentationClient().close()'
 @pytest.mark.usefixtures('nothing_chosen')
 @pytest.mark.parametrize('action', [SAY, CLIENT])
 @pytest.mark.parametrize('chosen', ['', *CHOICE_VARIABLES])
-def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
+def test_clients_set_the_profile_unless_one_is_chosen(
     monkeypatch: pytest.MonkeyPatch, action: str, chosen: str
 ) -> None:
     mine = str(share_folder() / 'config' / 'fastdds.xml')

@@ -33,7 +33,7 @@ COMMANDS = [
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the parser says against a command line."""
+    """Return the error of the parser for a command line."""
     with pytest.raises(SystemExit) as refusal:
         main(arguments)
     assert refusal.value.code == 2

@@ -161,7 +161,7 @@ class Command:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the parameter files say together, the last of them first."""
+        """Return the combined content of the parameter files; later files override earlier ones."""
         values: dict[str, Any] = {}
         for file in self.files:
             for node in yaml.load(file.read_text(), ParameterLoader).values():

@@ -1,4 +1,4 @@
-"""msg/, srv/ and action/: what their files say, and what they share with the Python code."""
+"""Comments in msg/, srv/ and action/, and constants shared with the Python code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONSTANT = re.compile(r'^\w+ +[A-Z][A-Z0-9_]* *=')
 
 
 def undescribed(text: str) -> list[str]:
-    """Fields and constants without a comment beside them or in the lines just above."""
+    """Return fields and constants without a comment on their line or just above."""
     found, previous = [], ''
     for line in text.splitlines():
         described = '#' in line or (FIELD.match(line) and previous.startswith('#'))

@@ -101,13 +101,15 @@ def test_a_search_that_ends_by_time_keeps_the_reason_of_its_last_answer(
 def test_a_search_reports_each_image_until_it_ends(
     client: SegmentationClient, probe: Probe, stream: None, doubtful: None
 ) -> None:
-    told: list[Segmentation] = []
+    reports: list[Segmentation] = []
     with ThreadPoolExecutor(1) as threads:
-        search = threads.submit(client.find, 'the red mug', timeout=TIMEOUT, on_result=told.append)
-        wait_until(lambda: told)
+        search = threads.submit(
+            client.find, 'the red mug', timeout=TIMEOUT, on_result=reports.append
+        )
+        wait_until(lambda: reports)
         client.cancel()
         assert search.result().state is State.EXPIRED
-    assert all(answer.state is State.NOT_FOUND for answer in told)
+    assert all(answer.state is State.NOT_FOUND for answer in reports)
 
 
 def test_a_listener_that_raises_does_not_end_the_client(

@@ -43,8 +43,8 @@ def test_an_active_node_reports_its_model_and_its_camera(probe: Probe) -> None:
     probe.answer(lambda result: result.reason.startswith('image on'))
     probe.request(id='mug', instruction='the bowl')
     probe.answer(lambda result: 'live already' in result.reason)
-    told = statuses(probe, '/robot')
-    model = told['segmentation_node: segmentation']
+    reports = statuses(probe, '/robot')
+    model = reports['segmentation_node: segmentation']
     assert (model.level, model.message) == (DiagnosticStatus.OK, '1 active, streaming')
     seen = values(model)
     assert seen['active instructions'] == 'mug'
@@ -52,7 +52,7 @@ def test_an_active_node_reports_its_model_and_its_camera(probe: Probe) -> None:
     assert float(seen['memory (MB)']) > 50
     assert int(seen['results REJECTED']) >= 1
     assert 'encoding "teapot8" is not supported' in seen['last error']
-    camera = values(told['segmentation_node: camera'])
+    camera = values(reports['segmentation_node: camera'])
     assert camera['topic'] == '/robot/image'
     assert int(camera['dropped: unreadable']) >= 1
 

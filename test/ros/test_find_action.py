@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ros
 
 
 class Finder:
-    """A client of `~/find` beside a probe."""
+    """A client of `~/find`, and a probe."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -104,8 +104,8 @@ def test_a_search_continues_when_the_command_topic_is_stopped(
     probe: Probe, finder: Finder, doubtful: None
 ) -> None:
     goal = finder.send(instruction='the red mug')
-    probe.say('the bowl')
-    probe.say('')
+    probe.send_text('the bowl')
+    probe.send_text('')
     assert probe.answer(lambda result: result.final).instruction == 'the bowl'
     goal.cancel_goal_async()
     status, result = finder.result(goal)

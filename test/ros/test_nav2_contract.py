@@ -105,7 +105,7 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
 
 def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
     """Say a text and return the number that it has in the labels."""
-    probe.say(text)
+    probe.send_text(text)
     probe.settle()
 
     def has_labels(header: Header) -> bool:

@@ -138,9 +138,14 @@ def test_late_depth_gives_no_label_to_an_ended_instruction(listener: Listener) -
     [detection] = listener.wait(detections).detections
     assert detection.results[0].hypothesis.class_id == '1'
     listener.publisher.begin()
-    told: list[Any] = []
-    listener.node.create_subscription(vision.LabelInfo, 'label_info', told.append, qos.latched())
-    assert [each.class_name for each in listener.wait(told).class_map] == ['background', 'the mug']
+    published: list[Any] = []
+    listener.node.create_subscription(
+        vision.LabelInfo, 'label_info', published.append, qos.latched()
+    )
+    assert [each.class_name for each in listener.wait(published).class_map] == [
+        'background',
+        'the mug',
+    ]
 
 
 def test_ended_instructions_stay_in_label_info_and_labels_and_detections_agree_with_it(

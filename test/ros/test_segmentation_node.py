@@ -38,7 +38,7 @@ def test_images_published_with_a_result_have_its_header_and_size(probe: Probe) -
     for topic, messages in images.items():
         probe.subscribe(Image, topic, messages)
     probe.wait(lambda: all(probe.node.count_publishers(topic) for topic in images))
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     result = probe.show_until(
         lambda header: all(header in headers(messages) for messages in images.values())
     )
@@ -64,7 +64,7 @@ def test_a_result_has_its_times_and_its_task(probe: Probe) -> None:
 
 
 def test_an_instruction_before_the_first_image_is_answered_on_it(probe: Probe) -> None:
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.settle()
     assert is_seen(probe.answer_to(probe.show()))
 
@@ -158,9 +158,9 @@ def test_commands_without_a_slot_are_followed_side_by_side(probe: Probe) -> None
 
 def test_a_text_replaces_only_the_previous_text(probe: Probe) -> None:
     probe.request(id='program', instruction='the red mug')
-    probe.say('the bowl')
+    probe.send_text('the bowl')
     probe.settle()
-    probe.say('the book')
+    probe.send_text('the book')
     ended = probe.answer(lambda result: result.final)
     assert (ended.instruction, ended.state) == ('the bowl', Segmentation.EXPIRED)
     header = probe.show()
@@ -185,10 +185,10 @@ def test_a_text_that_is_repeated_is_answered_under_one_id_and_ends_nothing(probe
     ids = set()
     for _ in range(3):
         for _ in range(2):
-            probe.say('the  red mug')
+            probe.send_text('the  red mug')
         ids.add(probe.answer_to(probe.show()).command_id)
     assert len(ids) == 1
-    probe.say('the bowl')
+    probe.send_text('the bowl')
     ended = probe.answer(lambda result: result.final)
     assert {ended.command_id} == ids
 
@@ -216,15 +216,15 @@ def test_a_request_with_a_new_id_replaces_the_one_it_repeats(probe: Probe) -> No
 def test_an_empty_text_stops_only_the_previous_text(probe: Probe) -> None:
     probe.request(id='program', instruction='the bowl')
     probe.request(id='gripper', instruction='the bowl', slot='gripper')
-    probe.say('the red mug')
-    probe.say('  ')
+    probe.send_text('the red mug')
+    probe.send_text('  ')
     ended = probe.answer(lambda result: result.final)
     assert (ended.state, ended.instruction) == (Segmentation.EXPIRED, 'the red mug')
     assert ended.reason.startswith('stopped on command in slot "person"')
     probe.settle()
     header = probe.show()
     assert [probe.answer_to(header).command_id for _ in range(2)] == ['program', 'gripper']
-    probe.say('')
+    probe.send_text('')
     rejected = probe.answer(lambda result: result.final)
     assert rejected.state == Segmentation.REJECTED
     assert rejected.reason == 'nothing to stop: no instruction is active in slot "person"'
@@ -310,7 +310,7 @@ def test_two_rate_results_are_marked_as_propagated_with_their_age(
     node.wait_for_output('activate: done')
     probe = Probe('/fast')
     probe.wait_for_node()
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.settle()
     answers = [probe.answer_to(probe.show()) for _ in range(6)]
     probe.close()

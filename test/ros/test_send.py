@@ -62,7 +62,7 @@ def test_stopping_ends_the_previous_instruction_and_no_other(
     robot: NodeProcess, probe: Probe, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     probe.request(id='program', instruction='the bowl')
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     header = probe.show()
     for _ in range(2):
         probe.answer_to(header)

@@ -5,11 +5,11 @@ from instructseg_ros.ros.logs import ThrottledLog
 
 
 def warnings(stamps: list[int]) -> list[str]:
-    said: list[str] = []
-    check = StampCheck('/front/image', said.append)
+    logged: list[str] = []
+    check = StampCheck('/front/image', logged.append)
     for stamp in stamps:
         check.note(stamp)
-    return said
+    return logged
 
 
 def test_images_without_a_stamp_are_reported_once() -> None:
@@ -29,8 +29,8 @@ def test_stamps_that_advance_or_repeat_now_and_then_are_right() -> None:
 
 
 def test_two_cameras_whose_names_differ_only_in_numbers_are_both_reported() -> None:
-    said: list[str] = []
-    log = ThrottledLog(said.append)
+    logged: list[str] = []
+    log = ThrottledLog(logged.append)
     for topic in ('/camera1/image', '/camera2/image'):
         StampCheck(topic, log).note(0)
-    assert [text.split()[2] for text in said] == ['/camera1/image', '/camera2/image']
+    assert [text.split()[2] for text in logged] == ['/camera1/image', '/camera2/image']

@@ -36,7 +36,7 @@ HEIGHT, WIDTH = SIZE
 
 
 class RangeCamera:
-    """Publishes depth and calibration beside the images of a probe."""
+    """Publishes depth and calibration for the images of a probe."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe

@@ -68,7 +68,7 @@ def test_a_pair_started_by_hand_loses_almost_no_image(
     # and no image that it or the node was late for.
     probe.node.create_subscription(Image, 'image', images.append, qos.sensor(depth=1000))
     probe.wait_for_node()
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.wait(lambda: images)
     scenes.clear()
     probe.wait(lambda: len(scenes) >= 20)
@@ -82,13 +82,13 @@ def test_a_pair_started_by_hand_loses_almost_no_image(
     assert 'deprecated' not in camera.output() + node.output()
 
 
-SAY = "say('', timeout=0.0)"
+SEND = "send('', timeout=0.0)"
 CLIENT = 'SegmentationClient().close()'
 
 
 @pytest.mark.ros
 @pytest.mark.usefixtures('nothing_chosen')
-@pytest.mark.parametrize('action', [SAY, CLIENT])
+@pytest.mark.parametrize('action', [SEND, CLIENT])
 @pytest.mark.parametrize('chosen', ['', *CHOICE_VARIABLES])
 def test_clients_set_the_profile_unless_one_is_chosen(
     monkeypatch: pytest.MonkeyPatch, action: str, chosen: str

@@ -215,7 +215,7 @@ class Probe:
         self._commands.publish(Command(**fields))
 
     def insist(self, **fields: Any) -> Segmentation:
-        """Send a request until its final result arrives; earlier ones may be lost before discovery."""
+        """Send a request until a final result arrives; the first may be lost before discovery."""
         deadline = time.monotonic() + TIMEOUT
         while not any(result.final for result in self.results):
             assert time.monotonic() < deadline, f'{fields} was not answered'

@@ -318,7 +318,7 @@ def test_points_of_rectified_images_follow_p(
 ) -> None:
     probe, camera = start(rectification='rectified')
     output = probe.process.output()  # type: ignore[attr-defined]
-    assert output.count('images on /space/image count as rectified (P of camera_info') == 1
+    assert output.count('images on /space/image are treated as rectified (P of camera_info') == 1
     camera.calibration |= LENS
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')

@@ -1,4 +1,4 @@
-"""The command-line tools of the package."""
+"""Command-line tools of instructseg_ros."""
 
 from __future__ import annotations
 

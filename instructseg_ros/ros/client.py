@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 import rclpy
@@ -38,6 +39,8 @@ from instructseg_ros.streaming.instruction import Instruction, describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
+P = ParamSpec('P')
+T = TypeVar('T')
 
 GRACE: Final = 5.0  # s added to timeouts, for transport
 POLL_PERIOD: Final = 0.02  # s between checks for the node
@@ -45,6 +48,20 @@ POLL_PERIOD: Final = 0.02  # s between checks for the node
 
 class NodeUnavailableError(TimeoutError):
     """No segmentation node responds; the message says what to check."""
+
+
+def _blocking(
+    method: Callable[Concatenate[SegmentationClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SegmentationClient, P], T]:
+    """Return the synchronous version of a method, with the same signature and documentation."""
+
+    @functools.wraps(method)
+    def call(self: SegmentationClient, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self, *args, **kwargs))
+
+    call.__name__ = method.__name__.removesuffix('_async')
+    call.__qualname__ = method.__qualname__.removesuffix('_async')
+    return call
 
 
 class SegmentationClient:
@@ -252,33 +269,10 @@ class SegmentationClient:
         await self._until(self._enabler.service_is_ready)
         await _within(self._enabler.call_async(SetBool.Request(data=value)), timeout)
 
-    def find(
-        self,
-        text: str,
-        *,
-        timeout: float,
-        task: int = Command.AUTO,
-        cameras: Sequence[str] = (),
-        on_result: Listener | None = None,
-    ) -> Segmentation:
-        """Like `find_async`."""
-        return self._loop.run(
-            self.find_async(text, timeout=timeout, task=task, cameras=cameras, on_result=on_result)
-        )
-
-    def segment(
-        self,
-        text: str,
-        image: np.ndarray | None = None,
-        *,
-        timeout: float = 30.0,
-        task: int = Command.AUTO,
-        camera: str = '',
-    ) -> Segmentation:
-        """Like `segment_async`."""
-        return self._loop.run(
-            self.segment_async(text, image, timeout=timeout, task=task, camera=camera)
-        )
+    find = _blocking(find_async)
+    segment = _blocking(segment_async)
+    cancel = _blocking(cancel_async)
+    enable = _blocking(enable_async)
 
     def follow(
         self,
@@ -293,14 +287,6 @@ class SegmentationClient:
         return self._loop.iterate(
             self.follow_async(text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime)
         )
-
-    def cancel(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
-        """Like `cancel_async`."""
-        return self._loop.run(self.cancel_async(id, timeout=timeout))
-
-    def enable(self, value: bool, *, timeout: float = 5.0) -> None:
-        """Like `enable_async`."""
-        self._loop.run(self.enable_async(value, timeout=timeout))
 
     async def _until(self, is_ready: Callable[[], bool]) -> None:
         deadline = asyncio.get_running_loop().time() + self._discovery

@@ -333,9 +333,9 @@ def _commands() -> list[tuple[str, Send, str]]:
         ('negative lifetime', ask(lifetime=Duration(sec=-5)), 'lifetime must be positive'),
         ('id of 10,000 characters', ask(id='i' * 10_000), 'id has 10000 characters'),
         ('slot of 10,000 characters', ask(slot='s' * 10_000), 'slot has 10000 characters'),
-        ('id that is live', ask(id=STEADY), 'is live already'),
+        ('active id', ask(id=STEADY), 'is live already'),
         ('nothing to stop', ask(id='nobody', instruction=''), 'nothing to stop: no instruction'),
-        ('one more than may be live', crowd, 'which is the limit'),
+        ('one more than the limit', crowd, 'which is the limit'),
         ('a flood', flood, 'commands come faster than'),
     ]
 

@@ -186,8 +186,8 @@ def _add_ros(kinds: Subparsers) -> None:
 
 
 def _run_ros(options: argparse.Namespace) -> int:
-    from instructseg_ros.checks.transport import benchmark_transport
-    from instructseg_ros.ros.processes import choose_environment
+    from instructseg_ros.checks.transport_benchmark import benchmark_transport
+    from instructseg_ros.ros.transport import choose_environment
 
     prepare(options.json)
     choose_environment()

@@ -94,7 +94,7 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_runs_what_a_file_contains(path: Path) -> None:
+def test_no_module_executes_the_contents_of_a_file(path: Path) -> None:
     tree = ast.parse(path.read_text())
     forbidden = {'pickle', 'dill', 'joblib', 'marshal', 'shelve'}
     assert {name.split('.')[0] for name in imports(tree)} & forbidden == set()

@@ -68,7 +68,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     )
 
 
-def test_the_manifest_has_what_a_release_needs() -> None:
+def test_the_manifest_has_the_fields_that_a_release_needs() -> None:
     assert MANIFEST.get('format') == '3'
     assert MANIFEST.findtext('license') == 'Apache-2.0'
     assert 'Apache License' in (ROOT / 'LICENSE').read_text()

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from instructseg_ros.ros.launching import NodeProcess
 from instructseg_ros.ros.messages import segmentation_from_message
-from instructseg_ros.ros.processes import NodeProcess, choose_environment
+from instructseg_ros.ros.transport import choose_environment
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.tabletop.demo.observer import ANSWER_TIMEOUT, Heard, Moment, Observer

@@ -21,7 +21,7 @@ from instructseg_ros.ros.inputs import shows_rectified
         ('/infra1/image_rect_raw', True),
     ],
 )
-def test_the_name_of_a_topic_tells_whether_its_images_are_rectified(
+def test_the_name_of_a_topic_shows_whether_its_images_are_rectified(
     topic: str, rectified: bool
 ) -> None:
     assert shows_rectified(topic, 'auto') is rectified

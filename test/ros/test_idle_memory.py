@@ -9,7 +9,7 @@ from rclpy.node import Node
 from ros_probe import wait_until
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.ros import pipeline as rest
+from instructseg_ros.ros import pipeline
 from instructseg_ros.streaming.statistics import Statistics
 
 pytestmark = pytest.mark.ros
@@ -38,12 +38,12 @@ class CountingStatistics(Statistics):
         )
 
 
-def test_memory_is_given_back_once_each_time_that_all_cameras_rest(
+def test_memory_is_returned_once_each_time_that_all_cameras_are_idle(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_back: list[bool] = []
-    monkeypatch.setattr(rest, 'PERIOD', 0.01)
-    monkeypatch.setattr(rest, 'release_freed_memory', lambda: given_back.append(True))
+    monkeypatch.setattr(pipeline, 'POLL_PERIOD', 0.01)
+    monkeypatch.setattr(pipeline, 'release_freed_memory', lambda: given_back.append(True))
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     statistics = CountingStatistics(['front', 'wrist'])
@@ -55,7 +55,7 @@ def test_memory_is_given_back_once_each_time_that_all_cameras_rest(
         return len(given_back)
 
     statistics.show('wrist', silent_since=-LONG)
-    watch = rest.IdleMemoryTrimmer(node, statistics, after=AFTER)
+    watch = pipeline.IdleMemoryTrimmer(node, statistics, after=AFTER)
     assert given_back_after('front', LONG) == 0  # The other one still shows something.
     assert given_back_after('wrist', LONG) == 1
     assert given_back_after('front', -LONG) == 1

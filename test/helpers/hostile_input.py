@@ -1,4 +1,4 @@
-"""Malformed and hostile input, and what a node must say about each."""
+"""Malformed and hostile input, and the explanation that a node must give for each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,68 @@ import rclpy
 from builtin_interfaces.msg import Duration, Time
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from PIL import Image as Picture
+from PIL import Image as PillowImage
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from instructseg_ros.checks.node_tester import NAMESPACE, SIZE, STEADY, Tester
+from instructseg_ros.checks.node_tester import NAMESPACE, RESULT_TIMEOUT, SIZE, STEADY, NodeTester
+from instructseg_ros.ros import qos
+from instructseg_ros.ros.launching import NodeProcess
 from instructseg_ros.srv import Cancel, Segment
 
 HEIGHT, WIDTH = SIZE
-Send = Callable[[Tester], None]
+
+
+class HostileTester(NodeTester):
+    """Sends hostile input on every interface of a node, and looks for its explanations."""
+
+    def __init__(self, process: NodeProcess) -> None:
+        super().__init__(process)
+        publish = self.node.create_publisher
+        self.depth = publish(Image, 'front/depth/image', qos.reliable())
+        self.info = publish(CameraInfo, 'front/camera_info', qos.reliable())
+        self.texts = publish(String, 'command', qos.reliable(100))
+        self.node.create_subscription(
+            PointCloud2, 'front/points', lambda message: None, qos.reliable()
+        )
+
+    def call(
+        self, service_type: type, name: str, request: Any, *, timeout: float = RESULT_TIMEOUT
+    ) -> Any:
+        """Call a service of the node; return its response, or None without one in time."""
+        client: Any = self.node.create_client(
+            service_type, f'segmentation_node/{name}', qos_profile=qos.reliable(100)
+        )
+        future = None
+        if self.wait(client.service_is_ready):
+            future = client.call_async(request)
+            self.wait(future.done, timeout=timeout)
+        self.node.destroy_client(client)
+        return future.result() if future is not None and future.done() else None
+
+    def set_parameters(self, *, atomically: bool = False, **values: Any) -> None:
+        """Set parameters, and keep the reasons why they are rejected."""
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        service_type = SetParametersAtomically if atomically else SetParameters
+        name = 'set_parameters_atomically' if atomically else 'set_parameters'
+        response = self.call(service_type, name, service_type.Request(parameters=parameters))
+        if response is not None:
+            results = [response.result] if atomically else response.results
+            self.reasons += [result.reason for result in results]
+
+    def is_explained(self, text: str, since: int) -> bool:
+        """Return whether a text is in one of the later reasons, or in the log of the node."""
+        return any(text in reason for reason in self.reasons[since:]) or (
+            text in self.process.log.read_text(errors='replace')
+        )
+
+
+Send = Callable[[HostileTester], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +84,8 @@ class HostileInput:
     Attributes:
         name: What is bad.
         send: Sends it.
-        explained: Part of what the node must answer, or write to its log; '' where it must do
-            nothing but go on.
+        explained: Part of a reason or of the log that must follow; '' if the node must only
+            keep running.
     """
 
     name: str
@@ -65,7 +117,7 @@ def catalogue() -> list[HostileInput]:
 
 def _images() -> list[tuple[str, Send, str]]:
     def image(**fields: Any) -> Send:
-        return lambda tester: tester.show(tester.image(**fields))
+        return lambda tester: tester.publish_image(tester.image(**fields))
 
     return [
         ('unknown encoding', image(encoding='teapot8'), 'encoding "teapot8" is not supported'),
@@ -93,7 +145,7 @@ def _images() -> list[tuple[str, Send, str]]:
 
 def _encoded(kind: str) -> bytes:
     stream = io.BytesIO()
-    Picture.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(stream, kind)
+    PillowImage.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(stream, kind)
     return stream.getvalue()
 
 
@@ -106,7 +158,7 @@ def _bomb() -> bytes:
 
 def _compressed() -> list[tuple[str, Send, str]]:
     def compressed(data: bytes, format: str = 'jpeg') -> Send:
-        return lambda tester: tester.show(
+        return lambda tester: tester.publish_image(
             CompressedImage(header=tester.header(), format=format, data=array('B', data))
         )
 
@@ -132,16 +184,16 @@ def _compressed() -> list[tuple[str, Send, str]]:
 
 def _stamps() -> list[tuple[str, Send, str]]:
     def stamped(seconds: int, nanoseconds: int = 0, frame: str = 'optical') -> Send:
-        return lambda tester: tester.show(
+        return lambda tester: tester.publish_image(
             tester.image(
                 header=Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)
             )
         )
 
-    def twice(tester: Tester) -> None:
+    def twice(tester: HostileTester) -> None:
         message = tester.image()
-        tester.show(message)
-        tester.show(message)
+        tester.publish_image(message)
+        tester.publish_image(message)
 
     return [
         ('zero', stamped(0), ''),
@@ -156,7 +208,7 @@ def _stamps() -> list[tuple[str, Send, str]]:
 
 def _calibrations() -> list[tuple[str, Send, str]]:
     def calibrated(**fields: Any) -> Send:
-        def send(tester: Tester) -> None:
+        def send(tester: HostileTester) -> None:
             message = tester.image()
             good = {
                 'width': WIDTH,
@@ -165,7 +217,7 @@ def _calibrations() -> list[tuple[str, Send, str]]:
             }
             tester.info.publish(CameraInfo(header=message.header, **good | fields))
             tester.depth.publish(_depth(message.header))
-            tester.show(message)
+            tester.publish_image(message)
 
         return send
 
@@ -199,7 +251,7 @@ def _depth(header: Header, **fields: Any) -> Image:
 
 def _depths() -> list[tuple[str, Send, str]]:
     def measured(**fields: Any) -> Send:
-        def send(tester: Tester) -> None:
+        def send(tester: HostileTester) -> None:
             message = tester.image()
             tester.info.publish(
                 CameraInfo(
@@ -210,7 +262,7 @@ def _depths() -> list[tuple[str, Send, str]]:
                 )
             )
             tester.depth.publish(_depth(message.header, **fields))
-            tester.show(message)
+            tester.publish_image(message)
 
         return send
 
@@ -256,23 +308,23 @@ def _texts() -> list[tuple[str, Send, str]]:
 
 def _commands() -> list[tuple[str, Send, str]]:
     def ask(**fields: Any) -> Send:
-        return lambda tester: tester.ask(**{'instruction': 'the mug', **fields})
+        return lambda tester: tester.send(**{'instruction': 'the mug', **fields})
 
-    def flood(tester: Tester) -> None:
+    def flood(tester: HostileTester) -> None:
         for number in range(100):
-            tester.ask(id=f'flood{number}', instruction='the mug', slot='flood')
-        tester.listen(0.5)
+            tester.send(id=f'flood{number}', instruction='the mug', slot='flood')
+        tester.spin(0.5)
         tester.call(Cancel, 'cancel', Cancel.Request(id=''))
-        tester.listen(2.5)  # until the bucket has tokens again
-        tester.begin()
+        tester.spin(2.5)  # until the bucket has tokens again
+        tester.connect()
 
-    def crowd(tester: Tester) -> None:
+    def crowd(tester: HostileTester) -> None:
         for number in range(9):
-            tester.ask(id=f'crowd{number}', instruction='the mug')
-            tester.listen(0.2)  # slower than what counts as a flood
+            tester.send(id=f'crowd{number}', instruction='the mug')
+            tester.spin(0.2)  # slower than what counts as a flood
         for number in range(9):
             tester.call(Cancel, 'cancel', Cancel.Request(id=f'crowd{number}'))
-        tester.listen(1.5)
+        tester.spin(1.5)
 
     return [
         ('unknown task', ask(task=200), 'task 200 does not exist'),
@@ -281,26 +333,26 @@ def _commands() -> list[tuple[str, Send, str]]:
         ('negative lifetime', ask(lifetime=Duration(sec=-5)), 'lifetime must be positive'),
         ('id of 10,000 characters', ask(id='i' * 10_000), 'id has 10000 characters'),
         ('slot of 10,000 characters', ask(slot='s' * 10_000), 'slot has 10000 characters'),
-        ('id that is live', ask(id=STEADY), 'is active already'),
+        ('active id', ask(id=STEADY), 'is active already'),
         ('nothing to stop', ask(id='nobody', instruction=''), 'nothing to stop: no instruction'),
-        ('one more than may be live', crowd, 'which is the limit'),
+        ('one more than the limit', crowd, 'which is the limit'),
         ('a flood', flood, 'commands come faster than'),
     ]
 
 
 def _services() -> list[tuple[str, Send, str]]:
     def segment(**fields: Any) -> Send:
-        def send(tester: Tester) -> None:
+        def send(tester: HostileTester) -> None:
             request = Segment.Request(**{'instruction': 'the mug', **fields})
             response = tester.call(Segment, 'segment', request)
-            tester.heard.append(response.segmentation.reason if response else 'no response')
+            tester.reasons.append(response.segmentation.reason if response else 'no response')
 
         return send
 
     def cancel(id: str) -> Send:
-        def send(tester: Tester) -> None:
+        def send(tester: HostileTester) -> None:
             response = tester.call(Cancel, 'cancel', Cancel.Request(id=id))
-            tester.heard.append(response.reason if response else 'no response')
+            tester.reasons.append(response.reason if response else 'no response')
 
         return send
 
@@ -321,7 +373,7 @@ def _parameters() -> list[tuple[str, Send, str]]:
     def set_them(**values: Any) -> Send:
         return lambda tester: tester.set_parameters(**values)
 
-    def set_together(tester: Tester) -> None:
+    def set_together(tester: HostileTester) -> None:
         tester.set_parameters(atomically=True, overlay_opacity=0.3, threshold=9.0)
 
     return [
@@ -346,29 +398,29 @@ def _parameters() -> list[tuple[str, Send, str]]:
 
 
 def _qualities() -> list[tuple[str, Send, str]]:
-    def durable_subscriber(tester: Tester) -> None:
+    def durable_subscriber(tester: HostileTester) -> None:
         profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         subscription = tester.node.create_subscription(
             Image, 'front/mask', lambda message: None, profile
         )
-        tester.listen(1.0)
+        tester.spin(1.0)
         tester.node.destroy_subscription(subscription)
 
-    def careless_publisher(tester: Tester) -> None:
+    def careless_publisher(tester: HostileTester) -> None:
         profile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         publisher = tester.node.create_publisher(String, 'command', profile)
-        tester.listen(1.0)
+        tester.spin(1.0)
         tester.node.destroy_publisher(publisher)
 
-    def wrong_type(tester: Tester) -> None:
+    def wrong_type(tester: HostileTester) -> None:
         # Of another participant: one does not take two types on a topic.
         context = rclpy.Context()
         rclpy.init(context=context)
         stranger = rclpy.create_node('stranger', namespace=NAMESPACE, context=context)
         publisher = stranger.create_publisher(String, 'front/image', 1)
-        tester.listen(0.5)
+        tester.spin(0.5)
         publisher.publish(String(data='not an image'))
-        tester.listen(0.3)
+        tester.spin(0.3)
         stranger.destroy_node()
         rclpy.try_shutdown(context=context)
 
@@ -381,7 +433,7 @@ def _qualities() -> list[tuple[str, Send, str]]:
 
 def _transitions() -> list[tuple[str, Send, str]]:
     def transition(id: int) -> Send:
-        def send(tester: Tester) -> None:
+        def send(tester: HostileTester) -> None:
             response = tester.call(
                 ChangeState,
                 'change_state',
@@ -390,7 +442,7 @@ def _transitions() -> list[tuple[str, Send, str]]:
             )
             # rclpy of Jazzy raises where that of Kilted answers.
             refused = response is None or not response.success
-            tester.heard.append('transition refused' if refused else 'transition accepted')
+            tester.reasons.append('transition refused' if refused else 'transition accepted')
 
         return send
 

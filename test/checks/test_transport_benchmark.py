@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.checks.transport import benchmark_transport
+from instructseg_ros.checks.transport_benchmark import benchmark_transport
 
 
 @pytest.mark.ros

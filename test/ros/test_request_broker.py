@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ros
 
 @pytest.fixture
 def executor(node: Node) -> Iterator[SingleThreadedExecutor]:
-    """An executor with one node, which has the parameter that a desk reads."""
+    """An executor with one node, which has the parameter that a broker reads."""
     node.declare_parameter('max_text_length', 512)
     made = SingleThreadedExecutor(context=node.context)
     made.add_node(node)
@@ -37,12 +37,12 @@ def test_a_listener_that_fails_keeps_no_answer_from_the_others(
     executor: SingleThreadedExecutor,
 ) -> None:
     [node] = executor.get_nodes()
-    desk = RequestBroker(node)
-    engine = Engine(ColorModel(), on_results=desk.dispatch, settings=EngineSettings())
-    desk.open(engine, [''])
+    broker = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=broker.dispatch, settings=EngineSettings())
+    broker.open(engine, [''])
     tasks = [
         executor.create_task(
-            desk.submit(
+            broker.submit(
                 Command(instruction=f'find {color}', id=color), until=Until.FOUND, on_result=refuse
             )
         )
@@ -57,7 +57,7 @@ def test_a_listener_that_fails_keeps_no_answer_from_the_others(
     found = Segmentation(
         instruction=green, state=State.FOUND, mask=np.ones((2, 2), bool), final=True
     )
-    desk.dispatch([missing, found])
+    broker.dispatch([missing, found])
     executor.spin_until_future_complete(tasks[1], timeout_sec=TIMEOUT)
     assert [task.done() for task in tasks] == [False, True]
     assert tasks[1].result() is found

@@ -19,19 +19,11 @@ from instructseg_ros.tabletop.instructions.wording import (
 )
 
 SENTENCES = SINGULAR_REQUESTS
-INDEFINITE_SENTENCES = Wordings(
-    (
-        'is there {it}?',
-        'is there {it} on the table?',
-        'do you see {it}?',
-        'I need {it}',
-        'can you see {it} on the table?',
-        'find {it}',
-        'I want {it}',
-        'I am looking for {it}',
-    ),
-    ('is there {it} for me?', 'can you find {it} on the table?', 'do you see {it} on the table?'),
-)
+INDEFINITE_SENTENCES = Wordings.parse("""
+    is there {it}? | is there {it} on the table? | do you see {it}? | I need {it} |
+    can you see {it} on the table? | find {it} | I want {it} | I am looking for {it}
+    // is there {it} for me? | can you find {it} on the table? | do you see {it} on the table?
+""")
 INDEFINITE_SHARE = 0.25
 WORDINGS = (SENTENCES, INDEFINITE_SENTENCES)
 ATTEMPTS = 8

@@ -82,97 +82,64 @@ def rolls(thing: Thing) -> float:
 
 
 # Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
-PARTICIPLES = {
-    'move': Wordings(('moving', 'moving', 'going'), ('traveling',)),  # new word
-    'move at all': Wordings(
-        ('moving', 'not standing still', 'moving around'),
-        ('in motion',),  # new word
-    ),
-    'come': Wordings(('coming',)),
-    'roll': Wordings(('rolling',)),
-    'rise': Wordings(
-        ('being lifted', 'being lifted up', 'rising', 'being picked up'),
-        ('lifted up', 'being lifted into the air'),
-    ),
-}
-FINITES = {
-    'move': Wordings(('moves', 'goes')),
-    'move at all': Wordings(('moves', 'does not stand still', 'moves around'), ('is not still',)),
-    'come': Wordings(('comes',)),
-    'roll': Wordings(('rolls',)),
-    'rise': Wordings(
-        ('rises', 'goes up', 'is lifted', 'is picked up'), ('is lifted into the air',)
-    ),
-}
-DIRECTIONS = {
-    'left': Wordings(
-        (
-            *('left', 'to the left', 'leftwards', 'to the left side', 'to your left'),
-            *('towards your left', 'over to the left'),
-        ),
-        ('towards the left', 'to my left'),
-    ),
-    'right': Wordings(
-        (
-            *('right', 'to the right', 'rightwards', 'to the right side', 'to your right'),
-            *('towards your right', 'over to the right'),
-        ),
-        ('towards the right', 'to my right'),
-    ),
-    'towards': Wordings(
-        ('towards me', 'towards the camera', 'closer', 'closer to me', 'nearer to the camera'),
-        ('nearer', 'nearer to me', 'towards you'),
-    ),
-    'away': Wordings(
-        (
-            *('away', 'away from me', 'further away', 'away from the camera', 'farther from me'),
-            *('further from the camera', 'far away'),
-        ),
-        ('farther away', 'away from you'),
-    ),
-    'up': Wordings(('up', 'upwards', 'into the air', 'up in the air'), ('up into the air',)),
-}
-WITH_DIRECTION = Wordings(('{verb} {direction}',))
-BEFORE_NOUN = Wordings(
-    (*2 * ('the {moving} {thing}',), 'this {moving} {thing}', 'my {moving} {thing}'),
-    ('that {moving} {thing}', 'the {thing} there that is {moving}'),
-)
-AFTER_NOUN = Wordings(
-    (
-        *2 * ('the {thing} {moving}', 'the {thing} that is {moving}'),
-        'the {thing} that you see {moving}',
-        'the {thing} which I see {moving}',
-        'the {thing} which you find {moving}',
-        'the {thing} that you find {moving}',
-    ),
-    ('the {thing} which is {moving}', 'the {thing} you see {moving}'),
-)
-WITH_FINITE = Wordings(
-    (
-        *3 * ('the {thing} that {moves}',),
-        *('the {thing} there that {moves}', 'this {thing} that {moves}'),
-    ),
-    ('the {thing} which {moves}',),
-)
+PARTICIPLES = Wordings.table("""
+    move: moving | moving | going // traveling
+    move at all: moving | not standing still | moving around // in motion
+    come: coming
+    roll: rolling
+    rise: being lifted | being lifted up | rising | being picked up
+        // lifted up | being lifted into the air
+""")
+FINITES = Wordings.table("""
+    move: moves | goes
+    move at all: moves | does not stand still | moves around // is not still
+    come: comes
+    roll: rolls
+    rise: rises | goes up | is lifted | is picked up // is lifted into the air
+""")
+DIRECTIONS = Wordings.table("""
+    left: left | to the left | leftwards | to the left side | to your left | towards your left |
+        over to the left
+        // towards the left | to my left
+    right: right | to the right | rightwards | to the right side | to your right |
+        towards your right | over to the right
+        // towards the right | to my right
+    towards: towards me | towards the camera | closer | closer to me | nearer to the camera
+        // nearer | nearer to me | towards you
+    away: away | away from me | further away | away from the camera | farther from me |
+        further from the camera | far away
+        // farther away | away from you
+    up: up | upwards | into the air | up in the air // up into the air
+""")
+WITH_DIRECTION = Wordings.parse('{verb} {direction}')
+BEFORE_NOUN = Wordings.parse("""
+    the {moving} {thing} | the {moving} {thing} | this {moving} {thing} | my {moving} {thing}
+    // that {moving} {thing} | the {thing} there that is {moving}
+""")
+AFTER_NOUN = Wordings.parse("""
+    the {thing} {moving} | the {thing} that is {moving} | the {thing} {moving} |
+    the {thing} that is {moving} | the {thing} that you see {moving} |
+    the {thing} which I see {moving} | the {thing} which you find {moving} |
+    the {thing} that you find {moving}
+    // the {thing} which is {moving} | the {thing} you see {moving}
+""")
+WITH_FINITE = Wordings.parse("""
+    the {thing} that {moves} | the {thing} that {moves} | the {thing} that {moves} |
+    the {thing} there that {moves} | this {thing} that {moves}
+    // the {thing} which {moves}
+""")
 SENTENCES = SINGULAR_REQUESTS
-QUESTIONS = Wordings(
-    (
-        'which {thing} is {moving}?',
-        'what {thing} is {moving}?',
-        'which {thing} can you see {moving}?',
-        'do you know which {thing} is {moving}?',
-        'what {thing} do I see {moving}?',
-        'can you tell which {thing} is {moving}?',
-    ),
-    ('which {thing} do you see {moving}?', 'can you see which {thing} is {moving}?'),
-)
-OPEN_QUESTIONS = Wordings(
-    (
-        *('what is {moving}?', 'show me what is {moving}', 'what do you see {moving}?'),
-        *('do you know what is {moving}?', 'what can I see {moving}?', 'find what is {moving}'),
-    ),
-    ('tell me what is {moving}', 'can you see what is {moving}?', 'is there something {moving}?'),
-)
+QUESTIONS = Wordings.parse("""
+    which {thing} is {moving}? | what {thing} is {moving}? | which {thing} can you see {moving}? |
+    do you know which {thing} is {moving}? | what {thing} do I see {moving}? |
+    can you tell which {thing} is {moving}?
+    // which {thing} do you see {moving}? | can you see which {thing} is {moving}?
+""")
+OPEN_QUESTIONS = Wordings.parse("""
+    what is {moving}? | show me what is {moving} | what do you see {moving}? |
+    do you know what is {moving}? | what can I see {moving}? | find what is {moving}
+    // tell me what is {moving} | can you see what is {moving}? | is there something {moving}?
+""")
 WORDINGS = (
     SENTENCES,
     WITH_DIRECTION,

@@ -20,35 +20,24 @@ from instructseg_ros.tabletop.instructions.wording import (
 )
 
 SENTENCES = PLURAL_REQUESTS
-PLURAL_NOUN = Wordings(
-    (
-        *2 * ('all the {things}', 'all {things}', 'all of the {things}', 'the {things}'),
-        'all the {things} that you see',
-        'all {things} there are',
-        'all {things} that you find',
-        'all the {things} you find',
-        'all {things} I can see',
-        'all the {things} that can be seen',
-    ),
-    ('all {things} on the table', 'all the {things} you can see'),
-)
-SINGULAR_NOUN = Wordings(
-    (
-        *2 * ('every {thing}', 'each {thing}', 'every {thing} on the table'),
-        'every {thing} that you see',
-        'each {thing} that you find',
-        'every {thing} there is',
-        'every {thing} you see',
-        'each {thing} I can see',
-        'every {thing} that can be seen',
-        'each {thing} that there is',
-    ),
-    ('every {thing} you can see', 'each {thing} that is there'),
-)
-TWO = Wordings(
-    ('both {things}', 'both of the {things}', 'the two {things}'),
-    ('both the {things}', 'all two of the {things}'),
-)
+PLURAL_NOUN = Wordings.parse("""
+    all the {things} | all {things} | all of the {things} | the {things} | all the {things} |
+    all {things} | all of the {things} | the {things} | all the {things} that you see |
+    all {things} there are | all {things} that you find | all the {things} you find |
+    all {things} I can see | all the {things} that can be seen
+    // all {things} on the table | all the {things} you can see
+""")
+SINGULAR_NOUN = Wordings.parse("""
+    every {thing} | each {thing} | every {thing} on the table | every {thing} | each {thing} |
+    every {thing} on the table | every {thing} that you see | each {thing} that you find |
+    every {thing} there is | every {thing} you see | each {thing} I can see |
+    every {thing} that can be seen | each {thing} that there is
+    // every {thing} you can see | each {thing} that is there
+""")
+TWO = Wordings.parse("""
+    both {things} | both of the {things} | the two {things}
+    // both the {things} | all two of the {things}
+""")
 WORDINGS = (SENTENCES, PLURAL_NOUN, SINGULAR_NOUN, TWO)
 ATTEMPTS = 12
 

@@ -101,110 +101,62 @@ def _inside(thing: Thing, anchor: Thing) -> float:
 RELATIONS = {
     'left': Relation(
         truth=lambda thing, anchor: 1.0 - _right(thing, anchor),
-        words=Wordings(
-            (
-                *2 * ('left of', 'to the left of', 'on the left side of'),
-                'further left than',
-                'farther to the left than',
-            ),
-            ('on the left of', 'to the left side of', 'at the left side of'),
-        ),
+        words=Wordings.parse("""
+            left of | to the left of | on the left side of | left of | to the left of |
+            on the left side of | further left than | farther to the left than
+            // on the left of | to the left side of | at the left side of
+        """),
     ),
     'right': Relation(
         truth=_right,
-        words=Wordings(
-            (
-                *2 * ('right of', 'to the right of', 'on the right side of'),
-                'further right than',
-                'farther to the right than',
-            ),
-            ('on the right of', 'to the right side of', 'at the right side of'),
-        ),
+        words=Wordings.parse("""
+            right of | to the right of | on the right side of | right of | to the right of |
+            on the right side of | further right than | farther to the right than
+            // on the right of | to the right side of | at the right side of
+        """),
     ),
     'behind': Relation(
         truth=_behind,
-        words=Wordings(
-            (
-                'behind',
-                'at the back of',
-                'farther away than',
-                'further back than',
-                'more distant than',
-                'further from me than',
-                'farther from the camera than',
-                'at the far side of',
-            ),
-            ('in back of', 'further away than', 'farther back than'),
-        ),
+        words=Wordings.parse("""
+            behind | at the back of | farther away than | further back than | more distant than |
+            further from me than | farther from the camera than | at the far side of
+            // in back of | further away than | farther back than
+        """),
     ),
     'front': Relation(
         truth=lambda thing, anchor: 1.0 - _behind(thing, anchor),
-        words=Wordings(
-            (
-                'in front of',
-                'before',
-                'nearer than',
-                'closer to me than',
-                'nearer to the camera than',
-                'less far away than',
-                'at the near side of',
-                'closer to the camera than',
-            ),
-            ('at the front of', 'closer than', 'nearer to me than'),
-        ),
+        words=Wordings.parse("""
+            in front of | before | nearer than | closer to me than | nearer to the camera than |
+            less far away than | at the near side of | closer to the camera than
+            // at the front of | closer than | nearer to me than
+        """),
     ),
     'between': Relation(
         truth=_between,
-        words=Wordings(
-            (
-                'between',
-                'in between',
-                'in the middle of',
-                'midway between',
-                'at the middle between',
-                'somewhere between',
-                'standing between',
-            ),
-            ('in the middle between', 'amid'),
-        ),  # new word: amid
+        words=Wordings.parse("""
+            between | in between | in the middle of | midway between | at the middle between |
+            somewhere between | standing between
+            // in the middle between | amid
+        """),  # new word: amid
         anchor_count=2,
     ),
     'on': Relation(
         truth=_on,
-        words=Wordings(
-            (
-                *2 * ('on', 'on top of'),
-                'standing on',
-                'lying on',
-                'sitting on top of',
-                'placed on',
-                'placed on top of',
-                'sitting on',
-                'up on top of',
-                'put on',
-            ),
-            ('at the top of', 'lying on top of', 'standing on top of'),
-        ),
+        words=Wordings.parse("""
+            on | on top of | on | on top of | standing on | lying on | sitting on top of |
+            placed on | placed on top of | sitting on | up on top of | put on
+            // at the top of | lying on top of | standing on top of
+        """),
         anchors=SUPPORTS,
         possible=lambda thing: thing.on is not None,
     ),
     'inside': Relation(
         truth=_inside,
-        words=Wordings(
-            (
-                *2 * ('in', 'inside'),
-                'inside of',
-                'lying in',
-                'sitting in',
-                'placed inside',
-                'sitting inside',
-                'standing inside',
-                'placed in',
-                'deep inside',
-                'put into',
-            ),
-            ('lying inside', 'standing in', 'within'),
-        ),  # new word: within
+        words=Wordings.parse("""
+            in | inside | in | inside | inside of | lying in | sitting in | placed inside |
+            sitting inside | standing inside | placed in | deep inside | put into
+            // lying inside | standing in | within
+        """),  # new word: within
         anchors=CONTAINERS,
         possible=lambda thing: thing.inside is not None,
     ),
@@ -212,42 +164,26 @@ RELATIONS = {
 
 
 SENTENCES = SINGULAR_REQUESTS
-PATTERNS = Wordings(
-    (
-        *4 * ('the {thing} {place}',),
-        *2 * ('the {thing} that is {place}',),
-        'the {thing} that you find {place}',
-        'the {thing} which I see {place}',
-        'the {thing} which you find {place}',
-        'the {thing} that stands {place}',
-    ),
-    ('the {thing} which is {place}', 'the {thing} you see {place}'),
-)
-QUESTIONS = Wordings(
-    (
-        'which {thing} is {place}?',
-        'what is the {thing} {place}?',
-        'tell me which {thing} is {place}',
-        'do you know which {thing} is {place}?',
-        'which {thing} can you see {place}?',
-        'what {thing} do I see {place}?',
-        'can you tell which {thing} is {place}?',
-    ),
-    ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
-)
-OPEN_QUESTIONS = Wordings(
-    (
-        'what is {place}?',
-        'what do you see {place}?',
-        'show me what is {place}',
-        'what can you see {place}?',
-        'what do you find {place}?',
-        'do you know what is {place}?',
-    ),
-    ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
-)
-ONE_ANCHOR = Wordings(('{relation} {first}',))
-TWO_ANCHORS = Wordings(('{relation} {first} and {second}',))
+PATTERNS = Wordings.parse("""
+    the {thing} {place} | the {thing} {place} | the {thing} {place} | the {thing} {place} |
+    the {thing} that is {place} | the {thing} that is {place} | the {thing} that you find {place} |
+    the {thing} which I see {place} | the {thing} which you find {place} |
+    the {thing} that stands {place}
+    // the {thing} which is {place} | the {thing} you see {place}
+""")
+QUESTIONS = Wordings.parse("""
+    which {thing} is {place}? | what is the {thing} {place}? | tell me which {thing} is {place} |
+    do you know which {thing} is {place}? | which {thing} can you see {place}? |
+    what {thing} do I see {place}? | can you tell which {thing} is {place}?
+    // which {thing} do you see {place}? | can you see which {thing} is {place}?
+""")
+OPEN_QUESTIONS = Wordings.parse("""
+    what is {place}? | what do you see {place}? | show me what is {place} |
+    what can you see {place}? | what do you find {place}? | do you know what is {place}?
+    // what can you find {place}? | tell me what is {place} | what is there {place}?
+""")
+ONE_ANCHOR = Wordings.parse('{relation} {first}')
+TWO_ANCHORS = Wordings.parse('{relation} {first} and {second}')
 WORDINGS = (
     *(SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS),
     *(relation.words for relation in RELATIONS.values()),

@@ -69,95 +69,67 @@ SUPERLATIVES = {
     'largest': Superlative(
         measure=lambda thing: thing.extent,
         clear=_longer,
-        before=Wordings(
-            ('largest', 'biggest', 'least small', 'most large', 'least little'),
-            ('largest sized', 'biggest sized'),
-        ),
-        after=Wordings(
-            ('of the largest size', 'of the biggest size', 'largest in size'),
-            ('largest of all', 'biggest in size'),
-        ),
+        before=Wordings.parse("""
+            largest | biggest | least small | most large | least little
+            // largest sized | biggest sized
+        """),
+        after=Wordings.parse("""
+            of the largest size | of the biggest size | largest in size
+            // largest of all | biggest in size
+        """),
     ),
     'smallest': Superlative(
         measure=lambda thing: -thing.extent,
         clear=_shorter,
-        before=Wordings(
-            ('smallest', 'littlest', 'least big', 'most small', 'least large'),
-            ('smallest sized', 'tiniest'),  # new word: tiniest
-        ),
-        after=Wordings(
-            ('of the smallest size', 'smallest in size'),
-            ('smallest of all', 'of the littlest size'),
-        ),
+        before=Wordings.parse("""
+            smallest | littlest | least big | most small | least large // smallest sized | tiniest
+        """),
+        after=Wordings.parse("""
+            of the smallest size | smallest in size // smallest of all | of the littlest size
+        """),
     ),
     'leftmost': Superlative(
         measure=lambda thing: -_across(thing),
         clear=_beside,
-        before=Wordings(('leftmost', 'far left'), ('left-most',)),
-        after=Wordings(
-            (
-                'on the left',
-                'on the far left',
-                'farthest to the left',
-                'furthest left',
-                'at the far left',
-            ),
-            ('furthest to the left', 'farthest on the left'),
-        ),
+        before=Wordings.parse('leftmost | far left // left-most'),
+        after=Wordings.parse("""
+            on the left | on the far left | farthest to the left | furthest left | at the far left
+            // furthest to the left | farthest on the left
+        """),
     ),
     'rightmost': Superlative(
         measure=_across,
         clear=_beside,
-        before=Wordings(('rightmost', 'far right'), ('right-most',)),
-        after=Wordings(
-            (
-                'on the right',
-                'on the far right',
-                'farthest to the right',
-                'furthest right',
-                'at the far right',
-            ),
-            ('furthest to the right', 'farthest on the right'),
-        ),
+        before=Wordings.parse('rightmost | far right // right-most'),
+        after=Wordings.parse("""
+            on the right | on the far right | farthest to the right | furthest right |
+            at the far right
+            // furthest to the right | farthest on the right
+        """),
     ),
     'nearest': Superlative(
         measure=lambda thing: -_distance(thing),
         clear=_farther,
-        before=Wordings(
-            ('nearest', 'closest', 'least far', 'least remote', 'most near', 'most close'),
-            ('least distant',),
-        ),
-        after=Wordings(
-            (
-                'closest to me',
-                'nearest to me',
-                'closest to the camera',
-                'nearest to the camera',
-                'closest to you',
-                'least far from me',
-                'most near to me',
-            ),
-            ('closest of all', 'nearest to you'),
-        ),
+        before=Wordings.parse("""
+            nearest | closest | least far | least remote | most near | most close // least distant
+        """),
+        after=Wordings.parse("""
+            closest to me | nearest to me | closest to the camera | nearest to the camera |
+            closest to you | least far from me | most near to me
+            // closest of all | nearest to you
+        """),
     ),
     'farthest': Superlative(
         measure=_distance,
         clear=_farther,
-        before=Wordings(
-            ('farthest', 'furthest', 'most distant', 'most remote', 'least near', 'least close'),
-            ('most far',),
-        ),
-        after=Wordings(
-            (
-                'farthest away',
-                'furthest from me',
-                'most distant from me',
-                'farthest from the camera',
-                'most remote from me',
-                'least near to me',
-            ),
-            ('furthest away', 'farthest from me', 'most far from me'),
-        ),
+        before=Wordings.parse("""
+            farthest | furthest | most distant | most remote | least near | least close // most far
+        """),
+        after=Wordings.parse("""
+            farthest away | furthest from me | most distant from me | farthest from the camera |
+            most remote from me | least near to me
+            // furthest away | farthest from me | most far from me
+        """),
     ),
 }
 
@@ -180,55 +152,35 @@ def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
 
 
 SENTENCES = SINGULAR_REQUESTS
-BEFORE_NOUN = Wordings(
-    (
-        *4 * ('the {first} {thing}',),
-        *2 * ('the {thing} that is the {first} one',),
-        'the {thing} which I call the {first} one',
-        'this {first} {thing}',
-        'my {first} {thing}',
-    ),
-    ('the {thing} which is the {first} one', 'that {first} {thing}'),
-)
-OF_ALL = Wordings(
-    (
-        'the {first} of the {things}',
-        'the {first} one of the {things}',
-        'among the {things} the {first} one',
-    ),
-    ('of the {things} the {first} one', 'the {first} of all the {things}'),
-)
-AFTER_NOUN = Wordings(
-    (
-        *2 * ('the {thing} {first}', 'the {thing} that is {first}'),
-        'the {thing} that you find {first}',
-        'the {thing} which I see {first}',
-        'the {thing} you see {first}',
-        'the {thing} that I find {first}',
-        'the {thing} which lies {first}',
-        'the {thing} that stands {first}',
-    ),
-    ('the {thing} which is {first}', 'the {thing} that you see {first}'),
-)
-QUESTIONS = Wordings(
-    (
-        'which {thing} is the {first} one?',
-        'what is the {first} {thing}?',
-        'do you know which {thing} is the {first} one?',
-        'tell me what the {first} {thing} is',
-    ),
-    ('which is the {first} {thing}?', 'tell me which {thing} is the {first} one'),
-)
-PLACE_QUESTIONS = Wordings(
-    (
-        'which {thing} is {first}?',
-        'what {thing} is {first}?',
-        'which {thing} can you see {first}?',
-        'do you know which {thing} is {first}?',
-        'can you tell which {thing} is {first}?',
-    ),
-    ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
-)
+BEFORE_NOUN = Wordings.parse("""
+    the {first} {thing} | the {first} {thing} | the {first} {thing} | the {first} {thing} |
+    the {thing} that is the {first} one | the {thing} that is the {first} one |
+    the {thing} which I call the {first} one | this {first} {thing} | my {first} {thing}
+    // the {thing} which is the {first} one | that {first} {thing}
+""")
+OF_ALL = Wordings.parse("""
+    the {first} of the {things} | the {first} one of the {things} |
+    among the {things} the {first} one
+    // of the {things} the {first} one | the {first} of all the {things}
+""")
+AFTER_NOUN = Wordings.parse("""
+    the {thing} {first} | the {thing} that is {first} | the {thing} {first} |
+    the {thing} that is {first} | the {thing} that you find {first} |
+    the {thing} which I see {first} | the {thing} you see {first} |
+    the {thing} that I find {first} | the {thing} which lies {first} |
+    the {thing} that stands {first}
+    // the {thing} which is {first} | the {thing} that you see {first}
+""")
+QUESTIONS = Wordings.parse("""
+    which {thing} is the {first} one? | what is the {first} {thing}? |
+    do you know which {thing} is the {first} one? | tell me what the {first} {thing} is
+    // which is the {first} {thing}? | tell me which {thing} is the {first} one
+""")
+PLACE_QUESTIONS = Wordings.parse("""
+    which {thing} is {first}? | what {thing} is {first}? | which {thing} can you see {first}? |
+    do you know which {thing} is {first}? | can you tell which {thing} is {first}?
+    // which {thing} do you see {first}? | can you see which {thing} is {first}?
+""")
 ATTEMPTS = 24
 WORDINGS = (
     *(SENTENCES, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS),

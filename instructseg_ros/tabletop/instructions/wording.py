@@ -13,6 +13,7 @@ import numpy as np
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 SLOT = re.compile(r'\{(\w+)\}')
+NAME = re.compile(r'^ *([\w ]+):', re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,24 @@ class Wordings:
     trained: tuple[str, ...]
     held_out: tuple[str, ...] = ()
 
+    @classmethod
+    def parse(cls, text: str) -> Wordings:
+        """Read `trained | trained // held out | held out`; line breaks count as spaces."""
+        trained, _, held_out = text.partition('//')
+        return cls(_alternatives(trained), _alternatives(held_out))
+
+    @classmethod
+    def table(cls, text: str) -> dict[str, Wordings]:
+        """Read rows `name: wordings`; a row goes on until the next name."""
+        _, *cells = NAME.split(text)
+        return {name: cls.parse(row) for name, row in zip(cells[::2], cells[1::2], strict=True)}
+
     def __add__(self, other: Wordings) -> Wordings:
         return Wordings(self.trained + other.trained, self.held_out + other.held_out)
+
+
+def _alternatives(text: str) -> tuple[str, ...]:
+    return tuple(' '.join(one.split()) for one in text.split('|') if one.strip())
 
 
 class Writer:
@@ -155,161 +172,98 @@ def labels_of(weights: Mapping[int, float]) -> frozenset[int]:
     return frozenset(label for label, weight in weights.items() if weight == 1.0)
 
 
-NOUNS = {
-    'mug': Wordings(('mug', 'cup', 'coffee mug', 'coffee cup'), ('tea mug',)),
-    'bowl': Wordings(('bowl', 'bowl', 'cereal bowl'), ('soup bowl',)),
-    'bottle': Wordings(('bottle', 'water bottle', 'flask'), ('drink bottle',)),
-    'can': Wordings(('can', 'tin', 'soda can'), ('drink can', 'soda tin')),
-    'box': Wordings(('box', 'box', 'carton'), ('gift box', 'package')),  # new word: package
-    'ball': Wordings(('ball', 'ball', 'rubber ball'), ('toy ball',)),
-    'plate': Wordings(('plate', 'dinner plate', 'dish'), ('food plate',)),
-    'spoon': Wordings(('spoon', 'spoon', 'soup spoon'), ('cereal spoon',)),
-    'knife': Wordings(('knife', 'knife', 'bread knife'), ('table knife',)),
-    'banana': Wordings(('banana',), ('banana fruit',)),
-    'apple': Wordings(('apple',), ('apple fruit',)),
-    'book': Wordings(('book', 'book', 'novel'), ('story book',)),
-    'car': Wordings(('car', 'toy car', 'vehicle'), ('toy vehicle', 'automobile')),  # new word
-    'hammer': Wordings(('hammer', 'hammer', 'mallet'), ('nail hammer',)),
-    'pen': Wordings(('pen', 'pen', 'marker'), ('marker pen',)),
-    'teapot': Wordings(('teapot', 'tea pot'), ('tea kettle',)),  # new word: kettle
-}
-THING = Wordings(('thing', 'thing', 'object', 'item'), ('one',))
-THINGS = Wordings(('things', 'things', 'objects', 'items'))
+NOUNS = Wordings.table("""
+    mug: mug | cup | coffee mug | coffee cup // tea mug
+    bowl: bowl | bowl | cereal bowl // soup bowl
+    bottle: bottle | water bottle | flask // drink bottle
+    can: can | tin | soda can // drink can | soda tin
+    box: box | box | carton // gift box | package
+    ball: ball | ball | rubber ball // toy ball
+    plate: plate | dinner plate | dish // food plate
+    spoon: spoon | spoon | soup spoon // cereal spoon
+    knife: knife | knife | bread knife // table knife
+    banana: banana // banana fruit
+    apple: apple // apple fruit
+    book: book | book | novel // story book
+    car: car | toy car | vehicle // toy vehicle | automobile
+    hammer: hammer | hammer | mallet // nail hammer
+    pen: pen | pen | marker // marker pen
+    teapot: teapot | tea pot // tea kettle
+""")
+THING = Wordings.parse('thing | thing | object | item // one')
+THINGS = Wordings.parse('things | things | objects | items')
 IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
 
-COLORS = {
-    'red': Wordings(('red',), ('crimson',)),  # new word
-    'green': Wordings(('green',)),
-    'blue': Wordings(('blue',)),
-    'yellow': Wordings(('yellow',)),
-    'orange': Wordings(('orange',)),
-    'purple': Wordings(('purple', 'violet')),
-    'pink': Wordings(('pink',)),
-    'brown': Wordings(('brown',)),
-    'white': Wordings(('white',)),
-    'black': Wordings(('black',)),
-}
-SIZES = {
-    'small': Wordings((*2 * ('small', 'little'), 'small size', 'little sized'), ('small sized',)),
-    'medium': Wordings(
-        ('medium', 'medium sized', 'medium size', 'mid sized', 'middle size', 'average sized'),
-        ('middle sized',),
-    ),
-    'large': Wordings(
-        (*2 * ('large', 'big'), 'large size', 'big size'), ('large sized', 'big sized')
-    ),
-}
+COLORS = Wordings.table("""
+    red: red // crimson
+    green: green
+    blue: blue
+    yellow: yellow
+    orange: orange
+    purple: purple | violet
+    pink: pink
+    brown: brown
+    white: white
+    black: black
+""")
+SIZES = Wordings.table("""
+    small: small | little | small | little | small size | little sized // small sized
+    medium: medium | medium sized | medium size | mid sized | middle size | average sized
+        // middle sized
+    large: large | big | large | big | large size | big size // large sized | big sized
+""")
 
 BEFORE_NOUN = {
-    '': Wordings(('{noun}',)),
-    'color': Wordings(
-        (*3 * ('{color} {noun}',), '{color} colored {noun}', '{color} coloured {noun}')
-    ),
-    'size': Wordings(('{size} {noun}',)),
-    'size color': Wordings(('{size} {color} {noun}',), ('{size} and {color} {noun}',)),
+    '': Wordings.parse('{noun}'),
+    'color': Wordings.parse("""
+        {color} {noun} | {color} {noun} | {color} {noun} | {color} colored {noun} |
+        {color} coloured {noun}
+    """),
+    'size': Wordings.parse('{size} {noun}'),
+    'size color': Wordings.parse('{size} {color} {noun} // {size} and {color} {noun}'),
 }
 AFTER_NOUN = {
-    'color': Wordings(
-        (
-            *2 * ('{noun} that {is} {color}',),
-            '{noun} with the color {color}',
-            '{noun} with the colour {color}',
-            '{noun} painted in {color}',
-            '{noun} which {is} painted {color}',
-        ),
-        ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
-    ),
-    'size': Wordings(
-        ('{noun} that {is} {size}', '{noun} which I find {size}'), ('{noun} which {is} {size}',)
-    ),
-    'size color': Wordings(
-        (
-            *2 * ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
-            '{size} {noun} painted in {color}',
-            '{color} {noun} which I find {size}',
-        ),
-        (
-            '{size} {noun} which {is} {color}',
-            '{noun} that {is} {size} and {color}',
-            '{color} {noun} which {is} {size}',
-            '{size} {noun} with the color {color}',
-        ),
-    ),
+    'color': Wordings.parse("""
+        {noun} that {is} {color} | {noun} that {is} {color} | {noun} with the color {color} |
+        {noun} with the colour {color} | {noun} painted in {color} |
+        {noun} which {is} painted {color}
+        // {noun} which {is} {color} | {noun} in {color} | {noun} that {is} {color} colored
+    """),
+    'size': Wordings.parse("""
+        {noun} that {is} {size} | {noun} which I find {size} // {noun} which {is} {size}
+    """),
+    'size color': Wordings.parse("""
+        {size} {noun} that {is} {color} | {color} {noun} that {is} {size} |
+        {size} {noun} that {is} {color} | {color} {noun} that {is} {size} |
+        {size} {noun} painted in {color} | {color} {noun} which I find {size}
+        // {size} {noun} which {is} {color} | {noun} that {is} {size} and {color} |
+        {color} {noun} which {is} {size} | {size} {noun} with the color {color}
+    """),
 }
 
-REQUESTS = Wordings(
-    (
-        'show me {it}',
-        'please show me {it}',
-        'can you show me {it}?',
-        'find {it}',
-        'please find {it}',
-        'can you find {it}?',
-        'segment {it}',
-        'can you segment {it}?',
-        'bring me {it}',
-        'please bring me {it}',
-        'give me {it}',
-        'could you give me {it}?',
-        'I need {it}',
-        'I want {it}',
-        'I would like to have {it}',
-        'look for {it}',
-        'I am looking for {it}',
-        'point at {it}',
-        'could you point at {it}?',
-        'mark {it}',
-        'please mark {it}',
-        'get {it} for me',
-        'do you see {it}?',
-        'can you see {it}?',
-        'pick up {it}',
-        'please pick up {it}',
-        'go and get {it}',
-        'I would like {it}, please',
-        'where do you see {it}?',
-        'could you find {it} for me?',
-        'can you get {it}, please?',
-        'hand me {it}',
-        'fetch {it}',
-        'grab {it}',
-        'take {it}',
-        'look at {it}',
-        'choose {it}',
-        'I want you to find {it}',
-        'I need you to bring me {it}',
-        'please go and get me {it}',
-        'could you please show me {it}?',
-        'where did I put {it}?',
-        'what about {it}?',
-    ),
-    (
-        'I want you to show me {it}',
-        'please look for {it}',
-        'I need you to pick up {it}',
-        'where can I find {it}?',
-        'please go and find {it} for me',
-        'could you please point at {it}?',
-        'locate {it}',
-        'highlight {it}',  # new words
-    ),
-)
-SINGULAR_REQUESTS = REQUESTS + Wordings(
-    (
-        'where is {it}?',
-        'which one is {it}?',
-        'tell me where {it} is',
-        'do you know where {it} is?',
-        'where in the picture is {it}?',
-    ),
-    ('can you tell me where {it} is?', 'where on the table is {it}?'),
-)
-PLURAL_REQUESTS = REQUESTS + Wordings(
-    (
-        'where are {it}?',
-        'tell me where {it} are',
-        'do you know where {it} are?',
-        'where in the picture are {it}?',
-    ),
-    ('can you tell me where {it} are?', 'where on the table are {it}?'),
-)
+REQUESTS = Wordings.parse("""
+    show me {it} | please show me {it} | can you show me {it}? | find {it} | please find {it} |
+    can you find {it}? | segment {it} | can you segment {it}? | bring me {it} |
+    please bring me {it} | give me {it} | could you give me {it}? | I need {it} | I want {it} |
+    I would like to have {it} | look for {it} | I am looking for {it} | point at {it} |
+    could you point at {it}? | mark {it} | please mark {it} | get {it} for me | do you see {it}? |
+    can you see {it}? | pick up {it} | please pick up {it} | go and get {it} |
+    I would like {it}, please | where do you see {it}? | could you find {it} for me? |
+    can you get {it}, please? | hand me {it} | fetch {it} | grab {it} | take {it} | look at {it} |
+    choose {it} | I want you to find {it} | I need you to bring me {it} |
+    please go and get me {it} | could you please show me {it}? | where did I put {it}? |
+    what about {it}?
+    // I want you to show me {it} | please look for {it} | I need you to pick up {it} |
+    where can I find {it}? | please go and find {it} for me | could you please point at {it}? |
+    locate {it} | highlight {it}
+""")
+SINGULAR_REQUESTS = REQUESTS + Wordings.parse("""
+    where is {it}? | which one is {it}? | tell me where {it} is | do you know where {it} is? |
+    where in the picture is {it}?
+    // can you tell me where {it} is? | where on the table is {it}?
+""")
+PLURAL_REQUESTS = REQUESTS + Wordings.parse("""
+    where are {it}? | tell me where {it} are | do you know where {it} are? |
+    where in the picture are {it}?
+    // can you tell me where {it} are? | where on the table are {it}?
+""")

@@ -11,7 +11,7 @@ import numpy as np
 from instructseg_ros.spatial.depth import check_same_view, nearest
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.plane import Plane, View, support_plane
-from instructseg_ros.spatial.rotations import to_quaternion
+from instructseg_ros.spatial.quaternions import from_matrix
 
 TOLERANCE: Final = 0.004  # m in depth, within which two surfaces are one
 SAMPLE: Final = 300  # points that a symmetry is judged by
@@ -253,7 +253,7 @@ def _standing_box(view: View, points: np.ndarray, plane: Plane) -> Box:
     return Box(
         center=center,
         size=np.append(footprint.size + pixel, top - bottom),
-        rotation=to_quaternion(np.stack([x, y, up], axis=1)),
+        rotation=from_matrix(np.stack([x, y, up], axis=1)),
     )
 
 
@@ -288,4 +288,4 @@ def _leaning_box(points: np.ndarray) -> Box:
     axes = vectors[:, ::-1].copy()
     axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
     low, high = np.quantile(points @ axes, (SHARE, 1 - SHARE), axis=0)
-    return Box(center=axes @ (low + high) / 2, size=high - low, rotation=to_quaternion(axes))
+    return Box(center=axes @ (low + high) / 2, size=high - low, rotation=from_matrix(axes))

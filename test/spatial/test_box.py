@@ -8,7 +8,7 @@ import pytest
 
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.rotations import to_matrix
+from instructseg_ros.spatial.quaternions import to_matrix
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.ground_truth import TrueBox, true_box, visible_share
 from instructseg_ros.tabletop.world.record import SCENES

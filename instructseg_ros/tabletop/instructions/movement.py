@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import copysign, hypot
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
@@ -21,12 +21,12 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
     grounded,
 )
-from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, Thing
+from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, SceneObject
 
 REST_SPEED = 1e-3
 STRAIGHT_SHARE = 0.8
 ASIDE_SHARE = 0.5
-ROUND_KINDS = frozenset({'ball', 'can', 'apple', 'car'})
+ROUND_CATEGORIES = frozenset({'ball', 'can', 'apple', 'car'})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,30 +36,30 @@ class Movement:
     direction: str | None = None
     rolling: bool = False
 
-    def truth(self, thing: Thing) -> float:
-        """1 where the thing clearly moves so, 0 where it clearly does not, else 0.5."""
+    def truth(self, obj: SceneObject) -> float:
+        """1 where the object clearly moves so, 0 where it clearly does not, else 0.5."""
         return min(
-            moves(thing),
-            1.0 if self.direction is None else heads(thing, self.direction),
-            rolls(thing) if self.rolling else 1.0,
+            moves(obj),
+            1.0 if self.direction is None else heads(obj, self.direction),
+            rolls(obj) if self.rolling else 1.0,
         )
 
 
-def moves(thing: Thing) -> float:
-    """Whether the thing moves; unclear while it starts, turns or comes down."""
-    if thing.motion is not None:
+def moves(obj: SceneObject) -> float:
+    """Whether the object moves; unclear while it starts, turns or comes down."""
+    if obj.motion is not None:
         return 1.0
-    return 0.5 if hypot(*thing.velocity) > REST_SPEED else 0.0
+    return 0.5 if hypot(*obj.velocity) > REST_SPEED else 0.0
 
 
-def heads(thing: Thing, direction: str) -> float:
-    """Whether the thing moves in the direction; unclear where only part of its speed does."""
-    if thing.motion is None:
-        return moves(thing)
-    if 'up' in (thing.motion, direction):
-        return 1.0 if thing.motion == direction else 0.0
-    share = _share(thing.velocity, direction)
-    if thing.motion == direction and share >= STRAIGHT_SHARE:
+def heads(obj: SceneObject, direction: str) -> float:
+    """Whether the object moves in the direction; unclear where only part of its speed does."""
+    if obj.motion is None:
+        return moves(obj)
+    if 'up' in (obj.motion, direction):
+        return 1.0 if obj.motion == direction else 0.0
+    share = _share(obj.velocity, direction)
+    if obj.motion == direction and share >= STRAIGHT_SHARE:
         return 1.0
     return 0.5 if share > ASIDE_SHARE else 0.0
 
@@ -72,13 +72,13 @@ def _share(velocity: tuple[float, float, float], direction: str) -> float:
     return along[direction] / max(hypot(x, y, z), REST_SPEED)
 
 
-def rolls(thing: Thing) -> float:
-    """Whether the thing rolls; unclear for round things that are moved otherwise."""
-    if moves(thing) == 0.0:
+def rolls(obj: SceneObject) -> float:
+    """Whether the object rolls; unclear for round objects that are moved otherwise."""
+    if moves(obj) == 0.0:
         return 0.0
-    if thing.manner == 'rolling':
+    if obj.manner == 'rolling':
         return 1.0
-    return 0.5 if thing.kind in ROUND_KINDS else 0.0
+    return 0.5 if obj.category in ROUND_CATEGORIES else 0.0
 
 
 # Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
@@ -113,61 +113,48 @@ DIRECTIONS = Wordings.table("""
 """)
 WITH_DIRECTION = Wordings.parse('{verb} {direction}')
 BEFORE_NOUN = Wordings.parse("""
-    the {moving} {thing} | the {moving} {thing} | this {moving} {thing} | my {moving} {thing}
-    // that {moving} {thing} | the {thing} there that is {moving}
+    the {moving} {object} | the {moving} {object} | this {moving} {object} | my {moving} {object}
+    // that {moving} {object} | the {object} there that is {moving}
 """)
 AFTER_NOUN = Wordings.parse("""
-    the {thing} {moving} | the {thing} that is {moving} | the {thing} {moving} |
-    the {thing} that is {moving} | the {thing} that you see {moving} |
-    the {thing} which I see {moving} | the {thing} which you find {moving} |
-    the {thing} that you find {moving}
-    // the {thing} which is {moving} | the {thing} you see {moving}
+    the {object} {moving} | the {object} that is {moving} | the {object} {moving} |
+    the {object} that is {moving} | the {object} that you see {moving} |
+    the {object} which I see {moving} | the {object} which you find {moving} |
+    the {object} that you find {moving}
+    // the {object} which is {moving} | the {object} you see {moving}
 """)
 WITH_FINITE = Wordings.parse("""
-    the {thing} that {moves} | the {thing} that {moves} | the {thing} that {moves} |
-    the {thing} there that {moves} | this {thing} that {moves}
-    // the {thing} which {moves}
+    the {object} that {moves} | the {object} that {moves} | the {object} that {moves} |
+    the {object} there that {moves} | this {object} that {moves}
+    // the {object} which {moves}
 """)
-SENTENCES = SINGULAR_REQUESTS
 QUESTIONS = Wordings.parse("""
-    which {thing} is {moving}? | what {thing} is {moving}? | which {thing} can you see {moving}? |
-    do you know which {thing} is {moving}? | what {thing} do I see {moving}? |
-    can you tell which {thing} is {moving}?
-    // which {thing} do you see {moving}? | can you see which {thing} is {moving}?
+    which {object} is {moving}? | what {object} is {moving}? | which {object} can you see {moving}? |
+    do you know which {object} is {moving}? | what {object} do I see {moving}? |
+    can you tell which {object} is {moving}?
+    // which {object} do you see {moving}? | can you see which {object} is {moving}?
 """)
 OPEN_QUESTIONS = Wordings.parse("""
     what is {moving}? | show me what is {moving} | what do you see {moving}? |
     do you know what is {moving}? | what can I see {moving}? | find what is {moving}
     // tell me what is {moving} | can you see what is {moving}? | is there something {moving}?
 """)
-WORDINGS = (
-    SENTENCES,
-    WITH_DIRECTION,
-    BEFORE_NOUN,
-    AFTER_NOUN,
-    WITH_FINITE,
-    QUESTIONS,
-    OPEN_QUESTIONS,
-    *PARTICIPLES.values(),
-    *FINITES.values(),
-    *DIRECTIONS.values(),
-)
 ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The one thing that moves so; when absent, nothing that fits the noun moves so."""
-    movers = [thing for thing in writer.graph if moves(thing) == 1.0]
+    """The one object that moves so; when absent, nothing that fits the noun moves so."""
+    movers = [obj for obj in writer.graph if moves(obj) == 1.0]
     if not movers and not absent:
         return None
     for _ in range(ATTEMPTS):
         if absent:
-            thing = writer.choice(movers if movers and writer.chance(0.6) else writer.graph)
+            obj = writer.choice(movers if movers and writer.chance(0.6) else writer.graph)
             movement = _any_movement(writer)
         else:
-            thing = writer.choice(movers)
-            movement = _movement_of(thing, writer)
-        phrase = writer.choice(phrases_for(thing))
+            obj = writer.choice(movers)
+            movement = _movement_of(obj, writer)
+        phrase = writer.choice(phrases_for(obj))
         candidates = phrase.matches(writer.graph)
         truths = [movement.truth(one) for one in candidates]
         if 0.5 not in truths and truths.count(1.0) == (0 if absent else 1):
@@ -179,9 +166,9 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     return None
 
 
-def _movement_of(thing: Thing, writer: Writer) -> Movement:
-    direction = thing.motion if writer.chance(0.65) else None
-    return Movement(direction=direction, rolling=rolls(thing) == 1.0 and writer.chance(0.4))
+def _movement_of(obj: SceneObject, writer: Writer) -> Movement:
+    direction = obj.motion if writer.chance(0.65) else None
+    return Movement(direction=direction, rolling=rolls(obj) == 1.0 and writer.chance(0.4))
 
 
 def _any_movement(writer: Writer) -> Movement:
@@ -193,17 +180,17 @@ def _text(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
     if phrase == ANYTHING and writer.chance(0.25):
         moving = _in_words(movement, PARTICIPLES, writer)
         return writer.sentence(OPEN_QUESTIONS, moving=moving)
-    thing = nominal(phrase, writer, plain=True)
+    named = nominal(phrase, writer, plain=True)
     if writer.chance(0.3):
         moving = _in_words(movement, FINITES, writer)
-        it = compose(writer.pick(WITH_FINITE), thing=thing, moves=moving)
-        return writer.request(it, SENTENCES)
+        it = compose(writer.pick(WITH_FINITE), object=named, moves=moving)
+        return writer.request(it, SINGULAR_REQUESTS)
     moving = _in_words(movement, PARTICIPLES, writer)
     if writer.chance(0.15):
-        return writer.sentence(QUESTIONS, thing=thing, moving=moving)
+        return writer.sentence(QUESTIONS, object=named, moving=moving)
     before = moving.text in ('moving', 'rolling') and writer.chance(0.6)
-    it = compose(writer.pick(BEFORE_NOUN if before else AFTER_NOUN), thing=thing, moving=moving)
-    return writer.request(it, SENTENCES)
+    it = compose(writer.pick(BEFORE_NOUN if before else AFTER_NOUN), object=named, moving=moving)
+    return writer.request(it, SINGULAR_REQUESTS)
 
 
 def _in_words(movement: Movement, verbs: dict[str, Wordings], writer: Writer) -> Phrase:
@@ -231,9 +218,26 @@ def _verb(movement: Movement, writer: Writer) -> str:
 
 
 def _heading(graph: SceneGraph, direction: str) -> dict[int, float]:
-    return _weights(graph, lambda thing: heads(thing, direction))
+    return _weights(graph, lambda obj: heads(obj, direction))
 
 
-def _weights(graph: SceneGraph, truth: Callable[[Thing], float]) -> dict[int, float]:
-    truths = {thing.label: truth(thing) for thing in graph}
+def _weights(graph: SceneGraph, truth: Callable[[SceneObject], float]) -> dict[int, float]:
+    truths = {obj.label: truth(obj) for obj in graph}
     return {label: weight for label, weight in truths.items() if weight > 0.0}
+
+
+MOTION = InstructionCategory(
+    name='motion',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(
+        *(SINGULAR_REQUESTS, WITH_DIRECTION, BEFORE_NOUN, AFTER_NOUN, WITH_FINITE),
+        *(QUESTIONS, OPEN_QUESTIONS),
+        *(words for one in (PARTICIPLES, FINITES, DIRECTIONS) for words in one.values()),
+    ),
+    share=0.25,
+    share_at_rest=0.03,
+    early_weight=1.3,
+    late_weight=1.5,
+    demo_examples=2,
+)

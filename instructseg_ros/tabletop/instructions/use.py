@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.wording import Phrase, Wordings, Writer, grounded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """`kinds` serve it, `doubtful` kinds might (it is not asked for beside them).
+    """A use of objects and the words that describe it.
 
-    `actions` follow 'something I can ...', `properties` follow 'something ...'.
+    Attributes:
+        categories: Object categories that serve it.
+        doubtful: Categories that might serve it; no scene that has one is asked about it.
+        actions: Words after "something I can".
+        properties: Words after "something".
     """
 
-    kinds: frozenset[str]
+    categories: frozenset[str]
     doubtful: frozenset[str] = frozenset()
     actions: Wordings
     properties: Wordings
@@ -23,7 +27,7 @@ class Use:
 
 USES = {
     'drink': Use(
-        kinds=frozenset({'mug', 'bottle', 'can'}),
+        categories=frozenset({'mug', 'bottle', 'can'}),
         actions=Wordings.parse("""
             drink from | drink water from | drink out of | have a drink from | drink some water from
             // drink something from
@@ -31,7 +35,7 @@ USES = {
         properties=Wordings.parse('for drinking | to drink water with // for drinking water'),
     ),
     'pour tea': Use(
-        kinds=frozenset({'teapot'}),
+        categories=frozenset({'teapot'}),
         actions=Wordings.parse("""
             pour tea from | make tea with | serve tea from | make some tea with |
             serve some tea with
@@ -40,7 +44,7 @@ USES = {
         properties=Wordings.parse('for making tea | for tea time // for some tea'),
     ),
     'soup': Use(
-        kinds=frozenset({'bowl'}),
+        categories=frozenset({'bowl'}),
         doubtful=frozenset({'mug', 'teapot'}),
         actions=Wordings.parse("""
             eat soup from | put soup in | serve soup in | eat cereal from
@@ -49,7 +53,7 @@ USES = {
         properties=Wordings.parse('that can hold soup | for soup // that can hold my soup'),
     ),
     'cut': Use(
-        kinds=frozenset({'knife'}),
+        categories=frozenset({'knife'}),
         actions=Wordings.parse("""
             cut with | cut bread with | slice bread with | cut a cake with | cut an apple with |
             slice some fruit with
@@ -58,7 +62,7 @@ USES = {
         properties=Wordings.parse('that is sharp | with a blade | for cutting // that can cut'),
     ),
     'eat': Use(
-        kinds=frozenset({'banana', 'apple'}),
+        categories=frozenset({'banana', 'apple'}),
         actions=Wordings.parse("""
             eat | eat now | have for lunch | have as a snack | eat for lunch // bite into
         """),  # new words: bite into
@@ -68,14 +72,14 @@ USES = {
         """),
     ),
     'read': Use(
-        kinds=frozenset({'book'}),
+        categories=frozenset({'book'}),
         actions=Wordings.parse("""
             read | read in bed | learn from | read a story in | read now // read from
         """),
         properties=Wordings.parse('with pages | that has a story | for reading // that has pages'),
     ),
     'write': Use(
-        kinds=frozenset({'pen'}),
+        categories=frozenset({'pen'}),
         actions=Wordings.parse("""
             write with | draw with | write a story with | sign my name with | draw a car with
             // write my name with
@@ -85,7 +89,7 @@ USES = {
         """),
     ),
     'play': Use(
-        kinds=frozenset({'ball', 'car'}),
+        categories=frozenset({'ball', 'car'}),
         actions=Wordings.parse("""
             play with | play a game with | give a child to play with | have fun with
             // have a game with
@@ -93,20 +97,20 @@ USES = {
         properties=Wordings.parse('that is a toy | for a child | for playing // for fun'),
     ),
     'roll': Use(
-        kinds=frozenset({'ball', 'car'}),
+        categories=frozenset({'ball', 'car'}),
         doubtful=frozenset({'can', 'bottle', 'apple', 'pen', 'mug'}),
         actions=Wordings.parse('roll | roll away | roll over the table | let roll // roll to you'),
         properties=Wordings.parse('that rolls | that can roll | that rolls well // for rolling'),
     ),
     'throw': Use(
-        kinds=frozenset({'ball'}),
+        categories=frozenset({'ball'}),
         actions=Wordings.parse("""
             throw | kick | bounce | play catch with | throw and catch // bounce and catch
         """),
         properties=Wordings.parse('that bounces | that can bounce // that bounces well'),
     ),
     'drive': Use(
-        kinds=frozenset({'car'}),
+        categories=frozenset({'car'}),
         actions=Wordings.parse("""
             drive | drive around | drive away with | drive over the table // drive with
         """),
@@ -115,7 +119,7 @@ USES = {
         """),
     ),
     'hit': Use(
-        kinds=frozenset({'hammer'}),
+        categories=frozenset({'hammer'}),
         actions=Wordings.parse("""
             hit a nail with | drive a nail with | build a house with | hit nails with |
             hit the nail with | build a table with
@@ -124,7 +128,7 @@ USES = {
         properties=Wordings.parse('that is a tool | for nails // for a nail | for some nails'),
     ),
     'stir': Use(
-        kinds=frozenset({'spoon'}),
+        categories=frozenset({'spoon'}),
         actions=Wordings.parse("""
             stir with | stir coffee with | eat soup with | stir my tea with | stir my soup with
             // eat cereal with
@@ -134,7 +138,7 @@ USES = {
         """),
     ),
     'serve': Use(
-        kinds=frozenset({'plate'}),
+        categories=frozenset({'plate'}),
         doubtful=frozenset({'bowl'}),
         actions=Wordings.parse("""
             put food on | serve food on | serve dinner on | put a sandwich on | put my dinner on |
@@ -144,7 +148,7 @@ USES = {
         properties=Wordings.parse('for a sandwich | for dinner // for my dinner'),
     ),
     'pack': Use(
-        kinds=frozenset({'box'}),
+        categories=frozenset({'box'}),
         actions=Wordings.parse("""
             pack a gift in | pack things in | send a gift in | store shoes in | send things in
             // pack shoes in
@@ -174,23 +178,22 @@ PROPERTY_SENTENCES = Wordings.parse("""
     I am looking for something {use} | which thing do you see {use}?
 """)
 SENTENCES = ACTION_SENTENCES + PROPERTY_SENTENCES
-WORDINGS = (SENTENCES, *(words for use in USES.values() for words in (use.actions, use.properties)))
 PROPERTY_SHARE = 0.3
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Everything that serves a use that something (absent: nothing) in the scene serves."""
-    kinds = {thing.kind for thing in writer.graph}
-    options = [use for use in USES.values() if _is_plain(use, kinds, absent)]
+    """Draft an instruction for all objects that serve a use, or for a use that none serves."""
+    categories = {obj.category for obj in writer.graph}
+    options = [use for use in USES.values() if _is_plain(use, categories, absent)]
     if not options:
         return None
     use = writer.choice(options)
-    serving = labels(thing for thing in writer.graph if thing.kind in use.kinds)
+    serving = labels(obj for obj in writer.graph if obj.category in use.categories)
     return Draft(text=_text(use, serving, writer), targets=serving, candidates=serving)
 
 
-def _is_plain(use: Use, kinds: set[str], absent: bool) -> bool:
-    return not use.doubtful & kinds and bool(use.kinds & kinds) != absent
+def _is_plain(use: Use, categories: set[str], absent: bool) -> bool:
+    return not use.doubtful & categories and bool(use.categories & categories) != absent
 
 
 def _text(use: Use, serving: frozenset[int], writer: Writer) -> Phrase:
@@ -198,3 +201,20 @@ def _text(use: Use, serving: frozenset[int], writer: Writer) -> Phrase:
     words = writer.pick(use.properties if is_property else use.actions)
     key = grounded(words, dict.fromkeys(serving, 1.0), 'attribute')
     return writer.sentence(PROPERTY_SENTENCES if is_property else ACTION_SENTENCES, use=key)
+
+
+USE = InstructionCategory(
+    name='use',
+    generator=draft,
+    sentences=SENTENCES,
+    wordings=(
+        SENTENCES,
+        *(words for use in USES.values() for words in (use.actions, use.properties)),
+    ),
+    share=0.13,
+    share_at_rest=0.13,
+    early_weight=1.0,
+    late_weight=1.1,
+    is_reasoning=True,
+    is_lasting=True,
+)

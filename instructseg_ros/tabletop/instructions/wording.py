@@ -20,8 +20,8 @@ NAME = re.compile(r'^ *([\w ]+):', re.MULTILINE)
 class Grounding:
     """What one phrase of a text alone points at.
 
-    `start` and `end` are characters of the text, `weights` maps the label of a thing to 0..1
-    (1 = the phrase is true of it; things not listed weigh 0), `group` is 'attribute',
+    `start` and `end` are characters of the text, `weights` maps the label of an object to 0..1
+    (1 = the phrase is true of it; objects not listed weigh 0), `group` is 'attribute',
     'superlative', 'relation' or 'motion'.
     """
 
@@ -81,7 +81,7 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Wordings:
-    """Ways to say one thing: those a model is trained with and those held out of training."""
+    """Ways to say one object: those a model is trained with and those held out of training."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...] = ()
@@ -167,11 +167,6 @@ class Writer:
         return Phrase(text, phrase.groundings)
 
 
-def labels_of(weights: Mapping[int, float]) -> frozenset[int]:
-    """The labels that a grounding or a relation is certainly true of."""
-    return frozenset(label for label, weight in weights.items() if weight == 1.0)
-
-
 NOUNS = Wordings.table("""
     mug: mug | cup | coffee mug | coffee cup // tea mug
     bowl: bowl | bowl | cereal bowl // soup bowl
@@ -190,8 +185,8 @@ NOUNS = Wordings.table("""
     pen: pen | pen | marker // marker pen
     teapot: teapot | tea pot // tea kettle
 """)
-THING = Wordings.parse('thing | thing | object | item // one')
-THINGS = Wordings.parse('things | things | objects | items')
+OBJECT_NOUNS = Wordings.parse('thing | thing | object | item // one')
+OBJECT_PLURALS = Wordings.parse('things | things | objects | items')
 IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
 
 COLORS = Wordings.table("""

@@ -1,4 +1,4 @@
-"""How things move: pure, periodic functions of time."""
+"""How objects move: pure, periodic functions of time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.quaternions import IDENTITY, turn
+from instructseg_ros.spatial.quaternions import IDENTITY, turn
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -16,7 +16,7 @@ class Shuttle:
     """Back and forth on a straight line, with a rest at both ends.
 
     `direction` is a unit vector of the table's frame, `length` m, `there` and `back` m/s, `rest` s
-    at either end, `phase` s; `roll` is the radius in m on which the thing rolls, None if it slides.
+    at either end, `phase` s; `roll` is the radius in m on which the object rolls, None if it slides.
     """
 
     manner: str
@@ -36,11 +36,11 @@ class Shuttle:
         return max(self.length - (t - out - self.rest) * self.back, 0.0)
 
     def offset(self, time: float) -> np.ndarray:
-        """The displacement (3,) in metres from where the thing was placed."""
+        """The displacement (3,) in metres from where the object was placed."""
         return self._distance(time) * self.direction
 
     def rotation(self, time: float) -> np.ndarray:
-        """The quaternion by which the thing has turned since."""
+        """The quaternion by which the object has turned since."""
         if self.roll is None:
             return IDENTITY
         return turn(np.cross(UP, self.direction), self._distance(time) / self.roll)
@@ -62,12 +62,12 @@ class Loop:
     phase: float
 
     def offset(self, time: float) -> np.ndarray:
-        """The displacement (3,) in metres from where the thing was placed."""
+        """The displacement (3,) in metres from where the object was placed."""
         angle = 2 * np.pi * (time / self.period + self.phase)
         return np.cos(angle) * self.first + np.sin(angle) * self.second
 
     def rotation(self, time: float) -> np.ndarray:
-        """The quaternion by which the thing has turned since: none, it keeps its heading."""
+        """The quaternion by which the object has turned since: none, it keeps its heading."""
         return IDENTITY
 
     def sweep(self) -> np.ndarray:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.meshes import Mesh, box, extrude, lathe, sphere, sweep
-from instructseg_ros.tabletop.world.shapes import Hollow, Part, Platform, Shape, disc, strip
+from instructseg_ros.tabletop.world.shapes import (
+    Hollow,
+    Mesh,
+    Part,
+    Platform,
+    Shape,
+    box,
+    disc,
+    extrude,
+    lathe,
+    sphere,
+    strip,
+    sweep,
+)
 
 # z up, turned so that an extrusion's thickness points along -y.
 UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

@@ -1,8 +1,8 @@
 """Records tabletops to a rosbag2 MCAP file: `python -m instructseg_ros.tabletop.world.record`.
 
-Half a minute of 640x480 colour, depth and labels at 15 Hz fits into a few megabytes because the
-chunks are long and zstd finds what stayed the same from frame to frame. Two things are given up
-for it: colours keep six of eight bits, depth comes in steps of 4 mm.
+Half a minute of 640x480 color, depth and labels at 15 Hz fits into a few megabytes because the
+chunks are long and zstd finds what stayed the same from frame to frame. Two losses
+keep it small: colors have six of eight bits, and depth has steps of 4 mm.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _BagWriter(Writer):
 
 
 def thrifty(seen: Observation) -> Observation:
-    """The observation as it will be read back: colours in steps of 4, depth in steps of 4 mm."""
+    """The observation as it will be read back: colors in steps of 4, depth in steps of 4 mm."""
     assert seen.depth is not None
     depth = np.rint(seen.depth * 250).astype(np.float32) / 250
     return replace(seen, rgb=(seen.rgb & 0xFC) | 2, depth=depth)
@@ -96,8 +96,8 @@ def record(
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
             connections = {
-                topic: writer.add_connection(topic, kind, typestore=typestore())
-                for topic, kind in TOPICS.items()
+                topic: writer.add_connection(topic, message_type, typestore=typestore())
+                for topic, message_type in TOPICS.items()
             }
             taken = frames(scenes, seconds=seconds, rate=rate, width=width, height=height)
             for number, (scene, seen) in enumerate(taken):

@@ -16,7 +16,7 @@ from rosbags.rosbag2.errors import ReaderError
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Observation
 
@@ -58,7 +58,7 @@ def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
     )
 
 
-def _camera_info(k: Intrinsics, header: Any) -> Any:
+def _camera_info(k: Pinhole, header: Any) -> Any:
     types = typestore().types
     region = types['sensor_msgs/msg/RegionOfInterest'](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
@@ -88,7 +88,7 @@ def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, by
     graph = to_json(seen.graph, stamp=nanoseconds, scene=scene, time=seen.time)
     messages = {
         '/camera/image': _image(seen.rgb, 'rgb8', header),
-        '/camera/camera_info': _camera_info(seen.intrinsics, header),
+        '/camera/camera_info': _camera_info(seen.pinhole, header),
         '/camera/depth/image': _image(depth, '16UC1', header),
         LABELS: _image(seen.labels, 'mono8', header),
         '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
@@ -99,14 +99,14 @@ def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, by
     }
 
 
-def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
+def _pixels(raw: bytes, dtype: type, channels: int) -> np.ndarray:
     message: Any = typestore().deserialize_cdr(raw, 'sensor_msgs/msg/Image')
     shape = (message.height, message.width, channels)[: 3 if channels > 1 else 2]
-    return np.frombuffer(message.data.tobytes(), kind).reshape(shape)
+    return np.frombuffer(message.data.tobytes(), dtype).reshape(shape)
 
 
 def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observation:
-    """The observation of one frame's serialised messages; without truth only its picture."""
+    """The observation of one frame's serialised messages; without truth only its image."""
     topic = '/camera/camera_info'
     info: Any = typestore().deserialize_cdr(raw[topic], TOPICS[topic])
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
@@ -122,7 +122,7 @@ def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observa
         depth=depth,
         labels=labels,
         graph=graph,
-        intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=info.width, height=info.height),
+        pinhole=Pinhole(fx=fx, fy=fy, cx=cx, cy=cy, width=info.width, height=info.height),
         time=time,
     )
 
@@ -223,7 +223,7 @@ class Recording:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

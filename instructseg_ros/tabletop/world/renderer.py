@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.quaternions import compose, from_matrix, turn, yaw
-from instructseg_ros.tabletop.world.scene import Item, Light, Room, Scene
+from instructseg_ros.spatial.quaternions import compose, from_matrix, turn, yaw
+from instructseg_ros.tabletop.world.scene import Light, PlacedObject, Room, Scene
 from instructseg_ros.tabletop.world.shapes import tinted
 from instructseg_ros.tabletop.world.world_model import (
     GLOSSES,
@@ -71,7 +71,7 @@ class Renderer:
         )
 
     def color(self) -> np.ndarray:
-        """The picture (H, W, 3) uint8 RGB."""
+        """The image (H, W, 3) uint8 RGB."""
         self._draw(number_geoms=False)
         self._mujoco.mjr_readPixels(self._flip, None, self._rect, self._context)
         return self._flip[::-1].copy()
@@ -123,27 +123,36 @@ FACING = turn(np.array([0.0, 1.0, 0.0]), -np.pi / 2)
 BRIGHTNESS = {'table': (0.34, 0.8), 'floor': (0.15, 0.6), 'wall': (0.35, 0.8)}
 
 
+def wxyz(quaternion: np.ndarray) -> np.ndarray:
+    """The (w, x, y, z) quaternion that MuJoCo expects for an (x, y, z, w) one."""
+    return np.roll(quaternion, 1)
+
+
 def dress(
-    model: Any, renderer: Renderer, scene: Scene, items: Sequence[tuple[Item, Body]], fovy: float
+    model: Any,
+    renderer: Renderer,
+    scene: Scene,
+    objects: Sequence[tuple[PlacedObject, Body]],
+    fovy: float,
 ) -> None:
-    """Apply a scene to a model; the poses of its items are set per frame."""
-    _show(model, scene.room, items)
+    """Apply a scene to a model; the poses of its objects are set per frame."""
+    _show(model, scene.room, objects)
     _paint(model, renderer, scene.room)
     _furnish(model, scene)
     for number, light in enumerate(scene.room.lights):
         _shine(model, number, light)
     model.cam_pos[0] = scene.camera.position
-    model.cam_quat[0] = compose(from_matrix(scene.camera.rotation), OPTICAL_TO_CAMERA)
+    model.cam_quat[0] = wxyz(compose(from_matrix(scene.camera.rotation), OPTICAL_TO_CAMERA))
     model.cam_fovy[0] = fovy
 
 
-def _show(model: Any, room: Room, items: Sequence[tuple[Item, Body]]) -> None:
+def _show(model: Any, room: Room, objects: Sequence[tuple[PlacedObject, Body]]) -> None:
     model.geom_group[:] = np.where(model.geom_bodyid > 0, HIDDEN, 0)
     glosses = [model.material(f'gloss-{number}').id for number in range(len(GLOSSES))]
-    for item, body in items:
+    for obj, body in objects:
         model.geom_group[body.geoms] = 0
-        model.geom_matid[body.geoms] = glosses[room.gloss[item.label % len(room.gloss)]]
-        model.geom_rgba[body.geoms, :3] = [tinted(item.rgb, shade) for shade in body.shades]
+        model.geom_matid[body.geoms] = glosses[room.gloss[obj.label % len(room.gloss)]]
+        model.geom_rgba[body.geoms, :3] = [tinted(obj.rgb, shade) for shade in body.shades]
 
 
 def _paint(model: Any, renderer: Renderer, room: Room) -> None:
@@ -160,10 +169,10 @@ def _paint(model: Any, renderer: Renderer, room: Room) -> None:
 def _furnish(model: Any, scene: Scene) -> None:
     table, wall = model.geom('table').id, model.geom('wall').id
     model.geom_size[table] = (*scene.room.table, TABLE_THICKNESS / 2)
-    model.geom_quat[table] = yaw(scene.room.turn)
+    model.geom_quat[table] = wxyz(yaw(scene.room.turn))
     _, away = scene.camera.table_axes()
     model.geom_pos[wall] = scene.room.wall * away
-    model.geom_quat[wall] = compose(yaw(np.arctan2(away[1], away[0])), FACING)
+    model.geom_quat[wall] = wxyz(compose(yaw(np.arctan2(away[1], away[0])), FACING))
 
 
 def _shine(model: Any, number: int, light: Light) -> None:

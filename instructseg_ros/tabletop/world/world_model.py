@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.catalogue import Article, catalogue
+from instructseg_ros.tabletop.world.catalogue import CatalogueEntry, catalogue
 
 SIDE = 256
 
@@ -33,21 +33,21 @@ def _ramp() -> tuple[np.ndarray, np.ndarray]:
     return at[None, :], at[:, None]
 
 
-def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
+def _pattern(pattern: str, rng: np.random.Generator) -> np.ndarray:
     """Brightness (SIDE, SIDE), about -1..1."""
     u, v = _ramp()
-    if kind == 'wood':
+    if pattern == 'wood':
         rings = u * rng.integers(5, 14) + 0.35 * _noise(rng, 3) + 0.06 * _noise(rng, 40)
         return 0.7 * np.sin(2 * np.pi * rings) + 0.3 * _noise(rng, 64)
-    if kind == 'checker':
+    if pattern == 'checker':
         count = int(rng.integers(3, 9))
         return np.where((np.floor(u * count) + np.floor(v * count)) % 2, 0.8, -0.8)
-    if kind == 'noise':
+    if pattern == 'noise':
         return 0.5 * _noise(rng, 6) + 0.35 * _noise(rng, 24) + 0.35 * _noise(rng, 100)
-    if kind == 'gradient':
+    if pattern == 'gradient':
         a, b = rng.uniform(-1, 1, 2)
         return 1.4 * (a * (u - 0.5) + b * (v - 0.5)) + 0.1 * _noise(rng, 30)
-    if kind == 'stripes':
+    if pattern == 'stripes':
         bands = 0.8 * np.sin(2 * np.pi * u * rng.integers(4, 16))
         return np.broadcast_to(bands, (SIDE, SIDE))
     return 0.12 * _noise(rng, 80)
@@ -55,15 +55,15 @@ def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np.ndarray:
     """A random muted texture (SIDE, SIDE, 3) uint8 with a mean brightness in that range (0..1)."""
-    kinds = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
-    kind = str(rng.choice(kinds, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
+    patterns = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
+    pattern = str(rng.choice(patterns, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
     hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
-    if kind == 'wood' or rng.uniform() < 0.3:
+    if pattern == 'wood' or rng.uniform() < 0.3:
         hue, saturation = rng.uniform(0.05, 0.11), rng.uniform(0.2, 0.42)
     value = rng.uniform(darkest, brightest)
     base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     contrast = rng.uniform(0.06, 0.16)
-    image = base * (1.0 + contrast * _pattern(kind, rng)[..., None])
+    image = base * (1.0 + contrast * _pattern(pattern, rng)[..., None])
     return (np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
 
 
@@ -101,7 +101,7 @@ FLOOR = -0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Where an article lives in the model: index of its mocap pose, its geoms and their shades.
+    """Where a catalogue entry lives in the model: index of its mocap pose, its geoms and their shades.
 
     `points` (n, 3) are spread over its surface, in metres in its own frame.
     """
@@ -146,10 +146,10 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
     )
 
 
-def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
-    body = spec.worldbody.add_body(name=article.name, mocap=True)
-    for number, part in enumerate(article.shape.parts):
-        name = f'{article.name}-{number}'
+def _add_entry(spec: Any, mujoco: Any, entry: CatalogueEntry) -> None:
+    body = spec.worldbody.add_body(name=entry.name, mocap=True)
+    for number, part in enumerate(entry.shape.parts):
+        name = f'{entry.name}-{number}'
         mesh = part.mesh.creased()
         spec.add_mesh(
             name=name,
@@ -168,9 +168,9 @@ def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
         )
 
 
-def surface_points(article: Article, count: int = 96) -> np.ndarray:
+def surface_points(entry: CatalogueEntry, count: int = 96) -> np.ndarray:
     """Points (count, 3) spread over the surface, a little inside of it."""
-    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in entry.shape.parts])
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
@@ -190,27 +190,27 @@ def _compiled() -> tuple[Any, dict[tuple[str, str, int], Body]]:
     spec.worldbody.add_camera(name='camera')
     for number in range(2):
         spec.worldbody.add_light(name=f'light-{number}', castshadow=number == 0)
-    for article in catalogue().values():
-        _add_article(spec, mujoco, article)
+    for entry in catalogue().values():
+        _add_entry(spec, mujoco, entry)
     model = spec.compile()
-    return model, {key: _find(model, article) for key, article in catalogue().items()}
+    return model, {key: _find(model, entry) for key, entry in catalogue().items()}
 
 
-def _find(model: Any, article: Article) -> Body:
-    body = model.body(article.name).id
+def _find(model: Any, entry: CatalogueEntry) -> Body:
+    body = model.body(entry.name).id
     start = model.body_geomadr[body]
-    corners = article.shape.vertices()
+    corners = entry.shape.vertices()
     return Body(
         mocap=int(model.body_mocapid[body]),
         geoms=np.arange(start, start + model.body_geomnum[body]),
-        shades=tuple(part.shade for part in article.shape.parts),
-        points=surface_points(article),
+        shades=tuple(part.shade for part in entry.shape.parts),
+        points=surface_points(entry),
         extent=float(np.ptp(corners, axis=0).max()),
     )
 
 
 def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
-    """A model of its own for one renderer of that image size, and where each article is in it."""
+    """A model of its own for one renderer of that image size, and where each catalogue entry is in it."""
     compiled, bodies = _compiled()
     model = copy.copy(compiled)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height

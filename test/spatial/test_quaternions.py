@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from instructseg_ros.spatial.quaternions import to_matrix, from_matrix
+from instructseg_ros.spatial.quaternions import from_matrix, to_matrix
 
 
 def test_a_rotation_matrix_comes_back_from_its_quaternion() -> None:

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m instructseg_ros.tabletop.demo',
-        description='Start a simulated camera and the segmentation node, send instructions of every '
-        'category and compare the masks with the ground truth.',
+        description='Start a simulated camera and the segmentation node, send instructions of '
+        'every category and compare the masks with the ground truth.',
     )
     parser.add_argument(
         '--output',

@@ -31,13 +31,18 @@ ROUND_CATEGORIES = frozenset({'ball', 'can', 'apple', 'car'})
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """A direction and whether it is rolling, each None or False where the words leave it open."""
+    """What a text says about a movement.
+
+    Attributes:
+        direction: One of MOTIONS; None if it is not mentioned.
+        rolling: Whether rolling is mentioned.
+    """
 
     direction: str | None = None
     rolling: bool = False
 
     def truth(self, obj: SceneObject) -> float:
-        """1 where the object clearly moves so, 0 where it clearly does not, else 0.5."""
+        """1 if the object clearly moves like this, 0 if it clearly does not, otherwise 0.5."""
         return min(
             moves(obj),
             1.0 if self.direction is None else heads(obj, self.direction),
@@ -46,14 +51,14 @@ class Movement:
 
 
 def moves(obj: SceneObject) -> float:
-    """Whether the object moves; unclear while it starts, turns or comes down."""
+    """Truth (0 to 1) of the object moving: 0.5 while it starts, turns or comes down."""
     if obj.motion is not None:
         return 1.0
     return 0.5 if hypot(*obj.velocity) > REST_SPEED else 0.0
 
 
 def heads(obj: SceneObject, direction: str) -> float:
-    """Whether the object moves in the direction; unclear where only part of its speed does."""
+    """Truth (0 to 1) of the object moving in a direction: 0.5 if only part of its speed does."""
     if obj.motion is None:
         return moves(obj)
     if 'up' in (obj.motion, direction):
@@ -65,7 +70,7 @@ def heads(obj: SceneObject, direction: str) -> float:
 
 
 def _share(velocity: tuple[float, float, float], direction: str) -> float:
-    """The cosine to a direction of the table: what is not sideways leads away or back on it."""
+    """Cosine between a velocity and a direction on the table; vertical parts count as depth."""
     x, y, z = velocity
     along = {'left': -x, 'right': x, 'away': copysign(hypot(y, z), z)}
     along['towards'] = -along['away']
@@ -73,7 +78,7 @@ def _share(velocity: tuple[float, float, float], direction: str) -> float:
 
 
 def rolls(obj: SceneObject) -> float:
-    """Whether the object rolls; unclear for round objects that are moved otherwise."""
+    """Truth (0 to 1) of the object rolling: 0.5 for round objects that move without rolling."""
     if moves(obj) == 0.0:
         return 0.0
     if obj.manner == 'rolling':
@@ -81,7 +86,7 @@ def rolls(obj: SceneObject) -> float:
     return 0.5 if obj.category in ROUND_CATEGORIES else 0.0
 
 
-# Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
+# Participles follow 'is' or a noun ('moving left'), finite verbs follow 'that' ('moves left').
 PARTICIPLES = Wordings.table("""
     move: moving | moving | going // traveling
     move at all: moving | not standing still | moving around // in motion
@@ -129,9 +134,9 @@ WITH_FINITE = Wordings.parse("""
     // the {object} which {moves}
 """)
 QUESTIONS = Wordings.parse("""
-    which {object} is {moving}? | what {object} is {moving}? | which {object} can you see {moving}? |
-    do you know which {object} is {moving}? | what {object} do I see {moving}? |
-    can you tell which {object} is {moving}?
+    which {object} is {moving}? | what {object} is {moving}? |
+    which {object} can you see {moving}? | do you know which {object} is {moving}? |
+    what {object} do I see {moving}? | can you tell which {object} is {moving}?
     // which {object} do you see {moving}? | can you see which {object} is {moving}?
 """)
 OPEN_QUESTIONS = Wordings.parse("""
@@ -143,7 +148,7 @@ ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The one object that moves so; when absent, nothing that fits the noun moves so."""
+    """Draft an instruction for the only object that moves in some way, or for a missing one."""
     movers = [obj for obj in writer.graph if moves(obj) == 1.0]
     if not movers and not absent:
         return None

@@ -1,4 +1,4 @@
-"""Noun phrases and the objects they are true of."""
+"""Noun phrases, and the objects that they fit."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ATTEMPTS = 16
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A category, color and size that an object may have; None where the phrase leaves it open."""
+    """A category, color and size; None for those that the phrase does not mention."""
 
     category: str | None = None
     color: str | None = None
     size: str | None = None
 
     def fits(self, obj: SceneObject) -> bool:
-        """Whether the phrase is true of the object."""
+        """Whether the object has everything that the phrase mentions."""
         return (
             (self.category is None or self.category == obj.category)
             and (self.color is None or self.color == obj.color)
@@ -37,13 +37,13 @@ class NounPhrase:
         )
 
     def nearly_fits(self, obj: SceneObject) -> bool:
-        """Whether one may take the phrase to be true: a medium size passes for any size."""
+        """Whether the phrase could be understood to fit: medium may be taken for any size."""
         if self.size is None or 'medium' in (self.size, obj.size):
             return replace(self, size=None).fits(obj)
         return self.fits(obj)
 
     def matches(self, graph: SceneGraph) -> list[SceneObject]:
-        """The objects it is true of."""
+        """The objects that the phrase fits."""
         return [obj for obj in graph if self.fits(obj)]
 
 
@@ -51,7 +51,7 @@ ANYTHING = NounPhrase()
 
 
 def phrases_for(obj: SceneObject) -> list[NounPhrase]:
-    """Every noun phrase without a size that is true of the object, the widest first."""
+    """All noun phrases without a size that fit the object, the most general first."""
     return [
         ANYTHING,
         NounPhrase(category=obj.category),
@@ -61,7 +61,7 @@ def phrases_for(obj: SceneObject) -> list[NounPhrase]:
 
 
 def sized_phrases_for(obj: SceneObject) -> list[NounPhrase]:
-    """The noun phrases with a size: sizes are told within a category, so it is always named."""
+    """All noun phrases with a size that fit the object; sizes are relative to the category."""
     return [
         NounPhrase(category=obj.category, size=obj.size),
         NounPhrase(category=obj.category, color=obj.color, size=obj.size),
@@ -69,14 +69,14 @@ def sized_phrases_for(obj: SceneObject) -> list[NounPhrase]:
 
 
 def unique_phrase(obj: SceneObject, writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """A noun phrase that is true of this object only; None when there is a twin."""
+    """Draw a noun phrase that fits only this object; None if another one looks the same."""
     options = phrases_for(obj)[1:] + (sized_phrases_for(obj) if sized else [])
     unique = [one for one in options if len(one.matches(writer.graph)) == 1]
     return writer.choice(unique) if unique else None
 
 
 def absent_phrase(writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """A noun phrase that nothing in the scene fits, one attribute away from an object that is."""
+    """Draw a noun phrase that fits no object, but would with one attribute changed."""
     for _ in range(ATTEMPTS):
         obj = writer.choice(writer.graph)
         options = phrases_for(obj)[1:] + 2 * phrases_for(obj)[3:]
@@ -99,7 +99,7 @@ def _one_attribute_off(phrase: NounPhrase, writer: Writer) -> NounPhrase:
 def nominal(
     phrase: NounPhrase, writer: Writer, *, plural: bool = False, plain: bool = False
 ) -> Phrase:
-    """The noun phrase in words, without an article; `plain` puts nothing behind the noun."""
+    """Word a noun phrase without its article; `plain` puts nothing after the noun."""
     slots = {'noun': _noun(phrase, writer, plural=plural)}
     slots['is'] = Phrase('are' if plural else 'is')
     if phrase.color is not None:
@@ -112,12 +112,12 @@ def nominal(
 
 
 def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
-    """The noun phrase with its article, as the anchor of a relation says it."""
+    """Word a noun phrase with its definite article, as the anchor of a relation."""
     return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))
 
 
 def indefinite(named: Phrase) -> Phrase:
-    """A nominal behind 'a' or 'an'."""
+    """Put 'a' or 'an' before a worded noun phrase."""
     return compose('an {nominal}' if named.text[0] in 'aeiou' else 'a {nominal}', nominal=named)
 
 

@@ -36,10 +36,14 @@ SUPPORTS = frozenset({'plate', 'book', 'box'})
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """Words for a place and how true it is of an object: 1 clearly, 0 clearly not, 0.5 neither.
+    """A relation of an object to one or two anchors.
 
-    `anchors` are the categories that it makes sense with, None for all of them; `possible` rules objects
-    out that are in that place of nothing.
+    Attributes:
+        truth: Gives 1 if the relation clearly holds, 0 if it clearly does not, otherwise 0.5.
+        words: Words for it.
+        anchors: Categories that anchors may have; None for any.
+        anchor_count: Number of anchors.
+        possible: Whether an object can have this relation to anything.
     """
 
     truth: Callable[..., float]
@@ -76,7 +80,7 @@ def _from(obj: SceneObject, other: SceneObject) -> tuple[float, float, float]:
 
 
 def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float:
-    """By the share of the way from first to second and the distance from that way."""
+    """Judge by the position along the line from first to second and by the distance from it."""
     if _touch(obj, first) or _touch(obj, second):
         return 0.5
     gap = dist(first.position, second.position)
@@ -137,7 +141,7 @@ RELATIONS = {
             between | in between | in the middle of | midway between | at the middle between |
             somewhere between | standing between
             // in the middle between | amid
-        """),  # new word: amid
+        """),
         anchor_count=2,
     ),
     'on': Relation(
@@ -156,7 +160,7 @@ RELATIONS = {
             in | inside | in | inside | inside of | lying in | sitting in | placed inside |
             sitting inside | standing inside | placed in | deep inside | put into
             // lying inside | standing in | within
-        """),  # new word: within
+        """),
         anchors=CONTAINERS,
         possible=lambda obj: obj.inside is not None,
     ),
@@ -165,9 +169,9 @@ RELATIONS = {
 
 PATTERNS = Wordings.parse("""
     the {object} {place} | the {object} {place} | the {object} {place} | the {object} {place} |
-    the {object} that is {place} | the {object} that is {place} | the {object} that you find {place} |
-    the {object} which I see {place} | the {object} which you find {place} |
-    the {object} that stands {place}
+    the {object} that is {place} | the {object} that is {place} |
+    the {object} that you find {place} | the {object} which I see {place} |
+    the {object} which you find {place} | the {object} that stands {place}
     // the {object} which is {place} | the {object} you see {place}
 """)
 QUESTIONS = Wordings.parse("""
@@ -191,7 +195,14 @@ DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A relation to anchors: their noun phrases, the objects meant, how true it is of the others."""
+    """A place: a relation to certain anchors.
+
+    Attributes:
+        relation: The relation.
+        phrases: Noun phrases of the anchors.
+        anchors: The anchors.
+        truths: Truth of the relation for every other object, by label.
+    """
 
     relation: Relation
     phrases: tuple[NounPhrase, ...]
@@ -200,9 +211,9 @@ class Place:
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The one object in a place; when absent, nothing is there or the anchor is missing."""
+    """Draft an instruction for the only object in a place, or for one that is not there."""
     if absent and writer.chance(0.3):
-        return _beside_nothing(writer)
+        return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
         relation = RELATIONS[writer.choice(DRAWN)]
         anchors = (_any_anchors if absent else _anchors)(relation, writer)
@@ -214,7 +225,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
 
 
 def _anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
-    """Anchors that something is in that relation to, () where there are none."""
+    """Draw anchors to which some object has the relation; () if there are none."""
     placed = [one for one in writer.graph if relation.possible(one)]
     if not placed:
         return ()
@@ -226,7 +237,7 @@ def _anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
 
 
 def _any_anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
-    """Anchors that something could be in that relation to."""
+    """Draw anchors that suit the relation, whether or not an object has it to them."""
     fitting = [
         one for one in writer.graph if relation.anchors is None or one.category in relation.anchors
     ]
@@ -246,7 +257,7 @@ def _place(relation: Relation, anchors: tuple[SceneObject, ...], writer: Writer)
 
 
 def _single(place: Place, writer: Writer) -> NounPhrase | None:
-    """A phrase that fits exactly one object in that place, and mostly others elsewhere."""
+    """Draw a phrase that fits exactly one object in the place, and mostly others elsewhere."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):
@@ -259,7 +270,7 @@ def _single(place: Place, writer: Writer) -> NounPhrase | None:
 
 
 def _empty(place: Place, writer: Writer) -> NounPhrase | None:
-    """A phrase that fits objects of the scene, but nothing in that place."""
+    """Draw a phrase that fits objects of the scene, but none in the place."""
     others = [one for one in writer.graph if one not in place.anchors]
     if not others:
         return None
@@ -273,8 +284,8 @@ def _truths(phrase: NounPhrase, place: Place, writer: Writer) -> list[float]:
     ]
 
 
-def _beside_nothing(writer: Writer) -> Draft | None:
-    """An object that is there, in a place beside something that is not."""
+def _next_to_missing(writer: Writer) -> Draft | None:
+    """Draft an instruction for an object next to something that is not in the scene."""
     missing = absent_phrase(writer)
     if missing is None:
         return None

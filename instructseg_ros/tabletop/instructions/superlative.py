@@ -30,9 +30,13 @@ DISTANCE_MARGIN = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Superlative:
-    """A measure whose highest value is meant, `clear` telling best from runner-up, its words.
+    """A superlative: the object with the highest value of a measure.
 
-    `before` goes before a noun ('largest'), `after` behind it ('closest to me').
+    Attributes:
+        measure: The measure.
+        clear: Whether the best value is clearly above the second best.
+        before: Words before a noun ('largest').
+        after: Words after a noun ('closest to me').
     """
 
     measure: Callable[[SceneObject], float]
@@ -135,7 +139,7 @@ SUPERLATIVES = {
 
 
 def clear_first(candidates: Iterable[SceneObject], superlative: Superlative) -> SceneObject | None:
-    """The first of two or more candidates; None unless the runner-up is clearly behind."""
+    """The first of two or more candidates; None if it is not clearly ahead of the second."""
     ordered = sorted(candidates, key=superlative.measure, reverse=True)
     if len(ordered) < 2:
         return None
@@ -144,7 +148,7 @@ def clear_first(candidates: Iterable[SceneObject], superlative: Superlative) -> 
 
 
 def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
-    """How far up each object of the scene is: squared ranks from 1, the first, to 0, the last."""
+    """Squared ranks of the objects by label, from 1 for the first to 0 for the last."""
     if len(graph) == 1:
         return {graph[0].label: 1.0}
     ordered = sorted(graph, key=superlative.measure)
@@ -184,7 +188,7 @@ ATTEMPTS = 24
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The first of at least two objects by a clear margin, or the first of none."""
+    """Draft an instruction for the clear first of several objects, or for a missing one."""
     if absent:
         phrase = absent_phrase(writer)
         if phrase is None:

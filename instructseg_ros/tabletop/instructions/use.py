@@ -1,4 +1,4 @@
-"""Instructions that ask for an object by what it is used for."""
+"""Instructions that describe objects by their use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ USES = {
         categories=frozenset({'banana', 'apple'}),
         actions=Wordings.parse("""
             eat | eat now | have for lunch | have as a snack | eat for lunch // bite into
-        """),  # new words: bite into
+        """),
         properties=Wordings.parse("""
             that tastes good | that is a fruit | that grows on trees | for lunch
             // that is a snack | which is fruit

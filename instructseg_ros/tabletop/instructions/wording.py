@@ -18,11 +18,13 @@ NAME = re.compile(r'^ *([\w ]+):', re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Grounding:
-    """What one phrase of a text alone points at.
+    """The objects that one phrase of a text fits by itself.
 
-    `start` and `end` are characters of the text, `weights` maps the label of an object to 0..1
-    (1 = the phrase is true of it; objects not listed weigh 0), `group` is 'attribute',
-    'superlative', 'relation' or 'motion'.
+    Attributes:
+        start: First character of the phrase in the text.
+        end: Character after its last one.
+        weights: 0 to 1 by label, 1 for objects that the phrase fits; 0 for objects not listed.
+        group: 'attribute', 'superlative', 'relation' or 'motion'.
     """
 
     start: int
@@ -40,12 +42,12 @@ class Phrase:
 
 
 def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
-    """A phrase that points as a whole."""
+    """A phrase with one grounding for all of its text."""
     return Phrase(text, (Grounding(start=0, end=len(text), weights=weights, group=group),))
 
 
 def compose(template: str, **slots: Phrase) -> Phrase:
-    """The template with its `{slot}`s filled; groundings move along with their words."""
+    """Fill the `{slot}`s of a template; the groundings move along with their words."""
     text = ''
     groundings: list[Grounding] = []
     for number, part in enumerate(_parts(template)):
@@ -69,7 +71,7 @@ def shifted(phrase: Phrase, offset: int) -> list[Grounding]:
 
 @lru_cache(maxsize=1024)
 def _parts(template: str) -> tuple[str, ...]:
-    """Literal text and slot names in turn; the slots are at the odd places."""
+    """Split a template into literal text and slot names, which are at odd indices."""
     return tuple(SLOT.split(template))
 
 
@@ -81,7 +83,7 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Wordings:
-    """Ways to say one object: those a model is trained with and those held out of training."""
+    """Alternative texts: those that a model is trained with and those held out of training."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...] = ()
@@ -94,7 +96,7 @@ class Wordings:
 
     @classmethod
     def table(cls, text: str) -> dict[str, Wordings]:
-        """Read rows `name: wordings`; a row goes on until the next name."""
+        """Read rows of `name: wordings`, each of which ends at the next name."""
         _, *cells = NAME.split(text)
         return {name: cls.parse(row) for name, row in zip(cells[::2], cells[1::2], strict=True)}
 
@@ -107,7 +109,7 @@ def _alternatives(text: str) -> tuple[str, ...]:
 
 
 class Writer:
-    """The scene that is spoken of, the random source and the choice of wordings.
+    """Words an instruction: holds the scene and the random source, and draws the wordings.
 
     With `held_out`, wordings held out of training are drawn too, and the final `sentence` is one of
     them if nothing before was.
@@ -120,25 +122,25 @@ class Writer:
         self._drew_held_out = False
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self._rng.random() < probability
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of the options, all equally likely."""
+        """Draw one of the options, all equally likely."""
         return options[int(self._rng.random() * len(options))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """The options in random order."""
+        """Shuffle the options."""
         return [options[i] for i in self._rng.permutation(len(options))]
 
     def pick(self, wordings: Wordings) -> str:
-        """One of the wordings, held out ones only where they are wanted."""
+        """Draw one of the wordings; held-out ones only if they are requested."""
         if self._held_out and wordings.held_out and self.chance(HELD_OUT_SHARE):
             return self._pick_held_out(wordings)
         return self.choice(wordings.trained)
 
     def sentence(self, wordings: Wordings, **slots: Phrase) -> Phrase:
-        """The finished text: a sentence around the slots, written as people type."""
+        """Draw a sentence, fill its slots and finish it the way people type."""
         if self._held_out and not self._drew_held_out:
             template = self._pick_held_out(wordings)
         else:
@@ -146,9 +148,9 @@ class Writer:
         return self._typed(compose(template, **slots))
 
     def request(self, it: Phrase, wordings: Wordings) -> Phrase:
-        """A sentence that asks for `it`, or nothing but `it`."""
-        held_out_is_due = self._held_out and not self._drew_held_out
-        if not held_out_is_due and self.chance(BARE_SHARE):
+        """Draw a sentence that asks for `it`, or return `it` alone."""
+        must_hold_out = self._held_out and not self._drew_held_out
+        if not must_hold_out and self.chance(BARE_SHARE):
             return self._typed(it)
         return self.sentence(wordings, it=it)
 

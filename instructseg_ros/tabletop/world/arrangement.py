@@ -1,4 +1,4 @@
-"""Draws a random scene: where objects stand, lie on each other and move."""
+"""Draws a random scene: which objects it has, where they stand and how they move."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from instructseg_ros.tabletop.world.shapes import strip
 FRAME = (640, 480)
 MARGIN = 6
 GAP = 0.012
-FARTHEST = 1.2
+MAX_DEPTH = 1.2
 
 
 def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
-    """Footprint circles (n, 3), turned by `angle` about z and shifted to `position`."""
+    """Rotate footprint circles (n, 3) by `angle` about z and move them to `position`."""
     c, s = np.cos(angle), np.sin(angle)
     centres = discs[:, :2] @ np.array([[c, s], [-s, c]]) + position[:2]
     return np.column_stack([centres, discs[:, 2]])
@@ -42,14 +42,14 @@ def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
 
 @dataclass
 class Layout:
-    """The ground that is taken so far on a table, as circles (n, 3) in its frame."""
+    """The occupied ground on a table, as circles (n, 3) of x, y and radius in its frame, m."""
 
     camera: Camera
     room: Room
     taken: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
     def spot(self, rng: np.random.Generator) -> np.ndarray:
-        """A point of the table (3,) that is anywhere in the image with equal chance."""
+        """Draw a point (3,) on the table, uniformly in the image."""
         k = self.camera.pinhole(*FRAME)
         u, v = rng.uniform(30, FRAME[0] - 30), rng.uniform(40, FRAME[1] - 20)
         ray = self.camera.rotation @ np.array([(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.0])
@@ -57,11 +57,11 @@ class Layout:
         return self.camera.position + min(reach, 10.0) * ray
 
     def fits(self, discs: np.ndarray, height: float) -> bool:
-        """Whether objects of that height on those circles are free, on the table and in view."""
+        """Whether an object of that height and footprint is on free ground and in view."""
         return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
 
     def take(self, discs: np.ndarray) -> None:
-        """Keep others away from these circles."""
+        """Mark these circles as occupied."""
         self.taken = np.concatenate([self.taken, discs])
 
     def _on_table(self, discs: np.ndarray) -> bool:
@@ -70,13 +70,13 @@ class Layout:
         return bool((own < np.array(self.room.table) - 0.01).all())
 
     def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
-        """Whether no circle reaches into ground that is taken, the last `but` circles aside."""
+        """Whether no circle reaches into occupied ground, ignoring its last `but` circles."""
         taken = self.taken[: len(self.taken) - but]
         apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
         return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
 
     def in_view(self, discs: np.ndarray, height: float) -> bool:
-        """Whether cylinders of that height on those circles are wholly in the image."""
+        """Whether cylinders of that height on those circles lie completely in the image."""
         angle = np.arange(6) * np.pi / 3
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
         rim = discs[:, None, :2] + discs[:, None, 2:] * around
@@ -86,15 +86,15 @@ class Layout:
         optical = self.camera.to_optical(points)
         pixels = self.camera.pinhole(*FRAME).project(optical)
         inside = (pixels > MARGIN) & (pixels < np.array(FRAME) - 1 - MARGIN)
-        return bool(inside.all() and (optical[:, 2] < FARTHEST).all())
+        return bool(inside.all() and (optical[:, 2] < MAX_DEPTH).all())
 
 
 STICKS = ('spoon', 'pen', 'knife')
-Pose = tuple[np.ndarray, np.ndarray]  # centre (3,) in m, orientation quaternion
+Pose = tuple[np.ndarray, np.ndarray]  # centre (3,) in m, orientation (x, y, z, w)
 
 
 def onto(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator) -> Pose | None:
-    """The pose of a catalogue entry on top of a carrier at rest, None if it does not fit."""
+    """Draw the pose of an object on top of a carrier at rest; None if it does not fit."""
     platform, shape = carrier.entry.shape.platform, entry.shape
     overhang = 1.9 if entry.category in STICKS else 1.15
     if platform is None or shape.reach > overhang * platform.radius:
@@ -108,7 +108,7 @@ def onto(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator)
 
 
 def into(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator) -> Pose | None:
-    """The pose of a catalogue entry inside a container at rest, None if it does not fit."""
+    """Draw the pose of an object inside a container at rest; None if it does not fit."""
     hollow, base = carrier.entry.shape.hollow, carrier.center[2]
     if hollow is None:
         return None
@@ -126,7 +126,7 @@ def into(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator)
 def _leaning(
     carrier: PlacedObject, entry: CatalogueEntry, base: float, rng: np.random.Generator
 ) -> Pose | None:
-    """A stick from the floor of a container over its rim."""
+    """Draw the pose of a stick that leans from the floor of a container over its rim."""
     hollow, rim = carrier.entry.shape.hollow, carrier.entry.shape.height
     assert hollow is not None
     half = 0.5 * entry.shape.height
@@ -151,27 +151,15 @@ ROLLERS = ('ball', 'apple', 'can', 'car')
 LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
 PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
 PUT_ON = (
-    'mug',
-    'can',
-    'apple',
-    'ball',
-    'banana',
-    'car',
-    'bowl',
-    'box',
-    'book',
-    'teapot',
-    'spoon',
-    'knife',
-    'pen',
-    'bottle',
+    *('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book'),
+    *('teapot', 'spoon', 'knife', 'pen', 'bottle'),
 )
 DOWN_X = turn(np.array([0.0, 1.0, 0.0]), np.pi / 2)
-TRIES = 40
+MAX_TRIES = 40
 
 
 def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
-    """The RGB of one object of a named color, a little off the name's."""
+    """Draw an RGB close to a named color."""
     h, s, v = colorsys.rgb_to_hsv(*COLORS[color])
     h = (h + rng.uniform(-0.012, 0.012)) % 1.0
     s, v = min(1.0, s * rng.uniform(0.92, 1.05)), min(1.0, v * rng.uniform(0.9, 1.06))
@@ -179,7 +167,7 @@ def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
 
 
 class Arranger:
-    """Fills one layout object by object; all chance comes from `rng`."""
+    """Fills a layout object by object; `rng` is the only random source."""
 
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout = layout
@@ -187,24 +175,24 @@ class Arranger:
         self.objects: list[PlacedObject] = []
 
     def put_down(self) -> None:
-        """Put one object at rest on the table, if there is room."""
+        """Add an object at rest on the table, if there is room."""
         entry, color = self._draw(OBJECT_CATEGORIES)
         if entry is None:
             return
         lying = entry.category in ('can', 'bottle') and self.rng.uniform() < 0.25
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             if self._place(entry, color, angle=self.rng.uniform(0, 2 * np.pi), lying=lying):
                 return
 
     def set_moving(self) -> None:
-        """Put one moving object on the table, if there is room for all of its way."""
+        """Add a moving object on the table, if there is room for its whole path."""
         manner = str(
             self.rng.choice(('pushed', 'rolling', 'lifted', 'path'), p=(0.4, 0.25, 0.15, 0.2))
         )
         entry, color = self._draw(ROLLERS if manner == 'rolling' else OBJECT_CATEGORIES)
         if entry is None:
             return
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             motion = self._motion(manner, entry)
             angle = self.rng.uniform(0, 2 * np.pi)
             lying = manner == 'rolling' and entry.category == 'can'
@@ -215,7 +203,7 @@ class Arranger:
                 return
 
     def load(self, carrier: PlacedObject) -> None:
-        """Put something on or into an object at rest, if it can carry it."""
+        """Put another object on or into one at rest, if it can carry it."""
         inside = carrier.entry.shape.hollow is not None
         categories = PUT_IN[carrier.entry.category] if inside else PUT_ON
         for _ in range(6):
@@ -235,7 +223,7 @@ class Arranger:
             return
 
     def _draw(self, categories: tuple[str, ...]) -> tuple[CatalogueEntry | None, str]:
-        """An catalogue entry that is not in use yet, and a color; categories and colors tend to repeat."""
+        """Draw an unused catalogue entry and a color; categories and colors tend to repeat."""
         there = [i.entry.category for i in self.objects if i.entry.category in categories]
         category = str(
             self.rng.choice(there if there and self.rng.uniform() < 0.35 else categories)
@@ -314,7 +302,7 @@ class Arranger:
         center: np.ndarray,
         orientation: np.ndarray,
     ) -> bool:
-        """Take the ground under an object that a just placed carrier holds, if it is free."""
+        """Occupy the ground below an object on the carrier that was placed last, if it is free."""
         discs, turned = entry.shape.discs, to_matrix(orientation)
         ends = discs[:, :2] @ turned[:, :2].T + center
         ground = np.column_stack([ends[:, :2], discs[:, 2]])
@@ -366,7 +354,7 @@ class Arranger:
 
 
 def random_scene(seed: int) -> Scene:
-    """The scene of a seed: 4 to 10 objects, half of the scenes with one to three that move."""
+    """Draw a scene of 4 to 10 objects; in half of the scenes one to three of them move."""
     rng = np.random.default_rng(seed)
     camera, room = random_camera(rng), random_room(rng)
     arranger = Arranger(Layout(camera=camera, room=room), rng)

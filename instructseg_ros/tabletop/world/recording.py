@@ -1,4 +1,4 @@
-"""Writes and plays recorded tabletops as rosbag2 files."""
+"""Converts observations to ROS messages and back, and plays recorded scenes (rosbag2 MCAP)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOPICS = {
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
-    """The standard messages, the same from Humble to Kilted."""
+    """The standard message types, which are equal from Humble to Kilted."""
     return get_typestore(Stores.ROS2_HUMBLE)
 
 
@@ -81,7 +81,7 @@ def _camera_info(k: Pinhole, header: Any) -> Any:
 
 
 def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, bytes]:
-    """The serialised messages of a frame with truth, by topic; depth as 16UC1 in mm."""
+    """Serialise an observation with ground truth, by topic; depth becomes 16UC1 in mm."""
     assert seen.depth is not None and seen.labels is not None
     header = _header(nanoseconds)
     depth = np.rint(1000 * seen.depth).astype(np.uint16)
@@ -106,7 +106,7 @@ def _pixels(raw: bytes, dtype: type, channels: int) -> np.ndarray:
 
 
 def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observation:
-    """The observation of one frame's serialised messages; without truth only its image."""
+    """Deserialise an observation; without `truth` only its image."""
     topic = '/camera/camera_info'
     info: Any = typestore().deserialize_cdr(raw[topic], TOPICS[topic])
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
@@ -129,20 +129,22 @@ def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observa
 
 SHIPPED = Path(__file__).parent / 'recordings' / 'tabletop.mcap'
 SCENE_SECONDS = 8.0
-# The label images of the shipped recording have this name.
+# Name of the label images in the shipped recording.
 PLAIN_LABELS = '/camera/labels'
 
 
 class RecordingError(RuntimeError):
-    """A recording that is missing or unreadable; the message names the remedy."""
+    """A recording is missing or unreadable; the message names the remedy."""
 
 
 class Recording:
-    """A recording as a camera: `observe` like a Tabletop, over and over; iterate for one pass.
+    """Plays a recording in an endless loop, with the interface of `Tabletop`; iterate for one pass.
 
-    A rosbag2 MCAP file of the topics in `bag.TOPICS`, all messages of a frame with one log time.
-    Reading onwards is fast; jumping back or far ahead opens a chunk anew (0.1 s).
-    Raises RecordingError for a missing, truncated or foreign file.
+    The file is a rosbag2 MCAP file with the topics of TOPICS, in which all messages of a frame have
+    one log time. Reading forward is fast; a jump back or far ahead opens another chunk (0.1 s).
+
+    Raises:
+        RecordingError: The file is missing, truncated or not such a recording.
     """
 
     def __init__(self, path: Path | str = SHIPPED) -> None:
@@ -178,17 +180,17 @@ class Recording:
         self.duration = self.frames / self.rate
 
     def reset(self, seed: int) -> None:
-        """Let time 0 be the start of another recorded scene: number `seed` modulo their count."""
+        """Make time 0 the start of recorded scene number `seed` modulo their count."""
         scenes = max(1, round(self.duration / SCENE_SECONDS))
         self._offset = (seed % scenes) * SCENE_SECONDS
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds; the recording repeats itself for ever, both ways."""
+        """The frame at `time` seconds; the recording repeats in both directions."""
         number = math.floor((time + self._offset) * self.rate + 1e-6) % self.frames
         return from_messages(self._seek(number), float(time), truth=truth)
 
     def __iter__(self) -> Iterator[Observation]:
-        """All frames once, with their truth."""
+        """All frames once, with ground truth."""
         for number, raw in enumerate(self._read(0)):
             yield from_messages(raw, number / self.rate, truth=True)
 

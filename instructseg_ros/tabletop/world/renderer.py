@@ -27,7 +27,7 @@ from instructseg_ros.tabletop.world.world_model import (
 class Renderer:
     """Owns one OpenGL context for images of one size; use it from one thread at a time."""
 
-    # Whose context is current, in which thread: the number of a thread is used again.
+    # The renderer whose context is current, and its thread (a thread id can be reused).
     _current: tuple[Renderer, threading.Thread] | None = None
 
     def __init__(self, model: Any, *, width: int, height: int) -> None:
@@ -52,12 +52,12 @@ class Renderer:
         self._z = np.empty((height, width), np.float32)
 
     def upload_texture(self, number: int) -> None:
-        """Take over a texture that was changed in the model."""
+        """Upload a texture that was changed in the model."""
         self._make_current()
         self._mujoco.mjr_uploadTexture(self._model, self._context, number)
 
-    def look(self, data: Any) -> None:
-        """Take over the poses; needed before rendering."""
+    def update_poses(self, data: Any) -> None:
+        """Update the poses; call it before rendering."""
         mujoco = self._mujoco
         self._make_current()
         mujoco.mjv_updateScene(
@@ -71,13 +71,13 @@ class Renderer:
         )
 
     def color(self) -> np.ndarray:
-        """The image (H, W, 3) uint8 RGB."""
+        """Render the (H, W, 3) uint8 RGB image."""
         self._draw(number_geoms=False)
         self._mujoco.mjr_readPixels(self._flip, None, self._rect, self._context)
         return self._flip[::-1].copy()
 
     def geoms_and_depth(self) -> tuple[np.ndarray, np.ndarray]:
-        """Geom number plus one (H, W) int32, 0 for none, and depth (H, W) float32 along z in m."""
+        """Render (H, W) int32 geom ids plus one (0: none) and (H, W) float32 depth along z, m."""
         self._draw(number_geoms=True)
         self._mujoco.mjr_readPixels(self._flip, self._z, self._rect, self._context)
         part = self._flip[::-1].astype(np.int32)
@@ -109,7 +109,7 @@ class Renderer:
             Renderer._current = None
 
     def _make_current(self) -> None:
-        """Switch to this context where another one is current: OSMesa rebuilds its buffers."""
+        """Make this context current unless it is: OSMesa rebuilds its buffers at every switch."""
         owner = (self, threading.current_thread())
         if Renderer._current != owner:
             self._gl.make_current()
@@ -118,7 +118,7 @@ class Renderer:
 
 # MuJoCo's cameras look along -z with y up.
 OPTICAL_TO_CAMERA = turn(np.array([1.0, 0.0, 0.0]), np.pi)
-# Turns a plane's normal from z to -x.
+# Rotates the normal of a plane from z to -x.
 FACING = turn(np.array([0.0, 1.0, 0.0]), -np.pi / 2)
 BRIGHTNESS = {'table': (0.34, 0.8), 'floor': (0.15, 0.6), 'wall': (0.35, 0.8)}
 
@@ -135,7 +135,7 @@ def dress(
     objects: Sequence[tuple[PlacedObject, Body]],
     fovy: float,
 ) -> None:
-    """Apply a scene to a model; the poses of its objects are set per frame."""
+    """Apply a scene to a model, except for the poses of its objects."""
     _show(model, scene.room, objects)
     _paint(model, renderer, scene.room)
     _furnish(model, scene)

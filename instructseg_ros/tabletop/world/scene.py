@@ -1,4 +1,4 @@
-"""What a scene consists of: the camera, the table with its lights, and the placed objects."""
+"""The parts of a scene: camera, surroundings and placed objects."""
 
 from __future__ import annotations
 

@@ -18,19 +18,19 @@ class Mesh:
     faces: np.ndarray
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
-        """The mesh shifted by (x, y, z) metres."""
+        """Translate the mesh, m."""
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
-        """The mesh stretched along the axes by positive factors."""
+        """Scale the mesh along the axes by positive factors."""
         return replace(self, vertices=self.vertices * np.array([x, y, z]))
 
     def rotated(self, matrix: np.ndarray) -> Mesh:
-        """The mesh turned by a 3x3 rotation matrix."""
+        """Rotate the mesh by a (3, 3) matrix."""
         return replace(self, vertices=self.vertices @ np.asarray(matrix).T)
 
     def creased(self) -> Mesh:
-        """The mesh with its vertices doubled at creases, so that smooth shading stops there."""
+        """Duplicate the vertices at creases, so that smooth shading stops there."""
         a, b, c = (self.vertices[self.faces[:, i]] for i in range(3))
         weighted = np.cross(b - a, c - a)
         unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
@@ -76,9 +76,9 @@ def _capped(rings: np.ndarray, low: np.ndarray, high: np.ndarray) -> Mesh:
 
 
 def lathe(profile: Sequence[tuple[float, float]], *, segments: int = 24) -> Mesh:
-    """Turn a profile of (radius, z) points, listed outside upwards, around the z axis.
+    """Revolve a profile of (radius, z) points around the z axis.
 
-    Ends that are not on the axis are closed by a flat disc.
+    The outside is listed upwards; ends that are not on the axis are closed by a flat disc.
     """
     points = np.asarray(profile, float)
     low, high = np.array([0.0, 0.0, points[0, 1]]), np.array([0.0, 0.0, points[-1, 1]])
@@ -99,14 +99,14 @@ def sphere(radius: float, *, rings: int = 14, segments: int = 24) -> Mesh:
 
 
 def extrude(outline: Sequence[tuple[float, float]], thickness: float) -> Mesh:
-    """A slab with an outline star-shaped about its mean (x, y), counter-clockwise, from z = 0."""
+    """Extrude a counter-clockwise outline, star-shaped about its mean, upwards from z = 0."""
     flat = np.asarray(outline, float)
     rings = np.stack([np.column_stack([flat, np.full(len(flat), z)]) for z in (0.0, thickness)])
     return _capped(rings, rings[0].mean(0), rings[1].mean(0))
 
 
 def box(x: float, y: float, z: float) -> Mesh:
-    """A cuboid of the given sides, centred in x and y, standing on z = 0."""
+    """A cuboid centred in x and y that stands on z = 0."""
     corners = [(-x / 2, -y / 2), (x / 2, -y / 2), (x / 2, y / 2), (-x / 2, y / 2)]
     return extrude(corners, z)
 
@@ -119,7 +119,7 @@ def sweep(
     flatness: float = 1.0,
     segments: int = 10,
 ) -> Mesh:
-    """A tube along `path` (n, 3); `flatness` shrinks it along `up`, which no tangent may equal."""
+    """A tube along a path (n, 3), flattened along `up`, which no tangent may be parallel to."""
     points = np.asarray(path, float)
     tangent = np.gradient(points, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -155,7 +155,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Hollow:
-    """The room inside a container: radius of its mouth and floor, height of its floor (m)."""
+    """Inside of a container: radius of its mouth and of its floor, height of its floor, m."""
 
     mouth: float
     floor: float
@@ -164,7 +164,7 @@ class Hollow:
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """The flat top that can carry another object: its radius and its height (m)."""
+    """Flat top that can carry another object: its radius and height, m."""
 
     radius: float
     height: float
@@ -172,10 +172,15 @@ class Platform:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """An object at rest on z = 0 around the z axis, long side along x; metres.
+    """The shape of an object that stands on z = 0 with its long side along x; metres.
 
-    `discs` (n, 3) are circles (x, y, radius) that cover its footprint; `roll` is the radius on
-    which it rolls, None when it does not turn as it moves.
+    Attributes:
+        parts: Its colored parts.
+        discs: (n, 3) circles of x, y and radius that cover its footprint.
+        height: Its height.
+        hollow: Its inside, if it is a container.
+        platform: Its top, if it can carry objects.
+        roll: Radius on which it rolls; None if it does not.
     """
 
     parts: tuple[Part, ...]
@@ -186,7 +191,7 @@ class Shape:
     roll: float | None = None
 
     def scaled(self, factor: float) -> Shape:
-        """The same shape, larger or smaller in all directions."""
+        """Scale the shape in all directions."""
         hollow, platform = self.hollow, self.platform
         if hollow is not None:
             hollow = Hollow(
@@ -207,12 +212,12 @@ class Shape:
 
     @property
     def length(self) -> float:
-        """How far it reaches along x, by its footprint."""
+        """Length of its footprint along x."""
         return float(2 * (np.abs(self.discs[:, 0]) + self.discs[:, 2]).max())
 
     @property
     def reach(self) -> float:
-        """The radius around the z axis that its footprint stays in."""
+        """Radius of its footprint around the z axis."""
         return float((np.hypot(self.discs[:, 0], self.discs[:, 1]) + self.discs[:, 2]).max())
 
     def vertices(self) -> np.ndarray:
@@ -226,7 +231,7 @@ def disc(radius: float) -> np.ndarray:
 
 
 def strip(length: float, width: float) -> np.ndarray:
-    """The footprint of something long, covered by a row of circles along x."""
+    """A long footprint, covered by a row of circles along x."""
     radius = 0.5 * np.hypot(width, width)
     count = max(1, int(np.ceil(length / width)))
     centres = (np.arange(count) + 0.5) * length / count - length / 2
@@ -234,7 +239,7 @@ def strip(length: float, width: float) -> np.ndarray:
 
 
 def tinted(color: np.ndarray, shade: str) -> np.ndarray:
-    """The RGB of a part of an object of that color."""
+    """The RGB of a part with that shade of an object with that color."""
     if shade in TRIMS:
         return np.array(TRIMS[shade])
     if shade == 'light' or (shade == 'dark' and color.max() < 0.2):

@@ -1,4 +1,4 @@
-"""A table with objects on it, seen by a simulated RGB-D camera: the source of frames and truth."""
+"""Renders scenes as seen by an RGB-D camera, with ground truth."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from instructseg_ros.tabletop.world.world_model import load_mujoco, world
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One frame and its truth.
+    """A frame with its ground truth.
 
-    `rgb` (H, W, 3) uint8; `depth` (H, W) float32 m along the optical axis; `labels` (H, W) uint8,
-    0 for the background; `time` in seconds. Without truth depth and labels are None, the graph ().
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32 along the optical axis, m; None without ground truth.
+        labels: (H, W) uint8, 0 for the background; None without ground truth.
+        graph: The visible objects; () without ground truth.
+        pinhole: The camera.
+        time: Time in the scene, s.
     """
 
     rgb: np.ndarray
@@ -31,10 +36,13 @@ class Observation:
 
 
 class Tabletop:
-    """Random scenes and their frames; a context manager that owns one renderer.
+    """Renders random scenes; a context manager that owns one renderer.
 
-    A frame is a function of the seed and the time alone, and the same scene at any image size.
-    Use it from one thread at a time. Raises OpenGLError where there is nothing to render with.
+    A frame depends only on seed, time and image size, and all sizes show the same scene. Use it
+    from one thread at a time.
+
+    Raises:
+        OpenGLError: There is no OpenGL to render with; the message names the remedy.
     """
 
     def __init__(self, *, width: int = 640, height: int = 480, seed: int = 0) -> None:
@@ -49,8 +57,8 @@ class Tabletop:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Put up the scene of that seed."""
-        self._open()
+        """Switch to the scene of that seed."""
+        self._check_open()
         self.scene = random_scene(seed)
         self._objects = [
             (i, self._bodies[i.entry.category, i.entry.size, i.entry.variant])
@@ -68,8 +76,8 @@ class Tabletop:
             self._label_of_geom[body.geoms + 1] = obj.label
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds, also before 0; without `truth` it takes half as long."""
-        self._open()
+        """Render the frame at `time` seconds, which may be negative; `truth` doubles the time."""
+        self._check_open()
         self._move(time)
         rgb, depth, labels = self._renderer.color(), None, None
         graph: SceneGraph = ()
@@ -90,9 +98,9 @@ class Tabletop:
             self._data.mocap_quat[body.mocap] = wxyz(orientation)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        self._renderer.look(self._data)
+        self._renderer.update_poses(self._data)
 
-    def _open(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError('this Tabletop is closed: make a new one')
 

@@ -1,4 +1,4 @@
-"""The MuJoCo model that holds every object and texture, compiled once per process."""
+"""Builds the MuJoCo model of all catalogue entries and surfaces, once per process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 256
 
 
 def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise (SIDE, SIDE) in -1..1 with that many bumps a side."""
+    """Smooth noise (SIDE, SIDE) from -1 to 1 with that many cells per side."""
     grid = rng.uniform(-1.0, 1.0, (cells + 1, cells + 1))
     at = np.linspace(0.0, cells, SIDE, endpoint=False)
     low = at.astype(int)
@@ -34,7 +34,7 @@ def _ramp() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pattern(pattern: str, rng: np.random.Generator) -> np.ndarray:
-    """Brightness (SIDE, SIDE), about -1..1."""
+    """Brightness (SIDE, SIDE) of a pattern, about -1 to 1."""
     u, v = _ramp()
     if pattern == 'wood':
         rings = u * rng.integers(5, 14) + 0.35 * _noise(rng, 3) + 0.06 * _noise(rng, 40)
@@ -54,7 +54,7 @@ def _pattern(pattern: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np.ndarray:
-    """A random muted texture (SIDE, SIDE, 3) uint8 with a mean brightness in that range (0..1)."""
+    """Draw a muted (SIDE, SIDE, 3) uint8 texture with a mean brightness (0 to 1) in that range."""
     patterns = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
     pattern = str(rng.choice(patterns, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
     hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
@@ -68,7 +68,7 @@ def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np
 
 
 class OpenGLError(RuntimeError):
-    """No OpenGL to render with; the message names the remedy."""
+    """There is no OpenGL to render with; the message names the remedy."""
 
 
 REMEDY = (
@@ -78,10 +78,10 @@ REMEDY = (
 
 
 def load_mujoco() -> ModuleType:
-    """Import mujoco with an off-screen OpenGL; an already set MUJOCO_GL is kept."""
+    """Import mujoco with off-screen OpenGL; MUJOCO_GL keeps its value if it is set."""
     gpu = Path('/proc/driver/nvidia/version').exists()
     os.environ.setdefault('MUJOCO_GL', 'egl' if gpu else 'osmesa')
-    # llvmpipe threads cost more than they bring at camera sizes.
+    # At camera resolutions, threads slow llvmpipe down.
     os.environ.setdefault('LP_NUM_THREADS', '1')
     try:
         import mujoco
@@ -101,9 +101,14 @@ FLOOR = -0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Where a catalogue entry lives in the model: index of its mocap pose, its geoms and their shades.
+    """A catalogue entry in the model.
 
-    `points` (n, 3) are spread over its surface, in metres in its own frame.
+    Attributes:
+        mocap: Index of its mocap pose.
+        geoms: Ids of its geoms.
+        shades: Shade of each geom.
+        points: (n, 3) points on its surface, m in its own frame.
+        extent: Its longest side, m.
     """
 
     mocap: int
@@ -122,7 +127,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
             height=SIDE,
             builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
         )
-        # A wall with a light of its own: at its distance the shadow map is too coarse.
+        # The wall glows: at its distance the shadow map is too coarse.
         glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
         material = spec.add_material(
             name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1], emission=glow, rgba=rgba
@@ -130,7 +135,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world = spec.worldbody
-    # A turned pose keeps the compiler from taking the body's own for good (geom_sameframe).
+    # A rotated pose, so that the compiler does not fix it to that of the body (geom_sameframe).
     turned = [0.8, 0.0, 0.0, 0.6]
     world.add_geom(
         name='table',
@@ -169,7 +174,7 @@ def _add_entry(spec: Any, mujoco: Any, entry: CatalogueEntry) -> None:
 
 
 def surface_points(entry: CatalogueEntry, count: int = 96) -> np.ndarray:
-    """Points (count, 3) spread over the surface, a little inside of it."""
+    """Draw points (count, 3) on the surface of an object, m."""
     corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in entry.shape.parts])
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
@@ -210,7 +215,7 @@ def _find(model: Any, entry: CatalogueEntry) -> Body:
 
 
 def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
-    """A model of its own for one renderer of that image size, and where each catalogue entry is in it."""
+    """A copy of the model for one renderer of that image size, and the bodies in it."""
     compiled, bodies = _compiled()
     model = copy.copy(compiled)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height

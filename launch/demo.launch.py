@@ -1,6 +1,6 @@
-"""A simulated RGB-D camera over a tabletop and the node that watches it.
+"""Starts a simulated RGB-D camera over a tabletop and the segmentation node.
 
-ros2 launch instructseg_ros demo.launch.py rviz:=true
+Usage: ros2 launch instructseg_ros demo.launch.py rviz:=true
 """
 
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
@@ -21,8 +21,8 @@ SHARED = ('camera', 'namespace', 'rviz', 'use_sim_time')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start the camera and include segmentation.launch.py, which takes its own arguments too."""
-    # The group keeps the arguments from the launch files that are included after this one.
+    """Start the camera and include segmentation.launch.py with its own arguments."""
+    # The group hides the arguments from launch files that are included after this one.
     return LaunchDescription(
         [
             *transport_setting(),
@@ -65,18 +65,17 @@ def sim_camera(context: LaunchContext) -> list[Node]:
 
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments of the camera, and those that it shares with the node."""
+    """Return the arguments of the camera and those that it shares with the node."""
     described = {
         'camera': ('camera', 'Namespace of the simulated camera'),
         'scene': ('0', 'Seed of the scene on the table'),
         'source': (
             'auto',
-            'live needs OpenGL; recording plays the one in the package; auto: '
-            'live where that works',
+            'live (needs OpenGL), recording (the one in the package) or auto: live if possible',
         ),
         'namespace': ('', 'Namespace of the camera and of the node'),
-        'rviz': ('false', 'Start rviz with camera, overlay, mask, labels, points and pose'),
-        'use_sim_time': ('', 'Take the time from /clock. Empty: as the parameters say'),
+        'rviz': ('false', 'Start RViz with camera, overlay, mask, labels, points and pose'),
+        'use_sim_time': ('', 'Take the time from /clock; empty: as the parameters say'),
     }
     return declare(
         described,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from true_boxes import TrueBox, true_box
 
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.pinhole import Pinhole
@@ -13,7 +14,7 @@ from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.record import SCENES
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
 from instructseg_ros.tabletop.world.scene import Scene
-from instructseg_ros.tabletop.world.scene_graph import TrueBox, true_box, visible_share
+from instructseg_ros.tabletop.world.scene_graph import visible_share
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 from instructseg_ros.tabletop.world.world_model import OpenGLError, surface_points
 

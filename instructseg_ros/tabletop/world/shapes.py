@@ -142,7 +142,6 @@ TRIMS: dict[str, tuple[float, float, float]] = {
     'glass': (0.20, 0.25, 0.30),
     'stem': (0.28, 0.17, 0.08),
 }
-SHADES = ('main', 'dark', 'light', *TRIMS)
 
 
 @dataclass(frozen=True, kw_only=True)

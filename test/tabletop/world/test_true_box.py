@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from true_boxes import true_box
 
 from instructseg_ros.spatial.quaternions import to_matrix
 from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.scene_graph import true_box
 
 SEEDS = range(30, 50)
 

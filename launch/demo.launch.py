@@ -1,6 +1,6 @@
-"""A simulated RGB-D camera above a tabletop, and the segmentation node on its images.
+"""Starts a simulated RGB-D camera over a tabletop and the segmentation node.
 
-ros2 launch instructseg_ros demo.launch.py rviz:=true
+Usage: ros2 launch instructseg_ros demo.launch.py rviz:=true
 """
 
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction

@@ -68,11 +68,11 @@ def _add_calibrate(commands: Subparsers) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """Run `instructseg calibrate`; return the exit status."""
     from instructseg_ros.model.model_files import find_model
-    from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, answer_scenes, calibrate
+    from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
 
     segmenter = load_segmenter(options)
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + options.scenes)
-    thresholds = calibrate(answer_scenes(segmenter, seeds))
+    thresholds = calibrate(run_scenes(segmenter, seeds))
     file = thresholds.write(find_model(options.model))
     print(f'found at {thresholds.found:.2f}, lost below {thresholds.release:.2f}: {file}')
     return 0

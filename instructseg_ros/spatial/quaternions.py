@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
+
+IDENTITY: Final = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+def from_axis_angle(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Return the (x, y, z, w) quaternion of a rotation by `angle` radians about a unit axis."""
+    return np.append(np.sin(angle / 2) * np.asarray(axis, float), np.cos(angle / 2))
+
+
+def yaw(angle: float) -> np.ndarray:
+    """Return the (x, y, z, w) quaternion of a rotation by `angle` radians about z."""
+    return from_axis_angle(np.array([0.0, 0.0, 1.0]), angle)
 
 
 def from_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -22,6 +36,18 @@ def from_matrix(matrix: np.ndarray) -> np.ndarray:
     rows = np.array([[0, xy, xz, xw], [xy, 0, yz, yw], [xz, yz, 0, zw], [xw, yw, zw, 0]])
     best = (rows + np.diag(squares))[int(squares.argmax())]
     return best / np.linalg.norm(best)
+
+
+def to_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Return the rotation matrix (3, 3) of an (x, y, z, w) unit quaternion."""
+    x, y, z, w = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:

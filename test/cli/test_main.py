@@ -196,7 +196,13 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     shown = capsys.readouterr().out
     figures = json.loads(file.read_text())
     assert 'superlative' in shown and 'present missed' in shown
-    assert set(figures) >= {'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording'}
+    assert set(figures) >= {
+        'categories',
+        'absent',
+        'present_missed',
+        'seen_wording',
+        'held_out_wording',
+    }
 
 
 def test_without_opengl_the_error_names_the_package_to_install(tmp_path: Path) -> None:

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from true_boxes import TrueBox, true_box
 
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box, fit_rectangle
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import rotate
+from instructseg_ros.spatial.quaternions import to_matrix
 from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.ground_truth import TrueBox, true_box, visible_share
 from instructseg_ros.tabletop.world.record import SCENES
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
 from instructseg_ros.tabletop.world.scene import Scene
+from instructseg_ros.tabletop.world.scene_graph import visible_share
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 from instructseg_ros.tabletop.world.world_model import OpenGLError, surface_points
 
@@ -49,13 +51,13 @@ def _observations() -> Iterator[tuple[Scene, Observation]]:
 
 def _things(scene: Scene, seen: Observation) -> Iterator[Seen]:
     assert seen.depth is not None and seen.labels is not None
-    k, graph = seen.intrinsics, {thing.label for thing in seen.graph}
+    k, graph = seen.pinhole, {thing.label for thing in seen.graph}
     pinhole = Pinhole(width=k.width, height=k.height, fx=k.fx, fy=k.fy, cx=k.cx, cy=k.cy)
-    for item in scene.items:
-        surface = surface_points(item.article)
+    for item in scene.objects:
+        surface = surface_points(item.entry)
         if item.label in graph and visible_share(scene, item, surface, seen.labels, k, 0.0) >= 0.9:
             yield Seen(
-                kind=item.article.kind,
+                kind=item.entry.category,
                 depth=seen.depth,
                 pinhole=pinhole,
                 mask=seen.labels == item.label,

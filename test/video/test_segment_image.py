@@ -30,7 +30,7 @@ def frames() -> list[Observation]:
 
 def truth(frame: Observation, color: str, kind: str) -> np.ndarray:
     """(H, W) bool pixels of a thing."""
-    label = next(one.label for one in frame.graph if (one.color, one.kind) == (color, kind))
+    label = next(one.label for one in frame.graph if (one.color, one.category) == (color, kind))
     assert frame.labels is not None
     return frame.labels == label
 

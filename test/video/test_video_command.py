@@ -50,7 +50,7 @@ def test_a_video_of_the_recording_is_segmented(
     assert 'segment: 100%' in captured.err and 'frames/s' in captured.err
     lines = (tmp_path / 'table_masks' / 'masks.jsonl').read_text().splitlines()
     for number, (line, one) in enumerate(zip(lines, seen, strict=True)):
-        label = next(t.label for t in one.graph if (t.color, t.kind) == ('black', 'car'))
+        label = next(t.label for t in one.graph if (t.color, t.category) == ('black', 'car'))
         mask, truth = decode_mask(json.loads(line)['answers'][0]['segmentation']), one.labels
         assert truth is not None
         assert (mask & (truth == label)).sum() > 0.8 * (mask | (truth == label)).sum()

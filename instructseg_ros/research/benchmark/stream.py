@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +26,6 @@ from instructseg_ros.research.benchmark.stream_runs import (
     straightforward_model,
     stream_model,
     streamed,
-    tabletop_clips,
-    timing_clip,
 )
 from instructseg_ros.research.evaluation.boundary import region_and_boundary
 from instructseg_ros.streaming.schedule import Schedule
@@ -55,9 +53,11 @@ class Options:
         frames: that are timed, and as many more as complete a round of the schedule.
         reason_every, refresh_every: of `two_rate` and `fixed_references`.
         target_rate: of `auto`.
-        scenes: of the tabletop on which J&F is measured; only of the embedded model.
+        scenes: of `scored_clips`, on which J&F is measured; only of the embedded model.
         naive: the authors' procedure beside them.
         compiled: let torch compile the model, but not for the authors' procedure.
+        timing_clip: gives a clip of some frames at a rate (frames a second).
+        scored_clips: gives clips with true masks of some scenes.
     """
 
     size: str
@@ -71,6 +71,8 @@ class Options:
     scenes: int
     naive: bool
     compiled: bool
+    timing_clip: Callable[..., Clip]
+    scored_clips: Callable[..., Iterable[Clip]]
 
     def settings(self, model: StreamModel, schedule: Schedule) -> EngineSettings:
         """The engine's settings for a schedule."""
@@ -172,7 +174,7 @@ class Videos:
         self._options = options
         self._references = references
         spans = [self.span(schedule) for schedule in {Schedule.EXACT, *options.schedules}]
-        self._clip = timing_clip(max(map(len, spans)), rate=rate)
+        self._clip = options.timing_clip(max(map(len, spans)), rate=rate)
 
     def span(self, schedule: Schedule) -> Span:
         """Warm up until all reference frames are there; then time whole rounds of the schedule."""
@@ -223,9 +225,10 @@ class Videos:
         if self._options.size != EMBEDDED or not self._options.scenes:
             return None
         scenes = self._options.scenes
+        clips = self._options.scored_clips(scenes=scenes)
         values = [
             np.mean(region_and_boundary(_shown(start(), film, text, step), truths[::step]))
-            for film in tqdm(tabletop_clips(scenes=scenes), 'J&F', total=scenes, leave=False)
+            for film in tqdm(clips, 'J&F', total=scenes, leave=False)
             for text, truths in zip(film.instructions, film.truths, strict=True)
         ]
         return round(100 * float(np.mean(values)), 2)

@@ -22,11 +22,11 @@ from instructseg_ros.tabletop.training.scene_store import (
     SceneStore,
 )
 from instructseg_ros.tabletop.training.targets import CellLabels, cell_labels
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 
 _SCALE = 0.2  # m, a typical extent
-_CENTRE_SIZES = (1, len(KINDS), len(COLORS), len(SIZES), 2, 1, 1)
-_COVER_SIZES = (1, len(KINDS), len(COLORS), 2)
+_CENTRE_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), len(SIZES), 2, 1, 1)
+_COVER_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), 2)
 
 
 class TowerStage(nn.Module):

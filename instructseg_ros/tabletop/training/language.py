@@ -13,6 +13,7 @@ from torch.nn import functional
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.scene_store import (
     ANCHORS,
     CANDIDATES,
@@ -35,9 +36,9 @@ _ROLES: Final = (
 )
 _DEEP = 0.4  # weight of pointers read from earlier layers
 _GROUNDED_LAYERS = (1, 2)
-# Drawing weights of the kinds of instruction: vocabulary first, comparisons later.
-_EARLY_KINDS = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
-_LATE_KINDS = np.log([1.2, 1.4, 1.9, 0.9, 1.1, 1.5])
+# Drawing weights of the instruction categories: vocabulary first, comparisons later.
+_EARLY_WEIGHTS = np.log([one.early_weight for one in INSTRUCTION_CATEGORIES.values()])
+_LATE_WEIGHTS = np.log([one.late_weight for one in INSTRUCTION_CATEGORIES.values()])
 _ABSENT = np.log(1.5)  # added for what is not there: the answer that is learned last
 
 
@@ -125,7 +126,7 @@ class LanguageStage(nn.Module):
         """Draw instructions of the scenes; `progress` (0 to 1) moves from words to comparisons."""
         kinds = self._store.kinds[indices]
         absent = self._store.roles[indices][:, :, TARGETS] == 0
-        weights = (_EARLY_KINDS if progress < 0.2 else _LATE_KINDS)[kinds] + _ABSENT * absent
+        weights = (_EARLY_WEIGHTS if progress < 0.2 else _LATE_WEIGHTS)[kinds] + _ABSENT * absent
         order = np.argsort(-(rng.gumbel(size=kinds.shape) + weights), axis=1)
         numbers = order[:, : self.instructions]
         return read_lesson(self._store, indices, numbers, self._model[0], rng, mirrored=mirrored)

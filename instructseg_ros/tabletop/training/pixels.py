@@ -14,11 +14,11 @@ from instructseg_ros.model.pixel_branch import PixelFeatures
 from instructseg_ros.tabletop.training.images import as_seen, mask_batch
 from instructseg_ros.tabletop.training.scene_store import COLOR, EXISTS, KIND, SceneStore, U, V
 from instructseg_ros.tabletop.training.targets import mask_loss, thing_masks
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
 
 _OCTAVES = 8
 _PLACE = 4 * _OCTAVES
-_PROMPT = _PLACE + len(KINDS) + len(COLORS) + 3
+_PROMPT = _PLACE + len(OBJECT_CATEGORIES) + len(COLORS) + 3
 # Shares of prompts that give the place, the place and the looks, and the looks only.
 _PLACE_SHARE, _ALL_SHARE = 0.45, 0.15
 _WRONG_SHARE = 0.15  # of the prompts by looks: what they describe is mostly not there
@@ -34,7 +34,7 @@ class PixelStage(nn.Module):
         self.mask_decoder = model.mask_decoder
         self.prompt = nn.Sequential(nn.Linear(_PROMPT, 192), nn.GELU(), nn.Linear(192, width))
         features = model.config.mask_config.feature_size
-        self.cover_head = nn.Conv2d(features, 2 + len(KINDS) + len(COLORS) + 2, 1)
+        self.cover_head = nn.Conv2d(features, 2 + len(OBJECT_CATEGORIES) + len(COLORS) + 2, 1)
         in_full_precision(model.pixel_branch.decoder.encoder)
         self._store = store
         self._queries = model.config.num_queries
@@ -69,7 +69,9 @@ class PixelStage(nn.Module):
         picture, row, column = torch.nonzero(there, as_tuple=True)
         mine = things[picture, slots[there]]
         out = out.permute(0, 2, 3, 1)
-        _, kind, color, centre = out[there].split((2, len(KINDS), len(COLORS), 2), dim=-1)
+        _, kind, color, centre = out[there].split(
+            (2, len(OBJECT_CATEGORIES), len(COLORS), 2), dim=-1
+        )
         where = torch.stack(
             [mine[:, U] - (column + 0.5) / width, mine[:, V] - (row + 0.5) / height], dim=-1
         )
@@ -100,7 +102,7 @@ def draw_prompts(
     looks = rng.integers(0, 3, (batch, count))
     by_kind = by_looks & ((looks != 1) | by_place)
     by_color = by_looks & ((looks != 0) | by_place)
-    kind = _wrong(chosen[..., KIND], by_kind & ~by_place, len(KINDS), rng)
+    kind = _wrong(chosen[..., KIND], by_kind & ~by_place, len(OBJECT_CATEGORIES), rng)
     color = _wrong(chosen[..., COLOR], by_color & ~by_place, len(COLORS), rng)
     fits = (things[:, None, :, KIND] == kind[..., None]) | ~by_kind[..., None]
     fits &= (things[:, None, :, COLOR] == color[..., None]) | ~by_color[..., None]
@@ -110,7 +112,7 @@ def draw_prompts(
     place = chosen[..., [U, V]] + rng.normal(0, 0.008, (batch, count, 2))
     parts = [
         _octaves(place) * by_place[..., None],
-        np.eye(len(KINDS))[kind] * by_kind[..., None],
+        np.eye(len(OBJECT_CATEGORIES))[kind] * by_kind[..., None],
         np.eye(len(COLORS))[color] * by_color[..., None],
         np.stack([by_place, by_kind, by_color], axis=-1),
     ]

@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
 from instructseg_ros.video.run_folder import make_folder
 
 if TYPE_CHECKING:
-    from instructseg_ros.tabletop.world.scene_graph import Thing
+    from instructseg_ros.tabletop.world.scene_graph import SceneObject
 
 
 MAX_THINGS: Final = 14
@@ -211,7 +211,7 @@ def _writer(folder: Path, stride: float) -> SceneWriter:
     return SceneWriter(SceneStore.open(folder), stride)
 
 
-def _describe(thing: Thing, stride: float) -> list[float]:
+def _describe(thing: SceneObject, stride: float) -> list[float]:
     x, y, z = thing.position
     # The image flow of its centre over one stride, in picture widths of a camera of focal 1.
     flow_u = (thing.velocity[0] - x / z * thing.velocity[2]) / z * stride
@@ -219,7 +219,7 @@ def _describe(thing: Thing, stride: float) -> list[float]:
     width, height = _RENDER_SIZE
     return [
         1,
-        KINDS.index(thing.kind),
+        OBJECT_CATEGORIES.index(thing.category),
         list(COLORS).index(thing.color),
         list(SIZES).index(thing.size),
         thing.pixel[0] / width,

@@ -14,7 +14,7 @@ from instructseg_ros.model.embedded import MASK_SIZE, SPECIAL_TOKENS, embedded_c
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, answer_scenes, calibrate
+from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS
 from instructseg_ros.tabletop.training import loop as parallel
@@ -221,7 +221,7 @@ class TabletopTraining:
         )
         scenes = min(_CALIBRATION_SCENES, self.recipe.scenes // 4)
         seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-        thresholds = calibrate(answer_scenes(segmenter, seeds))
+        thresholds = calibrate(run_scenes(segmenter, seeds))
         self.model.config.score_threshold = thresholds.found
         self.model.config.release_threshold = thresholds.release
         self.model.save_pretrained(self.folder / 'model')

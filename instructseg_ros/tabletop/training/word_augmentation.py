@@ -12,7 +12,12 @@ from tqdm import trange
 
 from instructseg_ros.model.embedded import SPECIAL_TOKENS
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS, TabletopInstruction, generate, vocabulary
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    TabletopInstruction,
+    generate,
+    vocabulary,
+)
 from instructseg_ros.tabletop.instructions import movement as motions
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.relation import RELATIONS
@@ -21,9 +26,9 @@ from instructseg_ros.tabletop.instructions.use import USES
 from instructseg_ros.tabletop.instructions.wording import (
     COLORS,
     NOUNS,
+    OBJECT_NOUNS,
+    OBJECT_PLURALS,
     SIZES,
-    THING,
-    THINGS,
     Wordings,
 )
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, MAX_WORDS, SceneStore
@@ -34,9 +39,7 @@ if TYPE_CHECKING:
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
 _ABSENT_SHARE = 0.2
-# Shares of the kinds of instruction; motion where something moves, and where nothing does.
-_SHARES = np.array([0.26, 0.17, 0.23, 0.11, 0.13])
-_MOTION_SHARE, _STILL_MOTION_SHARE = 0.25, 0.03
+_CATEGORIES = tuple(INSTRUCTION_CATEGORIES.values())
 
 
 def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, seed: int) -> None:
@@ -58,9 +61,10 @@ def draw_instruction(
     """An instruction of a random kind that the scene can give; one in five is absent."""
     absent = bool(rng.random() < _ABSENT_SHARE)
     moving = any(thing.motion for thing in graph)
-    weights = np.append(_SHARES, _MOTION_SHARE if moving else _STILL_MOTION_SHARE)
-    for kind in rng.choice(len(KINDS), size=64, p=weights / weights.sum()):
-        instruction = generate(graph, rng, kind=KINDS[kind], absent=absent, held_out=held_out)
+    weights = np.array([one.share if moving else one.share_at_rest for one in _CATEGORIES])
+    for index in rng.choice(len(_CATEGORIES), size=64, p=weights / weights.sum()):
+        category = _CATEGORIES[index].name
+        instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
         if instruction is not None:
             return instruction
     raise ValueError('the scene gives no instruction of any kind')
@@ -83,7 +87,7 @@ def _write(
     store.groups[index, number] = 0
     store.pointed[index, number] = 0
     store.words[index, number, : len(words)] = words
-    store.kinds[index, number] = KINDS.index(instruction.kind)
+    store.kinds[index, number] = list(INSTRUCTION_CATEGORIES).index(instruction.category)
     roles = (instruction.targets, instruction.anchors, instruction.candidates)
     store.roles[index, number] = [sum(1 << slot_of[k] for k in role) for role in roles]
     for grounding in instruction.groundings:
@@ -97,7 +101,7 @@ def _write(
 _, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
 _MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
 _ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
-_USE = KINDS.index('use')
+_USE = list(INSTRUCTION_CATEGORIES).index('use')
 _ALSO = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases as well as in them
 _MOST_ADDED = 3
 MOST_MORE: Final = _MOST_ADDED + 1
@@ -160,7 +164,9 @@ class WordNoise:
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
         # In place of a noun: an unknown word there would be a thing that nobody knows.
-        self._things = _mask(numbers, _words((THING, THINGS)) | {'one', 'something', 'everything'})
+        self._things = _mask(
+            numbers, _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
+        )
         told = _words(_telling()) | heads
         self._fillers = _ids(numbers, set(numbers) - set(SPECIAL_TOKENS) - told - modifiers | _ALSO)
         self._modifiers = _ids(numbers, (modifiers | _words(_used())) - heads - _words(_plain()))

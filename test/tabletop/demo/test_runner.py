@@ -29,7 +29,7 @@ def run_demo(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_leaves_its_pictures_and_figures_and_untrained_weights_fail_it(
+def test_the_demo_leaves_its_image_and_figures_and_untrained_weights_fail_it(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
     done = run_demo(tmp_path / 'demo', '--model', str(tiny_model_dir), '--source', 'recording')

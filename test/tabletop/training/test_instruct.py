@@ -8,7 +8,7 @@ from instruction_scenes import random_scenes
 from small_scenes import filled_store
 
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.scene_store import (
     ANCHORS,
     CANDIDATES,
@@ -42,9 +42,10 @@ def test_roles_name_things_of_the_scene(store: SceneStore) -> None:
     count = store.things[:, :, EXISTS].sum(axis=1).astype(int)
     assert (store.roles[:] < 2 ** count[:, None, None]).all()
     targets, candidates = store.roles[..., TARGETS], store.roles[..., CANDIDATES]
-    narrowed = np.isin(store.kinds[:], [KINDS.index(kind) for kind in ('superlative', 'relation')])
+    names = list(INSTRUCTION_CATEGORIES)
+    narrowed = np.isin(store.kinds[:], [names.index('superlative'), names.index('relation')])
     assert (targets[narrowed] & ~candidates[narrowed] == 0).all()
-    relation = store.kinds[:] == KINDS.index('relation')
+    relation = store.kinds[:] == names.index('relation')
     assert (store.roles[..., ANCHORS][~relation] == 0).all()
 
 
@@ -87,7 +88,7 @@ def test_about_one_instruction_in_five_means_what_is_not_there() -> None:
     drawn = [draw_instruction(graph, rng) for graph in random_scenes(100) for _ in range(3)]
     absent = [not instruction.targets for instruction in drawn]
     assert 0.12 < np.mean(absent) < 0.28
-    assert {instruction.kind for instruction in drawn} == set(KINDS)
+    assert {instruction.category for instruction in drawn} == set(INSTRUCTION_CATEGORIES)
 
 
 def test_held_out_wordings_come_only_when_asked_for() -> None:

@@ -11,9 +11,14 @@ from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
-from instructseg_ros.research.benchmark.model import benchmark_model, table
-from instructseg_ros.research.benchmark.random_model import configuration, random_model
-from instructseg_ros.research.benchmark.stages import Inputs, random_inputs, restore
+from instructseg_ros.research.benchmark.random_model import (
+    Inputs,
+    configuration,
+    random_inputs,
+    random_model,
+    restore,
+)
+from instructseg_ros.research.benchmark.stages import benchmark_model, table
 from instructseg_ros.research.benchmark.straightforward import (
     make_straightforward,
     straightforward_configuration,

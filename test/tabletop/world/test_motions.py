@@ -41,9 +41,9 @@ def test_the_sweep_covers_all_that_is_reached() -> None:
             assert apart.min() < 0.015
 
 
-def test_a_rolling_thing_turns_by_its_way_over_its_radius() -> None:
+def test_a_rolling_object_turns_by_its_way_over_its_radius() -> None:
     quaternion = _shuttle(roll=0.05).rotation(1.0)
-    assert quaternion == pytest.approx([np.cos(1.0), 0.0, np.sin(1.0), 0.0])
+    assert quaternion == pytest.approx([0.0, np.sin(1.0), 0.0, np.cos(1.0)])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.world.pinhole_camera import project
-from instructseg_ros.tabletop.world.scene_graph import Thing
+from instructseg_ros.tabletop.world.scene_graph import SceneObject
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 
 SEEDS = range(40, 50)
@@ -17,11 +16,11 @@ def test_an_observation_has_the_promised_shapes_and_types(tabletop: Tabletop) ->
     assert seen.depth is not None and seen.depth.shape == (240, 320)
     assert seen.depth.dtype == np.float32
     assert seen.labels is not None and seen.labels.dtype == np.uint8
-    assert (seen.intrinsics.width, seen.intrinsics.height) == (320, 240)
+    assert (seen.pinhole.width, seen.pinhole.height) == (320, 240)
     assert seen.time == 0.5
 
 
-def test_without_truth_only_the_picture_is_made(tabletop: Tabletop) -> None:
+def test_without_truth_only_the_image_is_made(tabletop: Tabletop) -> None:
     tabletop.reset(1)
     seen = tabletop.observe(0.5, truth=False)
     assert seen.depth is None and seen.labels is None and seen.graph == ()
@@ -63,11 +62,11 @@ def test_another_image_size_shows_the_same_scene(
         seen = other.observe(1.0)
     assert seen.rgb.shape == (height, width, 3)
     both = {t.label: t for t in small.graph}
-    for thing in seen.graph:
-        twin = both[thing.label]
-        assert (thing.kind, thing.color, thing.position) == (twin.kind, twin.color, twin.position)
-        expected = project(np.array(thing.position), seen.intrinsics)
-        assert np.linalg.norm(expected - thing.pixel) < 0.15 * width
+    for obj in seen.graph:
+        twin = both[obj.label]
+        assert (obj.category, obj.color, obj.position) == (twin.category, twin.color, twin.position)
+        expected = seen.pinhole.project(np.array(obj.position))
+        assert np.linalg.norm(expected - obj.pixel) < 0.15 * width
 
 
 def test_the_graph_describes_the_label_mask(tabletop: Tabletop) -> None:
@@ -76,21 +75,21 @@ def test_the_graph_describes_the_label_mask(tabletop: Tabletop) -> None:
         seen = tabletop.observe(2.0)
         assert seen.labels is not None
         assert [t.label for t in seen.graph] == sorted({t.label for t in seen.graph})
-        for thing in seen.graph:
-            rows, columns = np.nonzero(seen.labels == thing.label)
-            assert thing.area == len(rows) >= 37
-            assert thing.pixel == pytest.approx((columns.mean(), rows.mean()))
+        for obj in seen.graph:
+            rows, columns = np.nonzero(seen.labels == obj.label)
+            assert obj.area == len(rows) >= 37
+            assert obj.pixel == pytest.approx((columns.mean(), rows.mean()))
 
 
-def test_depth_is_metric_and_agrees_with_the_positions_of_things(tabletop: Tabletop) -> None:
+def test_depth_is_metric_and_agrees_with_the_positions_of_objects(tabletop: Tabletop) -> None:
     for seed in SEEDS:
         tabletop.reset(seed)
         seen = tabletop.observe(2.0)
         assert seen.depth is not None and seen.labels is not None
         assert np.isfinite(seen.depth).all() and (seen.depth > 0.1).all()
-        for thing in seen.graph:
-            near = np.median(seen.depth[seen.labels == thing.label])
-            assert abs(near - thing.position[2]) < 0.6 * thing.extent
+        for obj in seen.graph:
+            near = np.median(seen.depth[seen.labels == obj.label])
+            assert abs(near - obj.position[2]) < 0.6 * obj.extent
 
 
 def test_balls_project_onto_the_middle_of_their_masks(tabletop: Tabletop) -> None:
@@ -98,27 +97,27 @@ def test_balls_project_onto_the_middle_of_their_masks(tabletop: Tabletop) -> Non
     for seed in range(40):
         tabletop.reset(seed)
         seen = tabletop.observe(0.0)
-        for ball in (t for t in seen.graph if t.kind == 'ball' and t.inside is None):
+        for ball in (t for t in seen.graph if t.category == 'ball' and t.inside is None):
             x, y, z = ball.position
-            r, f = 0.5 * ball.extent, seen.intrinsics.fx
+            r, f = 0.5 * ball.extent, seen.pinhole.fx
             tangent = np.sqrt(x * x + y * y + z * z - r * r)
             if ball.area < 0.94 * np.pi * (f * r) ** 2 * tangent / (z * z - r * r) ** 1.5:
                 continue
             # The outline of a ball is an ellipse around this point, not around its centre.
-            middle = project(np.array([x, y, z - r * r / z]), seen.intrinsics)
+            middle = seen.pinhole.project(np.array([x, y, z - r * r / z]))
             errors.append(middle - ball.pixel)
     assert len(errors) > 10
     assert np.abs(np.mean(errors, axis=0)).max() < 0.2
     assert np.abs(errors).max() < 1.0
 
 
-def _moving(tabletop: Tabletop, time: float) -> list[tuple[Thing, Thing]]:
+def _moving(tabletop: Tabletop, time: float) -> list[tuple[SceneObject, SceneObject]]:
     before, now = tabletop.observe(time - 0.3).graph, tabletop.observe(time).graph
     known = {t.label: t for t in before}
     return [(known[t.label], t) for t in now if t.motion and t.label in known]
 
 
-def test_motion_agrees_with_what_the_picture_shows(tabletop: Tabletop) -> None:
+def test_motion_agrees_with_what_the_image_shows(tabletop: Tabletop) -> None:
     signs = {'left': (0, -1), 'right': (0, 1), 'towards': (1, 1), 'away': (1, -1), 'up': (1, -1)}
     met = set()
     for seed in range(40):
@@ -144,9 +143,9 @@ def test_velocity_is_the_change_of_position(tabletop: Tabletop) -> None:
 def test_what_rests_has_no_motion(tabletop: Tabletop) -> None:
     for seed in SEEDS:
         tabletop.reset(seed)
-        for thing in tabletop.observe(1.0).graph:
-            if thing.velocity == (0.0, 0.0, 0.0):
-                assert thing.motion is None and thing.manner is None
+        for obj in tabletop.observe(1.0).graph:
+            if obj.velocity == (0.0, 0.0, 0.0):
+                assert obj.motion is None and obj.manner is None
 
 
 def test_any_time_can_be_observed(tabletop: Tabletop) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.world.catalogue import KINDS, SIZES, VARIANTS, catalogue
-from instructseg_ros.tabletop.world.meshes import Mesh, box, extrude, lathe, sphere, sweep
+from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES, SIZES, VARIANTS, catalogue
+from instructseg_ros.tabletop.world.shapes import Mesh, box, extrude, lathe, sphere, sweep
 
 
 def _volume(mesh: Mesh) -> float:
@@ -34,28 +34,28 @@ def test_creasing_keeps_the_surface() -> None:
     assert np.allclose(mesh.vertices[mesh.faces], creased.vertices[creased.faces])
 
 
-def test_the_catalogue_holds_every_kind_in_every_size() -> None:
-    assert len(catalogue()) == len(KINDS) * len(SIZES) * VARIANTS
-    for article in catalogue().values():
-        for part in article.shape.parts:
+def test_the_catalogue_holds_every_category_in_every_size() -> None:
+    assert len(catalogue()) == len(OBJECT_CATEGORIES) * len(SIZES) * VARIANTS
+    for entry in catalogue().values():
+        for part in entry.shape.parts:
             assert _volume(part.mesh) > 0
             assert np.isfinite(part.mesh.vertices).all()
 
 
-def test_things_stand_on_the_table_and_within_their_footprint() -> None:
-    for article in catalogue().values():
-        points = article.shape.vertices()
+def test_objects_stand_on_the_table_and_within_their_footprint() -> None:
+    for entry in catalogue().values():
+        points = entry.shape.vertices()
         assert points[:, 2].min() == pytest.approx(0.0, abs=0.006)
-        assert points[:, 2].max() == pytest.approx(article.shape.height, rel=0.25)
-        discs = article.shape.discs
+        assert points[:, 2].max() == pytest.approx(entry.shape.height, rel=0.25)
+        discs = entry.shape.discs
         apart = np.linalg.norm(points[:, None, :2] - discs[None, :, :2], axis=-1)
         assert (apart - discs[:, 2]).min(1).max() < 0.012
 
 
-def test_a_large_thing_is_larger_than_a_small_one() -> None:
-    for kind in KINDS:
+def test_a_large_object_is_larger_than_a_small_one() -> None:
+    for category in OBJECT_CATEGORIES:
         extents = [
-            np.ptp(catalogue()[kind, size, 0].shape.vertices(), axis=0).max()
+            np.ptp(catalogue()[category, size, 0].shape.vertices(), axis=0).max()
             for size in ('small', 'medium', 'large')
         ]
         assert extents[0] < 0.8 * extents[1] < 0.65 * extents[2]

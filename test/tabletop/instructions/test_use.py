@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from instruction_scenes import thing
+from instruction_scenes import scene_object
 
 from instructseg_ros.tabletop.instructions import generate
 from instructseg_ros.tabletop.instructions.use import USES
-from instructseg_ros.tabletop.world.catalogue import KINDS
+from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 
 
-def texts(*kinds: str, absent: bool = False) -> dict[str, frozenset[int]]:
-    """What is said of things of these kinds, labelled 1, 2 ..., and the labels meant."""
-    graph = tuple(thing(label, kind) for label, kind in enumerate(kinds, 1))
+def texts(*categories: str, absent: bool = False) -> dict[str, frozenset[int]]:
+    """What is said of objects of these categories, labelled 1, 2 ..., and the labels meant."""
+    graph = tuple(scene_object(label, category) for label, category in enumerate(categories, 1))
     rng = np.random.default_rng(0)
-    made = [generate(graph, rng, kind='use', absent=absent) for _ in range(2000)]
+    made = [generate(graph, rng, category='use', absent=absent) for _ in range(2000)]
     return {one.text.lower().rstrip('.?'): one.targets for one in made if one is not None}
 
 
@@ -25,8 +25,10 @@ def test_every_use_has_several_phrasings(name: str) -> None:
     assert use.properties.held_out
 
 
-def test_every_kind_has_a_use_of_its_own_words() -> None:
-    assert {kind for use in USES.values() for kind in use.kinds} == set(KINDS)
+def test_every_category_has_a_use_of_its_own_words() -> None:
+    assert {category for use in USES.values() for category in use.categories} == set(
+        OBJECT_CATEGORIES
+    )
 
 
 def test_a_use_means_everything_that_serves_it() -> None:

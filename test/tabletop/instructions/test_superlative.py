@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from instruction_scenes import thing
+from instruction_scenes import scene_object
 
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES, clear_first, ranks
 
-NEAR_LEFT = thing(1, 'mug', position=(-0.2, 0.2, 0.7), extent=0.10)
-MIDDLE = thing(2, 'box', position=(0.0, 0.2, 0.9), extent=0.15)
-FAR_RIGHT = thing(3, 'can', position=(0.2, 0.2, 1.1), extent=0.05)
+NEAR_LEFT = scene_object(1, 'mug', position=(-0.2, 0.2, 0.7), extent=0.10)
+MIDDLE = scene_object(2, 'box', position=(0.0, 0.2, 0.9), extent=0.15)
+FAR_RIGHT = scene_object(3, 'can', position=(0.2, 0.2, 1.1), extent=0.05)
 SCENE = (NEAR_LEFT, MIDDLE, FAR_RIGHT)
 
 
@@ -31,7 +31,7 @@ def test_the_first_is_found_by_size_place_and_distance(name: str, label: int) ->
 
 @pytest.mark.parametrize('name', list(SUPERLATIVES))
 def test_there_is_no_first_of_twins_of_one_or_of_none(name: str) -> None:
-    twins = (thing(1, 'mug'), thing(2, 'mug'))
+    twins = (scene_object(1, 'mug'), scene_object(2, 'mug'))
     assert clear_first(twins, SUPERLATIVES[name]) is None
     assert clear_first(twins[:1], SUPERLATIVES[name]) is None
     assert clear_first((), SUPERLATIVES[name]) is None

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from instructseg_ros.research.evaluation.boundary import boundary_accuracy
+from instructseg_ros.research.evaluation.metrics import boundary_accuracy
 
 _SHAPE: Final = (1080, 1920)
 _TOLERANCE: Final = 0.008

@@ -11,8 +11,7 @@ from PIL.Image import Image
 from instructseg_ros.model.reuse import Expression, FrameTokens
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.sample import Kind, Sample, joined
+from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
 
 def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
@@ -53,16 +52,16 @@ class Predictor:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
-        self._encoded: OrderedDict[Picture, FrameTokens] = OrderedDict()
-        self._decoded: OrderedDict[Picture, Image] = OrderedDict()
+        self._encoded: OrderedDict[ImageSource, FrameTokens] = OrderedDict()
+        self._decoded: OrderedDict[ImageSource, Image] = OrderedDict()
 
-    def still(self, picture: Picture, expressions: Sequence[Expression]) -> list[Prediction]:
+    def still(self, picture: ImageSource, expressions: Sequence[Expression]) -> list[Prediction]:
         """Masks of instructions on an image."""
         return self._segment(picture, expressions, ())
 
     def frame(
         self,
-        frames: Sequence[Picture],
+        frames: Sequence[ImageSource],
         index: int,
         expressions: Sequence[Expression],
         *,
@@ -82,7 +81,10 @@ class Predictor:
         return self._segment(frames[index], expressions, references)
 
     def _segment(
-        self, picture: Picture, expressions: Sequence[Expression], references: Sequence[FrameTokens]
+        self,
+        picture: ImageSource,
+        expressions: Sequence[Expression],
+        references: Sequence[FrameTokens],
     ) -> list[Prediction]:
         image = _recent(self._decoded, picture, picture.load, _IMAGES)
         tokens = self._tokens(picture)
@@ -94,7 +96,7 @@ class Predictor:
             predictions += self.segmenter.decode(understood, pixels)[0]
         return predictions
 
-    def _tokens(self, picture: Picture) -> FrameTokens:
+    def _tokens(self, picture: ImageSource) -> FrameTokens:
         def encode() -> FrameTokens:
             image = _recent(self._decoded, picture, picture.load, _IMAGES)
             return self.segmenter.encode([image])[0]
@@ -118,11 +120,13 @@ def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Expression]:
 
 def task_of(sample: Sample) -> Task:
     """The task whose prompt a sample is put with."""
-    reasoning = sample.kind in (Kind.IMAGE_REASONING, Kind.VIDEO_REASONING)
+    reasoning = sample.task in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
     return Task.REASONING if reasoning else Task.REFERRING
 
 
-def _recent(kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int) -> T:
+def _recent(
+    kept: OrderedDict[ImageSource, T], picture: ImageSource, make: Callable[[], T], size: int
+) -> T:
     """Return the value of an image, computed once; the `size` last used ones are kept."""
     if picture not in kept:
         kept[picture] = make()

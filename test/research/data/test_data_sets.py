@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_samples import make_sample
 
+import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros.research.data.check import check
 from instructseg_ros.research.data.reading import DataError, MissingError
-from instructseg_ros.research.data.registry import NAMES, data_set
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.registry import data_set, names
+from instructseg_ros.research.data.sample import Sample, SampleTask
 
 UNPUBLISHED = {('ref-youtube-vos', 'valid')}
 
@@ -20,12 +22,12 @@ UNPUBLISHED = {('ref-youtube-vos', 'valid')}
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a sample of every data set in it."""
     folder = tmp_path_factory.mktemp('sets')
-    for name in NAMES:
-        data_set(name).make_sample(folder / name, 0)
+    for name in names():
+        make_sample(name, folder / name)
     return folder
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', names())
 def test_a_sample_is_whole(sets: Path, name: str) -> None:
     data = data_set(name)
     for findings in check(data, sets / name, data.splits):
@@ -33,7 +35,7 @@ def test_a_sample_is_whole(sets: Path, name: str) -> None:
         assert findings.problems == ()
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', names())
 def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
     data = data_set(name)
     for split in data.splits:
@@ -43,7 +45,7 @@ def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
             check_sample(sample, published=(name, split) not in UNPUBLISHED)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', names())
 def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -> None:
     data = data_set(name)
     for split in data.splits:
@@ -115,21 +117,20 @@ def test_a_split_that_is_not_there_is_missing_and_no_problem(
 
 
 def check_sample(sample: Sample, *, published: bool) -> None:
-    if sample.kind is Kind.CONVERSATION:
+    if sample.task is SampleTask.CONVERSATION:
         assert sample.turns and not sample.instructions and not sample.targets
         return
     assert sample.instructions and not sample.turns
     assert len(sample.targets) == len(sample.frames)
     assert all((target is not None) == published for target in sample.targets)
-    if not sample.kind.is_video:
+    if not sample.task.is_video:
         assert len(sample.frames) == 1
 
 
 # A bag says when it was written.
-@pytest.mark.parametrize('name', [name for name in NAMES if name != 'bag'])
+@pytest.mark.parametrize('name', [name for name in names() if name != 'bag'])
 def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: str) -> None:
-    data = data_set(name)
-    data.make_sample(tmp_path / 'again', 0)
+    make_sample(name, tmp_path / 'again')
     first, again = sets / name, tmp_path / 'again'
     files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
     assert files == sorted(f.relative_to(again) for f in again.rglob('*') if f.is_file())
@@ -139,7 +140,7 @@ def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: s
     assert different == []
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('mmbench', 'bag')])
+@pytest.mark.parametrize('name', [name for name in names() if name not in ('mmbench', 'bag')])
 def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
     sets: Path, tmp_path: Path, name: str
 ) -> None:
@@ -159,7 +160,7 @@ def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
     assert findings.samples < len(whole)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', names())
 def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, name: str) -> None:
     data = data_set(name)
     with pytest.raises(DataError, match='is not') as error:
@@ -167,7 +168,7 @@ def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, na
     assert data.layout in str(error.value)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', names())
 def test_files_that_macos_adds_are_no_part_of_a_set(sets: Path, tmp_path: Path, name: str) -> None:
     data = data_set(name)
     folder = tmp_path / 'set'

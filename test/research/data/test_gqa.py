@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmark_samples import make_sample
 
-from instructseg_ros.research.data import gqa
 from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.published import gqa
 
 FILE = 'testdev_balanced_questions.json'
 
 
 def test_questions_are_grouped_by_what_they_do(tmp_path: Path) -> None:
-    gqa.make_sample(tmp_path, 0)
+    make_sample('gqa', tmp_path)
     sample = gqa.read(tmp_path, 'testdev_balanced').samples[0]
     assert (sample.key, sample.group, sample.turns[0].answer) == ('00000000', 'verify', 'yes')
     assert sample.frames[0].path == tmp_path / 'images/nt0.jpg'  # type: ignore[attr-defined]
@@ -20,7 +21,7 @@ def test_questions_are_grouped_by_what_they_do(tmp_path: Path) -> None:
 
 
 def test_a_broken_question_is_named(tmp_path: Path) -> None:
-    gqa.make_sample(tmp_path, 0)
+    make_sample('gqa', tmp_path)
     questions = json.loads((tmp_path / FILE).read_text())
     del questions['00000001']['answer']
     questions['00000002'] = None

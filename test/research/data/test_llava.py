@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from instructseg_ros.research.data import llava
 from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.published import llava
 
 FILE = 'llava_v1_5_mix665k.json'
 

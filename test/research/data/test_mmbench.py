@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from instructseg_ros.research.data import mmbench
-from instructseg_ros.research.data.questions import BY_LETTER
+from instructseg_ros.research.published import mmbench
+from instructseg_ros.research.published.questions import BY_LETTER
 
 FILE = 'mmbench_dev_20230712.tsv'
 

@@ -20,9 +20,10 @@ from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.check import check
+from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError, MissingError
 from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.data.sample import Kind
+from instructseg_ros.research.data.sample import SampleTask
 from instructseg_ros.tabletop import dataset as tabletop
 from instructseg_ros.video.bag_messages import standard_types
 
@@ -30,10 +31,10 @@ from instructseg_ros.video.bag_messages import standard_types
 def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     samples = folder.read(tmp_path, 'train').samples
-    assert [sample.kind for sample in samples] == [
-        *[Kind.IMAGE_REFERRING] * 4,
-        Kind.VIDEO_REASONING,
-        Kind.IMAGE_REFERRING,
+    assert [sample.task for sample in samples] == [
+        *[SampleTask.IMAGE_REFERRING] * 4,
+        SampleTask.VIDEO_REASONING,
+        SampleTask.IMAGE_REFERRING,
     ]
     assert samples[0].targets[0].mask().any()
     assert not samples[-1].targets[0].mask().any()
@@ -290,7 +291,7 @@ def test_processes_that_fork_do_not_share_an_open_bag(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(mine, expected[index])
 
 
-def loaded(frame: bag.BagPicture) -> np.ndarray:
+def loaded(frame: bag.BagImage) -> np.ndarray:
     """Pixels of a frame."""
     return np.array(frame.load())
 
@@ -444,9 +445,9 @@ def test_a_thing_may_leave_a_video_but_not_be_missing_in_all_of_it(tmp_path: Pat
     video = json.loads(file.read_text().splitlines()[4])
     file.write_text(json.dumps(video))
     for name in video['masks'][1:]:
-        folder.save_mask(file.parent / name, np.zeros((96, 128), bool))
+        write_mask(file.parent / name, np.zeros((96, 128), bool))
     assert [mask.any() for mask in masks(file.parent)] == [True] + 5 * [False]
-    folder.save_mask(file.parent / video['masks'][0], np.zeros((96, 128), bool))
+    write_mask(file.parent / video['masks'][0], np.zeros((96, 128), bool))
     [findings] = check(data_set('folder'), tmp_path, ('train',))
     [problem] = findings.problems  # not one for each frame
     assert problem.where == f'{file} line 1 frame 0' and 'is all 0' in problem.what

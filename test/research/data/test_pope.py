@@ -4,11 +4,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from instructseg_ros.research.data import pope
+from benchmark_samples import make_sample
+
+from instructseg_ros.research.published import pope
 
 
 def test_the_subsets_are_one_split_of_three_groups(tmp_path: Path) -> None:
-    pope.make_sample(tmp_path, 0)
+    make_sample('pope', tmp_path)
     samples = pope.read(tmp_path, 'test').samples
     assert Counter(sample.group for sample in samples) == {
         'random': 4,
@@ -20,7 +22,7 @@ def test_the_subsets_are_one_split_of_three_groups(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_question_is_named(tmp_path: Path) -> None:
-    pope.make_sample(tmp_path, 0)
+    make_sample('pope', tmp_path)
     file = tmp_path / 'coco/coco_pope_popular.json'
     lines = file.read_text().splitlines()
     lines[0] = json.dumps(json.loads(lines[0]) | {'label': 'maybe'})

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from benchmark_samples import make_sample
 
-from instructseg_ros.research.data.reasonseg import PaintedPolygons, make_sample, read
+from instructseg_ros.research.published.reasonseg import PaintedPolygons, read
 
 CASES = Path(__file__).resolve().parents[2] / 'data' / 'reasonseg'
 
@@ -45,7 +46,7 @@ def test_files_in_cp1252_and_flags_in_any_case_are_read_as_the_authors_read_them
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    make_sample(tmp_path, 0)
+    make_sample('reasonseg', tmp_path)
     (tmp_path / 'val' / '000.json').write_bytes(b'\x81\xff')
     (tmp_path / 'val' / '001.json').unlink()
     first, second = read(tmp_path, 'val').problems
@@ -59,13 +60,13 @@ def test_a_target_in_what_is_ignored_stays(tmp_path: Path) -> None:
 
 
 def test_explanations_belong_to_the_training_split(tmp_path: Path) -> None:
-    make_sample(tmp_path, 0)
+    make_sample('reasonseg', tmp_path)
     assert all(sample.explanation for sample in read(tmp_path, 'train').samples)
     assert not any(sample.explanation for sample in read(tmp_path, 'val').samples)
 
 
 def test_flags_are_no_shapes_and_a_text_may_stand_alone(tmp_path: Path) -> None:
-    make_sample(tmp_path, 0)
+    make_sample('reasonseg', tmp_path)
     file = tmp_path / 'val' / '000.json'
     annotation = json.loads(file.read_text()) | {'text': ' what is it? '}
     file.write_text(json.dumps(annotation))

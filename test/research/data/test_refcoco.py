@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_samples import make_sample
 
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.refcoco import make_sample, read
+from instructseg_ros.research.published.refcoco import read
 
 CASES = Path(__file__).resolve().parents[2] / 'data' / 'refcoco_two_corners'
 
 
 def test_both_forms_of_the_annotations_hold_the_same(tmp_path: Path) -> None:
-    make_sample('refcocog', tmp_path, 0)
+    make_sample('refcocog', tmp_path)
     theirs = read('refcocog', tmp_path, 'val').samples
     for file in (tmp_path / 'refcocog').glob('refcocog_*.json'):
         file.unlink()
@@ -30,7 +31,7 @@ def test_both_forms_of_the_annotations_hold_the_same(tmp_path: Path) -> None:
 
 
 def test_refs_may_have_been_converted_to_json(tmp_path: Path) -> None:
-    make_sample('refcoco', tmp_path, 0)
+    make_sample('refcoco', tmp_path)
     folder = tmp_path / 'refcoco'
     expected = read('refcoco', tmp_path, 'testA').samples
     for file in folder.glob('refcoco_*.json'):
@@ -43,7 +44,7 @@ def test_refs_may_have_been_converted_to_json(tmp_path: Path) -> None:
 
 
 def test_a_broken_entry_is_named_and_left_out(tmp_path: Path) -> None:
-    make_sample('refcoco', tmp_path, 0)
+    make_sample('refcoco', tmp_path)
     file = tmp_path / 'refcoco' / 'refcoco_val.json'
     items = json.loads(file.read_text())
     del items[0]['image_info']['height']
@@ -68,6 +69,6 @@ def test_a_degenerate_ring_costs_nothing_and_is_filled_as_it_is() -> None:
 def test_without_images_or_sentences_the_error_says_what_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='train2014 images'):
         read('refcoco', tmp_path, 'val')
-    make_sample('refcoco', tmp_path, 0)
+    make_sample('refcoco', tmp_path)
     with pytest.raises(DataError, match=r'neither refcoco\+/refcoco\+_val'):
         read('refcoco+', tmp_path, 'val')

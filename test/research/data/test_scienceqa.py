@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from instructseg_ros.research.data import scienceqa
-from instructseg_ros.research.data.questions import BY_LETTER
 from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.published import scienceqa
+from instructseg_ros.research.published.questions import BY_LETTER
 
 PROBLEM = {
     'question': 'What is this?',

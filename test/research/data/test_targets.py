@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.research.data.images import PictureBytes, PictureFile
+from instructseg_ros.research.data.sample import ImageBytes, ImageFile
 from instructseg_ros.research.data.targets import (
     CocoPolygons,
+    EmptyMask,
     MaskFile,
-    Nothing,
     Polygons,
     RunLengths,
     Union,
@@ -83,7 +83,7 @@ def test_counts_that_do_not_fill_the_size_are_refused_instead_of_random_pixels(
 def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, int]) -> None:
     for make in (
         lambda: RunLengths.parse({'size': list(size), 'counts': '0'}),
-        lambda: Nothing(size),
+        lambda: EmptyMask(size),
         lambda: Polygons(size, (SQUARE,)),
         lambda: CocoPolygons(size, (SQUARE,)),
     ):
@@ -97,7 +97,7 @@ def test_a_corner_at_the_end_of_the_world_does_not_end_the_process() -> None:
 
 
 def test_a_union_has_all_of_its_parts() -> None:
-    both = Union((Nothing((9, 9)), Polygons((9, 9), (SQUARE,))))
+    both = Union((EmptyMask((9, 9)), Polygons((9, 9), (SQUARE,))))
     assert both.mask().sum() == 25
 
 
@@ -113,7 +113,7 @@ def test_a_mask_file_has_all_or_one_of_its_values(tmp_path: Path) -> None:
 
 def test_sixteen_bits_of_grey_are_not_clipped_to_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 40_000]], np.uint16)).save(tmp_path / 'grey.png')
-    loaded = np.array(PictureFile(tmp_path / 'grey.png').load())
+    loaded = np.array(ImageFile(tmp_path / 'grey.png').load())
     assert loaded[0].tolist() == [[0] * 3, [156] * 3]
 
 
@@ -127,24 +127,24 @@ def test_pictures_are_rgb_and_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / 'a.jpg', exif=exif)
-    loaded = PictureFile(tmp_path / 'a.jpg').load()
+    loaded = ImageFile(tmp_path / 'a.jpg').load()
     assert (loaded.mode, loaded.size) == ('RGB', (4, 8))
     content = (tmp_path / 'a.jpg').read_bytes()
-    assert PictureBytes('a', content).load().size == (4, 8)
+    assert ImageBytes('a', content).load().size == (4, 8)
     with pytest.raises(ValueError, match='b cannot be read as an image'):
-        PictureBytes('b', content[:50]).load()
+        ImageBytes('b', content[:50]).load()
 
 
 def test_the_size_of_a_target_is_that_of_its_mask(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / 'mask.png')
     mask = np.zeros((9, 7), bool)
     targets = [
-        Nothing((9, 7)),
+        EmptyMask((9, 7)),
         Polygons((9, 7), (SQUARE,)),
         CocoPolygons((9, 7), (SQUARE,)),
         RunLengths.parse(encode_mask(mask)),
         MaskFile(tmp_path / 'mask.png'),
-        Union((Nothing((9, 7)), MaskFile(tmp_path / 'mask.png'))),
+        Union((EmptyMask((9, 7)), MaskFile(tmp_path / 'mask.png'))),
     ]
     for target in targets:
         assert target.size == target.mask().shape == (9, 7)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_samples import make_sample
 
-from instructseg_ros.research.data import ref_davis, ref_youtube_vos, revos
 from instructseg_ros.research.data.reading import DataError, Reading
-from instructseg_ros.research.data.sample import Kind
+from instructseg_ros.research.data.sample import SampleTask
+from instructseg_ros.research.published import ref_davis, ref_youtube_vos, revos
 
 
 def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
-    revos.make_sample(tmp_path, 0)
+    make_sample('revos', tmp_path)
     masks = json.loads((tmp_path / 'mask_dict.json').read_text())
     masks['0'][2] = masks['1'][2] = None
     (tmp_path / 'mask_dict.json').write_text(json.dumps(masks))
@@ -27,21 +28,21 @@ def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> No
 
 
 def test_every_revos_sentence_is_put_with_the_authors_one_prompt(tmp_path: Path) -> None:
-    revos.make_sample(tmp_path, 0)
+    make_sample('revos', tmp_path)
     samples = revos.read(tmp_path, 'valid').samples
     assert {sample.group for sample in samples} == {'referring', 'reasoning'}
-    assert {sample.kind for sample in samples} == {Kind.VIDEO_REASONING}
+    assert {sample.task for sample in samples} == {SampleTask.VIDEO_REASONING}
 
 
 def test_revos_frames_may_lie_without_a_folder_of_their_own(tmp_path: Path) -> None:
-    revos.make_sample(tmp_path, 0)
+    make_sample('revos', tmp_path)
     (tmp_path / 'JPEGImages' / 'valid').rename(tmp_path / 'valid')
     sample = revos.read(tmp_path, 'valid').samples[0]
     assert sample.frames[0].load().size == (128, 96)
 
 
 def test_a_thing_of_a_training_video_has_all_of_its_sentences_and_frames(tmp_path: Path) -> None:
-    ref_youtube_vos.make_sample(tmp_path, 0)
+    make_sample('ref-youtube-vos', tmp_path)
     things = ref_youtube_vos.read(tmp_path, 'train').samples
     assert all(len(thing.instructions) == 2 for thing in things)
     sentences = ref_youtube_vos.read(tmp_path, 'valid').samples
@@ -50,7 +51,7 @@ def test_a_thing_of_a_training_video_has_all_of_its_sentences_and_frames(tmp_pat
 
 def test_frames_without_a_mask_keep_their_place(tmp_path: Path) -> None:
     """The authors' loader drops them, and gives later frames the masks of others (spec 9.1)."""
-    ref_youtube_vos.make_sample(tmp_path, 0)
+    make_sample('ref-youtube-vos', tmp_path)
     sample = ref_youtube_vos.read(tmp_path, 'train').samples[0]
     video = sample.details['video']
     last = sample.targets[-1].mask()
@@ -62,7 +63,7 @@ def test_frames_without_a_mask_keep_their_place(tmp_path: Path) -> None:
 
 
 def test_each_annotator_of_davis_has_a_sample_of_every_thing(tmp_path: Path) -> None:
-    ref_davis.make_sample(tmp_path, 0)
+    make_sample('ref-davis17', tmp_path)
     samples = ref_davis.read(tmp_path, 'val').samples
     assert {sample.group for sample in samples} == {'annot1', 'annot2'}
     assert len(samples) == 2 * 2 * 2
@@ -70,7 +71,7 @@ def test_each_annotator_of_davis_has_a_sample_of_every_thing(tmp_path: Path) -> 
 
 
 def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
-    ref_davis.make_sample(tmp_path, 0)
+    make_sample('ref-davis17', tmp_path)
     file = tmp_path / 'davis_text_annotations' / 'Davis17_annot1.txt'
     file.write_text('val-0 the red one\n' + file.read_text())
     [problem] = ref_davis.read(tmp_path, 'val').problems
@@ -78,7 +79,7 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_sentences_of_davis_may_be_in_latin_1_with_empty_lines_between(tmp_path: Path) -> None:
-    ref_davis.make_sample(tmp_path, 0)
+    make_sample('ref-davis17', tmp_path)
     folder = tmp_path / 'davis_text_annotations'
     text = 'val-0 1 "a  café"\r\n\n  \nval-0 2 "a\x85naïve dog"\n\n'
     (folder / 'Davis17_annot1.txt').write_bytes(text.encode())
@@ -90,7 +91,7 @@ def test_sentences_of_davis_may_be_in_latin_1_with_empty_lines_between(tmp_path:
 
 
 def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Path) -> None:
-    ref_davis.make_sample(tmp_path, 0)
+    make_sample('ref-davis17', tmp_path)
     for folder in ('JPEGImages/480p', ref_davis.ANNOTATIONS[0]):
         (tmp_path / folder / 'train-0').rename(tmp_path / folder / 'dogs-scale')
     (tmp_path / 'ImageSets' / '2017' / 'train.txt').write_text('dogs-scale\n')
@@ -103,7 +104,7 @@ def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Pat
 
 
 def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
-    ref_davis.make_sample(tmp_path, 0)
+    make_sample('ref-davis17', tmp_path)
     for file in (tmp_path / 'davis_text_annotations').iterdir():
         file.unlink()
     with pytest.raises(DataError, match='Davis17_annot1'):
@@ -131,7 +132,7 @@ def test_a_video_without_sentences_is_named_and_the_others_are_read(
 
 
 def test_videos_of_the_test_split_are_not_those_of_validation(tmp_path: Path) -> None:
-    ref_youtube_vos.make_sample(tmp_path, 0)
+    make_sample('ref-youtube-vos', tmp_path)
     valid = tmp_path / 'meta_expressions' / 'valid' / 'meta_expressions.json'
     later, mine = json.loads(valid.read_text())['videos']
     test = tmp_path / 'meta_expressions' / 'test' / 'meta_expressions.json'

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmark_samples import make_sample
 
-from instructseg_ros.research.data import vqav2
 from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.published import vqav2
 
 LLAVA = 'llava_vqav2_mscoco_test-dev2015.jsonl'
 ANSWERS = 'v2_mscoco_val2014_annotations.json'
@@ -16,7 +17,7 @@ VAL = 'v2_OpenEnded_mscoco_val2014_questions.json'
 def test_questions_of_the_test_are_the_same_in_llavas_file_and_the_official_one(
     tmp_path: Path,
 ) -> None:
-    vqav2.make_sample(tmp_path, 0)
+    make_sample('vqav2', tmp_path)
     theirs = vqav2.read(tmp_path, 'test-dev').samples
     (tmp_path / LLAVA).unlink()
     assert vqav2.read(tmp_path, 'test-dev').samples == theirs
@@ -29,7 +30,7 @@ def test_questions_of_the_test_are_the_same_in_llavas_file_and_the_official_one(
 
 
 def test_questions_that_can_be_scored_have_ten_answers(tmp_path: Path) -> None:
-    vqav2.make_sample(tmp_path, 0)
+    make_sample('vqav2', tmp_path)
     sample = vqav2.read(tmp_path, 'val').samples[0]
     assert len(sample.details['answers']) == 10
     assert sample.turns[0].answer == sample.details['answers'][0]
@@ -37,7 +38,7 @@ def test_questions_that_can_be_scored_have_ten_answers(tmp_path: Path) -> None:
 
 
 def test_a_question_without_answers_and_a_damaged_line_are_named(tmp_path: Path) -> None:
-    vqav2.make_sample(tmp_path, 0)
+    make_sample('vqav2', tmp_path)
     content = json.loads((tmp_path / ANSWERS).read_text())
     content['annotations'][1] = None
     (tmp_path / ANSWERS).write_text(json.dumps(content))
@@ -55,7 +56,7 @@ def test_a_question_without_answers_and_a_damaged_line_are_named(tmp_path: Path)
 
 @pytest.mark.parametrize('content', ['[]', '{}', '{"annotations": 3}'])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
-    vqav2.make_sample(tmp_path, 0)
+    make_sample('vqav2', tmp_path)
     (tmp_path / ANSWERS).write_text(content)
     with pytest.raises(DataError, match=f'{ANSWERS} has no'):
         vqav2.read(tmp_path, 'val')

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_samples import make_sample
 from deadlines import PROCESS_TIMEOUT
 from lock_holder import lock_holder
 from PIL import Image
@@ -23,12 +24,11 @@ from training_start import Start, make_start
 from instructseg_ros.cli import main as cli
 from instructseg_ros.model.checkpoints import find_model
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.evaluation.benchmarks import NAMES
-from instructseg_ros.research.evaluation.own_data import OWN_DATA
-from instructseg_ros.research.evaluation.published import own_row, published
+from instructseg_ros.research.data.dataset import PAPER, Benchmark, MaskBenchmark
+from instructseg_ros.research.data.registry import data_set, names
 
-SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA)
+NAMES = names('evaluate')
+OWN_DATA = names('make-sample')[:3]
 
 
 @pytest.fixture(scope='module')
@@ -37,8 +37,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 
 def make(name: str, folder: Path) -> Path:
-    data_set(name).make_sample(folder / 'data', 0)
-    return folder / 'data'
+    return make_sample(name, folder / 'data')
 
 
 def arguments(name: str, data: Path, start: Start, output: Path) -> list[str]:
@@ -61,23 +60,18 @@ def figures(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_benchmark_is_made_checked_evaluated_and_scored(
+def test_a_benchmark_is_checked_evaluated_and_scored(
     name: str, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / 'data'
-    assert cli.main(['data', 'make-sample', name, str(data)]) == 0
+    data = make(name, tmp_path)
     assert cli.main(['data', 'check', name, str(data)]) == 0
     output = tmp_path / 'output'
     assert cli.main(arguments(name, data, start, output)) == 0
     shown = capsys.readouterr().out
     assert ('InstructSeg (paper)' in shown) == ('this model' in shown) == (name not in OWN_DATA)
-    assert (
-        ('SYNTHETIC SAMPLES' in shown) == ('do not compare them' in shown) == (name not in OWN_DATA)
-    )
-    assert figures(output)['synthetic']
     mine = figures(output)
     assert mine['skipped'] == mine['problems'] == []
-    if name in SCORED:
+    if name in names('score'):
         assert (
             cli.main(
                 [
@@ -191,7 +185,7 @@ def test_where_no_picture_can_be_read_it_is_said(
         for file in data.rglob('*.jpg'):
             file.write_bytes(b'no picture')
         assert cli.main(command) == 1
-        assert f'nothing of {name} could be put to the model' in capsys.readouterr().err
+        assert f'nothing of {name} could be predicted' in capsys.readouterr().err
 
 
 def test_a_question_that_is_too_long_is_named_and_the_rest_is_answered(
@@ -216,16 +210,6 @@ def test_a_split_that_there_is_not_is_an_error(
     command = [*arguments(name, data, start, tmp_path / 'output'), '--split', 'none']
     assert cli.main(command) == 1
     assert f"{name} has no split 'none'; there are" in capsys.readouterr().err
-
-
-def test_a_set_that_was_not_made_by_make_sample_is_not_called_synthetic(
-    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = make('pope', tmp_path)
-    assert cli.main(arguments('pope', data, start, tmp_path / 'output')) == 0
-    shown = capsys.readouterr().out
-    assert 'InstructSeg (paper)' in shown and 'SYNTHETIC' not in shown
-    assert not figures(tmp_path / 'output')['synthetic']
 
 
 def test_two_evaluations_in_one_output_are_refused(
@@ -369,7 +353,7 @@ def test_without_a_folder_of_data_it_is_asked_for(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(['evaluate', 'pope', '--model', str(start.model)]) == 1
-    assert 'say where pope is: --data DIR' in capsys.readouterr().err
+    assert 'name the folder of pope: --data DIR' in capsys.readouterr().err
 
 
 def test_a_model_without_words_cannot_answer_questions(
@@ -380,11 +364,23 @@ def test_a_model_without_words_cannot_answer_questions(
     assert 'generates no text' in capsys.readouterr().err
 
 
-def test_own_figures_stand_beside_the_published_ones() -> None:
-    rows = published('revos', 'valid')
-    assert rows['InstructSeg (paper)']['overall.JF'] == 54.5
-    assert own_row({'overall': {'JF': 17.5}}, ['overall.JF', 'other.JF']) == {'overall.JF': 17.5}
-    assert own_row({'F1': 0.5}, ['F1']) == {'F1': 50}
+def test_the_figures_of_a_model_are_compared_with_the_published_ones() -> None:
+    revos, pope, folder = (data_set(name) for name in ('revos', 'pope', 'folder'))
+    assert isinstance(revos, Benchmark) and isinstance(pope, Benchmark)
+    rows = revos.comparison('valid', 'mine', {'overall': {'JF': 17.5}})
+    assert rows[PAPER]['overall.JF'] == 54.5 and rows['mine'] == {'overall.JF': 17.5}
+    assert pope.comparison('test', 'mine', {'F1': 0.5})['mine'] == {'F1': 50}
+    assert revos.comparison('train', 'mine', {'overall': {'JF': 17.5}}) == {}
+    assert isinstance(folder, Benchmark) and folder.comparison('val', 'mine', {'gIoU': 1}) == {}
+
+
+def test_the_list_of_names_agrees_with_the_benchmarks() -> None:
+    for name in names():
+        data = data_set(name)
+        assert isinstance(data, Benchmark) == (name in NAMES)
+        scored = isinstance(data, MaskBenchmark) and data.score is not None
+        assert scored == (name in names('score'))
+        assert data.make_sample is not None or name not in names('make-sample')
 
 
 def test_pictures_of_sixteen_bits_are_evaluated_as_those_of_eight(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.research.evaluation.boundary import boundary_accuracy, region_and_boundary
+from instructseg_ros.research.evaluation.metrics import boundary_accuracy, region_and_boundary
 
 OFFICIAL = Path(__file__).resolve().parents[2] / 'data' / 'metrics'
 SHAPES = [(1, 1), (1, 700), (700, 1), (2, 65), (31, 64), (64, 63), (95, 179), (130, 257)]

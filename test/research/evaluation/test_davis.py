@@ -6,16 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from benchmark_samples import make_sample
 from PIL import Image
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.research.data import ref_davis
-from instructseg_ros.research.evaluation.davis import score_davis
+from instructseg_ros.research.published import ref_davis
+from instructseg_ros.research.published.ref_davis import score_davis
 
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Path:
-    ref_davis.make_sample(tmp_path / 'davis', 0)
+    make_sample('ref-davis17', tmp_path / 'davis')
     return tmp_path / 'davis'
 
 

@@ -16,8 +16,8 @@ from case_folders import case_folders
 from PIL import Image
 
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.evaluation.davis import score_davis
-from instructseg_ros.research.evaluation.revos import score_revos
+from instructseg_ros.research.published.ref_davis import score_davis
+from instructseg_ros.research.published.revos import score_revos
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'data' / 'metrics'
 FOLDERS = case_folders(SHIPPED, 'INSTRUCTSEG_METRICS_DIR')

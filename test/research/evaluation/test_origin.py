@@ -12,8 +12,13 @@ import pytest
 
 from instructseg_ros.model.manifest import write_manifest
 from instructseg_ros.research.data import labelled_bag as bag
-from instructseg_ros.research.data.images import Picture, PictureBytes, PictureFile
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import (
+    ImageBytes,
+    ImageFile,
+    ImageSource,
+    Sample,
+    SampleTask,
+)
 from instructseg_ros.research.evaluation.run_metadata import NOTE, forget_images, origin_of
 from instructseg_ros.research.evaluation.run_metadata import claim as claim_file
 
@@ -22,7 +27,10 @@ DATA = Path('data')
 
 def asked(key: str = '1', text: str = 'the mug', image: str = 'a.jpg') -> Sample:
     return Sample(
-        key=key, kind=Kind.IMAGE_REFERRING, frames=(PictureFile(Path(image)),), instructions=(text,)
+        key=key,
+        task=SampleTask.IMAGE_REFERRING,
+        frames=(ImageFile(Path(image)),),
+        instructions=(text,),
     )
 
 
@@ -117,21 +125,21 @@ def test_a_model_that_was_moved_is_the_same(tiny_model_dir: Path, tmp_path: Path
     claim(tmp_path / 'out', origin('gqa', str(moved)))  # raises where it is another model
 
 
-def one_file(folder: Path) -> Picture:
-    return PictureFile(folder / 'a.jpg')
+def one_file(folder: Path) -> ImageSource:
+    return ImageFile(folder / 'a.jpg')
 
 
-def bytes_of_it(folder: Path) -> Picture:
-    return PictureBytes('picture 1', (folder / 'a.jpg').read_bytes())
+def bytes_of_it(folder: Path) -> ImageSource:
+    return ImageBytes('picture 1', (folder / 'a.jpg').read_bytes())
 
 
-def bag_of_it(folder: Path) -> Picture:
-    return bag.BagPicture(bag.Message(folder, '/camera/image', 0, stamp=0))
+def bag_of_it(folder: Path) -> ImageSource:
+    return bag.BagImage(bag.Message(folder, '/camera/image', 0, stamp=0))
 
 
 @pytest.mark.parametrize('picture', [one_file, bytes_of_it, bag_of_it])
 def test_an_image_that_was_replaced_under_its_name_is_another(
-    picture: Callable[[Path], Picture], tiny_model_dir: Path, tmp_path: Path
+    picture: Callable[[Path], ImageSource], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / 'data'
     data.mkdir()

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.cli import arguments
 from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
+from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.synthetic import save_jpeg
-from instructseg_ros.research.evaluation.mask_files import write_mask
-from instructseg_ros.research.evaluation.own_data import OWN_DATA, answer_file, read_own, score_own
-from instructseg_ros.research.evaluation.scoring import score
+from instructseg_ros.research.evaluation.mask_scores import score_sentences, sentence_file
+from instructseg_ros.research.evaluation.runner import score
 
 SIZE = (4, 10)
 
@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
     place = tmp_path / 'data' / 'val'
     for name in ('a', 'b', 'c'):
         save_jpeg(place / f'{name}.jpg', np.zeros((*SIZE, 3), np.uint8))
-    folder.save_mask(place / 'mask.png', rows(0, 2))
+    write_mask(place / 'mask.png', rows(0, 2))
     folder.write_entries(
         place,
         [
@@ -88,7 +88,7 @@ def test_figures_of_own_data_are_those_of_every_sentence(data: Path, predictions
 def test_a_file_that_is_missing_says_not_there_and_is_named(data: Path, predictions: Path) -> None:
     (predictions / '1_0.png').unlink()
     (predictions / '3_0.png').unlink()
-    figures = score_own('folder', data, predictions, split=None)
+    figures = score_sentences('folder', data, predictions)
     assert figures['missing'] == ['1_0.png', '3_0.png']
     assert figures['absent']['right'] == 1.0 and figures['present']['missed'] == 0.5
 
@@ -96,24 +96,24 @@ def test_a_file_that_is_missing_says_not_there_and_is_named(data: Path, predicti
 def test_a_mask_of_own_data_that_is_broken_is_left_out_and_named(
     data: Path, predictions: Path
 ) -> None:
-    folder.save_mask(data / 'val' / 'other.png', rows(0, 2))
+    write_mask(data / 'val' / 'other.png', rows(0, 2))
     file = data / 'val' / folder.FILE
     file.write_text(file.read_text().replace('"mask.png", "sent', '"other.png", "sent', 1))
     (data / 'val' / 'other.png').write_bytes(b'no picture')
-    figures = score_own('folder', data, predictions, split=None)
+    figures = score_sentences('folder', data, predictions)
     assert figures['n'] == 3 and len(figures['problems']) == 1
     assert 'other.png' in figures['problems'][0]
 
 
 def test_without_any_prediction_the_names_are_said(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'has no prediction, such as KEY_0\.png'):
-        score_own('folder', data, tmp_path, split=None)
+        score_sentences('folder', data, tmp_path)
 
 
 def test_a_prediction_of_another_size_is_named(data: Path, predictions: Path) -> None:
     write_mask(predictions / '2_0.png', np.zeros((3, 3), bool))
     with pytest.raises(ValueError, match=r'2_0\.png has \(3, 3\) pixels'):
-        score_own('folder', data, predictions, split=None)
+        score_sentences('folder', data, predictions)
 
 
 @pytest.mark.parametrize(('name', 'module'), [('folder', folder), ('coco', coco), ('bag', bag)])
@@ -122,33 +122,30 @@ def test_own_data_of_every_form_is_right_where_the_predictions_are_the_targets(
 ) -> None:
     place = tmp_path / 'data'
     module.make_sample(place, 0)  # type: ignore[attr-defined]
-    split, reading = read_own(name, place, None)
+    split, reading = data_set(name).read_split(place, None)
     assert split == 'val'
     for sample in reading.samples:
         for frame, target in enumerate(sample.targets):
             for number in range(len(sample.instructions)):
                 assert target is not None
-                write_mask(tmp_path / 'out' / answer_file(sample, number, frame), target.mask())
-    figures = score_own(name, place, tmp_path / 'out', split=None)
+                write_mask(tmp_path / 'out' / sentence_file(sample, number, frame), target.mask())
+    figures = score_sentences(name, place, tmp_path / 'out')
     assert figures['gIoU'] == figures['cIoU'] == figures['P@0.5'] == 1.0
     assert figures['present']['missed'] == 0.0 and figures['missing'] == []
 
 
 def test_a_split_is_val_where_it_is_there_and_otherwise_train(tmp_path: Path) -> None:
     bag.make_sample(tmp_path, 0)
-    assert read_own('bag', tmp_path, None)[0] == 'val'
-    assert read_own('bag', tmp_path, 'train')[0] == 'train'
-    assert read_own('bag', tmp_path / 'train', None)[0] == 'train'
+    data = data_set('bag')
+    assert data.read_split(tmp_path, None)[0] == 'val'
+    assert data.read_split(tmp_path, 'train')[0] == 'train'
+    assert data.read_split(tmp_path / 'train', None)[0] == 'train'
     with pytest.raises(DataError, match="bag has no split 'test'; there are train, val"):
-        read_own('bag', tmp_path, 'test')
+        data.read_split(tmp_path, 'test')
 
 
 def test_a_mask_in_grey_levels_counts_every_pixel_that_is_not_black(
     data: Path, predictions: Path
 ) -> None:
     Image.fromarray(rows(0, 2).astype(np.uint8)).save(predictions / '2_0.png')
-    assert score_own('folder', data, predictions, split=None)['instructions']['the mug']['IoU'] == 1
-
-
-def test_the_commands_know_the_same_own_data() -> None:
-    assert arguments.OWN_DATA == OWN_DATA
+    assert score_sentences('folder', data, predictions)['instructions']['the mug']['IoU'] == 1

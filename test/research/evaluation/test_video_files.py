@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.research.evaluation.mask_files import (
+from instructseg_ros.research.data.mask_files import (
     merge,
     palette,
     write_labels,

@@ -8,17 +8,11 @@ import pytest
 from PIL import Image
 
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.data.images import PictureFile
-from instructseg_ros.research.data.sample import Kind, Sample
-from instructseg_ros.research.data.targets import Nothing
+from instructseg_ros.research.data.dataset import Procedure
+from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
+from instructseg_ros.research.data.targets import EmptyMask
 from instructseg_ros.research.evaluation.predictor import Predictor
-from instructseg_ros.research.evaluation.work import (
-    Unit,
-    own_units,
-    share,
-    still_units,
-    video_units,
-)
+from instructseg_ros.research.evaluation.work_units import WorkUnit, work_units
 
 
 @pytest.fixture(scope='module')
@@ -26,17 +20,17 @@ def predictor() -> Predictor:
     return Predictor(Segmenter.from_pretrained('embedded', device='cpu'))
 
 
-def picture(folder: Path, name: str, colour: int = 90) -> PictureFile:
+def picture(folder: Path, name: str, colour: int = 90) -> ImageFile:
     rng = np.random.default_rng(colour)
     pixels = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / f'{name}.png')
-    return PictureFile(folder / f'{name}.png')
+    return ImageFile(folder / f'{name}.png')
 
 
-def still(key: str, image: PictureFile, *sentences: str) -> Sample:
+def still(key: str, image: ImageFile, *sentences: str) -> Sample:
     return Sample(
         key=key,
-        kind=Kind.IMAGE_REFERRING,
+        task=SampleTask.IMAGE_REFERRING,
         frames=(image,),
         joined=True,
         instructions=sentences or ('the red mug', 'red'),
@@ -47,7 +41,7 @@ def clip(folder: Path, number: str, video: str = 'clip', group: str = '') -> Sam
     frames = tuple(picture(folder, f'{video}{index}', index) for index in range(3))
     return Sample(
         key=f'{video}/{number}',
-        kind=Kind.VIDEO_REFERRING,
+        task=SampleTask.VIDEO_REFERRING,
         frames=frames,
         joined=True,
         instructions=('the blue mug',),
@@ -60,11 +54,12 @@ def files(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob('*.*'))
 
 
-def test_all_things_of_an_image_are_one_unit(tmp_path: Path) -> None:
+def test_all_objects_of_an_image_are_one_unit(tmp_path: Path) -> None:
     first, second = picture(tmp_path, 'first'), picture(tmp_path, 'second')
     samples = [still('0', first), still('1', second), still('2', first)]
     keys = [
-        [sample.key for sample in unit.samples] for unit in still_units(samples, sentences=True)
+        [sample.key for sample in unit.samples]
+        for unit in work_units(Procedure.JOINED_AND_SINGLE, samples)
     ]
     assert keys == [['0', '2'], ['1']]
 
@@ -73,10 +68,10 @@ def test_an_image_gives_a_file_for_all_sentences_and_one_for_each(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     image = picture(tmp_path, 'image')
-    [unit] = still_units([still('0', image), still('1', image)], sentences=True)
+    [unit] = work_units(Procedure.JOINED_AND_SINGLE, [still('0', image), still('1', image)])
     unit.run(predictor, tmp_path / 'out')
     assert files(tmp_path / 'out') == ['0.png', '0_0.png', '0_1.png', '1.png', '1_0.png', '1_1.png']
-    [unit] = still_units([still('0', image)], sentences=False)
+    [unit] = work_units(Procedure.JOINED, [still('0', image)])
     unit.run(predictor, tmp_path / 'joined')
     assert files(tmp_path / 'joined') == ['0.png']
 
@@ -87,15 +82,15 @@ def test_things_of_an_image_have_the_masks_that_each_has_alone(
     rgb = np.full((96, 128, 3), 120, np.uint8)
     rgb[20:60, 10:50], rgb[30:80, 70:120] = (220, 40, 40), (40, 80, 220)
     Image.fromarray(rgb).save(tmp_path / 'image.png')
-    image = PictureFile(tmp_path / 'image.png')
+    image = ImageFile(tmp_path / 'image.png')
     samples = [
         still('0', image, 'the red thing', 'the blue thing'),
         still('1', image, 'the blue thing'),
     ]
-    [unit] = still_units(samples, sentences=True)
+    [unit] = work_units(Procedure.JOINED_AND_SINGLE, samples)
     unit.run(predictor, tmp_path / 'together')
     for sample in samples:
-        [unit] = still_units([sample], sentences=True)
+        [unit] = work_units(Procedure.JOINED_AND_SINGLE, [sample])
         unit.run(predictor, tmp_path / 'alone')
     for name in files(tmp_path / 'together'):
         together, alone = (
@@ -111,7 +106,7 @@ def test_things_of_an_image_have_the_masks_that_each_has_alone(
 
 
 def test_only_files_that_are_missing_are_written(predictor: Predictor, tmp_path: Path) -> None:
-    [unit] = still_units([still('0', picture(tmp_path, 'image'))], sentences=True)
+    [unit] = work_units(Procedure.JOINED_AND_SINGLE, [still('0', picture(tmp_path, 'image'))])
     out = tmp_path / 'out'
     unit.run(predictor, out)
     (out / '0_1.png').unlink()
@@ -128,35 +123,22 @@ def test_a_video_is_one_unit_and_an_annotator_has_it_for_himself(tmp_path: Path)
         clip(tmp_path, '1', 'a', 'x'),
         clip(tmp_path, '0', 'a', 'y'),
     ]
-    assert [len(unit.samples) for unit in video_units(samples, merged=False)] == [3, 1]
-    assert [len(unit.samples) for unit in video_units(samples, merged=True)] == [2, 1, 1]
+    assert [len(unit.samples) for unit in work_units(Procedure.VIDEO, samples)] == [3, 1]
+    assert [len(unit.samples) for unit in work_units(Procedure.VIDEO_LABELS, samples)] == [2, 1, 1]
 
 
 def test_a_video_gives_a_file_for_each_sentence_or_one_for_all(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     samples = [clip(tmp_path, '0', group='annot1'), clip(tmp_path, '1', group='annot1')]
-    [apart] = video_units(samples, merged=False)
+    [apart] = work_units(Procedure.VIDEO, samples)
     apart.run(predictor, tmp_path / 'apart')
     assert files(tmp_path / 'apart') == [
         f'Annotations/clip/{number}/0000{frame}.png' for number in range(2) for frame in range(3)
     ]
-    [merged] = video_units(samples, merged=True)
+    [merged] = work_units(Procedure.VIDEO_LABELS, samples)
     merged.run(predictor, tmp_path / 'merged')
     assert files(tmp_path / 'merged') == [f'annot1/clip/0000{frame}.png' for frame in range(3)]
-
-
-@pytest.mark.parametrize('processes', [1, 2, 3, 7])
-def test_every_unit_is_done_by_one_process(processes: int, tmp_path: Path) -> None:
-    image = picture(tmp_path, 'image')
-    units = still_units(
-        [still(str(number), picture(tmp_path, str(number))) for number in range(5)]
-        + [still('5', image)],
-        sentences=False,
-    )
-    shares = [share(units, rank, processes) for rank in range(processes)]
-    done = sorted(unit.samples[0].key for of_process in shares for unit in of_process)
-    assert done == ['0', '1', '2', '3', '4', '5']
 
 
 @pytest.mark.parametrize('key', ['../../0', 'a/../../0'])
@@ -167,10 +149,10 @@ def test_nothing_is_written_outside_of_the_folder(
     video = dataclasses.replace(
         clip(tmp_path, '0'), key=key, details={'video': key, 'names': ('00000', '00001', '00002')}
     )
-    units: list[Unit] = [
-        *still_units([still(key, picture(tmp_path, 'image'))], sentences=True),
-        *video_units([video], merged=False),
-        *video_units([video], merged=True),
+    units: list[WorkUnit] = [
+        *work_units(Procedure.JOINED_AND_SINGLE, [still(key, picture(tmp_path, 'image'))]),
+        *work_units(Procedure.VIDEO, [video]),
+        *work_units(Procedure.VIDEO_LABELS, [video]),
     ]
     for unit in units:
         with pytest.raises(ValueError, match='would be written outside of'):
@@ -180,7 +162,7 @@ def test_nothing_is_written_outside_of_the_folder(
 
 def test_a_name_from_the_root_on_is_refused_too(predictor: Predictor, tmp_path: Path) -> None:
     sample = still(str(tmp_path / 'elsewhere'), picture(tmp_path, 'image'))
-    [unit] = still_units([sample], sentences=False)
+    [unit] = work_units(Procedure.JOINED, [sample])
     with pytest.raises(ValueError, match='would be written outside of'):
         unit.run(predictor, tmp_path / 'out')
     assert not (tmp_path / 'elsewhere.png').exists()
@@ -200,9 +182,9 @@ class Counted:
         return np.zeros(self.size, bool)
 
 
-def own(key: str, frames: tuple[PictureFile, ...], *sentences: str, video: bool = False) -> Sample:
-    kind = Kind.VIDEO_REFERRING if video else Kind.IMAGE_REFERRING
-    return Sample(key=key, kind=kind, frames=frames, instructions=sentences)
+def own(key: str, frames: tuple[ImageFile, ...], *sentences: str, video: bool = False) -> Sample:
+    task = SampleTask.VIDEO_REFERRING if video else SampleTask.IMAGE_REFERRING
+    return Sample(key=key, task=task, frames=frames, instructions=sentences)
 
 
 def test_own_data_of_the_same_frames_is_one_unit(tmp_path: Path) -> None:
@@ -214,7 +196,9 @@ def test_own_data_of_the_same_frames_is_one_unit(tmp_path: Path) -> None:
         own('4', (first,), 'x', video=True),
         own('5', (first, second), 'x', video=True),
     ]
-    keys = [[sample.key for sample in unit.samples] for unit in own_units(samples)]
+    keys = [
+        [sample.key for sample in unit.samples] for unit in work_units(Procedure.ROBOT, samples)
+    ]
     assert keys == [['1', '3'], ['2'], ['4'], ['5']]
 
 
@@ -224,9 +208,10 @@ def test_own_data_has_a_mask_for_every_sentence_and_none_where_the_target_is_not
     rgb = np.full((96, 128, 3), 120, np.uint8)
     rgb[20:60, 10:50] = (220, 40, 40)
     Image.fromarray(rgb).save(tmp_path / 'image.png')
-    image = PictureFile(tmp_path / 'image.png')
-    [unit] = own_units(
-        [own('1', (image,), 'the red thing', 'the zzyzx'), own('2', (image,), 'the red thing')]
+    image = ImageFile(tmp_path / 'image.png')
+    [unit] = work_units(
+        Procedure.ROBOT,
+        [own('1', (image,), 'the red thing', 'the zzyzx'), own('2', (image,), 'the red thing')],
     )
     unit.run(predictor, tmp_path / 'out')
     assert files(tmp_path / 'out') == ['1_0.png', '1_1.png', '2_0.png']
@@ -245,7 +230,7 @@ def test_a_video_of_own_data_has_a_file_for_every_frame_and_only_missing_ones_ar
     predictor: Predictor, tmp_path: Path
 ) -> None:
     frames = tuple(picture(tmp_path, str(index), index) for index in range(3))
-    [unit] = own_units([own('1', frames, 'the red mug', video=True)])
+    [unit] = work_units(Procedure.ROBOT, [own('1', frames, 'the red mug', video=True)])
     out = tmp_path / 'out'
     unit.run(predictor, out)
     names = [f'1_0/0000{frame}.png' for frame in range(3)]
@@ -262,9 +247,9 @@ def test_sizes_are_compared_without_rasterising_a_target(
     targets = [Counted() for _ in range(3)]
     sample = dataclasses.replace(clip(tmp_path, '0'), targets=tuple(targets))
     still_one = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(targets[0],))
-    units: list[Unit] = [
-        *video_units([sample], merged=False),
-        *still_units([still_one], sentences=True),
+    units: list[WorkUnit] = [
+        *work_units(Procedure.VIDEO, [sample]),
+        *work_units(Procedure.JOINED_AND_SINGLE, [still_one]),
     ]
     for unit in units:
         unit.run(predictor, tmp_path / 'out')
@@ -274,8 +259,10 @@ def test_sizes_are_compared_without_rasterising_a_target(
 def test_a_picture_of_another_size_than_its_targets_is_refused_before_it_is_written(
     predictor: Predictor, tmp_path: Path
 ) -> None:
-    sample = dataclasses.replace(still('0', picture(tmp_path, 'it')), targets=(Nothing((64, 48)),))
-    [unit] = still_units([sample], sentences=False)
+    sample = dataclasses.replace(
+        still('0', picture(tmp_path, 'it')), targets=(EmptyMask((64, 48)),)
+    )
+    [unit] = work_units(Procedure.JOINED, [sample])
     with pytest.raises(ValueError, match=r'0 has masks of \(64, 48\) for frames of \(48, 64\)'):
         unit.run(predictor, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

@@ -9,32 +9,17 @@ from typing import Any
 import openpyxl
 import pytest
 
-from instructseg_ros.research.data.images import PictureBytes
-from instructseg_ros.research.data.questions import question
-from instructseg_ros.research.data.sample import Sample
-from instructseg_ros.research.evaluation.questions.answers import AnswerFile, read_answers
-from instructseg_ros.research.evaluation.questions.matching import (
-    letter_of,
-    says_yes,
-    science_letter_of,
-    score_gqa,
-    score_mmbench,
-    score_pope,
-    score_scienceqa,
-)
-from instructseg_ros.research.evaluation.questions.submissions import write_gqa, write_mmbench
-from instructseg_ros.research.evaluation.questions.vqav2 import (
-    agreement,
-    normalized,
-    score_vqav2,
-    write_vqav2,
-)
+from instructseg_ros.research.data.sample import ImageBytes, Sample
+from instructseg_ros.research.published import gqa, mmbench, pope, scienceqa, vqav2
+from instructseg_ros.research.published.pope import says_yes
+from instructseg_ros.research.published.questions import AnswerFile, question, read_answers
+from instructseg_ros.research.published.vqav2 import agreement, normalized
 
-PICTURE = PictureBytes('none', b'')
+IMAGE = ImageBytes('none', b'')
 
 
 def asked(key: str, answer: str = '', group: str = '', **details: Any) -> Sample:
-    return question(key, PICTURE, 'what?', answer, group=group, details=details)
+    return question(key, IMAGE, 'what?', answer, group=group, details=details)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +79,13 @@ def test_the_words_of_the_people_are_made_alike_too() -> None:
 
 def test_what_is_scored_is_what_would_be_handed_in() -> None:
     samples = [asked('1', answers=('yes',) * 10), asked('2', answers=('2',) * 10)]
-    assert score_vqav2(samples, {'1': 'Yes.', '2': 'Two'})['accuracy'] == 1
+    assert vqav2.score(samples, {'1': 'Yes.', '2': 'Two'})['accuracy'] == 1
 
 
 def test_an_answer_that_is_missing_is_wrong_even_where_people_said_next_to_nothing() -> None:
     samples = [asked('1', answers=('a',) * 9 + ('b',))]
-    assert score_vqav2(samples, {'1': 'A'})['accuracy'] == 1
-    assert score_vqav2(samples, {}) == {'accuracy': 0, 'n': 1, 'missing': 1}
+    assert vqav2.score(samples, {'1': 'A'})['accuracy'] == 1
+    assert vqav2.score(samples, {}) == {'accuracy': 0, 'n': 1, 'missing': 1}
 
 
 def test_vqa_figures_are_of_all_and_of_each_type() -> None:
@@ -109,7 +94,7 @@ def test_vqa_figures_are_of_all_and_of_each_type() -> None:
         asked('2', group='other', answers=('cat',) * 9 + ('dog',)),
         asked('3', group='other', answers=('cat',) * 9 + ('dog',)),
     ]
-    figures = score_vqav2(samples, {'1': 'two', '2': 'a dog'})
+    figures = vqav2.score(samples, {'1': 'two', '2': 'a dog'})
     assert figures == pytest.approx(
         {'accuracy': (1 + 0.3) / 3, 'number': 1, 'other': 0.15, 'n': 3, 'missing': 1}
     )
@@ -117,16 +102,16 @@ def test_vqa_figures_are_of_all_and_of_each_type() -> None:
 
 def test_without_published_answers_there_is_only_a_count(tmp_path: Path) -> None:
     samples = [asked('7'), asked('8')]
-    assert score_vqav2(samples, {'7': 'A cat.'}) == {'n': 2, 'missing': 1}
-    rows = json.loads(write_vqav2(samples, {'7': 'A cat.'}, tmp_path).read_text())
+    assert vqav2.score(samples, {'7': 'A cat.'}) == {'n': 2, 'missing': 1}
+    rows = json.loads(vqav2.submit(samples, {'7': 'A cat.'}, tmp_path).read_text())
     assert rows == [{'question_id': 7, 'answer': 'cat'}, {'question_id': 8, 'answer': ''}]
 
 
 def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
     samples = [asked('1', 'yes', 'verify'), asked('2', 'left', 'choose'), asked('3', 'cat')]
-    figures = score_gqa(samples, {'1': ' Yes. ', '2': 'on the left'})
+    figures = gqa.score(samples, {'1': ' Yes. ', '2': 'on the left'})
     assert figures == {'accuracy': 1 / 3, 'verify': 1, 'choose': 0, 'n': 3, 'missing': 1}
-    rows = json.loads(write_gqa(samples, {'1': ' Yes. '}, tmp_path).read_text())
+    rows = json.loads(gqa.submit(samples, {'1': ' Yes. '}, tmp_path).read_text())
     assert rows[0] == {'questionId': '1', 'prediction': 'yes'}
 
 
@@ -157,7 +142,7 @@ def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
     ],
 )
 def test_the_letter_of_an_option_is_found_in_an_answer(answer: str, letter: str) -> None:
-    assert letter_of(answer) == letter
+    assert mmbench.letter_of(answer) == letter
 
 
 def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Path) -> None:
@@ -166,7 +151,7 @@ def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Pa
         asked('1000003', 'D', index=1000003),
         asked('4', 'B', index=4),
     ]
-    figures = score_mmbench(samples, {'3': 'A', '1000003': 'C', '4': 'B'})
+    figures = mmbench.score(samples, {'3': 'A', '1000003': 'C', '4': 'B'})
     assert (figures['accuracy'], figures['circular']) == (pytest.approx(2 / 3), 0.5)
 
 
@@ -175,7 +160,7 @@ def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path:
         asked('3', 'A', index=3, question='=1+1', A='x', B='', category='ocr'),
         asked('1000003', 'D', index=1000003),
     ]
-    file = write_mmbench(samples, {'3': '=A. \x0bx '}, tmp_path)
+    file = mmbench.submit(samples, {'3': '=A. \x0bx '}, tmp_path)
     header, first, second = openpyxl.load_workbook(file).active.iter_rows()
     assert [cell.value for cell in header] == [
         'index',
@@ -191,10 +176,10 @@ def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path:
 
 
 def test_without_a_single_question_there_is_nothing_to_divide(tmp_path: Path) -> None:
-    for score in (score_vqav2, score_gqa, score_mmbench, score_scienceqa):
+    for score in (vqav2.score, gqa.score, mmbench.score, scienceqa.score):
         assert score([], {}) == {'n': 0, 'missing': 0}
-    assert score_pope([], {}) == {'F1': 0, 'n': 0, 'missing': 0}
-    assert write_mmbench([], {}, tmp_path).is_file()
+    assert pope.score([], {}) == {'F1': 0, 'n': 0, 'missing': 0}
+    assert mmbench.submit([], {}, tmp_path).is_file()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +203,7 @@ def test_pope_tells_precision_and_recall_of_each_subset() -> None:
         asked('3', 'no', 'random'),
         asked('4', 'no', 'popular'),
     ]
-    figures = score_pope(samples, {'1': 'yes', '2': 'no', '3': 'yes', '4': 'no'})
+    figures = pope.score(samples, {'1': 'yes', '2': 'no', '3': 'yes', '4': 'no'})
     assert figures['random'] == pytest.approx(
         {'accuracy': 1 / 3, 'precision': 0.5, 'recall': 0.5, 'F1': 0.5, 'yes': 2 / 3}
     )
@@ -228,7 +213,7 @@ def test_pope_tells_precision_and_recall_of_each_subset() -> None:
 
 def test_a_no_that_was_not_said_is_wrong_too() -> None:
     samples = [asked('1', 'yes', 'random'), asked('2', 'no', 'random'), asked('3', 'no', 'random')]
-    figures = score_pope(samples, {'1': 'yes', '2': 'no'})
+    figures = pope.score(samples, {'1': 'yes', '2': 'no'})
     assert figures['random'] == pytest.approx(
         {'accuracy': 2 / 3, 'precision': 1, 'recall': 1, 'F1': 1, 'yes': 1 / 3}
     )
@@ -237,7 +222,7 @@ def test_a_no_that_was_not_said_is_wrong_too() -> None:
 
 def test_science_is_counted_by_subject() -> None:
     samples = [asked('1', 'A', 'biology'), asked('2', 'B', 'physics')]
-    figures = score_scienceqa(samples, {'1': 'A', '2': 'A'})
+    figures = scienceqa.score(samples, {'1': 'A', '2': 'A'})
     assert (figures['accuracy'], figures['biology'], figures['physics']) == (0.5, 1, 0)
 
 
@@ -258,8 +243,8 @@ def test_science_is_counted_by_subject() -> None:
     ],
 )
 def test_science_wants_one_of_the_forms_that_its_script_looks_for(answer: str, letter: str) -> None:
-    assert science_letter_of(answer) == letter
-    figures = score_scienceqa([asked('1', 'B')], {'1': answer})
+    assert scienceqa.letter_of(answer) == letter
+    figures = scienceqa.score([asked('1', 'B')], {'1': answer})
     assert figures['accuracy'] == (letter == 'B')
 
 

@@ -1,21 +1,20 @@
-"""Units of work of a benchmark: what one process does at a time, and what of it is done already."""
+"""Work units of mask benchmarks: what one process predicts at a time, and what is already done."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from instructseg_ros.model.reuse import Expression
 from instructseg_ros.model.segmenter import Prediction
-from instructseg_ros.research.data.images import Picture
+from instructseg_ros.research.data.dataset import Procedure
+from instructseg_ros.research.data.mask_files import merge, write_labels, write_mask
 from instructseg_ros.research.data.sample import Sample
-from instructseg_ros.research.evaluation.image_scores import joined_file, sentence_file
-from instructseg_ros.research.evaluation.mask_files import merge, write_labels, write_mask
-from instructseg_ros.research.evaluation.own_data import answer_file
+from instructseg_ros.research.evaluation.mask_scores import joined_file, sentence_file
 from instructseg_ros.research.evaluation.predictor import (
     Predictor,
     single_sentences,
@@ -24,38 +23,38 @@ from instructseg_ros.research.evaluation.predictor import (
 )
 
 
-class Unit(Protocol):
-    """Something to predict, and the files that come of it."""
+class WorkUnit(Protocol):
+    """Samples on the same image or video, and the prediction files for them."""
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """Those that it does."""
+        """The samples."""
         ...
 
     def run(self, predictor: Predictor, folder: Path) -> None:
-        """Write the files that are not there yet.
+        """Write the prediction files that do not exist yet.
 
         Raises:
-            OSError, ValueError: a picture is broken or of another size than its targets, an
-                instruction is too long, or a name leads out of the folder.
+            OSError, ValueError: An image is damaged or differs in size from its targets, an
+                instruction is too long, or a file name leads out of the folder.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class StillUnit:
-    """An image with all sentences about its things.
+class ImageUnit:
+    """An image with all sentences about its objects.
 
     Args:
-        samples: of the one image.
-        sentences: each sentence is an instruction of its own too.
+        samples: Samples of the image.
+        sentences: Predict each sentence separately too.
     """
 
     samples: tuple[Sample, ...]
     sentences: bool
 
     def run(self, predictor: Predictor, folder: Path) -> None:
-        """See `Unit`."""
+        """Write the missing files; see `WorkUnit.run`."""
         expressions: list[Expression] = []
         files: list[Path] = []
         for sample in self.samples:
@@ -77,16 +76,16 @@ class VideoUnit:
     """A video with all of its instructions.
 
     Args:
-        samples: of the one video.
-        merged: their masks are the objects of one picture a frame, as DAVIS wants it; otherwise
-            each has a picture of its own.
+        samples: Samples of the video.
+        merged: Write one label image per frame with an object for each sample, as DAVIS requires;
+            otherwise one mask per frame and sample.
     """
 
     samples: tuple[Sample, ...]
     merged: bool
 
     def run(self, predictor: Predictor, folder: Path) -> None:
-        """See `Unit`."""
+        """Write the missing files; see `WorkUnit.run`."""
         first = self.samples[0]
         expressions = [whole_instruction(sample, predictor.segmenter) for sample in self.samples]
         for index, name in enumerate(first.details['names']):
@@ -97,8 +96,8 @@ class VideoUnit:
             _check_size(self.samples, index, predictions[0].mask.shape)
             if self.merged:
                 write_labels(files[0], merge([each.probability for each in predictions]))
-                continue
-            _write_missing(files, predictions)
+            else:
+                _write_missing(files, predictions)
 
     def _files(self, folder: Path, frame: str) -> list[Path]:
         if self.merged:
@@ -109,17 +108,17 @@ class VideoUnit:
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnUnit:
-    """An image or a video of own data with all of its sentences, put as the node puts them.
+class RobotUnit:
+    """An image or a video with all of its sentences, processed as the node does.
 
     Args:
-        samples: of the same frames.
+        samples: Samples with the same frames.
     """
 
     samples: tuple[Sample, ...]
 
     def run(self, predictor: Predictor, folder: Path) -> None:
-        """See `Unit`; a frame that cannot be read does not keep the others from being done."""
+        """Write the missing files; see `WorkUnit.run`. Damaged frames are left out."""
         first = self.samples[0]
         sentences = [
             (sample, number, predictor.segmenter.read(text, task_of(sample)))
@@ -129,7 +128,7 @@ class OwnUnit:
         broken: list[Exception] = []
         for index in range(len(first.frames)):
             files = [
-                _within(folder, answer_file(sample, number, index))
+                _within(folder, sentence_file(sample, number, index))
                 for sample, number, _ in sentences
             ]
             if all(file.is_file() for file in files):
@@ -148,43 +147,31 @@ class OwnUnit:
         self, predictor: Predictor, index: int, expressions: Sequence[Expression]
     ) -> list[Prediction]:
         first = self.samples[0]
-        if not first.kind.is_video:
+        if not first.task.is_video:
             return predictor.still(first.frames[0], expressions)
         return predictor.frame(first.frames, index, expressions, causal=True)
 
 
-def own_units(samples: Iterable[Sample]) -> list[OwnUnit]:
-    """One unit for each image and each video, which is then looked at once for all sentences."""
-    units: dict[tuple[bool, tuple[Picture, ...]], list[Sample]] = {}
+_MAKE: Final[dict[Procedure, Callable[[tuple[Sample, ...]], WorkUnit]]] = {
+    Procedure.JOINED: lambda samples: ImageUnit(samples, sentences=False),
+    Procedure.JOINED_AND_SINGLE: lambda samples: ImageUnit(samples, sentences=True),
+    Procedure.VIDEO: lambda samples: VideoUnit(samples, merged=False),
+    Procedure.VIDEO_LABELS: lambda samples: VideoUnit(samples, merged=True),
+    Procedure.ROBOT: RobotUnit,
+}
+
+
+def work_units(procedure: Procedure, samples: Iterable[Sample]) -> list[WorkUnit]:
+    """Group samples by their frames, which are then encoded once; with DAVIS also by annotator."""
+    groups: dict[Hashable, list[Sample]] = {}
     for sample in samples:
-        units.setdefault((sample.kind.is_video, sample.frames), []).append(sample)
-    return [OwnUnit(tuple(of_frames)) for of_frames in units.values()]
-
-
-def still_units(samples: Iterable[Sample], *, sentences: bool) -> list[StillUnit]:
-    """One unit for each image, which is then looked at once for all of its things."""
-    images: dict[Picture, list[Sample]] = {}
-    for sample in samples:
-        images.setdefault(sample.frames[0], []).append(sample)
-    return [StillUnit(tuple(of_image), sentences) for of_image in images.values()]
-
-
-def video_units(samples: Iterable[Sample], *, merged: bool) -> list[VideoUnit]:
-    """One unit for each video, and for DAVIS for each annotator of it."""
-    videos: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
-        key = (sample.group if merged else '', sample.details['video'])
-        videos.setdefault(key, []).append(sample)
-    return [VideoUnit(tuple(of_video), merged) for of_video in videos.values()]
-
-
-def share(units: Sequence[Unit], rank: int, processes: int) -> list[Unit]:
-    """The units of one of several processes: every unit is one process's alone."""
-    return list(units[rank::processes])
+        group = sample.group if procedure is Procedure.VIDEO_LABELS else ''
+        groups.setdefault((group, sample.task.is_video, sample.frames), []).append(sample)
+    return [_MAKE[procedure](tuple(group)) for group in groups.values()]
 
 
 def _within(folder: Path, name: str) -> Path:
-    """A file of a folder; names come from the data set's own files, which anyone may have made."""
+    """Return a file in the folder; names come from the data set's files and cannot be trusted."""
     if Path(name).is_absolute() or '..' in Path(name).parts:
         raise ValueError(f'{name} would be written outside of {folder}')
     return folder / name
@@ -200,7 +187,7 @@ def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) ->
 def _write_missing(
     files: Sequence[Path], predictions: Sequence[Prediction], *, only_found: bool = False
 ) -> None:
-    """Write masks; with `only_found` an answer "not there" is a mask without pixels."""
+    """Write masks; with `only_found` a target that was not found gets an empty mask."""
     for file, prediction in zip(files, predictions, strict=True):
         if not file.is_file():
             shown = prediction.found or not only_found

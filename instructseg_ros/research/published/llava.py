@@ -50,7 +50,8 @@ def _turns(messages: Sequence[Mapping[str, str]]) -> list[Turn]:
         messages = messages[1:]
     speakers = [each['from'] for each in messages]
     if not messages or speakers != ['human', 'gpt'] * (len(messages) // 2):
-        raise ValueError(f'human and gpt take turns, not {", ".join(speakers[:4])}')
+        found = ', '.join(speakers[:4]) or 'nothing'
+        raise ValueError(f'human and gpt take turns, not {found}')
     texts = [each['value'].replace(_IMAGE, '').strip() for each in messages]
     return [Turn(question=q, answer=a) for q, a in zip(texts[::2], texts[1::2], strict=True)]
 

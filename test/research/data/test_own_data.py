@@ -35,9 +35,11 @@ def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
         *[SampleTask.IMAGE_REFERRING] * 4,
         SampleTask.VIDEO_REASONING,
         SampleTask.IMAGE_REFERRING,
+        SampleTask.IMAGE_REASONING,
     ]
     assert samples[0].targets[0].mask().any()
-    assert not samples[-1].targets[0].mask().any()
+    assert not samples[-2].targets[0].mask().any()
+    assert samples[-1].explanation
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def test_a_wrong_line_is_named_with_what_is_wrong(
     reading = folder.read(tmp_path, 'train')
     first, second = sorted(str(problem) for problem in reading.problems)
     assert first.startswith(f'{file} line 2: ') and reason in first
-    assert second.startswith(f'{file} line 7: not JSON')
-    assert len(reading.samples) == 5
+    assert second.startswith(f'{file} line 8: not JSON')
+    assert len(reading.samples) == 6
 
 
 def test_pixels_of_one_value_may_be_the_thing(tmp_path: Path) -> None:
@@ -150,9 +152,9 @@ def test_a_label_image_is_decoded_once_for_all_of_its_labels(
     bag.write_sample(tmp_path / 'bag', 0)
     samples = bag.read(tmp_path / 'bag', 'train').samples
     read = []
-    read_message = bag.Message.read
+    read_message = bag.BagMessage.read
     monkeypatch.setattr(
-        bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1]
+        bag.BagMessage, 'read', lambda self: (read.append(self), read_message(self))[1]
     )
     masks = [sample.targets[0].mask() for sample in samples]  # type: ignore[union-attr]
     assert len(masks) == 2 and len(read) == 1

@@ -92,7 +92,7 @@ def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, 
 
 
 def test_a_corner_at_the_end_of_the_world_does_not_end_the_process() -> None:
-    with pytest.raises(ValueError, match='corners are x, y in pixels of the picture'):
+    with pytest.raises(ValueError, match='corners are x, y in pixels of the image'):
         CocoPolygons((9, 9), ((0.0, 0.0, 1e9, 0.0, 1e9, 1e9),)).mask()
 
 

@@ -50,7 +50,7 @@ def test_a_thing_of_a_training_video_has_all_of_its_sentences_and_frames(tmp_pat
 
 
 def test_frames_without_a_mask_keep_their_place(tmp_path: Path) -> None:
-    """The authors' loader drops them, and gives later frames the masks of others (spec 9.1)."""
+    """The authors' loader drops them, and gives later frames the masks of others."""
     make_sample('ref-youtube-vos', tmp_path)
     sample = ref_youtube_vos.read(tmp_path, 'train').samples[0]
     video = sample.details['video']
@@ -115,8 +115,7 @@ def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
 def test_a_video_without_sentences_is_named_and_the_others_are_read(
     tmp_path: Path, read: Callable[[Path, str], Reading]
 ) -> None:
-    module = revos if read is revos.read else ref_youtube_vos
-    module.make_sample(tmp_path, 0)
+    make_sample('revos' if read is revos.read else 'ref-youtube-vos', tmp_path)
     whole = len(read(tmp_path, 'valid').samples)
     [file] = [
         *tmp_path.glob('meta_expressions_valid_.json'),

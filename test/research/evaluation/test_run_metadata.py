@@ -134,7 +134,7 @@ def bytes_of_it(folder: Path) -> ImageSource:
 
 
 def bag_of_it(folder: Path) -> ImageSource:
-    return bag.BagImage(bag.Message(folder, '/camera/image', 0, stamp=0))
+    return bag.BagImage(bag.BagMessage(folder, '/camera/image', 0, stamp=0))
 
 
 @pytest.mark.parametrize('picture', [one_file, bytes_of_it, bag_of_it])

@@ -33,11 +33,7 @@ _TASKS: Final = {
     (True, False): SampleTask.VIDEO_REFERRING,
     (True, True): SampleTask.VIDEO_REASONING,
 }
-_KEYS: Final = {'image', 'mask', 'frames', 'masks', 'value'} | {
-    'sentences',
-    'reasoning',
-    'explanation',
-}
+_KEYS = {'image', 'mask', 'frames', 'masks', 'value', 'sentences', 'reasoning', 'explanation'}
 _JPEG: Final = b'\xff\xd8\xff'
 LAYOUT: Final = """SPLIT/annotations.jsonl, a line for each object:
   {"image": "images/a.jpg", "mask": "masks/a.png", "sentences": ["the red mug"]}

@@ -44,15 +44,15 @@ EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
 """
 
 
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc, unused-ignore]
-    """Reads a pickle of plain values. Every other instruction is refused before it runs.
+class _PlainUnpickler(pickle._Unpickler):
+    """Reads a pickle of plain values; every other instruction is unknown to it.
 
-    The unpickler of the standard library in Python, since the one in C allocates as much memory as
-    six bytes of a malicious file ask for.
+    This is the standard library's unpickler in Python: the one in C can neither be restricted to
+    some instructions, nor does it check how much memory a malicious file asks for.
     """
 
     dispatch = {
-        code: pickle._Unpickler.dispatch[code]  # type: ignore[attr-defined, unused-ignore]
+        code: pickle._Unpickler.dispatch[code]
         for code in (getattr(pickle, name)[0] for name in _PLAIN.split())
     }
 

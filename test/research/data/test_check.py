@@ -50,7 +50,7 @@ def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
     assert len(written['train']['problems']) == 3 and len(written['train']['warnings']) == 1
 
 
-def test_data_check_is_content_with_warnings(
+def test_data_check_succeeds_with_warnings(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder.make_sample(tmp_path, 0)
@@ -63,7 +63,7 @@ def test_data_check_is_content_with_warnings(
     assert '0 problems, 1 warnings' in shown and 'save masks as PNG' in shown
 
 
-def test_data_check_and_segment_say_the_same_of_a_picture(
+def test_data_check_and_segment_report_the_same_error_for_an_image(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder.make_sample(tmp_path, 0)
@@ -90,7 +90,7 @@ def test_data_check_and_segment_say_the_same_of_a_picture(
         'text',
     ],
 )
-def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
+def test_damaged_run_lengths_of_revos_affect_only_their_sentences(
     tmp_path: Path, runs: object
 ) -> None:
     make_sample('revos', tmp_path)
@@ -179,7 +179,7 @@ CHANGES: dict[str, Callable[[str], Iterator[str]]] = {
 
 
 @pytest.mark.parametrize('name', [name for name in names() if name not in ('bag', 'tabletop')])
-def test_whatever_stands_in_a_file_is_an_error_in_words(tmp_path: Path, name: str) -> None:
+def test_junk_in_any_file_is_reported_in_words(tmp_path: Path, name: str) -> None:
     data = data_set(name)
     make_sample(name, tmp_path)
     if name == 'refcoco+':  # read as published, the others in the authors' form

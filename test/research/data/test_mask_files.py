@@ -15,14 +15,14 @@ from instructseg_ros.research.data.mask_files import (
 )
 
 
-def test_the_most_probable_object_has_a_pixel_unless_it_is_the_background_s() -> None:
+def test_a_pixel_belongs_to_the_most_probable_object_or_to_the_background() -> None:
     first = np.array([[0.9, 0.6, 0.4, 0.1]])
     second = np.array([[0.8, 0.1, 0.4, 0.1]])
     # The background has .02, .36, .36, .81.
     assert merge([first, second]).tolist() == [[1, 1, 1, 0]]
 
 
-def test_labels_have_the_colours_of_davis(tmp_path: Path) -> None:
+def test_labels_have_the_colors_of_davis(tmp_path: Path) -> None:
     write_labels(tmp_path / 'a' / '0.png', np.array([[0, 1], [2, 3]], np.uint8))
     image = Image.open(tmp_path / 'a' / '0.png')
     assert np.array(image).tolist() == [[0, 1], [2, 3]]

@@ -103,7 +103,7 @@ def test_boundaries_match_within_the_radius(row: int, column: int, accuracy: flo
     assert boundary_accuracy(pixel(shape, row, column), pixel(shape, 80, 100)) == accuracy
 
 
-def test_a_single_boundary_counts_as_missed_and_none_as_right() -> None:
+def test_one_boundary_alone_scores_zero_and_none_scores_one() -> None:
     empty, full, some = np.zeros((9, 9), bool), np.ones((9, 9), bool), pixel((9, 9), 4, 4)
     assert boundary_accuracy(empty, some) == boundary_accuracy(some, empty) == 0
     assert boundary_accuracy(full, some) == 0

@@ -22,7 +22,7 @@ def cells(*chosen: int) -> np.ndarray:
     return mask[None]
 
 
-def test_one_figure_is_of_all_pixels_and_one_of_all_masks() -> None:
+def test_ciou_covers_all_pixels_and_giou_all_masks() -> None:
     overlap = Overlap()
     overlap.add(cells(0, 1, 2, 3), cells(2, 3, 4, 5))  # 2 of 6
     overlap.add(cells(0), cells(0))  # 1 of 1
@@ -33,7 +33,7 @@ def test_one_figure_is_of_all_pixels_and_one_of_all_masks() -> None:
     assert figures['P@0.5'] == figures['P@0.9'] == pytest.approx(2 / 3)
 
 
-def test_what_is_not_counted_makes_no_difference() -> None:
+def test_pixels_that_do_not_count_make_no_difference() -> None:
     overlap = Overlap()
     overlap.add(cells(0, 9), cells(0, 1), counted=~cells(9, 1))
     assert overlap.figures()['cIoU'] == 1
@@ -54,7 +54,7 @@ def test_both_protocols_of_refcoco_are_scored_where_they_have_files(tmp_path: Pa
     assert figures['per_sentence']['P@0.5'] == pytest.approx(1 / (2 * len(samples)))
 
 
-def test_a_prediction_of_another_size_is_named(tmp_path: Path) -> None:
+def test_a_prediction_of_another_size_is_reported(tmp_path: Path) -> None:
     make_sample('refcoco', tmp_path)
     Image.new('L', (3, 3)).save(tmp_path / '0.png')
     with pytest.raises(ValueError, match=r'0\.png has \(3, 3\) pixels'):
@@ -73,7 +73,7 @@ def test_a_folder_without_predictions_is_an_error(tmp_path: Path) -> None:
         score_reasonseg(tmp_path, tmp_path / 'none', split='val')
 
 
-def test_what_is_to_be_ignored_is_no_target_or_does_not_count(tmp_path: Path) -> None:
+def test_ignored_regions_are_background_or_do_not_count(tmp_path: Path) -> None:
     make_sample('reasonseg', tmp_path)
     for sample in reasonseg.read(tmp_path, 'val').samples:
         target = sample.targets[0]
@@ -83,7 +83,7 @@ def test_what_is_to_be_ignored_is_no_target_or_does_not_count(tmp_path: Path) ->
     assert figures['ignoring']['cIoU'] == 1
 
 
-def test_one_target_that_is_damaged_does_not_cost_the_benchmark(tmp_path: Path) -> None:
+def test_one_damaged_target_does_not_fail_the_benchmark(tmp_path: Path) -> None:
     make_sample('refcoco', tmp_path)
     file = tmp_path / 'refcoco' / 'refcoco_val.json'
     items = json.loads(file.read_text())

@@ -50,7 +50,7 @@ def claim(output: Path, mine: Mapping[str, Any], *, first: bool = True) -> None:
     claim_file(output / NOTE, mine, holds='predictions of', first=first)
 
 
-def test_a_folder_is_for_what_it_was_first_used_for(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_an_output_folder_belongs_to_its_first_run(tiny_model_dir: Path, tmp_path: Path) -> None:
     model = str(tiny_model_dir)
     mine = origin('refcoco', model)
     claim(tmp_path, mine, first=True)
@@ -72,7 +72,7 @@ def test_a_folder_is_for_what_it_was_first_used_for(tiny_model_dir: Path, tmp_pa
     'other',
     [(asked(text='the cup'),), (asked(image='b.jpg'),), (asked('2'),), (asked(), asked('2'))],
 )
-def test_samples_that_were_changed_are_others(
+def test_changed_samples_are_detected(
     other: tuple[Sample, ...], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     claim(tmp_path, origin('folder', str(tiny_model_dir)), first=True)
@@ -81,7 +81,7 @@ def test_samples_that_were_changed_are_others(
 
 
 @pytest.mark.parametrize('pinned', [True, False])
-def test_weights_are_known_by_their_content_and_not_by_their_time(
+def test_weights_are_identified_by_content_and_not_by_time(
     pinned: bool, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny_model_dir, tmp_path / 'model')
@@ -101,23 +101,21 @@ def test_weights_are_known_by_their_content_and_not_by_their_time(
         claim(tmp_path / 'out', origin('gqa', str(model)), first=True)
 
 
-def test_a_note_that_does_not_say_what_it_is_of_is_of_something_else(
-    tiny_model_dir: Path, tmp_path: Path
-) -> None:
+def test_an_incomplete_record_belongs_to_another_run(tiny_model_dir: Path, tmp_path: Path) -> None:
     mine = origin('gqa', str(tiny_model_dir))
     (tmp_path / 'evaluation.json').write_text(json.dumps({'benchmark': 'gqa'}))
     with pytest.raises(ValueError, match='with weights None, not'):
         claim(tmp_path, mine, first=True)
 
 
-def test_a_model_is_the_same_by_whatever_path(
+def test_a_model_is_the_same_under_any_path(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_model_dir.parent)
     assert origin('gqa', tiny_model_dir.name) == origin('gqa', str(tiny_model_dir))
 
 
-def test_a_model_that_was_moved_is_the_same(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_moved_model_is_the_same(tiny_model_dir: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_model_dir, tmp_path / 'model')
     claim(tmp_path / 'out', origin('gqa', str(model)))
     moved = model.rename(tmp_path / 'moved')
@@ -138,7 +136,7 @@ def bag_of_it(folder: Path) -> ImageSource:
 
 
 @pytest.mark.parametrize('picture', [one_file, bytes_of_it, bag_of_it])
-def test_an_image_that_was_replaced_under_its_name_is_another(
+def test_an_image_replaced_under_its_name_is_detected(
     picture: Callable[[Path], ImageSource], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / 'data'
@@ -158,12 +156,12 @@ def test_an_image_that_was_replaced_under_its_name_is_another(
     again()
 
 
-def test_one_process_writes_the_note(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_one_process_writes_the_record(tiny_model_dir: Path, tmp_path: Path) -> None:
     claim(tmp_path / 'out', origin('gqa', str(tiny_model_dir)), first=False)
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_note_that_is_damaged_is_named(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported(tiny_model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / 'evaluation.json').write_text('{')
     with pytest.raises(ValueError, match=r'evaluation\.json is not readable as JSON'):
         claim(tmp_path, origin('gqa', str(tiny_model_dir)), first=True)

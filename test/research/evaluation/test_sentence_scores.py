@@ -65,7 +65,7 @@ def predictions(tmp_path: Path) -> Path:
     return place
 
 
-def test_figures_of_own_data_are_those_of_every_sentence(data: Path, predictions: Path) -> None:
+def test_own_data_is_scored_by_sentence(data: Path, predictions: Path) -> None:
     figures = score('folder', data, predictions)
     assert figures == {
         'gIoU': pytest.approx((1 + 0.5 + 0 + 0 + 0.75) / 5),
@@ -85,7 +85,9 @@ def test_figures_of_own_data_are_those_of_every_sentence(data: Path, predictions
     }
 
 
-def test_a_file_that_is_missing_says_not_there_and_is_named(data: Path, predictions: Path) -> None:
+def test_a_missing_prediction_counts_as_not_found_and_is_reported(
+    data: Path, predictions: Path
+) -> None:
     (predictions / '1_0.png').unlink()
     (predictions / '3_0.png').unlink()
     figures = score_sentences('folder', data, predictions)
@@ -93,7 +95,7 @@ def test_a_file_that_is_missing_says_not_there_and_is_named(data: Path, predicti
     assert figures['absent']['right'] == 1.0 and figures['present']['missed'] == 0.5
 
 
-def test_a_mask_of_own_data_that_is_broken_is_left_out_and_named(
+def test_a_damaged_target_of_own_data_is_left_out_and_reported(
     data: Path, predictions: Path
 ) -> None:
     write_mask(data / 'val' / 'other.png', rows(0, 2))
@@ -105,19 +107,19 @@ def test_a_mask_of_own_data_that_is_broken_is_left_out_and_named(
     assert 'other.png' in figures['problems'][0]
 
 
-def test_without_any_prediction_the_names_are_said(data: Path, tmp_path: Path) -> None:
+def test_without_predictions_the_error_names_the_expected_files(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'has no prediction, such as KEY_0\.png'):
         score_sentences('folder', data, tmp_path)
 
 
-def test_a_prediction_of_another_size_is_named(data: Path, predictions: Path) -> None:
+def test_a_prediction_of_another_size_is_reported(data: Path, predictions: Path) -> None:
     write_mask(predictions / '2_0.png', np.zeros((3, 3), bool))
     with pytest.raises(ValueError, match=r'2_0\.png has \(3, 3\) pixels'):
         score_sentences('folder', data, predictions)
 
 
 @pytest.mark.parametrize(('name', 'module'), [('folder', folder), ('coco', coco), ('bag', bag)])
-def test_own_data_of_every_form_is_right_where_the_predictions_are_the_targets(
+def test_predictions_equal_to_the_targets_score_one_on_every_form_of_own_data(
     name: str, module: object, tmp_path: Path
 ) -> None:
     place = tmp_path / 'data'
@@ -134,7 +136,7 @@ def test_own_data_of_every_form_is_right_where_the_predictions_are_the_targets(
     assert figures['present']['missed'] == 0.0 and figures['missing'] == []
 
 
-def test_a_split_is_val_where_it_is_there_and_otherwise_train(tmp_path: Path) -> None:
+def test_own_data_is_read_from_val_or_else_from_train(tmp_path: Path) -> None:
     bag.make_sample(tmp_path, 0)
     data = data_set('bag')
     assert data.read_split(tmp_path, None)[0] == 'val'
@@ -144,8 +146,6 @@ def test_a_split_is_val_where_it_is_there_and_otherwise_train(tmp_path: Path) ->
         data.read_split(tmp_path, 'test')
 
 
-def test_a_mask_in_grey_levels_counts_every_pixel_that_is_not_black(
-    data: Path, predictions: Path
-) -> None:
+def test_every_pixel_of_a_gray_mask_that_is_not_black_counts(data: Path, predictions: Path) -> None:
     Image.fromarray(rows(0, 2).astype(np.uint8)).save(predictions / '2_0.png')
     assert score_sentences('folder', data, predictions)['instructions']['the mug']['IoU'] == 1

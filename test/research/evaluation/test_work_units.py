@@ -76,7 +76,7 @@ def test_an_image_gives_a_file_for_all_sentences_and_one_for_each(
     assert files(tmp_path / 'joined') == ['0.png']
 
 
-def test_things_of_an_image_have_the_masks_that_each_has_alone(
+def test_objects_of_an_image_have_the_masks_that_each_has_alone(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     rgb = np.full((96, 128, 3), 120, np.uint8)
@@ -116,7 +116,7 @@ def test_only_files_that_are_missing_are_written(predictor: Predictor, tmp_path:
     assert (out / '0_1.png').is_file()
 
 
-def test_a_video_is_one_unit_and_an_annotator_has_it_for_himself(tmp_path: Path) -> None:
+def test_a_video_is_one_unit_or_one_per_annotator(tmp_path: Path) -> None:
     samples = [
         clip(tmp_path, '0', 'a', 'x'),
         clip(tmp_path, '0', 'b', 'x'),
@@ -160,7 +160,7 @@ def test_nothing_is_written_outside_of_the_folder(
     assert not folder.parent.exists()
 
 
-def test_a_name_from_the_root_on_is_refused_too(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_absolute_name_is_refused_too(predictor: Predictor, tmp_path: Path) -> None:
     sample = still(str(tmp_path / 'elsewhere'), picture(tmp_path, 'image'))
     [unit] = work_units(Procedure.JOINED, [sample])
     with pytest.raises(ValueError, match='would be written outside of'):
@@ -202,7 +202,7 @@ def test_own_data_of_the_same_frames_is_one_unit(tmp_path: Path) -> None:
     assert keys == [['1', '3'], ['2'], ['4'], ['5']]
 
 
-def test_own_data_has_a_mask_for_every_sentence_and_none_where_the_target_is_not_there(
+def test_own_data_gets_a_mask_for_every_sentence_and_an_empty_one_for_absent_targets(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     rgb = np.full((96, 128, 3), 120, np.uint8)
@@ -256,7 +256,7 @@ def test_sizes_are_compared_without_rasterising_a_target(
     assert [target.rasterised for target in targets] == [0, 0, 0]
 
 
-def test_a_picture_of_another_size_than_its_targets_is_refused_before_it_is_written(
+def test_an_image_of_another_size_than_its_targets_is_refused_before_anything_is_written(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     sample = dataclasses.replace(

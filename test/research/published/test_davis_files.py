@@ -20,7 +20,7 @@ def truth(tmp_path: Path) -> Path:
     return tmp_path / 'davis'
 
 
-def test_folders_that_macos_adds_are_no_annotators(
+def test_folders_added_by_macos_are_not_annotators(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     annotations = truth / ref_davis.ANNOTATIONS[0]
@@ -38,7 +38,7 @@ def test_folders_that_macos_adds_are_no_annotators(
     assert 'J&F-Mean 1 ' in capsys.readouterr().out
 
 
-def test_labels_in_colours_are_answered_with_the_remedy(truth: Path, tmp_path: Path) -> None:
+def test_colored_labels_are_refused_with_the_remedy(truth: Path, tmp_path: Path) -> None:
     shutil.copytree(truth / ref_davis.ANNOTATIONS[0], tmp_path / 'mine')
     file = tmp_path / 'mine' / 'val-0' / '00000.png'
     Image.open(file).convert('RGB').save(file)

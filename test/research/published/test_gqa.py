@@ -12,7 +12,7 @@ from instructseg_ros.research.published import gqa
 FILE = 'testdev_balanced_questions.json'
 
 
-def test_questions_are_grouped_by_what_they_do(tmp_path: Path) -> None:
+def test_questions_are_grouped_by_structural_type(tmp_path: Path) -> None:
     make_sample('gqa', tmp_path)
     sample = gqa.read(tmp_path, 'testdev_balanced').samples[0]
     assert (sample.key, sample.group, sample.turns[0].answer) == ('00000000', 'verify', 'yes')
@@ -20,7 +20,7 @@ def test_questions_are_grouped_by_what_they_do(tmp_path: Path) -> None:
     assert sample.turns[0].question.endswith('\nAnswer the question using a single word or phrase.')
 
 
-def test_a_broken_question_is_named(tmp_path: Path) -> None:
+def test_a_broken_question_is_reported(tmp_path: Path) -> None:
     make_sample('gqa', tmp_path)
     questions = json.loads((tmp_path / FILE).read_text())
     del questions['00000001']['answer']

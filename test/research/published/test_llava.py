@@ -42,7 +42,7 @@ def test_the_image_is_left_to_the_prompt(tmp_path: Path) -> None:
     assert sample.frames[0].path == tmp_path / 'coco/train2017/a.jpg'  # type: ignore[attr-defined]
 
 
-def test_an_image_that_is_talked_about_twice_gives_two_samples_of_their_own(tmp_path: Path) -> None:
+def test_two_conversations_about_an_image_are_two_samples(tmp_path: Path) -> None:
     said = (('human', 'What is it?'), ('gpt', 'A bus.'))
     write(tmp_path, item(*said), {'id': 'words', 'conversations': []}, item(*said))
     reading = llava.read(tmp_path, 'train')
@@ -71,9 +71,7 @@ def test_an_answer_without_a_question_before_it_is_left_out(tmp_path: Path) -> N
         (7, 'not subscriptable'),
     ],
 )
-def test_an_entry_that_is_no_conversation_is_named(
-    tmp_path: Path, broken: Any, reason: str
-) -> None:
+def test_an_invalid_conversation_is_reported(tmp_path: Path, broken: Any, reason: str) -> None:
     write(tmp_path, broken, item(('human', 'a'), ('gpt', 'b')))
     reading = llava.read(tmp_path, 'train')
     [problem] = reading.problems

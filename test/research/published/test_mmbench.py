@@ -67,7 +67,9 @@ def test_without_a_hint_the_question_is_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('missing', ['None', 'none', 'NA', 'N/A', 'NULL', 'NaN', '<NA>'])
-def test_an_option_that_the_authors_take_for_missing_is_none(tmp_path: Path, missing: str) -> None:
+def test_an_option_that_the_authors_treat_as_missing_is_dropped(
+    tmp_path: Path, missing: str
+) -> None:
     write(tmp_path, C=missing, hint=missing, D='four')
     [sample] = mmbench.read(tmp_path, 'dev').samples
     assert sample.turns[0].question == f'Which?\nA. one\nB. two\n{BY_LETTER}'
@@ -80,7 +82,7 @@ def test_a_question_whose_right_option_is_none_still_counts(tmp_path: Path) -> N
     assert 'C. ' not in sample.turns[0].question
 
 
-def test_a_table_of_a_spreadsheet_has_its_first_column(tmp_path: Path) -> None:
+def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     write(tmp_path)
     file = tmp_path / FILE
     file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes())
@@ -97,7 +99,7 @@ def test_a_table_of_a_spreadsheet_has_its_first_column(tmp_path: Path) -> None:
         ({'question': ' ', 'hint': ''}, 'no question'),
     ],
 )
-def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, str], reason: str) -> None:
+def test_a_broken_row_is_reported(tmp_path: Path, change: dict[str, str], reason: str) -> None:
     write(tmp_path, **change)
     reading = mmbench.read(tmp_path, 'dev')
     assert not reading.samples
@@ -105,7 +107,7 @@ def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, str], reason: s
     assert str(problem).startswith(f'{tmp_path / FILE} ') and reason in str(problem)
 
 
-def test_a_row_that_is_torn_is_named(tmp_path: Path) -> None:
+def test_a_truncated_row_is_reported(tmp_path: Path) -> None:
     write(tmp_path)
     with (tmp_path / FILE).open('a') as stream:
         stream.write('8\tWhich')

@@ -72,7 +72,7 @@ def revos_cases() -> Iterator[RevosCase]:
 
 
 @pytest.mark.parametrize('case', revos_cases(), ids=lambda case: case.truth.name)
-def test_revos_figures_are_the_official_ones(case: RevosCase) -> None:
+def test_revos_figures_equal_the_official_ones(case: RevosCase) -> None:
     mine = score_revos(case.truth, case.predictions)
     for group, figures in case.groups.items():
         ours = mine[{'reason': 'reasoning'}.get(group, group)]
@@ -95,7 +95,7 @@ def test_revos_robustness_counts_where_annotations_overlap_as_the_official_one()
     assert mine['problems'] == []
 
 
-def test_a_revos_prediction_of_a_wrong_size_costs_its_sentence_alone() -> None:
+def test_a_revos_prediction_of_a_wrong_size_affects_only_its_sentence() -> None:
     case = SHIPPED / 'revos_wrong_size'
     mine = score_revos(case, case / 'pred')
     assert mine['expressions']['v/x/0']['J'] == 100
@@ -104,7 +104,7 @@ def test_a_revos_prediction_of_a_wrong_size_costs_its_sentence_alone() -> None:
     assert problem.startswith('v/x/1 scores 0: ') and 'and its frame (60, 80)' in problem
 
 
-def test_a_revos_prediction_that_is_damaged_costs_its_sentence_alone(tmp_path: Path) -> None:
+def test_a_damaged_revos_prediction_affects_only_its_sentence(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / 'revos_overlap', tmp_path, dirs_exist_ok=True)
     (tmp_path / 'pred/v/x/1/00002.png').write_bytes(b'no picture')
     mine = score_revos(tmp_path, tmp_path / 'pred')
@@ -112,7 +112,7 @@ def test_a_revos_prediction_that_is_damaged_costs_its_sentence_alone(tmp_path: P
     assert '00002.png cannot be read as an image' in mine['problems'][0]
 
 
-def test_revos_accuracy_is_that_of_the_values_in_the_files(tmp_path: Path) -> None:
+def test_revos_accuracy_depends_on_the_values_in_the_files(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / 'revos_overlap', tmp_path, dirs_exist_ok=True)
     for file in (tmp_path / 'pred').rglob('*.png'):
         with Image.open(file) as image:
@@ -123,7 +123,7 @@ def test_revos_accuracy_is_that_of_the_values_in_the_files(tmp_path: Path) -> No
     assert mine['A'] > 90 and mine['J'] == 100
 
 
-def test_revos_needs_the_foreground_and_names_what_it_lacks(tmp_path: Path) -> None:
+def test_revos_needs_the_foreground_and_reports_gaps_in_it(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / 'revos', tmp_path, dirs_exist_ok=True)
     file = tmp_path / 'mask_dict_foreground.json'
     foreground = json.loads(file.read_text())
@@ -144,7 +144,7 @@ def davis_cases() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(('case', 'official'), davis_cases())
-def test_davis_metrics_are_the_official_ones(case: Path, official: dict[str, Any]) -> None:
+def test_davis_metrics_equal_the_official_ones(case: Path, official: dict[str, Any]) -> None:
     mine = score_davis(case / 'davis', case / 'davis' / 'predictions')
     for name, value in official['davis17_unsupervised'].items():
         assert round(mine[name], 3) == value, name
@@ -160,7 +160,7 @@ def test_there_are_figures_in_every_metrics_folder(folder: Path) -> None:
     )
 
 
-def test_further_metrics_folders_are_listed_as_in_path_and_have_to_be_there(
+def test_further_metrics_folders_are_listed_as_in_path_and_must_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = tmp_path / 'one', tmp_path / 'two'

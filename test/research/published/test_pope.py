@@ -21,7 +21,7 @@ def test_the_subsets_are_one_split_of_three_groups(tmp_path: Path) -> None:
     assert samples[0].key == 'random-1'
 
 
-def test_a_line_that_is_no_question_is_named(tmp_path: Path) -> None:
+def test_an_invalid_question_is_reported(tmp_path: Path) -> None:
     make_sample('pope', tmp_path)
     file = tmp_path / 'coco/coco_pope_popular.json'
     lines = file.read_text().splitlines()

@@ -25,7 +25,7 @@ def asked(key: str, answer: str = '', group: str = '', **details: Any) -> Sample
 @pytest.mark.parametrize(
     ('count', 'expected'), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)]
 )
-def test_an_answer_is_worth_what_nine_of_ten_people_leave_of_it(
+def test_an_answer_is_compared_with_nine_of_ten_people_at_a_time(
     count: int, expected: float
 ) -> None:
     people = ['cat'] * count + ['dog'] * (10 - count)
@@ -62,33 +62,33 @@ def test_an_answer_is_worth_what_nine_of_ten_people_leave_of_it(
         ('twas', "'twas"),
     ],
 )
-def test_answers_are_made_alike_before_they_are_compared(answer: str, same: str) -> None:
+def test_answers_are_normalized_before_they_are_compared(answer: str, same: str) -> None:
     assert normalized(answer) == same
 
 
-def test_where_all_people_agree_nothing_is_made_alike() -> None:
+def test_answers_are_not_normalized_where_all_people_agree() -> None:
     assert agreement('Two', ['2'] * 10) == 0
     assert agreement('Two', ['2'] * 9 + ['three']) == pytest.approx(1)
 
 
-def test_the_words_of_the_people_are_made_alike_too() -> None:
+def test_the_words_of_the_people_are_normalized_too() -> None:
     people = ['two', 'Two', 'the two', '2', '2.'] + ['three'] * 5
     assert agreement('two', people) == agreement('2', people) == 1
     assert agreement('a dont', ["don't", 'dont\n', *['yes'] * 8]) == pytest.approx(0.6)
 
 
-def test_what_is_scored_is_what_would_be_handed_in() -> None:
+def test_the_submitted_form_of_an_answer_is_scored() -> None:
     samples = [asked('1', answers=('yes',) * 10), asked('2', answers=('2',) * 10)]
     assert vqav2.score(samples, {'1': 'Yes.', '2': 'Two'})['accuracy'] == 1
 
 
-def test_an_answer_that_is_missing_is_wrong_even_where_people_said_next_to_nothing() -> None:
+def test_a_missing_answer_is_wrong_even_if_the_people_answered_an_article() -> None:
     samples = [asked('1', answers=('a',) * 9 + ('b',))]
     assert vqav2.score(samples, {'1': 'A'})['accuracy'] == 1
     assert vqav2.score(samples, {}) == {'accuracy': 0, 'n': 1, 'missing': 1}
 
 
-def test_vqa_figures_are_of_all_and_of_each_type() -> None:
+def test_vqa_figures_cover_all_questions_and_each_type() -> None:
     samples = [
         asked('1', group='number', answers=('2',) * 9 + ('3',)),
         asked('2', group='other', answers=('cat',) * 9 + ('dog',)),
@@ -107,7 +107,7 @@ def test_without_published_answers_there_is_only_a_count(tmp_path: Path) -> None
     assert rows == [{'question_id': 7, 'answer': 'cat'}, {'question_id': 8, 'answer': ''}]
 
 
-def test_gqa_wants_the_same_words(tmp_path: Path) -> None:
+def test_gqa_compares_words_exactly(tmp_path: Path) -> None:
     samples = [asked('1', 'yes', 'verify'), asked('2', 'left', 'choose'), asked('3', 'cat')]
     figures = gqa.score(samples, {'1': ' Yes. ', '2': 'on the left'})
     assert figures == {'accuracy': 1 / 3, 'verify': 1, 'choose': 0, 'n': 3, 'missing': 1}
@@ -145,7 +145,7 @@ def test_the_letter_of_an_option_is_found_in_an_answer(answer: str, letter: str)
     assert mmbench.letter_of(answer) == letter
 
 
-def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Path) -> None:
+def test_a_rotated_question_is_right_if_all_rotations_are(tmp_path: Path) -> None:
     samples = [
         asked('3', 'A', index=3, question='=1+1', A='x', category='ocr'),
         asked('1000003', 'D', index=1000003),
@@ -155,7 +155,7 @@ def test_a_rotated_question_is_right_where_all_of_its_rotations_are(tmp_path: Pa
     assert (figures['accuracy'], figures['circular']) == (pytest.approx(2 / 3), 0.5)
 
 
-def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path: Path) -> None:
+def test_the_submission_to_mmbench_is_its_table_with_literal_answers(tmp_path: Path) -> None:
     samples = [
         asked('3', 'A', index=3, question='=1+1', A='x', B='', category='ocr'),
         asked('1000003', 'D', index=1000003),
@@ -175,7 +175,7 @@ def test_what_mmbench_gets_is_its_table_with_the_answers_word_for_word(tmp_path:
     assert [cell.value for cell in second] == [1000003, None, None, None, None, None]
 
 
-def test_without_a_single_question_there_is_nothing_to_divide(tmp_path: Path) -> None:
+def test_scores_of_no_questions_do_not_divide_by_zero(tmp_path: Path) -> None:
     for score in (vqav2.score, gqa.score, mmbench.score, scienceqa.score):
         assert score([], {}) == {'n': 0, 'missing': 0}
     assert pope.score([], {}) == {'F1': 0, 'n': 0, 'missing': 0}
@@ -192,11 +192,11 @@ def test_without_a_single_question_there_is_nothing_to_divide(tmp_path: Path) ->
         ('nothing', True),
     ],
 )
-def test_a_no_in_the_first_sentence_is_a_no(answer: str, yes: bool) -> None:
+def test_a_no_in_the_first_sentence_means_no(answer: str, yes: bool) -> None:
     assert says_yes(answer) == yes
 
 
-def test_pope_tells_precision_and_recall_of_each_subset() -> None:
+def test_pope_reports_precision_and_recall_of_each_subset() -> None:
     samples = [
         asked('1', 'yes', 'random'),
         asked('2', 'yes', 'random'),
@@ -211,7 +211,7 @@ def test_pope_tells_precision_and_recall_of_each_subset() -> None:
     assert figures['F1'] == pytest.approx(0.25)
 
 
-def test_a_no_that_was_not_said_is_wrong_too() -> None:
+def test_a_missing_no_is_wrong_too() -> None:
     samples = [asked('1', 'yes', 'random'), asked('2', 'no', 'random'), asked('3', 'no', 'random')]
     figures = pope.score(samples, {'1': 'yes', '2': 'no'})
     assert figures['random'] == pytest.approx(
@@ -220,7 +220,7 @@ def test_a_no_that_was_not_said_is_wrong_too() -> None:
     assert figures['missing'] == 1
 
 
-def test_science_is_counted_by_subject() -> None:
+def test_scienceqa_is_scored_by_subject() -> None:
     samples = [asked('1', 'A', 'biology'), asked('2', 'B', 'physics')]
     figures = scienceqa.score(samples, {'1': 'A', '2': 'A'})
     assert (figures['accuracy'], figures['biology'], figures['physics']) == (0.5, 1, 0)
@@ -242,13 +242,13 @@ def test_science_is_counted_by_subject() -> None:
         ('', ''),
     ],
 )
-def test_science_wants_one_of_the_forms_that_its_script_looks_for(answer: str, letter: str) -> None:
+def test_scienceqa_accepts_only_the_forms_that_its_script_knows(answer: str, letter: str) -> None:
     assert scienceqa.letter_of(answer) == letter
     figures = scienceqa.score([asked('1', 'B')], {'1': answer})
     assert figures['accuracy'] == (letter == 'B')
 
 
-def test_a_line_that_was_not_finished_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
     AnswerFile(tmp_path / 'answers_0.jsonl', 'm').add(asked('1'), 'one')
     with (tmp_path / 'answers_0.jsonl').open('a') as stream:
         stream.write('{"question_id": "2", "te')

@@ -25,7 +25,7 @@ def test_small_shapes_are_painted_over_large_ones() -> None:
     assert painted.ignored().sum() == 16
 
 
-def test_of_equally_large_shapes_the_first_is_on_top_as_the_authors_paint_them() -> None:
+def test_the_first_of_equally_large_shapes_is_on_top_as_the_authors_paint_them() -> None:
     target, ignored = ('target', square(2, 2, 4)), ('ignore', square(2, 2, 4))
     assert PaintedPolygons((12, 12), (target, ignored)).mask().sum() == 16
     assert PaintedPolygons((12, 12), (ignored, target)).mask().sum() == 0
@@ -45,7 +45,7 @@ def test_files_in_cp1252_and_flags_in_any_case_are_read_as_the_authors_read_them
     assert pixels == {'Flag': 256, 'cp1252': 676, 'plain': 676, 'tie': 256}
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     make_sample('reasonseg', tmp_path)
     (tmp_path / 'val' / '000.json').write_bytes(b'\x81\xff')
     (tmp_path / 'val' / '001.json').unlink()
@@ -54,7 +54,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     assert second.what.endswith('001.json is missing')
 
 
-def test_a_target_in_what_is_ignored_stays(tmp_path: Path) -> None:
+def test_a_target_inside_an_ignored_region_stays(tmp_path: Path) -> None:
     shapes = (('target', square(2, 2, 4)), ('Ignore', square(0, 0, 10)))
     assert PaintedPolygons((12, 12), shapes).mask().sum() == 16
 
@@ -65,7 +65,7 @@ def test_explanations_belong_to_the_training_split(tmp_path: Path) -> None:
     assert not any(sample.explanation for sample in read(tmp_path, 'val').samples)
 
 
-def test_flags_are_no_shapes_and_a_text_may_stand_alone(tmp_path: Path) -> None:
+def test_flags_are_not_shapes_and_a_text_may_be_a_single_string(tmp_path: Path) -> None:
     make_sample('reasonseg', tmp_path)
     file = tmp_path / 'val' / '000.json'
     annotation = json.loads(file.read_text()) | {'text': ' what is it? '}

@@ -14,7 +14,7 @@ from instructseg_ros.research.published.refcoco import read
 CASES = Path(__file__).resolve().parents[2] / 'data' / 'refcoco_two_corners'
 
 
-def test_both_forms_of_the_annotations_hold_the_same(tmp_path: Path) -> None:
+def test_both_forms_of_the_annotations_are_equal(tmp_path: Path) -> None:
     make_sample('refcocog', tmp_path)
     theirs = read('refcocog', tmp_path, 'val').samples
     for file in (tmp_path / 'refcocog').glob('refcocog_*.json'):
@@ -43,7 +43,7 @@ def test_refs_may_have_been_converted_to_json(tmp_path: Path) -> None:
     assert [s.instructions for s in found] == [s.instructions for s in expected]
 
 
-def test_a_broken_entry_is_named_and_left_out(tmp_path: Path) -> None:
+def test_a_broken_entry_is_reported_and_left_out(tmp_path: Path) -> None:
     make_sample('refcoco', tmp_path)
     file = tmp_path / 'refcoco' / 'refcoco_val.json'
     items = json.loads(file.read_text())
@@ -58,7 +58,7 @@ def test_a_broken_entry_is_named_and_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_degenerate_ring_costs_nothing_and_is_filled_as_it_is() -> None:
+def test_a_degenerate_ring_is_filled_without_a_problem() -> None:
     reading = read('refcoco', CASES, 'val')
     assert reading.problems == []
     whole, with_line = (sample.targets[0].mask() for sample in reading.samples)
@@ -66,7 +66,7 @@ def test_a_degenerate_ring_costs_nothing_and_is_filled_as_it_is() -> None:
     assert np.argwhere(with_line & ~whole).tolist() == [[40, 40], [41, 41]]
 
 
-def test_without_images_or_sentences_the_error_says_what_to_put_where(tmp_path: Path) -> None:
+def test_missing_images_or_sentences_are_an_error_with_their_place(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='train2014 images'):
         read('refcoco', tmp_path, 'val')
     make_sample('refcoco', tmp_path)

@@ -43,7 +43,7 @@ def test_two_spaces_become_one_as_by_llavas_tools(tmp_path: Path) -> None:
     assert sample.turns[0].question == asked
 
 
-def test_only_questions_with_an_image_are_asked(tmp_path: Path) -> None:
+def test_questions_without_an_image_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, a=PROBLEM | {'image': None}, b=PROBLEM)
     reading = scienceqa.read(tmp_path, 'test')
     assert [sample.key for sample in reading.samples] == ['b'] and not reading.problems
@@ -59,7 +59,7 @@ def test_only_questions_with_an_image_are_asked(tmp_path: Path) -> None:
         (5, 'not subscriptable'),
     ],
 )
-def test_a_broken_question_is_named(tmp_path: Path, problem: Any, reason: str) -> None:
+def test_a_broken_question_is_reported(tmp_path: Path, problem: Any, reason: str) -> None:
     write(tmp_path, a=problem, b=PROBLEM)
     reading = scienceqa.read(tmp_path, 'test')
     assert [sample.key for sample in reading.samples] == ['b']
@@ -67,7 +67,7 @@ def test_a_broken_question_is_named(tmp_path: Path, problem: Any, reason: str) -
     assert str(found).startswith(f'{tmp_path / "problems.json"} a: ') and reason in str(found)
 
 
-def test_a_split_that_the_file_lacks_is_said(tmp_path: Path) -> None:
+def test_a_split_that_the_file_lacks_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, a=PROBLEM)
     with pytest.raises(DataError, match=r'pid_splits\.json has no list of val'):
         scienceqa.read(tmp_path, 'val')

@@ -15,7 +15,7 @@ from instructseg_ros.research.data.sample import SampleTask
 from instructseg_ros.research.published import ref_davis, ref_youtube_vos, revos
 
 
-def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> None:
+def test_a_revos_sentence_may_mean_several_objects_or_none(tmp_path: Path) -> None:
     make_sample('revos', tmp_path)
     masks = json.loads((tmp_path / 'mask_dict.json').read_text())
     masks['0'][2] = masks['1'][2] = None
@@ -27,21 +27,21 @@ def test_a_revos_sentence_may_mean_several_things_and_none(tmp_path: Path) -> No
     assert not both.targets[2].mask().any() and both.targets[3].mask().any()
 
 
-def test_every_revos_sentence_is_put_with_the_authors_one_prompt(tmp_path: Path) -> None:
+def test_every_revos_sentence_uses_the_authors_one_prompt(tmp_path: Path) -> None:
     make_sample('revos', tmp_path)
     samples = revos.read(tmp_path, 'valid').samples
     assert {sample.group for sample in samples} == {'referring', 'reasoning'}
     assert {sample.task for sample in samples} == {SampleTask.VIDEO_REASONING}
 
 
-def test_revos_frames_may_lie_without_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_revos_frames_may_be_next_to_the_annotations(tmp_path: Path) -> None:
     make_sample('revos', tmp_path)
     (tmp_path / 'JPEGImages' / 'valid').rename(tmp_path / 'valid')
     sample = revos.read(tmp_path, 'valid').samples[0]
     assert sample.frames[0].load().size == (128, 96)
 
 
-def test_a_thing_of_a_training_video_has_all_of_its_sentences_and_frames(tmp_path: Path) -> None:
+def test_an_object_of_a_training_video_has_all_of_its_sentences(tmp_path: Path) -> None:
     make_sample('ref-youtube-vos', tmp_path)
     things = ref_youtube_vos.read(tmp_path, 'train').samples
     assert all(len(thing.instructions) == 2 for thing in things)
@@ -62,7 +62,7 @@ def test_frames_without_a_mask_keep_their_place(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.targets[-1].mask(), last)
 
 
-def test_each_annotator_of_davis_has_a_sample_of_every_thing(tmp_path: Path) -> None:
+def test_each_annotator_of_davis_has_a_sample_of_every_object(tmp_path: Path) -> None:
     make_sample('ref-davis17', tmp_path)
     samples = ref_davis.read(tmp_path, 'val').samples
     assert {sample.group for sample in samples} == {'annot1', 'annot2'}
@@ -70,7 +70,7 @@ def test_each_annotator_of_davis_has_a_sample_of_every_thing(tmp_path: Path) -> 
     assert all(len(sample.frames) == 6 for sample in samples)
 
 
-def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_invalid_line_is_reported(tmp_path: Path) -> None:
     make_sample('ref-davis17', tmp_path)
     file = tmp_path / 'davis_text_annotations' / 'Davis17_annot1.txt'
     file.write_text('val-0 the red one\n' + file.read_text())
@@ -90,7 +90,7 @@ def test_sentences_of_davis_may_be_in_latin_1_with_empty_lines_between(tmp_path:
     assert said == [('a café',), ('a naïve dog',)] * 2
 
 
-def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Path) -> None:
+def test_misspelt_video_names_of_davis_are_corrected(tmp_path: Path) -> None:
     make_sample('ref-davis17', tmp_path)
     for folder in ('JPEGImages/480p', ref_davis.ANNOTATIONS[0]):
         (tmp_path / folder / 'train-0').rename(tmp_path / folder / 'dogs-scale')
@@ -103,7 +103,7 @@ def test_videos_that_the_sentences_of_davis_misspell_have_them_too(tmp_path: Pat
     ]
 
 
-def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
+def test_davis_without_sentences_is_refused_with_their_place(tmp_path: Path) -> None:
     make_sample('ref-davis17', tmp_path)
     for file in (tmp_path / 'davis_text_annotations').iterdir():
         file.unlink()
@@ -112,7 +112,7 @@ def test_without_sentences_davis_says_where_they_belong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('read', [revos.read, ref_youtube_vos.read])
-def test_a_video_without_sentences_is_named_and_the_others_are_read(
+def test_a_video_without_sentences_is_reported_and_the_others_are_read(
     tmp_path: Path, read: Callable[[Path, str], Reading]
 ) -> None:
     make_sample('revos' if read is revos.read else 'ref-youtube-vos', tmp_path)
@@ -130,7 +130,7 @@ def test_a_video_without_sentences_is_named_and_the_others_are_read(
     assert [str(each) for each in reading.problems if broken in each.where] != []
 
 
-def test_videos_of_the_test_split_are_not_those_of_validation(tmp_path: Path) -> None:
+def test_videos_of_the_test_split_are_left_out_of_validation(tmp_path: Path) -> None:
     make_sample('ref-youtube-vos', tmp_path)
     valid = tmp_path / 'meta_expressions' / 'valid' / 'meta_expressions.json'
     later, mine = json.loads(valid.read_text())['videos']

@@ -14,9 +14,7 @@ ANSWERS = 'v2_mscoco_val2014_annotations.json'
 VAL = 'v2_OpenEnded_mscoco_val2014_questions.json'
 
 
-def test_questions_of_the_test_are_the_same_in_llavas_file_and_the_official_one(
-    tmp_path: Path,
-) -> None:
+def test_llavas_and_the_official_test_questions_are_equal(tmp_path: Path) -> None:
     make_sample('vqav2', tmp_path)
     theirs = vqav2.read(tmp_path, 'test-dev').samples
     (tmp_path / LLAVA).unlink()
@@ -29,7 +27,7 @@ def test_questions_of_the_test_are_the_same_in_llavas_file_and_the_official_one(
     assert theirs[0].turns[0].answer == ''
 
 
-def test_questions_that_can_be_scored_have_ten_answers(tmp_path: Path) -> None:
+def test_questions_with_published_answers_have_ten(tmp_path: Path) -> None:
     make_sample('vqav2', tmp_path)
     sample = vqav2.read(tmp_path, 'val').samples[0]
     assert len(sample.details['answers']) == 10
@@ -37,7 +35,7 @@ def test_questions_that_can_be_scored_have_ten_answers(tmp_path: Path) -> None:
     assert sample.frames[0].path.name == 'COCO_val2014_000000000001.jpg'  # type: ignore[attr-defined]
 
 
-def test_a_question_without_answers_and_a_damaged_line_are_named(tmp_path: Path) -> None:
+def test_a_question_without_answers_and_a_damaged_line_are_reported(tmp_path: Path) -> None:
     make_sample('vqav2', tmp_path)
     content = json.loads((tmp_path / ANSWERS).read_text())
     content['annotations'][1] = None

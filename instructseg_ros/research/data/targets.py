@@ -41,8 +41,8 @@ class Target(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class EmptyMask:
-    """An empty region.
+class _Sized:
+    """A region with a given size.
 
     Args:
         size: (height, width).
@@ -53,13 +53,18 @@ class EmptyMask:
     def __post_init__(self) -> None:
         checked_size(self.size)
 
+
+@dataclasses.dataclass(frozen=True)
+class EmptyMask(_Sized):
+    """An empty region; see `_Sized`."""
+
     def mask(self) -> np.ndarray:
         """Return a (H, W) bool mask, all False."""
         return np.zeros(self.size, dtype=bool)
 
 
 @dataclasses.dataclass(frozen=True)
-class Polygons:
+class Polygons(_Sized):
     """Polygons whose corners are truncated to whole pixels, as the authors evaluate.
 
     Degenerate rings are drawn as `do_eval` of the authors' eval/seg/eval_res.py does: one corner is
@@ -70,11 +75,7 @@ class Polygons:
         rings: x, y, x, y, ... of each polygon in pixels.
     """
 
-    size: Size
     rings: tuple[Ring, ...]
-
-    def __post_init__(self) -> None:
-        checked_size(self.size)
 
     def mask(self) -> np.ndarray:
         """Return the (H, W) bool union of the polygons with their outlines."""
@@ -87,7 +88,7 @@ class Polygons:
 
 
 @dataclasses.dataclass(frozen=True)
-class CocoPolygons:
+class CocoPolygons(_Sized):
     """Polygons as pycocotools rasterises them.
 
     Args:
@@ -95,11 +96,7 @@ class CocoPolygons:
         rings: x, y, x, y, ... of each polygon in pixels.
     """
 
-    size: Size
     rings: tuple[Ring, ...]
-
-    def __post_init__(self) -> None:
-        checked_size(self.size)
 
     def mask(self) -> np.ndarray:
         """Return the (H, W) bool union of the polygons."""

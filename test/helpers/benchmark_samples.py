@@ -138,8 +138,8 @@ def _shape(label: str, polygon: Sequence[float]) -> dict[str, Any]:
     return {'label': label, 'labels': [label], 'shape_type': 'polygon', 'points': points}
 
 
-def _corners(kind: str) -> str:
-    return {'triangle': 'three corners', 'square': 'four corners'}.get(kind, 'no corners')
+def _corners(form: str) -> str:
+    return {'triangle': 'three corners', 'square': 'four corners'}.get(form, 'no corners')
 
 
 def _write_ref_youtube_vos(folder: Path, seed: int) -> None:
@@ -253,9 +253,9 @@ def _make_video(
                 'exp': text,
                 'obj_id': [each - start for each in shapes],
                 'anno_id': shapes,
-                'type_id': kind,
+                'type_id': type_id,
             }
-            for index, (text, shapes, kind) in enumerate(sentences)
+            for index, (text, shapes, type_id) in enumerate(sentences)
         },
     }
 

@@ -16,8 +16,8 @@ from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
 from instructseg_ros.research.data.reading import (
     DataError,
     MissingError,
-    Problem,
     Reading,
+    checked_texts,
     read_table,
 )
 from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
@@ -122,12 +122,10 @@ def _by_id(
     for found, named in same.items():
         if len(named) > 1:
             names = ' and '.join(repr(name) for name in [*named][:2])
-            reading.problems.append(
-                Problem(
-                    f'{file} {noun} id {found}',
-                    f'{names} have the same id, their annotations are left out: '
-                    f'give each {noun} an id of its own',
-                )
+            reading.reject(
+                f'{file} {noun} id {found}',
+                f'{names} have the same id, their annotations are left out: '
+                f'give each {noun} an id of its own',
             )
     return {
         found: next(iter(named.values())) if len(named) == 1 else None
@@ -174,10 +172,7 @@ def _sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sentences of an annotation, if it has some."""
     for name in _SENTENCES:
         if value := annotation.get(name):
-            texts = [value] if isinstance(value, str) else value
-            if not all(isinstance(text, str) and text.strip() for text in texts):
-                raise ValueError(f'{name} is a text or a list of texts')
-            return tuple(texts)
+            return checked_texts([value] if isinstance(value, str) else value, name)
     return ()
 
 

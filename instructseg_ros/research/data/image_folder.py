@@ -13,7 +13,7 @@ import numpy as np
 
 from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
 from instructseg_ros.research.data.mask_files import write_mask
-from instructseg_ros.research.data.reading import Reading, read_lines
+from instructseg_ros.research.data.reading import Reading, checked_texts, read_lines
 from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.data.synthetic import clip, save_jpeg, scene
 from instructseg_ros.research.data.targets import (
@@ -76,26 +76,19 @@ def _sample(
         task=_TASKS[video, bool(entry.get('reasoning', False))],
         frames=tuple(ImageFile(image) for image in images),
         targets=_targets(files, images, entry.get('value')),
-        instructions=tuple(entry['sentences']),
+        instructions=checked_texts(entry['sentences'], 'sentences'),
         explanation=entry.get('explanation') or '',
     )
 
 
 def _check(entry: Mapping[str, Any]) -> None:
-    """Check the values of a line, except for file names.
+    """Check the keys of a line, and its values except file names and sentences.
 
     Raises:
         ValueError: A value is unknown or malformed; the message names the remedy.
     """
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
-    sentences = entry['sentences']
-    if not (
-        isinstance(sentences, list)
-        and sentences
-        and all(isinstance(each, str) and each.strip() for each in sentences)
-    ):
-        raise ValueError('sentences is a list of texts, at least one')
     value = entry.get('value')
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f'value is a whole number, not {value!r}')

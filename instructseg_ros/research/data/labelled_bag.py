@@ -22,9 +22,9 @@ from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
 from instructseg_ros.research.data.reading import (
     DataError,
     MissingError,
-    Problem,
     Reading,
     check_file,
+    checked_texts,
 )
 from instructseg_ros.research.data.sample import Sample, SampleTask, file_version
 from instructseg_ros.research.data.synthetic import clip
@@ -166,14 +166,14 @@ def read(folder: Path, split: str) -> Reading:
 
     Raises:
         MissingError: There is no such folder.
-        DataError: The bag or `labels.yaml` is missing or damaged.
+        DataError: The bag or its `labels.yaml` is missing or damaged.
     """
     folder = _bag_of(folder, split)
     reading = Reading()
-    words = _read_words(folder)
+    content = _read_labels_file(folder)
     try:
         with BagReader(folder) as bag:
-            topics = _topics(bag, words)
+            topics = _topics(bag, content)
             stamped = _stamped(bag, folder, topics, reading)
     except (OSError, SourceError) as error:
         raise DataError(str(error)) from error
@@ -186,7 +186,7 @@ def read(folder: Path, split: str) -> Reading:
         )
     images = [stamped['image'][stamp] for stamp in shared]
     labels = [stamped['labels'][stamp] for stamp in shared]
-    for value, sentences in words['sentences'].items():
+    for value, sentences in content['sentences'].items():
         read_one = partial(_sample, value, sentences, images, labels)
         reading.add(f'{folder / _FILE} label {value}', read_one)
     return reading
@@ -200,28 +200,28 @@ def _bag_of(folder: Path, split: str) -> Path:
     return folder
 
 
-def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
+def _topics(bag: BagReader, content: Mapping[str, Any]) -> dict[str, str]:
     """Return the topics of images and labels."""
-    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
-    if 'labels' not in words and topics['labels'] not in {each.topic for each in bag.connections}:
+    topics = {name: content.get(name, topic) for name, topic in _TOPICS.items()}
+    if 'labels' not in content and topics['labels'] not in {each.topic for each in bag.connections}:
         topics['labels'] = _PLAIN_LABELS
     return topics
 
 
-def _read_words(folder: Path) -> Mapping[str, Any]:
+def _read_labels_file(folder: Path) -> Mapping[str, Any]:
     try:
         check_file(folder / _FILE)
         # BaseLoader keeps all values as text: `no`, `on` and 1.10 are sentences here.
-        words = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
+        content = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
     except MissingError as error:  # the bag exists, so this is not a missing split
         raise DataError(str(error)) from None
     except DataError:
         raise
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f'{folder / _FILE} is not YAML: {error}') from error
-    if not isinstance(words, dict) or not isinstance(words.get('sentences'), dict):
+    if not isinstance(content, dict) or not isinstance(content.get('sentences'), dict):
         raise DataError(f'{folder / _FILE} has no sentences: {{label: [texts]}}')
-    return words
+    return content
 
 
 def _stamped(
@@ -246,12 +246,10 @@ def _stamped(
             repeated[topic] += stamp in stamped[name]
             stamped[name].setdefault(stamp, BagMessage(folder, topic, logged, stamp))
     for topic, count in (+repeated).items():
-        reading.problems.append(
-            Problem(
-                f'{folder} {topic}',
-                f'{count} messages have the stamp of an earlier one and are left out: '
-                f'let the driver stamp each image',
-            )
+        reading.reject(
+            f'{folder} {topic}',
+            f'{count} messages have the stamp of an earlier one and are left out: '
+            f'let the driver stamp each image',
         )
     return stamped
 
@@ -260,8 +258,6 @@ def _sample(
     value: Any, sentences: Any, images: list[BagMessage], labels: list[BagMessage]
 ) -> Sample:
     texts = [sentences] if isinstance(sentences, str) else sentences
-    if not isinstance(texts, list) or not texts or not all(_is_text(text) for text in texts):
-        raise ValueError('sentences are a list of texts, at least one')
     regions = [BagLabel(message, int(value)) for message in labels]
     mistake = f'no label image has the value {value}: name only labels that exist'
     appearance = Appearance(regions, mistake)
@@ -270,12 +266,8 @@ def _sample(
         task=SampleTask.VIDEO_REFERRING,
         frames=tuple(BagImage(message) for message in images),
         targets=tuple(CheckedTarget(region, appearance) for region in regions),
-        instructions=tuple(texts),
+        instructions=checked_texts(texts, 'sentences'),
     )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def make_sample(folder: Path, seed: int) -> None:

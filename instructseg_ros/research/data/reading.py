@@ -56,6 +56,10 @@ class Reading:
         with self.noting(where):
             self.samples.append(dataclasses.replace(read(), where=where))
 
+    def reject(self, where: str, what: str) -> None:
+        """Add a problem with an entry that is left out."""
+        self.problems.append(Problem(where, what))
+
     def warn(self, where: str, what: str) -> None:
         """Add a warning about an entry that is used."""
         self.warnings.append(Problem(where, what))
@@ -74,7 +78,7 @@ class Reading:
             ValueError,
             OSError,
         ) as error:
-            self.problems.append(Problem(where, describe(error)))
+            self.reject(where, describe(error))
 
 
 def describe(error: Exception) -> str:
@@ -84,6 +88,21 @@ def describe(error: Exception) -> str:
     if isinstance(error, AttributeError | TypeError):
         return f'it is not in the layout of the data set ({error})'
     return f'{error}' or type(error).__name__
+
+
+def checked_texts(value: Any, name: str) -> tuple[str, ...]:
+    """Return the texts of a list that must have at least one, and none of them blank.
+
+    Raises:
+        ValueError: The value is something else; the message has its name.
+    """
+    if not (isinstance(value, list) and value and all(map(_is_text, value))):
+        raise ValueError(f'{name} is a list of texts, at least one')
+    return tuple(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def resolve_folder(folder: Path) -> Path:
@@ -201,4 +220,4 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 yield where, json.loads(line)
         except (RecursionError, ValueError) as error:
-            reading.problems.append(Problem(where, f'not JSON: {error}'))
+            reading.reject(where, f'not JSON: {error}')

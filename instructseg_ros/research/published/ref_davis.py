@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from instructseg_ros.research.data.dataset import Figures, MaskBenchmark, Procedure, row
 from instructseg_ros.research.data.mask_files import read_prediction
-from instructseg_ros.research.data.reading import DataError, Problem, Reading, read_text
+from instructseg_ros.research.data.reading import DataError, Reading, read_text
 from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.data.targets import MaskFile
 from instructseg_ros.research.evaluation.metrics import region_and_boundary_of_frames
@@ -83,7 +83,7 @@ def _read_sentences(
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            reading.problems.append(Problem(f'{file} line {number}', 'no video, object, "words"'))
+            reading.reject(f'{file} line {number}', 'no video, object, "words"')
             continue
         name, label, sentence = match.groups()
         video = _MISSPELT.get(name, name)

@@ -16,8 +16,8 @@ CONFIG = ExampleConfig()
 
 
 def sample(key: str, frames: int = 1) -> Sample:
-    kind = SampleTask.VIDEO_REFERRING if frames > 1 else SampleTask.IMAGE_REFERRING
-    return Sample(key=key, kind=kind, frames=(None,) * frames)  # type: ignore[arg-type]
+    task = SampleTask.VIDEO_REFERRING if frames > 1 else SampleTask.IMAGE_REFERRING
+    return Sample(key=key, task=task, frames=(None,) * frames)  # type: ignore[arg-type]
 
 
 def sentence(video: int, number: int, *, target: bool = True) -> Sample:

@@ -1,4 +1,4 @@
-"""Arguments that commands share."""
+"""Arguments and helpers that the commands share."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ DTYPES: Final = {
     'bf16': 'bfloat16',
     'fp16': 'float16',
 }
-OWN_DATA: Final = ('folder', 'coco', 'bag')  # evaluation/own.py imports numpy, too slow for --help
 SCHEDULES: Final = ('exact', 'fixed_references', 'two_rate', 'auto')
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Arguments that choose a model and how it runs."""
+    """Add the arguments that select a model, its device and its number format."""
     parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
@@ -39,7 +38,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def load_segmenter(options: argparse.Namespace) -> Segmenter:
-    """The model that the arguments of `add_model` choose."""
+    """Load the model that the arguments of `add_model` select."""
     from instructseg_ros.model.memory import keep_freed_memory
     from instructseg_ros.model.segmenter import Segmenter
 
@@ -50,7 +49,7 @@ def load_segmenter(options: argparse.Namespace) -> Segmenter:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError('at least 1')
@@ -58,7 +57,7 @@ def positive(text: str) -> int:
 
 
 def prepare(*files: Path | None) -> None:
-    """Make the folders of output files, and refuse what cannot be written, before a long run.
+    """Create the folders of output files and check that they are writable, before a long run.
 
     Raises:
         OSError: A file cannot be written; the message names it.
@@ -80,6 +79,6 @@ def _prepare(file: Path) -> None:
 
 
 def write(figures: dict[str, Any], file: Path | None) -> None:
-    """Write figures as JSON where a file was named."""
+    """Write figures as JSON if a file is given."""
     if file:
         file.write_text(json.dumps(figures, indent=2) + '\n')

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros import interruption
 from instructseg_ros.cli import benchmark, convert, data, evaluate, node, segment, train
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from instructseg_ros.model.model_files import MANIFEST, write_manifest
 from instructseg_ros.model.segmenter import Prediction, Segmenter
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.evaluation.processes import Processes
 from instructseg_ros.tabletop.instructions import (
     INSTRUCTION_CATEGORIES,

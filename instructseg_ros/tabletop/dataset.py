@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from instructseg_ros.research.data.image_folder import LAYOUT, read, save_mask, write_entries
-from instructseg_ros.research.data.reading import DataSet
+from instructseg_ros.research.data.dataset import DataSet
+from instructseg_ros.research.data.image_folder import LAYOUT, read, write_entries
+from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.synthetic import save_jpeg
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
@@ -63,7 +64,7 @@ def _instructions(
             mask = np.isin(observation.labels, list(instruction.targets))
             name = f'{number}_{index}.png'
             if mask.any():
-                save_mask(folder / name, mask)
+                write_mask(folder / name, mask)
             masks.append(f'{folder.name}/{name}' if mask.any() else None)
         yield {
             'frames': frames,

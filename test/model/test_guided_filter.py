@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional
 
 from instructseg_ros.model.guided_filter import follow_edges, guided_filter
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 
 HEIGHT, WIDTH = 120, 160
 RADIUS = 2

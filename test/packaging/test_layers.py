@@ -97,11 +97,14 @@ def calls(tree: ast.AST) -> Iterator[str]:
 def test_no_module_executes_the_contents_of_a_file(path: Path) -> None:
     tree = ast.parse(path.read_text())
     forbidden = {'pickle', 'dill', 'joblib', 'marshal', 'shelve'}
+    # RefCOCO is published as a pickle: this module subclasses the unpickler and restricts it.
+    if path == PACKAGE / 'research' / 'published' / 'refcoco.py':
+        forbidden.remove('pickle')
     assert {name.split('.')[0] for name in imports(tree)} & forbidden == set()
     loads = [
         call
         for call in calls(tree)
-        if call.startswith(('eval(', 'exec('))
+        if call.startswith(('eval(', 'exec(', 'pickle.load', 'pickle.Unpickler'))
         or 'trust_remote_code=True' in call
         or 'shell=True' in call
         or 'allow_pickle=True' in call

@@ -10,7 +10,6 @@ from true_boxes import TrueBox, true_box
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box, fit_rectangle
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import rotate
-from instructseg_ros.spatial.quaternions import to_matrix
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.record import SCENES
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from instructseg_ros.model.precision import pack_linear_layers
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import Precision
+from instructseg_ros.model.precision import Precision, pack_linear_layers
 from instructseg_ros.research.benchmark.measure import (
     Cost,
     PeakMemory,

@@ -27,7 +27,7 @@ from instructseg_ros.research.benchmark.stream_runs import (
     stream_model,
     streamed,
 )
-from instructseg_ros.research.evaluation.boundary import region_and_boundary
+from instructseg_ros.research.evaluation.metrics import region_and_boundary
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.settings import EngineSettings
 

@@ -15,8 +15,7 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.model.video_stream import FrameTask
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.sample import Kind, Sample, joined
+from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
 
 def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
@@ -56,16 +55,16 @@ class Predictor:
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
         self._session = VideoSession(segmenter, queries_per_pass=QUERIES_PER_PASS)
-        self._frames: OrderedDict[Picture, Frame] = OrderedDict()
+        self._frames: OrderedDict[ImageSource, Frame] = OrderedDict()
         self._max_frames = max(MIN_FRAMES, 2 * segmenter.reference_frames)
 
-    def still(self, picture: Picture, queries: Sequence[Query]) -> list[Prediction]:
+    def still(self, image: ImageSource, queries: Sequence[Query]) -> list[Prediction]:
         """Segment queries on an image."""
-        return self._segment(picture, queries, ())
+        return self._segment(image, queries, ())
 
     def frame(
         self,
-        frames: Sequence[Picture],
+        frames: Sequence[ImageSource],
         index: int,
         queries: Sequence[Query],
         *,
@@ -87,10 +86,10 @@ class Predictor:
         return self._segment(frames[index], queries, [frames[place] for place in chosen])
 
     def _segment(
-        self, picture: Picture, queries: Sequence[Query], references: Sequence[Picture]
+        self, image: ImageSource, queries: Sequence[Query], references: Sequence[ImageSource]
     ) -> list[Prediction]:
         task = FrameTask(
-            frame=self._frame(picture),
+            frame=self._frame(image),
             queries=queries,
             to_reason=queries,
             references=[self._frame(reference) for reference in references],
@@ -103,14 +102,14 @@ class Predictor:
                 predictions[query] = prediction
         return [predictions[query] for query in queries]
 
-    def _frame(self, picture: Picture) -> Frame:
+    def _frame(self, image: ImageSource) -> Frame:
         """The frame of an image, decoded once; the last used ones are kept."""
-        if picture not in self._frames:
-            self._frames[picture] = Frame(image=np.asarray(picture.load()), stamp=0)
-        self._frames.move_to_end(picture)
+        if image not in self._frames:
+            self._frames[image] = Frame(image=np.asarray(image.load()), stamp=0)
+        self._frames.move_to_end(image)
         while len(self._frames) > self._max_frames:
             self._frames.popitem(last=False)
-        return self._frames[picture]
+        return self._frames[image]
 
 
 def whole_instruction(sample: Sample, segmenter: Segmenter) -> Query:
@@ -129,5 +128,5 @@ def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Query]:
 
 def task_of(sample: Sample) -> Task:
     """The task whose prompt is used for a sample."""
-    reasoning = sample.kind in (Kind.IMAGE_REASONING, Kind.VIDEO_REASONING)
+    reasoning = sample.task in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
     return Task.REASONING if reasoning else Task.REFERRING

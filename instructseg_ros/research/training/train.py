@@ -24,7 +24,7 @@ from instructseg_ros.model.model_files import (
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.research.data.reading import DataError, MissingError, resolve_folder
 from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import Sample, SampleTask
 from instructseg_ros.research.evaluation.run_metadata import claim, fingerprint
 from instructseg_ros.research.training.batches import Mixture, Source
 from instructseg_ros.research.training.criterion import Criterion
@@ -200,7 +200,7 @@ def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | Non
             if VALIDATION in data_set(name).splits and config.split != VALIDATION:
                 with contextlib.suppress(MissingError):
                     samples += _read_samples(name, folders[name], VALIDATION)
-    samples = [sample for sample in samples if sample.kind is not Kind.CONVERSATION]
+    samples = [sample for sample in samples if sample.task is not SampleTask.CONVERSATION]
     if not samples:
         _log.warning('there is no val split: nothing is measured, and the last model is kept')
         return None

@@ -17,7 +17,7 @@ from torch.nn import functional
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.processor import denormalize
 from instructseg_ros.research.data.reading import read_json
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.training_model import LossOutput

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from instructseg_ros.spatial.quaternions import multiply, to_matrix, from_axis_angle, yaw
+from instructseg_ros.spatial.quaternions import from_axis_angle, multiply, to_matrix, yaw
 from instructseg_ros.tabletop.world.catalogue import (
     COLORS,
     OBJECT_CATEGORIES,

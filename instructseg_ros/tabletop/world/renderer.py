@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.spatial.quaternions import multiply, from_matrix, from_axis_angle, yaw
+from instructseg_ros.spatial.quaternions import from_axis_angle, from_matrix, multiply, yaw
 from instructseg_ros.tabletop.world.scene import Light, PlacedObject, Room, Scene
 from instructseg_ros.tabletop.world.shapes import tinted
 from instructseg_ros.tabletop.world.world_model import (

@@ -9,8 +9,7 @@ from PIL import Image
 from instructseg_ros.model.query import Query
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.research.data.images import PictureFile
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.evaluation.predictor import (
     Predictor,
     single_sentences,
@@ -27,17 +26,19 @@ def segmenter() -> Segmenter:
 
 
 @pytest.fixture
-def frames(tmp_path: Path) -> tuple[PictureFile, ...]:
+def frames(tmp_path: Path) -> tuple[ImageFile, ...]:
     rng = np.random.default_rng(0)
     files = [tmp_path / f'{index:03}.png' for index in range(6)]
     for file in files:
         Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(file)
-    return tuple(PictureFile(file) for file in files)
+    return tuple(ImageFile(file) for file in files)
 
 
-def sample(kind: Kind, *sentences: str, joined: bool = False, verbatim: bool = False) -> Sample:
+def sample(
+    task: SampleTask, *sentences: str, joined: bool = False, verbatim: bool = False
+) -> Sample:
     return Sample(
-        key='0', kind=kind, frames=(), instructions=sentences, joined=joined, verbatim=verbatim
+        key='0', task=task, frames=(), instructions=sentences, joined=joined, verbatim=verbatim
     )
 
 
@@ -47,7 +48,7 @@ def asked(segmenter: Segmenter, *texts: str) -> list[Query]:
 
 def shown_with(
     segmenter: Segmenter,
-    frames: tuple[PictureFile, ...],
+    frames: tuple[ImageFile, ...],
     index: int,
     references: tuple[int, ...],
     queries: list[Query],
@@ -59,7 +60,7 @@ def shown_with(
 
 
 def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> None:
-    both = sample(Kind.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
+    both = sample(SampleTask.IMAGE_REFERRING, 'man in red', 'left  guy', joined=True)
     assert whole_instruction(both, segmenter).prompt_text == 'man in red. left  guy.'
     assert [each.prompt_text for each in single_sentences(both, segmenter)] == [
         'man in red.',
@@ -68,24 +69,26 @@ def test_all_sentences_are_one_instruction_or_one_each(segmenter: Segmenter) -> 
 
 
 def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None:
-    as_it_is = sample(Kind.VIDEO_REFERRING, 'the red mug', verbatim=True)
+    as_it_is = sample(SampleTask.VIDEO_REFERRING, 'the red mug', verbatim=True)
     assert whole_instruction(as_it_is, segmenter).prompt_text == 'the red mug'
-    of_a_person = sample(Kind.VIDEO_REFERRING, 'the red mug')
+    of_a_person = sample(SampleTask.VIDEO_REFERRING, 'the red mug')
     assert whole_instruction(of_a_person, segmenter).prompt_text == 'the red mug.'
 
 
 def test_thought_has_a_prompt_of_its_own() -> None:
-    tasks = {kind: task_of(sample(kind)) for kind in Kind if kind is not Kind.CONVERSATION}
+    tasks = {
+        task: task_of(sample(task)) for task in SampleTask if task is not SampleTask.CONVERSATION
+    }
     assert tasks == {
-        Kind.IMAGE_REFERRING: Task.REFERRING,
-        Kind.VIDEO_REFERRING: Task.REFERRING,
-        Kind.IMAGE_REASONING: Task.REASONING,
-        Kind.VIDEO_REASONING: Task.REASONING,
+        SampleTask.IMAGE_REFERRING: Task.REFERRING,
+        SampleTask.VIDEO_REFERRING: Task.REFERRING,
+        SampleTask.IMAGE_REASONING: Task.REASONING,
+        SampleTask.VIDEO_REASONING: Task.REASONING,
     }
 
 
 def test_a_mask_has_the_size_of_its_image(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     [prediction] = Predictor(segmenter).still(frames[0], asked(segmenter, 'red mug'))
     assert prediction.mask.shape == prediction.probability.shape == (48, 64)
@@ -93,7 +96,7 @@ def test_a_mask_has_the_size_of_its_image(
 
 
 def test_a_frame_is_seen_with_its_neighbours(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     queries = asked(segmenter, 'red mug', 'blue mug')
     predictor = Predictor(segmenter)
@@ -108,7 +111,7 @@ def test_a_frame_is_seen_with_its_neighbours(
 
 
 def test_a_video_of_one_frame_is_seen_with_itself_and_not_as_a_still(
-    frames: tuple[PictureFile, ...], tmp_path: Path
+    frames: tuple[ImageFile, ...], tmp_path: Path
 ) -> None:
     # Only models of the release's layout have a prompt for videos.
     write_tiny_model(tmp_path / 'model', ['the red mug'])
@@ -123,7 +126,7 @@ def test_a_video_of_one_frame_is_seen_with_itself_and_not_as_a_still(
 
 
 def test_more_instructions_than_fit_one_pass_are_all_answered(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     queries = asked(segmenter, *('red mug', 'blue mug', 'all cubes') * 7)
     many = Predictor(segmenter).still(frames[0], queries)
@@ -136,7 +139,7 @@ def test_more_instructions_than_fit_one_pass_are_all_answered(
 
 
 def test_a_frame_that_is_kept_is_not_opened_again_as_a_reference(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     predictor = Predictor(segmenter)
     queries = asked(segmenter, 'red mug')
@@ -148,16 +151,16 @@ def test_a_frame_that_is_kept_is_not_opened_again_as_a_reference(
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[PictureFile]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[ImageFile]:
     """Image files in the order in which they are decoded."""
-    files: list[PictureFile] = []
-    load = PictureFile.load
-    monkeypatch.setattr(PictureFile, 'load', lambda self: (files.append(self), load(self))[1])
+    files: list[ImageFile] = []
+    load = ImageFile.load
+    monkeypatch.setattr(ImageFile, 'load', lambda self: (files.append(self), load(self))[1])
     return files
 
 
 def test_an_image_is_decoded_once(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...], opened: list[PictureFile]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...], opened: list[ImageFile]
 ) -> None:
     Predictor(segmenter).still(frames[0], asked(segmenter, 'red mug'))
     assert opened == [frames[0]]
@@ -165,7 +168,7 @@ def test_an_image_is_decoded_once(
 
 @pytest.mark.parametrize('causal', [False, True])
 def test_every_frame_of_a_video_is_decoded_once(
-    causal: bool, segmenter: Segmenter, frames: tuple[PictureFile, ...], opened: list[PictureFile]
+    causal: bool, segmenter: Segmenter, frames: tuple[ImageFile, ...], opened: list[ImageFile]
 ) -> None:
     predictor = Predictor(segmenter)
     for index in range(len(frames)):
@@ -174,7 +177,7 @@ def test_every_frame_of_a_video_is_decoded_once(
 
 
 def test_a_robot_sees_a_frame_with_those_before_it(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     queries = asked(segmenter, 'red mug')
     predictor = Predictor(segmenter)
@@ -185,7 +188,7 @@ def test_a_robot_sees_a_frame_with_those_before_it(
 
 
 def test_a_picture_that_is_broken_is_named(
-    segmenter: Segmenter, frames: tuple[PictureFile, ...]
+    segmenter: Segmenter, frames: tuple[ImageFile, ...]
 ) -> None:
     frames[2].path.write_bytes(b'no picture')
     with pytest.raises(ValueError, match=r'002\.png cannot be read as an image'):

@@ -30,7 +30,6 @@ RUNTIME = [
     'mcap>=1.1',
     'mujoco>=3.2',
     'numpy',
-    'opencv-python-headless',
     'pillow>=10.1',
     'pycocotools>=2.0.7',
     'pyyaml',

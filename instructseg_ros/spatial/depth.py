@@ -151,6 +151,6 @@ def _depth_view(message: ImageMessage) -> np.ndarray:
     if message.encoding not in _DTYPES:
         raise ConversionError(
             f'"{message.encoding}" is not an encoding of depth; publish 32FC1 in m '
-            f'or 16UC1 in mm (REP 118), not a coloured or compressed image'
+            f'or 16UC1 in mm (REP 118), not a color or compressed image'
         )
     return image_view(message, _DTYPES[message.encoding])[..., 0]

@@ -177,7 +177,7 @@ def _compressed() -> list[tuple[str, Send, str]]:
         (
             'compressed depth',
             compressed(_encoded('PNG'), '16UC1; compressedDepth'),
-            'is one of depth',
+            'is depth; send the color image',
         ),
     ]
 

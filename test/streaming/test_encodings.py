@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,3 +142,10 @@ def test_possible_depth_or_infrared_is_refused_with_both_remedies(encoding: str)
 def test_the_smallest_image_of_every_encoding_is_read(encoding: str) -> None:
     rgb = decode_image(message(np.full((3, 8), 128, np.uint8), encoding, height=2, width=2))
     assert rgb.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize('encoding', ['bayer_rggb8', 'nv12'])
+def test_a_missing_opencv_is_named(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    with pytest.raises(ConversionError, match='apt install python3-opencv'):
+        decode_image(message(ROWS[encoding], encoding, height=12, width=16))

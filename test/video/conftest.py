@@ -14,11 +14,11 @@ from channel_model import SETTINGS, ChannelModel
 from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
-from rosbags.typesys import Stores, get_typestore
 
 from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.video.bag import standard_types
 
-TYPES = get_typestore(Stores.ROS2_HUMBLE)
+TYPES = standard_types()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from geometry_msgs.msg import Quaternion, Transform, Vector3
-from instructseg_ros.spatial.rotations import to_matrix
+from instructseg_ros.spatial.quaternions import to_matrix
 from std_msgs.msg import Header
 
 from instructseg_ros.ros.messages import box_to_pose, points_to_cloud, transform_box

@@ -21,14 +21,20 @@ class NodeProcess:
     """A node of this package, ended with the `with` block; its output goes to a file."""
 
     def __init__(
-        self, module: str, log: Path, *, arguments: list[str], parameters: dict[str, Any]
+        self,
+        module: str,
+        log: Path,
+        *,
+        arguments: list[str],
+        parameters: dict[str, Any],
+        room: str = 'ros',
     ) -> None:
-        """Start `instructseg_ros.ros.<module>` with ROS arguments and parameters."""
+        """Start `instructseg_ros.<room>.<module>` with ROS arguments and parameters."""
         self.name = module
         self.log = log
         for name, value in parameters.items():
             arguments = [*arguments, '-p', f'{name}:={value}']
-        code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
+        code = f'import sys; from instructseg_ros.{room}.{module} import main; sys.exit(main())'
         self._command = [sys.executable, '-c', code, '--ros-args', *arguments]
         log.write_text('')
         self._process = self._start()

@@ -96,6 +96,7 @@ def run(output: Path, *, model: str, source: str, log: Callable[[str], None]) ->
         output / 'sim_camera.log',
         arguments=['-r', '__ns:=/camera'],
         parameters={'source': source, 'scene': FIRST_SCENE},
+        room='tabletop',
     )
     node = NodeProcess(
         'segmentation_node',

@@ -197,21 +197,28 @@ class NodeProcess:
     """A node of this package in a child process; its output goes to a file."""
 
     def __init__(
-        self, module: str, log: Path, *, arguments: list[str], parameters: dict[str, Any]
+        self,
+        module: str,
+        log: Path,
+        *,
+        arguments: list[str],
+        parameters: dict[str, Any],
+        room: str = 'ros',
     ) -> None:
         """Start the process.
 
         Args:
-            module: Module of `instructseg_ros.ros` with a `main` function.
+            module: Module with a `main` function.
             log: File for its output.
             arguments: ROS arguments.
             parameters: Name -> value of the node's parameters.
+            room: Subpackage of `instructseg_ros` that holds the module.
         """
         self.name = module
         self.log = log
         for name, value in parameters.items():
             arguments = [*arguments, '-p', f'{name}:={value}']
-        code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
+        code = f'import sys; from instructseg_ros.{room}.{module} import main; sys.exit(main())'
         self._command = [sys.executable, '-c', code, '--ros-args', *arguments]
         log.write_text('')
         self._process = self._start()

@@ -31,7 +31,7 @@ _ABSENT_EACH = 5  # one instruction in five refers to an absent target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ScoredAnswer:
     """The model's answer to one instruction, compared with the truth.
 
     Attributes:
@@ -61,7 +61,7 @@ def run_scenes(
     *,
     held_out: bool = False,
     size: tuple[int, int] = (640, 480),
-) -> list[Outcome]:
+) -> list[ScoredAnswer]:
     """Run a model on instructions of every category over some scenes.
 
     Args:
@@ -70,11 +70,11 @@ def run_scenes(
         held_out: Use wordings that are held out of training.
         size: (width, height) of the camera, pixels.
     """
-    outcomes: list[Outcome] = []
+    answers: list[ScoredAnswer] = []
     with Tabletop(width=size[0], height=size[1]) as tabletop:
         for seed in tqdm(seeds, 'held-out wording' if held_out else 'seen wording'):
-            outcomes += _run_scene(segmenter, tabletop, seed, held_out=held_out)
-    return outcomes
+            answers += _run_scene(segmenter, tabletop, seed, held_out=held_out)
+    return answers
 
 
 def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes
 
     def reported(scenes: range, *, held_out: bool) -> dict[str, Any]:
         mine = scenes[processes.rank :: processes.count]
-        outcomes = processes.gather(run_scenes(segmenter, mine, held_out=held_out))
-        return report(outcomes, threshold)
+        answers = processes.gather(run_scenes(segmenter, mine, held_out=held_out))
+        return report(answers, threshold)
 
     seen = reported(held_out_scenes, held_out=False)
     both = reported(held_out_scenes, held_out=True)
@@ -135,14 +135,14 @@ def table(figures: dict[str, Any]) -> str:
     )
 
 
-def report(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
-    """Compute the figures of some outcomes; a present target that is missed counts as IoU 0."""
-    present = [outcome for outcome in outcomes if outcome.present]
-    absent = [outcome for outcome in outcomes if not outcome.present]
-    silent = [not outcome.found(threshold) for outcome in absent]
-    missed = [not outcome.found(threshold) for outcome in present]
-    known = [outcome for outcome in present if not outcome.new_words]
-    new = [outcome for outcome in present if outcome.new_words]
+def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
+    """Compute the figures of some answers; a present target that is missed counts as IoU 0."""
+    present = [answer for answer in answers if answer.present]
+    absent = [answer for answer in answers if not answer.present]
+    silent = [not answer.found(threshold) for answer in absent]
+    missed = [not answer.found(threshold) for answer in present]
+    known = [answer for answer in present if not answer.new_words]
+    new = [answer for answer in present if answer.new_words]
     return {
         'categories': {
             category: _overlap(_in_category(present, category), threshold)
@@ -158,7 +158,7 @@ def report(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
 
 def _run_scene(
     segmenter: Segmenter, tabletop: Tabletop, seed: int, *, held_out: bool
-) -> Iterator[Outcome]:
+) -> Iterator[ScoredAnswer]:
     rng = np.random.default_rng((seed, held_out))
     tabletop.reset(seed)
     stride = segmenter.reference_stride
@@ -171,7 +171,7 @@ def _run_scene(
     texts = [instruction.text for instruction in instructions]
     predictions = segmenter.segment_all(frame.rgb, texts, references)
     for instruction, prediction in zip(instructions, predictions, strict=True):
-        yield _outcome(instruction, prediction, frame.labels)
+        yield _score(instruction, prediction, frame.labels)
 
 
 def _instructions(
@@ -185,12 +185,12 @@ def _instructions(
             yield instruction
 
 
-def _outcome(
+def _score(
     instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray
-) -> Outcome:
+) -> ScoredAnswer:
     truth = np.isin(labels, list(instruction.targets))
     present = bool(instruction.targets)
-    return Outcome(
+    return ScoredAnswer(
         category=instruction.category,
         present=present,
         score=prediction.score,
@@ -200,14 +200,14 @@ def _outcome(
     )
 
 
-def _in_category(outcomes: Iterable[Outcome], category: str) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.category == category]
+def _in_category(answers: Iterable[ScoredAnswer], category: str) -> list[ScoredAnswer]:
+    return [answer for answer in answers if answer.category == category]
 
 
-def _overlap(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
-    overlaps = [outcome.iou if outcome.found(threshold) else 0.0 for outcome in outcomes]
+def _overlap(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
+    overlaps = [answer.iou if answer.found(threshold) else 0.0 for answer in answers]
     above = [overlap > 0.5 for overlap in overlaps]
-    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(outcomes)}
+    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(answers)}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -256,8 +256,8 @@ class Thresholds:
         return file
 
 
-def calibrate(outcomes: Sequence[Outcome]) -> Thresholds:
-    """Choose the thresholds of a model from its outcomes.
+def calibrate(answers: Sequence[ScoredAnswer]) -> Thresholds:
+    """Choose the thresholds of a model from its answers.
 
     `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
     ones: a robot must not grasp something else, but a missed target can be asked for again.
@@ -265,10 +265,10 @@ def calibrate(outcomes: Sequence[Outcome]) -> Thresholds:
     the range from half of `found` to `found`.
 
     Raises:
-        ValueError: The outcomes lack present or absent targets.
+        ValueError: The answers lack present or absent targets.
     """
-    present = _scores(outcomes, present=True)
-    absent = _scores(outcomes, present=False)
+    present = _scores(answers, present=True)
+    absent = _scores(answers, present=False)
     if not len(present) or not len(absent):
         raise ValueError('calibration needs both present and absent targets')
     missed = (present[:, None] < _CANDIDATES).mean(axis=0)
@@ -279,5 +279,5 @@ def calibrate(outcomes: Sequence[Outcome]) -> Thresholds:
     return Thresholds(found=found, release=float(np.clip(kept, found / 2, found)))
 
 
-def _scores(outcomes: Sequence[Outcome], *, present: bool) -> np.ndarray:
-    return np.array([0.0 if a.empty else a.score for a in outcomes if a.present == present])
+def _scores(answers: Sequence[ScoredAnswer], *, present: bool) -> np.ndarray:
+    return np.array([0.0 if a.empty else a.score for a in answers if a.present == present])

@@ -40,13 +40,19 @@ class NodeProcess:
     """One of the package's nodes as a process of its own; its output goes to a file."""
 
     def __init__(
-        self, module: str, output: Path, *, parameters: dict[str, Any], namespace: str = '/'
+        self,
+        module: str,
+        output: Path,
+        *,
+        parameters: dict[str, Any],
+        namespace: str = '/',
+        room: str = 'ros',
     ) -> None:
         self._output = output
         arguments = ['--ros-args', '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
             arguments += ['-p', f'{name}:={value}']
-        code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
+        code = f'import sys; from instructseg_ros.{room}.{module} import main; sys.exit(main())'
         with output.open('w') as stream:
             self.process = subprocess.Popen(
                 [sys.executable, '-c', code, *arguments],

@@ -11,7 +11,7 @@ from instructseg_ros.tabletop.benchmark import (
     CALIBRATION_SEED,
     EVALUATION_SEED,
     TRAINING_SEED,
-    Outcome,
+    ScoredAnswer,
     evaluate_tabletop,
     report,
     run_scenes,
@@ -28,13 +28,13 @@ def answer(
     present: bool = True,
     empty: bool = False,
     new_words: bool = False,
-) -> Outcome:
-    return Outcome(
+) -> ScoredAnswer:
+    return ScoredAnswer(
         category=category, present=present, score=score, iou=iou, empty=empty, new_words=new_words
     )
 
 
-def absent(score: float, *, empty: bool = False) -> Outcome:
+def absent(score: float, *, empty: bool = False) -> ScoredAnswer:
     return answer(score, present=False, empty=empty)
 
 

@@ -9,16 +9,16 @@ import pytest
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.tabletop.benchmark import Outcome, Thresholds, calibrate, report
+from instructseg_ros.tabletop.benchmark import ScoredAnswer, Thresholds, calibrate, report
 
 
-def answer(score: float, *, present: bool = True, empty: bool = False) -> Outcome:
-    return Outcome(
+def answer(score: float, *, present: bool = True, empty: bool = False) -> ScoredAnswer:
+    return ScoredAnswer(
         category='use', present=present, score=score, iou=0.0, empty=empty, new_words=False
     )
 
 
-def absent(score: float, *, empty: bool = False) -> Outcome:
+def absent(score: float, *, empty: bool = False) -> ScoredAnswer:
     return answer(score, present=False, empty=empty)
 
 
@@ -62,7 +62,7 @@ def test_where_every_mask_is_empty_there_are_still_thresholds() -> None:
 
 
 @pytest.mark.parametrize('answers', [[], [answer(0.5)], [absent(0.5)]])
-def test_calibration_needs_present_and_absent_targets(answers: list[Outcome]) -> None:
+def test_calibration_needs_present_and_absent_targets(answers: list[ScoredAnswer]) -> None:
     with pytest.raises(ValueError, match='both present and absent targets'):
         calibrate(answers)
 

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from ros_domain import domain  # noqa: F401
 from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
@@ -60,7 +63,7 @@ class Viewer(Probe):
 
 
 @pytest.fixture
-def viewer(domain: None) -> Iterator[Viewer]:
+def viewer() -> Iterator[Viewer]:
     viewer = Viewer('/camera')
     yield viewer
     viewer.close()
@@ -78,10 +81,29 @@ def open_gl() -> None:
 Run = Callable[..., NodeProcess]
 
 
+@pytest.fixture
+def run_camera(tmp_path: Path) -> Iterator[Run]:
+    """Return a function that starts the camera; it is stopped afterwards."""
+    started: list[NodeProcess] = []
+
+    def run(*, namespace: str = '/', **parameters: Any) -> NodeProcess:
+        output = tmp_path / f'camera-{len(started)}.txt'
+        camera = NodeProcess(
+            'sim_camera', output, parameters=parameters, namespace=namespace, room='tabletop'
+        )
+        started.append(camera)
+        return camera
+
+    yield run
+    for camera in started:
+        if camera.process.poll() is None:
+            camera.stop()
+
+
 def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
-    run_process: Run, viewer: Viewer
+    run_camera: Run, viewer: Viewer
 ) -> None:
-    node = run_process('sim_camera', namespace='/camera', source='recording', rate=5.0)
+    node = run_camera(namespace='/camera', source='recording', rate=5.0)
     frame, scene = viewer.frame()
     assert {message.header.frame_id for message in frame.values()} == {'camera_optical_frame'}
     assert len({(message.height, message.width) for message in frame.values()}) == 1
@@ -93,9 +115,9 @@ def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
 
 
 def test_the_camera_publishes_no_topic_that_the_segmentation_node_publishes(
-    run_process: Run, viewer: Viewer
+    run_camera: Run, viewer: Viewer
 ) -> None:
-    run_process('sim_camera', namespace='/camera', source='recording', rate=5.0)
+    run_camera(namespace='/camera', source='recording', rate=5.0)
     viewer.frame()
     mine = {
         topic
@@ -108,18 +130,16 @@ def test_the_camera_publishes_no_topic_that_the_segmentation_node_publishes(
     assert not mine & {f'/camera/{topic}' for topic in results}
 
 
-def test_frames_come_no_faster_than_was_asked_for(run_process: Run, viewer: Viewer) -> None:
-    run_process('sim_camera', namespace='/camera', source='recording', rate=4.0)
+def test_frames_come_no_faster_than_was_asked_for(run_camera: Run, viewer: Viewer) -> None:
+    run_camera(namespace='/camera', source='recording', rate=4.0)
     viewer.wait(lambda: len(viewer.streams['image']) >= 9)
     stamps = sorted(viewer.streams['image'])[:9]
     assert stamps[-1] - stamps[0] > 0.7 * 8 * 0.25e9
 
 
 @pytest.mark.usefixtures('open_gl')
-def test_setting_the_scene_lays_another_table(run_process: Run, viewer: Viewer) -> None:
-    run_process(
-        'sim_camera', namespace='/camera', source='live', rate=5.0, width=160, height=120, scene=3
-    )
+def test_setting_the_scene_lays_another_table(run_camera: Run, viewer: Viewer) -> None:
+    run_camera(namespace='/camera', source='live', rate=5.0, width=160, height=120, scene=3)
     frame, _ = viewer.frame(scene=3)
     assert (frame['image'].width, frame['image'].height) == (160, 120)
     client = viewer.node.create_client(SetParameters, 'sim_camera/set_parameters')
@@ -129,7 +149,7 @@ def test_setting_the_scene_lays_another_table(run_process: Run, viewer: Viewer) 
     viewer.frame(scene=4)
 
 
-def test_an_unknown_source_ends_the_camera_with_one_line(run_process: Run) -> None:
-    node = run_process('sim_camera', source='dreams')
+def test_an_unknown_source_ends_the_camera_with_one_line(run_camera: Run) -> None:
+    node = run_camera(source='dreams')
     assert node.process.wait(TIMEOUT) == 1
     assert node.output() == 'error: source "dreams" does not exist; use auto, live, recording\n'

@@ -67,7 +67,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class DemoReport:
     """The demo's answers and the rate of the stream.
 
     Attributes:

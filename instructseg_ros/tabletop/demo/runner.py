@@ -21,7 +21,7 @@ from instructseg_ros.tabletop.demo.observer import (
     Observer,
     ReceivedResult,
 )
-from instructseg_ros.tabletop.demo.report import ABSENT, Answer, Report
+from instructseg_ros.tabletop.demo.report import ABSENT, Answer, DemoReport
 from instructseg_ros.tabletop.instructions import (
     INSTRUCTION_CATEGORIES,
     TabletopInstruction,
@@ -75,7 +75,7 @@ ANSWERED = (State.FOUND, State.NOT_FOUND)
 class Demo(NamedTuple):
     """Figures of the demo and the (H, W, 3) uint8 frames of its video."""
 
-    report: Report
+    report: DemoReport
     video: list[np.ndarray]
 
 
@@ -97,6 +97,7 @@ def run(output: Path, *, model: str, source: str, log: Callable[[str], None]) ->
         output / 'sim_camera.log',
         arguments=['-r', '__ns:=/camera'],
         parameters={'source': source, 'scene': FIRST_SCENE},
+        room='tabletop',
     )
     node = NodeProcess(
         'segmentation_node',
@@ -116,7 +117,7 @@ def run(output: Path, *, model: str, source: str, log: Callable[[str], None]) ->
             answers.append(_ask(observer, number, category, video))
             log(f'"{answers[-1].text}": {answers[-1].state.name}')
         fps, ages = _measure_pace(observer, answers[0].text)
-    return Demo(Report(answers=answers, fps=fps, ages=ages), video)
+    return Demo(DemoReport(answers=answers, fps=fps, ages=ages), video)
 
 
 def _ask(observer: Observer, number: int, category: str, video: list[np.ndarray]) -> Answer:

@@ -194,7 +194,7 @@ DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class AnchoredRelation:
     """A place: a relation to certain anchors.
 
     Attributes:
@@ -246,17 +246,19 @@ def _any_anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
     return tuple(writer.shuffled(fitting)[: relation.anchor_count])
 
 
-def _place(relation: Relation, anchors: tuple[SceneObject, ...], writer: Writer) -> Place | None:
+def _place(
+    relation: Relation, anchors: tuple[SceneObject, ...], writer: Writer
+) -> AnchoredRelation | None:
     phrases = [unique_phrase(anchor, writer) for anchor in anchors]
     named = tuple(phrase for phrase in phrases if phrase is not None)
     if not anchors or len(named) < len(anchors):
         return None
     others = [one for one in writer.graph if one not in anchors]
     truths = {obj.label: relation.truth(obj, *anchors) for obj in others}
-    return Place(relation=relation, phrases=named, anchors=anchors, truths=truths)
+    return AnchoredRelation(relation=relation, phrases=named, anchors=anchors, truths=truths)
 
 
-def _single(place: Place, writer: Writer) -> NounPhrase | None:
+def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
     """Draw a phrase that fits exactly one object in the place, and mostly others elsewhere."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
@@ -269,7 +271,7 @@ def _single(place: Place, writer: Writer) -> NounPhrase | None:
     return writer.choice(options)[0] if options else None
 
 
-def _empty(place: Place, writer: Writer) -> NounPhrase | None:
+def _empty(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
     """Draw a phrase that fits objects of the scene, but none in the place."""
     others = [one for one in writer.graph if one not in place.anchors]
     if not others:
@@ -278,7 +280,7 @@ def _empty(place: Place, writer: Writer) -> NounPhrase | None:
     return phrase if set(_truths(phrase, place, writer)) == {0.0} else None
 
 
-def _truths(phrase: NounPhrase, place: Place, writer: Writer) -> list[float]:
+def _truths(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> list[float]:
     return [
         place.truths[one.label] for one in phrase.matches(writer.graph) if one not in place.anchors
     ]
@@ -292,11 +294,13 @@ def _next_to_missing(writer: Writer) -> Draft | None:
     relation = RELATIONS[writer.choice(SIDES)]
     phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
     return _draft(
-        phrase, Place(relation=relation, phrases=(missing,), anchors=(), truths={}), writer
+        phrase,
+        AnchoredRelation(relation=relation, phrases=(missing,), anchors=(), truths={}),
+        writer,
     )
 
 
-def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
+def _draft(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Draft:
     anchors = labels(place.anchors)
     candidates = labels(phrase.matches(writer.graph)) - anchors
     return Draft(
@@ -307,7 +311,7 @@ def _draft(phrase: NounPhrase, place: Place, writer: Writer) -> Draft:
     )
 
 
-def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
+def _text(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
     weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
     slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
     slots['first'] = definite(place.phrases[0], writer)

@@ -16,12 +16,12 @@ from instructseg_ros.tabletop.world.catalogue import (
     CatalogueEntry,
     catalogue,
 )
-from instructseg_ros.tabletop.world.motions import Loop, Motion, Shuttle
+from instructseg_ros.tabletop.world.motions import EllipseMotion, Motion, ShuttleMotion
 from instructseg_ros.tabletop.world.scene import (
-    Camera,
     PlacedObject,
     Room,
     Scene,
+    TableCamera,
     random_camera,
     random_room,
 )
@@ -44,7 +44,7 @@ def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
 class Layout:
     """The occupied ground on a table, as circles (n, 3) of x, y and radius in its frame, m."""
 
-    camera: Camera
+    camera: TableCamera
     room: Room
     taken: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
@@ -196,7 +196,7 @@ class Arranger:
             motion = self._motion(manner, entry)
             angle = self.rng.uniform(0, 2 * np.pi)
             lying = manner == 'rolling' and entry.category == 'can'
-            if isinstance(motion, Shuttle) and (lying or entry.category == 'car'):
+            if isinstance(motion, ShuttleMotion) and (lying or entry.category == 'car'):
                 angle = np.arctan2(motion.direction[1], motion.direction[0])
                 angle += np.pi / 2 if lying else np.pi * self.rng.integers(2)
             if self._place(entry, color, angle=angle, lying=lying, motion=motion):
@@ -321,7 +321,7 @@ class Arranger:
             first = size * (np.cos(tilt) * right + np.sin(tilt) * away)
             second = rng.uniform(0.6, 1.0) * size * (np.cos(tilt) * away - np.sin(tilt) * right)
             second *= rng.choice((-1, 1))
-            return Loop(
+            return EllipseMotion(
                 manner=manner,
                 first=first,
                 second=second,
@@ -330,7 +330,7 @@ class Arranger:
             )
         rest, phase = rng.uniform(0.4, 0.9), rng.uniform(0, 20)
         if manner == 'lifted':
-            return Shuttle(
+            return ShuttleMotion(
                 manner=manner,
                 direction=np.array([0.0, 0.0, 1.0]),
                 length=rng.uniform(0.1, 0.25),
@@ -341,7 +341,7 @@ class Arranger:
             )
         angle = rng.integers(4) * np.pi / 2 + rng.uniform(-0.3, 0.3)
         speed = rng.uniform(0.07, 0.22)
-        return Shuttle(
+        return ShuttleMotion(
             manner=manner,
             direction=np.cos(angle) * right + np.sin(angle) * away,
             length=rng.uniform(0.16, 0.42),

@@ -12,7 +12,7 @@ UP = np.array([0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shuttle:
+class ShuttleMotion:
     """Motion back and forth on a straight line, with a rest at both ends.
 
     Attributes:
@@ -59,7 +59,7 @@ class Shuttle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loop:
+class EllipseMotion:
     """Motion around an ellipse on the table; half axes (3,) in m, `period` in s."""
 
     manner: str
@@ -82,7 +82,7 @@ class Loop:
         return np.stack([self.offset(t) for t in np.linspace(0.0, self.period, 33)[:-1]])
 
 
-Motion = Shuttle | Loop
+Motion = ShuttleMotion | EllipseMotion
 
 
 def velocity(motion: Motion, time: float, *, over: float = 2e-3) -> np.ndarray:

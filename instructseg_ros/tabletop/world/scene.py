@@ -15,7 +15,7 @@ ASPECT = 4.0 / 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Camera:
+class TableCamera:
     """The pose and field of view of a camera over the table.
 
     Attributes:
@@ -124,7 +124,7 @@ class Room:
 class Scene:
     """Everything that determines an image, except the time."""
 
-    camera: Camera
+    camera: TableCamera
     room: Room
     objects: tuple[PlacedObject, ...]
 
@@ -187,7 +187,7 @@ def looking_at(
     elevation: float,
     roll: float,
     fovy: float,
-) -> Camera:
+) -> TableCamera:
     """A camera `distance` metres from `target`; angles in radians, fovy in degrees."""
     level = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     ahead = np.cos(elevation) * level - np.sin(elevation) * np.array([0.0, 0.0, 1.0])
@@ -195,10 +195,10 @@ def looking_at(
     down = np.cross(ahead, right)
     c, s = np.cos(roll), np.sin(roll)
     rotation = np.stack([c * right + s * down, c * down - s * right, ahead], axis=1)
-    return Camera(position=target - distance * ahead, rotation=rotation, fovy=fovy)
+    return TableCamera(position=target - distance * ahead, rotation=rotation, fovy=fovy)
 
 
-def random_camera(rng: np.random.Generator) -> Camera:
+def random_camera(rng: np.random.Generator) -> TableCamera:
     """Draw a camera that looks down at the table, as one on a robot does."""
     target = np.array([rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06), 0.0])
     fovy = rng.uniform(45, 60)

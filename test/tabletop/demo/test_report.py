@@ -7,7 +7,7 @@ import numpy as np
 
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.tabletop.demo.report import ABSENT, Answer, Report
+from instructseg_ros.tabletop.demo.report import ABSENT, Answer, DemoReport
 
 IMAGE = np.zeros((10, 10, 3), np.uint8)
 
@@ -34,8 +34,8 @@ def answer(category: str, *, found: int | None, truth: int = 0) -> Answer:
     )
 
 
-def report(*answers: Answer) -> Report:
-    return Report(answers=answers, fps=14.5, ages=[0.1, 0.12, 0.2])
+def report(*answers: Answer) -> DemoReport:
+    return DemoReport(answers=answers, fps=14.5, ages=[0.1, 0.12, 0.2])
 
 
 def test_a_missed_target_counts_zero_and_an_absent_one_does_not_count() -> None:

@@ -46,7 +46,9 @@ def test_the_demo_leaves_its_image_and_figures_and_untrained_weights_fail_it(
 
 def test_a_process_that_ends_ends_the_demo_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / 'sim_camera.log'
-    with NodeProcess('sim_camera', log, arguments=[], parameters={'source': 'dreams'}) as camera:
+    with NodeProcess(
+        'sim_camera', log, arguments=[], parameters={'source': 'dreams'}, room='tabletop'
+    ) as camera:
         camera._process.wait()
         with pytest.raises(RuntimeError, match='source "dreams" does not exist'):
             camera.check()

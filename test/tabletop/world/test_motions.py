@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.world.motions import Loop, Shuttle, direction, velocity
+from instructseg_ros.tabletop.world.motions import EllipseMotion, ShuttleMotion, direction, velocity
 
 X, Y, Z = np.eye(3)
 
 
-def _shuttle(*, along: np.ndarray = X, roll: float | None = None) -> Shuttle:
-    return Shuttle(
+def _shuttle(*, along: np.ndarray = X, roll: float | None = None) -> ShuttleMotion:
+    return ShuttleMotion(
         manner='pushed',
         direction=along,
         length=0.2,
@@ -34,7 +34,7 @@ def test_motion_is_periodic_also_before_time_zero() -> None:
 
 
 def test_the_sweep_covers_all_that_is_reached() -> None:
-    loop = Loop(manner='path', first=0.1 * X, second=0.07 * Y, period=4.0, phase=0.3)
+    loop = EllipseMotion(manner='path', first=0.1 * X, second=0.07 * Y, period=4.0, phase=0.3)
     for motion in (_shuttle(), loop):
         for time in np.linspace(0.0, 9.0, 100):
             apart = np.linalg.norm(motion.sweep() - motion.offset(time), axis=1)

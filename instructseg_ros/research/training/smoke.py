@@ -24,7 +24,7 @@ from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN
 from instructseg_ros.research.data.registry import make_sample
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.training.recipe import Recipe
-from instructseg_ros.research.training.train import build_learner, read_source, train
+from instructseg_ros.research.training.train import build_training_model, read_source, train
 
 _END: Final = '<|endoftext|>'
 _CANVAS: Final = (128, 128)
@@ -219,7 +219,7 @@ def _ends(curve: list[tuple[int, float]], sources: int) -> tuple[float, float]:
 def _compare(recipe: Recipe, start: Path, end: Path) -> tuple[dict[str, bool], bool]:
     """(whether all weights of each trained part moved, whether all others rested)."""
     plain = dataclasses.replace(recipe, lora=dataclasses.replace(recipe.lora, rank=0))
-    before, after = build_learner(plain, start), build_learner(plain, end)
+    before, after = build_training_model(plain, start), build_training_model(plain, end)
     moved: dict[str, bool] = defaultdict(lambda: True)
     rested = True
     for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):

@@ -25,8 +25,7 @@ from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.data.registry import make_sample
 from instructseg_ros.research.training.recipe import Recipe, RecipeError, SourceConfig, load_recipe
 from instructseg_ros.research.training.smoke import Curves, read_curves, smoke, write_tiny_model
-from instructseg_ros.research.training.train import build_learner, train
-from instructseg_ros.research.training.trainer import rate
+from instructseg_ros.research.training.train import build_training_model, train
 from instructseg_ros.research.training.validation import read_record
 
 ARGUMENTS = (
@@ -188,7 +187,7 @@ def test_a_training_resumes_with_more_steps_and_another_rhythm_of_saving_and_mea
         save_every=1,
         save_minutes=1.0,
         log_every=2,
-        picture_every=2,
+        image_every=2,
         validate_every=1,
         validation_samples=1,
         gradient_checkpointing=True,
@@ -330,12 +329,12 @@ def test_a_broken_picture_is_named_and_another_taken(
 
 
 def test_a_set_that_is_nowhere_is_asked_for(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='say where it is, --data refcoco=DIR'):
+    with pytest.raises(DataError, match='name its folder with --data refcoco=DIR'):
         train(start.recipe, start.model, {}, tmp_path)
 
 
 def test_a_set_that_the_recipe_does_not_name_is_refused(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='does not learn from coco: name it in its `sources`'):
+    with pytest.raises(DataError, match='does not use coco: name it in its `sources`'):
         train(start.recipe, start.model, {**start.folders, 'coco': tmp_path}, tmp_path)
 
 
@@ -354,10 +353,10 @@ def test_a_smoke_test_of_old_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
 def test_a_part_that_the_model_has_not_is_named(start: Start) -> None:
     recipe = dataclasses.replace(start.recipe, trained=('brain',))
     with pytest.raises(RecipeError, match="no 'brain'; its parts are language_model"):
-        build_learner(recipe, start.model)
+        build_training_model(recipe, start.model)
 
 
 def test_the_rate_rises_and_falls() -> None:
     recipe = load_recipe('paper')
-    rates = [rate(recipe, step) for step in (0, 1499, 2999, 51_500, 99_999)]
+    rates = [recipe.learning_rate_at(step) for step in (0, 1499, 2999, 51_500, 99_999)]
     assert rates == pytest.approx([4e-5 / 3000, 2e-5, 4e-5, 2e-5, 0], rel=1e-3, abs=1e-12)

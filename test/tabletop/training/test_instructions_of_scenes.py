@@ -39,17 +39,19 @@ def test_no_word_of_training_is_unknown(store: SceneStore) -> None:
 
 
 def test_roles_name_things_of_the_scene(store: SceneStore) -> None:
-    count = store.things[:, :, EXISTS].sum(axis=1).astype(int)
+    count = store.objects[:, :, EXISTS].sum(axis=1).astype(int)
     assert (store.roles[:] < 2 ** count[:, None, None]).all()
     targets, candidates = store.roles[..., TARGETS], store.roles[..., CANDIDATES]
-    narrowed = np.isin(store.kinds[:], [KINDS.index(kind) for kind in ('superlative', 'relation')])
+    narrowed = np.isin(
+        store.categories[:], [KINDS.index(kind) for kind in ('superlative', 'relation')]
+    )
     assert (targets[narrowed] & ~candidates[narrowed] == 0).all()
-    relation = store.kinds[:] == KINDS.index('relation')
+    relation = store.categories[:] == KINDS.index('relation')
     assert (store.roles[..., ANCHORS][~relation] == 0).all()
 
 
 def test_words_that_point_belong_to_a_group(store: SceneStore) -> None:
-    pointing = store.pointed[:].any(axis=-1)
+    pointing = store.groundings[:].any(axis=-1)
     assert pointing.any()
     assert (store.groups[:][pointing] > 0).all()
     assert store.groups[:].max() <= len(GROUPS)
@@ -58,8 +60,8 @@ def test_words_that_point_belong_to_a_group(store: SceneStore) -> None:
 
 
 def test_words_point_only_at_things_that_are_there(store: SceneStore) -> None:
-    missing = store.things[:, :, EXISTS] == 0
-    assert not store.pointed[:].any(axis=(1, 2))[missing].any()
+    missing = store.objects[:, :, EXISTS] == 0
+    assert not store.groundings[:].any(axis=(1, 2))[missing].any()
 
 
 def test_instructions_are_written_once(tmp_path: Path, processor: InstructSegProcessor) -> None:
@@ -82,7 +84,7 @@ def test_the_seed_decides_about_the_instructions(
     assert not np.array_equal(other.words, store.words)
 
 
-def test_about_one_instruction_in_five_means_what_is_not_there() -> None:
+def test_about_one_target_in_five_is_absent() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_instruction(graph, rng) for graph in random_scenes(100) for _ in range(3)]
     absent = [not instruction.targets for instruction in drawn]

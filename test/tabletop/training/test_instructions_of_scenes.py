@@ -100,5 +100,5 @@ def test_held_out_wordings_come_only_when_asked_for() -> None:
 
 
 def test_an_empty_scene_gives_no_instruction() -> None:
-    with pytest.raises(ValueError, match='no instruction'):
+    with pytest.raises(ValueError, match='no category has an instruction'):
         draw_instruction((), np.random.default_rng(0))

@@ -93,5 +93,5 @@ def test_renderers_that_die_at_once_end_the_rendering(
 ) -> None:
     monkeypatch.setattr(render, '_render', dying_renderers.die_at_once)
     store = SceneStore.create(tmp_path, SHAPE)
-    with pytest.raises(RuntimeError, match='die at once'):
+    with pytest.raises(RuntimeError, match='crash immediately'):
         render_scenes(store, stride=0.2, processes=1)

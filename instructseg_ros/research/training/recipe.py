@@ -241,35 +241,35 @@ def _build(cls: type[T], values: Any, where: str) -> T:
     if not isinstance(values, Mapping):
         wrong = f'keys with values, not {values}' if values else 'keys with values, not empty'
         raise RecipeError(f'{where.rstrip(".") or "a recipe"} must be {wrong}')
-    kinds = typing.get_type_hints(cls)
+    types = typing.get_type_hints(cls)
     for key in values:
-        if key not in kinds:
-            near = difflib.get_close_matches(str(key), kinds, 1)
-            hint = f': did you mean {near[0]}?' if near else f'; its keys are {", ".join(kinds)}'
+        if key not in types:
+            near = difflib.get_close_matches(str(key), types, 1)
+            hint = f': did you mean {near[0]}?' if near else f'; its keys are {", ".join(types)}'
             raise RecipeError(f'{where}{key} is not a key of a recipe{hint}')
-    given = {key: _value(kinds[key], value, f'{where}{key}') for key, value in values.items()}
+    given = {key: _value(types[key], value, f'{where}{key}') for key, value in values.items()}
     try:
         return cls(**given)
     except TypeError as error:
         raise RecipeError(f'{where.rstrip(".") or "the recipe"}: {error}') from error
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast('type[Any]', kind), value, f'{where}.')
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
+def _value(expected: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(expected):
+        return _build(typing.cast('type[Any]', expected), value, f'{where}.')
+    if typing.get_origin(expected) is tuple:
+        item = typing.get_args(expected)[0]
         if not isinstance(value, list):
             raise RecipeError(f'{where} must be a list, not {value!r}')
         return tuple(_value(item, each, f'{where}[{i}]') for i, each in enumerate(value))
     if not isinstance(value, str):
         raise RecipeError(f'{where} must be one value, not {value!r}')
-    return value if kind is str else _scalar(kind, value, where)
+    return value if expected is str else _scalar(expected, value, where)
 
 
-def _scalar(kind: type, text: str, where: str) -> Any:
+def _scalar(expected: type, text: str, where: str) -> Any:
     """Read a number or a boolean."""
-    if kind is float:
+    if expected is float:
         try:
             number = float(text)
         except ValueError:
@@ -281,6 +281,6 @@ def _scalar(kind: type, text: str, where: str) -> Any:
         value = yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):  # YAML reads 2026-13-01 as a date
         value = text
-    if type(value) is not kind:
-        raise RecipeError(f'{where} must be of type {kind.__name__}, not {value!r}')
+    if type(value) is not expected:
+        raise RecipeError(f'{where} must be of type {expected.__name__}, not {value!r}')
     return value

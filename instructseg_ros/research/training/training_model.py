@@ -18,7 +18,7 @@ from instructseg_ros.research.training.trainer import LossOutput
 
 
 class TrainingModel(nn.Module):
-    """A model and its losses as one module, for every kind of batch.
+    """A model and its losses as one module, for every type of batch.
 
     Attributes:
         model: The model to train.

@@ -1,4 +1,4 @@
-"""Measures a model during training on samples it does not learn from."""
+"""Measures a model during training on samples that it is not trained on."""
 
 from __future__ import annotations
 

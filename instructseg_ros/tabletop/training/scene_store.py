@@ -207,9 +207,9 @@ class SceneWriter:
         store.image[index] = _resize(key.rgb, (width, height), 'BILINEAR')
         graph = key.graph[:MAX_OBJECTS]
         slots = np.zeros(256, np.uint8)
-        for slot, thing in enumerate(graph):
-            slots[thing.label] = slot + 1
-            store.objects[index, slot] = _describe(thing, stride)
+        for slot, one in enumerate(graph):
+            slots[one.label] = slot + 1
+            store.objects[index, slot] = _describe(one, stride)
         store.labels[index] = slots[_resize(key.labels, (width, height), 'NEAREST')]
         store.write_graph(index, graph)
         store.done[index] = True
@@ -227,22 +227,22 @@ def _writer(folder: Path, stride: float) -> SceneWriter:
     return SceneWriter(SceneStore.open(folder), stride)
 
 
-def _describe(thing: Thing, stride: float) -> list[float]:
-    x, y, z = thing.position
+def _describe(one: Thing, stride: float) -> list[float]:
+    x, y, z = one.position
     # Image flow of its centre over one stride, for a camera with focal length 1.
-    flow_u = (thing.velocity[0] - x / z * thing.velocity[2]) / z * stride
-    flow_v = (thing.velocity[1] - y / z * thing.velocity[2]) / z * stride
+    flow_u = (one.velocity[0] - x / z * one.velocity[2]) / z * stride
+    flow_v = (one.velocity[1] - y / z * one.velocity[2]) / z * stride
     width, height = _RENDER_SIZE
     return [
         1,
-        KINDS.index(thing.kind),
-        list(COLORS).index(thing.color),
-        list(SIZES).index(thing.size),
-        thing.pixel[0] / width,
-        thing.pixel[1] / height,
-        thing.extent,
+        KINDS.index(one.kind),
+        list(COLORS).index(one.color),
+        list(SIZES).index(one.size),
+        one.pixel[0] / width,
+        one.pixel[1] / height,
+        one.extent,
         z,
-        MOTIONS.index(thing.motion) + 1 if thing.motion else 0,
+        MOTIONS.index(one.motion) + 1 if one.motion else 0,
         flow_u,
         flow_v,
     ]

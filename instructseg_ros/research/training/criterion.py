@@ -71,50 +71,12 @@ class Match:
 
 
 @torch.no_grad()
-def matching_costs(
-    mask_logits: torch.Tensor,
-    targets: torch.Tensor,
-    points: torch.Tensor,
-    *,
-    mask_weight: float,
-    dice_weight: float,
-) -> torch.Tensor:
-    """Compute cross entropy and Dice of every token with every target, at shared points.
-
-    Scores do not count, as in the authors' matcher.
-
-    Args:
-        mask_logits: (Q, h, w) logits of the mask tokens.
-        targets: (M, H, W) 0 or 1.
-        points: (1, P, 2) x, y in 0..1.
-        mask_weight: Weight of the cross entropy.
-        dice_weight: Weight of the Dice loss.
-
-    Returns:
-        (Q, M) float32.
-    """
-    predicted = at_points(mask_logits.float(), points.expand(len(mask_logits), -1, -1))
-    true = at_points(targets.float(), points.expand(len(targets), -1, -1))
-    count = predicted.shape[1]
-    entropy = (
-        functional.softplus(-predicted) @ true.T + functional.softplus(predicted) @ (1 - true).T
-    )
-    return mask_weight * entropy / count + dice_weight * _dice_costs(predicted.sigmoid(), true)
-
-
-@torch.no_grad()
 def match(costs: torch.Tensor) -> Match:
     """Assign targets to tokens by (Q, M) costs with M <= Q (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
 
     queries, targets = linear_sum_assignment(costs.float().cpu().numpy())
     return Match(torch.as_tensor(queries), torch.as_tensor(targets))
-
-
-def _dice_costs(probabilities: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    overlap = probabilities @ true.T
-    total = probabilities.sum(dim=1)[:, None] + true.sum(dim=1)[None]
-    return 1 - (2 * overlap + 1) / (total + 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +137,11 @@ class Criterion:
 
     def total(self, losses: Sequence[MaskLosses]) -> torch.Tensor:
         """Return the weighted sum of all losses."""
-        return sum((self._weighted(each) for each in losses), torch.zeros(()))
+        config, total = self.config, torch.zeros(())
+        for each in losses:
+            masks = config.mask_weight * each.mask + config.dice_weight * each.dice
+            total = total + (config.score_weight * each.score + masks)
+        return total
 
     def match(
         self, masks: torch.Tensor, targets: Sequence[torch.Tensor], draws: Draws
@@ -187,17 +153,31 @@ class Criterion:
             matches.append(match(self.costs(logits, true, points)))
         return matches
 
+    @torch.no_grad()
     def costs(
         self, logits: torch.Tensor, targets: torch.Tensor, points: torch.Tensor
     ) -> torch.Tensor:
-        """Compute the (Q, M) costs of a sample's assignment, see `matching_costs`."""
-        return matching_costs(
-            logits,
-            targets,
-            points,
-            mask_weight=self.config.mask_weight,
-            dice_weight=self.config.dice_weight,
-        )
+        """Compute cross entropy and Dice of every token with every target, at shared points.
+
+        Scores do not count, as in the authors' matcher.
+
+        Args:
+            logits: (Q, h, w) mask logits of a sample's tokens.
+            targets: (M, H, W) 0 or 1.
+            points: (1, P, 2) x, y in 0..1.
+
+        Returns:
+            (Q, M) float32.
+        """
+        predicted = at_points(logits.float(), points.expand(len(logits), -1, -1))
+        true = at_points(targets.float(), points.expand(len(targets), -1, -1))
+        entropy = functional.softplus(-predicted) @ true.T
+        entropy = entropy + functional.softplus(predicted) @ (1 - true).T
+        probabilities = predicted.sigmoid()
+        total = probabilities.sum(dim=1)[:, None] + true.sum(dim=1)[None]
+        dice = 1 - (2 * (probabilities @ true.T) + 1) / (total + 1)
+        weights = self.config
+        return weights.mask_weight * entropy / predicted.shape[1] + weights.dice_weight * dice
 
     def points(self, logits: torch.Tensor, counts: Sequence[int], draws: Draws) -> torch.Tensor:
         """Draw the points at which matched masks are compared: uncertain ones and random ones.
@@ -236,14 +216,6 @@ class Criterion:
             score=_score_loss(scores, matches, num_masks),
             mask=_mask_loss(predicted, expected) / num_masks,
             dice=_dice_loss(predicted, expected) / num_masks,
-        )
-
-    def _weighted(self, losses: MaskLosses) -> torch.Tensor:
-        config = self.config
-        return (
-            config.score_weight * losses.score
-            + config.mask_weight * losses.mask
-            + config.dice_weight * losses.dice
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -28,47 +29,26 @@ from instructseg_ros.research.training.train import build_training_model, read_s
 
 _END: Final = '<|endoftext|>'
 _CANVAS: Final = (128, 128)
-_WIDTH: Final = 64
-_VISION: Final = {
-    'hidden_size': 32,
-    'intermediate_size': 64,
-    'num_hidden_layers': 2,
-    'num_attention_heads': 2,
-    'image_size': 84,
-    'patch_size': 14,
-    'vision_use_head': False,
-}
-_TEXT: Final = {
-    'hidden_size': _WIDTH,
-    'intermediate_size': 128,
-    'num_hidden_layers': 2,
-    'num_attention_heads': 4,
-    'partial_rotary_factor': 0.4,
-    'max_position_embeddings': 1024,
-    'pad_token_id': None,
-}
-_SWIN: Final = {
-    'model_type': 'swin',
-    'image_size': 128,
-    'embed_dim': 16,
-    'depths': [1, 1, 2, 1],
-    'num_heads': [1, 2, 2, 4],
-    'window_size': 4,
-    'drop_path_rate': 0.1,
-    'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
-}
-_MASKS: Final = {
-    'backbone_config': _SWIN,
-    'feature_size': 64,
-    'mask_feature_size': 32,
-    'hidden_dim': 64,
-    'encoder_layers': 1,
-    'encoder_feedforward_dim': 64,
-    'decoder_layers': 4,
-    'dim_feedforward': 128,
-    'num_attention_heads': 4,
-    'num_queries': 4,
-}
+_CONFIG: Final = """
+num_latents: 8
+perceiver_layers: 2
+perceiver_heads: 2
+perceiver_head_dim: 16
+fusion_width: 32
+fusion_layers: 2
+fusion_heads: 2
+fusion_head_dim: 16
+vision_config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
+  num_attention_heads: 2, image_size: 84, patch_size: 14, vision_use_head: false}
+text_config: {hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2,
+  num_attention_heads: 4, partial_rotary_factor: 0.4, max_position_embeddings: 1024,
+  pad_token_id: null}
+mask_config: {feature_size: 64, mask_feature_size: 32, hidden_dim: 64, encoder_layers: 1,
+  encoder_feedforward_dim: 64, decoder_layers: 4, dim_feedforward: 128, num_attention_heads: 4,
+  num_queries: 4, backbone_config: {model_type: swin, image_size: 128, embed_dim: 16,
+  depths: [1, 1, 2, 1], num_heads: [1, 2, 2, 4], window_size: 4, drop_path_rate: 0.1,
+  out_features: [stage1, stage2, stage3, stage4]}}
+"""
 
 
 def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> None:
@@ -78,33 +58,19 @@ def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> No
         texts: Training texts of the tokenizer.
     """
     tokenizer = _tokenizer([*texts, *RELEASED.values(), CHAT, EXPLAIN])
-    config = _config(len(tokenizer))
+    sizes: dict[str, Any] = yaml.safe_load(_CONFIG)
+    sizes['text_config']['vocab_size'] = len(tokenizer)
+    config = InstructSegConfig(**sizes)
     torch.manual_seed(seed)
     model = InstructSegModel(config)
     # The authors start at zero, where all mask tokens of an untrained model would be equal.
     torch.nn.init.normal_(model.seg_query, std=0.02)
     with quiet():
         model.save_pretrained(folder)
-    sizes = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED)
-    InstructSegProcessor(tokenizer, sizes).save_pretrained(folder)
-    save_file({HEAD: torch.randn(len(tokenizer), _WIDTH) * 0.02}, folder / HEAD_FILE)
-
-
-def _config(words: int) -> InstructSegConfig:
-    text: dict[str, Any] = {**_TEXT, 'vocab_size': words}
-    return InstructSegConfig(
-        vision_config=dict(_VISION),
-        text_config=text,
-        mask_config=dict(_MASKS),
-        num_latents=8,
-        perceiver_layers=2,
-        perceiver_heads=2,
-        perceiver_head_dim=16,
-        fusion_width=32,
-        fusion_layers=2,
-        fusion_heads=2,
-        fusion_head_dim=16,
-    )
+    inputs = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED)
+    InstructSegProcessor(tokenizer, inputs).save_pretrained(folder)
+    head = torch.randn(len(tokenizer), config.text_config.hidden_size) * 0.02
+    save_file({HEAD: head}, folder / HEAD_FILE)
 
 
 def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:

@@ -215,45 +215,33 @@ def train(
     """
     folders = {name: resolve_folder(folder) for name, folder in folders.items()}
     with locked(output) if first_process() else contextlib.nullcontext():
-        return _train(recipe, model, folders, output, workers=workers, until=until)
-
-
-def _train(
-    recipe: Recipe,
-    model: Path,
-    folders: Mapping[str, Path],
-    output: Path,
-    *,
-    workers: int,
-    until: int | None,
-) -> RecipeTrainer:
-    sources = _read_sources(recipe, folders)
-    if first_process():
-        settings = dataclasses.asdict(recipe)
-        origin = {
-            'model': str(model.resolve()),
-            'weights': model_hash(model),
-            **{f'data {name}': str(folder) for name, folder in folders.items()},
-            'samples': fingerprint(sample for source in sources for sample in source.samples),
-            **{
-                name: value
-                for name, value in settings.items()
-                if name not in _FREE and not name.endswith('_every')
-            },
-        }
-        claim_training(output, origin)
-    validation = read_validation(recipe, folders) if recipe.validate_every else None
-    processor = InstructSegProcessor.from_pretrained(model)
-    trainer = RecipeTrainer(
-        recipe, model, processor, sources, output, validation=validation, workers=workers
-    )
-    trainer.run(until)
-    if trainer.step == recipe.steps:
-        trained = trainer.trained_model()
-        if trained is not None:
-            write_model(trained, processor, output / 'model')
-    trainer.accelerator.end_training()  # torch may abort a process that exits without it
-    return trainer
+        sources = _read_sources(recipe, folders)
+        if first_process():
+            settings = dataclasses.asdict(recipe)
+            origin = {
+                'model': str(model.resolve()),
+                'weights': model_hash(model),
+                **{f'data {name}': str(folder) for name, folder in folders.items()},
+                'samples': fingerprint(sample for source in sources for sample in source.samples),
+                **{
+                    name: value
+                    for name, value in settings.items()
+                    if name not in _FREE and not name.endswith('_every')
+                },
+            }
+            claim_training(output, origin)
+        validation = read_validation(recipe, folders) if recipe.validate_every else None
+        processor = InstructSegProcessor.from_pretrained(model)
+        trainer = RecipeTrainer(
+            recipe, model, processor, sources, output, validation=validation, workers=workers
+        )
+        trainer.run(until)
+        if trainer.step == recipe.steps:
+            trained = trainer.trained_model()
+            if trained is not None:
+                write_model(trained, processor, output / 'model')
+        trainer.accelerator.end_training()  # torch may abort a process that exits without it
+        return trainer
 
 
 def _mixture(sources: Sequence[Source], recipe: Recipe, batch: int) -> Mixture:

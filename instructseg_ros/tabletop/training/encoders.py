@@ -63,43 +63,30 @@ class TowerStage(Stage):
     def _centre_loss(
         self, out: torch.Tensor, labels: CellLabels
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        there = labels.centre >= 0
+        there, found = labels.centre >= 0, labels.objects_at(labels.centre)
         exists, category, color, size, offset, scale, depth = out.split(_CENTRE_SIZES, dim=-1)
-        is_category = labels.values(labels.centre, columns.CATEGORY).long()
-        is_color = labels.values(labels.centre, columns.COLOR).long()
-        error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
-        loss = (
-            4 * functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
-            + functional.cross_entropy(category[there], is_category)
-            + functional.cross_entropy(color[there], is_color)
-            + functional.cross_entropy(
-                size[there], labels.values(labels.centre, columns.SIZE).long()
-            )
-            + 3 * error
-            + 3
-            * (scale[there][:, 0] - labels.values(labels.centre, columns.SCALE) / _SCALE)
-            .abs()
-            .mean()
-            + 3 * (depth[there][:, 0] - labels.values(labels.centre, columns.DEPTH)).abs().mean()
-        )
-        return loss, {
-            'category': _accuracy(category[there], is_category),
-            'color': _accuracy(color[there], is_color),
-            'size': _accuracy(size[there], labels.values(labels.centre, columns.SIZE).long()),
-            'offset': error,
+        named = {
+            'category': (category[there], found[:, columns.CATEGORY].long()),
+            'color': (color[there], found[:, columns.COLOR].long()),
+            'size': (size[there], found[:, columns.SIZE].long()),
         }
+        offset_error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
+        scale_error = (scale[there][:, 0] - found[:, columns.SCALE] / _SCALE).abs().mean()
+        depth_error = (depth[there][:, 0] - found[:, columns.DEPTH]).abs().mean()
+        loss = 4 * functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
+        for logits, truth in named.values():
+            loss = loss + functional.cross_entropy(logits, truth)
+        loss = loss + 3 * offset_error + 3 * scale_error + 3 * depth_error
+        accuracies = {name: _accuracy(logits, truth) for name, (logits, truth) in named.items()}
+        return loss, {**accuracies, 'offset': offset_error}
 
     def _cover_loss(self, out: torch.Tensor, labels: CellLabels) -> torch.Tensor:
-        there = labels.cover >= 0
+        there, found = labels.cover >= 0, labels.objects_at(labels.cover)
         exists, category, color, offset = out.split(_COVER_SIZES, dim=-1)
         return (
             functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
-            + functional.cross_entropy(
-                category[there], labels.values(labels.cover, columns.CATEGORY).long()
-            )
-            + functional.cross_entropy(
-                color[there], labels.values(labels.cover, columns.COLOR).long()
-            )
+            + functional.cross_entropy(category[there], found[:, columns.CATEGORY].long())
+            + functional.cross_entropy(color[there], found[:, columns.COLOR].long())
             + (offset[there] - labels.offsets(labels.cover)).abs().mean()
         )
 
@@ -149,10 +136,9 @@ class MotionStage(Stage):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the loss at some cells, and the accuracy of the direction of moving objects."""
         direction, flow = out[slots >= 0].split(_SIZES, dim=-1)
-        motion = labels.values(slots, columns.MOTION).long()
-        moved = torch.stack(
-            [labels.values(slots, columns.FLOW_U), labels.values(slots, columns.FLOW_V)], dim=-1
-        )
+        found = labels.objects_at(slots)
+        motion = found[:, columns.MOTION].long()
+        moved = found[:, [columns.FLOW_U, columns.FLOW_V]]
         entropy = functional.cross_entropy(direction, motion, reduction='none')
         error = (flow - moved / _FLOW).abs().mean(dim=-1)
         moving = motion > 0

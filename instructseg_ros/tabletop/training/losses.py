@@ -141,17 +141,16 @@ class CellLabels:
     objects: torch.Tensor
     side: int
 
-    def values(self, slots: torch.Tensor, column: int) -> torch.Tensor:
-        """Return (n,) a column of the objects at the n cells where `slots` is not -1."""
+    def objects_at(self, slots: torch.Tensor) -> torch.Tensor:
+        """Return (n, 11) the objects at the n cells where `slots` is not -1."""
         image, cell = torch.nonzero(slots >= 0, as_tuple=True)
-        return self.objects[image, slots[image, cell], column]
+        return self.objects[image, slots[image, cell]]
 
     def offsets(self, slots: torch.Tensor) -> torch.Tensor:
         """Return (n, 2) from the middle of each such cell to its object's centre, in cells."""
         _, cell = torch.nonzero(slots >= 0, as_tuple=True)
-        u = self.values(slots, U) * self.side - cell % self.side - 0.5
-        v = self.values(slots, V) * self.side - cell // self.side - 0.5
-        return torch.stack([u, v], dim=-1)
+        middle = torch.stack([cell % self.side, cell // self.side], dim=-1) + 0.5
+        return self.objects_at(slots)[:, [U, V]] * self.side - middle
 
 
 def centre_cells(objects: np.ndarray, side: int) -> np.ndarray:

@@ -202,7 +202,7 @@ def test_offsets_lead_from_the_cells_middle_to_the_things_centre(
     assert offsets.abs().max() <= 0.5 + 1e-5
     _, cell = torch.nonzero(labels.centre >= 0, as_tuple=True)
     u = (cell % SIDE + 0.5 + offsets[:, 0]) / SIDE
-    torch.testing.assert_close(u, labels.values(labels.centre, U))
+    torch.testing.assert_close(u, labels.objects_at(labels.centre)[:, U])
     far = labels.offsets(labels.cover)
     assert far.abs().max() < 1.5  # a thing's square reaches a cell beyond its centre's
 
@@ -212,7 +212,7 @@ def test_columns_are_read_at_the_cells_of_their_things(store: SceneStore) -> Non
     picture, cell = torch.nonzero(labels.cover >= 0, as_tuple=True)
     slots = labels.cover[picture, cell].numpy()
     expected = store.objects[INDICES][picture.numpy(), slots, CATEGORY]
-    assert labels.values(labels.cover, CATEGORY).tolist() == expected.tolist()
+    assert labels.objects_at(labels.cover)[:, CATEGORY].tolist() == expected.tolist()
 
 
 def test_a_mirror_exchanges_left_and_right(store: SceneStore) -> None:

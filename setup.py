@@ -22,7 +22,7 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 NAME = 'instructseg_ros'
 INTERFACES = ('msg', 'srv', 'action')
 SOURCED = os.environ.get('AMENT_PREFIX_PATH')
-# Of which distribution the wheels are: kilted or jazzy.
+# ROS distribution of the wheels: kilted or jazzy.
 WHEELS = os.environ.get('ROS_WHEELS') or 'kilted'
 
 RUNTIME = [
@@ -30,7 +30,9 @@ RUNTIME = [
     'mcap>=1.1',
     'mujoco>=3.2',
     'numpy',
+    'opencv-python-headless',
     'pillow>=10.1',
+    'pycocotools>=2.0.7',
     'pyyaml',
     'rosbags>=0.11',
     'safetensors>=0.4.3',
@@ -39,36 +41,28 @@ RUNTIME = [
     'tqdm',
     'transformers>=5.20,<6',
 ]
-# For films; pictures and bags are read without it.
-VIDEO = ['av>=14', 'rosbags>=0.11']
-# For the dtype int8. Not for development: where it is, every start takes two seconds more.
+# Video files; image folders and bags are read without it.
+VIDEO = ['av>=14']
+# The dtype int8. Not for development: once installed, it delays every start by two seconds.
 INT8 = ['torchao>=0.16']
-# For the benchmarks' plots.
+# Plots of benchmarks.
 PLOT = ['matplotlib']
-# Metrics as the official tools compute them, and the files that they want.
-EVALUATION = ['accelerate>=1', 'opencv-python-headless', 'openpyxl', 'pycocotools>=2.0.6', 'scipy']
-# Training of the whole model.
+# Metrics as the official tools compute them, and their file formats.
+EVALUATION = ['accelerate>=1', 'openpyxl', 'scipy']
+# Training of the full-size model.
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
-DEVELOPMENT = [
-    'colcon-common-extensions',
-    'mypy',
-    'pytest<9',
-    'pytest-xdist',
-    'ruff',
-    *VIDEO,
-    *PLOT,
-    *TRAINING,
-]
+TOOLS = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff']
+DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *TRAINING]
 
 
 def ros_requirements(purpose: str) -> list[str]:
-    """Return what is needed of ROS: nothing where a distribution is sourced."""
+    """Return the ROS wheels to install; none where a distribution is sourced."""
     return [] if SOURCED else requirements(f'{WHEELS}-{purpose}')
 
 
 def requirements(name: str) -> list[str]:
-    """Read a file of requirements/."""
+    """Read the requirements in a file of requirements/."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
@@ -97,46 +91,41 @@ def build_environment() -> dict[str, str]:
 
 
 class BuildInterfaces(build_ext):
-    """Builds and installs the CMake project in a stage, and sorts what it made into the wheel."""
+    """Installs the CMake project into a staging folder, and copies the result into the wheel."""
 
     modules = 'site-packages'
 
     def run(self) -> None:
-        """Generate the interfaces, beside our modules where the build is in place."""
+        """Generate the interfaces; an in-place build puts them next to our modules."""
         stage = Path(self.build_temp).resolve() / 'stage'
         shutil.rmtree(stage, ignore_errors=True)
         self.make(stage)
         in_place = self.inplace or self.editable_mode
         self.copy_modules(stage, (ROOT if in_place else Path(self.build_lib)) / NAME)
         self.distribution.data_files.extend(self.shared_files(stage))
-        # What an editable install asks before it installs data files.
+        # An editable install reads this attribute before it installs data files.
         self.distribution.has_data = self.distribution.has_data_files
 
     def make(self, stage: Path) -> None:
-        """Run CMake into a stage, in a fresh folder: pip's overlays move from build to build."""
+        """Run CMake in a fresh build folder, since pip's overlays move from build to build."""
         environment = build_environment()
         cmake = shutil.which('cmake', path=environment['PATH'])
         if cmake is None:
             sys.exit('cmake is missing: pip install cmake')
         ninja = shutil.which('ninja', path=environment['PATH'])
         with tempfile.TemporaryDirectory() as build:
-            for arguments in (
-                [
-                    '-S',
-                    str(ROOT),
-                    '-B',
-                    build,
-                    *(['-GNinja'] if ninja else []),
-                    '-DCMAKE_BUILD_TYPE=Release',
-                    '-DBUILD_TESTING=OFF',
-                    f'-DCMAKE_INSTALL_PREFIX={stage}',
-                    f'-DPYTHON_INSTALL_DIR={self.modules}',
-                    f'-DPython3_EXECUTABLE={sys.executable}',
-                    f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
-                ],
-                ['--build', build, '--parallel', str(os.cpu_count() or 1)],
-                ['--install', build],
-            ):
+            configure = ['-S', str(ROOT), '-B', build, *(['-GNinja'] if ninja else [])]
+            definitions = {
+                'CMAKE_BUILD_TYPE': 'Release',
+                'BUILD_TESTING': 'OFF',
+                'CMAKE_INSTALL_PREFIX': stage,
+                'PYTHON_INSTALL_DIR': self.modules,
+                'Python3_EXECUTABLE': sys.executable,
+                'CMAKE_PROJECT_INCLUDE': ROOT / 'cmake' / 'ros_wheels.cmake',
+            }
+            configure += [f'-D{name}={value}' for name, value in definitions.items()]
+            compile_all = ['--build', build, '--parallel', str(os.cpu_count() or 1)]
+            for arguments in (configure, compile_all, ['--install', build]):
                 subprocess.run([cmake, *arguments], env=environment, check=True)
 
     def copy_modules(self, stage: Path, package: Path) -> None:
@@ -159,7 +148,7 @@ class BuildInterfaces(build_ext):
                     yield str(target), [str(Path(folder) / file) for file in sorted(files)]
 
     def get_outputs(self) -> list[str]:
-        """Return nothing: what is made is known only after the build."""
+        """Return nothing: the outputs are known only after the build."""
         return []
 
     def get_output_mapping(self) -> dict[str, str]:
@@ -180,6 +169,7 @@ setup(
     ),
     package_data={
         NAME: [
+            'py.typed',
             'models/**/*',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',

@@ -1,6 +1,6 @@
-# For builds against the ros-* wheels: include it with -DCMAKE_PROJECT_INCLUDE=<this file>.
-# CMake refuses two kinds of include folders there: those that the wheels' targets name and only the
-# machine that made the wheels had, and those of an environment inside our source folder.
+# Fixes for builds against the ros-* wheels: pass -DCMAKE_PROJECT_INCLUDE=<this file>.
+# CMake rejects two kinds of include folders: those in the wheels' targets that exist only on the
+# machine that built the wheels, and those of a virtual environment inside the source folder.
 cmake_minimum_required(VERSION 3.19)
 
 function(drop_missing_include_folders target)

@@ -1,4 +1,4 @@
-"""Exit without a traceback when SIGINT arrives during imports."""
+"""Exit without a traceback when SIGINT arrives while a program of this package imports modules."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PACKAGE: Final = 'instructseg_ros'
 PROGRAMS: Final = ('instructseg', 'segmentation_node', 'sim_camera')
 
 
-def end_quietly() -> None:
-    """Let SIGINT end this process at once where it runs a program of this package.
+def exit_quietly() -> None:
+    """Let SIGINT end this process at once if it runs a program of this package.
 
-    Imports take seconds, and no program can catch KeyboardInterrupt before its modules are there.
+    Imports take seconds, and a program cannot catch KeyboardInterrupt before they are done.
     """
     is_ours = _is_program(sys.argv[0] if getattr(sys, 'argv', None) else '', sys.orig_argv)
     if is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -23,13 +23,13 @@ def end_quietly() -> None:
 
 
 def raise_again() -> None:
-    """Let SIGINT raise KeyboardInterrupt again, for a program that catches it."""
+    """Let SIGINT raise KeyboardInterrupt again, in a program that catches it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_program(script: str, command: list[str]) -> bool:
-    # Python calls the script -m as long as it looks for the module.
+    # While Python looks for the module of -m, it calls the script "-m".
     if script == '-m':
         return any(
             flag == '-m' and name.split('.')[0] == PACKAGE

@@ -1,6 +1,6 @@
-"""A simulated RGB-D camera over a tabletop and the node that watches it.
+"""Starts a simulated RGB-D camera over a tabletop and the segmentation node.
 
-ros2 launch instructseg_ros demo.launch.py rviz:=true
+Usage: ros2 launch instructseg_ros demo.launch.py rviz:=true
 """
 
 from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
@@ -21,8 +21,8 @@ SHARED = ('camera', 'namespace', 'rviz', 'use_sim_time')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start the camera and include segmentation.launch.py, which takes its own arguments too."""
-    # The group keeps the arguments from the launch files that are included after this one.
+    """Start the camera and include segmentation.launch.py, which has further arguments."""
+    # The group hides the arguments from launch files included later.
     return LaunchDescription(
         [
             *transport_setting(),
@@ -65,18 +65,18 @@ def sim_camera(context: LaunchContext) -> list[Node]:
 
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments of the camera, and those that it shares with the node."""
+    """Return the arguments of the camera, and those shared with the node."""
     described = {
         'camera': ('camera', 'Namespace of the simulated camera'),
         'scene': ('0', 'Seed of the scene on the table'),
         'source': (
             'auto',
-            'live needs OpenGL; recording plays the one in the package; auto: '
-            'live where that works',
+            'live renders with OpenGL; recording plays the recording in the package; auto: live '
+            'if OpenGL works, else recording',
         ),
         'namespace': ('', 'Namespace of the camera and of the node'),
-        'rviz': ('false', 'Start rviz with camera, overlay, mask, labels, points and pose'),
-        'use_sim_time': ('', 'Take the time from /clock. Empty: as the parameters say'),
+        'rviz': ('false', 'Start rviz with the image, overlay, mask, labels, points and pose'),
+        'use_sim_time': ('', 'Use the time on /clock. Empty: as in the parameter file'),
     }
     return declare(
         described,

@@ -1,9 +1,9 @@
-"""segmentation.launch.py with the parameters for navigation; it takes the same arguments."""
+"""segmentation.launch.py with parameters for navigation, and the same arguments."""
 
 from instructseg_ros.ros.launching import segmentation_with
 from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start what the other file starts."""
+    """Include segmentation.launch.py."""
     return LaunchDescription(segmentation_with('navigation.yaml'))

@@ -1,4 +1,4 @@
-"""The segmentation node on one camera or several.
+"""The segmentation node on one or several cameras.
 
 ros2 launch instructseg_ros segmentation.launch.py camera:=/camera/color image:=image_raw
 ros2 launch instructseg_ros segmentation.launch.py cameras:="[front, wrist]" image:=image_raw
@@ -31,15 +31,15 @@ SHOWN = ('overlay', 'mask', 'labels', 'points', 'target_pose')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments and start the node, and rviz where it is wanted."""
-    # The group keeps the arguments from the launch files that are included after this one.
+    """Declare the arguments and start the node, and rviz if requested."""
+    # The group hides the arguments from launch files included later.
     return LaunchDescription(
         [*transport_setting(), GroupAction([*declare_arguments(), OpaqueFunction(function=start)])]
     )
 
 
 def start(context: LaunchContext) -> list[Node]:
-    """Return what is started."""
+    """Return the node, and rviz if requested."""
     value = {name: LaunchConfiguration(name).perform(context) for name in arguments()}
     pushed = context.launch_configurations.get('ros_namespace', '')
     logger = logger_name(pushed, value['namespace'], 'segmentation_node')
@@ -47,7 +47,7 @@ def start(context: LaunchContext) -> list[Node]:
 
 
 def segmentation_node(value: dict[str, str], logger: str) -> Node:
-    """Return the node, its topics remapped to those of the cameras' drivers."""
+    """Return the node with its topics remapped to those of the camera drivers."""
     topics = {ours: value[argument] for ours, argument in TOPICS.items()}
     return Node(
         package='instructseg_ros',
@@ -65,7 +65,7 @@ def segmentation_node(value: dict[str, str], logger: str) -> Node:
 
 
 def rviz(value: dict[str, str]) -> Node:
-    """Return rviz on the camera, or the first of several."""
+    """Return rviz for the camera, or for the first of several."""
     cameras = camera_names(value['cameras'])
     image = driver_topic(cameras[0] if cameras else value['camera'], value['image'])
     return Node(
@@ -83,63 +83,60 @@ def rviz(value: dict[str, str]) -> Node:
 
 
 def arguments() -> dict[str, tuple[str, str]]:
-    """Return the default and meaning of every argument."""
+    """Return the default and the description of each argument."""
     return {
-        'camera': ('camera', "Namespace of the one camera's driver"),
+        'camera': ('camera', 'Namespace of the driver of a single camera'),
         'cameras': (
             '',
-            'Names of several cameras, such as "[front, wrist]": the namespaces of '
-            'their drivers and of their results; camera is not used then. Empty: '
-            'as the parameters say',
+            'Names of several cameras, such as "[front, wrist]", which are the namespaces of their '
+            'drivers and of their results; camera is ignored then. Empty: as in the parameter file',
         ),
         'image': (
             'image',
-            'Image topic in the namespace of each driver, or from the root where '
-            'it begins with a slash; many call it image_raw',
+            'Image topic in the namespace of each driver, or an absolute topic; often image_raw',
         ),
-        'camera_info': ('camera_info', 'Calibration topic, named likewise'),
+        'camera_info': ('camera_info', 'Calibration topic, relative or absolute like image'),
         'depth': (
             'depth/image',
-            'Topic of depth that is registered to the image, named likewise; '
-            'a RealSense has aligned_depth_to_color/image_raw',
+            'Topic of depth registered to the image, relative or absolute like image; '
+            'aligned_depth_to_color/image_raw for a RealSense',
         ),
         'image_transport': (
             '',
-            'compressed listens to <image>/compressed. Empty: as the parameters say',
+            'compressed subscribes to <image>/compressed. Empty: as in the parameter file',
         ),
         'namespace': (
             '',
-            'Namespace of the node, its commands and results, and of all topics '
-            'here that do not begin with a slash',
+            'Namespace of the node, its commands and results, and of all topics here that do not '
+            'begin with a slash',
         ),
         'model': (
             '',
-            'embedded, a folder in from_pretrained layout, or a hub id. Empty: as the '
-            'parameters say',
+            'embedded, a folder in from_pretrained layout, or a hub id. Empty: as in the parameter '
+            'file',
         ),
-        'device': ('', 'auto, cpu, cuda or cuda:N. Empty: as the parameters say'),
+        'device': ('', 'auto, cpu, cuda or cuda:N. Empty: as in the parameter file'),
         'params_file': (
             str(CONFIG / 'segmentation.yaml'),
-            'Parameters of the node; the arguments that are given win over it',
+            'Parameter file of the node; launch arguments override it',
         ),
         'autostart': (
             '',
-            'Configure and activate the node; false leaves it to a lifecycle '
-            'manager. Empty: as the parameters say',
+            'Configure and activate the node; false leaves this to a lifecycle manager. Empty: as '
+            'in the parameter file',
         ),
-        'use_sim_time': ('', 'Take the time from /clock. Empty: as the parameters say'),
-        'respawn': ('false', 'Start the node again when it dies'),
-        'log_level': ('info', 'Least severity of the messages that the node logs'),
+        'use_sim_time': ('', 'Use the time on /clock. Empty: as in the parameter file'),
+        'respawn': ('false', 'Restart the node when it exits'),
+        'log_level': ('info', 'Lowest severity of logged messages'),
         'rviz': (
             'false',
-            'Start rviz with camera, overlay, mask, labels, points and pose, of the '
-            'first camera where there are several',
+            'Start rviz with the image, overlay, mask, labels, points and pose of the first camera',
         ),
     }
 
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments as launch knows them."""
+    """Return the declarations of all arguments."""
     return declare(
         arguments(),
         choices={

@@ -1,7 +1,7 @@
-"""Builds and tests a scratch workspace with colcon; two processes exchange one of its messages.
+"""Builds and tests the package with colcon in a temporary workspace, and exchanges a message.
 
-python colcon_smoke.py [arguments of colcon build]. The underlay is the sourced ROS distribution,
-or else the ros-* wheels of the environment that runs this.
+Usage: python colcon_smoke.py [arguments of colcon build]. The underlay is the sourced ROS
+distribution, or the ros-* wheels of this Python environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Build, test, exchange a message, and exit non-zero where one of them fails."""
+    """Build, test and exchange a message; exit with an error if one of them fails."""
     with tempfile.TemporaryDirectory(prefix='colcon-') as folder:
         workspace = Path(folder)
         build(workspace, sys.argv[1:])
@@ -26,31 +26,20 @@ def main() -> None:
 
 
 def build(workspace: Path, arguments: list[str]) -> None:
-    """Build this package alone, into the workspace's install folder."""
+    """Build this package into the install folder of a workspace."""
     source = workspace / 'src' / ROOT.name
     source.parent.mkdir()
     source.symlink_to(ROOT)
-    subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'colcon',
-            'build',
-            *arguments,
-            '--cmake-args',
-            '-GNinja',
-            '-DBUILD_TESTING=ON',
-            f'-DPython3_EXECUTABLE={sys.executable}',
-            f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
-        ],
-        cwd=workspace,
-        env=underlay(),
-        check=True,
-    )
+    options = [
+        *('-GNinja', '-DBUILD_TESTING=ON', f'-DPython3_EXECUTABLE={sys.executable}'),
+        f'-DCMAKE_PROJECT_INCLUDE={ROOT}/cmake/ros_wheels.cmake',
+    ]
+    command = [sys.executable, '-m', 'colcon', 'build', *arguments, '--cmake-args', *options]
+    subprocess.run(command, cwd=workspace, env=underlay(), check=True)
 
 
 def test(workspace: Path, arguments: list[str]) -> None:
-    """Run the package's tests as `colcon test` does, and raise where one fails."""
+    """Run the tests of the package with `colcon test`; raise CalledProcessError if one fails."""
     for command in (['test', *arguments], ['test-result', '--verbose']):
         subprocess.run(
             [sys.executable, '-m', 'colcon', *command], cwd=workspace, env=underlay(), check=True
@@ -58,7 +47,7 @@ def test(workspace: Path, arguments: list[str]) -> None:
 
 
 def underlay() -> dict[str, str]:
-    """Environment in which colcon finds ROS."""
+    """Return environment variables with which colcon finds ROS."""
     environment = dict(os.environ)
     if 'AMENT_PREFIX_PATH' not in environment:
         environment.update(AMENT_PREFIX_PATH=sys.prefix, CMAKE_PREFIX_PATH=sys.prefix)
@@ -67,7 +56,7 @@ def underlay() -> dict[str, str]:
 
 
 def exchange(workspace: Path) -> None:
-    """Send a Segmentation from one process to another, both with the workspace sourced."""
+    """Send a Segmentation between two processes that have the workspace sourced."""
     environment = underlay()
     environment.update(
         ROS_DOMAIN_ID=str(random.randint(1, 99)), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST'
@@ -89,8 +78,8 @@ def exchange(workspace: Path) -> None:
             subscriber.kill()
             publisher.kill()
     if failed:
-        sys.exit('No message came through')
-    print('colcon: built, and its message went from one process to another')
+        sys.exit('no message arrived')
+    print('colcon: built, tested, and a message was exchanged between two processes')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
-"""One end of the exchange of colcon_smoke.py: exchange_segmentation.py publish|subscribe PREFIX.
+"""Publishes or receives one message, to test a build.
 
-Fails unless instructseg_ros lies under PREFIX. The subscriber ends with the first message.
+Usage: python exchange_segmentation.py publish|subscribe PREFIX. Fails unless instructseg_ros is
+installed under PREFIX. The subscriber exits after the first message.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ INSTRUCTION = 'the red mug'
 
 
 def main() -> None:
-    """Play the role given."""
+    """Publish or subscribe, according to the first argument."""
     role, prefix = sys.argv[1], Path(sys.argv[2]).resolve()
     place = Path(msg.__file__).resolve()
     if prefix not in place.parents:
@@ -44,7 +45,7 @@ def publish(node: Node) -> None:
 
 
 def subscribe(node: Node) -> Segmentation:
-    """Wait for a message and check it."""
+    """Wait for a message, check it and return it."""
     received: list[Segmentation] = []
     node.create_subscription(Segmentation, TOPIC, received.append, 1)
     while not received:
@@ -55,7 +56,7 @@ def subscribe(node: Node) -> Segmentation:
         Segmentation.FOUND,
         0.5,
     ):
-        sys.exit(f'another message was sent: {message}')
+        sys.exit(f'unexpected message: {message}')
     return message
 
 

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS: Final = Path(__file__).resolve().parents[1] / 'docs'
-CATEGORIES: Final = ('attribute', 'superlative', 'relation', 'plural', 'use', 'motion')
 
 
 def main(curve: str = '', image: str = '') -> None:
@@ -27,7 +28,7 @@ def main(curve: str = '', image: str = '') -> None:
 
     columns = read(Path(curve) if curve else DOCS / 'data' / 'embedded_curve.csv')
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    draw(left, columns, CATEGORIES, 'mean IoU by category of instruction')
+    draw(left, columns, tuple(INSTRUCTION_CATEGORIES), 'mean IoU by category of instruction')
     draw(right, columns, ('absent_right',), 'absent targets answered right')
     figure.savefig(Path(image) if image else DOCS / 'images' / 'learning.png', dpi=120)
 

@@ -1,6 +1,7 @@
-"""Makes the environment that the Makefile's commands run in: python3 set_up.py FOLDER.
+"""Creates the virtual environment of the Makefile's commands.
 
-Runs on the bare interpreter. It is safe to run again, and goes on where it was interrupted.
+Usage: python3 set_up.py FOLDER. Needs only the standard library. It may be run again, and resumes
+after an interruption.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCED = bool(os.environ.get('AMENT_PREFIX_PATH'))
-# Of which distribution the wheels are, where none is sourced: kilted or jazzy.
+# ROS distribution of the wheels if none is sourced: kilted or jazzy.
 WHEELS = os.environ.get('ROS_WHEELS') or 'kilted'
 OSMESA = 'libosmesa6'
 
 
 def main() -> None:
-    """Make the environment in the folder given, or exit saying what to do."""
+    """Create the environment, or exit with a message that names the remedy."""
     check_platform()
     install_system_packages()
     environment = make_environment(Path(sys.argv[1]).resolve())
@@ -32,13 +33,13 @@ def main() -> None:
 
 
 def check_platform() -> None:
-    """Exit where the ROS wheels are needed and do not exist."""
+    """Exit if the ROS wheels are needed but not available for this platform."""
     if SOURCED:
         return
     if platform.system() != 'Linux' or platform.machine() != 'x86_64':
         sys.exit(
-            'Source a ROS 2 distribution first (. /opt/ros/<name>/setup.bash): its Python '
-            'packages exist for Linux on x86_64 only'
+            'Source a ROS 2 distribution first (. /opt/ros/<name>/setup.bash): its Python wheels '
+            'exist for Linux on x86_64 only'
         )
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         sys.exit(
@@ -48,7 +49,7 @@ def check_platform() -> None:
 
 
 def missing_system_packages() -> list[str]:
-    """Names (Debian's and Ubuntu's) of what the build and the simulation lack."""
+    """Return the Debian packages that the build and the simulation need and the system lacks."""
     python = f'python{sys.version_info[0]}.{sys.version_info[1]}'
     present = {
         'g++': any(shutil.which(name) for name in ('c++', 'g++', 'clang++')),
@@ -60,11 +61,11 @@ def missing_system_packages() -> list[str]:
 
 
 def install_system_packages() -> None:
-    """Install what is missing with apt where that is allowed, else name the command and exit."""
+    """Install missing packages with apt; without root, print the command and exit."""
     missing = missing_system_packages()
     if missing and may_use_apt():
         apt_get('update')
-        # By themselves: newer releases have no OSMesa, and one unknown name refuses all others.
+        # One at a time: newer releases lack OSMesa, and apt rejects all names if one is unknown.
         for package in missing:
             apt_get('install', '-y', '--no-install-recommends', package)
         missing = missing_system_packages()
@@ -76,12 +77,12 @@ def install_system_packages() -> None:
         )
     if missing:
         print(
-            f'No OSMesa: the demo plays its recording; to simulate live, run\n  {command}{OSMESA}'
+            f'No OSMesa: the demo plays a recording. For the simulation, run\n  {command}{OSMESA}'
         )
 
 
 def apt_get(*arguments: str) -> None:
-    """Run apt-get as root without questions; what it could not do shows afterwards."""
+    """Run apt-get as root without questions; errors are found by checking again."""
     sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
     subprocess.run(
         [*sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', *arguments], check=False
@@ -89,7 +90,7 @@ def apt_get(*arguments: str) -> None:
 
 
 def may_use_apt() -> bool:
-    """Whether apt is there and may be used without asking for a password."""
+    """Return whether apt exists and can be used without a password."""
     if shutil.which('apt-get') is None:
         return False
     if os.geteuid() == 0:
@@ -103,9 +104,9 @@ def may_use_apt() -> bool:
 
 
 def make_environment(folder: Path) -> Path:
-    """Create the virtual environment unless it is there already, and return its python.
+    """Create the virtual environment unless it exists, and return its interpreter.
 
-    It sees the system's packages where those hold rclpy (a sourced distribution) or torch.
+    It uses the system's packages if a ROS distribution is sourced or torch is installed there.
     """
     shared = SOURCED or importlib.util.find_spec('torch') is not None
     python = folder / 'bin' / 'python'
@@ -119,7 +120,7 @@ def make_environment(folder: Path) -> Path:
 
 
 def install_python_packages(python: Path) -> None:
-    """Install torch, what builds the interfaces, and the package itself, editable."""
+    """Install torch, the build requirements and the package itself in editable mode."""
     pip(python, '--upgrade', 'pip', '-r', 'requirements/build.txt')
     if not has_gpu() and not succeeds(python, 'import torch'):
         pip(python, '--retries', '2', '-r', 'requirements/torch-cpu.txt')
@@ -129,7 +130,7 @@ def install_python_packages(python: Path) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver answers."""
+    """Return whether an NVIDIA driver responds."""
     command = shutil.which('nvidia-smi')
     return (
         command is not None
@@ -138,17 +139,17 @@ def has_gpu() -> bool:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Install with the environment's pip, or exit."""
+    """Run the environment's pip install, or exit with a message."""
     command = [str(python), '-m', 'pip', 'install', *arguments]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(
-            f'Failed: {" ".join(command)}\nMend what it says, then run make setup again; '
-            'it goes on from here'
+            f'Failed: {" ".join(command)}\nFix the error above, then run make setup again; it '
+            'resumes here'
         )
 
 
 def succeeds(python: Path, statement: str) -> bool:
-    """Whether the environment's python runs the statement."""
+    """Return whether the environment's interpreter runs a statement without an error."""
     return (
         python.exists()
         and subprocess.run(

@@ -1,6 +1,6 @@
 """Writes instructseg_ros/tabletop/instructions/synonyms.py from the Open English WordNet.
 
-python scripts/write_synonyms.py YAML: the folder `src/yaml` of a checkout of
+Usage: python scripts/write_synonyms.py YAML, the folder `src/yaml` of a checkout of
 github.com/globalwordnet/english-wordnet.
 """
 
@@ -19,8 +19,8 @@ from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.wording import COLORS, NOUNS
 
 TABLE: Final = 'instructseg_ros/tabletop/instructions/synonyms.py'
-NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; an adjective may be a satellite of another
-HEADER: Final = '''"""Words that mean what a trained one does; written by scripts/write_synonyms.py.
+NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; s: an adjective close to another one
+HEADER: Final = '''"""Synonyms of trained words; written by scripts/write_synonyms.py.
 
 From the Open English WordNet (CC BY 4.0), which is derived from the Princeton WordNet.
 """
@@ -29,7 +29,7 @@ From the Open English WordNet (CC BY 4.0), which is derived from the Princeton W
 
 
 class WordNet:
-    """The dictionary's words and sets of synonyms."""
+    """The words of the dictionary and its sets of synonyms."""
 
     def __init__(self, folder: Path) -> None:
         self._words: dict[str, Any] = {}
@@ -41,14 +41,14 @@ class WordNet:
             self._members |= {name: one['members'] for name, one in _read(file).items()}
 
     def synonyms(self, word: str, parts: str) -> Iterator[str]:
-        """Words whose most frequent sense is the most frequent one of `word`."""
+        """Words that share their most frequent sense with `word`."""
         for sense in self._first_senses(word, parts):
             for other in self._members[sense]:
                 if sense in self._first_senses(other, parts):
                     yield other
 
-    def names_a_thing(self, word: str) -> bool:
-        """Whether a noun's most frequent sense is something other than a quality."""
+    def names_an_object(self, word: str) -> bool:
+        """Whether the most frequent sense of a noun is something other than a quality."""
         return not self._first_senses(word, NOUN) <= self._qualities
 
     def _first_senses(self, word: str, parts: str) -> set[str]:
@@ -61,8 +61,8 @@ def main(folder: str) -> None:
     lexicon = WordNet(Path(folder))
     nouns = _unknown(lexicon, (text for one in NOUNS.values() for text in one.trained), NOUN)
     colors = _unknown(lexicon, (text for one in COLORS.values() for text in one.trained), ADJECTIVE)
-    # "The ruby" is a stone, not whatever is red.
-    colors = {word: known for word, known in colors.items() if not lexicon.names_a_thing(word)}
+    # "The ruby" is a stone, not just something red.
+    colors = {word: known for word, known in colors.items() if not lexicon.names_an_object(word)}
     plurals = {pluralized(word): pluralized(known) for word, known in nouns.items()}
     table = sorted({**nouns, **plurals, **colors}.items())
     lines = ''.join(f'    {word!r}: {known!r},\n' for word, known in table)
@@ -71,7 +71,7 @@ def main(folder: str) -> None:
 
 
 def _unknown(lexicon: WordNet, texts: Iterable[str], parts: str) -> dict[str, str]:
-    """Single words that training never has, with the trained one that they mean."""
+    """Map single words that occur in no training wording to their trained synonym."""
     return {
         other: text
         for text in texts

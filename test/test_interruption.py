@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [[str(Path(sys.executable).parent / name)] for name in PROGRAMS]
 MODULES = [
     [sys.executable, '-m', f'instructseg_ros.{name}']
-    for name in ('cli', 'demo', 'ros.segmentation_node', 'ros.sim_camera', 'simulation.record')
+    for name in (
+        'cli.main',
+        'ros.segmentation_node',
+        'tabletop.demo',
+        'tabletop.sim_camera',
+        'tabletop.world.record',
+    )
 ]
 
 

@@ -1,1 +1,1 @@
-"""Checks of a running node: long runs and the cost of transport."""
+"""Checks of a node on this machine: long runs under load, and the cost of image transport."""

@@ -1,47 +1,76 @@
-"""A long trial: hostile input, floods, dropouts, restarts, a stopped and a killed node."""
+"""Soak test of a node: floods, camera dropouts and restarts, a suspended and a killed node."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import resource
 import signal
 import statistics
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from sensor_msgs.msg import Image
 
-from instructseg_ros.checks.abuse import Tally, abuse, request, resident_memory_of
-from instructseg_ros.checks.hostile_input import HostileInput, catalogue
-from instructseg_ros.checks.node_tester import NAMESPACE, Tester
+from instructseg_ros.checks.node_tester import NodeTester, start_node
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.processes import NodeProcess
 
 IMAGE_TIMEOUT: Final = 2.0  # s
-REST: Final = 1.0  # s from the word that a camera is silent until its memory is given back
+TRIM_TIME: Final = 1.0  # s from the report of a dropout until the node has returned freed memory
 WARM_UP: Final = 0.25  # share of the time after which memory should no longer grow
 KILLS: Final = 3
 
 
-def start_node(log: Path, *, model: str = 'embedded', device: str = 'auto') -> NodeProcess:
-    """Start a node with the cameras front (raw) and wrist (compressed)."""
-    return NodeProcess(
-        'segmentation_node',
-        log,
-        arguments=['-r', f'__ns:={NAMESPACE}'],
-        parameters={
-            'model': model,
-            'device': device,
-            'cameras': '[front, wrist]',
-            'image_transports': '[raw, compressed]',
-            'max_instructions': 8,
-            'image_timeout': IMAGE_TIMEOUT,
-            'max_age': 5.0,
-        },
-    )
+@dataclasses.dataclass(kw_only=True)
+class Tally:
+    """Counts of a soak test.
+
+    Attributes:
+        valid_requests: Valid images published between the disturbances.
+        unanswered: Valid images on which the instruction was not answered.
+        disturbances: Dropouts, floods, restarts and commands of floods.
+        failures: Names of the expected reactions that did not come.
+        header_mismatches: Results with the header of no image, or another header than their mask.
+        restarts_survived: How often the node answered again after it was killed.
+    """
+
+    valid_requests: int = 0
+    unanswered: int = 0
+    disturbances: int = 0
+    failures: list[str] = dataclasses.field(default_factory=list)
+    header_mismatches: int = 0
+    restarts_survived: int = 0
+
+
+@dataclasses.dataclass(kw_only=True)
+class MemorySamples:
+    """Resident memory of a node, in bytes.
+
+    Attributes:
+        idle: Samples while no camera publishes. Other samples depend on the number of large images
+            in progress, and say little about leaks.
+        peak: The highest of all samples.
+    """
+
+    idle: list[int] = dataclasses.field(default_factory=list)
+    peak: int = 0
+
+    def add(self, resident: int, *, idle: bool) -> None:
+        """Add a sample."""
+        self.peak = max(self.peak, resident)
+        if idle:
+            self.idle.append(resident)
+
+    def growth(self) -> float:
+        """Return by which share the last tenth of idle samples exceeds the one after warm-up."""
+        if not self.idle:
+            return 0.0
+        tenth = max(1, len(self.idle) // 10)
+        early = self.idle[int(len(self.idle) * WARM_UP) :][:tenth]
+        return statistics.median(self.idle[-tenth:]) / statistics.median(early) - 1.0
 
 
 def soak(
@@ -50,171 +79,143 @@ def soak(
     minutes: float,
     model: str = 'embedded',
     device: str = 'auto',
-    tell: Callable[[str], object] = print,
+    report: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Try a node for some minutes.
+    """Disturb a node for some minutes, and check that it keeps answering.
 
     Args:
-        log: File for the node's output.
-        minutes: For how long; kills of the node come after that.
-        model: As the parameter of the node.
-        device: As the parameter of the node.
-        tell: Is told what goes on.
+        log: File for the output of the node.
+        minutes: Duration; killing the node comes in addition.
+        model: Value of the node's parameter `model`.
+        device: Value of the node's parameter `device`.
+        report: Called with the name of each phase.
 
     Returns:
-        The counts of `Tally`, `memory_growth` (the share by which the resident memory of the node
-        at rest grew from the first quarter of the time to its end), that memory each time that it
-        was at rest and its peak, and the names of what was not explained.
+        The counts of `Tally`; `memory_growth`, by which share the idle memory of the node grew
+        after warm-up; the idle memory in each dropout; and the peak.
     """
-    with start_node(log, model=model, device=device) as process:
-        tester = Tester(process)
+    with start_node(log, model=model, device=device, image_timeout=IMAGE_TIMEOUT) as process:
+        tester = NodeTester(process)
         try:
-            tally, memory = _try(tester, minutes, tell)
+            tally, memory = _run(tester, minutes, report)
         finally:
             tester.close()
     return {
         **dataclasses.asdict(tally),
-        'unexplained': len(tally.unexplained),
-        'unexplained_inputs': sorted(set(tally.unexplained)),
-        'memory_growth': round(memory_growth(memory.at_rest), 4),
-        'memory_at_rest_mb': [round(sample / 1e6) for sample in memory.at_rest],
+        'memory_growth': round(memory.growth(), 4),
+        'memory_idle_mb': [round(sample / 1e6) for sample in memory.idle],
         'memory_peak_mb': round(memory.peak / 1e6),
         'minutes': minutes,
-        'kinds': len(catalogue()),
     }
 
 
-@dataclasses.dataclass(kw_only=True)
-class Memory:
-    """Resident memory of a node, in bytes.
-
-    Attributes:
-        at_rest: Each time that its cameras rested. What it holds while they run depends on how
-            many large images were under way at once, and says little of leaks.
-        peak: The most of all times.
-    """
-
-    at_rest: list[int] = dataclasses.field(default_factory=list)
-    peak: int = 0
-
-    def note(self, resident: int, *, at_rest: bool) -> None:
-        """Take a sample."""
-        self.peak = max(self.peak, resident)
-        if at_rest:
-            self.at_rest.append(resident)
+def is_passed(report: dict[str, Any]) -> bool:
+    """Return whether a report of `soak` shows no fault and no growth of memory."""
+    faults = ('unanswered', 'failures', 'header_mismatches')
+    return not any(report[name] for name in faults) and report['memory_growth'] < 0.01
 
 
-def memory_growth(samples: list[int]) -> float:
-    """Share by which the last tenth of samples is above the tenth after the warm-up."""
-    if not samples:
-        return 0.0
-    tenth = max(1, len(samples) // 10)
-    early = samples[int(len(samples) * WARM_UP) :][:tenth]
-    return statistics.median(samples[-tenth:]) / statistics.median(early) - 1.0
+def resident_memory_of(pid: int) -> int:
+    """Return the resident memory of another process, bytes."""
+    return int(Path(f'/proc/{pid}/statm').read_text().split()[1]) * resource.getpagesize()
 
 
-def _try(tester: Tester, minutes: float, tell: Callable[[str], object]) -> tuple[Tally, Memory]:
-    tally, memory = Tally(), Memory()
-    if not tester.begin():
+def _run(
+    tester: NodeTester, minutes: float, report: Callable[[str], object]
+) -> tuple[Tally, MemorySamples]:
+    tally, memory = Tally(), MemorySamples()
+    if not tester.connect():
         raise RuntimeError(f'the node did not answer; see {tester.process.log}')
     deadline = time.monotonic() + 60.0 * minutes
-    for name, phase in _phases():
-        tell(name)
+    phases: tuple[tuple[str, Callable[[NodeTester, Tally], None]], ...] = (
+        ('camera dropout', _drop_out),
+        ('1080p images at 60 Hz', _flood_with_images),
+        ('50 commands per second', _flood_with_commands),
+        ('camera restart', _restart_camera),
+        ('suspended node', _suspend_node),
+    )
+    for name, phase in itertools.cycle(phases):
+        report(name)
         phase(tester, tally)
-        memory.note(resident_memory_of(tester.process.pid), at_rest=phase is _drop_out)
-        request(tester, tally)
+        memory.add(resident_memory_of(tester.process.pid), idle=phase is _drop_out)
+        _request(tester, tally)
         if time.monotonic() > deadline:
             break
-    tell('killing the node')
+    report('killed node')
     for _ in range(KILLS):
         _kill(tester, tally)
     tally.header_mismatches = tester.mismatches
     return tally, memory
 
 
-def _phases() -> Iterator[tuple[str, Callable[[Tester, Tally], None]]]:
-    """Yield what is done, over and over."""
-    inputs = catalogue()
-    hard = [
-        ('dropping out', _drop_out),
-        ('images of 1080p at 60 Hz', _flood_with_images),
-        ('50 instructions a second', _flood_with_commands),
-        ('restarting the camera', _restart_camera),
-        ('stopping the node', _stop_and_go_on),
-    ]
-    while True:
-        for index, (name, phase) in enumerate(hard):
-            part = inputs[index :: len(hard)]
-            yield 'hostile input', partial(_abuse, part)
-            yield name, phase
+def _request(tester: NodeTester, tally: Tally) -> None:
+    tally.valid_requests += 1
+    tally.unanswered += not tester.request()
 
 
-def _abuse(inputs: list[HostileInput], tester: Tester, tally: Tally) -> None:
-    abuse(tester, inputs, tally)
-
-
-def _drop_out(tester: Tester, tally: Tally) -> None:
-    """Let both cameras be silent until the node says so and has given memory back."""
+def _drop_out(tester: NodeTester, tally: Tally) -> None:
+    """Stop both cameras until the node has reported it and returned freed memory."""
     tester.request()
-    since = len(tester.heard)
+    since = len(tester.reasons)
     if not tester.wait(
-        lambda: any('no image for' in each for each in tester.heard[since:]),
+        lambda: any('no image for' in each for each in tester.reasons[since:]),
         timeout=5.0 * IMAGE_TIMEOUT,
     ):
-        tally.unexplained.append('a camera that stops')
-    tester.listen(REST)
-    tally.bad_inputs += 1
+        tally.failures.append('report of a camera dropout')
+    tester.spin(TRIM_TIME)
+    tally.disturbances += 1
 
 
-def _flood_with_images(tester: Tester, tally: Tally) -> None:
+def _flood_with_images(tester: NodeTester, tally: Tally) -> None:
     pixels = array('B', bytes(1920 * 1080 * 3))
     begun = time.monotonic()
     for number in range(180):
-        tester.show(tester.image(height=1080, width=1920, step=5760, encoding='bgr8', data=pixels))
-        tester.listen(max(0.0, begun + number / 60 - time.monotonic()))
-    tester.listen(1.0)
-    tally.bad_inputs += 1
+        tester.publish_image(
+            tester.image(height=1080, width=1920, step=5760, encoding='bgr8', data=pixels)
+        )
+        tester.spin(max(0.0, begun + number / 60 - time.monotonic()))
+    tester.spin(1.0)
+    tally.disturbances += 1
 
 
-def _flood_with_commands(tester: Tester, tally: Tally) -> None:
-    """Send fifty commands a second; each must end in exactly one final state."""
+def _flood_with_commands(tester: NodeTester, tally: Tally) -> None:
+    """Send fifty commands per second; each must have exactly one final result."""
     sent = [f'many{time.monotonic_ns()}_{number}' for number in range(150)]
-    already = len(tester.finals)
+    already = len(tester.ended)
     for id in sent:
-        tester.ask(id=id, instruction='the blue bowl', slot='many')
-        tester.listen(0.02)
-    tester.wait(lambda: len(set(tester.finals[already:]) & set(sent)) >= len(sent) - 1, timeout=5.0)
-    tester.listen(3.0)  # until the bucket has tokens again
-    tester.ask(id='last', instruction='the blue bowl', slot='many')
-    tester.ask(id='last')
-    tester.wait(lambda: 'last' in tester.finals[already:], timeout=5.0)
-    ends = [id for id in tester.finals[already:] if id in sent]
-    if sorted(ends) != sorted(sent):
-        tally.unexplained.append('commands that do not end exactly once')
-    tally.bad_inputs += len(sent)
+        tester.send(id=id, instruction='the blue bowl', slot='many')
+        tester.spin(0.02)
+    tester.wait(lambda: len(set(tester.ended[already:]) & set(sent)) >= len(sent) - 1, timeout=5.0)
+    tester.spin(3.0)  # until the rate limit accepts commands again
+    tester.send(id='last', instruction='the blue bowl', slot='many')
+    tester.send(id='last')
+    tester.wait(lambda: 'last' in tester.ended[already:], timeout=5.0)
+    if sorted(id for id in tester.ended[already:] if id in sent) != sorted(sent):
+        tally.failures.append('one final result of each command')
+    tally.disturbances += len(sent)
 
 
-def _restart_camera(tester: Tester, tally: Tally) -> None:
+def _restart_camera(tester: NodeTester, tally: Tally) -> None:
     tester.node.destroy_publisher(tester.images)
-    tester.listen(1.0)
+    tester.spin(1.0)
     tester.images = tester.node.create_publisher(Image, 'front/image', qos.reliable())
     tester.wait(tester.images.get_subscription_count)
-    tester.listen(1.0)  # the node's side may see the new camera a little later
-    tally.bad_inputs += 1
+    tester.spin(1.0)  # the node may discover the new publisher a little later
+    tally.disturbances += 1
 
 
-def _stop_and_go_on(tester: Tester, tally: Tally) -> None:
+def _suspend_node(tester: NodeTester, tally: Tally) -> None:
     tester.process.send(signal.SIGSTOP)
     for _ in range(20):
-        tester.show(tester.image())
-        tester.listen(0.1)
+        tester.publish_image(tester.image())
+        tester.spin(0.1)
     tester.process.send(signal.SIGCONT)
-    tester.listen(0.5)
-    tally.bad_inputs += 1
+    tester.spin(0.5)
+    tally.disturbances += 1
 
 
-def _kill(tester: Tester, tally: Tally) -> None:
+def _kill(tester: NodeTester, tally: Tally) -> None:
     tester.process.send(signal.SIGKILL)
     tester.process.respawn()
-    tally.restarts_survived += tester.begin()
-    request(tester, tally)
+    tally.restarts_survived += tester.connect()
+    _request(tester, tally)

@@ -1,4 +1,4 @@
-"""Arguments that commands share."""
+"""Arguments and helpers that the commands share."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from instructseg_ros import model
+
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
 
 Subparsers: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
+# Every name that --dtype accepts, with the name that `Segmenter` accepts.
 DTYPES: Final = {
-    **{
-        name: name
-        for name in ('auto', 'float32', 'bfloat16', 'float16', 'float16_weights', 'mixed', 'int8')
-    },
+    **{name: name for name in model.DTYPES},
     'fp32': 'float32',
     'bf16': 'bfloat16',
     'fp16': 'float16',
 }
-OWN_DATA: Final = ('folder', 'coco', 'bag')  # evaluation/own.py imports numpy, too slow for --help
 SCHEDULES: Final = ('exact', 'fixed_references', 'two_rate', 'auto')
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Arguments that choose a model and how it runs."""
+    """Add the arguments that select a model, its device and its number format."""
     parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
@@ -57,7 +56,7 @@ def set_threads(options: argparse.Namespace, default: int | None = None) -> None
 
 
 def load_segmenter(options: argparse.Namespace) -> Segmenter:
-    """The model that the arguments of `add_model` choose."""
+    """Load the model that the arguments of `add_model` select."""
     from instructseg_ros.model.memory import keep_freed_memory
     from instructseg_ros.model.segmenter import Segmenter
 
@@ -69,7 +68,7 @@ def load_segmenter(options: argparse.Namespace) -> Segmenter:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError('at least 1')
@@ -77,7 +76,7 @@ def positive(text: str) -> int:
 
 
 def prepare(*files: Path | None) -> None:
-    """Make the folders of output files, and refuse what cannot be written, before a long run.
+    """Create the folders of output files and check that they are writable, before a long run.
 
     Raises:
         OSError: A file cannot be written; the message names it.
@@ -99,6 +98,6 @@ def _prepare(file: Path) -> None:
 
 
 def write(figures: dict[str, Any], file: Path | None) -> None:
-    """Write figures as JSON where a file was named."""
+    """Write figures as JSON if a file is given."""
     if file:
         file.write_text(json.dumps(figures, indent=2) + '\n')

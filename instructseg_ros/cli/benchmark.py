@@ -1,10 +1,11 @@
-"""`instructseg benchmark`: speed, memory and accuracy on this machine."""
+"""Implements `instructseg benchmark`: speed, memory and accuracy on this machine."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import Final
 
 from instructseg_ros.cli.arguments import (
     DTYPES,
@@ -17,31 +18,32 @@ from instructseg_ros.cli.arguments import (
     write,
 )
 
+_SOAK_IMAGES: Final = 60
+
 
 def add(commands: Subparsers) -> None:
     """Add the command and its arguments."""
     parser = commands.add_parser('benchmark', help='measure speed and memory on this machine')
-    kinds = parser.add_subparsers(required=True, metavar='WHAT')
-    _add_model_stages(kinds)
-    _add_stream(kinds)
-    _add_soak(kinds)
-    _add_ros(kinds)
-    _add_boundary(kinds)
+    subcommands = parser.add_subparsers(required=True, metavar='WHAT')
+    _add_model_stages(subcommands)
+    _add_stream(subcommands)
+    _add_soak(subcommands)
+    _add_ros(subcommands)
 
 
 def _add_measured(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--dtype', choices=DTYPES, default='auto', help='number format')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
 
 
-def _add_model_stages(kinds: Subparsers) -> None:
-    parser = kinds.add_parser('model', help='the stages of the model, one by one')
+def _add_model_stages(subcommands: Subparsers) -> None:
+    parser = subcommands.add_parser('model', help='cost of each stage of the model')
     parser.add_argument(
         '--size',
         choices=['full', 'medium', 'tiny'],
         default='full',
-        help='the released size, a tenth of it, or a trial',
+        help='released size, a tenth of it, or a tiny model for trials',
     )
     parser.add_argument(
         '--frames', type=positive, default=3, help='timed runs of each stage; the fastest counts'
@@ -49,7 +51,7 @@ def _add_model_stages(kinds: Subparsers) -> None:
     parser.add_argument(
         '--naive',
         action='store_true',
-        help='the straightforward float32 pass as well: minutes more at full size',
+        help='also measure the straightforward float32 pass (minutes at full size)',
     )
     _add_measured(parser)
     parser.set_defaults(run=_run_model)
@@ -58,7 +60,7 @@ def _add_model_stages(kinds: Subparsers) -> None:
 def _run_model(options: argparse.Namespace) -> int:
     from instructseg_ros.model.memory import keep_freed_memory
     from instructseg_ros.model.precision import choose_device, choose_precision
-    from instructseg_ros.research.benchmark.model import benchmark_model, table
+    from instructseg_ros.research.benchmark.stages import benchmark_model, table
 
     keep_freed_memory()
     device = choose_device(options.device)
@@ -73,13 +75,13 @@ def _run_model(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_stream(kinds: Subparsers) -> None:
-    parser = kinds.add_parser('stream', help='the schedules on a video')
+def _add_stream(subcommands: Subparsers) -> None:
+    parser = subcommands.add_parser('stream', help='cost and accuracy of the schedules on a video')
     parser.add_argument(
         '--size',
         choices=['embedded', 'medium', 'full', 'tiny'],
         default='embedded',
-        help='the embedded model; or random weights of the released size, a tenth of it, a trial',
+        help='embedded model, or random weights of the released size, a tenth of it or a tiny one',
     )
     parser.add_argument(
         '--schedules',
@@ -87,30 +89,34 @@ def _add_stream(kinds: Subparsers) -> None:
         choices=SCHEDULES,
         default=SCHEDULES[:3],
         metavar='SCHEDULE',
-        help=f'which of {", ".join(SCHEDULES)} (default: all but the last)',
+        help=f'any of {", ".join(SCHEDULES)} (default: all but the last)',
     )
-    parser.add_argument('--frames', type=positive, default=20, help='that are timed')
+    parser.add_argument('--frames', type=positive, default=20, help='timed frames')
     parser.add_argument(
         '--reason-every',
         type=positive,
         default=5,
         metavar='K',
-        help='two_rate: frames from one run of the language model to the next',
+        help='two_rate: frames between two runs of the language model',
     )
     parser.add_argument(
         '--refresh-every',
         type=positive,
         default=10,
         metavar='K',
-        help='fixed_references: frames for which reference frames stay',
+        help='fixed_references: frames between two changes of the reference frames',
     )
-    parser.add_argument('--target-rate', type=float, default=30.0, help='auto: frames a second')
     parser.add_argument(
-        '--scenes', type=int, default=4, help='embedded: videos on which J&F is measured'
+        '--target-rate', type=float, default=30.0, help='auto: frames per second to hold'
     )
-    parser.add_argument('--naive', action='store_true', help="the authors' procedure as well")
-    parser.add_argument('--compiled', action='store_true', help='compile most of the model first')
-    parser.add_argument('--plot', type=Path, metavar='PNG', help='draw latency and accuracy')
+    parser.add_argument('--scenes', type=int, default=4, help='embedded: number of videos for J&F')
+    parser.add_argument('--naive', action='store_true', help="also measure the authors' procedure")
+    parser.add_argument(
+        '--compiled', action='store_true', help='compile most of the model with torch.compile'
+    )
+    parser.add_argument(
+        '--plot', type=Path, metavar='PNG', help='draw latency and accuracy to this file'
+    )
     _add_measured(parser)
     parser.set_defaults(run=_run_stream)
 
@@ -126,11 +132,12 @@ def _run_stream(options: argparse.Namespace) -> int:
         table,
     )
     from instructseg_ros.streaming.schedule import Schedule
+    from instructseg_ros.tabletop import clips
 
     keep_freed_memory()
     prepare(options.json, options.plot)
     if options.plot:
-        import_figure()  # rather than after the measurement
+        import_figure()  # fail before the measurement if matplotlib is missing
     figures = benchmark_stream(
         Options(
             size=options.size,
@@ -144,6 +151,8 @@ def _run_stream(options: argparse.Namespace) -> int:
             scenes=options.scenes,
             naive=options.naive,
             compiled=options.compiled,
+            timing_clip=clips.timing_clip,
+            scored_clips=clips.tabletop_clips,
         )
     )
     print(table(figures))
@@ -153,62 +162,49 @@ def _run_stream(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_soak(kinds: Subparsers) -> None:
-    parser = kinds.add_parser('soak', help='memory and age of results over a long stream')
+def _add_soak(subcommands: Subparsers) -> None:
+    parser = subcommands.add_parser('soak', help='memory use and age of results over a long stream')
     add_model(parser)
-    parser.add_argument('--frames', type=positive, default=20_000, help='of the camera')
-    parser.add_argument('--rate', type=float, default=30.0, help='of the camera, frames a second')
+    parser.add_argument('--frames', type=positive, default=20_000, help='camera frames')
+    parser.add_argument('--rate', type=float, default=30.0, help='camera frames per second')
     parser.add_argument('--schedule', choices=SCHEDULES, default='exact')
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.set_defaults(run=_run_soak)
 
 
 def _run_soak(options: argparse.Namespace) -> int:
-    from instructseg_ros.research.benchmark.long_stream import Options, soak
+    from instructseg_ros.research.benchmark.long_stream import SoakOptions, soak
     from instructseg_ros.streaming.schedule import Schedule
+    from instructseg_ros.tabletop.clips import recorded_images
 
     prepare(options.json)
     segmenter = load_segmenter(options)
-    schedule = Schedule(options.schedule)
-    figures = soak(segmenter, Options(frames=options.frames, rate=options.rate, schedule=schedule))
+    figures = soak(
+        segmenter,
+        recorded_images(_SOAK_IMAGES),
+        SoakOptions(frames=options.frames, rate=options.rate, schedule=Schedule(options.schedule)),
+    )
     print(json.dumps(figures, indent=2))
     write(figures, options.json)
     return 0
 
 
-def _add_ros(kinds: Subparsers) -> None:
-    parser = kinds.add_parser(
-        'ros', help='what images cost besides the model: 1920x1080 at 30 Hz between processes'
+def _add_ros(subcommands: Subparsers) -> None:
+    parser = subcommands.add_parser(
+        'ros', help='cost of image transport: 1920x1080 at 30 Hz between processes'
     )
-    parser.add_argument('--frames', type=positive, default=150, help='images that are timed')
-    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.add_argument('--frames', type=positive, default=150, help='timed images')
+    parser.add_argument('--json', type=Path, help='write the figures to this file')
     parser.set_defaults(run=_run_ros)
 
 
 def _run_ros(options: argparse.Namespace) -> int:
-    from instructseg_ros.checks.transport import benchmark_transport
-    from instructseg_ros.ros.processes import choose_environment
+    from instructseg_ros.checks.transport_benchmark import benchmark_transport
+    from instructseg_ros.ros.transport import choose_environment
 
     prepare(options.json)
     choose_environment()
     figures = benchmark_transport(frames=options.frames)
     print(json.dumps(figures, indent=2))
-    write(figures, options.json)
-    return 0
-
-
-def _add_boundary(kinds: Subparsers) -> None:
-    parser = kinds.add_parser('boundary', help='the boundary measure of video benchmarks')
-    parser.add_argument('--frames', type=positive, default=100, help='of a 1080p video')
-    parser.add_argument('--json', type=Path, help='file for the figures')
-    parser.set_defaults(run=_run_boundary)
-
-
-def _run_boundary(options: argparse.Namespace) -> int:
-    from instructseg_ros.research.benchmark.boundary import benchmark_boundary
-
-    prepare(options.json)
-    figures = benchmark_boundary(options.frames)
-    print('\n'.join(f'{name:20} {value:10.3f}' for name, value in figures.items()))
     write(figures, options.json)
     return 0

@@ -1,4 +1,4 @@
-"""`instructseg data`: look at data sets, and make tiny ones."""
+"""`instructseg data`: check data sets, and write tiny examples of their layout."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ import dataclasses
 from pathlib import Path
 
 from instructseg_ros.cli.arguments import Subparsers, prepare, write
-from instructseg_ros.research.data.registry import NAMES
+from instructseg_ros.research.data.registry import names
 
-_NAMED = 5  # problems on the console; the JSON file has all
+_MAX_SHOWN = 5  # problems on the console; the JSON file has all
 
 
 def add(commands: Subparsers) -> None:
     """Add the command and its arguments."""
-    parser = commands.add_parser('data', help='check a data set, or make a tiny one')
-    kinds = parser.add_subparsers(required=True, metavar='ACTION')
-    check = kinds.add_parser('check', help='say what of a data set is missing or broken')
-    check.add_argument('name', choices=NAMES)
+    parser = commands.add_parser('data', help='check a data set, or write a tiny example')
+    actions = parser.add_subparsers(required=True, metavar='ACTION')
+    check = actions.add_parser('check', help='report what is missing or broken in a data set')
+    check.add_argument('name', choices=names())
     check.add_argument('folder', type=Path)
-    check.add_argument('--split', help='default: all that there are')
+    check.add_argument('--split', help='default: all splits')
     check.add_argument('--json', type=Path, help='file for the findings')
     check.set_defaults(run=run_check)
-    sample = kinds.add_parser('make-sample', help='write a tiny synthetic set in the same layout')
-    sample.add_argument('name', choices=NAMES)
+    sample = actions.add_parser(
+        'make-sample', help='write a tiny synthetic data set in the layout of your own data'
+    )
+    sample.add_argument('name', choices=names('make-sample'))
     sample.add_argument('folder', type=Path)
     sample.add_argument('--seed', type=int, default=0)
     sample.set_defaults(run=run_make_sample)
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Check a data set; return 1 where something is wrong with it."""
+    """Check a data set; return 1 if it has problems."""
     from instructseg_ros.research.data.check import check
     from instructseg_ros.research.data.registry import data_set
 
@@ -40,26 +42,28 @@ def run_check(options: argparse.Namespace) -> int:
     findings = check(data, options.folder, splits)
     for each in findings:
         if each.missing:
-            print(f'{data.name} {each.split}: not there ({each.missing})')
+            print(f'{data.name} {each.split}: missing ({each.missing})')
             continue
         print(
             f'{data.name} {each.split}: {each.samples} samples, {each.frames} frames, '
             f'{each.sentences} sentences, {each.turns} questions, {len(each.problems)} problems, '
             f'{len(each.warnings)} warnings'
         )
-        for problem in each.problems[:_NAMED]:
+        for problem in each.problems[:_MAX_SHOWN]:
             print(f'  {problem}')
-        for warning in each.warnings[:_NAMED]:
+        for warning in each.warnings[:_MAX_SHOWN]:
             print(f'  warning: {warning}')
     write({each.split: dataclasses.asdict(each) for each in findings}, options.json)
     return 1 if any(each.problems for each in findings) else 0
 
 
 def run_make_sample(options: argparse.Namespace) -> int:
-    """Write a tiny set."""
-    from instructseg_ros.research.data.registry import make_sample
+    """Write a tiny data set."""
+    from instructseg_ros.research.data.registry import data_set
 
-    make_sample(options.name, options.folder, options.seed)
+    make_sample = data_set(options.name).make_sample
+    assert make_sample is not None
+    make_sample(options.folder, options.seed)
     print(
         f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
         f'{options.folder}'

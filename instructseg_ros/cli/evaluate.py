@@ -1,4 +1,4 @@
-"""`instructseg evaluate` and `instructseg score`: measure a model, or prediction files."""
+"""`instructseg evaluate` and `instructseg score`: evaluate a model, or score prediction files."""
 
 from __future__ import annotations
 
@@ -6,75 +6,64 @@ import argparse
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from instructseg_ros.cli.arguments import (
     DTYPES,
-    OWN_DATA,
     Subparsers,
     add_model,
     load_segmenter,
     prepare,
     write,
 )
+from instructseg_ros.research.data.registry import names
 
-if TYPE_CHECKING:
-    from instructseg_ros.research.evaluation.benchmarks import Outcome
-
-
-_PUBLISHED = (
-    'refcoco',
-    'refcoco+',
-    'refcocog',
-    'reasonseg',
-    'ref-youtube-vos',
-    'ref-davis17',
-    'revos',
-    'vqav2',
-    'gqa',
-    'mmbench',
-    'pope',
-    'scienceqa',
-)
+_NESTED = ('expressions', 'objects', 'instructions')  # long tables, not shown in full
+_MAX_SHOWN = 10  # instructions on the console; the JSON file has all
 
 
 def add(commands: Subparsers) -> None:
-    """Add the commands of this module."""
-    _add_evaluate(commands)
-    _add_score(commands)
-
-
-def _add_evaluate(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
+    """Add the commands and their arguments."""
     parser = commands.add_parser(
         'evaluate',
-        help='measure a model on a benchmark or on your own data',
-        description='Measures a model on a benchmark, and writes the submission files; or on '
-        'your own data (folder, coco, bag: see docs/your_data.md), as the node would answer. What '
-        'the output holds already is not done again. `accelerate launch` spreads it over GPUs. The '
-        'tabletop is simulated as it goes: it takes no data and no output, and begins anew.',
+        help='evaluate a model on a benchmark or on your own data',
+        description='Evaluates a model on a benchmark and writes the submission file; or on your '
+        'own data (folder, coco, bag: see docs/your_data.md), which it processes like the node. '
+        'Predictions in the output folder are not repeated. `accelerate launch` uses several GPUs. '
+        'The tabletop is simulated during the evaluation: it takes neither --data nor --output.',
     )
-    parser.add_argument('benchmark', choices=['tabletop', *_PUBLISHED, *OWN_DATA])
+    parser.add_argument('benchmark', choices=['tabletop', *names('evaluate')])
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
     parser.add_argument(
         '--split',
-        help='default: the one that is published on; of your own data val, or without one train',
+        help='default: the split of published results; for your own data val, or train if missing',
     )
     parser.add_argument(
-        '--output', type=Path, help='predictions and submission (default: runs/BENCHMARK)'
+        '--output',
+        type=Path,
+        help='folder for predictions and submission file (default: runs/BENCHMARK)',
     )
-    parser.add_argument('--scenes', type=int, default=300, help='of tabletop, for each wording')
+    parser.add_argument(
+        '--scenes', type=int, default=300, help='number of tabletop scenes for each wording'
+    )
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=run)
+    parser = commands.add_parser('score', help='score prediction files')
+    parser.add_argument('benchmark', choices=names('score'))
+    parser.add_argument('--truth', type=Path, required=True, help='folder of the data set')
+    parser.add_argument('--predictions', type=Path, required=True, help='folder of the files')
+    parser.add_argument('--split', help='default: as for evaluate')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    parser.set_defaults(run=run_score)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
+    """Evaluate a model; return the exit status."""
     prepare(options.json)
     if options.benchmark == 'tabletop':
         return _evaluate_tabletop(options)
-    return _evaluate_published(options)
+    return _evaluate_data(options)
 
 
 def _evaluate_tabletop(options: argparse.Namespace) -> int:
@@ -91,12 +80,12 @@ def _evaluate_tabletop(options: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate_published(options: argparse.Namespace) -> int:
-    from instructseg_ros.research.evaluation.benchmarks import evaluate
+def _evaluate_data(options: argparse.Namespace) -> int:
     from instructseg_ros.research.evaluation.processes import Processes
+    from instructseg_ros.research.evaluation.runner import evaluate
 
     if options.data is None:
-        raise ValueError(f'say where {options.benchmark} is: --data DIR')
+        raise ValueError(f'name the folder of {options.benchmark}: --data DIR')
     name = options.benchmark
     output = options.output or Path('runs') / name
     with Processes.joined() as processes:
@@ -113,78 +102,41 @@ def _evaluate_published(options: argparse.Namespace) -> int:
     if outcome is not None:
         print(f'{name} {outcome.split}')
         print('\n'.join(lines(outcome.figures)))
-        if name in OWN_DATA:
-            _explain_split(options.split, outcome.split)
-        else:
-            _compare(name, outcome, options.model)
-        print(f'{outcome.submission or output} is what the model answered')
+        preferred = outcome.benchmark.preferred
+        if options.split is None and preferred and outcome.split != preferred[0]:
+            print('There is no val split: a model may have been trained on this split.')
+        own = f'this model ({options.model})'
+        _print_table(outcome.benchmark.comparison(outcome.split, own, outcome.figures))
+        print(f'predictions: {outcome.submission}')
         write(outcome.figures, options.json)
     return 0
 
 
-def _explain_split(asked: str | None, split: str) -> None:
-    if asked is None and split == 'train':
-        print(
-            'There is no val split: these figures are of train, which a model may have learned '
-            'from.'
-        )
-
-
-def _compare(name: str, outcome: Outcome, model: str) -> None:
-    """Print the published figures, and those of the model where they are comparable."""
-    from instructseg_ros.research.evaluation.published import own_row, published
-
-    rows = published(name, outcome.split)
-    names = list(dict.fromkeys(figure for row in rows.values() for figure in row))
-    if not names:
+def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Print published results next to those of the model."""
+    if not rows:
         return
-    synthetic = outcome.figures['synthetic']
-    own = f'this model ({model})' + (' on SYNTHETIC SAMPLES' if synthetic else '')
-    rows[own] = own_row(outcome.figures, names)
+    figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
     width = max(32, *(len(method) + 2 for method in rows))
-    print(f'{"percent":{width}}' + ''.join(f'{figure:>26}' for figure in names))
+    print(f'{"percent":{width}}' + ''.join(f'{figure:>26}' for figure in figures))
     for method, row in rows.items():
-        cells = (f'{row[figure]:.1f}' if figure in row else '-' for figure in names)
+        cells = (f'{row[figure]:.1f}' if figure in row else '-' for figure in figures)
         print(f'{method:{width}}' + ''.join(f'{cell:>26}' for cell in cells))
-    if synthetic:
-        print(
-            'The last row is of synthetic samples, the others are of the real benchmark: do not '
-            'compare them.'
-        )
-
-
-_DEEPER = ('expressions', 'objects', 'instructions')
-
-_WORST = 10  # instructions on the console; the JSON file has all
-
-
-def _add_score(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add_parser('score', help='figures of prediction files')
-    parser.add_argument(
-        'benchmark',
-        choices=['refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA],
-    )
-    parser.add_argument('--truth', type=Path, required=True, help='folder of the data set')
-    parser.add_argument('--predictions', type=Path, required=True, help='folder of the files')
-    parser.add_argument('--split', help='default: that of the benchmark')
-    parser.add_argument('--json', type=Path, help='file for the figures')
-    parser.set_defaults(run=run_score)
 
 
 def run_score(options: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
-    from instructseg_ros.research.evaluation.scoring import score
+    """Score prediction files; return the exit status."""
+    from instructseg_ros.research.evaluation.runner import score
 
     prepare(options.json)
-    figures = score(options.benchmark, options.truth, options.predictions, split=options.split)
+    figures = score(options.benchmark, options.truth, options.predictions, options.split)
     print('\n'.join(lines(figures)))
     write(figures, options.json)
     return 0
 
 
 def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
-    """Figures for a person to read; long lists by their length."""
+    """Yield the figures as lines of text; of a long list only its length and first item."""
     numbers = {
         name: value
         for name, value in figures.items()
@@ -193,7 +145,7 @@ def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
     if numbers:
         yield indent + '  '.join(f'{name} {_short(value)}' for name, value in numbers.items())
     for name, value in figures.items():
-        if isinstance(value, Mapping) and name not in _DEEPER:
+        if isinstance(value, Mapping) and name not in _NESTED:
             yield f'{indent}{name}'
             yield from lines(value, indent + '  ')
         elif isinstance(value, list) and value:
@@ -203,9 +155,9 @@ def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
 
 
 def _worst(instructions: Mapping[str, Any]) -> Iterator[str]:
-    """The sentences with the lowest IoU."""
+    """Yield a table of the instructions with the lowest IoU."""
     found = sorted(instructions.items(), key=lambda item: float(item[1]['IoU']))
-    shown = found[:_WORST]
+    shown = found[:_MAX_SHOWN]
     yield f'{"IoU":>6}{"n":>6}  instruction ({len(shown)} of {len(found)}, the lowest IoU first)'
     for sentence, values in shown:
         yield f'{values["IoU"]:6.3f}{values["n"]:6}  {sentence}'

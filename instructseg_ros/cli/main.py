@@ -1,4 +1,4 @@
-"""The command `instructseg`: one door to everything that is not a ROS node."""
+"""Command-line tools of instructseg_ros."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros import interruption
 from instructseg_ros.cli import benchmark, convert, data, evaluate, node, segment, train
 
 COMMANDS: Final = (node, segment, evaluate, train, data, convert, benchmark)
 
 TRAINING: Final = 'pip install "instructseg_ros[training]"'
-# Of what a robot does without, apart from what training needs.
+# Optional libraries that are not part of the extra `training`.
 REMEDIES: Final = {
     'rclpy': 'source a ROS 2 distribution, such as with ". /opt/ros/$ROS_DISTRO/setup.sh"',
     'rosbags': 'pip install rosbags',
+    'pycocotools': 'pip install pycocotools',
     'mujoco': 'pip install mujoco',
 }
 
@@ -28,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except ModuleNotFoundError as error:
-        # Of optional libraries, which a robot does without.
         name = (error.name or str(error)).split('.')[0]
         print(
             f'instructseg: {name} is not installed: {REMEDIES.get(name, TRAINING)}', file=sys.stderr
         )
         return 1
     except (ValueError, OSError, RuntimeError) as error:
-        # ModelError and the like say what to do; a traceback would hide it.
+        # These messages name the remedy; a traceback would hide it.
         print(f'instructseg: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`instructseg say` and `instructseg soak`: commands for a running node."""
+"""`instructseg send` and `instructseg soak`: commands for a segmentation node."""
 
 from __future__ import annotations
 
@@ -7,74 +7,65 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from instructseg_ros.cli.arguments import Subparsers, positive, prepare, write
 
 
 def add(commands: Subparsers) -> None:
     """Add the commands of this module."""
-    _add_say(commands)
+    _add_send(commands)
     _add_soak(commands)
 
 
-def _add_say(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add_parser('say', help='send an instruction to a running node')
+def _add_send(commands: Subparsers) -> None:
+    parser = commands.add_parser('send', help='send an instruction to a running node')
     instruction = parser.add_mutually_exclusive_group(required=True)
     instruction.add_argument(
-        'text', nargs='?', help='the instruction, for example "the red mug"; "" is --stop'
+        'text', nargs='?', help='the instruction, for example "the red mug"; "" means --stop'
     )
     instruction.add_argument(
-        '--stop', action='store_true', help='stop what was said before, and nothing else'
+        '--stop', action='store_true', help='stop the previously sent instruction'
     )
-    parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for an answer')
-    parser.add_argument('--answers', type=positive, default=1, help='how many results to print')
+    parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for a result')
+    parser.add_argument('--results', type=positive, default=1, help='number of results to print')
     parser.add_argument(
-        '--ros-args', nargs=argparse.REMAINDER, default=[], help='remappings and the like'
+        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
     )
-    parser.set_defaults(run=run_say)
+    parser.set_defaults(run=_send)
 
 
-def run_say(options: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
-    from instructseg_ros.ros.say import say
+def _send(options: argparse.Namespace) -> int:
+    from instructseg_ros.ros.send import send
 
     ros_args = ['--ros-args', *options.ros_args] if options.ros_args else []
-    return say(
-        options.text or '', timeout=options.timeout, answers=options.answers, ros_args=ros_args
+    return send(
+        options.text or '', timeout=options.timeout, results=options.results, ros_args=ros_args
     )
 
 
 def _add_soak(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
     parser = commands.add_parser(
-        'soak', help='try a node with hostile input, floods, dropouts and kills'
+        'soak', help='test a node for minutes with floods, dropouts, restarts and kills'
     )
-    parser.add_argument('--minutes', type=float, default=30.0, help='for how long')
-    parser.add_argument('--model', default='embedded', help='as the parameter of the node')
+    parser.add_argument('--minutes', type=float, default=30.0, help='duration')
+    parser.add_argument('--model', default='embedded', help='embedded, a folder or a hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--json', type=Path, help='file for the report')
     parser.add_argument(
-        '--log', type=Path, help='file for the output of the node; by default a temporary one'
+        '--log', type=Path, help='file for the output of the node; default: a temporary file'
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_soak)
 
 
-def _run(options: argparse.Namespace) -> int:
-    from instructseg_ros.checks.soak import soak
-    from instructseg_ros.ros.processes import choose_environment
+def _soak(options: argparse.Namespace) -> int:
+    from instructseg_ros.checks.soak import is_passed, soak
+    from instructseg_ros.ros.transport import choose_environment
 
     prepare(options.json, options.log)
     choose_environment()
     log = options.log or Path(tempfile.mkdtemp(prefix='instructseg_soak_')) / 'node.log'
-    print(f'The output of the node goes to {log}', file=sys.stderr)
+    print(f'the node writes its output to {log}', file=sys.stderr)
     report = soak(log, minutes=options.minutes, model=options.model, device=options.device)
     print(json.dumps(report, indent=2))
     write(report, options.json)
-    return 0 if _is_passed(report) else 1
-
-
-def _is_passed(report: dict[str, Any]) -> bool:
-    faults = ('unanswered', 'unexplained', 'header_mismatches')
-    return not any(report[name] for name in faults) and report['memory_growth'] < 0.01
+    return 0 if is_passed(report) else 1

@@ -1,4 +1,4 @@
-"""`instructseg segment` and `instructseg video`: masks from files."""
+"""`instructseg segment` and `instructseg video`: masks for image and video files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ def add(commands: Subparsers) -> None:
 
 
 def _add_segment(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
-    parser = commands.add_parser('segment', help='segment a picture from a file')
-    parser.add_argument('image', type=Path, help='the picture, or a video frame')
+    parser = commands.add_parser('segment', help='segment an image file')
+    parser.add_argument('image', type=Path, help='an image, or a video frame')
     parser.add_argument('instruction', help='for example "the red mug"')
     add_model(parser)
     parser.add_argument(
@@ -27,21 +26,21 @@ def _add_segment(commands: Subparsers) -> None:
         nargs='+',
         default=[],
         metavar='IMG',
-        help='frames before it, oldest first',
+        help='earlier frames of the video, oldest first',
     )
     parser.add_argument(
         '-o',
         '--output',
         type=Path,
         metavar='FILE',
-        help='draw the answer here, and write its mask beside: FILE_mask.png',
+        help='write the overlay here, and the mask next to it as FILE_mask.png',
     )
-    parser.add_argument('--json', action='store_true', help='print the answer as JSON')
-    parser.set_defaults(run=run)
+    parser.add_argument('--json', action='store_true', help='print the result as JSON')
+    parser.set_defaults(run=run_segment)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
+def run_segment(options: argparse.Namespace) -> int:
+    """Run `instructseg segment`; return the exit status."""
     import numpy as np
 
     from instructseg_ros.streaming.image_files import read_rgb
@@ -73,38 +72,33 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _add_video(commands: Subparsers) -> None:
-    """Add the command and its arguments."""
     parser = commands.add_parser(
         'video',
-        help='segment every frame of a film, a folder of frames or a bag',
-        description='Segment every frame of a film, a folder of frames or a bag. A run that was '
-        'interrupted resumes when the same command is given again.',
+        help='segment every frame of a video file, an image folder or a bag',
+        description='Segment every frame of a video file, an image folder or a bag. To resume an '
+        'interrupted run, repeat the command.',
     )
-    parser.add_argument('file', type=Path, help='an mp4, a folder of pictures, an MCAP or a bag')
+    parser.add_argument('file', type=Path, help='an mp4, an image folder, an MCAP or a bag folder')
     parser.add_argument('instructions', nargs='+', help='for example "the red mug"')
     add_model(parser)
     parser.add_argument(
-        '-o',
-        '--output',
-        type=Path,
-        metavar='FOLDER',
-        help='for what is written (default: FILE_masks)',
+        '-o', '--output', type=Path, metavar='FOLDER', help='output folder (default: FILE_masks)'
     )
     parser.add_argument(
         '--formats',
         nargs='+',
         choices=['png', 'rle', 'overlay', 'bag'],
         default=['rle', 'overlay'],
-        help='masks as pictures, as run lengths (masks.jsonl, which is always written), drawn into '
-        'a film for each instruction, or as a bag (default: rle overlay)',
+        help='masks as PNG, as run lengths (masks.jsonl, always written), as one overlay video per '
+        'instruction, or as a bag (default: rle overlay)',
     )
-    parser.add_argument('--topic', help='the images of a bag, where it has several')
-    parser.add_argument('--overwrite', action='store_true', help='begin anew, do not go on')
+    parser.add_argument('--topic', help='image topic of a bag that has several')
+    parser.add_argument('--overwrite', action='store_true', help='start again instead of resuming')
     parser.set_defaults(run=run_video)
 
 
 def run_video(options: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
+    """Run `instructseg video`; return the exit status."""
     from functools import partial
 
     from instructseg_ros.model.memory import keep_freed_memory
@@ -126,7 +120,7 @@ def run_video(options: argparse.Namespace) -> int:
     if summary.is_short:
         print(
             f'{summary.frames} of {summary.announced} frames in {folder}; the others are damaged '
-            f'or cut off'
+            f'or missing'
         )
     else:
         print(f'{summary.frames} frames in {folder}')
@@ -137,8 +131,7 @@ def run_video(options: argparse.Namespace) -> int:
 
 def _identity(options: argparse.Namespace) -> str:
     """Tell a model from another one of the same name or in another number format."""
-    from instructseg_ros.model.checkpoints import find_model
-    from instructseg_ros.model.manifest import model_hash
+    from instructseg_ros.model.model_files import find_model, model_hash
 
     weights = model_hash(find_model(options.model))[:16]
     return f'weights {weights}, dtype {DTYPES[options.dtype]}'

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from instructseg_ros.model.checkpoints import find_model
+    from instructseg_ros.model.model_files import find_model
     from instructseg_ros.research.training.recipe import load_recipe
     from instructseg_ros.research.training.train import train
 

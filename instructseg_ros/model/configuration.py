@@ -1,4 +1,4 @@
-"""Configuration of InstructSeg: every size of the model, the released one by default."""
+"""Configuration of InstructSeg; the defaults are the released model's sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SWIN_B: dict[str, Any] = {
     'drop_path_rate': 0.3,
     'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
 }
-# 26 of SigLIP-so400m's 27 layers: the model reads the output of the last but one (spec 2.1).
+# 26 of SigLIP-so400m's 27 layers: the authors read `hidden_states[-2]` (siglip_encoder.py).
 _SIGLIP: dict[str, Any] = {
     'hidden_size': 1152,
     'intermediate_size': 4304,
@@ -32,7 +32,7 @@ _PHI2: dict[str, Any] = {
     'intermediate_size': 10240,
     'num_hidden_layers': 32,
     'num_attention_heads': 32,
-    # The same function as the release's gelu_new, in one kernel.
+    # The same function as the release's gelu_new in one kernel.
     'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
     'pad_token_id': None,
@@ -40,12 +40,11 @@ _PHI2: dict[str, Any] = {
 
 
 class MaskConfig(Mask2FormerConfig):
-    """Mask2Former's configuration.
+    """Mask2Former's configuration with options for small models, all off in the released layout.
 
-    Small models use a ResNet, which learns from fewer images, and options that are off in the
-    released layout: with `mask_upsampling` the final masks are that many times finer than the
-    pixel decoder's stride 4, and with `mask_detail_width` convolutions of that width sharpen them
-    by the picture.
+    Args:
+        mask_upsampling: Factor by which final masks are finer than the pixel decoder's stride 4.
+        mask_detail_width: Width of convolutions that refine mask features by the image; 0: none.
     """
 
     backbones_supported = ['swin', 'resnet']
@@ -54,32 +53,33 @@ class MaskConfig(Mask2FormerConfig):
 
 
 class InstructSegConfig(PretrainedConfig):
-    """Sizes of InstructSeg (arXiv 2412.14006).
+    """Configuration of InstructSeg (arXiv 2412.14006).
 
     Args:
-        vision_config: SigLIP tower; `num_hidden_layers` counts only the layers that are used.
+        vision_config: SigLIP vision tower, as a configuration or its fields, like all parts;
+            `num_hidden_layers` counts only the used layers.
         text_config: Phi language model.
-        mask_config: Mask2Former pixel decoder and mask decoder with their backbone;
-            `num_queries` is the number of mask tokens.
-        num_latents: reference tokens per frame that the video perceiver makes.
-        perceiver_layers, perceiver_heads, perceiver_head_dim: its cross attention.
-        fusion_width, fusion_layers, fusion_heads, fusion_head_dim: vision-guided text fusion.
-        reference_frames: earlier frames that the model looks at beside the key frame.
-        reference_stride: seconds between them.
-        max_reference_stride: most seconds between them that the model was trained for.
-        score_threshold: calibrated score from which a target counts as found.
-        release_threshold: calibrated score below which a target that was there counts as gone;
-            None: the same.
-        language_dtype: precision of vision tower, projector and language model where it is not
-            that of the rest: 'float16' in the release.
+        mask_config: Mask2Former's backbone, pixel decoder and mask decoder; `num_queries` is the
+            number of mask tokens.
+        num_latents: Reference tokens per frame that the video perceiver computes.
+        perceiver_layers, perceiver_heads, perceiver_head_dim: Cross attention of the perceiver.
+        fusion_width, fusion_layers, fusion_heads, fusion_head_dim: Vision-guided text fusion.
+        reference_frames: Earlier frames that the model reads besides the key frame.
+        reference_stride: Seconds between reference frames.
+        max_reference_stride: Longest stride, in seconds, that the model was trained with.
+        score_threshold: Calibrated score from which a target counts as found.
+        release_threshold: Calibrated score below which a found target counts as lost; None: the
+            same as `score_threshold`.
+        language_dtype: Number format of vision tower, projector and language model if it differs
+            from the rest, e.g. 'float16' in the release.
 
-    Options for small models trained from nothing, all off in the released layout:
-        stem_channels: strided convolutions in place of SigLIP's single patch convolution.
+    Options for small models trained from scratch, all off in the released layout:
+        stem_channels: Strided convolutions instead of SigLIP's single patch convolution.
         projector_norm: LayerNorm at the projector's end.
-        motion_perceiver: reference frames are read by latents anchored on the key frame's cells
-            and join its image tokens, instead of joining the sequence as tokens of their own.
-        bidirectional_image: image tokens attend to each other in the language model.
-        pointer: mask tokens point at image cells, and what they point at joins their query.
+        motion_perceiver: Latents anchored at the key frame's cells read the reference frames and
+            join the image tokens, instead of joining the sequence as separate tokens.
+        bidirectional_image: Image tokens attend to each other in the language model.
+        pointer: Mask tokens select image cells, which are added to their queries.
     """
 
     model_type = 'instructseg'
@@ -89,55 +89,36 @@ class InstructSegConfig(PretrainedConfig):
         'mask_config': MaskConfig,
     }
 
-    def __init__(
-        self,
-        vision_config: dict[str, Any] | SiglipVisionConfig | None = None,
-        text_config: dict[str, Any] | PhiConfig | None = None,
-        mask_config: dict[str, Any] | MaskConfig | None = None,
-        num_latents: int = 128,
-        perceiver_layers: int = 3,
-        perceiver_heads: int = 8,
-        perceiver_head_dim: int = 128,
-        fusion_width: int = 1024,
-        fusion_layers: int = 3,
-        fusion_heads: int = 8,
-        fusion_head_dim: int = 128,
-        reference_frames: int = 4,
-        reference_stride: float = 0.25,
-        max_reference_stride: float = 1.0,
-        score_threshold: float = 0.5,
-        release_threshold: float | None = None,
-        language_dtype: str | None = None,
-        stem_channels: tuple[int, ...] = (),
-        projector_norm: bool = False,
-        motion_perceiver: bool = False,
-        bidirectional_image: bool = False,
-        pointer: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.vision_config = _sub_config(SiglipVisionConfig, vision_config, _SIGLIP)
-        self.text_config = _sub_config(PhiConfig, text_config, _PHI2)
-        self.mask_config = _sub_config(MaskConfig, mask_config, {'backbone_config': _SWIN_B})
-        self.num_latents = num_latents
-        self.perceiver_layers = perceiver_layers
-        self.perceiver_heads = perceiver_heads
-        self.perceiver_head_dim = perceiver_head_dim
-        self.fusion_width = fusion_width
-        self.fusion_layers = fusion_layers
-        self.fusion_heads = fusion_heads
-        self.fusion_head_dim = fusion_head_dim
-        self.reference_frames = reference_frames
-        self.reference_stride = reference_stride
-        self.max_reference_stride = max_reference_stride
-        self.score_threshold = score_threshold
-        self.release_threshold = release_threshold
-        self.language_dtype = language_dtype
-        self.stem_channels = tuple(stem_channels)
-        self.projector_norm = projector_norm
-        self.motion_perceiver = motion_perceiver
-        self.bidirectional_image = bidirectional_image
-        self.pointer = pointer
-        super().__init__(**kwargs)
+    vision_config: Any = None
+    text_config: Any = None
+    mask_config: Any = None
+    num_latents: int = 128
+    perceiver_layers: int = 3
+    perceiver_heads: int = 8
+    perceiver_head_dim: int = 128
+    fusion_width: int = 1024
+    fusion_layers: int = 3
+    fusion_heads: int = 8
+    fusion_head_dim: int = 128
+    reference_frames: int = 4
+    reference_stride: float = 0.25
+    max_reference_stride: float = 1.0
+    score_threshold: float = 0.5
+    release_threshold: float | None = None
+    language_dtype: str | None = None
+    stem_channels: tuple[int, ...] = ()
+    projector_norm: bool = False
+    motion_perceiver: bool = False
+    bidirectional_image: bool = False
+    pointer: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the configurations of the parts from dictionaries."""
+        self.vision_config = _sub_config(SiglipVisionConfig, self.vision_config, _SIGLIP)
+        self.text_config = _sub_config(PhiConfig, self.text_config, _PHI2)
+        self.mask_config = _sub_config(MaskConfig, self.mask_config, {'backbone_config': _SWIN_B})
+        self.stem_channels = tuple(self.stem_channels)
+        super().__post_init__(**kwargs)
 
     @property
     def hidden_size(self) -> int:

@@ -1,8 +1,8 @@
-"""Deformable attention over several feature maps as one weighted look-up (spec 2.5).
+"""Multi-scale deformable attention as one weighted look-up.
 
-Sampling a map at a point reads four cells of it with bilinear weights. A query's output is thus
-one weighted sum of levels x points x 4 rows of the table of all cells: an embedding bag. On a CPU
-that is six times faster than one `grid_sample` for each level, and it is the same sum.
+Sampling a map at a point reads four cells with bilinear weights. The output of a query is therefore
+a weighted sum of levels x points x 4 rows of a table of all cells: an embedding bag. On a CPU this
+is six times faster than one `grid_sample` per level, and it is the same sum.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Shapes = Sequence[tuple[int, int]]
 _BORDER: Final = (1, 2)
 
 
-class Places(NamedTuple):
-    """Where samples are taken, (B, heads, Q, levels * points) each.
+class SamplePoints(NamedTuple):
+    """Coordinates of the samples, (B, heads, Q, levels * points) each.
 
-    In cells of the level's map; the centre of its first cell is 0.
+    The unit is one cell of the level's map; the centre of its first cell is 0.
     """
 
     x: torch.Tensor
     y: torch.Tensor
 
 
-class Extents(NamedTuple):
-    """The map of each of levels * points samples: its sizes and its first framed cell."""
+class MapExtents(NamedTuple):
+    """The map of each of levels * points samples: its size, and its first row in the table."""
 
     height: torch.Tensor
     width: torch.Tensor
@@ -40,15 +40,15 @@ class Extents(NamedTuple):
 
     @property
     def stride(self) -> torch.Tensor:
-        """From a framed cell to the one below."""
+        """Rows of the table from a cell to the one below."""
         return self.width + sum(_BORDER)
 
 
 class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
-    """Mask2Former's module with `sample` in the place of its sampling.
+    """Mask2Former's module, sampled by `sample`.
 
-    Places are computed in float32 in every precision: bfloat16 cannot tell neighbouring cells of a
-    128 x 128 map apart.
+    Points are computed in float32 in every precision: bfloat16 cannot distinguish neighbouring
+    cells of a 128 x 128 map.
     """
 
     def forward(
@@ -61,70 +61,72 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
         spatial_shapes_list: Shapes,
         **_: object,
     ) -> tuple[torch.Tensor, None]:
-        """Attend from every cell of the maps to a few places around it, in every map.
+        """Attend from every cell to a few points around it in every map.
 
         Args:
             hidden_states: (B, N, width) cells of all maps, one map after the other.
-            attention_mask: unused: nothing of a frame is masked (spec 2.5).
-            encoder_hidden_states: (B, N, width) what is read.
-            position_embeddings: (B, N, width), added to what asks.
-            spatial_shapes_list: (height, width) of each map.
+            attention_mask: Unused; the authors mask no part of a frame either, padding included.
+            encoder_hidden_states: (B, N, width) cells to read.
+            position_embeddings: (B, N, width), added to the queries.
+            spatial_shapes_list: Height and width of each map.
 
         Returns:
-            (B, N, width), and None in the place of attention weights.
+            (B, N, width), and None instead of attention weights.
         """
-        asking = hidden_states + position_embeddings
-        shape = (*asking.shape[:2], self.n_heads, self.n_levels * self.n_points)
-        offsets = self.sampling_offsets(asking).view(*shape, 2)
-        weights = _softmax(self.attention_weights(asking).view(shape))
+        queries = hidden_states + position_embeddings
+        shape = (*queries.shape[:2], self.n_heads, self.n_levels * self.n_points)
+        offsets = self.sampling_offsets(queries).view(*shape, 2)
+        weights = _softmax(self.attention_weights(queries).view(shape))
         values = self.value_proj(encoder_hidden_states).unflatten(-1, (self.n_heads, -1))
-        places = _places(offsets, spatial_shapes_list)
-        return self.output_proj(sample(values, spatial_shapes_list, places, weights)), None
+        points = _sample_points(offsets, spatial_shapes_list)
+        return self.output_proj(sample(values, spatial_shapes_list, points, weights)), None
 
 
-def _places(offsets: torch.Tensor, shapes: Shapes) -> Places:
-    """Where each cell looks, from its own centre in every map.
+def _sample_points(offsets: torch.Tensor, shapes: Shapes) -> SamplePoints:
+    """Add offsets to the centre of each cell, in the coordinates of every map.
 
     Args:
         offsets: (B, N, heads, levels * points, 2) x and y in cells of the level's map.
+        shapes: Height and width of each map.
     """
     device = offsets.device
     extents = _extents(shapes, offsets.shape[3], device)
-    centres = torch.cat([_centres(*shape, device) for shape in shapes])
+    centers = torch.cat([_centers(*shape, device) for shape in shapes])
     x, y = (
-        each.transpose(1, 2).float().contiguous() + (centre[:, None] * size - 0.5)
-        for each, centre, size in zip(
-            offsets.unbind(-1), centres.unbind(-1), (extents.width, extents.height), strict=True
+        each.transpose(1, 2).float().contiguous() + (center[:, None] * size - 0.5)
+        for each, center, size in zip(
+            offsets.unbind(-1), centers.unbind(-1), (extents.width, extents.height), strict=True
         )
     )
-    return Places(x, y)
+    return SamplePoints(x, y)
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Over the last dimension of (B, N, heads, few): (B, heads, N, few) float32.
+    """Softmax over the last dimension of (B, N, heads, few), as (B, heads, N, few) float32.
 
-    Along another dimension it takes a third of the time: rows of a dozen numbers fill no vector.
+    Computed along another dimension, it takes a third of the time, because a dozen numbers in a row
+    do not fill a vector register.
     """
     rows = logits.float().permute(0, 3, 1, 2).contiguous()
     return rows.softmax(dim=1).permute(0, 3, 2, 1).contiguous()
 
 
-def _centres(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """(height * width, 2) x and y of the cells of a map, 0 to 1."""
+def _centers(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Return x and y of the centres of a map's cells, 0 to 1: (height * width, 2)."""
     y = (torch.arange(height, device=device) + 0.5) / height
     x = (torch.arange(width, device=device) + 0.5) / width
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=-1)
 
 
 def sample(
-    values: torch.Tensor, shapes: Shapes, places: Places, weights: torch.Tensor
+    values: torch.Tensor, shapes: Shapes, points: SamplePoints, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Weighted sum of bilinear samples; what lies outside a map is zero.
+    """Compute weighted sums of bilinear samples; samples outside a map are zero.
 
     Args:
         values: (B, N, heads, d) cells of all maps.
-        shapes: (height, width) of each map.
-        places: of the samples.
+        shapes: Height and width of each map.
+        points: Coordinates of the samples.
         weights: (B, heads, Q, levels * points) float32.
 
     Returns:
@@ -133,20 +135,20 @@ def sample(
     table = _table(values, shapes)
     batch, heads, cells, depth = table.shape
     extents = _extents(shapes, weights.shape[-1], values.device)
-    corners, right, lower = _locate(places, extents)
+    corners, right, lower = _locate(points, extents)
     first = torch.arange(batch * heads, device=values.device, dtype=corners.dtype) * cells
-    rows = (corners + first.view(batch, heads, 1, 1))[..., None, :] + _around(extents)
+    rows = (corners + first.view(batch, heads, 1, 1))[..., None, :] + _neighbours(extents)
     sums = functional.embedding_bag(
         rows.flatten(0, 2).flatten(1),
         table.flatten(0, 2),
-        per_sample_weights=_shares(weights, right, lower).flatten(0, 2).flatten(1),
+        per_sample_weights=_bilinear_weights(weights, right, lower).flatten(0, 2).flatten(1),
         mode='sum',
     )
     return sums.to(values.dtype).view(batch, heads, -1, depth).transpose(1, 2).flatten(2)
 
 
 def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-    """(B, N, heads, d) -> (B, heads, cells, d) float32, every map with a border of zeros."""
+    """Add a border of zeros to each map: (B, N, heads, d) -> (B, heads, cells, d) float32."""
     batch, _, heads, depth = values.shape
     before, after = _BORDER
     framed = [(height + before + after, width + before + after) for height, width in shapes]
@@ -161,17 +163,19 @@ def _table(values: torch.Tensor, shapes: Shapes) -> torch.Tensor:
     return table
 
 
-def _locate(places: Places, extents: Extents) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Find the four cells around each place.
+def _locate(
+    points: SamplePoints, extents: MapExtents
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the four cells around each point.
 
     Returns:
-        int32 rows of one head's cells above left, and the shares of the cells on the right and of
-        those below.
+        int32 row of the upper left cell in one head's table, and the bilinear weights of the cells
+        on the right and of those below.
     """
-    # From one cell outside on, all four cells are of the border; for what is no number, too.
+    # Farther outside than one cell, and for NaN, all four cells belong to the border.
     x, y = (
         each.nan_to_num(-1.0).clamp(min=-1.0).minimum(size)
-        for each, size in ((places.x, extents.width), (places.y, extents.height))
+        for each, size in ((points.x, extents.width), (points.y, extents.height))
     )
     left, top = x.floor(), y.floor()
     # Exact in float32 up to 2^24 cells.
@@ -180,23 +184,25 @@ def _locate(places: Places, extents: Extents) -> tuple[torch.Tensor, torch.Tenso
     return corners.int(), x - left, y - top
 
 
-def _around(extents: Extents) -> torch.Tensor:
-    """(4, levels * points) from the row of a cell to its own, the next, and the two below."""
+def _neighbours(extents: MapExtents) -> torch.Tensor:
+    """Return row offsets of a cell itself, the next, and the two below: (4, levels * points)."""
     stride = extents.stride.int()
     return torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
 
 
-def _shares(weights: torch.Tensor, right: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
-    """(B, heads, Q, 4, levels * points): of the sum, in the order of `_around`."""
+def _bilinear_weights(
+    weights: torch.Tensor, right: torch.Tensor, lower: torch.Tensor
+) -> torch.Tensor:
+    """Return the weights of the `_neighbours`: (B, heads, Q, 4, levels * points)."""
     below = lower * weights
     above = weights - below
     below_right, above_right = below * right, above * right
-    shares = [above - above_right, above_right, below - below_right, below_right]
-    return torch.stack(shares, dim=-2)
+    corners = [above - above_right, above_right, below - below_right, below_right]
+    return torch.stack(corners, dim=-2)
 
 
-def _extents(shapes: Shapes, samples: int, device: torch.device) -> Extents:
+def _extents(shapes: Shapes, samples: int, device: torch.device) -> MapExtents:
     sizes = torch.tensor(shapes, dtype=torch.float32, device=device)
     cells = (sizes + sum(_BORDER)).prod(dim=1)
     columns = torch.stack([sizes[:, 0], sizes[:, 1], cells.cumsum(0) - cells])
-    return Extents(*columns.repeat_interleave(samples // len(shapes), dim=1))
+    return MapExtents(*columns.repeat_interleave(samples // len(shapes), dim=1))

@@ -1,4 +1,4 @@
-"""Work on a device: copies to it, work beside other work, and its memory running out."""
+"""Work on a device: copies to it, concurrent work on a GPU, and running out of memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import torch
 
 Arguments = ParamSpec('Arguments')
 Result = TypeVar('Result')
-Kind = tuple[torch.Size, torch.dtype]
 
 
 class DeviceMemoryError(MemoryError):
-    """The device has no memory left; what was kept may be dropped, and smaller work may fit."""
+    """The device is out of memory; releasing cached tensors or smaller inputs may help."""
 
 
 def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Run a function without gradients, and say in plain words when memory runs out.
-
-    Raises:
-        DeviceMemoryError: in place of torch's error.
-    """
+    """Let a function run without gradients and raise DeviceMemoryError if memory runs out."""
 
     @functools.wraps(work)
     def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -38,51 +33,34 @@ def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return wrapped
 
 
-class Upload:
-    """Copies host tensors to a device; to a GPU from pinned buffers, without waiting."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._buffers: dict[Kind, tuple[torch.Tensor, torch.cuda.Event]] = {}
-
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """A batch on the device; there is one buffer for batches of each shape of row and type."""
-        if self._device.type != 'cuda':
-            return values.to(self._device)
-        kind = (values.shape[1:], values.dtype)
-        if kind not in self._buffers or len(self._buffers[kind][0]) < len(values):
-            pinned = torch.empty_like(values, pin_memory=True)
-            self._buffers[kind] = pinned, torch.cuda.Event()
-        whole, copied = self._buffers[kind]
-        copied.synchronize()  # the copy before this one has left the buffer
-        buffer = whole[: len(values)]
-        buffer.copy_(values)
-        moved = buffer.to(self._device, non_blocking=True)
-        copied.record(torch.cuda.current_stream(self._device))
-        return moved
+def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a host tensor to a device; to a GPU without waiting for the copy to finish."""
+    if device.type == 'cuda':
+        values = values.pin_memory()  # torch reuses pinned memory once its copies are finished
+    return values.to(device, non_blocking=True)
 
 
 class SideStream:
-    """Runs work beside that of the current stream; on a CPU in turn with it."""
+    """Runs work concurrently with the current CUDA stream; on a CPU, immediately."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Begin work after everything that was queued; wait with `join` before its use.
+        """Start work after everything queued so far; call `join` before using its result.
 
-        The work must allocate what it reads: memory of the current stream may be given away while
-        the side stream still reads it.
+        The work must allocate the tensors that it reads: memory of the current stream may be reused
+        while the side stream still reads it.
         """
         if self._stream is None:
             return work()
-        # The wait also keeps memory of the last result until its readers are done.
+        # Waiting also keeps the memory of the last result until its readers are done.
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             return work()
 
     def join(self) -> None:
-        """Let the current stream wait for what was begun."""
+        """Let the current stream wait for the work started by `run`."""
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)

@@ -15,10 +15,10 @@ from instructseg_ros.model.tasks import COMPACT, SEG_TOKEN
 
 _PAD = '[PAD]'
 _UNKNOWN = '[UNK]'
-SPECIAL_TOKENS: Final = (_PAD, _UNKNOWN, SEG_TOKEN)  # before the words, in this order
+SPECIAL_TOKENS: Final = (_PAD, _UNKNOWN, SEG_TOKEN)  # ids 0, 1, 2
 _LETTER = r'[\p{Latin}\p{M}]'
 _OTHER = r'[^\p{Latin}]'
-#: A word of Latin letters, apostrophes inside; of another script; a number; an emoji.
+# A word of Latin letters with inner apostrophes, a word of another script, a number, or an emoji.
 _WORD: Final = '|'.join(
     [
         rf"\p{{Latin}}{_LETTER}*(?:'\p{{Latin}}{_LETTER}*)*",
@@ -28,39 +28,6 @@ _WORD: Final = '|'.join(
     ]
 )
 _APOSTROPHES: Final = '[\u2018\u2019\u02bc\uff07`\u00b4]'
-
-
-def word_tokenizer(
-    words: Iterable[str], synonyms: Mapping[str, str] | None = None
-) -> PreTrainedTokenizerFast:
-    """Tokenizer whose tokens are whole words, lower-cased, of letters and apostrophes inside.
-
-    Words outside the list, also of other scripts, numbers and emoji, become `[UNK]` one by one.
-    Punctuation is dropped, and so are quotation marks of any kind around a word.
-
-    Args:
-        synonyms: words outside the list that are read as words of it.
-    """
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
-    read_as = [_reading(word, known) for word, known in (synonyms or {}).items()]
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), normalizers.Replace(Regex(_APOSTROPHES), "'"), *read_as]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior='removed', invert=True)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=_PAD,
-        unk_token=_UNKNOWN,
-        additional_special_tokens=[SEG_TOKEN],
-    )
-
-
-def _reading(word: str, known: str) -> normalizers.Replace:
-    # An apostrophe without a letter behind it is a quotation mark.
-    alone = rf"(?<!{_LETTER})(?<!{_LETTER}'){word}(?!'?{_LETTER})"
-    return normalizers.Replace(Regex(alone), known)
-
 
 MASK_SIZE: Final = (240, 320)
 
@@ -115,7 +82,7 @@ _TEXT: Final[dict[str, Any]] = {
     'intermediate_size': 256,
     'num_hidden_layers': 4,
     'num_attention_heads': 4,
-    # The same function as Phi's own gelu_new, in one kernel.
+    # The same function as Phi's gelu_new in one kernel.
     'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
     'max_position_embeddings': 640,
@@ -124,17 +91,50 @@ _TEXT: Final[dict[str, Any]] = {
 
 
 def embedded_config(vocabulary_size: int) -> InstructSegConfig:
-    """Configuration of the embedded model for a tokenizer of `vocabulary_size` words."""
+    """Return the configuration of the embedded model for a vocabulary of this size."""
     return InstructSegConfig(**_SIZES, text_config={**_TEXT, 'vocab_size': vocabulary_size})
 
 
 def processor_for(
     config: InstructSegConfig, words: Iterable[str], synonyms: Mapping[str, str] | None = None
 ) -> InstructSegProcessor:
-    """Processor with a word-level tokenizer and compact prompts for an embedded model."""
+    """Return the processor of an embedded model: word-level tokenizer and compact prompts."""
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
         ProcessorConfig.from_model(
             config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True
         ),
     )
+
+
+def word_tokenizer(
+    words: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose tokens are whole, lower-case words.
+
+    Each word outside the vocabulary, number or emoji becomes one `[UNK]`. Punctuation and quotation
+    marks around a word are dropped.
+
+    Args:
+        words: The vocabulary, without special tokens.
+        synonyms: Words outside the vocabulary, and the word that each is read as.
+    """
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
+    replacements = [_replacement(word, known) for word, known in (synonyms or {}).items()]
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex(_APOSTROPHES), "'"), *replacements]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior='removed', invert=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=_PAD,
+        unk_token=_UNKNOWN,
+        additional_special_tokens=[SEG_TOKEN],
+    )
+
+
+def _replacement(word: str, known: str) -> normalizers.Replace:
+    # An apostrophe without a following letter is a quotation mark.
+    alone = rf"(?<!{_LETTER})(?<!{_LETTER}'){word}(?!'?{_LETTER})"
+    return normalizers.Replace(Regex(alone), known)

@@ -1,4 +1,4 @@
-"""Vision-guided text fusion, and pointers from mask tokens to image cells (paper, section 3.3)."""
+"""Vision-guided text fusion (paper, section 3.3), and pointers from mask tokens to image cells."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from instructseg_ros.model.perceiver import LatentResampler
 
 
 class TextFusion(nn.Module):
-    """The instruction's pooled state, alone and fused with the backbone's coarsest features.
+    """Joins the instruction's pooled state with a version fused with the coarsest image features.
 
-    The paper fuses the detailed word states too; in the released code they are queries only and
-    never reach the pooled row, so that running the pooled row alone is exactly equal (spec 2.8).
+    The paper also fuses the states of single words. In the authors' vmtf.py these are queries only
+    and never reach the pooled row, so running the pooled row alone gives exactly the same result.
     """
 
     def __init__(self, config: InstructSegConfig, image_channels: int) -> None:
@@ -28,11 +28,11 @@ class TextFusion(nn.Module):
         self.condition_projector = nn.Linear(2 * width, config.mask_config.hidden_dim)
 
     def forward(self, pooled: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        """Make the condition that mask tokens are scored against.
+        """Compute the condition that mask tokens are scored against.
 
         Args:
             pooled: (F, K, hidden) mean state of each instruction's tokens.
-            coarse: (F, C, h, w) the backbone's coarsest features.
+            coarse: (F, C, h, w) coarsest features of the backbone.
 
         Returns:
             (F, K, hidden_dim of the mask decoder).
@@ -45,10 +45,10 @@ class TextFusion(nn.Module):
 
 
 class Pointer(nn.Module):
-    """Which image cells a mask token means, and what that adds to its query.
+    """Scores image cells against each mask token, and adds the cells it selects to its query.
 
-    A small model trained from nothing localises through this product of states long before its
-    mask decoder does; the sums of what was pointed at tell how sure it is that anything is there.
+    A small model trained from scratch learns to localise through this product of states long before
+    its mask decoder does; the sums over cells show whether a target is present at all.
     """
 
     def __init__(self, config: InstructSegConfig) -> None:
@@ -61,17 +61,29 @@ class Pointer(nn.Module):
         self.evidence = nn.Linear(3, width)
 
     def point(self, tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """(F, K, Q, hidden) mask tokens, (F, V, hidden) cells -> (F, K, Q, V) logits."""
+        """Score cells against mask tokens.
+
+        Args:
+            tokens: (F, K, Q, hidden) mask tokens.
+            cells: (F, V, hidden) states of the image tokens.
+
+        Returns:
+            (F, K, Q, V) logits.
+        """
         queries = self.query(tokens).flatten(1, 2)
         logits = queries @ self.key(cells).transpose(1, 2) * tokens.shape[-1] ** -0.5
         return logits.unflatten(1, tokens.shape[1:3]).float() + self.bias
 
     def read(self, logits: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read what the logits point at.
+        """Summarise the cells that the logits select.
+
+        Args:
+            logits: (F, K, Q, V) from `point`.
+            cells: (F, V, hidden).
 
         Returns:
-            content: (F, K, Q, width) to be added to the queries, and
-            evidence: (F, K, Q, width), part of the content, to be added before scoring too.
+            Content, (F, K, Q, width), to add to the queries; and evidence of the same shape, a part
+            of the content, to add again before scoring.
         """
         share = logits.sigmoid()
         peak = logits.amax(dim=-1)

@@ -1,4 +1,4 @@
-"""Text answers: the language model goes on from a conversation about an image (spec 7.6)."""
+"""Generates text answers to questions about an image."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from instructseg_ros.model.states import VisualContext
 
 
 class TextGenerator:
-    """A model's language model with its head, under transformers' generation loop."""
+    """Runs a model's language model with its head in transformers' generation loop."""
 
     def __init__(
         self, model: InstructSegModel, processor: InstructSegProcessor, head: torch.Tensor
     ) -> None:
-        """Join what segmentation uses and the head.
+        """Combine the language model used for segmentation with its head.
 
         Args:
-            model: on its device.
-            processor: the model's.
-            head: (rows, D) a row for each token, and perhaps more that were never trained.
+            model: The model, on its device.
+            processor: The model's processor.
+            head: (rows, D), a row for each token; further rows are ignored.
         """
         self._model = model
         self._processor = processor
@@ -47,14 +47,14 @@ class TextGenerator:
 
         Args:
             tokens: (V, D) vision tokens of the image.
-            text: the question; with `explain`, the instruction.
-            explain: give the reasons for a segmentation, up to its [SEG].
-            max_new_tokens: longest answer; also bounded by the model's context.
-            temperature: 0 for the likeliest token each time, else that of sampling.
-            top_p: sampling draws from the likeliest tokens with this share of the probability.
+            text: Question; with `explain`, the instruction.
+            explain: Generate the reasons for a segmentation, up to its [SEG].
+            max_new_tokens: Maximum length of the answer; also bounded by the model's context.
+            temperature: 0: always take the likeliest token; else the temperature of sampling.
+            top_p: Sample from the likeliest tokens with this share of the probability.
 
         Raises:
-            ValueError: the text leaves no room for an answer in the model's context, or a number
+            ValueError: The text leaves no room for an answer in the model's context, or a number
                 is out of range.
         """
         embeddings = self._embeddings(tokens, text, explain=explain)
@@ -75,7 +75,7 @@ class TextGenerator:
             attention_mask=torch.ones(embeddings.shape[:2], device=embeddings.device),
             generation_config=settings,
         )
-        # [SEG], which ends an explanation, is a token but not a special one.
+        # The tokenizer does not treat [SEG], which ends an explanation, as a special token.
         words = ids[0][ids[0] != self._processor.seg_token_id]
         return str(self._processor.tokenizer.decode(words, skip_special_tokens=True)).strip()
 
@@ -90,7 +90,9 @@ class TextGenerator:
 
 def _sampling(temperature: float, top_p: float) -> dict[str, Any]:
     if not (temperature >= 0 and 0 < top_p <= 1):
-        raise ValueError(f'temperature {temperature} and top_p {top_p}: from 0 on, and in 0..1')
+        raise ValueError(
+            f'temperature must be at least 0 and top_p in 0..1, got {temperature} and {top_p}'
+        )
     if temperature == 0:
         return {'do_sample': False}
     return {'do_sample': True, 'temperature': temperature, 'top_p': top_p, 'top_k': 0}
@@ -100,7 +102,7 @@ def _with_head(model: InstructSegModel, head: torch.Tensor) -> PhiForCausalLM:
     config = model.language_model.config
     with torch.device('meta'):
         phi = PhiForCausalLM(config)
-        # Phi's head has a bias, InstructSeg's none.
+        # Phi's head has a bias, InstructSeg's has none.
         phi.lm_head = nn.Linear(config.hidden_size, len(head), bias=False)
     phi.model = model.language_model
     embeddings = model.language_model.embed_tokens.weight

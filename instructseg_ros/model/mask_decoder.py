@@ -1,9 +1,10 @@
-"""Mask2Former's masked-attention decoder, and the choice of the best of its masks."""
+"""Mask2Former's masked-attention decoder, and the choice of the best mask."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import nn
@@ -13,17 +14,20 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerSinePositionEmbedding,
 )
 
-from instructseg_ros.model.attention import attend, merge_heads, split_heads
+from instructseg_ros.model.attention import attend_with_heads
 from instructseg_ros.model.configuration import MaskConfig
 from instructseg_ros.model.pixel_branch import PixelFeatures, resize
+
+_EPSILON: Final = 1e-6  # of the authors' mask quality
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskPredictions:
-    """One prediction: the masks and scores of all mask tokens.
+    """Masks and scores of all mask tokens after one decoder layer.
 
     Args:
-        mask_logits: (F, K, Q, H, W) at stride 4; the last ones at that of the mask features.
+        mask_logits: (F, K, Q, H, W) at stride 4; those of the final prediction have the stride of
+            the mask features.
         score_logits: (F, K, Q).
     """
 
@@ -32,7 +36,11 @@ class MaskPredictions:
 
 
 class MaskDecoder(nn.Module):
-    """Queries of K instructions on each of F frames read the frame's features in turn."""
+    """Refines the queries of K instructions on each of F frames by the frame's features.
+
+    Follows the authors' mask2former_transformer_decoder.py: queries start from the language
+    model's states, and text enters only through them and through the scores.
+    """
 
     def __init__(self, config: MaskConfig) -> None:
         super().__init__()
@@ -58,20 +66,20 @@ class MaskDecoder(nn.Module):
         *,
         final_only: bool = False,
     ) -> list[MaskPredictions]:
-        """Predict before the first layer and after each: the last prediction is the answer.
+        """Predict before the first layer and after each layer; the last prediction is the answer.
 
         Args:
             queries: (F, K, Q, C) projected mask tokens.
-            condition: (F, K, C) fused text, which scores are products with.
-            features: of the F frames.
+            condition: (F, K, C) fused text; a score is a product with it.
+            features: Features of the F frames.
             evidence: (F, K, Q, C) added to the queries before scoring, or None.
-            final_only: return only the answer; the others are losses' business.
+            final_only: Return only the answer; only losses need the others.
         """
         fine = features.mask_features
         coarse = functional.avg_pool2d(fine, self.upsampling) if self.upsampling > 1 else fine
         memories = [self._memory(level, index) for index, level in enumerate(features.levels)]
-        # Resizing is linear: products with resized features are the resized masks (spec 3).
-        # Far smaller maps are made several times faster from this layout.
+        # Resizing is linear, so products with resized features are the resized masks; resizing is
+        # several times faster in the channels-last layout.
         by_cell = coarse.contiguous(memory_format=torch.channels_last)
         resized = [resize(by_cell, level.shape[-2:]) for level in features.levels]
         predictions = []
@@ -106,7 +114,11 @@ class MaskDecoder(nn.Module):
 
     @torch.no_grad()
     def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        """Where the last masks are positive; queries that would see nothing see everything."""
+        """Let each query read the cells of its mask, or all if the mask is empty.
+
+        Returns:
+            (F, K, Q, cells) bool.
+        """
         visible = (self._masks(self.norm(queries), mask_features) >= 0).flatten(3)
         return visible | ~visible.any(dim=-1, keepdim=True)
 
@@ -116,10 +128,9 @@ class MaskDecoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, feedforward: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.cross_attention = _Projections(width)
+        self.cross_attention = _Attention(width, heads)
         self.cross_norm = nn.LayerNorm(width)
-        self.self_attention = _Projections(width)
+        self.self_attention = _Attention(width, heads)
         self.self_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, width)
@@ -134,27 +145,34 @@ class MaskDecoderLayer(nn.Module):
         values: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Update (F, K, Q, C) queries from (F, M, C) keys and values.
+        """Update the queries.
 
         Args:
-            position: (Q, C) position of each query.
+            queries: (F, K, Q, C).
+            position: (Q, C) position embedding of each query.
+            keys: (F, M, C).
+            values: (F, M, C).
             mask: (F, K, Q, M) bool, True where a query may read.
+
+        Returns:
+            (F, K, Q, C).
         """
         frames, instructions, tokens, _ = queries.shape
-        # All queries of a frame share its keys: one product instead of one for each instruction.
+        # All queries of a frame share its keys: one product instead of one per instruction.
         asked = (queries + position).flatten(1, 2)
         visible = mask.flatten(1, 2)[:, None]
-        read = self.cross_attention(asked, keys, values, self.heads, visible)
+        read = self.cross_attention(asked, keys, values, visible)
         queries = self.cross_norm(queries + read.view_as(queries))
         own = queries.flatten(0, 1)
-        read = self.self_attention(own + position, own + position, own, self.heads)
+        read = self.self_attention(own + position, own + position, own)
         queries = self.self_norm(own + read).view(frames, instructions, tokens, -1)
         return self.feed_forward_norm(queries + self.feed_forward(queries))
 
 
-class _Projections(nn.Module):
-    def __init__(self, width: int) -> None:
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
@@ -165,27 +183,10 @@ class _Projections(nn.Module):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        heads: int,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        out = attend(
-            split_heads(self.q_proj(query), heads),
-            split_heads(self.k_proj(key), heads),
-            split_heads(self.v_proj(value), heads),
-            mask,
-        )
-        return self.out_proj(merge_heads(out))
-
-
-def _cells(x: torch.Tensor) -> torch.Tensor:
-    """(F, C, h, w) -> (F, C, h * w), so that products need no copy of it."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        # Flattened at once, a batch of one would get strides that `bmm` copies.
-        return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-    return x.flatten(2)
-
-
-_EPSILON = 1e-6
+        query, key, value = self.q_proj(query), self.k_proj(key), self.v_proj(value)
+        return self.out_proj(attend_with_heads(query, key, value, self.heads, mask))
 
 
 def best_mask(
@@ -193,21 +194,21 @@ def best_mask(
     score_logits: torch.Tensor,
     restore: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, float]:
-    """Choose the mask with the highest product of score and quality.
+    """Choose the mask with the highest product of score and quality (eval_seg in llava_phi.py).
 
-    A product is never above its score, so that tokens are visited by falling score and most
-    masks are never brought to full size.
+    The product never exceeds the score, so masks are visited by falling score and most are never
+    restored to full size.
 
     Args:
         mask_logits: (Q, h, w).
         score_logits: (Q,).
-        restore: brings (N, h, w) logits to the image's size.
-
-    Raises:
-        ValueError: the scores or masks are NaN.
+        restore: Resizes (N, h, w) logits to the image's size.
 
     Returns:
-        (H, W) logits of the best mask, and its product of score and quality in 0..1.
+        (H, W) logits of the best mask, and its product of score and quality, 0 to 1.
+
+    Raises:
+        ValueError: The scores or masks are NaN.
     """
     scores = score_logits.float().sigmoid()
     best, best_score = None, -1.0
@@ -221,14 +222,22 @@ def best_mask(
             best, best_score = logits, product
     if best is None:
         raise ValueError(
-            'the model gave no numbers (NaN): use the dtype "float32" or "bfloat16", and if it '
-            'stays so, copy the weights again'
+            'the model returned NaN: use the dtype "float32" or "bfloat16"; if that does not help, '
+            'copy the weights again'
         )
     return best, best_score
 
 
 def mask_quality(logits: torch.Tensor) -> torch.Tensor:
-    """Mean probability of the pixels inside: (..., H, W) -> (...); 0 for an empty mask."""
+    """Mean probability of the pixels inside the mask: (..., H, W) -> (...); 0 if it is empty."""
     inside = (logits > 0).float()
     total = (logits.sigmoid() * inside).sum(dim=(-2, -1))
     return total / (inside.sum(dim=(-2, -1)) + _EPSILON)
+
+
+def _cells(x: torch.Tensor) -> torch.Tensor:
+    """Flatten (F, C, h, w) to (F, C, h * w), in a layout that products do not copy."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # Flattened directly, a batch of one would get strides that `bmm` copies.
+        return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    return x.flatten(2)

@@ -1,4 +1,4 @@
-"""How much memory this process has, and how it keeps what it frees."""
+"""Memory of this process: its size, and whether freed memory is kept or returned."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _C = ctypes.CDLL(None)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of images and tensors instead of mapping fresh pages for each.
+    """Let glibc reuse freed memory of images and tensors instead of mapping new pages for each.
 
-    Page faults are most of the cost of a 1080p message, and half of a training step on a CPU.
-    Does nothing where the C library has no `mallopt`.
+    Page faults are most of the cost of a 1080p message, and half of a training step on a CPU. Does
+    nothing if the C library has no `mallopt`.
     """
     mallopt = getattr(_C, 'mallopt', None)
     if mallopt is None:
@@ -31,9 +31,9 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give the system back what `keep_freed_memory` kept; takes some milliseconds.
+    """Return the memory that `keep_freed_memory` kept to the system; takes milliseconds.
 
-    Does nothing where the C library has no `malloc_trim`.
+    Does nothing if the C library has no `malloc_trim`.
     """
     trim = getattr(_C, 'malloc_trim', None)
     if trim is not None:
@@ -41,7 +41,7 @@ def release_freed_memory() -> None:
 
 
 def resident_memory() -> int:
-    """Bytes of the process that are in memory now; 0 where the system does not tell."""
+    """Return the resident size of this process in bytes; 0 if the system does not report it."""
     try:
         return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
     except OSError:

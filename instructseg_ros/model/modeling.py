@@ -1,4 +1,4 @@
-"""InstructSeg: five stages, cut where their inputs change (arXiv 2412.14006)."""
+"""InstructSeg (arXiv 2412.14006) in five stages, split where their inputs change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from instructseg_ros.model.language import LanguageModel
 from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver, VideoPerceiver
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
-from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.states import (
+    InstructSegOutput,
+    PrefixCache,
+    Prompt,
+    Reasoning,
+    VisualContext,
+)
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 from instructseg_ros.model.vision import Projector, VisionTower
 
 
 class InstructSegModel(PreTrainedModel):
-    """Pixels and instructions -> one mask and score for each mask token."""
+    """Maps images and instructions to a mask and a score for each mask token."""
 
     config_class = InstructSegConfig
     config: InstructSegConfig
@@ -58,7 +64,7 @@ class InstructSegModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, SiglipVisionEmbeddings):
-            # A buffer that no checkpoint holds.
+            # A buffer that checkpoints do not contain.
             positions = torch.arange(module.num_positions, device=module.position_ids.device)
             module.position_ids = positions[None]
         elif isinstance(module, VideoPerceiver):
@@ -69,7 +75,7 @@ class InstructSegModel(PreTrainedModel):
     def _use_language_dtype(self, dtype: torch.dtype) -> None:
         self.vision_tower.to(dtype)
         self.projector.to(dtype)
-        # Not its buffers: rotations by position want float32.
+        # Buffers stay float32, because rotary embeddings need it.
         for parameter in self.language_model.parameters():
             parameter.data = parameter.data.to(dtype)
 
@@ -80,13 +86,13 @@ class InstructSegModel(PreTrainedModel):
         prompt: Prompt,
         reference_values: torch.Tensor | None = None,
     ) -> InstructSegOutput:
-        """Run the five stages in a row.
+        """Run the five stages one after the other.
 
         Args:
-            pixel_values: (F, 3, H, W) key frames of the mask branch.
-            vision_values: (F, 3, S, S) key frames of the vision tower.
+            pixel_values: (F, 3, H, W) key frames, for the mask branch.
+            vision_values: (F, 3, S, S) key frames, for the vision tower.
             prompt: K instructions on each frame.
-            reference_values: (F, T, 3, S, S) earlier frames, oldest first, or None.
+            reference_values: (F, T, 3, S, S) earlier frames, oldest first; None: still images.
         """
         tokens = self.encode_frame(vision_values)
         references = None
@@ -98,18 +104,19 @@ class InstructSegModel(PreTrainedModel):
         return self.decode(reasoning, self.encode_pixels(pixel_values))
 
     def encode_frame(self, vision_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, independent of any instruction."""
+        """Compute vision tokens: (B, 3, S, S) in [-1, 1] -> (B, V, D)."""
         return self.projector(self.vision_tower(vision_values))
 
     def perceive(
         self, tokens: torch.Tensor, references: torch.Tensor | None, prompt: Prompt
     ) -> VisualContext:
-        """Join reference frames to the key frame.
+        """Combine reference frames with the key frame.
 
         Args:
-            tokens: (F, V, D) of the key frames.
-            references: (F, T, V, D), oldest first; None: the key frame stands in (spec 1.5).
-            prompt: the instructions, whose words guide the perceiver.
+            tokens: (F, V, D) vision tokens of the key frames.
+            references: (F, T, V, D) vision tokens, oldest first; None: the key frame is its own
+                reference, as in the authors' llava_phi.py.
+            prompt: Instructions, whose words guide the perceiver.
         """
         references = tokens[:, None] if references is None else references
         if self.config.motion_perceiver:
@@ -124,79 +131,84 @@ class InstructSegModel(PreTrainedModel):
         )
 
     def perceive_frames(self, frames: torch.Tensor, prompt: Prompt) -> torch.Tensor:
-        """Read reference frames, each by itself, with the words of each instruction (spec 2.7).
+        """Compute the reference tokens of each frame and instruction independently.
 
         Args:
-            frames: (F, T, V, D).
+            frames: (F, T, V, D) vision tokens.
             prompt: K instructions on each of F frames.
 
         Returns:
             (F, K, T, num_latents, D).
         """
         count = frames.shape[1]
-        # Of the whole prompt only the instructions are read: the rest would be masked.
+        # The perceiver reads only the instructions; the rest of the prompt would be masked.
         span = slice(prompt.read_from, prompt.refer_stop)
         words = self.language_model.embed_tokens(prompt.input_ids[..., span].clamp(min=0))
         dtype = self.seg_query.dtype
         tokens = self.perceiver(
             frames.flatten(0, 1).to(dtype),
-            _for_each(words.to(dtype), count),
-            _for_each(prompt.refer_mask[..., span], count),
+            _repeat_rows(words.to(dtype), count),
+            _repeat_rows(prompt.refer_mask[..., span], count),
         )
         return tokens.unflatten(0, (len(frames), count, -1)).transpose(1, 2)
 
     def encode_pixels(self, pixel_values: torch.Tensor) -> PixelFeatures:
-        """(F, 3, H, W) -> features of the mask branch, independent of any instruction."""
+        """Compute features of the mask branch from (F, 3, H, W) normalised pixels."""
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
-    def read_text(self, prompt: Prompt) -> Lead:
-        """Read the text that prompts of a kind begin with; `reason` then goes on from there."""
+    def prefill_text(self, prompt: Prompt) -> PrefixCache:
+        """Prefill the text that all prompts of a task begin with; `reason` continues from it."""
         ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
-        return self._lead(prompt.text, self.language_model.embed_tokens(ids))
+        return self._prefill(prompt.text, self.language_model.embed_tokens(ids))
 
-    def read_lead(self, prompt: Prompt, reference_tokens: torch.Tensor) -> Lead:
-        """Read all that comes before the image, one sequence for each instruction.
+    def prefill_references(self, prompt: Prompt, reference_tokens: torch.Tensor) -> PrefixCache:
+        """Prefill everything before the image, one sequence for each instruction.
 
         Args:
             prompt: K instructions on each of F frames.
             reference_tokens: (F, K, T * num_latents, D).
         """
-        start = prompt.input_ids[:, :, : len(prompt.lead)]
+        start = prompt.input_ids[:, :, : len(prompt.start_ids)]
         embeddings = self._embed(start, {TEMPORAL_ID: reference_tokens})
-        return self._lead(prompt.lead, embeddings.flatten(0, 1))
+        return self._prefill(prompt.start_ids, embeddings.flatten(0, 1))
 
-    def _lead(self, ids: tuple[int, ...], embeddings: torch.Tensor) -> Lead:
+    def _prefill(self, ids: tuple[int, ...], embeddings: torch.Tensor) -> PrefixCache:
         cache = self.language_model.remember(embeddings)
         states = tuple((layer.keys, layer.values) for layer in cache.layers)
-        return Lead(ids=ids, states=states)
+        return PrefixCache(ids=ids, states=states)
 
     def reason(
         self,
         context: VisualContext,
         prompt: Prompt,
         *,
-        lead: Lead | None = None,
+        prefix_cache: PrefixCache | None = None,
         output_layers: bool = False,
     ) -> Reasoning:
-        """One prefill of the language model with a fixed, teacher-forced answer (spec 1.3).
+        """Run one prefill of the language model with a fixed, teacher-forced answer.
 
         Args:
-            context: what `perceive` gave.
-            prompt: the instructions.
-            lead: what `read_text` or `read_lead` gave for prompts that begin alike: one sequence,
-                or one for each instruction.
-            output_layers: return all states too: those of every layer where there is a shared
-                prefix.
+            context: Result of `perceive`.
+            prompt: K instructions on each of F frames.
+            prefix_cache: Result of `prefill_text` (one sequence) or `prefill_references` (one for
+                each instruction) for prompts with the same beginning.
+            output_layers: Whether to return the final states of all tokens as well, and those of
+                every layer if the prompt has a shared prefix.
+
+        Raises:
+            ValueError: `prefix_cache` does not match the beginning of the prompts.
         """
-        if lead is not None and lead.ids != prompt.lead[: len(lead.ids)]:
-            raise ValueError('the lead was read from a prompt that begins with another text')
+        if prefix_cache is not None and (
+            prefix_cache.ids != prompt.start_ids[: len(prefix_cache.ids)]
+        ):
+            raise ValueError('the prefilled text is not the beginning of these prompts')
         frames, instructions = prompt.input_ids.shape[:2]
         cache = None
         head: list[torch.Tensor] = []
         done = prompt.prefix_length
-        if not done and lead is not None:
-            cache = self._go_on_from(lead, frames * instructions)
-            done = len(lead.ids)
+        if not done and prefix_cache is not None:
+            cache = self._continue_from(prefix_cache, frames * instructions)
+            done = len(prefix_cache.ids)
         prefix, suffix = self.assemble(context, prompt, start=done)
         if prompt.prefix_length:
             cache = DynamicCache(config=self.language_model.config)
@@ -217,10 +229,12 @@ class InstructSegModel(PreTrainedModel):
     def decode(
         self, reasoning: Reasoning, features: PixelFeatures, *, final_only: bool = False
     ) -> InstructSegOutput:
-        """Fuse text and picture and decode the masks of every mask token.
+        """Fuse text and image, and decode a mask and a score for every mask token.
 
         Args:
-            final_only: no predictions but the last.
+            reasoning: Result of `reason`.
+            features: Result of `encode_pixels` for the same frames.
+            final_only: Whether to return only the last prediction; losses need the others.
         """
         dtype = self.seg_query.dtype
         queries = self.seg_query_projector(reasoning.mask_tokens.to(dtype))
@@ -238,28 +252,30 @@ class InstructSegModel(PreTrainedModel):
         return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
 
     def _all_references(self, references: torch.Tensor) -> torch.Tensor:
-        """As many of the newest frames as the model reads; of fewer, the oldest is repeated."""
+        """Take the newest frames that the model reads; if there are fewer, repeat the oldest."""
         newest = references[:, -self.config.reference_frames :]
         missing = self.config.reference_frames - newest.shape[1]
         return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)
 
-    def _go_on_from(self, lead: Lead, rows: int) -> DynamicCache:
+    def _continue_from(self, prefix: PrefixCache, rows: int) -> DynamicCache:
         cache = DynamicCache(config=self.language_model.config)
         shape = (rows, -1, -1, -1)
-        for index, (keys, values) in enumerate(lead.states):
+        for index, (keys, values) in enumerate(prefix.states):
             cache.update(keys.expand(shape), values.expand(shape), index)
         return cache
 
     def assemble(
         self, context: VisualContext, prompt: Prompt, *, start: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put embeddings in the places of the prompt.
+        """Embed the prompt, with image, reference and mask tokens in their positions.
 
         Args:
-            start: tokens of the rest before it are left out.
+            context: Result of `perceive`.
+            prompt: K instructions on each of F frames.
+            start: Position of the first token of the rest; earlier ones are left out.
 
         Returns:
-            (F, P, D) of the prefix, once for all instructions of a frame, and
+            (F, P, D) embeddings of the prefix, shared by all instructions on a frame, and
             (F, K, L - max(P, start), D) of the rest.
         """
         values = {SEG_ID: self.seg_query, IMAGE_ID: context.image_tokens[:, None]}
@@ -271,20 +287,20 @@ class InstructSegModel(PreTrainedModel):
 
     def _embed(self, ids: torch.Tensor, values_of: Mapping[int, torch.Tensor]) -> torch.Tensor:
         embeddings = self.language_model.embed_tokens(ids.clamp(min=0))
-        for place, values in values_of.items():
-            where = ids == place
+        for placeholder, values in values_of.items():
+            where = ids == placeholder
             if where.any():
                 values = values.expand(*ids.shape[:2], -1, -1).to(embeddings.dtype)
                 embeddings = embeddings.masked_scatter(where[..., None], values)
         return embeddings
 
     def _mask_tokens(self, states: torch.Tensor, prompt: Prompt) -> torch.Tensor:
-        places = prompt.input_ids[:, :, prompt.read_from :] == SEG_ID
-        return states[places].view(*states.shape[:2], self.config.num_queries, -1)
+        where = prompt.input_ids[:, :, prompt.read_from :] == SEG_ID
+        return states[where].view(*states.shape[:2], self.config.num_queries, -1)
 
 
-def _for_each(values: torch.Tensor, count: int) -> torch.Tensor:
-    """(F, K, ...) -> (F * count * K, ...): the same K rows for each of a frame's `count`."""
+def _repeat_rows(values: torch.Tensor, count: int) -> torch.Tensor:
+    """Repeat each frame's K rows: (F, K, ...) -> (F * count * K, ...)."""
     repeated = values[:, None].expand(-1, count, *values.shape[1:])
     return repeated.flatten(0, 2)
 

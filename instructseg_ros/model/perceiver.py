@@ -3,16 +3,98 @@
 from __future__ import annotations
 
 import functools
+from typing import Final
 
 import torch
 from torch import nn
 
-from instructseg_ros.model.attention import attend, merge_heads, split_heads
+from instructseg_ros.model.attention import attend, attend_with_heads, merge_heads, split_heads
 from instructseg_ros.model.configuration import InstructSegConfig
+
+# Largest motion between the oldest reference frame and the key frame, as a share of the image side.
+_REACH: Final = 1 / 6
+
+
+class VideoPerceiver(nn.Module):
+    """Learned latents that read one frame's vision tokens and the instruction's word embeddings.
+
+    Frames are read independently of each other, as in the authors' instructseg/model/
+    language_model/ovp.py; only the language model sees their order.
+    """
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__()
+        self.temporal_query = nn.Parameter(torch.randn(config.num_latents, config.hidden_size))
+        self.resampler = LatentResampler(
+            config.hidden_size,
+            config.perceiver_layers,
+            config.perceiver_heads,
+            config.perceiver_head_dim,
+        )
+
+    def forward(
+        self, frames: torch.Tensor, words: torch.Tensor, word_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the reference tokens of each pair of frame and instruction.
+
+        Args:
+            frames: (N, V, width) projected vision tokens.
+            words: (N * K, R, width) word embeddings of K instructions for each frame, each with
+                its [SEG].
+            word_mask: (N * K, R) bool, False at padding.
+
+        Returns:
+            (N * K, num_latents, width).
+        """
+        latents = self.temporal_query.expand(len(words), -1, -1)
+        return self.resampler(latents, frames, words, word_mask)
+
+
+class LatentResampler(nn.Module):
+    """A stack of `LatentAttention` and feed-forward layers with residuals and a final LayerNorm."""
+
+    def __init__(self, width: int, layers: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList([LatentAttention(width, heads, head_dim), _feed_forward(width)])
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        memory: torch.Tensor,
+        own: torch.Tensor | None = None,
+        own_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Resample a memory that several rows share, and further memory of each row.
+
+        Args:
+            latents: (S * n, L, width) initial latents; n consecutive rows read each memory.
+            memory: (S, M, width).
+            own: (S * n, R, width) further memory of each row.
+            own_mask: (S * n, R) bool, True where `own` may be read; None: everywhere.
+
+        Returns:
+            (S * n, L, width).
+        """
+        mask = None
+        if own_mask is not None:
+            shared = own_mask.new_ones(len(latents), memory.shape[1])
+            always = own_mask.new_ones(latents.shape[:2])
+            mask = torch.cat([shared, own_mask, always], dim=1)[:, None, None]
+        for attention, feed_forward in self.layers:
+            latents = latents + attention(latents, memory, own, mask)
+            latents = latents + feed_forward(latents)
+        return self.norm(latents)
 
 
 class LatentAttention(nn.Module):
-    """Latents attend to [memory ; own ; latents], without biases (spec 2.7)."""
+    """Cross attention of latents to memory, own memory and the latents themselves, without biases.
+
+    The keys include the latents, as in the `PerceiverAttention` that the authors' ovp.py uses.
+    """
 
     def __init__(self, width: int, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -37,108 +119,15 @@ class LatentAttention(nn.Module):
         shared = self.to_kv(self.norm_media(memory)).repeat_interleave(rows, dim=0)
         source = latents if own is None else torch.cat([self.norm_media(own), latents], dim=1)
         keys, values = torch.cat([shared, self.to_kv(source)], dim=1).chunk(2, dim=-1)
-        out = attend(
-            split_heads(self.to_q(latents), self.heads),
-            split_heads(keys, self.heads),
-            split_heads(values, self.heads),
-            mask,
-        )
-        return self.to_out(merge_heads(out))
-
-
-class LatentResampler(nn.Module):
-    """A stack of `LatentAttention` and feed-forward layers with residuals and a final LayerNorm."""
-
-    def __init__(self, width: int, layers: int, heads: int, head_dim: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.ModuleList([LatentAttention(width, heads, head_dim), _feed_forward(width)])
-            for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(width)
-
-    def forward(
-        self,
-        latents: torch.Tensor,
-        memory: torch.Tensor,
-        own: torch.Tensor | None = None,
-        own_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Resample a memory that several rows share, and what each has of its own.
-
-        Args:
-            latents: (S * n, L, width) start of the latents, n rows in a row for each memory.
-            memory: (S, M, width).
-            own: (S * n, R, width) further memory of each row.
-            own_mask: (S * n, R) bool, True where it may be read; None: everywhere.
-
-        Returns:
-            (S * n, L, width).
-        """
-        mask = None
-        if own_mask is not None:
-            shared = own_mask.new_ones(len(latents), memory.shape[1])
-            always = own_mask.new_ones(latents.shape[:2])
-            mask = torch.cat([shared, own_mask, always], dim=1)[:, None, None]
-        for attention, feed_forward in self.layers:
-            latents = latents + attention(latents, memory, own, mask)
-            latents = latents + feed_forward(latents)
-        return self.norm(latents)
-
-
-def _feed_forward(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width),
-        nn.Linear(width, 2 * width, bias=False),
-        nn.GELU(),
-        nn.Linear(2 * width, width, bias=False),
-    )
-
-
-class VideoPerceiver(nn.Module):
-    """Learned latents read one frame's vision tokens and the instruction's word embeddings.
-
-    Frames are independent of each other: their order is known to the language model only.
-    """
-
-    def __init__(self, config: InstructSegConfig) -> None:
-        super().__init__()
-        self.temporal_query = nn.Parameter(torch.randn(config.num_latents, config.hidden_size))
-        self.resampler = LatentResampler(
-            config.hidden_size,
-            config.perceiver_layers,
-            config.perceiver_heads,
-            config.perceiver_head_dim,
-        )
-
-    def forward(
-        self, frames: torch.Tensor, words: torch.Tensor, word_mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Make the reference tokens of each pair of frame and instruction.
-
-        Args:
-            frames: (N, V, width) projected vision tokens.
-            words: (N * K, R, width) word embeddings of K instructions for each frame, each with
-                its [SEG].
-            word_mask: (N * K, R) bool, False at padding.
-
-        Returns:
-            (N * K, num_latents, width).
-        """
-        latents = self.temporal_query.expand(len(words), -1, -1)
-        return self.resampler(latents, frames, words, word_mask)
-
-
-# Of the picture's side: what a thing may move between the oldest reference frame and the key frame.
-_REACH = 1 / 6
+        return self.to_out(attend_with_heads(self.to_q(latents), keys, values, self.heads, mask))
 
 
 class MotionPerceiver(nn.Module):
-    """Latents that start from the key frame's tokens and read the reference frames around them.
+    """Latents that start from the key frame's tokens and read the reference frames near them.
 
-    Each head is bound to one reference frame and sees only the cells near its own: a small model
-    learns motion this way in a minute, and not at all from attention over whole frames.
-    The result joins the image tokens cell by cell.
+    Each head reads one reference frame, and only cells near its own: a small model learns motion
+    this way within a minute, and not at all from attention over whole frames. The result joins the
+    image tokens cell by cell.
     """
 
     def __init__(self, config: InstructSegConfig) -> None:
@@ -146,7 +135,7 @@ class MotionPerceiver(nn.Module):
         width = config.hidden_size
         frames, cells = config.reference_frames, config.image_tokens
         self.position = nn.Parameter(torch.randn(cells, width) * 0.1)
-        # Linear in the place, so that a difference of places is a difference of states.
+        # Linear in the position, so that a difference of positions is a difference of states.
         self.coordinate = nn.Linear(2, width, bias=False)
         self.frame = nn.Parameter(torch.randn(frames, 1, width) * 0.1)
         self.layers = nn.ModuleList(
@@ -157,7 +146,7 @@ class MotionPerceiver(nn.Module):
         self.heads = config.perceiver_heads
 
     def forward(self, key: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
-        """Describe what moved at each cell of the key frame.
+        """Describe the motion at each cell of the key frame.
 
         Args:
             key: (B, V, width) tokens of the key frame.
@@ -167,7 +156,7 @@ class MotionPerceiver(nn.Module):
             (B, V, width).
         """
         cells = key.shape[1]
-        position = self.position + self.coordinate(_places(cells, key.device).to(key.dtype))
+        position = self.position + self.coordinate(_cell_centers(cells, key.device).to(key.dtype))
         memory = references + position + self.frame
         latents = key + position
         window = _window_mask(cells, key.device)
@@ -176,26 +165,8 @@ class MotionPerceiver(nn.Module):
         return self.norm(latents)
 
 
-class ImageTokenFusion(nn.Module):
-    """Joins what a cell shows and how it moved into the cell's image token.
-
-    The LayerNorm on every summand matters: without it one of them drowns the others.
-    """
-
-    def __init__(self, config: InstructSegConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.position = nn.Parameter(torch.randn(config.image_tokens, width) * 0.1)
-        self.appearance = _normed_mlp(width)
-        self.motion = _normed_mlp(width)
-
-    def forward(self, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-        """(B, V, width) vision tokens and motion -> (B, V, width) image tokens."""
-        return self.appearance(tokens) + self.motion(motion) + self.position
-
-
 class WindowedCrossAttention(nn.Module):
-    """Latents read the reference frame of each head through a mask; pre-norm, residual."""
+    """Cross attention in which each head reads one reference frame; pre-norm, residual."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -212,18 +183,54 @@ class WindowedCrossAttention(nn.Module):
     def forward(
         self, latents: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """(B, V, width) latents, (B, T, V, width) memory, (V, V) bool mask -> (B, V, width)."""
+        """Update the latents.
+
+        Args:
+            latents: (B, V, width).
+            memory: (B, T, V, width) tokens of the reference frames.
+            mask: (V, V) bool, True where a latent may read.
+
+        Returns:
+            (B, V, width).
+        """
         query = split_heads(self.to_q(self.norm_latents(latents)), self.heads)
         keys, values = self.to_kv(self.norm_memory(memory)).chunk(2, dim=-1)
-        out = attend(query, self._of_own_frames(keys), self._of_own_frames(values), mask)
+        out = attend(query, self._frame_of_head(keys), self._frame_of_head(values), mask)
         latents = latents + self.to_out(merge_heads(out))
         return latents + self.feed_forward(latents)
 
-    def _of_own_frames(self, memory: torch.Tensor) -> torch.Tensor:
-        """(B, T, V, width) -> (B, heads, V, d), for each head what its own frame says."""
+    def _frame_of_head(self, memory: torch.Tensor) -> torch.Tensor:
+        """Select the frame that each head reads: (B, T, V, width) -> (B, heads, V, d)."""
         head = torch.arange(self.heads, device=memory.device)
         frame = head * memory.shape[1] // self.heads
         return memory.unflatten(-1, (self.heads, -1))[:, frame, :, head].transpose(0, 1)
+
+
+class ImageTokenFusion(nn.Module):
+    """Joins appearance and motion of each cell into its image token.
+
+    Every summand has a LayerNorm: without it, one of them dominates the others.
+    """
+
+    def __init__(self, config: InstructSegConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.position = nn.Parameter(torch.randn(config.image_tokens, width) * 0.1)
+        self.appearance = _normed_mlp(width)
+        self.motion = _normed_mlp(width)
+
+    def forward(self, tokens: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+        """Fuse vision tokens and motion, (B, V, width) each, to image tokens of the same shape."""
+        return self.appearance(tokens) + self.motion(motion) + self.position
+
+
+def _feed_forward(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, 2 * width, bias=False),
+        nn.GELU(),
+        nn.Linear(2 * width, width, bias=False),
+    )
 
 
 def _normed_mlp(width: int) -> nn.Sequential:
@@ -233,20 +240,20 @@ def _normed_mlp(width: int) -> nn.Sequential:
 
 
 @functools.lru_cache(maxsize=4)
-@torch.inference_mode(mode=False)  # training may use what an answer has left here
-def _places(cells: int, device: torch.device) -> torch.Tensor:
-    """(cells, 2) row and column of each cell, -1 to 1."""
+@torch.inference_mode(mode=False)  # so that training can use tensors cached during inference
+def _cell_centers(cells: int, device: torch.device) -> torch.Tensor:
+    """Return row and column of each cell's centre, -1 to 1: (cells, 2)."""
     side = int(cells**0.5)
     index = torch.arange(cells, device=device)
-    place = torch.stack([index // side, index % side], dim=-1)
-    return (2 * place + 1) / side - 1
+    cell = torch.stack([index // side, index % side], dim=-1)
+    return (2 * cell + 1) / side - 1
 
 
 @functools.lru_cache(maxsize=4)
 @torch.inference_mode(mode=False)
 def _window_mask(cells: int, device: torch.device) -> torch.Tensor:
-    """(cells, cells) bool: within reach of each cell."""
-    place = _places(cells, torch.device('cpu'))
-    apart = (place[:, None] - place[None]).abs().amax(dim=-1)
-    # The picture's side is 2 long; half a cell more, for a centre anywhere in its cell.
-    return (apart < 2 * (_REACH + 0.5 / cells**0.5)).to(device)
+    """Return which cells are within reach of each cell: (cells, cells) bool."""
+    centers = _cell_centers(cells, torch.device('cpu'))
+    distance = (centers[:, None] - centers[None]).abs().amax(dim=-1)
+    # The image side is 2 long; half a cell more, because an object may be anywhere in its cell.
+    return (distance < 2 * (_REACH + 0.5 / cells**0.5)).to(device)

@@ -21,15 +21,88 @@ from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.swin import make_fast
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelFeatures:
+    """Features of a batch of frames, independent of any instruction.
+
+    Args:
+        coarse: (F, C, h, w) coarsest features of the backbone, read by the text fusion.
+        levels: Three maps (F, D, h, w), coarse to fine, read by the mask decoder.
+        mask_features: (F, M, H, W) at stride 4, divided by the configuration's `mask_upsampling`.
+    """
+
+    coarse: torch.Tensor = dataclasses.field(repr=False)
+    levels: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
+    mask_features: torch.Tensor = dataclasses.field(repr=False)
+
+    def of(self, frames: Sequence[int]) -> PixelFeatures:
+        """Return the features of some frames, at least one; views if the frames are consecutive."""
+        whole = slice(frames[0], frames[-1] + 1)
+        consecutive = list(frames) == list(range(whole.start, whole.stop))
+        where = whole if consecutive else list(frames)
+        return PixelFeatures(
+            coarse=self.coarse[where],
+            levels=tuple(level[where] for level in self.levels),
+            mask_features=self.mask_features[where],
+        )
+
+
+class PixelBranch(Mask2FormerPreTrainedModel):
+    """Backbone and pixel decoder, with the initialisation of `Mask2FormerPreTrainedModel`."""
+
+    def __init__(self, config: MaskConfig) -> None:
+        super().__init__(config)
+        self.backbone = AutoBackbone.from_config(config.backbone_config)
+        if isinstance(self.backbone, SwinBackbone):
+            make_fast(self.backbone)
+        self.decoder = PixelDecoder(config, feature_channels=self.backbone.channels)
+        self.upsampling = config.mask_upsampling
+        self.detail: nn.Module | None = None
+        if config.mask_detail_width > 0:
+            self.detail = Detail(
+                config.mask_feature_size, config.mask_detail_width, 4 // config.mask_upsampling
+            )
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
+        """Compute features of (F, 3, H, W) normalised pixels."""
+        maps = self._maps(pixel_values)
+        decoded = self.decoder(maps)
+        return PixelFeatures(
+            coarse=maps[-1],
+            levels=decoded.multi_scale_features,
+            mask_features=self._sharpen(self._upsample(decoded.mask_features), pixel_values),
+        )
+
+    def _maps(self, pixel_values: torch.Tensor) -> Sequence[torch.Tensor]:
+        if torch.is_grad_enabled():
+            # GroupNorm's backward pass on a CPU is slow in the channels-last layout.
+            return [x.contiguous() for x in self.backbone(pixel_values).feature_maps]
+        channels_last = pixel_values.contiguous(memory_format=torch.channels_last)
+        return self.backbone(channels_last).feature_maps
+
+    def _upsample(self, features: torch.Tensor) -> torch.Tensor:
+        if self.upsampling == 1:
+            return features  # pixel_shuffle would change the memory layout
+        return functional.pixel_shuffle(features, self.upsampling)
+
+    def _sharpen(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+        return features if self.detail is None else self.detail(features, pixel_values)
+
+
 class PixelDecoder(Mask2FormerPixelDecoder):
-    """The same parameters, but for biases and a ReLU in the top-down step (spec 2.5, 9.4)."""
+    """Mask2Former's pixel decoder with the authors' top-down step, and its own attention kernel.
+
+    The authors' msdeformattn.py has biases in the top-down convolutions and a ReLU in the lateral
+    branch; transformers has neither.
+    """
 
     def __init__(self, config: MaskConfig, feature_channels: Sequence[int]) -> None:
         super().__init__(config, feature_channels=feature_channels)
         for layer in self.encoder.layers:
-            theirs = layer.self_attn
+            old = layer.self_attn
             layer.self_attn = DeformableAttention(
-                theirs.d_model, theirs.n_heads, theirs.n_levels, theirs.n_points
+                old.d_model, old.n_heads, old.n_levels, old.n_points
             )
         width = config.feature_size
         for index, channels in enumerate(feature_channels[: self.num_fpn_levels]):
@@ -44,14 +117,14 @@ class PixelDecoder(Mask2FormerPixelDecoder):
             self.mask_projection = nn.Conv2d(width, fine, 1)
 
     def forward(self, features: Sequence[torch.Tensor]) -> Mask2FormerPixelDecoderOutput:
-        """Join the backbone's maps.
+        """Fuse the backbone's maps.
 
         Args:
-            features: (B, channels, h, w), fine to coarse.
+            features: Maps (B, channels, h, w), fine to coarse.
 
         Returns:
-            multi_scale_features: three of (B, D, h, w), coarse to fine.
-            mask_features: of the finest map's size.
+            `multi_scale_features`: three maps (B, D, h, w), coarse to fine; and `mask_features`
+            (B, M, h, w) at the size of the finest map.
         """
         coarser = features[::-1][: self.num_feature_levels]
         levels = self._encode(
@@ -89,8 +162,27 @@ class PixelDecoder(Mask2FormerPixelDecoder):
         )
 
 
-def resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear."""
+class Detail(nn.Module):
+    """Refines mask features by the image at their own stride.
+
+    With features of stride 4 and coarser alone, mask edges are up to two pixels off.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(3, width, 3, stride, padding=1)
+        self.join = nn.Conv2d(channels + width, width, 3, padding=1)
+        self.correct = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Sharpen (F, M, H / stride, W / stride) features by (F, 3, H, W) pixels."""
+        seen = functional.gelu(self.look(pixel_values))
+        joined = functional.gelu(self.join(torch.cat([features, seen], dim=1)))
+        return features + self.correct(joined)
+
+
+def resize(x: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:
+    """Resize (B, C, h, w) to (B, C, *size) bilinearly."""
     return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
@@ -101,93 +193,5 @@ def _convolution(inputs: int, outputs: int, side: int) -> nn.Sequential:
 
 
 def _tokens(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) -> (B, h * w, C)."""
+    """Flatten a map to tokens: (B, C, h, w) -> (B, h * w, C)."""
     return x.flatten(2).transpose(1, 2)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PixelFeatures:
-    """Features of a batch of frames, independent of any instruction.
-
-    Args:
-        coarse: (F, C, h, w) the backbone's coarsest features, read by the text fusion.
-        levels: three of (F, D, h, w), coarse to fine, read by the mask decoder.
-        mask_features: (F, M, H, W), at stride 4 or finer by the configuration's upsampling.
-    """
-
-    coarse: torch.Tensor = dataclasses.field(repr=False)
-    levels: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
-    mask_features: torch.Tensor = dataclasses.field(repr=False)
-
-    def of(self, frames: Sequence[int]) -> PixelFeatures:
-        """Those of some frames, at least one; views where the frames follow one another."""
-        whole = slice(frames[0], frames[-1] + 1)
-        follow = list(frames) == list(range(whole.start, whole.stop))
-        where = whole if follow else list(frames)
-        return PixelFeatures(
-            coarse=self.coarse[where],
-            levels=tuple(level[where] for level in self.levels),
-            mask_features=self.mask_features[where],
-        )
-
-
-class PixelBranch(Mask2FormerPreTrainedModel):
-    """Backbone and pixel decoder; a `Mask2FormerPreTrainedModel` for its weight initialisation."""
-
-    def __init__(self, config: MaskConfig) -> None:
-        super().__init__(config)
-        self.backbone = AutoBackbone.from_config(config.backbone_config)
-        if isinstance(self.backbone, SwinBackbone):
-            make_fast(self.backbone)
-        self.decoder = PixelDecoder(config, feature_channels=self.backbone.channels)
-        self.upsampling = config.mask_upsampling
-        self.detail: nn.Module | None = None
-        if config.mask_detail_width > 0:
-            self.detail = Detail(
-                config.mask_feature_size, config.mask_detail_width, 4 // config.mask_upsampling
-            )
-        self.post_init()
-
-    def forward(self, pixel_values: torch.Tensor) -> PixelFeatures:
-        """(F, 3, H, W) normalised pixels -> their features."""
-        maps = self._maps(pixel_values)
-        decoded = self.decoder(maps)
-        return PixelFeatures(
-            coarse=maps[-1],
-            levels=decoded.multi_scale_features,
-            mask_features=self._sharpen(self._upsample(decoded.mask_features), pixel_values),
-        )
-
-    def _maps(self, pixel_values: torch.Tensor) -> Sequence[torch.Tensor]:
-        if torch.is_grad_enabled():
-            # GroupNorm's backward pass on a CPU is slow where channels lie last.
-            return [x.contiguous() for x in self.backbone(pixel_values).feature_maps]
-        channels_last = pixel_values.contiguous(memory_format=torch.channels_last)
-        return self.backbone(channels_last).feature_maps
-
-    def _upsample(self, features: torch.Tensor) -> torch.Tensor:
-        if self.upsampling == 1:
-            return features  # in their memory layout
-        return functional.pixel_shuffle(features, self.upsampling)
-
-    def _sharpen(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
-        return features if self.detail is None else self.detail(features, pixel_values)
-
-
-class Detail(nn.Module):
-    """Sharpens mask features by what the picture shows at their own stride.
-
-    What the backbone says of stride 4 and coarser ends masks up to two pixels off an edge.
-    """
-
-    def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(3, width, 3, stride, padding=1)
-        self.join = nn.Conv2d(channels + width, width, 3, padding=1)
-        self.correct = nn.Conv2d(width, channels, 3, padding=1)
-
-    def forward(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(F, M, H / stride, W / stride) features, (F, 3, H, W) pixels -> sharper features."""
-        seen = functional.gelu(self.look(pixel_values))
-        joined = functional.gelu(self.join(torch.cat([features, seen], dim=1)))
-        return features + self.correct(joined)

@@ -1,4 +1,4 @@
-"""The answer to one instruction on one image."""
+"""The prediction of a query on an image, and its explanation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SHOWN_LENGTH: Final = 40  # characters of a word
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """The answer to one instruction on one image.
+    """The model's answer to one query on one image.
 
     Args:
         mask: (H, W) bool at the image's size.
         probability: (H, W) float32 in 0..1.
         score: 0..1, the product of presence score and mask quality.
-        found: the score reaches the threshold and the mask is not empty.
-        unknown: words of the instruction that the model has never met.
-        reason: why nothing was found, in words; '' where it was.
+        found: Whether the score reaches the threshold and the mask is not empty.
+        unknown: Words of the instruction that are not in the model's vocabulary.
+        reason: Why nothing was found; '' if the target was found.
     """
 
     mask: np.ndarray
@@ -32,6 +32,10 @@ class Prediction:
     found: bool
     unknown: tuple[str, ...] = ()
     reason: str = ''
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f'score must be in 0..1, got {self.score}')
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
@@ -45,13 +49,13 @@ class Prediction:
 def why_not_found(
     score: float, threshold: float, unknown: Sequence[str], *, is_empty: bool = False
 ) -> str:
-    """Why an instruction was not found, in words.
+    """Explain in words why a target was not found.
 
     Args:
-        score: its score.
-        threshold: least score of what counts as found.
-        unknown: words of it that the model has never met.
-        is_empty: its mask has no pixel.
+        score: Score of the prediction.
+        threshold: Minimum score of a target that counts as found.
+        unknown: Words of the instruction that are not in the model's vocabulary.
+        is_empty: Whether the mask has no pixel.
     """
     empty = ', an empty mask' if is_empty and score >= threshold else ''
     reason = (

@@ -1,4 +1,4 @@
-"""Images and instructions to tensors, and masks back to the image's size (spec 1, 3, 4)."""
+"""Converts images and instructions to tensors, and masks back to the image's size."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.guided_filter import follow_edges
+from instructseg_ros.model.model_files import PROCESSOR
+from instructseg_ros.model.pixel_branch import resize
 from instructseg_ros.model.prompt_rows import PromptRow, join_rows
 from instructseg_ros.model.states import Prompt
 from instructseg_ros.model.tasks import (
-    ANSWERS,
+    ASSISTANT,
     CHAT,
     CHAT_ON,
     EXPLAIN,
@@ -41,24 +42,24 @@ from instructseg_ros.model.tasks import (
 
 Size = tuple[int, int]
 
-_FILE = 'processor_config.json'
-_CELL = 16  # pixels; the masks' own grid of 4 divides it
-_LEAST_CELLS = 4  # so that the coarsest features are more than one
-_PADDING = 128  # raw value, before normalising
+_CELL: Final = 16  # pixels, a multiple of the masks' stride of 4
+_MIN_CELLS: Final = 4  # so that the coarsest feature map has more than one cell
+_PADDING: Final = 128  # pixel value before normalisation
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcessorConfig:
-    """Sizes that the processor shares with its model.
+    """Sizes that the processor shares with its model, prompts and post-processing.
 
     Args:
-        vision_size: side of the square that the vision tower sees.
-        mask_size: (height, width) of the canvas that the mask branch sees.
-        image_tokens, num_latents, num_queries: how many places of each kind a prompt has.
-        prompts: template of each task, see `prompts.RELEASED`.
-        guided_filter: the edges of masks are moved to those of the picture; not in the release.
+        vision_size: Side of the vision tower's square input.
+        mask_size: (height, width) of the mask branch's input canvas.
+        image_tokens, num_latents, num_queries: Number of image tokens, reference tokens per frame
+            and mask tokens in a prompt.
+        prompts: Template of each task, see `tasks.RELEASED`.
+        guided_filter: Whether mask edges are moved to image edges, which the release does not do.
     """
 
     vision_size: int
@@ -78,7 +79,7 @@ class ProcessorConfig:
         prompts: Mapping[str, str],
         guided_filter: bool = False,
     ) -> ProcessorConfig:
-        """What the processor of a model has to know of it."""
+        """Take the sizes from a model's configuration."""
         return cls(
             vision_size=config.vision_config.image_size,
             mask_size=mask_size,
@@ -91,7 +92,7 @@ class ProcessorConfig:
 
 
 class InstructSegProcessor:
-    """Turns images and instructions into the model's tensors and logits into masks."""
+    """Converts images and instructions to the model's tensors, and logits to masks."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, config: ProcessorConfig) -> None:
         self.tokenizer = tokenizer
@@ -100,8 +101,8 @@ class InstructSegProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> InstructSegProcessor:
-        """Load the processor that `save_pretrained` wrote to a folder."""
-        values: dict[str, Any] = json.loads((Path(folder) / _FILE).read_text())
+        """Load a processor written by `save_pretrained`."""
+        values: dict[str, Any] = json.loads((Path(folder) / PROCESSOR).read_text())
         values['mask_size'] = tuple(values['mask_size'])
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         return cls(tokenizer, ProcessorConfig(**values))
@@ -110,10 +111,13 @@ class InstructSegProcessor:
         """Write tokenizer and configuration to a folder."""
         self.tokenizer.save_pretrained(folder)
         values = dataclasses.asdict(self.config)
-        (Path(folder) / _FILE).write_text(json.dumps(values, indent=2) + '\n')
+        (Path(folder) / PROCESSOR).write_text(json.dumps(values, indent=2) + '\n')
 
     def vision_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1]: bicubic, aspect not kept (spec 4.1)."""
+        """Prepare an image for the vision tower: (H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1].
+
+        The aspect ratio is not kept, as in the authors' InstructSegDatasets.py.
+        """
         side = self.config.vision_size
         squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
         return _to_tensor(squashed) / 127.5 - 1
@@ -121,26 +125,29 @@ class InstructSegProcessor:
     def pixel_values(
         self, image: np.ndarray | Image.Image, canvas: Size | None = None
     ) -> torch.Tensor:
-        """(H, W, 3) uint8 RGB -> (3, h, w) normalised, letterboxed at the top left (spec 4.2).
+        """Prepare an image for the mask branch: (H, W, 3) uint8 RGB -> (3, h, w), normalised.
+
+        The image is resized to the top left of a grey canvas, as in the authors' IVS_mapper.py.
 
         Args:
-            canvas: (h, w); None: the model's own.
+            image: (H, W, 3) uint8 RGB, or a PIL image.
+            canvas: (h, w); None: `mask_size`.
         """
         canvas = canvas or self.config.mask_size
-        picture = _as_pil(image)
-        height, width = self.resized_size(picture.height, picture.width, canvas)
-        resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+        image = _as_pil(image)
+        height, width = self.resized_size(image.height, image.width, canvas)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
         values = torch.full((3, *canvas), float(_PADDING))
         values[:, :height, :width] = _to_tensor(resized)
         return (values - _MEAN) / _STD
 
     def scaled_canvas(self, scale: float) -> Size:
-        """(h, w) of the mask branch's canvas, smaller or larger by a factor, in whole cells."""
+        """Return the mask branch's canvas (h, w), scaled by a factor, in whole cells."""
         height, width = self.config.mask_size
         return _whole_cells(height * scale), _whole_cells(width * scale)
 
     def resized_size(self, height: int, width: int, canvas: Size | None = None) -> Size:
-        """Size of an image on the mask branch's canvas, its aspect kept."""
+        """Return the size of an image on a canvas, with its aspect ratio kept."""
         canvas_height, canvas_width = canvas or self.config.mask_size
         if canvas_height == canvas_width:
             return _released_size(height, width, canvas_height)
@@ -159,20 +166,20 @@ class InstructSegProcessor:
         """Tokenise K instructions on each of F frames.
 
         Args:
-            instructions: for each frame its instructions, the same number for every frame.
-            task: of all, or for each frame those of its instructions; AUTO chooses referring or
-                reasoning from the text.
-            reference_frames: 0 for a still image.
-            multiple_of: prompts are padded to a multiple of so many tokens, and so is the span
-                of the instructions in them.
-            verbatim: the instructions are worded already, see `wording`.
+            instructions: Instructions of each frame, the same number for every frame.
+            task: Task of all instructions, or of each; AUTO chooses referring or reasoning from
+                the text.
+            reference_frames: Number of reference frames; 0 for a still image.
+            multiple_of: Prompts, and the span of the instructions in them, are padded to a multiple
+                of this many tokens.
+            verbatim: Whether the instructions have passed `wording` already.
         """
         if isinstance(task, Task):
             task = [[task] * len(frame) for frame in instructions]
         rows = [
-            self.row(text, kind, reference_frames=reference_frames, verbatim=verbatim)
-            for texts, kinds in zip(instructions, task, strict=True)
-            for text, kind in zip(texts, kinds, strict=True)
+            self.row(text, each, reference_frames=reference_frames, verbatim=verbatim)
+            for texts, tasks in zip(instructions, task, strict=True)
+            for text, each in zip(texts, tasks, strict=True)
         ]
         return join_rows(rows, len(instructions[0]), multiple_of)
 
@@ -185,10 +192,14 @@ class InstructSegProcessor:
         verbatim: bool = False,
         explanation: str = '',
     ) -> PromptRow:
-        """Tokenise one instruction, and the answer that it is to get; see `prompt`.
+        """Tokenise one instruction and its expected answer; see `prompt`.
 
         Args:
-            explanation: what the answer says before its [SEG].
+            instruction: The text.
+            task: Task of the instruction.
+            reference_frames: Number of reference frames; 0 for a still image.
+            verbatim: Whether the instruction has passed `wording` already.
+            explanation: Text of the answer before its [SEG].
         """
         task = choose_task(instruction) if task is Task.AUTO else task
         text = instruction if verbatim else self.wording(instruction, task)
@@ -196,15 +207,15 @@ class InstructSegProcessor:
         row = PromptRow()
         if explanation:
             self._add(row, EXPLAIN, text, 1)
-            row.add([*self._encode(explanation), self.seg_token_id], explanation, said=True)
+            row.add([*self._encode(explanation), self.seg_token_id], explanation, generated=True)
             template = SEG
         self._add(row, template, text, max(1, reference_frames))
         return row
 
     def wording(self, instruction: str, task: Task) -> str:
-        """An instruction as the model reads it (spec 1.2).
+        """Normalise whitespace, and end a referring phrase with a full stop.
 
-        Whitespace is normalised; a referring phrase ends with a full stop.
+        The authors' InstructSegDatasets.py formats referring sentences this way.
         """
         text = ' '.join(instruction.split())
         if task is Task.REFERRING and not text.endswith(('.', '!', '?')):
@@ -212,21 +223,21 @@ class InstructSegProcessor:
         return text
 
     def dialogue(self, turns: Sequence[tuple[str, str]]) -> PromptRow:
-        """Tokenise a conversation about an image: questions and their answers (spec 7.6).
+        """Tokenise a conversation about an image: questions and their answers.
 
-        Every answer ends with the end of text, which the last one's `labels` add.
+        Every answer ends with the end-of-text token; `PromptRow.labels` adds the last one.
         """
         row = PromptRow()
         for index, (question, answer) in enumerate(turns):
             if index:
                 end = str(self.tokenizer.eos_token)
-                row.add(self._encode(end), end, said=True)
+                row.add(self._encode(end), end, generated=True)
             self._add(row, CHAT if index == 0 else CHAT_ON, question.strip(), 1)
-            row.add(self._encode(f' {answer.strip()}'), answer, said=True)
+            row.add(self._encode(f' {answer.strip()}'), answer, generated=True)
         return row
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
-        """Tokenise a question on an image, or an instruction whose reasons are asked for."""
+        """Tokenise a question about an image or, to `explain` a segmentation, its instruction."""
         row = PromptRow()
         wording = self.wording(text, Task.REASONING) if explain else text.strip()
         self._add(row, EXPLAIN if explain else CHAT, wording, 1)
@@ -239,7 +250,7 @@ class InstructSegProcessor:
         )
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:
-        """The parts of an instruction that the tokenizer has tokens for, and the others."""
+        """Split an instruction into the parts that the tokenizer has tokens for, and the others."""
         encoded = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)
         parts: tuple[list[str], list[str]] = ([], [])
         for token, (start, end) in zip(
@@ -251,10 +262,14 @@ class InstructSegProcessor:
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
     ) -> torch.Tensor:
-        """(N, h, w) mask logits of a canvas -> (N, height, width), the two resizes of spec 3."""
+        """Resize mask logits of a canvas to the image: (N, h, w) -> (N, height, width).
+
+        The authors also resize to the canvas, crop the padding, and resize to the image (`eval_seg`
+        in llava_phi.py).
+        """
         resized = self.resized_size(height, width, canvas)
-        full = _resize(logits[None].float(), canvas or self.config.mask_size)
-        return _resize(full[..., : resized[0], : resized[1]], (height, width))[0]
+        full = resize(logits[None].float(), canvas or self.config.mask_size)
+        return resize(full[..., : resized[0], : resized[1]], (height, width))[0]
 
     def sharpen_mask(
         self,
@@ -263,26 +278,31 @@ class InstructSegProcessor:
         grid: Size,
         canvas: Size | None = None,
     ) -> torch.Tensor:
-        """(height, width) logits of one mask of an image, by `follow_edges` where that is on.
+        """Align the edges of a restored mask with the image, if `guided_filter` is on.
 
         Args:
-            image: (height, width, 3) uint8 RGB, or of PIL.
+            logits: (height, width) logits of one mask.
+            image: (height, width, 3) uint8 RGB, or a PIL image.
             grid: (h, w) of the mask before it was restored.
-            canvas: that of `restore_masks`.
+            canvas: As passed to `restore_masks`.
+
+        Returns:
+            (height, width) logits.
         """
         if not self.config.guided_filter:
             return logits
-        picture = _as_pil(image)
+        image = _as_pil(image)
         canvas = canvas or self.config.mask_size
-        shrunk = self.resized_size(picture.height, picture.width, canvas)[0] / picture.height
-        return follow_edges(logits, picture, cell=canvas[0] / grid[0] / shrunk)
+        scale = self.resized_size(image.height, image.width, canvas)[0] / image.height
+        return follow_edges(logits, image, cell=canvas[0] / grid[0] / scale)
 
     def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
-        """Add what a template asks, with an instruction or question in it, and what it answers."""
-        asked, name, answer = template.rpartition(ANSWERS)
-        for part, said in ((asked + name, False), (answer, True)) if name else ((answer, False),):
+        """Append a template, filled with an instruction or question, up to and with its answer."""
+        question, assistant, answer = template.rpartition(ASSISTANT)
+        parts = ((question + assistant, False), (answer, True)) if assistant else ((answer, False),)
+        for part, said in parts:
             for piece in split_prompt(part):
-                row.add(self._encode_piece(piece, text, frames), piece, said=said)
+                row.add(self._encode_piece(piece, text, frames), piece, generated=said)
 
     def _encode_piece(self, piece: str, text: str, frames: int) -> list[int]:
         config = self.config
@@ -301,11 +321,11 @@ class InstructSegProcessor:
 
 
 def _whole_cells(length: float) -> int:
-    return max(_LEAST_CELLS, int(length / _CELL + 0.5)) * _CELL
+    return max(_MIN_CELLS, int(length / _CELL + 0.5)) * _CELL
 
 
 def _released_size(height: int, width: int, side: int) -> Size:
-    """The authors' two steps, whose rounding differs from one step's for a few sizes (spec 4.2)."""
+    """Resize in the authors' two steps (IVS_mapper.py), whose rounding differs for a few sizes."""
     scale = side / min(height, width)
     tall, wide = (side, scale * width) if height < width else (scale * height, side)
     longest = max(tall, wide)
@@ -314,8 +334,8 @@ def _released_size(height: int, width: int, side: int) -> Size:
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
 
 
-def shown(pixel_values: torch.Tensor) -> torch.Tensor:
-    """(3, H, W) normalised values of the mask branch -> 0..255."""
+def denormalize(pixel_values: torch.Tensor) -> torch.Tensor:
+    """Map (3, H, W) normalised pixels of the mask branch to 0..255."""
     return (pixel_values * _STD + _MEAN).clamp(0, 255)
 
 
@@ -324,20 +344,16 @@ def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
         if image.mode[0] not in 'IF' and min(image.size) > 0:
             return image.convert('RGB')
         raise ValueError(
-            f'an image of mode {image.mode} and size {image.size}: bring it to 8 bits, (H, W, 3)'
+            f'an image of mode {image.mode} and size {image.size}: convert it to 8 bits, (H, W, 3)'
         )
     if not isinstance(image, np.ndarray):
-        raise ValueError(f'an image is (H, W, 3) uint8 RGB or of PIL, this one is {type(image)}')
+        raise ValueError(f'an image must be (H, W, 3) uint8 RGB or a PIL image, not {type(image)}')
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
-            f'an image is (H, W, 3) uint8 RGB or of PIL, this one is {image.shape} {image.dtype}'
+            f'an image must be (H, W, 3) uint8 RGB or a PIL image, not {image.shape} {image.dtype}'
         )
     return Image.fromarray(image)
 
 
 def _to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-
-
-def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)

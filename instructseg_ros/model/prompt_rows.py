@@ -1,4 +1,4 @@
-"""Prompts under construction, and several of them side by side (spec 1.3)."""
+"""Builds prompts token by token, and pads several of them to one batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ IGNORED = -100  # a label that no loss counts
 
 
 class PromptRow:
-    """One prompt under construction.
+    """A prompt under construction.
 
     Attributes:
-        ids: token ids, and the negative ids of places for embeddings.
-        refer: for each whether it belongs to the instruction.
-        answer: for each whether the model is to say it.
-        prefix_length: leading tokens that are the same for all instructions on a frame.
-        lead_length: leading tokens before the image.
-        refer_start, refer_stop: of the instruction; 0 where there is none.
+        ids: Token ids, and negative ids as placeholders of embeddings.
+        refer: For each token, whether it belongs to the instruction.
+        answer: For each token, whether the model has to generate it.
+        prefix_length: Number of leading tokens that are the same for all instructions on a frame.
+        start_length: Number of leading tokens before the image.
+        refer_start, refer_stop: Range of the instruction; 0 if there is none.
     """
 
     def __init__(self) -> None:
@@ -30,52 +30,51 @@ class PromptRow:
         self.refer: list[bool] = []
         self.answer: list[bool] = []
         self.prefix_length = 0
-        self.lead_length = 0
+        self.start_length = 0
         self.refer_start = 0
         self.refer_stop = 0
         self._shared = True
 
-    def add(self, ids: Sequence[int], piece: str, *, said: bool = False) -> None:
-        """Add tokens.
+    def add(self, ids: Sequence[int], piece: str, *, generated: bool = False) -> None:
+        """Append tokens.
 
         Args:
-            ids: of the tokens.
-            piece: the text or place that they stand for.
-            said: whether they are the model's to say.
+            ids: Ids of the tokens.
+            piece: Text or placeholder that they stand for.
+            generated: Whether the model has to generate them.
         """
         if piece == REFER:
             self.refer_start, self.refer_stop = len(self.ids), len(self.ids) + len(ids)
-        if self.lead_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
-            self.lead_length += len(ids)
+        if self.start_length == len(self.ids) and piece not in (IMAGE, REFER, SEG):
+            self.start_length += len(ids)
         self.ids += ids
         self.refer += [piece == REFER] * len(ids)
-        self.answer += [said and token >= 0 for token in ids]
+        self.answer += [generated and token >= 0 for token in ids]
         self._shared = self._shared and piece not in (REFER, TEMPORAL)
         if self._shared and piece == IMAGE:
             self.prefix_length = len(self.ids)
 
     def labels(self, end: int, *, as_authors: bool = False) -> list[int]:
-        """For each token the one that the model is to say after it, or `IGNORED`.
+        """For each token, the next one that the model has to generate, or `IGNORED`.
 
         Args:
-            end: token that ends the text; it comes after what the row holds.
-            as_authors: count the answers' tokens as the authors do, see `_as_authors`.
+            end: Token that ends the text; it follows the tokens of the row.
+            as_authors: Select the answers' tokens as the authors do, see `_as_authors`.
         """
         answer = _as_authors(self.answer) if as_authors else self.answer
         pairs = zip(self.ids, answer, strict=True)
-        labels = [token if said else IGNORED for token, said in pairs]
+        labels = [token if learned else IGNORED for token, learned in pairs]
         return [*labels[1:], end if any(self.answer) else IGNORED]
 
 
 def _as_authors(answer: Sequence[bool]) -> list[bool]:
-    """Mark the tokens that the authors' labels teach.
+    """Mark the tokens that the authors' code trains on.
 
-    `preprocess_llama2` in their InstructSegDatasets.py counts the question's tokens with the space
-    that belongs to the first of the answer, less two for the first question: the colon before the
-    first answer is learned too, and the first token of every later answer is not.
+    `preprocess_llama2` in their InstructSegDatasets.py is off by one token: the colon before the
+    first answer is trained too, and the first token of every later answer is not.
     """
     pairs = zip([False, *answer], answer, strict=False)
-    starts = [place for place, (before, said) in enumerate(pairs) if said and not before]
+    starts = [place for place, (before, now) in enumerate(pairs) if now and not before]
     shifted = list(answer)
     for start in starts[:1]:
         shifted[max(0, start - 1)] = True
@@ -88,9 +87,9 @@ def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1
     """Pad rows to a common length.
 
     Args:
-        rows: those of the first frame's instructions, then those of the next.
-        instructions: of each frame.
-        multiple_of: the length, and the span of the instructions, are made multiples of it.
+        rows: Rows of the first frame's instructions, then those of the next frame.
+        instructions: Number of instructions of each frame.
+        multiple_of: Round the length and the span of the instructions up to a multiple of it.
     """
     length = _multiple(max(len(row.ids) for row in rows), multiple_of)
     read_from = min(row.refer_start for row in rows)
@@ -104,7 +103,7 @@ def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1
         prefix_length=min(row.prefix_length for row in rows),
         read_from=read_from,
         refer_stop=min(length, read_from + span),
-        lead=_common_start([row.ids[: row.lead_length] for row in rows]),
+        start_ids=_common_start([row.ids[: row.start_length] for row in rows]),
     )
 
 

@@ -1,71 +1,80 @@
-"""Segmenter: an image and an instruction in, a mask out."""
+"""Segmenter: segments images by instructions, in one call or stage by stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 
-from instructseg_ros.model.batches import in_batches
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
-from instructseg_ros.model.decoding import Part, join, parts
-from instructseg_ros.model.device import SideStream, Upload, on_device
+from instructseg_ros.model.checkpoints import load_head, load_model
+from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.language import pack_linear_layers
 from instructseg_ros.model.mask_decoder import best_mask
+from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import choose_device, choose_precision, is_large
+from instructseg_ros.model.precision import (
+    choose_device,
+    choose_precision,
+    is_large,
+    pack_linear_layers,
+)
 from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.model.prompt_cache import PromptCache
-from instructseg_ros.model.reasoner import Reasoner
-from instructseg_ros.model.reuse import (
-    Expression,
-    FramePixels,
-    FrameTokens,
-    Picture,
-    Reading,
-    Understanding,
+from instructseg_ros.model.query import (
+    FrameFeatures,
+    ImageInput,
+    InstructionEmbedding,
+    PixelBatch,
+    Query,
+)
+from instructseg_ros.model.query_reader import (
+    PromptCache,
+    QueryBatch,
+    QueryReader,
+    group,
+    in_batches,
     own_rows,
 )
-from instructseg_ros.model.tasks import Task, choose_task
+from instructseg_ros.model.states import Reasoning
+from instructseg_ros.model.tasks import Task
 
-# Tokens: prompts are padded to multiples of it, so that few lengths have to be compiled.
-BUCKET: Final = 8
+# Compiled prompts are padded to multiples of so many tokens: fewer shapes to compile.
+PROMPT_BUCKET: Final = 8
 
 
 def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
-    """Let torch compile vision tower, pixel branch and the language model's layers.
+    """Compile the vision tower, the pixel branch and the language model's layers with torch.
 
-    Each is compiled for every shape that it meets, when it first meets it: sizes of the input, and
-    numbers and lengths of instructions. From the ninth shape on torch leaves a stage as it is. The
-    mask decoder is not worth it: its shapes change as often, and it is little work.
+    Each is compiled on the first use of every shape: input sizes, and numbers and lengths of
+    instructions. Torch stops compiling a stage after eight shapes. The mask decoder is not
+    compiled: its shapes change as often, and it takes little time.
 
     Args:
-        model: on its device, its layers packed or quantized where they will be.
-        backend: of `torch.compile`.
+        model: The model on its device, packed or quantized.
+        backend: Backend of `torch.compile`.
     """
     for stage in (model.vision_tower, model.pixel_branch, *model.language_model.layers):
         stage.compile(backend=backend, dynamic=False)
 
 
 class Segmenter:
-    """InstructSeg on one device; it takes the model over, which can then not be trained or saved.
+    """InstructSeg on one device; its model can afterwards not be trained or saved.
 
-    `segment` answers in one call. A stream calls the stages that it is made of, and each only
-    where its inputs changed: `read` an instruction, `encode` frames, `reason` about both,
-    `encode_pixels` of frames, `decode` the masks. Each stage takes the frames of several cameras
-    and answers as for each by itself. One thread at a time.
+    `segment` answers in one call. `instructseg_ros.model.session.VideoSession` calls the stages
+    that it consists of, each only where its inputs changed: `prepare` a query, `encode` frames,
+    `reason` about both, `encode_pixels` of frames, `decode` the masks. Each stage takes the frames
+    of several cameras and gives the same results as for each alone. Not thread-safe.
 
     Attributes:
-        name: what the model was named by.
-        threshold: score from which a target counts as found.
-        reference_frames: earlier frames that the model wants beside the one to segment.
-        reference_stride: seconds between them.
-        max_reference_stride: most seconds between them that it was trained for.
+        name: Name that the model was loaded by.
+        threshold: Minimum score of a target that counts as found.
+        reference_frames: Number of earlier frames that the model expects with each frame.
+        reference_stride: Seconds between them.
+        max_reference_stride: Maximum number of seconds between them in training.
     """
 
     def __init__(
@@ -92,11 +101,10 @@ class Segmenter:
         self._processor = processor
         self._folder = folder
         self._generator: TextGenerator | None = None
-        self._upload = Upload(device)
         self._side = SideStream(device)
-        longest = config.text_config.max_position_embeddings
-        self._prompts = PromptCache(processor, device=device, longest=longest)
-        self._reasoner = Reasoner(self._model, self._prompts)
+        max_length = config.text_config.max_position_embeddings
+        self._prompts = PromptCache(processor, device=device, max_length=max_length)
+        self._reader = QueryReader(self._model, self._prompts)
 
     @classmethod
     def from_pretrained(
@@ -111,15 +119,15 @@ class Segmenter:
         """Load a model.
 
         Args:
-            model: `embedded`, a folder, or a hub id that was downloaded before.
-            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`...
+            model: `embedded`, a folder, or the hub id of a downloaded model.
+            device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`...
             dtype: `auto`, `float32`, `bfloat16`, `float16`, `float16_weights`, `mixed` or `int8`,
                 see `choose_precision`.
-            threshold: None: the one stored with the model.
-            compiled: see `compile`; needs a C++ compiler.
+            threshold: Minimum score of a target that counts as found; None: the model's own.
+            compiled: Compile the model, see `compile`; needs a C++ compiler.
 
         Raises:
-            ModelError: the model, the device or the dtype cannot be had; the message names the
+            ModelError: The model, the device or the dtype is not available; the message names the
                 remedy.
         """
         where = choose_device(device)
@@ -134,74 +142,78 @@ class Segmenter:
         return segmenter
 
     def compile(self, *, backend: str = 'inductor') -> None:
-        """Let torch compile most of the model when it first runs, see `compile_stages`.
+        """Compile most of the model on its first run, see `compile_stages`.
 
-        The first frame then takes minutes, and those after it less than before.
+        The first frame then takes minutes; later frames are faster than without.
         """
-        self._prompts.pad(BUCKET)
+        self._prompts.pad(PROMPT_BUCKET)
         compile_stages(self._model, backend=backend)
 
     @property
     def release_threshold(self) -> float:
-        """Score below which a target that was there counts as gone; moves with `threshold`."""
+        """Score below which a target found before counts as gone; scales with `threshold`."""
         return self.threshold * self._release
 
     def segment(
         self,
-        image: Picture,
+        image: ImageInput,
         instruction: str,
-        references: Sequence[FrameTokens] = (),
+        references: Sequence[FrameFeatures] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: FrameTokens | None = None,
+        features: FrameFeatures | None = None,
     ) -> Prediction:
-        """Segment what an instruction means; one without any known word is not found, score 0.
+        """Segment the target of an instruction; one without a known word is not found, score 0.
 
         Args:
             image: (H, W, 3) uint8 RGB, or an image of PIL.
-            instruction: natural language.
-            references: tokens of earlier frames, oldest first; none for a still image.
+            instruction: Natural language.
+            references: Features of earlier frames, oldest first; none for a still image.
             task: AUTO chooses referring or reasoning from the text.
-            tokens: `encode` of the image, where they are there already.
+            features: Result of `encode` for the image, if it has been computed already.
         """
-        return self.segment_all(image, [instruction], references, task=task, tokens=tokens)[0]
+        return self.segment_all(image, [instruction], references, task=task, features=features)[0]
 
     def segment_all(
         self,
-        image: Picture,
+        image: ImageInput,
         instructions: Sequence[str],
-        references: Sequence[FrameTokens] = (),
+        references: Sequence[FrameFeatures] = (),
         *,
         task: Task = Task.AUTO,
-        tokens: FrameTokens | None = None,
+        features: FrameFeatures | None = None,
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
         if isinstance(instructions, str):
             raise ValueError('instructions is a list of texts; for one text there is `segment`')
         if not instructions:
             return []
-        expressions = [self.read(text, task) for text in instructions]
-        self._prompts([expressions], len(references))  # too long a text costs no pass
+        queries = [self.query(text, task) for text in instructions]
+        self._prompts([queries], len(references))  # refuses too long a text before any pass
         pixels = self.encode_pixels([image])
-        [tokens] = self.encode([image]) if tokens is None else [tokens]
-        return self.decode(self.reason([expressions], [tokens], [references]), pixels)[0]
+        [features] = self.encode([image]) if features is None else [features]
+        return self.decode(self.reason([queries], [features], [references]), pixels)[0]
 
-    def read(self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False) -> Expression:
-        """Make of a text what is kept of it from frame to frame.
+    def query(self, text: str, task: Task = Task.AUTO, *, verbatim: bool = False) -> Query:
+        """Return a prepared query for a text; see `Query` for the arguments."""
+        query = Query(text=text, task=task, verbatim=verbatim)
+        self.prepare(query)
+        return query
 
-        Args:
-            verbatim: put it to the model letter for letter, as benchmarks do; otherwise whitespace
-                is normalised and a referring phrase gets a full stop.
-        """
-        known, unknown = self._processor.known_and_unknown(text)
-        kind = choose_task(text) if task is Task.AUTO else task
-        wording = text if verbatim else self._processor.wording(text, kind)
-        unknown = list(dict.fromkeys(unknown))
-        return Expression(text=wording, task=kind, known=bool(known), unknown=tuple(unknown))
+    def prepare(self, query: Query) -> None:
+        """Tokenise a query: fill its `prompt_text`, `known` and `unknown`, once."""
+        if query.prompt_text is not None:
+            return
+        known, unknown = self._processor.known_and_unknown(query.text)
+        query.known, query.unknown = bool(known), tuple(dict.fromkeys(unknown))
+        if query.verbatim:
+            query.prompt_text = query.text
+        else:
+            query.prompt_text = self._processor.wording(query.text, query.task)
 
     @on_device
-    def encode(self, images: Sequence[Picture]) -> list[FrameTokens]:
-        """Vision tokens of each frame, to keep beside it, in one pass.
+    def encode(self, images: Sequence[ImageInput]) -> list[FrameFeatures]:
+        """Compute the vision tokens of each frame in one pass.
 
         Args:
             images: (H, W, 3) uint8 RGB or of PIL, of any sizes.
@@ -209,103 +221,115 @@ class Segmenter:
         if not images:
             return []
         values = torch.stack([self._processor.vision_values(image) for image in images])
-        tokens = self._model.encode_frame(self._upload(values))
-        return [FrameTokens(vision=each) for each in own_rows(tokens)]
+        tokens = self._model.encode_frame(upload(values, self.device))
+        return [FrameFeatures(vision=each) for each in own_rows(tokens)]
 
     @on_device
     def reason(
         self,
-        expressions: Sequence[Sequence[Expression]],
-        tokens: Sequence[FrameTokens],
-        references: Sequence[Sequence[FrameTokens]],
+        queries: Sequence[Sequence[Query]],
+        features: Sequence[FrameFeatures],
+        references: Sequence[Sequence[FrameFeatures]],
         *,
         keep_references: bool = False,
-    ) -> list[list[Understanding]]:
-        """Let the language model read expressions on F frames.
+    ) -> list[list[InstructionEmbedding]]:
+        """Run the language model on the queries of F frames.
 
-        Frames with equal numbers of expressions and of references are read in one batch.
+        Frames with equal numbers of queries and of references go through it in one batch.
 
         Args:
-            expressions: of each frame.
-            tokens: of each frame.
-            references: for each frame the tokens of earlier ones, oldest first; none for a still
+            queries: Prepared queries of each frame.
+            features: Features of each frame.
+            references: For each frame the features of earlier ones, oldest first; none for a still
                 image.
-            keep_references: the references will stay for some frames: what the language model
-                makes of them is kept for each expression.
-
-        Raises:
-            ValueError: a text and its reference frames are longer than the model reads.
+            keep_references: The same references will be shown with later frames: keep their
+                key/value cache in each query.
 
         Returns:
-            for each frame what was understood, in the order of its expressions.
+            For each frame the embeddings, in the order of its queries.
+
+        Raises:
+            ValueError: A text and its reference frames are longer than the model reads.
         """
-        readings = [
-            Reading(expressions=asked, tokens=frame, references=tuple(earlier))
-            for asked, frame, earlier in zip(expressions, tokens, references, strict=True)
+        frames = [
+            QueryBatch(queries=some, features=frame, references=tuple(earlier))
+            for some, frame, earlier in zip(queries, features, references, strict=True)
         ]
-        return self._reasoner.read(readings, keep_references=keep_references)
+        return self._reader.reason(frames, keep_references=keep_references)
 
     @on_device
-    def encode_pixels(self, images: Sequence[Picture], *, scale: float = 1.0) -> FramePixels:
-        """What the mask branch sees of frames, in one pass.
+    def encode_pixels(self, images: Sequence[ImageInput], *, scale: float = 1.0) -> PixelBatch:
+        """Compute the mask branch's features of frames in one pass.
 
         Args:
             images: (H, W, 3) uint8 RGB or of PIL, at least one, of any sizes.
-            scale: of the side of what it looks at; smaller is faster and coarser.
+            scale: Scale of the mask branch's input side; smaller is faster and coarser.
         """
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
         values = torch.stack([processor.pixel_values(image, canvas) for image in images])
-        features = self._side.run(lambda: self._model.encode_pixels(self._upload(values)))
-        return FramePixels(features=features, images=tuple(images), canvas=canvas)
+        features = self._side.run(lambda: self._model.encode_pixels(upload(values, self.device)))
+        return PixelBatch(features=features, images=tuple(images), canvas=canvas)
 
     @on_device
     def decode(
-        self, understandings: Sequence[Sequence[Understanding]], pixels: FramePixels
+        self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
     ) -> list[list[Prediction]]:
-        """The masks of expressions on F frames.
+        """Decode the masks of F frames.
 
-        Frames with equal numbers of expressions are decoded in one batch, as far as the
-        expressions of each were understood together.
+        Frames with equal numbers of embeddings are decoded in one batch. Embeddings computed on
+        different frames do not share image tokens, and are decoded in batches of their own.
 
         Args:
-            understandings: for each frame, of it or of an earlier one; none where no mask is
-                wanted.
-            pixels: of the F frames.
-
-        Raises:
-            ValueError: there are understandings of more or fewer frames than pixels.
+            embeddings: For each frame those of the frame or of an earlier one; none where no mask
+                is wanted.
+            pixels: Features of the F frames.
 
         Returns:
-            for each frame its masks, in the order of the understandings.
+            For each frame the predictions, in the order of the embeddings.
+
+        Raises:
+            ValueError: The numbers of frames of embeddings and pixels differ.
         """
-        if len(understandings) != len(pixels.images):
+        if len(embeddings) != len(pixels.images):
             raise ValueError(
-                f'understandings of {len(understandings)} frames for the pixels of '
+                f'embeddings of {len(embeddings)} frames for the pixels of '
                 f'{len(pixels.images)}: give an empty list for a frame without any'
             )
         self._side.join()
-        given = list(parts(understandings))
-        kinds = [part.kind for part in given]
-        decoded = in_batches(given, kinds, lambda batch: self._decode(batch, pixels))
-        answers: list[dict[int, Prediction]] = [{} for _ in understandings]
-        for part, predictions in zip(given, decoded, strict=True):
-            answers[part.frame].update(zip(part.places, predictions, strict=True))
-        return [[answer[place] for place in range(len(answer))] for answer in answers]
+        rows = [
+            (frame, indices, turn)
+            for frame, given in enumerate(embeddings)
+            for indices, turn in _rows(given)
+        ]
+        decoded = in_batches(
+            rows,
+            # No batch holds a frame twice, as its features are in the batch once.
+            [(len(indices), turn) for _, indices, turn in rows],
+            lambda batch: self._decode(
+                [frame for frame, _, _ in batch],
+                [[embeddings[frame][index] for index in indices] for frame, indices, _ in batch],
+                pixels,
+            ),
+        )
+        answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
+        for (frame, indices, _), predictions in zip(rows, decoded, strict=True):
+            answers[frame].update(zip(indices, predictions, strict=True))
+        return [[answer[index] for index in range(len(answer))] for answer in answers]
 
     def forget(self) -> None:
-        """Give back what memory can be given back, after a DeviceMemoryError.
+        """Release memory after a DeviceMemoryError.
 
-        Callers drop their FrameTokens and Expressions first.
+        Callers release their features and clear their queries first.
         """
         self._prompts.clear()
-        self._reasoner.clear()
+        self._reader.clear()
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
     def generate(
         self,
-        image: Picture,
+        image: ImageInput,
         text: str,
         *,
         explain: bool = False,
@@ -313,24 +337,21 @@ class Segmenter:
         temperature: float = 0.0,
         top_p: float = 1.0,
     ) -> str:
-        """Answer a question on an image in words; see `TextGenerator.generate`.
+        """Answer a question about an image in words.
 
         Args:
             image: (H, W, 3) uint8 RGB, or an image of PIL.
-            text: the question; with `explain`, the instruction.
-            explain: give the reasons for a segmentation, up to its [SEG].
-            max_new_tokens: longest answer; also bounded by the model's context.
-            temperature: 0 for the likeliest token each time, else that of sampling.
-            top_p: sampling draws from the likeliest tokens with this share of the probability.
+            text: Question; with `explain`, the instruction.
+            explain: As in `TextGenerator.generate`, like all further arguments.
 
         Raises:
-            ModelError: the model has no head for text: the embedded one has none.
-            ValueError: the text leaves no room for an answer in the model's context, or a number
+            ModelError: The model has no head for text; the embedded model has none.
+            ValueError: The text leaves no room for an answer in the model's context, or a number
                 is out of range.
         """
         if self._generator is None:
             if self._folder is None:
-                raise ModelError('only a model that was loaded from a folder generates text.')
+                raise ModelError('only a model loaded from a folder can generate text')
             head = load_head(self._folder)
             self._generator = TextGenerator(self._model, self._processor, head)
         return self._generator.generate(
@@ -342,37 +363,51 @@ class Segmenter:
             top_p=top_p,
         )
 
-    def _decode(self, batch: Sequence[Part], pixels: FramePixels) -> list[list[Prediction]]:
-        features = pixels.features.of([part.frame for part in batch])
-        answer = self._model.decode(join(batch), features, final_only=True).final
+    def _decode(
+        self,
+        frames: Sequence[int],
+        embeddings: Sequence[Sequence[InstructionEmbedding]],
+        pixels: PixelBatch,
+    ) -> list[list[Prediction]]:
+        """Decode equally many embeddings on each of some frames, in one batch."""
+        answer = self._model.decode(
+            _join(embeddings), pixels.features.of(frames), final_only=True
+        ).final
         return [
-            self._predictions(part, masks, scores, pixels)
-            for part, masks, scores in zip(
-                batch, answer.mask_logits, answer.score_logits, strict=True
+            self._predictions(pixels.images[frame], some, masks, scores, pixels.canvas)
+            for frame, some, masks, scores in zip(
+                frames, embeddings, answer.mask_logits, answer.score_logits, strict=True
             )
         ]
 
     def _predictions(
-        self, part: Part, masks: torch.Tensor, scores: torch.Tensor, pixels: FramePixels
+        self,
+        image: ImageInput,
+        embeddings: Sequence[InstructionEmbedding],
+        masks: torch.Tensor,
+        scores: torch.Tensor,
+        canvas: tuple[int, int],
     ) -> list[Prediction]:
-        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the part's frame."""
-        processor, image = self._processor, pixels.images[part.frame]
+        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the image."""
+        processor = self._processor
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
-            return processor.restore_masks(logits, *_size(image), pixels.canvas)
+            return processor.restore_masks(logits, *_size(image), canvas)
 
         predictions = []
-        for each, mine, my_scores in zip(part.understandings, masks, scores, strict=True):
+        for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
             logits, score = best_mask(mine, my_scores, restore)
-            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], pixels.canvas)
-            predictions.append(self._prediction(each.expression, sharp, score))
+            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
+            predictions.append(self._prediction(embedding, sharp, score))
         return predictions
 
-    def _prediction(self, expression: Expression, logits: torch.Tensor, score: float) -> Prediction:
+    def _prediction(
+        self, embedding: InstructionEmbedding, logits: torch.Tensor, score: float
+    ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
-        # Of what it has no word for, a model is as sure as of anything else.
-        score = score if expression.known else 0.0
-        is_empty, unknown = not mask.any(), expression.unknown
+        # The score of a text without a known word means nothing.
+        score = score if embedding.known else 0.0
+        is_empty, unknown = not mask.any(), embedding.unknown
         found = bool(score >= self.threshold and not is_empty)
         reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
         return Prediction(
@@ -385,6 +420,29 @@ class Segmenter:
         )
 
 
-def _size(image: Picture) -> tuple[int, int]:
+def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:
+    """Indices of embeddings that share image tokens, and how many such rows of this size precede.
+
+    Both are equal for rows of several frames that are decoded in one batch.
+    """
+    sizes: Counter[int] = Counter()
+    for indices in group(id(embedding.cells) for embedding in embeddings):
+        yield indices, sizes[len(indices)]
+        sizes[len(indices)] += 1
+
+
+def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
+    """One batch of F rows of K embeddings; those of a row share their image tokens."""
+    flat = [embedding for row in embeddings for embedding in row]
+    shape = (len(embeddings), -1)
+    cells = [row[0].cells for row in embeddings if row[0].cells is not None]
+    return Reasoning(
+        mask_tokens=torch.stack([each.mask_tokens for each in flat]).unflatten(0, shape),
+        pooled=torch.stack([each.pooled for each in flat]).unflatten(0, shape),
+        cells=torch.stack(cells) if cells else None,
+    )
+
+
+def _size(image: ImageInput) -> tuple[int, int]:
     """(height, width)."""
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)

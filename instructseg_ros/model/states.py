@@ -1,4 +1,4 @@
-"""What goes from one stage of the model to the next."""
+"""Inputs and outputs of the stages of `InstructSegModel`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ class Prompt:
     """K tokenised instructions on each of F frames, right-padded to a common length.
 
     Args:
-        input_ids: (F, K, L) token ids, and the negative ids of places for embeddings.
+        input_ids: (F, K, L) token ids, and negative ids as placeholders of embeddings.
         refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
-        prefix_length: leading tokens that are the same for all instructions on a frame.
-        read_from: first token of any instruction; states before it are not read.
-        refer_stop: end of the last instruction.
-        lead: leading ids before the image that are the same in all instructions: words, and
-            places of reference tokens.
+        prefix_length: Number of leading tokens, the image included, that are the same for all
+            instructions on a frame.
+        read_from: First token of any instruction; states before it are not used.
+        refer_stop: End of the last instruction.
+        start_ids: Leading ids before the image that are the same for all instructions: words and
+            placeholders of reference tokens.
     """
 
     input_ids: torch.Tensor = dataclasses.field(repr=False)
@@ -30,12 +31,12 @@ class Prompt:
     prefix_length: int
     read_from: int
     refer_stop: int
-    lead: tuple[int, ...] = ()
+    start_ids: tuple[int, ...] = ()
 
     @property
     def text(self) -> tuple[int, ...]:
-        """Leading ids of `lead` that are words."""
-        return tuple(itertools.takewhile(lambda token: token >= 0, self.lead))
+        """Leading words of `start_ids`."""
+        return tuple(itertools.takewhile(lambda token: token >= 0, self.start_ids))
 
     def to(self, device: torch.device) -> Prompt:
         """The same prompt on another device."""
@@ -46,12 +47,12 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VisualContext:
-    """What the language model is given to see.
+    """Visual input of the language model.
 
     Args:
-        image_tokens: (F, V, D) of the key frame.
-        reference_tokens: (F, K, T * num_latents, D), or None where motion is in the image tokens,
-            and where a kept lead has them.
+        image_tokens: (F, V, D) tokens of the key frames.
+        reference_tokens: (F, K, T * num_latents, D), or None where motion is part of the image
+            tokens, and where a prefix cache holds them.
     """
 
     image_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -59,29 +60,29 @@ class VisualContext:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lead:
-    """What the first tokens of prompts leave in the language model, to be kept while they stay.
+class PrefixCache:
+    """Key/value cache of the first tokens of prompts.
 
     Args:
-        ids: their ids, the same in all N sequences.
-        states: keys and values of each layer, (N, heads, len(ids), d).
+        ids: Ids of the tokens, the same in all N sequences.
+        states: Keys and values of each layer, (N, heads, len(ids), d).
     """
 
     ids: tuple[int, ...]
     states: tuple[tuple[torch.Tensor, torch.Tensor], ...] = dataclasses.field(repr=False)
 
-    def row(self, index: int) -> Lead:
-        """The lead of one sequence, in memory of its own."""
+    def row(self, index: int) -> PrefixCache:
+        """Copy the cache of one sequence."""
         part = slice(index, index + 1)
         states = tuple((keys[part].clone(), values[part].clone()) for keys, values in self.states)
-        return Lead(ids=self.ids, states=states)
+        return PrefixCache(ids=self.ids, states=states)
 
     @classmethod
-    def join(cls, leads: Sequence[Lead]) -> Lead:
-        """One lead of all sequences."""
-        layers = zip(*(lead.states for lead in leads), strict=True)
+    def join(cls, prefixes: Sequence[PrefixCache]) -> PrefixCache:
+        """Concatenate the sequences of some caches with equal ids."""
+        layers = zip(*(prefix.states for prefix in prefixes), strict=True)
         return cls(
-            ids=leads[0].ids,
+            ids=prefixes[0].ids,
             states=tuple(
                 (torch.cat(keys), torch.cat(values))
                 for keys, values in (zip(*layer, strict=True) for layer in layers)
@@ -91,16 +92,16 @@ class Lead:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reasoning:
-    """What the language model makes of the instructions.
+    """Output of the language model.
 
     Args:
         mask_tokens: (F, K, Q, D) states of the mask tokens.
         pooled: (F, K, D) mean state of each instruction's tokens.
         cells: (F, V, D) states of the image tokens, or None without a shared prefix.
         states: (F, K, L - read_from, D) final states of all tokens from `read_from` on; None unless
-            asked for.
-        layers: before the first layer and after each, the states of the prefix (F, P, D) and of
-            the rest (F, K, L - P, D), the last of them from `read_from` on; empty unless asked for.
+            requested.
+        layers: Before the first layer and after each, the states of the prefix (F, P, D) and of the
+            rest (F, K, L - P, D), the last of them from `read_from` on; empty unless requested.
     """
 
     mask_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -114,11 +115,11 @@ class Reasoning:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InstructSegOutput:
-    """Predictions before the first decoder layer and after each; the last one is the answer.
+    """Mask predictions before the first decoder layer and after each.
 
     Args:
-        predictions: deep predictions, last one final.
-        pointer_logits: (F, K, Q, V), or None where the model has no pointer.
+        predictions: Predictions of all depths, the final one last.
+        pointer_logits: (F, K, Q, V), or None if the model has no pointer.
     """
 
     predictions: list[MaskPredictions]
@@ -126,5 +127,5 @@ class InstructSegOutput:
 
     @property
     def final(self) -> MaskPredictions:
-        """The model's answer."""
+        """The final prediction."""
         return self.predictions[-1]

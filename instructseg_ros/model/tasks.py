@@ -1,4 +1,4 @@
-"""The four tasks of InstructSeg and the prompt of each."""
+"""The tasks of InstructSeg, and the prompt of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class NamedInt(enum.IntEnum):
-    """An IntEnum that prints its name; by itself it prints the number from Python 3.11 on."""
+    """An IntEnum that prints its name; plain IntEnum prints the number from Python 3.11 on."""
 
     def __str__(self) -> str:
         return self.name
@@ -19,7 +19,7 @@ class NamedInt(enum.IntEnum):
 
 
 class Task(NamedInt):
-    """What an instruction asks for; the values are those of the ROS messages."""
+    """How an instruction names its target; the values are those of the ROS messages."""
 
     AUTO = 0
     REFERRING = 1
@@ -28,7 +28,7 @@ class Task(NamedInt):
 
 _QUESTION = re.compile(
     r'^(what|which|where|who|why|how|when|is|are|i|if|we|you'
-    # "can" and "will" are things too
+    # "can" and "will" alone are nouns too.
     r'|(can|could|will|would|should|do|does)\s+(i|you|we|they|he|she|it|someone|anyone))\b',
     re.IGNORECASE,
 )
@@ -42,8 +42,8 @@ _IMPLICIT_TARGET = re.compile(r'\b(something|anything|everything|whatever|what)\
 def choose_task(instruction: str) -> Task:
     """Return REASONING for a question or a sentence without a referring phrase, else REFERRING.
 
-    "the red mug" and "bring me the red mug" refer; "what could I drink from?" and
-    "bring me something I can drink from" need reasoning.
+    "the red mug" and "bring me the red mug" refer; "what could I drink from?" and "bring me
+    something I can drink from" need reasoning.
     """
     text = instruction.strip().strip(_QUOTES)
     if text.endswith('?') or _QUESTION.match(text):
@@ -54,30 +54,33 @@ def choose_task(instruction: str) -> Task:
     return Task.REFERRING if is_phrase or _REFERRING_PHRASE.search(text) else Task.REASONING
 
 
+# Placeholders in prompts.
 IMAGE: Final = '<image>'
 TEMPORAL: Final = '<temporal>'
 REFER: Final = '<refer>'
 SEG: Final = '<seg>'
 QUESTION: Final = '<question>'
+_PLACEHOLDERS: Final = re.compile('(<image>|<temporal>|<refer>|<seg>)')
+
 SEG_TOKEN: Final = '[SEG]'
 
-# Ids that stand for embeddings in `input_ids`; never in a vocabulary.
+# Ids in `input_ids` that embeddings replace; no vocabulary has them.
 IMAGE_ID: Final = -200
 SEG_ID: Final = -201
 TEMPORAL_ID: Final = -205
 
-_SYSTEM = (
+# The texts are those of the authors' InstructSegDatasets.py and conversation.py, to the letter.
+_SYSTEM: Final = (
     'A chat between a curious user and an artificial intelligence assistant. '
     "The assistant gives helpful, detailed, and polite answers to the user's questions. USER: "
 )
-# Whose turn it is to speak: what comes after the last of them is the model's.
-ANSWERS: Final = 'ASSISTANT:'
-_ANSWER = f'{ANSWERS} \nSure, the segmentation result is [SEG]<seg>'
-_STILL = (
+ASSISTANT: Final = 'ASSISTANT:'  # the model's answer follows
+_ANSWER: Final = f'{ASSISTANT} \nSure, the segmentation result is [SEG]<seg>'
+_STILL: Final = (
     'This is an image <temporal>\n<image>\n, please doing {} Segmentation according to the '
     'following instruction:\n<refer> '
 )
-_VIDEO = (
+_VIDEO: Final = (
     'There are reference frames and key frame <temporal>\n<image>\n. Please doing {} Segmentation '
     'according to the following instruction.\nThis is all the instruction: <refer>\n '
 )
@@ -88,28 +91,26 @@ RELEASED: Final[Mapping[str, str]] = {
     'video_referring': _SYSTEM + _VIDEO.format('Referring') + _ANSWER,
     'video_reasoning': _SYSTEM + _VIDEO.format('Reasoning') + _ANSWER,
 }
-# Conversations about an image (spec 7.6), and the reasons for a segmentation (spec 1.1): what the
-# language model goes on from.
-CHAT: Final = _SYSTEM + f'<image>\n<question> {ANSWERS}'
-CHAT_ON: Final = f'USER: <question> {ANSWERS}'
+# Conversations about an image: the first question, and each later one.
+CHAT: Final = _SYSTEM + f'<image>\n<question> {ASSISTANT}'
+CHAT_ON: Final = f'USER: <question> {ASSISTANT}'
+# Asks for the reasons for a segmentation.
 EXPLAIN: Final = (
     _SYSTEM + 'This is an image <temporal>\n<image>\n, please doing Reasoning Segmentation '
     'according to the following instruction and explain why:\n<refer> '
     'ASSISTANT: \nSure, the segmentation result is '
 )
-# The image first, so that instructions on one frame share its states; nothing that says the same
-# to every instruction: a model trained from nothing has no use for it.
+# The image comes first, so that all instructions on a frame share its states. Fixed text is left
+# out: it means nothing to a model trained from scratch.
 COMPACT: Final[Mapping[str, str]] = dict.fromkeys(RELEASED, '<image><refer><seg>')
-
-_PLACES = re.compile('(<image>|<temporal>|<refer>|<seg>)')
 
 
 def prompt_name(task: Task, *, video: bool) -> str:
-    """Key of the prompt of a task, for a still image or a frame with reference frames."""
-    kind = 'reasoning' if task is Task.REASONING else 'referring'
-    return f'{"video" if video else "image"}_{kind}'
+    """Return the key of a task's prompt, for a still image or a frame with reference frames."""
+    manner = 'reasoning' if task is Task.REASONING else 'referring'
+    return f'{"video" if video else "image"}_{manner}'
 
 
 def split_prompt(prompt: str) -> list[str]:
-    """Cut a prompt into texts and places, in order, without empty texts."""
-    return [piece for piece in _PLACES.split(prompt) if piece]
+    """Split a prompt into texts and placeholders, in order, without empty texts."""
+    return [piece for piece in _PLACEHOLDERS.split(prompt) if piece]

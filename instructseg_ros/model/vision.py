@@ -1,4 +1,4 @@
-"""The vision tower: SigLIP's embeddings and encoder, and the projector into the language model."""
+"""The vision tower (SigLIP) and the projector into the language model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from instructseg_ros.model.configuration import InstructSegConfig
 
 
 class VisionTower(nn.Module):
-    """SigLIP up to its last used layer, without post-LayerNorm and pooling head (spec 2.1)."""
+    """SigLIP up to its last used layer, without post-LayerNorm and pooling head.
+
+    The authors select `hidden_states[-2]` (siglip_encoder.py), which the last layer does not enter.
+    """
 
     def __init__(self, config: InstructSegConfig) -> None:
         super().__init__()
@@ -22,14 +25,17 @@ class VisionTower(nn.Module):
             self.embeddings.patch_embedding = ConvolutionalStem(config.stem_channels, width)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) in [-1, 1] -> (B, tokens, width)."""
-        # Of a convolution they are a turned view, whose layout every layer's sums would keep.
+        """Encode (B, 3, S, S) pixels in [-1, 1] to (B, tokens, width)."""
+        # Otherwise a transposed view of a convolution, whose layout every layer would keep.
         embeddings = self.embeddings(pixel_values).contiguous()
         return self.encoder(inputs_embeds=embeddings).last_hidden_state
 
 
 class Projector(nn.Sequential):
-    """Vision features -> language model width: Linear, exact GELU, Linear (spec 2.2)."""
+    """Maps vision features to the language model's width: Linear, exact GELU, Linear.
+
+    This is `mlp2x_gelu` in the authors' multimodal_projector/builder.py.
+    """
 
     def __init__(self, config: InstructSegConfig) -> None:
         width = config.hidden_size
@@ -44,7 +50,7 @@ class Projector(nn.Sequential):
 
 
 class ConvolutionalStem(nn.Sequential):
-    """Strided convolutions in place of one patch convolution: it learns from far fewer images."""
+    """Strided convolutions instead of one patch convolution; they learn from far fewer images."""
 
     def __init__(self, channels: tuple[int, ...], width: int) -> None:
         layers: list[nn.Module] = []
@@ -58,12 +64,12 @@ class ConvolutionalStem(nn.Sequential):
 
     @property
     def weight(self) -> torch.Tensor:
-        """SigLIP's embeddings read the dtype of their patch convolution from its weight."""
+        """The weight from which SigLIP's embeddings read their dtype."""
         return self[0][0].weight
 
 
 class ResidualConvolution(nn.Module):
-    """Two 3x3 convolutions beside an identity."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,7 +78,7 @@ class ResidualConvolution(nn.Module):
         self.activation = nn.GELU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, width, h, w) -> the same shape."""
+        """Apply the block to (B, width, h, w)."""
         return self.activation(x + self.second(self.first(x)))
 
 

@@ -1,21 +1,24 @@
-"""Asking a segmentation node from Python, in plain calls or in asyncio."""
+"""Python client of a segmentation node, for synchronous code and for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
+import functools
 import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
@@ -36,24 +39,40 @@ from instructseg_ros.streaming.instruction import Instruction, describe_error
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
+P = ParamSpec('P')
+T = TypeVar('T')
 
-GRACE: Final = 5.0  # s beyond the time given for an answer, for its way
-POLL: Final = 0.02  # s between two looks for the node
+GRACE: Final = 5.0  # s added to timeouts, for transport
+POLL_PERIOD: Final = 0.02  # s between checks for the node
 
 
 class NodeUnavailableError(TimeoutError):
-    """No segmentation node answers; the message says what to check."""
+    """No segmentation node responds; the message says what to check."""
+
+
+def _blocking(
+    method: Callable[Concatenate[SegmentationClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SegmentationClient, P], T]:
+    """Return the synchronous version of a method, with the same signature and documentation."""
+
+    @functools.wraps(method)
+    def call(self: SegmentationClient, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self, *args, **kwargs))
+
+    call.__name__ = method.__name__.removesuffix('_async')
+    call.__qualname__ = method.__qualname__.removesuffix('_async')
+    return call
 
 
 class SegmentationClient:
-    """Talks to one node, in a thread of its own; use it in a `with` statement.
+    """Client of one segmentation node; use it in a `with` statement.
 
     For example `with SegmentationClient() as client: mug = client.find('the mug', timeout=5.0)`,
     and then `mug.found` and `mug.mask`.
 
-    Every call has a twin that ends with `_async`, to be awaited in any event loop; cancelling that
-    cancels what was asked for. Plain calls also work, and wait, where an event loop runs, as in
-    Jupyter. All raise NodeUnavailableError where no node answers in time.
+    Each method has a version for asyncio whose name ends with `_async`; cancelling it cancels the
+    request. The synchronous methods also work while an event loop is running, as in Jupyter. All
+    raise NodeUnavailableError if the node does not respond in time.
     """
 
     def __init__(
@@ -69,7 +88,7 @@ class SegmentationClient:
         Args:
             node: Name of the segmentation node.
             namespace: Its namespace.
-            discovery: Longest time to wait until the node is seen, s.
+            discovery: Longest time to wait for the node to be discovered, s.
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
         self._is_closed = False
@@ -93,7 +112,7 @@ class SegmentationClient:
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
         self._loop = EventLoop()
-        # While its threads still run: they end what a script that just stops follows.
+        # Runs while the threads still do, and ends the instructions of a script without close().
         atexit.register(self.close)
 
     def __enter__(self) -> SegmentationClient:
@@ -108,13 +127,13 @@ class SegmentationClient:
         self.close()
 
     def close(self) -> None:
-        """End what plain calls follow, and leave the ROS graph; harmless when closed."""
+        """End the instructions of synchronous calls and leave the ROS graph; idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
         atexit.unregister(self.close)
         self._loop.close()
-        if self._context.ok():  # what ends an instruction would be lost with its publisher
+        if self._context.ok():  # destroying the publisher would lose the commands that end them
             self._commands.wait_for_all_acked(Duration(seconds=GRACE))
         self._executor.shutdown()
         self._thread.join()
@@ -129,19 +148,19 @@ class SegmentationClient:
         timeout: float,
         task: int = Command.AUTO,
         cameras: Sequence[str] = (),
-        on_answer: Listener | None = None,
+        on_result: Listener | None = None,
     ) -> Segmentation:
-        """Look for something until it is found or the time is over.
+        """Search until the target is found or the time is over.
 
         Args:
-            text: What to look for.
-            timeout: For how long, s.
+            text: The instruction.
+            timeout: Longest time of the search, s.
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
-            cameras: Through which cameras; () for all.
-            on_answer: Called with each answer before the last, from the thread of the client.
+            cameras: Names of the cameras; () for all.
+            on_result: Called in the client's thread with each result before the last.
 
         Returns:
-            FOUND, or the state and the reason of giving up.
+            The last result: FOUND, or the state and the reason why the search ended.
         """
         await self._until(self._finder.server_is_ready)
         goal = Find.Goal(
@@ -154,8 +173,8 @@ class SegmentationClient:
         )
 
         def on_feedback(message: Any) -> None:
-            if on_answer is not None:
-                on_answer(segmentation_from_message(message.feedback.segmentation))
+            if on_result is not None:
+                on_result(segmentation_from_message(message.feedback.segmentation))
 
         handle = await _within(
             self._finder.send_goal_async(goal, feedback_callback=on_feedback), GRACE
@@ -176,14 +195,14 @@ class SegmentationClient:
         task: int = Command.AUTO,
         camera: str = '',
     ) -> Segmentation:
-        """Answer once, on an image or on the newest one of a camera.
+        """Segment one image, or the newest image of a camera.
 
         Args:
-            text: What to segment.
-            image: (H, W, 3) uint8 RGB; None: the newest one of a camera.
+            text: The instruction.
+            image: (H, W, 3) uint8 RGB; None for the newest image of a camera.
             timeout: Longest time to wait, s.
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
-            camera: Name of the camera; '': the node's first.
+            camera: Name of the camera; '' for the first one of the node.
         """
         await self._until(self._segmenter.service_is_ready)
         request = Segment.Request(instruction=text, task=task, camera=camera)
@@ -202,18 +221,18 @@ class SegmentationClient:
         cameras: Sequence[str] = (),
         lifetime: float = 0.0,
     ) -> AsyncIterator[Segmentation]:
-        """Yield the answer on each image; closing the generator ends the instruction.
+        """Yield the result on each image; closing the generator ends the instruction.
 
         Args:
-            text: What to follow.
-            timeout: Longest time to wait for each answer, s.
+            text: The instruction.
+            timeout: Longest time to wait for each result, s.
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
-            cameras: Through which cameras; () for all.
-            lifetime: For how long, s; 0: until the generator is closed.
+            cameras: Names of the cameras; () for all.
+            lifetime: Lifetime of the instruction, s; 0 until the generator is closed.
         """
-        await self._until(self._is_heard)
+        await self._until(lambda: is_connected(self._node, self._commands))
         loop = asyncio.get_running_loop()
-        answers: asyncio.Queue[Segmentation] = asyncio.Queue()
+        results: asyncio.Queue[Segmentation] = asyncio.Queue()
         command = Command(
             id=Instruction(text='').id,
             instruction=text,
@@ -222,61 +241,38 @@ class SegmentationClient:
             lifetime=seconds_to_duration(lifetime),
         )
         self._listeners[command.id] = lambda result: loop.call_soon_threadsafe(
-            answers.put_nowait, result
+            results.put_nowait, result
         )
         self._commands.publish(command)
         try:
-            is_answered = is_over = False
+            is_accepted = is_over = False
             while not is_over:
-                answer = await _within(answers.get(), timeout)
-                # Once followed, only another command with this id can have been refused.
-                if is_answered and answer.state is State.REJECTED:
+                result = await _within(results.get(), timeout)
+                # After the first result, a rejection belongs to another command with this id.
+                if is_accepted and result.state is State.REJECTED:
                     continue
-                is_answered, is_over = True, answer.final
-                yield answer
+                is_accepted, is_over = True, result.final
+                yield result
         finally:
             del self._listeners[command.id]
             if not is_over:
                 self._commands.publish(Command(id=command.id))
 
     async def cancel_async(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
-        """End the live instruction of that id, or all; return the ids ended."""
+        """End the active instruction of an id, or all; return the ids that ended."""
         await self._until(self._canceller.service_is_ready)
         response = await _within(self._canceller.call_async(Cancel.Request(id=id)), timeout)
         return list(response.cancelled)
 
     async def enable_async(self, value: bool, *, timeout: float = 5.0) -> None:
-        """Switch streaming on or off; `find` and `segment` are answered all the same."""
+        """Switch streaming on or off; `find` and `segment` always work."""
         await self._until(self._enabler.service_is_ready)
         await _within(self._enabler.call_async(SetBool.Request(data=value)), timeout)
 
-    def find(
-        self,
-        text: str,
-        *,
-        timeout: float,
-        task: int = Command.AUTO,
-        cameras: Sequence[str] = (),
-        on_answer: Listener | None = None,
-    ) -> Segmentation:
-        """As `find_async`."""
-        return self._loop.run(
-            self.find_async(text, timeout=timeout, task=task, cameras=cameras, on_answer=on_answer)
-        )
-
-    def segment(
-        self,
-        text: str,
-        image: np.ndarray | None = None,
-        *,
-        timeout: float = 30.0,
-        task: int = Command.AUTO,
-        camera: str = '',
-    ) -> Segmentation:
-        """As `segment_async`."""
-        return self._loop.run(
-            self.segment_async(text, image, timeout=timeout, task=task, camera=camera)
-        )
+    find = _blocking(find_async)
+    segment = _blocking(segment_async)
+    cancel = _blocking(cancel_async)
+    enable = _blocking(enable_async)
 
     def follow(
         self,
@@ -287,34 +283,21 @@ class SegmentationClient:
         cameras: Sequence[str] = (),
         lifetime: float = 0.0,
     ) -> Iterator[Segmentation]:
-        """As `follow_async`; leaving the loop over it ends the instruction."""
+        """Like `follow_async`; leaving the loop over the results ends the instruction."""
         return self._loop.iterate(
             self.follow_async(text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime)
         )
-
-    def cancel(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
-        """As `cancel_async`."""
-        return self._loop.run(self.cancel_async(id, timeout=timeout))
-
-    def enable(self, value: bool, *, timeout: float = 5.0) -> None:
-        """As `enable_async`."""
-        self._loop.run(self.enable_async(value, timeout=timeout))
 
     async def _until(self, is_ready: Callable[[], bool]) -> None:
         deadline = asyncio.get_running_loop().time() + self._discovery
         while not is_ready():
             if asyncio.get_running_loop().time() > deadline:
                 raise NodeUnavailableError(
-                    f'no segmentation node was seen from namespace '
+                    f'no segmentation node was discovered from namespace '
                     f'{self._node.get_namespace()} within {self._discovery:g} s; check that it '
-                    f'runs, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}'
+                    f'is running, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}'
                 )
-            await asyncio.sleep(POLL)
-
-    def _is_heard(self) -> bool:
-        return bool(
-            self._commands.get_subscription_count() and self._node.count_publishers('segmentation')
-        )
+            await asyncio.sleep(POLL_PERIOD)
 
     def _on_result(self, message: SegmentationMessage) -> None:
         listener = self._listeners.get(message.command_id)
@@ -327,18 +310,23 @@ class SegmentationClient:
                 self._executor.spin()
             except (ExternalShutdownException, ShutdownException):
                 return
-            except Exception as error:  # of a listener; the answers after it shall still come
+            except Exception as error:  # in a listener; later results must still arrive
                 log = self._node.get_logger()
                 log.debug(traceback.format_exc())
                 log.error(
-                    f'an answer could not be taken: {type(error).__name__}: {describe_error(error)}'
+                    f'cannot process a result: {type(error).__name__}: {describe_error(error)}'
                 )
             else:
                 return
 
 
+def is_connected(node: Node, commands: Publisher) -> bool:
+    """Return whether a segmentation node receives the commands and publishes results."""
+    return bool(commands.get_subscription_count() and node.count_publishers('segmentation'))
+
+
 async def _within(work: Any, timeout: float) -> Any:
-    """Wait for a future of rclpy or of asyncio, or a coroutine.
+    """Wait for a coroutine or a future of rclpy.
 
     Raises:
         NodeUnavailableError: It took longer than `timeout` seconds.
@@ -348,24 +336,24 @@ async def _within(work: Any, timeout: float) -> Any:
         return await asyncio.wait_for(awaited, timeout)
     except asyncio.TimeoutError:
         raise NodeUnavailableError(
-            f'the segmentation node gave no answer within {timeout:g} s; see its log, and '
+            f'the segmentation node did not respond within {timeout:g} s; see its log and '
             f'/diagnostics'
         ) from None
 
 
 def _asyncio_future(future: Any) -> asyncio.Future[Any]:
-    """Return a future of the running event loop that gets the result of one of rclpy."""
+    """Return a future of the running event loop that receives the result of an rclpy future."""
     loop = asyncio.get_running_loop()
     twin = loop.create_future()
 
-    def hand_over(done: Any) -> None:
+    def set_result(done: Any) -> None:
         if not twin.done():
             twin.set_result(done.result())
 
     def on_done(done: Any) -> None:
-        # The loop is closed where nobody waits any more.
+        # RuntimeError: the loop is closed, and nothing waits for the result.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(hand_over, done)
+            loop.call_soon_threadsafe(set_result, done)
 
     future.add_done_callback(on_done)
     return twin

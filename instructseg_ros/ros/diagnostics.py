@@ -1,4 +1,4 @@
-"""Reports the state of the node on `/diagnostics`."""
+"""Publishes the state of the node on `/diagnostics`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ try:
 except ImportError:
 
     class DiagnosticStatusWrapper(DiagnosticStatus):  # type: ignore[no-redef]
-        """A status that is filled in bit by bit."""
+        """Replaces diagnostic_updater where that is not installed."""
 
         def summary(self, level: bytes, message: str) -> None:
             """Set level and message."""
@@ -30,10 +30,10 @@ except ImportError:
             self.values.append(KeyValue(key=key, value=value))
 
     class Updater:  # type: ignore[no-redef]
-        """Publishes the status of each task on `/diagnostics`, once a second."""
+        """Publishes the status of each task on `/diagnostics` once a second."""
 
         def __init__(self, node: Node) -> None:
-            """Begin with no task."""
+            """Create the publisher, without tasks."""
             self._node = node
             self._hardware_id = ''
             self._tasks: dict[str, Callable[[DiagnosticStatusWrapper], object]] = {}
@@ -41,15 +41,15 @@ except ImportError:
             node.create_timer(1.0, self._publish)
 
         def setHardwareID(self, hardware_id: str) -> None:  # noqa: N802
-            """Set what the statuses are about."""
+            """Set the hardware id of every status."""
             self._hardware_id = hardware_id
 
         def add(self, name: str, task: Callable[[DiagnosticStatusWrapper], object]) -> None:
-            """Call a task with a status to fill in, whenever it is published."""
+            """Add a task, which is called with a status to fill in."""
             self._tasks[name] = task
 
         def removeByName(self, name: str) -> None:  # noqa: N802
-            """Publish the status of a task no longer."""
+            """Remove a task."""
             self._tasks.pop(name, None)
 
         def _publish(self) -> None:
@@ -64,23 +64,20 @@ except ImportError:
             self._publisher.publish(array)
 
 
-__all__ = ['DiagnosticStatusWrapper', 'Updater']
-
-
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-NO_INSTRUCTION: Final = 'none; send commands from before a restart again'
-OLD: Final = 1.0  # s of an image's age on arrival, beyond which its stamp or its way is suspect
+NO_INSTRUCTION: Final = 'none; after a restart, send commands again'
+MAX_AGE: Final = 1.0  # s, age of an image on arrival; beyond, its stamp or transport is suspect
 
 
 class Diagnostics:
-    """Tells of the model, and while the node is active of each camera."""
+    """Reports the state of the model and, while the node is active, of each camera."""
 
     def __init__(self, node: Node, *, why_closed: Callable[[], str]) -> None:
-        """Begin to publish.
+        """Start to publish.
 
         Args:
             node: Owner of the topic.
-            why_closed: Returns why the node is not active, '' when it is.
+            why_closed: Returns why the node is not active; '' when it is.
         """
         self._why_closed = why_closed
         self._engine: Engine | None = None
@@ -90,16 +87,16 @@ class Diagnostics:
         self._updater.setHardwareID(node.get_fully_qualified_name())
         self._updater.add('segmentation', self._describe)
 
-    def begin(
+    def start(
         self, engine: Engine, *, model: str, topics: Mapping[str, str], timeout: float
     ) -> None:
-        """Tell of a running engine.
+        """Report a running engine.
 
         Args:
-            engine: With its statistics.
-            model: What it was named by.
-            topics: Of each camera's images.
-            timeout: Silence that is no longer usual, s.
+            engine: The engine.
+            model: Name of the model.
+            topics: Name of each camera -> its image topic.
+            timeout: Time without images that is reported, s.
         """
         self._engine, self._model = engine, model
         for camera, topic in topics.items():
@@ -113,8 +110,8 @@ class Diagnostics:
             self._tasks.append(f'camera {camera}'.strip())
             self._updater.add(self._tasks[-1], describe)
 
-    def end(self) -> None:
-        """Tell only that the node is not active."""
+    def stop(self) -> None:
+        """Report only that the node is not active."""
         self._engine = None
         for task in self._tasks:
             self._updater.removeByName(task)
@@ -131,10 +128,10 @@ class Diagnostics:
 def describe_engine(
     status: DiagnosticStatusWrapper, engine: Engine, *, model: str
 ) -> DiagnosticStatusWrapper:
-    """Tell of the model: how fast it answers, what is live, and its last error."""
+    """Report the model: its latency, the active instructions and the last error."""
     now = engine.statistics.status()
-    live = engine.live()
-    count = f'{len(live)} live' if live else 'no instruction is active'
+    live = engine.active()
+    count = f'{len(live)} active' if live else 'no instruction is active'
     if now.fault:
         status.summary(ERROR, now.fault)
     else:
@@ -144,7 +141,7 @@ def describe_engine(
     for key, value in (
         ('model', model),
         ('budget', str(engine.budget)),
-        ('live instructions', ', '.join(each.id for each in live) or NO_INSTRUCTION),
+        ('active instructions', ', '.join(each.id for each in live) or NO_INSTRUCTION),
         ('latency p50 (ms)', f'{median:.1f}'),
         ('latency p95 (ms)', f'{slow:.1f}'),
         ('age of results p50 (ms)', f'{young:.1f}'),
@@ -165,30 +162,30 @@ def describe_engine(
 def describe_camera(
     status: DiagnosticStatusWrapper, camera: CameraStatus, *, topic: str, timeout: float
 ) -> DiagnosticStatusWrapper:
-    """Tell of a camera's images.
+    """Report the images of a camera.
 
     Args:
-        status: Is filled in.
-        camera: What is known of it.
-        topic: Of its images.
-        timeout: Silence that is no longer usual, s.
+        status: The status to fill in.
+        camera: State of the camera.
+        topic: Topic of its images.
+        timeout: Time without images that is reported, s.
     """
-    troubles = list(_troubles(camera, topic, timeout))
+    problems = list(_problems(camera, topic, timeout))
     status.summary(
-        WARN if troubles else OK, '; '.join(troubles) or f'{camera.rate:.1f} images a second'
+        WARN if problems else OK, '; '.join(problems) or f'{camera.rate:.1f} images per second'
     )
     for key, value in (
         ('topic', topic),
         ('rate (Hz)', f'{camera.rate:.1f}'),
         ('age on arrival (ms)', f'{1e3 * camera.age:.1f}'),
-        ('dropped: replaced by newer ones', str(camera.replaced)),
+        ('dropped: replaced by newer images', str(camera.replaced)),
         ('dropped: unreadable', str(camera.unreadable)),
     ):
         status.add(key, value)
     return status
 
 
-def _troubles(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]:
+def _problems(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]:
     if camera.silence > timeout:
         yield (
             f'no image on {topic} for {camera.silence:.0f} s'
@@ -200,7 +197,7 @@ def _troubles(camera: CameraStatus, topic: str, timeout: float) -> Iterator[str]
             f'images on {topic} have no stamp (all zeros); let the camera driver set '
             f'header.stamp to the time of exposure'
         )
-    elif abs(camera.age) > OLD:
+    elif abs(camera.age) > MAX_AGE:
         yield (
             f'images arrive {camera.age:.1f} s after their stamps; check the clocks and '
             f'use_sim_time'

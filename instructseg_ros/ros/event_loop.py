@@ -8,14 +8,15 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
-CLOSED: Final = 'the client is closed; make another one'
+CLOSED: Final = 'the client is closed; create another one'
 T = TypeVar('T')
 
 
 class EventLoop:
     """Runs coroutines from synchronous code, even inside a running event loop such as Jupyter's.
 
-    Its thread dies with the interpreter: close it before, or an open generator waits for ever.
+    Close it before the interpreter exits: its thread ends then, and an open generator would wait
+    forever.
     """
 
     def __init__(self) -> None:
@@ -29,28 +30,28 @@ class EventLoop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine and return its result; an interrupt cancels it.
+        """Wait for a coroutine and return its result; KeyboardInterrupt cancels it.
 
         Raises:
-            RuntimeError: The loop was closed.
+            RuntimeError: The loop is closed.
         """
         begun: list[asyncio.Task[T]] = []
         # Unlike an Event's, its lock is safe from an interrupt.
         done: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-        def tell() -> None:
+        def finish() -> None:
             done.put(None)
-            done.put(None)  # for whoever was interrupted just after the first
+            done.put(None)  # for a caller interrupted right after receiving the first
 
         def begin() -> None:
             begun.append(self._loop.create_task(work))
-            begun[0].add_done_callback(lambda _: tell())
+            begun[0].add_done_callback(lambda _: finish())
 
         def cancel() -> None:
             if begun:
                 begun[0].cancel()
-            else:  # interrupted before it was handed over
-                tell()
+            else:  # interrupted before the task was created
+                finish()
 
         try:
             with self._lock:
@@ -69,7 +70,7 @@ class EventLoop:
         return begun[0].result()
 
     def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
-        """Yield the values of an async generator, and close it in the end."""
+        """Yield the values of an async generator, and close it at the end."""
         try:
             while True:
                 try:
@@ -82,7 +83,7 @@ class EventLoop:
                 self.run(values.aclose())  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        """Cancel what runs, close all generators and end the thread; harmless when closed."""
+        """Cancel all tasks, close all generators and end the thread; idempotent."""
         with self._lock:
             if self._is_closed:
                 return
@@ -99,7 +100,7 @@ async def _next(values: AsyncIterator[T]) -> T:
 
 
 async def _end() -> None:
-    """Cancel all other tasks of the running loop, and close its generators."""
+    """Cancel all other tasks of the running loop and close its generators."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -1,16 +1,13 @@
-"""Subscriptions to camera images, depth and commands, passed to the engine."""
+"""Subscriptions to camera images and commands, which feed the engine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from rclpy.node import Node
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from instructseg_ros.msg import Command
@@ -26,46 +23,46 @@ from instructseg_ros.ros.messages import (
     stop_reason,
 )
 from instructseg_ros.ros.qos import create_subscription
-from instructseg_ros.ros.synchronizer import ApproximateTimeSynchronizer, MatchWatch, SimpleFilter
 from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError, quote
 
-SURE_AFTER: Final = 10  # images in a row whose stamps do not advance
+MAX_EQUAL_STAMPS: Final = 10  # images in a row with one stamp, before it is reported
+COMMAND_DEPTH: Final = 100  # commands of a burst that are kept, each of which is answered
 
 
 class StampCheck:
-    """Warns once for each camera whose stamps are of no use, and names the remedy."""
+    """Warns once if the images of a topic have no stamps or all the same one."""
 
     def __init__(self, topic: str, warn: Callable[[str], object]) -> None:
-        """Begin with no image of a topic seen."""
+        """Begin before the first image of a topic."""
         self._topic = topic
         self._warn = warn
         self._last: int | None = None
-        self._standing = 0
+        self._repeats = 0
         self._warned = False
 
     def note(self, stamp: int) -> None:
-        """Take note of the stamp of an image, ns."""
-        self._standing = self._standing + 1 if self._last == stamp else 0
+        """Note the stamp of an image, ns."""
+        self._repeats = self._repeats + 1 if self._last == stamp else 0
         self._last = stamp
         if stamp == 0:
             self._warn_once(
-                'have no stamp (all zeros): earlier images are shown to the model by the time of '
-                'their arrival, depth and other topics cannot be matched with the results, and '
-                'the age of a result is unknown'
+                'have no stamp (all zeros): reference frames are chosen by arrival time, depth and '
+                'other topics cannot be matched with the results, and the age of a result is '
+                'unknown'
             )
-        elif self._standing >= SURE_AFTER:
+        elif self._repeats >= MAX_EQUAL_STAMPS:
             self._warn_once(
-                'all have the same stamp: no earlier image is shown to the model, depth and other '
-                'topics cannot be matched with the results, and the age of a result is wrong'
+                'all have the same stamp: there are no reference frames, depth and other topics '
+                'cannot be matched with the results, and the age of a result is wrong'
             )
 
-    def _warn_once(self, trouble: str) -> None:
+    def _warn_once(self, problem: str) -> None:
         if not self._warned:
             self._warned = True
             self._warn(
-                f'images on {self._topic} {trouble}; let the camera driver set '
+                f'images on {self._topic} {problem}; let the camera driver set '
                 f'header.stamp to the time of exposure'
             )
 
@@ -78,20 +75,20 @@ def camera_topic(camera: str, name: str) -> str:
 def image_topic(node: Node, camera: str, *, transport: str = 'raw') -> str:
     """Return the resolved topic of a camera's images.
 
-    As with image_transport, remapping `image` moves its compressed images too.
+    As with image_transport, remapping `image` also remaps `image/compressed`.
     """
     raw = node.resolve_topic_name(camera_topic(camera, 'image'))
     return raw if transport == 'raw' else f'{raw}/{transport}'
 
 
 def shows_rectified(topic: str, rectification: str) -> bool:
-    """Tell whether the images of a topic are rectified.
+    """Return whether the images of a topic are rectified.
 
     Args:
-        topic: Resolved name. By convention, rectified images have the word `rect` in its last part
-            (image_rect, image_rect_color, as of image_proc), or are in a namespace `rect`
-            (rect/image, as of ZED).
-        rectification: `raw` or `rectified`, whatever the name is; `auto`: by the name.
+        topic: Resolved name. By convention, the last part of a rectified topic contains the word
+            `rect` (image_proc: image_rect, image_rect_color), or its namespace is `rect` (ZED:
+            rect/image).
+        rectification: `raw` or `rectified`; `auto` decides by the name.
     """
     if rectification != 'auto':
         return rectification == 'rectified'
@@ -101,7 +98,7 @@ def shows_rectified(topic: str, rectification: str) -> bool:
 
 
 class CameraInput:
-    """Hands each image of a camera to the engine, or the reason why it cannot be read."""
+    """Passes each image of a camera, or the reason why it is unreadable, to the engine."""
 
     def __init__(
         self,
@@ -113,15 +110,15 @@ class CameraInput:
         warn: Callable[[str], object],
         on_header: Callable[[Header], object],
     ) -> None:
-        """Begin to listen; `destroy` ends it.
+        """Subscribe until `destroy`.
 
         Args:
             node: Owner of the subscription.
             camera: Name of the camera.
-            engine: Takes the images.
+            engine: Receives the images.
             transport: `raw` or `compressed`.
-            warn: Is told of images that cannot be read.
-            on_header: Called with the header of each image, before it is read.
+            warn: Called with a description of each unreadable image.
+            on_header: Called with the header of each image before it is converted.
         """
         self._node = node
         self._camera = camera
@@ -129,7 +126,7 @@ class CameraInput:
         self._warn = warn
         self._on_header = on_header
         self._topic = image_topic(node, camera, transport=transport)
-        # Not throttled: it warns once, and nobody would repeat what the throttle drops.
+        # Not throttled: each fault is reported once, so a dropped line would be lost.
         self._stamps = StampCheck(self._topic, node.get_logger().warning)
         message_type, self._to_rgb = (
             (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb)
@@ -140,7 +137,7 @@ class CameraInput:
         )
 
     def destroy(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
@@ -157,120 +154,18 @@ class CameraInput:
         self._engine.add_frame(rgb, stamp=stamp, header=message.header, camera=self._camera)
 
 
-QUEUE = 5
-
-
-@dataclass(frozen=True)
-class _Stamped:
-    """An image without its pixels, which the synchronizer would keep for nothing."""
-
-    header: Header
-
-
-class DepthInput:
-    """Listens while it is wanted, and tells of each image whose depth has come.
-
-    Attributes:
-        depth_topic: Resolved name of the topic of depth.
-        info_topic: Resolved name of the topic of the calibration.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        camera: str,
-        *,
-        slop: float,
-        queue: int,
-        on_match: Callable[[Header, Image, CameraInfo], object],
-    ) -> None:
-        """Begin without listening.
-
-        Args:
-            node: Owner of the subscriptions.
-            camera: Name of the camera.
-            slop: Most time between the stamps of what matches, s.
-            queue: Messages of each kind that wait for the others.
-            on_match: Called with the header of an image, its depth and its calibration.
-        """
-        self._node = node
-        self._camera = camera
-        self._subscriptions: list[Subscription] = []
-        self.depth_topic, self.info_topic = (
-            node.resolve_topic_name(camera_topic(camera, name))
-            for name in ('depth/image', 'camera_info')
-        )
-        # Not throttled: it warns once, and nobody would repeat what the throttle drops.
-        self._watch = MatchWatch(
-            (self.depth_topic, self.info_topic),
-            slop=slop,
-            queue=queue,
-            warn=node.get_logger().warning,
-        )
-        self._on_match = on_match
-        self._color, self._depth, self._info = SimpleFilter(), SimpleFilter(), SimpleFilter()
-        self._synchronizer = ApproximateTimeSynchronizer(
-            [self._color, self._depth, self._info], queue, slop
-        )
-        self._synchronizer.registerCallback(self._take)
-
-    def listen(self, wanted: bool) -> None:
-        """Listen, or do not."""
-        if wanted and not self._subscriptions:
-            self._watch.begin()
-            for message_type, name, topic, into in (
-                (Image, 'depth/image', self.depth_topic, self._depth),
-                (CameraInfo, 'camera_info', self.info_topic, self._info),
-            ):
-                self._subscriptions.append(
-                    create_subscription(
-                        self._node,
-                        message_type,
-                        camera_topic(self._camera, name),
-                        partial(self._hear, topic, into),
-                        qos.sensor(QUEUE),
-                    )
-                )
-        elif not wanted:
-            self.destroy()
-
-    def add(self, header: Header) -> None:
-        """Take note of an image."""
-        if self._subscriptions:
-            self._color.signalMessage(_Stamped(header))
-            self._watch.note_image(stamp_to_nanoseconds(header.stamp))
-
-    def report_unmatched(self) -> None:
-        """Say once why images are without depth or calibration."""
-        self._watch.report()
-
-    def destroy(self) -> None:
-        """Stop listening."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
-
-    def _hear(self, topic: str, into: SimpleFilter, message: Image | CameraInfo) -> None:
-        self._watch.note(topic, stamp_to_nanoseconds(message.header.stamp))
-        into.signalMessage(message)
-
-    def _take(self, image: _Stamped, depth: Image, info: CameraInfo) -> None:
-        self._watch.note_match()
-        self._on_match(image.header, depth, info)
-
-
 class TokenBucket:
-    """Lets `burst` things happen at once, and `rate` a second in the long run.
+    """Limits how often something happens: `burst` times at once and `rate` times a second.
 
     Attributes:
-        rate: Of the long run, 1/s.
-        burst: Most at once.
+        rate: Limit of the average, 1/s.
+        burst: Limit of a burst.
     """
 
     def __init__(
         self, *, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with a full bucket; `clock` gives seconds."""
+        """Begin with a full bucket; `clock` returns seconds."""
         self.rate = rate
         self.burst = burst
         self._clock = clock
@@ -278,7 +173,7 @@ class TokenBucket:
         self._last = clock()
 
     def take(self) -> bool:
-        """Take a token; False if there is none."""
+        """Take a token; return False if there is none."""
         now = self._clock()
         self._tokens = min(float(self.burst), self._tokens + (now - self._last) * self.rate)
         self._last = now
@@ -288,19 +183,16 @@ class TokenBucket:
         return True
 
 
-DEPTH = 100  # of a burst of commands, each of which is answered
-
-
 class CommandInput:
-    """Gives what is said on `command` and `command_request` to the engine, or rejects it."""
+    """Passes valid commands of both command topics to the engine, and rejects others."""
 
     def __init__(self, node: Node, engine: Engine, *, cameras: Sequence[str]) -> None:
-        """Begin to listen; `destroy` ends it.
+        """Subscribe until `destroy`.
 
         Args:
             node: Owner of the subscriptions and of the parameters.
-            engine: Takes the instructions, and the answers to those that cannot be followed.
-            cameras: Names of its cameras.
+            engine: Receives the instructions and publishes the rejections.
+            cameras: Names of the node's cameras.
         """
         self._node = node
         self._engine = engine
@@ -309,14 +201,16 @@ class CommandInput:
             rate=self._parameter('max_command_rate'), burst=self._parameter('command_burst')
         )
         self._subscriptions = [
-            create_subscription(node, String, 'command', self._on_text, qos.reliable(DEPTH)),
             create_subscription(
-                node, Command, 'command_request', self._on_command, qos.reliable(DEPTH)
+                node, String, 'command', self._on_text, qos.reliable(COMMAND_DEPTH)
+            ),
+            create_subscription(
+                node, Command, 'command_request', self._on_command, qos.reliable(COMMAND_DEPTH)
             ),
         ]
 
     def destroy(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -339,12 +233,14 @@ class CommandInput:
             self._engine.reject(rejection(message.instruction, str(error), id=message.id))
 
     def _stop(self, command: Command) -> None:
-        """End what a command without text names; not rate-limited, it has to work in a flood.
+        """Stop the instruction that a command without text names.
+
+        Not rate-limited, so that it works during a flood of commands.
 
         Raises:
-            InstructionError: It names nothing, or nothing that is active.
+            InstructionError: The command has neither id nor slot, or nothing there is active.
         """
-        if command.id:  # another program may hold the slot by now
+        if command.id:  # another program may have taken the slot since
             where = f'under the id {quote(command.id)}'
             ended = self._engine.cancel(command.id, reason='stopped on command')
         elif command.slot:

@@ -1,9 +1,16 @@
-"""What the launch files share; `launch` is imported only where something of it is made."""
+"""Starts nodes: functions shared by the launch files, and nodes as child processes.
+
+The package `launch` is imported only by the functions that need it.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -16,13 +23,14 @@ if TYPE_CHECKING:
     from launch.launch_description_entity import LaunchDescriptionEntity
 
 TRUE_OR_FALSE: Final = ('true', 'false', 'True', 'False')
+END_TIMEOUT: Final = 20.0  # s
 
 
 def camera_names(text: str) -> list[str]:
-    """Return the names in a launch argument such as `[front, wrist]`; none of an empty one.
+    """Return the names in a launch argument such as `[front, wrist]`; [] for an empty one.
 
     Raises:
-        ValueError: It is no list of names.
+        ValueError: The argument is not a list of names.
     """
     names = yaml.safe_load(text) if text.strip() else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -33,16 +41,16 @@ def camera_names(text: str) -> list[str]:
 def camera_remappings(
     cameras: Sequence[str], namespace: str, topics: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Return how the topics of cameras are remapped to those of their drivers.
+    """Return the remappings from the node's camera topics to those of the drivers.
 
     Args:
-        cameras: Names of the cameras, each the namespace of its driver; none: one camera.
-        namespace: Of the driver of the one camera.
-        topics: Name that the node has for a topic -> the driver's name within its namespace, or
-            from the root where it begins with a slash.
+        cameras: Names of the cameras, each also the namespace of its driver; [] for one camera.
+        namespace: Namespace of the driver of the one camera.
+        topics: The node's name of a topic -> the driver's name, relative to the driver's
+            namespace, or absolute if it begins with a slash.
 
     Raises:
-        ValueError: Several cameras would have the same topic.
+        ValueError: Several cameras would share a topic.
     """
     if not cameras:
         return [(ours, driver_topic(namespace, theirs)) for ours, theirs in topics.items()]
@@ -50,8 +58,8 @@ def camera_remappings(
         for topic in topics.values():
             if topic.startswith('/'):
                 raise ValueError(
-                    f'{topic} would be a topic of every camera; name one within '
-                    f'their namespaces, without the first slash'
+                    f'{topic} would be a topic of every camera; give a name relative to their '
+                    f'namespaces, without the first slash'
                 )
     return [
         (camera_topic(camera, ours), driver_topic(camera, theirs))
@@ -62,7 +70,7 @@ def camera_remappings(
 
 
 def driver_topic(namespace: str, topic: str) -> str:
-    """Return a driver's topic, given within its namespace or from the root."""
+    """Return the absolute or namespaced topic of a driver."""
     return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
 
 
@@ -70,17 +78,18 @@ def logger_name(pushed: str, namespace: str, node: str) -> str:
     """Return the name of a node's logger.
 
     Args:
-        pushed: Namespace of the group that the launch file is included in.
-        namespace: Of the node, within that one or from the root.
+        pushed: Namespace of the group that includes the launch file.
+        namespace: Namespace of the node, relative to the group or absolute.
+        node: Name of the node.
     """
     return '.'.join(PurePosixPath('/', pushed, namespace, node).parts[1:])
 
 
 def is_true(text: str) -> bool:
-    """Read a launch argument that is true or false.
+    """Return the value of a launch argument that is true or false.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The argument is neither.
     """
     if text.lower() not in ('true', 'false'):
         raise ValueError(f'"{text}" is neither true nor false')
@@ -88,10 +97,10 @@ def is_true(text: str) -> bool:
 
 
 def own_parameters(value: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parameters of the arguments that are given; they win over those of the file.
+    """Return the parameters set by launch arguments, which override the parameter file.
 
     Args:
-        value: Name of each argument of segmentation.launch.py -> what it is; '' if not given.
+        value: Name -> value of each argument of segmentation.launch.py; '' if it is not given.
     """
     given: dict[str, Any] = {name: value[name] for name in ('model', 'device') if value[name]}
     given |= {name: is_true(value[name]) for name in ('autostart', 'use_sim_time') if value[name]}
@@ -103,10 +112,10 @@ def own_parameters(value: Mapping[str, str]) -> dict[str, Any]:
 
 
 def existing_file(argument: str, path: str) -> str:
-    """Return the path of a file that a launch argument names, with ~ as the home folder.
+    """Return the path of a file in a launch argument, with ~ as the home folder.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -121,7 +130,7 @@ def declare(
 
     Args:
         arguments: Name -> default and description.
-        choices: Name -> the only values, for arguments with a closed set of them.
+        choices: Name -> valid values, for arguments with a closed set.
     """
     from launch.actions import DeclareLaunchArgument
 
@@ -137,7 +146,7 @@ def declare(
 
 
 def transport_setting() -> list[LaunchDescriptionEntity]:
-    """Make the transport carry images between all processes that are started after it."""
+    """Set the transport that carries images for all processes started afterwards."""
     from launch.actions import SetEnvironmentVariable
 
     profile = share_folder() / 'config' / 'fastdds.xml'
@@ -147,7 +156,7 @@ def transport_setting() -> list[LaunchDescriptionEntity]:
 
 
 def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
-    """Include segmentation.launch.py; arguments that are not given are passed through."""
+    """Include segmentation.launch.py with these arguments; others are passed through."""
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
@@ -158,13 +167,13 @@ def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
 
 
 def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
-    """Include segmentation.launch.py with another file of `config/` as its parameters."""
+    """Include segmentation.launch.py with another default parameter file from `config/`."""
     from launch.actions import GroupAction
     from launch.substitutions import LaunchConfiguration
 
     default = str(share_folder() / 'config' / file)
-    # The group keeps the arguments from the launch files that are included after this one.
-    # It would keep the transport from drivers that are started afterwards, too.
+    # The group hides the arguments from launch files included later. The transport is outside:
+    # drivers started later need it too.
     return [
         *transport_setting(),
         GroupAction(
@@ -173,7 +182,7 @@ def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
                     {
                         'params_file': (
                             default,
-                            'Parameters of the node; the arguments that are given win over it',
+                            'Parameter file of the node; launch arguments override it',
                         )
                     },
                     choices={},
@@ -182,3 +191,75 @@ def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
             ]
         ),
     ]
+
+
+class NodeProcess:
+    """A node of this package in a child process; its output goes to a file."""
+
+    def __init__(
+        self, module: str, log: Path, *, arguments: list[str], parameters: dict[str, Any]
+    ) -> None:
+        """Start the process.
+
+        Args:
+            module: Module of `instructseg_ros.ros` with a `main` function.
+            log: File for its output.
+            arguments: ROS arguments.
+            parameters: Name -> value of the node's parameters.
+        """
+        self.name = module
+        self.log = log
+        for name, value in parameters.items():
+            arguments = [*arguments, '-p', f'{name}:={value}']
+        code = f'import sys; from instructseg_ros.ros.{module} import main; sys.exit(main())'
+        self._command = [sys.executable, '-c', code, '--ros-args', *arguments]
+        log.write_text('')
+        self._process = self._start()
+
+    def __enter__(self) -> NodeProcess:
+        """Return the running process."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process with SIGINT, or kill it after a timeout."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def respawn(self) -> None:
+        """Wait for the process to end, and start it again."""
+        self._process.wait(END_TIMEOUT)
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open('a') as stream:
+            return subprocess.Popen(self._command, stdout=stream, stderr=subprocess.STDOUT)
+
+    def check(self) -> None:
+        """Raise RuntimeError if the process has ended or logged an error."""
+        lines = self.log.read_text().splitlines()
+        errors = [line for line in lines if line.startswith('[ERROR]')]
+        if errors:
+            raise RuntimeError(f'{self.name} logged an error: {errors[0]}')
+        if self._process.poll() is not None:
+            raise RuntimeError(
+                f'{self.name} ended with status {self._process.returncode}: '
+                f'{" ".join(lines[-5:])} (see {self.log})'
+            )

@@ -1,4 +1,4 @@
-"""Logging of the node: throttled warnings, and the package's Python log records."""
+"""Logging of the node: throttled messages, and the Python log records of the package."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from rclpy.node import Node
 
-KINDS_KEPT = 64
-# Numbers, addresses of objects and ids, and names that people chose; but not names of topics.
-VARIABLE = re.compile(r'((?<!\S)/\S*)|"[^"]*"|\w*\d\w*')
+MAX_KINDS: Final = 64
+# Numbers, object addresses, ids and quoted names, which vary; but not topics, which are kept.
+VARIABLE: Final = re.compile(r'((?<!\S)/\S*)|"[^"]*"|\w*\d\w*')
 
 
 class ThrottledLog:
-    """Passes a text on unless one like it was passed on lately, but for numbers, ids and names.
+    """Logs a text unless one of the same kind was logged recently.
 
-    Texts about different topics are not alike.
+    Texts of one kind differ only in numbers, ids and quoted names, not in topics.
     """
 
     def __init__(
@@ -28,35 +29,35 @@ class ThrottledLog:
         period: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Say each kind of text at most once in `period` seconds, by calling `log`."""
+        """Call `log` with each kind of text at most once per `period` seconds."""
         self._log = log
         self._period = period
         self._clock = clock
         self._last: OrderedDict[str, float] = OrderedDict()
 
     def __call__(self, text: str) -> None:
-        """Log the text, or leave it out."""
+        """Log the text, or drop it."""
         kind, now = VARIABLE.sub(r'\g<1>0', text), self._clock()
         if now - self._last.get(kind, float('-inf')) < self._period:
             return
         self._last[kind] = now
         self._last.move_to_end(kind)
-        while len(self._last) > KINDS_KEPT:
+        while len(self._last) > MAX_KINDS:
             self._last.popitem(last=False)
         self._log(text)
 
 
 class PackageLog(logging.Handler):
-    """Passes records of the layers below ROS to a node's log, where `--log-level` selects them.
+    """Forwards Python log records of the package to the log of a node.
 
-    Tracebacks come at the level debug; errors that repeat are throttled.
+    Repeated errors and warnings are throttled; tracebacks have the level debug.
     """
 
     def __init__(self, node: Node) -> None:
-        """Begin to pass records on; `close` ends it."""
+        """Forward records until `close`."""
         super().__init__()
         log = node.get_logger()
-        # rclpy wants one level for each line that logs.
+        # rclpy requires a separate line of code for each level.
         self._error = ThrottledLog(lambda text: log.error(text))
         self._warning = ThrottledLog(lambda text: log.warning(text))
         self._info = lambda text: log.info(text)
@@ -67,14 +68,14 @@ class PackageLog(logging.Handler):
         self._source.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on; one that cannot be logged is reported on stderr."""
+        """Forward a record; report it on stderr if it cannot be logged."""
         try:
             self._write(record.levelno, self.format(record))
-        except Exception:  # a line of a log may not end the thread that writes it
+        except Exception:  # logging must not end the calling thread
             self.handleError(record)
 
     def close(self) -> None:
-        """Pass nothing on any more."""
+        """Stop forwarding."""
         self._source.removeHandler(self)
         self._source.setLevel(self._level)
         super().close()

@@ -1,15 +1,15 @@
-"""Converts between ROS messages and the values of the engine."""
+"""Conversions between ROS messages and the values of the engine."""
 
 from __future__ import annotations
 
 import sys
 from array import array
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField, RegionOfInterest
 from std_msgs.msg import Header
 
@@ -17,14 +17,15 @@ from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.spatial.box import Box
+from instructseg_ros.spatial.quaternions import multiply, rotate
 from instructseg_ros.streaming.encodings import (
+    DEPTH_ENCODINGS,
     ENCODINGS,
-    MEASUREMENTS,
     BitDepth,
     ConversionError,
-    pixels_of,
+    decode_image,
 )
-from instructseg_ros.streaming.image_files import decode
+from instructseg_ros.streaming.image_files import decode_compressed
 from instructseg_ros.streaming.instruction import (
     MAX_NAME_LENGTH,
     Instruction,
@@ -36,53 +37,72 @@ from instructseg_ros.streaming.instruction import (
 )
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
-LABEL_ENCODINGS = ('16UC1', 'mono8')
+LABEL_ENCODINGS: Final = ('16UC1', 'mono8')
+NANO: Final = 10**9
+LATEST: Final = 2**31 * NANO - 1  # ns, the latest time that a message can hold
+MAX_SHOWN_LENGTH: Final = 80  # characters of a rejected instruction
+FIELDS: Final = [
+    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+    for index, name in enumerate('xyz')
+]
 
 
 def image_to_rgb(message: Image, bits: BitDepth | None = None) -> np.ndarray:
-    """Return the pixels of a message as (H, W, 3) uint8 RGB, see `pixels_of`.
+    """Return the pixels of a message as (H, W, 3) uint8 RGB.
 
-    Encodings that are not in ENCODINGS go through cv_bridge where that is installed.
+    Encodings that are not in ENCODINGS are converted by cv_bridge if it is installed.
+
+    Args:
+        message: A raw image.
+        bits: Bit depth seen so far on the same topic; see `decode_image`.
 
     Raises:
-        ConversionError: The message contradicts itself or its encoding cannot be read.
+        ConversionError: The message is inconsistent or its encoding is not supported.
     """
-    known = (*ENCODINGS, *MEASUREMENTS)
+    known = (*ENCODINGS, *DEPTH_ENCODINGS)
     if message.encoding in known or not message.width or not message.height:
-        return pixels_of(message, bits)
+        return decode_image(message, bits)
     return _through_cv_bridge(message)
 
 
 def compressed_to_rgb(message: CompressedImage, bits: BitDepth | None = None) -> np.ndarray:
-    """Return the pixels of a compressed message as (H, W, 3) uint8 RGB, see `decode`.
+    """Return the pixels of a JPEG or PNG message as (H, W, 3) uint8 RGB.
+
+    Args:
+        message: A compressed image.
+        bits: Bit depth seen so far on the same topic; see `decode_compressed`.
 
     Raises:
-        ConversionError: It is no whole JPEG or PNG.
+        ConversionError: The data is not a complete JPEG or PNG.
     """
-    return decode(message.data, message.format, bits)
+    return decode_compressed(message.data, message.format, bits)
 
 
 def array_to_image(pixels: np.ndarray, *, header: Header, encoding: str) -> Image:
-    """Return (H, W) or (H, W, C) pixels as a message with the header given, rows not padded."""
+    """Return (H, W) or (H, W, C) pixels as an image message without row padding."""
     pixels = np.ascontiguousarray(pixels)
-    message = Image(
+    return Image(
         header=header,
         height=pixels.shape[0],
         width=pixels.shape[1],
         encoding=encoding,
         is_bigendian=sys.byteorder == 'big',
         step=pixels.strides[0],
+        data=_to_bytes(pixels),
     )
-    data = array('B')
-    data.frombytes(memoryview(pixels.reshape(-1)).cast('B'))
-    message.data = data
-    return message
 
 
 def mask_to_image(mask: np.ndarray, *, header: Header) -> Image:
-    """Return an (H, W) bool mask as mono8, 255 where it is true."""
+    """Return an (H, W) bool mask as a mono8 image with 255 for True."""
     pixels = np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255)
     return array_to_image(pixels, header=header, encoding='mono8')
+
+
+def _to_bytes(values: np.ndarray) -> array[int]:
+    """Copy a contiguous array; rclpy checks every element of any other type than array.array."""
+    data = array('B')
+    data.frombytes(memoryview(values.reshape(-1)).cast('B'))
+    return data
 
 
 def _through_cv_bridge(message: Image) -> np.ndarray:
@@ -103,24 +123,19 @@ def _through_cv_bridge(message: Image) -> np.ndarray:
         ) from None
 
 
-NANO = 10**9
-LATEST = 2**31 * NANO - 1  # ns, that a message can tell
-SHOWN_LENGTH = 80
-
-
 def instruction_from_command(
     message: Command, *, cameras: Collection[str], max_length: int, until: Until = Until.ENDED
 ) -> Instruction:
-    """Return the instruction that a command asks for.
+    """Return the instruction of a command.
 
     Args:
         message: The command.
-        cameras: Names of the cameras that there are.
-        max_length: Of its text, in characters.
-        until: What ends it besides its lifetime.
+        cameras: Names of the node's cameras.
+        max_length: Longest text, characters.
+        until: What ends the instruction besides its lifetime.
 
     Raises:
-        InstructionError: Its text, task, cameras or lifetime cannot be used.
+        InstructionError: Text, task, cameras or lifetime are invalid.
     """
     if message.task not in iter(Task):
         raise InstructionError(
@@ -147,21 +162,21 @@ def instruction_from_command(
 
 
 def stop_reason(slot: str) -> str:
-    """Return the reason of the last answer to an instruction whose slot was stopped."""
+    """Return the reason given when the instruction in a slot is stopped."""
     return f'stopped on command in slot {quote(slot)}'
 
 
 def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
-    """Return the answer to a command that cannot be followed; a long text is shortened."""
+    """Return the result REJECTED for an invalid command; a long text is shortened."""
     shown = ''.join(character if character.isprintable() else '\ufffd' for character in text)
-    if len(shown) > SHOWN_LENGTH:
-        shown = shown[: SHOWN_LENGTH - 1] + '\u2026'
+    if len(shown) > MAX_SHOWN_LENGTH:
+        shown = shown[: MAX_SHOWN_LENGTH - 1] + '\u2026'
     instruction = Instruction(text=shown, id=id[:MAX_NAME_LENGTH])
     return Segmentation(instruction=instruction, state=State.REJECTED, reason=reason, final=True)
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
-    """Return a result as a message; `now` stands for the times of one without a frame."""
+    """Return a result as a message; a result without a frame has `now` as all its times."""
     instruction = result.instruction
     message = SegmentationMessage(
         header=result.header or Header(stamp=now),
@@ -192,7 +207,7 @@ def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationM
 
 
 def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
-    """Return the result that a message tells of, without its times."""
+    """Return the result in a message, without its times."""
     mask = None
     if message.mask.width:
         mask = image_to_rgb(message.mask)[..., 0] > 0
@@ -214,8 +229,14 @@ def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
 
 
 def stamp_to_nanoseconds(stamp: Time) -> int:
-    """Return a stamp as nanoseconds."""
+    """Return a time in nanoseconds."""
     return stamp.sec * NANO + stamp.nanosec
+
+
+def nanoseconds_to_stamp(nanoseconds: int) -> Time:
+    """Return a time, given in nanoseconds, as a message; later than 2038 becomes the latest."""
+    seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
+    return Time(sec=seconds, nanosec=fraction)
 
 
 def seconds_to_duration(seconds: float) -> Duration:
@@ -226,31 +247,18 @@ def seconds_to_duration(seconds: float) -> Duration:
 
 def _fill_times(message: SegmentationMessage, timing: Timing | None, now: Time) -> None:
     if timing is None:
-        # The stamp of an image that could not be read may be ahead of the clock.
+        # The stamp of an unreadable image may be ahead of the clock.
         ready = max(stamp_to_nanoseconds(now), stamp_to_nanoseconds(message.header.stamp))
         timing = Timing(captured=ready, received=ready, started=ready, finished=ready, latency=0.0)
-    message.received = _time(timing.received)
-    message.started = _time(timing.started)
-    message.finished = _time(timing.finished)
+    message.received = nanoseconds_to_stamp(timing.received)
+    message.started = nanoseconds_to_stamp(timing.started)
+    message.finished = nanoseconds_to_stamp(timing.finished)
     message.latency = seconds_to_duration(timing.latency)
 
 
-def _time(nanoseconds: int) -> Time:
-    seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
-    return Time(sec=seconds, nanosec=fraction)
-
-
-FIELDS = [
-    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-    for index, name in enumerate('xyz')
-]
-
-
 def points_to_cloud(points: np.ndarray, *, header: Header) -> PointCloud2:
-    """Return (H, W, 3) float32 points, m, as an organised cloud; NaN where there is none."""
+    """Return (H, W, 3) float32 points, m, as an organized cloud; NaN marks missing points."""
     height, width = points.shape[:2]
-    data = array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(points).reshape(-1)).cast('B'))
     return PointCloud2(
         header=header,
         height=height,
@@ -260,19 +268,14 @@ def points_to_cloud(points: np.ndarray, *, header: Header) -> PointCloud2:
         row_step=12 * width,
         is_dense=False,
         is_bigendian=sys.byteorder == 'big',
-        data=data,
+        data=_to_bytes(np.ascontiguousarray(points)),
     )
 
 
 def box_to_pose(box: Box) -> Pose:
-    """Return centre and orientation of a box."""
+    """Return the center and orientation of a box."""
     x, y, z = (float(value) for value in box.center)
     return Pose(position=Point(x=x, y=y, z=z), orientation=quaternion_message(box.rotation))
-
-
-def box_to_pose_stamped(box: Box, *, header: Header) -> PoseStamped:
-    """Return centre and orientation of a box in the frame of a header."""
-    return PoseStamped(header=header, pose=box_to_pose(box))
 
 
 def quaternion_message(rotation: np.ndarray) -> Quaternion:
@@ -287,15 +290,3 @@ def transform_box(box: Box, transform: Transform) -> Box:
     quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
     center = rotate(quaternion, box.center) + np.array([offset.x, offset.y, offset.z])
     return Box(center=center, size=box.size, rotation=multiply(quaternion, box.rotation))
-
-
-def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the (x, y, z, w) quaternion of the second rotation and then the first."""
-    (v, w), (u, s) = (first[:3], first[3]), (second[:3], second[3])
-    return np.append(w * u + s * v + np.cross(v, u), w * s - v @ u)
-
-
-def rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Return an (x, y, z) vector turned by an (x, y, z, w) quaternion."""
-    v, w = quaternion[:3], quaternion[3]
-    return vector + 2.0 * np.cross(v, np.cross(v, vector) + w * vector)

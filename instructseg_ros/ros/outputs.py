@@ -1,4 +1,4 @@
-"""Publishes results and the images made from them."""
+"""Publishes results, and the topics of each camera that are made from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.inputs import DepthInput, camera_topic, image_topic, shows_rectified
+from instructseg_ros.ros.depth_input import DepthInput
+from instructseg_ros.ros.inputs import camera_topic, image_topic, shows_rectified
 from instructseg_ros.ros.messages import array_to_image, mask_to_image, segmentation_to_message
 from instructseg_ros.ros.outputs_3d import TargetOutputs, Transforms
 from instructseg_ros.ros.qos import create_publisher
@@ -24,20 +25,24 @@ from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import Segmentation
 
 Results = Sequence[Segmentation]
+RECTIFICATION: Final = {
+    True: 'rectified (P of camera_info applies)',
+    False: 'raw (K and D of camera_info apply)',
+}
 
 
 class ImageOutputs:
-    """Draws and publishes what somebody subscribes to, with the header of the source image."""
+    """Draws and publishes images that have subscribers, with the header of the source image."""
 
     def __init__(
         self, node: LifecycleNode, camera: str, labels: Labels, *, label_encoding: str
     ) -> None:
-        """Create the publishers on a node.
+        """Create the publishers.
 
         Args:
             node: Owner of the publishers.
-            camera: Name of the camera, the namespace of the topics.
-            labels: Numbers of the instructions.
+            camera: Name of the camera, which is the namespace of its topics.
+            labels: Numbers of the instructions in label images.
             label_encoding: 16UC1 or mono8.
         """
         self._node = node
@@ -54,13 +59,13 @@ class ImageOutputs:
         }
 
     def publish(self, results: Results) -> None:
-        """Publish the images of one frame, given all its results, with masks."""
+        """Publish the images of one frame from all its results that have masks."""
         for publisher, make in self._makers.items():
             if publisher.get_subscription_count():
                 publisher.publish(make(results, results[0].header))
 
     def is_watched(self) -> bool:
-        """Tell whether anybody subscribes to one of them."""
+        """Return whether one of the topics has a subscriber."""
         return any(publisher.get_subscription_count() for publisher in self._makers)
 
     def destroy(self) -> None:
@@ -96,17 +101,11 @@ def _confidence(results: Results, header: Header) -> Image:
     return array_to_image(confidence(results), header=header, encoding='mono8')
 
 
-RECTIFICATION: Final = {
-    True: 'rectified (P of camera_info applies)',
-    False: 'raw (K and D of camera_info apply)',
-}
-
-
 class CameraOutputs:
-    """The topics of a camera, in its namespace.
+    """The topics of one camera, in its namespace.
 
     Attributes:
-        depth: What the 3-D outputs are made with; listens only while it is told to.
+        depth: Source of depth for the 3-D outputs; subscribed only while they are needed.
     """
 
     def __init__(
@@ -119,15 +118,15 @@ class CameraOutputs:
         *,
         warn: Callable[[str], object],
     ) -> None:
-        """Create the publishers on a node; they work while it is active.
+        """Create the publishers; they publish while the node is active.
 
         Args:
             node: Owner of the publishers.
             camera: Name of the camera.
-            labels: Numbers of the instructions.
-            transforms: Bring targets to the frame that is wanted.
+            labels: Numbers of the instructions in label images.
+            transforms: Transforms to the target frame.
             values: Parameters of the node.
-            warn: Is told why something cannot be published.
+            warn: Called with the reason why something cannot be published.
         """
         self._images = ImageOutputs(node, camera, labels, label_encoding=values.label_encoding)
         self._vision = VisionOutputs(node, camera, labels)
@@ -142,7 +141,7 @@ class CameraOutputs:
         rectified = shows_rectified(topic, values.rectification)
         if values.depth:
             node.get_logger().info(
-                f'images on {topic} count as {RECTIFICATION[rectified]}; set '
+                f'images on {topic} are treated as {RECTIFICATION[rectified]}; set '
                 f'rectification if that is wrong'
             )
         self._targets = TargetOutputs(
@@ -156,36 +155,36 @@ class CameraOutputs:
         )
 
     def publish_labels(self, header: Header) -> None:
-        """Publish what labels stand for, where that has changed."""
+        """Publish the names of the labels if they have changed."""
         self._vision.publish_labels(header)
 
     def publish(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
-        """Publish what somebody wants of one frame.
+        """Publish each topic that has subscribers for one frame.
 
         Args:
-            results: All of the frame, with masks.
+            results: All results of the frame that have masks.
             numbers: Id of each instruction -> its label.
         """
-        # Consumers of label images want to know first what the labels stand for.
+        # First the names, which consumers of label images need to interpret them.
         self.publish_labels(results[0].header)
         self._images.publish(results)
         self._vision.publish_2d(results, numbers)
         self._targets.add_results(results, numbers)
 
     def is_watched(self) -> bool:
-        """Tell whether anybody wants any of it."""
+        """Return whether one of the topics has a subscriber or targets are broadcast."""
         return (
-            self._images.is_watched() or self._vision.is_watched('detections') or self.wants_depth()
+            self._images.is_watched() or self._vision.is_watched('detections') or self.needs_depth()
         )
 
-    def wants_depth(self) -> bool:
-        """Tell whether anybody wants what is made with depth."""
+    def needs_depth(self) -> bool:
+        """Return whether an output that is made with depth is needed."""
         return self._targets.is_watched()
 
-    def end(self) -> None:
-        """Stop listening to depth, and let go of what waits for it."""
-        self.depth.listen(False)
-        self._targets.forget()
+    def stop(self) -> None:
+        """Unsubscribe from depth and drop the results that wait for it."""
+        self.depth.enable(False)
+        self._targets.clear()
 
     def destroy(self) -> None:
         """Remove the topics from the node."""
@@ -194,7 +193,7 @@ class CameraOutputs:
 
 
 class ResultPublisher:
-    """Publishes on `segmentation` and on the topics of the cameras; one thread at a time."""
+    """Publishes on `segmentation` and on the topics of the cameras; not thread-safe."""
 
     def __init__(
         self,
@@ -204,21 +203,21 @@ class ResultPublisher:
         *,
         warn: Callable[[str], object],
     ) -> None:
-        """Create the publishers on a node; they work while it is active.
+        """Create the publishers; they publish while the node is active.
 
         Args:
             node: Owner of the publishers.
             values: Its parameters.
-            labels: Numbers of the instructions.
-            warn: Is told why something cannot be published.
+            labels: Numbers of the instructions in label images.
+            warn: Called with the reason why something cannot be published.
 
         Raises:
-            TransformError: Parameters want tf2, which is not installed.
+            TransformError: A parameter needs tf2, which is not installed.
         """
         self._node = node
         self._labels = labels
-        self._last: dict[str, list[Segmentation]] = {}  # of the newest frame of each camera
-        self._wants_depth = values.depth
+        self._last: dict[str, list[Segmentation]] = {}  # camera -> results of its newest frame
+        self._uses_depth = values.depth
         self._transforms = Transforms(
             node, target_frame=values.target_frame, broadcast=values.broadcast_targets
         )
@@ -231,44 +230,49 @@ class ResultPublisher:
         }
 
     def note_image(self, camera: str, header: Header) -> None:
-        """Take note of an image, whose depth may be wanted."""
+        """Note an image, and subscribe to its depth if an output needs it."""
         outputs = self._cameras[camera]
-        outputs.depth.listen(self._wants_depth and outputs.wants_depth())
+        outputs.depth.enable(self._uses_depth and outputs.needs_depth())
         outputs.depth.add(header)
 
-    def begin(self) -> None:
-        """Say what labels stand for; the node must be active."""
+    def start(self) -> None:
+        """Publish the names of the labels; the node must be active."""
         header = Header(stamp=self._node.get_clock().now().to_msg())
         for outputs in self._cameras.values():
             outputs.publish_labels(header)
 
     def publish(self, results: Sequence[Segmentation]) -> None:
-        """Publish the results of a frame, or one without a frame.
+        """Publish the results of one frame, or a result without a frame.
 
-        Answers to a question about one image go to the asker only, not to the topics.
+        Results of one-shot requests (`~/segment`) go to their clients only, not to the topics.
         """
-        shown = [each for each in results if each.instruction.until is not Until.ANSWERED]
+        public = [each for each in results if each.instruction.until is not Until.ANSWERED]
         now = self._node.get_clock().now().to_msg()
-        for result in shown:
+        for result in public:
             self._segmentation.publish(segmentation_to_message(result, now=now))
-        seen = [each for each in shown if each.mask is not None]
-        if seen:
-            self._publish_frame(seen[0].camera, seen)
-        for result in shown:
+        masked = [each for each in public if each.mask is not None]
+        if masked:
+            self._publish_frame(masked[0].camera, masked)
+        for result in public:
             if result.final:
                 self._forget(result.instruction)
 
+    def depth_topics(self) -> list[str]:
+        """Return the resolved topics of depth and calibration of all cameras."""
+        depths = [outputs.depth for outputs in self._cameras.values()]
+        return [topic for each in depths for topic in (each.depth_topic, each.info_topic)]
+
     def is_watched(self) -> bool:
-        """Tell whether anybody subscribes to any result."""
+        """Return whether any output is needed."""
         return bool(self._segmentation.get_subscription_count()) or any(
             outputs.is_watched() for outputs in self._cameras.values()
         )
 
-    def end(self) -> None:
-        """Stop listening to depth, and let go of all results."""
+    def stop(self) -> None:
+        """Unsubscribe from depth and drop all results."""
         self._last.clear()
         for outputs in self._cameras.values():
-            outputs.end()
+            outputs.stop()
 
     def destroy(self) -> None:
         """Remove the topics from the node."""
@@ -278,10 +282,10 @@ class ResultPublisher:
         self._transforms.destroy()
 
     def _publish_frame(self, camera: str, results: Sequence[Segmentation]) -> None:
-        # An instruction that came later is answered later on the same frame.
+        # An instruction that arrived later gets a later result on the same frame.
         before = [each for each in self._last.get(camera, ()) if each.header is results[0].header]
         self._last[camera] = [*before, *results]
-        # Kept with the frame: its depth may come when a number stands for another text.
+        # Fixed now: a number may have been reused by the time the depth of this frame arrives.
         numbers = {each.instruction.id: self._labels.number(each) for each in self._last[camera]}
         self._cameras[camera].publish(self._last[camera], numbers)
 

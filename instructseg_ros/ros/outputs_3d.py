@@ -1,4 +1,4 @@
-"""Publishes where targets are in space: points, masked depth, poses and boxes."""
+"""Publishes targets in space: points, masked depth, poses, boxes and tf2 frames."""
 
 from __future__ import annotations
 
@@ -17,44 +17,52 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from instructseg_ros.ros.inputs import DepthInput, camera_topic
+from instructseg_ros.ros.depth_input import DepthInput
+from instructseg_ros.ros.inputs import camera_topic
 from instructseg_ros.ros.messages import (
     array_to_image,
-    box_to_pose_stamped,
+    box_to_pose,
     points_to_cloud,
     quaternion_message,
     stamp_to_nanoseconds,
     transform_box,
 )
 from instructseg_ros.ros.qos import create_publisher
-from instructseg_ros.ros.transport import forget_jumps
+from instructseg_ros.ros.transport import detach_from_clock
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
-from instructseg_ros.spatial.depth import mask_depth, metres_of
+from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.points import deproject
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import union
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
+MAX_WAITING: Final = 16  # frames whose depth or whose results wait for the other
+
+Results = Sequence[Segmentation]
+Numbers = Mapping[str, int]  # id of each instruction -> its label
+Depth = tuple[Header, Image, CameraInfo]
+Found = list[tuple[Segmentation, Box]]
+
 
 class TransformError(RuntimeError):
-    """A transform cannot be had; the message says which, and the remedy."""
+    """A transform is not available; the message names it and the remedy."""
 
 
 class Transforms:
-    """Looks transforms up, and broadcasts where targets are."""
+    """Looks up transforms to the target frame, and broadcasts the poses of targets."""
 
     def __init__(self, node: Node, *, target_frame: str, broadcast: bool) -> None:
-        """Begin to listen to transforms, where they are needed.
+        """Use tf2 if one of the arguments needs it.
 
         Args:
             node: Owner of the topics.
-            target_frame: Frame to bring boxes to; '': they stay in the camera's.
-            broadcast: Whether targets are broadcast.
+            target_frame: Frame of published boxes; '' for that of the camera.
+            broadcast: Whether the poses of targets are broadcast.
 
         Raises:
-            TransformError: One of both is wanted and tf2 is not installed.
+            TransformError: tf2 is needed and not installed.
         """
         self._node = node
         self._target_frame = target_frame
@@ -78,15 +86,19 @@ class Transforms:
 
     @property
     def broadcasts(self) -> bool:
-        """Whether targets are broadcast."""
+        """Whether the poses of targets are broadcast."""
         return self._broadcaster is not None
 
     def target_header(self, header: Header) -> Header:
-        """Return the header of boxes in the target frame, given that of their image."""
+        """Return the header of boxes in the target frame for an image with this header."""
         return Header(stamp=header.stamp, frame_id=self._target_frame or header.frame_id)
 
     def to_target_frame(self, box: Box, header: Header) -> Box:
-        """Return a box in the target frame at the time of its image, given in the image's.
+        """Transform a box from the frame of an image to the target frame.
+
+        Args:
+            box: A box in the frame of the header.
+            header: Header of the image, whose time is that of the transform.
 
         Raises:
             TransformError: There is no such transform.
@@ -97,17 +109,17 @@ class Transforms:
             found = self._buffer.lookup_transform(
                 self._target_frame, header.frame_id, Time.from_msg(header.stamp)
             )
-        except Exception as error:  # those of tf2 have no base class in all distributions
+        except Exception as error:  # tf2 has no common base class in some distributions
             raise TransformError(
                 f'the target was found, but there is no transform from "{header.frame_id}" to '
                 f'"{self._target_frame}" at the time of the image: '
-                f'{describe_error(error)}; publish it, or set target_frame to a frame that '
-                f'there is'
+                f'{describe_error(error)}; publish it, or set target_frame to an existing '
+                f'frame'
             ) from error
         return transform_box(box, found.transform)
 
     def broadcast(self, box: Box, header: Header, *, child: str) -> None:
-        """Broadcast the pose of a box as a frame of that name."""
+        """Broadcast the pose of a box as the frame `child`."""
         x, y, z = (float(value) for value in box.center)
         self._broadcaster.sendTransform(
             TransformStamped(
@@ -120,27 +132,19 @@ class Transforms:
         )
 
     def destroy(self) -> None:
-        """Remove everything from the node, which tf2 itself does only in part."""
+        """Remove everything from the node; tf2 itself removes only a part."""
         if self._buffer is not None:
             self._listener.unregister()
             self._node.destroy_service(self._buffer.srv)
-            forget_jumps(self._buffer)
+            detach_from_clock(self._buffer)
         if self._broadcaster is not None:
             self._node.destroy_publisher(self._broadcaster.pub_tf)
 
 
-KEPT: Final = 16  # images whose depth, or whose results, wait for the other
-
-Results = Sequence[Segmentation]
-Numbers = Mapping[str, int]  # the label of each instruction, by its id
-Depth = tuple[Header, Image, CameraInfo]
-Found = list[tuple[Segmentation, Box]]
-
-
 class TargetOutputs:
-    """Publishes for each frame as soon as both its results and its depth are there.
+    """Publishes each frame as soon as both its results and its depth have arrived.
 
-    Any thread may call it; one at a time publishes, in the order of the frames.
+    Thread-safe: one thread at a time publishes, in the order of the frames.
     """
 
     def __init__(
@@ -154,16 +158,16 @@ class TargetOutputs:
         source: DepthInput,
         rectified: bool,
     ) -> None:
-        """Create the publishers on a node.
+        """Create the publishers.
 
         Args:
             node: Owner of the publishers.
-            camera: Name of the camera, the namespace of the topics.
-            vision: Publishes boxes.
-            transforms: Bring boxes to the target frame.
-            warn: Is told why there is nothing to publish for a target.
-            source: Where depth and calibration come from.
-            rectified: Whether image and depth are rectified; see `Pinhole.of`.
+            camera: Name of the camera, which is the namespace of its topics.
+            vision: Publisher of 3-D detections.
+            transforms: Transforms to the target frame.
+            warn: Called with the reason why nothing is published for a target.
+            source: Source of depth and calibration.
+            rectified: Whether image and depth are rectified; see `Pinhole.from_camera_info`.
         """
         self._node = node
         self._camera = camera
@@ -175,40 +179,40 @@ class TargetOutputs:
         self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
-        # By the id of the image's header, which the values keep: stamps may stand still.
+        # By the identity of the image's header, which the values keep alive: stamps may repeat.
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
-        self._pinhole: Pinhole | None = None  # of the newest calibration, with its rays
+        self._pinhole: Pinhole | None = None  # the newest calibration, with its cached rays
         self._lock = threading.Lock()
         self._publishing = threading.Lock()
 
     def is_watched(self) -> bool:
-        """Tell whether somebody wants any of it."""
-        return self._wants_boxes() or any(
+        """Return whether one of the topics has a subscriber or targets are broadcast."""
+        return self._needs_boxes() or any(
             each.get_subscription_count() for each in (self._points, self._masked)
         )
 
     def add_depth(self, header: Header, message: Image, info: CameraInfo) -> None:
-        """Take the depth and the calibration that belong to the image of a header.
+        """Add the depth and the calibration of the image with this header.
 
-        Without a stamp it is left out: it may belong to another image.
+        Images without a stamp are ignored, because the depth may belong to another image.
         """
         if not stamp_to_nanoseconds(header.stamp):
             return
-        with suppress(ValueError):  # which publishing reports
+        with suppress(ValueError):  # reported when publishing
             self._compute_rays(message, info)
         depth = header, message, info
         with self._publishing:
             with self._lock:
                 waiting = self._results.pop(id(header), None)
                 self._depths[id(header)] = depth
-                while len(self._depths) > KEPT:
+                while len(self._depths) > MAX_WAITING:
                     self._depths.popitem(last=False)
             if waiting is not None:
                 self._publish(*waiting, depth)
 
     def add_results(self, results: Results, numbers: Numbers) -> None:
-        """Take all results of a frame, with masks, and the labels that they have on it."""
+        """Add all results of a frame that have masks, and the labels of their instructions."""
         header = results[0].header
         if not self.is_watched() or not stamp_to_nanoseconds(header.stamp):
             return
@@ -217,14 +221,16 @@ class TargetOutputs:
                 depth = self._depths.get(id(header))
                 if depth is None:
                     self._results[id(header)] = results, numbers
-                is_late = len(self._results) > KEPT and bool(self._results.popitem(last=False))
+                is_late = len(self._results) > MAX_WAITING and bool(
+                    self._results.popitem(last=False)
+                )
             if depth is not None:
                 self._publish(results, numbers, depth)
         if depth is None and is_late:
             self._source.report_unmatched()
 
-    def forget(self) -> None:
-        """Let go of the depth and the results that wait for each other."""
+    def clear(self) -> None:
+        """Drop the depth and the results that wait for each other."""
         with self._lock:
             self._depths.clear()
             self._results.clear()
@@ -234,7 +240,7 @@ class TargetOutputs:
         for publisher in (self._points, self._masked, self._pose):
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _wants_boxes(self) -> bool:
+    def _needs_boxes(self) -> bool:
         return bool(
             self._transforms.broadcasts
             or self._pose.get_subscription_count()
@@ -242,21 +248,21 @@ class TargetOutputs:
         )
 
     def _pinhole_of(self, info: CameraInfo) -> Pinhole:
-        """Return the camera of a calibration: the same object while the calibration stays.
+        """Return the camera model of a calibration; the same object while it does not change.
 
         Raises:
-            CalibrationError: The calibration is of no use.
+            CalibrationError: The calibration is invalid.
         """
-        kept, pinhole = self._pinhole, Pinhole.of(info, rectified=self._rectified)
+        kept, pinhole = self._pinhole, Pinhole.from_camera_info(info, rectified=self._rectified)
         if kept is None or kept != pinhole:
             self._pinhole = kept = pinhole
         return kept
 
     def _compute_rays(self, depth: Image, info: CameraInfo) -> None:
-        """Compute the rays of a new calibration before results wait for them: it takes long.
+        """Compute the rays of a new calibration before results wait for this slow step.
 
         Raises:
-            ValueError: The calibration is of no use, or the depth image is of another view.
+            ValueError: The calibration is invalid, or depth has another field of view.
         """
         pinhole = self._pinhole_of(info)
         for camera in (pinhole, pinhole.scaled(depth.width, depth.height)):
@@ -279,21 +285,21 @@ class TargetOutputs:
     def _publish_images(
         self, results: Results, numbers: Numbers, message: Image, pinhole: Pinhole, mask: np.ndarray
     ) -> None:
-        """Publish everything that is wanted of a frame.
+        """Publish each topic that has subscribers for a frame.
 
         Raises:
-            DepthError: The depth image cannot be read.
-            FieldOfViewError: It is of another aspect ratio than the image.
+            ConversionError: The depth image is invalid.
+            FieldOfViewError: Depth and image have different aspect ratios.
         """
         header = results[0].header
         if self._masked.get_subscription_count():
             self._masked.publish(
                 array_to_image(mask_depth(message, mask), header=header, encoding=message.encoding)
             )
-        metres = metres_of(message)
+        metres = depth_in_metres(message)
         if self._points.get_subscription_count():
             self._points.publish(points_to_cloud(deproject(metres, pinhole, mask), header=header))
-        if self._wants_boxes():
+        if self._needs_boxes():
             self._publish_boxes(list(self._find_boxes(results, metres, pinhole)), numbers, header)
 
     def _find_boxes(
@@ -304,7 +310,7 @@ class TargetOutputs:
                 try:
                     yield result, fit_box(metres, pinhole, result.mask)
                 except NoDepthError as error:
-                    self._warn(f'a target was found, but not in space: {describe_error(error)}')
+                    self._warn(f'a target was found, but not its position: {describe_error(error)}')
 
     def _publish_boxes(self, found: Found, numbers: Numbers, header: Header) -> None:
         try:
@@ -317,7 +323,7 @@ class TargetOutputs:
         frame = self._transforms.target_header(header)
         self._vision.publish_3d(moved, numbers, frame)
         if moved and self._pose.get_subscription_count():
-            self._pose.publish(box_to_pose_stamped(moved[0][1], header=frame))
+            self._pose.publish(PoseStamped(header=frame, pose=box_to_pose(moved[0][1])))
         for result, box in moved if self._transforms.broadcasts else ():
             self._transforms.broadcast(
                 box, frame, child=child_frame(self._camera, result.instruction.id)
@@ -325,6 +331,5 @@ class TargetOutputs:
 
 
 def child_frame(camera: str, id: str) -> str:
-    """Return the tf2 frame of a target."""
-    # With the camera, because a frame has one parent.
+    """Return the tf2 frame of a target; it names the camera, as a frame has only one parent."""
     return re.sub(r'\W', '_', '_'.join(filter(None, ('target', camera, id))))

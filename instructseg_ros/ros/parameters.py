@@ -1,4 +1,4 @@
-"""Parameters declared once: a frozen dataclass whose fields say everything about them."""
+"""Node parameters declared as the fields of a frozen dataclass, with checks of their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Value = bool | int | float | str | Sequence[str]
 
 
 class ParameterError(ValueError):
-    """A parameter has a value that cannot be used; the message names those that can."""
+    """A parameter has an invalid value; the message names the valid ones."""
 
 
 def parameter(
@@ -40,16 +40,16 @@ def parameter(
     dynamic: bool = False,
     read_only: bool = False,
 ) -> Any:
-    """Describe one parameter as a dataclass field.
+    """Return a dataclass field that describes one parameter.
 
     Args:
-        default: Its value when nobody sets it; fixes its type.
+        default: Default value, which also fixes the type.
         description: Meaning and unit.
-        minimum: Least value of a number.
-        maximum: Greatest value of a number.
-        choices: The only texts that it, or each of its texts, may be; () for any.
-        dynamic: It may change at any time; otherwise only while the node is not configured.
-        read_only: It can only be given at the start.
+        minimum: Lowest value of a number.
+        maximum: Highest value of a number.
+        choices: Valid values of a string, or of each string in a list; () for any.
+        dynamic: Whether it may change at any time, or only while the node is unconfigured.
+        read_only: Whether it can be set at startup only.
     """
     metadata = {
         'description': description,
@@ -65,7 +65,7 @@ def parameter(
 
 
 def default_of(field: dataclasses.Field[Any]) -> Value:
-    """Return the default of a parameter."""
+    """Return the default value of a parameter."""
     if field.default is not dataclasses.MISSING:
         return field.default
     assert field.default_factory is not dataclasses.MISSING
@@ -73,43 +73,49 @@ def default_of(field: dataclasses.Field[Any]) -> Value:
 
 
 def declare(node: Node, table: type) -> None:
-    """Declare every field of a table of parameters on a node."""
+    """Declare every field of a parameter dataclass on a node."""
     for field in dataclasses.fields(table):
         node.declare_parameter(field.name, default_of(field), _describe(field))
 
 
 def warn_of_unknown(node: Node) -> None:
-    """Log a warning for each parameter that was given at the start and that the node lacks.
+    """Warn of each parameter given at startup that the node does not have.
 
-    Call it once all parameters are declared. Those of qualities of service are declared later.
+    Call it when all parameters are declared. QoS overrides are declared later, with their topics.
     """
-    declared = list(node._parameters)
-    for name in sorted(node._parameter_overrides.keys() - declared):
-        if not name.startswith('qos_overrides.'):
-            nearest = difflib.get_close_matches(name, declared, n=1)
-            remedy = (
-                f'did you mean "{nearest[0]}"?'
-                if nearest
-                else f'"{node.get_name()} --help" lists those there are'
-            )
-            node.get_logger().warning(
-                f'the parameter "{name}" has no effect: the node has none of that name; {remedy}'
-            )
+    given = [name for name in node._parameter_overrides if not name.startswith('qos_overrides.')]
+    warn_of_undeclared(node, given, list(node._parameters))
+
+
+def warn_of_undeclared(node: Node, names: Iterable[str], declared: Sequence[str]) -> None:
+    """Warn of each parameter that is not declared, and suggest the nearest declared name."""
+    for name in sorted(set(names).difference(declared)):
+        nearest = difflib.get_close_matches(name, declared, n=1)
+        remedy = (
+            f'did you mean "{nearest[0]}"?'
+            if nearest
+            else f'"{node.get_name()} --help" lists all parameters'
+        )
+        node.get_logger().warning(
+            f'the parameter "{name}" has no effect: the node has no parameter of that name; '
+            f'{remedy}'
+        )
 
 
 def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
-    """Log a warning for each parameter file that has nothing for a node.
+    """Warn of each parameter file that has no parameters for a node.
 
     Args:
-        arguments: Command line of the node.
+        node: The node.
+        arguments: Its command line.
     """
     mine = node.get_fully_qualified_name()
     for flag, file in itertools.pairwise(arguments):
-        # A pipe has nothing left.
+        # A pipe cannot be read a second time.
         if flag != '--params-file' or not Path(file).is_file():
             continue
-        with contextlib.suppress(OSError, yaml.YAMLError):  # rcl has read it and is content
-            # Files of launch have tags of Python, which this loader ignores.
+        with contextlib.suppress(OSError, yaml.YAMLError):  # rcl has accepted it already
+            # Files written by launch have Python tags, which this loader ignores.
             names = list(_nodes_in(yaml.load(Path(file).read_bytes(), yaml.BaseLoader)))
             if not any(_is_name_of(mine, name) for name in names):
                 node.get_logger().warning(
@@ -119,7 +125,7 @@ def warn_of_files_for_others(node: Node, arguments: Sequence[str]) -> None:
 
 
 def _nodes_in(content: Any, name: str = '') -> Iterator[str]:
-    """Yield the names, with wildcards, that a parameter file has parameters for."""
+    """Yield the node names, with wildcards, in a parameter file."""
     for key, value in content.items() if isinstance(content, Mapping) else ():
         if key == 'ros__parameters':
             yield name
@@ -134,7 +140,7 @@ def _is_name_of(node: str, name: str) -> bool:
 
 
 def describe_all(table: type) -> str:
-    """Return every parameter with its default, meaning and values, for a terminal."""
+    """Return a description of all parameters for a terminal."""
     return '\n'.join(
         textwrap.fill(
             f'{field.name} (default {default_of(field)!r}): '
@@ -157,10 +163,10 @@ def _values(field: dataclasses.Field[Any]) -> str:
 
 
 def read(node: Node, table: type[T]) -> T:
-    """Return the values that a node's parameters have now.
+    """Return the current values of a node's parameters.
 
     Raises:
-        ParameterError: One of them is none of its choices.
+        ParameterError: A value is not one of the choices.
     """
     fields = dataclasses.fields(table)  # type: ignore[arg-type]
     values = {field.name: node.get_parameter(field.name).value for field in fields}
@@ -172,7 +178,7 @@ def read(node: Node, table: type[T]) -> T:
 def check_change(
     table: type, changes: Iterable[Parameter], *, is_configured: bool
 ) -> SetParametersResult:
-    """Refuse a set of changes as a whole when one of them is wrong or cannot take effect now."""
+    """Reject a set of changes as a whole if one is invalid or not possible in this state."""
     fields = {field.name: field for field in dataclasses.fields(table)}
     for change in changes:
         field = fields.get(change.name)
@@ -181,8 +187,8 @@ def check_change(
         if is_configured and not field.metadata['dynamic']:
             return SetParametersResult(
                 successful=False,
-                reason=f'{change.name} takes effect when the node is '
-                f'configured: run the lifecycle transitions deactivate and cleanup first',
+                reason=f'{change.name} takes effect when the node is configured: run the '
+                f'lifecycle transitions deactivate and cleanup first',
             )
         try:
             _check_choice(field, change.value)

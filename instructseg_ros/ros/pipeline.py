@@ -1,4 +1,4 @@
-"""From cameras and commands through the engine to topics."""
+"""Everything a configured node owns: model, engine, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from instructseg_ros.model.memory import release_freed_memory
-from instructseg_ros.ros import running as stopping
+from instructseg_ros.ros import qos
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.inputs import CameraInput, CommandInput, image_topic
 from instructseg_ros.ros.outputs import ResultPublisher
 from instructseg_ros.ros.parameters import ParameterError
 from instructseg_ros.ros.requests import RequestBroker
-from instructseg_ros.ros.running import SteadyTimer
+from instructseg_ros.ros.running import SteadyTimer, check_stop, interruptible
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.labels import Labels
@@ -36,68 +36,40 @@ if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
 
 
-PERIOD: Final = 0.5  # s
-
-
-class IdleMemoryTrimmer:
-    """Gives freed memory back, once, when no camera has sent an image for a while."""
-
-    def __init__(self, node: Node, statistics: Statistics, *, after: float) -> None:
-        """Begin to watch.
-
-        Args:
-            node: Owner of the timer.
-            statistics: Know when the last image came.
-            after: Silence that counts as rest, s.
-        """
-        self._statistics = statistics
-        self._after = after
-        self._resting = False
-        self._timer = SteadyTimer(node, PERIOD, self._look)
-
-    def destroy(self) -> None:
-        """Stop watching."""
-        self._timer.destroy()
-
-    def _look(self) -> None:
-        before, self._resting = self._resting, self._statistics.silence() > self._after
-        if self._resting and not before:
-            release_freed_memory()
-
-
-WARM_UP_SIZE = (480, 640, 3)
-CAMERA_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
+POLL_PERIOD: Final = 0.5  # s, of the checks for subscribers and for idle cameras
+WARM_UP_SIZE: Final = (480, 640, 3)
+CAMERA_NAME: Final = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
 
 def load_segmenter(values: SegmentationParameters) -> Segmenter:
-    """Load the model and run it once, so that the first real frame is not slow.
+    """Load the model and run it once, so that the first frame is not slow.
 
     Raises:
         ModelError: The model cannot be loaded; the message names the remedy.
-        StopRequested: The process was asked to stop meanwhile.
+        StopRequested: The process received a signal to stop meanwhile.
     """
-    # torch and transformers take seconds to import and are needed from here on only.
+    # Imported here because torch and transformers take seconds.
     import torch
 
-    stopping.check()
+    check_stop()
     from instructseg_ros.model.segmenter import Segmenter
 
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
-    with stopping.interruptible():
+    with interruptible():
         segmenter = Segmenter.from_pretrained(
             values.model, device=values.device, dtype=values.dtype, compiled=values.compiled
         )
         image = np.zeros(WARM_UP_SIZE, np.uint8)
-        [tokens] = segmenter.encode([image])
-        references = [tokens] * segmenter.reference_frames
-        segmenter.segment(image, 'the red mug', references, tokens=tokens)
+        [features] = segmenter.encode([image])
+        references = [features] * segmenter.reference_frames
+        segmenter.segment(image, 'the red mug', references, features=features)
     return segmenter
 
 
 def free_segmenter_memory() -> None:
-    """Give back the memory of a segmenter that nothing holds any more, also that of a GPU."""
+    """Return the memory of a destroyed segmenter to the system, GPU memory included."""
     gc.collect()
-    torch = sys.modules.get('torch')  # to import it takes seconds
+    torch = sys.modules.get('torch')  # importing it would take seconds
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     release_freed_memory()
@@ -111,12 +83,18 @@ def engine_settings(
     Args:
         segmenter: The model.
         values: The node's parameters.
-        topics: Name of each camera -> what its stream is called to people.
+        topics: Name of each camera -> its image topic, which messages name.
     """
+    references: dict[str, float] = {}  # negative parameters keep the values of the model
+    if values.reference_frames >= 0:
+        references['reference_frames'] = values.reference_frames
+    if values.reference_stride >= 0:
+        references['reference_stride'] = values.reference_stride
+        references['max_reference_stride'] = values.reference_stride
     return EngineSettings.from_model(
         segmenter,
         topics=topics,
-        **_own_references(values),
+        **references,
         max_age=values.max_age,
         image_timeout=values.image_timeout,
         max_instructions=values.max_instructions,
@@ -130,21 +108,11 @@ def engine_settings(
     )
 
 
-def _own_references(values: SegmentationParameters) -> dict[str, float]:
-    """Return what the parameters say of reference frames; negative ones leave it to the model."""
-    own: dict[str, float] = {}
-    if values.reference_frames >= 0:
-        own['reference_frames'] = values.reference_frames
-    if values.reference_stride >= 0:
-        own['reference_stride'] = own['max_reference_stride'] = values.reference_stride
-    return own
-
-
-def transports_of(values: SegmentationParameters) -> dict[str, str]:
-    """Return the name of each camera and how its images come.
+def camera_transports(values: SegmentationParameters) -> dict[str, str]:
+    """Return name -> transport of the images (raw or compressed) of each camera.
 
     Raises:
-        ParameterError: The names are not usable, or the numbers of both do not fit.
+        ParameterError: The names are invalid, or the number of transports is wrong.
     """
     cameras, transports = values.cameras, values.image_transports
     if not cameras or len(set(cameras)) < len(cameras) or ('' in cameras and len(cameras) > 1):
@@ -166,31 +134,31 @@ def transports_of(values: SegmentationParameters) -> dict[str, str]:
     )
 
 
-LOOK_PERIOD: Final = 0.5  # s, for whether anybody subscribes
-
-
 class Pipeline:
-    """Everything that a configured node holds; it works from `start` to `stop`."""
+    """Connects cameras and commands to the engine, and the engine to topics and requests.
+
+    It segments between `start` and `stop`.
+    """
 
     def __init__(
         self,
         node: LifecycleNode,
         values: SegmentationParameters,
-        desk: RequestBroker,
+        broker: RequestBroker,
         diagnostics: Diagnostics,
         labels: Labels,
         *,
         warn: Callable[[str], object],
     ) -> None:
-        """Load the model and create what publishes results.
+        """Load the model and create the publishers.
 
         Args:
-            node: Owner of topics.
+            node: Owner of the topics.
             values: Its parameters.
-            desk: Hands in what services and actions ask.
-            diagnostics: Tells how it is while it works.
-            labels: Numbers of the instructions.
-            warn: Is told of images and commands that cannot be used.
+            broker: Submits the requests of services and actions.
+            diagnostics: Reports the state of the engine.
+            labels: Numbers of the instructions in label images.
+            warn: Called with a description of each invalid image or command.
 
         Raises:
             ModelError: The model cannot be loaded; the message names the remedy.
@@ -198,13 +166,13 @@ class Pipeline:
         """
         self._node = node
         self._values = values
-        self._desk = desk
+        self._broker = broker
         self._diagnostics = diagnostics
         self._warn = warn
-        self._transports = transports_of(values)
-        self._running: list[CameraInput | CommandInput | IdleMemoryTrimmer | SteadyTimer] = []
+        self._transports = camera_transports(values)
+        self._active: list[CameraInput | CommandInput | IdleMemoryTrimmer | SteadyTimer] = []
         self._segmenter = load_segmenter(values)
-        self._own_threshold = self._segmenter.threshold
+        self._default_threshold = self._segmenter.threshold
         self.set_threshold(values.threshold)
         self._results = ResultPublisher(node, values, labels, warn=warn)
         self._topics = {
@@ -222,12 +190,12 @@ class Pipeline:
         self._lazy = values.lazy
 
     def start(self) -> None:
-        """Begin to listen to the cameras and to commands."""
+        """Subscribe to the cameras and to commands."""
         self.engine.start()
-        self._results.begin()
+        self._results.start()
         self._update_pause()
         for camera, transport in self._transports.items():
-            self._running.append(
+            self._active.append(
                 CameraInput(
                     self._node,
                     camera,
@@ -237,47 +205,50 @@ class Pipeline:
                     on_header=partial(self._on_header, camera),
                 )
             )
-        self._running.append(CommandInput(self._node, self.engine, cameras=self._values.cameras))
-        self._running.append(
+        self._active.append(CommandInput(self._node, self.engine, cameras=self._values.cameras))
+        self._active.append(
             IdleMemoryTrimmer(self._node, self.engine.statistics, after=self._values.image_timeout)
         )
-        # Whoever subscribes shall be told too that no image comes.
-        self._running.append(SteadyTimer(self._node, LOOK_PERIOD, self._update_pause))
-        self._desk.open(self.engine, self._values.cameras)
-        self._diagnostics.begin(
+        # Also without images: a lazy node reports missing images as soon as it has a subscriber.
+        self._active.append(SteadyTimer(self._node, POLL_PERIOD, self._update_pause))
+        self._broker.open(self.engine, self._values.cameras)
+        self._diagnostics.start(
             self.engine,
             model=self._segmenter.name,
             topics=self._topics,
             timeout=self._values.image_timeout,
         )
+        qos.warn_of_unknown_overrides(
+            self._node, self._results.depth_topics() if self._values.depth else ()
+        )
 
     def stop(self) -> None:
-        """End live instructions and stop listening; harmless when stopped."""
-        with ExitStack() as stops:  # each of them, whatever another one raises
+        """End active instructions and unsubscribe; does nothing when stopped."""
+        with ExitStack() as stops:  # each of them, even if another raises
             stops.callback(release_freed_memory)
-            stops.callback(self._results.end)
+            stops.callback(self._results.stop)
             stops.callback(self.engine.stop)
-            while self._running:
-                stops.callback(self._running.pop().destroy)
-            stops.callback(self._diagnostics.end)
+            while self._active:
+                stops.callback(self._active.pop().destroy)
+            stops.callback(self._diagnostics.stop)
 
     def destroy(self) -> None:
-        """Stop, and hold nothing any more."""
+        """Stop, and free the model and the publishers."""
         with ExitStack() as ends:
             ends.callback(self._results.destroy)
             ends.callback(self.stop)
         del self.engine, self._segmenter
 
     def set_threshold(self, value: float) -> None:
-        """Set the least score of a found target; negative: the model's own."""
-        self._segmenter.threshold = self._own_threshold if value < 0 else value
+        """Set the lowest score of a found target; negative for the default of the model."""
+        self._segmenter.threshold = self._default_threshold if value < 0 else value
 
     def set_max_rate(self, value: float) -> None:
-        """Set the most images a second of each camera that are segmented; 0: no limit."""
+        """Set how many images of each camera are segmented per second; 0 for no limit."""
         self.engine.max_rate = value
 
     def set_lazy(self, value: bool) -> None:
-        """Segment for live commands only while somebody subscribes to a result."""
+        """Segment for active instructions only while an output has subscribers."""
         self._lazy = value
         self._update_pause()
 
@@ -299,5 +270,31 @@ class Pipeline:
                 if result.state in (State.REJECTED, State.FAILED):
                     self._warn(f'{result.state.name}: {result.reason}')
             self._results.publish(results)
-        finally:  # nobody who waits for an answer may wait for ever
-            self._desk.dispatch(results)
+        finally:  # clients of services and actions would otherwise wait forever
+            self._broker.dispatch(results)
+
+
+class IdleMemoryTrimmer:
+    """Returns freed memory to the system, once, when no camera has sent an image for a while."""
+
+    def __init__(self, node: Node, statistics: Statistics, *, after: float) -> None:
+        """Start to poll until `destroy`.
+
+        Args:
+            node: Owner of the timer.
+            statistics: Statistics with the time of the last image.
+            after: Time without images, s.
+        """
+        self._statistics = statistics
+        self._after = after
+        self._is_idle = False
+        self._timer = SteadyTimer(node, POLL_PERIOD, self._poll)
+
+    def destroy(self) -> None:
+        """Stop polling."""
+        self._timer.destroy()
+
+    def _poll(self) -> None:
+        was_idle, self._is_idle = self._is_idle, self._statistics.silence() > self._after
+        if self._is_idle and not was_idle:
+            release_freed_memory()

@@ -1,9 +1,9 @@
-"""Quality of service of every topic, and publishers and subscriptions that users can override."""
+"""QoS profiles of all topics, and publishers and subscriptions with QoS overrides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.node import Node
@@ -18,10 +18,12 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QosCallbackResult, QoSOverridingOptions
 from rclpy.subscription import Subscription
 
+from instructseg_ros.ros.parameters import warn_of_undeclared
 from instructseg_ros.ros.transport import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-MOST = 1000
-KINDS = (
+PREFIX: Final = 'qos_overrides.'
+MAX_DEPTH: Final = 1000
+OVERRIDABLE: Final = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
     QoSPolicyKind.RELIABILITY,
@@ -30,21 +32,21 @@ KINDS = (
 
 
 def sensor(depth: int = 1) -> QoSProfile:
-    """Camera streams in: only the newest messages, from any publisher."""
+    """Return the profile of camera streams: only the newest messages, from any publisher."""
     return QoSProfile(
         reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=depth
     )
 
 
 def reliable(depth: int = 5) -> QoSProfile:
-    """Commands, results and everything published: none may be lost."""
+    """Return the profile of commands and results, none of which may be lost."""
     return QoSProfile(
         reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=depth
     )
 
 
 def latched() -> QoSProfile:
-    """What late subscribers still need: the last message is kept for them."""
+    """Return the profile of topics whose last message late subscribers receive too."""
     return QoSProfile(
         reliability=ReliabilityPolicy.RELIABLE,
         history=HistoryPolicy.KEEP_LAST,
@@ -54,36 +56,56 @@ def latched() -> QoSProfile:
 
 
 def overridable() -> QoSOverridingOptions:
-    """Let the parameters `qos_overrides.<topic>` change everything but the bounds of queues."""
-    return QoSOverridingOptions(policy_kinds=KINDS, callback=_check)
+    """Allow `qos_overrides.<topic>` parameters to change a profile, within bounded queues."""
+    return QoSOverridingOptions(policy_kinds=OVERRIDABLE, callback=_check)
 
 
 def _check(profile: QoSProfile) -> QosCallbackResult:
     result = QosCallbackResult()
-    result.successful = profile.history == HistoryPolicy.KEEP_LAST and 1 <= profile.depth <= MOST
+    result.successful = (
+        profile.history == HistoryPolicy.KEEP_LAST and 1 <= profile.depth <= MAX_DEPTH
+    )
     if not result.successful:
         result.reason = (
-            f'history must be keep_last and depth from 1 to {MOST}, so that no '
-            f'queue grows without bounds'
+            f'history must be keep_last and depth from 1 to {MAX_DEPTH}, so that no queue grows '
+            f'without bounds'
         )
     return result
+
+
+def warn_of_unknown_overrides(node: Node, further_subscriptions: Iterable[str]) -> None:
+    """Warn of each QoS override given at startup for a topic that the node does not have.
+
+    Args:
+        node: A node that has created its topics.
+        further_subscriptions: Resolved topics that it subscribes to only when needed.
+    """
+    policies = [qos_policy_name_from_kind(kind).lower() for kind in OVERRIDABLE]
+    further = [
+        f'{PREFIX}{topic}.subscription.{policy}'
+        for topic in further_subscriptions
+        for policy in policies
+    ]
+    given = [name for name in node._parameter_overrides if name.startswith(PREFIX)]
+    declared = [name for name in node._parameters if name.startswith(PREFIX)]
+    warn_of_undeclared(node, given, [*declared, *further])
 
 
 def create_publisher(
     node: LifecycleNode, message_type: type, topic: str, profile: QoSProfile | None = None
 ) -> LifecyclePublisher:
-    """Create a publisher that works while the node is active.
+    """Create a lifecycle publisher, which publishes while the node is active.
 
     Raises:
-        rclpy.exceptions.InvalidQosOverridesException: Its parameters `qos_overrides` are wrong.
+        rclpy.exceptions.InvalidQosOverridesException: A `qos_overrides` parameter is invalid.
     """
     name = node.resolve_topic_name(topic)
     events = PublisherEventCallbacks(
-        incompatible_qos=_Warning(
+        incompatible_qos=_IncompatibleQosWarning(
             node,
-            f'a subscriber to {name} asks for {{policy}} that this publisher does not offer, '
-            f'and gets nothing; let it ask for less',
-            f'qos_overrides.{name}.publisher',
+            f'a subscriber to {name} requests a {{policy}} that this publisher does not offer, '
+            f'and receives nothing; let it request less',
+            f'{PREFIX}{name}.publisher',
         )
     )
     return node.create_lifecycle_publisher(
@@ -101,15 +123,15 @@ def create_subscription(
     """Create a subscription.
 
     Raises:
-        rclpy.exceptions.InvalidQosOverridesException: Its parameters `qos_overrides` are wrong.
+        rclpy.exceptions.InvalidQosOverridesException: A `qos_overrides` parameter is invalid.
     """
     name = node.resolve_topic_name(topic)
     events = SubscriptionEventCallbacks(
-        incompatible_qos=_Warning(
+        incompatible_qos=_IncompatibleQosWarning(
             node,
-            f'a publisher on {name} does not offer the {{policy}} that this node asks for, and '
+            f'a publisher on {name} does not offer the {{policy}} that this node requests, and '
             f'nothing arrives from it; let it offer more',
-            f'qos_overrides.{name}.subscription',
+            f'{PREFIX}{name}.subscription',
         )
     )
     return node.create_subscription(
@@ -122,19 +144,19 @@ def create_subscription(
     )
 
 
-class _Warning:
-    """Says once for each policy what does not fit, and the remedy."""
+class _IncompatibleQosWarning:
+    """Warns once per incompatible policy, with the remedy."""
 
     def __init__(self, node: Node, text: str, overrides: str) -> None:
         self._node = node
         self._text = text
         self._overrides = overrides
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def __call__(self, event: Any) -> None:
         kind = event.last_policy_kind
         policy = qos_policy_name_from_kind(kind).lower()
-        if policy not in self._said:
-            self._said.add(policy)
-            remedy = f', or set {self._overrides}.{policy}' if kind in KINDS else ''
+        if policy not in self._reported:
+            self._reported.add(policy)
+            remedy = f', or set {self._overrides}.{policy}' if kind in OVERRIDABLE else ''
             self._node.get_logger().warning(self._text.format(policy=policy) + remedy)

@@ -1,4 +1,4 @@
-"""Services and the action: submit an instruction and wait for its result."""
+"""Services and the action: submit an instruction to the engine and wait for its results."""
 
 from __future__ import annotations
 
@@ -42,29 +42,37 @@ from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
 
+RESULT_TIMEOUT: Final = 30  # s for which an action result, with its mask, is kept; default 15 min
+SERVICE_DEPTH: Final = 100  # requests; by default, all but ten of a burst are lost silently
+
 
 class RequestBroker:
-    """Open while the node is active.
+    """Submits requests to the engine while the node is active, and returns their results.
 
     Attributes:
         cameras: Names of the cameras.
-        callback_group: Of what waits here for answers, so that it holds up nothing else.
+        callback_group: Group of the services and actions that wait for results; kept separate so
+            that they cannot block image callbacks.
     """
 
     def __init__(self, node: Node) -> None:
-        """Begin closed; commands are checked against the parameters of the node."""
+        """Begin closed.
+
+        Args:
+            node: Owner of the parameters that commands are checked against.
+        """
         self._node = node
         self._engine: Engine | None = None
         self._why_closed = 'the node is not configured'
         self.cameras: Sequence[str] = ('',)
         self.callback_group = ReentrantCallbackGroup()
-        # By identity: two instructions may have the same id, until the engine refuses one.
+        # By identity: two instructions have the same id until the engine rejects the second.
         self._listeners: dict[int, tuple[Instruction, Command, Listener]] = {}
         self._lock = threading.Lock()
 
     @property
     def why_closed(self) -> str:
-        """Why nothing can be handed in; empty while the node is active."""
+        """Why requests are rejected; empty while the node is active."""
         return '' if self._engine else self._why_closed
 
     @property
@@ -72,7 +80,7 @@ class RequestBroker:
         """The engine.
 
         Raises:
-            InstructionError: The node is not active; the message says why, and the remedy.
+            InstructionError: The node is not active; the message gives the reason and the remedy.
         """
         if self._engine is None:
             name = self._node.get_fully_qualified_name()
@@ -83,12 +91,12 @@ class RequestBroker:
         return self._engine
 
     def open(self, engine: Engine, cameras: Sequence[str]) -> None:
-        """Let commands in."""
+        """Accept requests from now on."""
         self._engine = engine
         self.cameras = cameras
 
     def close(self, reason: str) -> None:
-        """Refuse commands from now on; those that wait get their last answer from the engine."""
+        """Reject requests from now on; the engine ends those that wait."""
         self._engine = None
         self._why_closed = reason
 
@@ -100,17 +108,17 @@ class RequestBroker:
         image: Image | None = None,
         on_result: Listener = lambda result: None,
     ) -> Segmentation:
-        """Give a command to the engine and wait for its final result.
+        """Submit a command to the engine and wait for its final result.
 
         Args:
-            command: What is asked.
-            until: What ends it.
-            image: The image that it is about; None: those of the cameras.
-            on_result: Called with each result before the final one, from a thread of the engine.
+            command: The instruction and its options.
+            until: What ends the instruction.
+            image: Image to segment; None for those of the cameras.
+            on_result: Called in the engine's thread with each result before the final one.
 
         Raises:
-            InstructionError: It cannot be followed.
-            ConversionError: The image cannot be read.
+            InstructionError: The command is invalid, or the node is not active.
+            ConversionError: The image is unreadable.
         """
         engine = self.engine
         instruction = instruction_from_command(
@@ -141,10 +149,10 @@ class RequestBroker:
     def withdraw(self, command: Command) -> None:
         """Cancel the instruction submitted with this Command object.
 
-        A command of the same id from another program is left alone.
+        An instruction of another program with the same id stays active.
         """
         engine = self._engine
-        if engine is None:  # closing ended everything
+        if engine is None:  # every instruction has ended
             return
         with self._lock:
             given = [
@@ -154,7 +162,7 @@ class RequestBroker:
             engine.withdraw(instruction)
 
     def dispatch(self, results: Sequence[Segmentation]) -> None:
-        """Give results to those who wait for them; any thread may call it."""
+        """Pass results to the requests that wait for them; thread-safe."""
         for result in results:
             key = id(result.instruction)
             with self._lock:
@@ -162,45 +170,46 @@ class RequestBroker:
                 if result.final:
                     self._listeners.pop(key, None)
             if listener is not None:
-                self._tell(listener, result)
+                self._call(listener, result)
 
-    def _tell(self, listener: Listener, result: Segmentation) -> None:
+    def _call(self, listener: Listener, result: Segmentation) -> None:
         try:
             listener(result)
         except Exception as error:
             self._node.get_logger().error(
-                f'an answer could not be passed on: {type(error).__name__}: {describe_error(error)}'
+                f'cannot deliver a result: {type(error).__name__}: {describe_error(error)}'
             )
 
     def _expect(
         self, instruction: Instruction, command: Command, on_result: Listener
     ) -> Future[Segmentation]:
         future: Future[Segmentation] = Future(executor=self._node.executor)
-        # A task of the executor's, which wakes it when another thread sets the result.
+        # With a callback, setting the result from another thread wakes the executor.
         future.add_done_callback(lambda _: None)
 
-        def hear(result: Segmentation) -> None:
+        def on_any_result(result: Segmentation) -> None:
             if result.final:
                 future.set_result(result)
             else:
                 on_result(result)
 
         with self._lock:
-            self._listeners[id(instruction)] = (instruction, command, hear)
+            self._listeners[id(instruction)] = (instruction, command, on_any_result)
         return future
 
 
-# Seconds for which a result, with its mask, waits to be fetched; the default is 15 minutes.
-RESULT_TIMEOUT: Final = 30
-
-
 class FindAction:
-    """Follows one instruction for each goal; its answers go to the topics as well."""
+    """The action `~/find`: one instruction per goal, whose results also go to the topics."""
 
-    def __init__(self, node: Node, desk: RequestBroker) -> None:
-        """Offer the action on a node."""
+    def __init__(self, node: Node, broker: RequestBroker) -> None:
+        """Create the action server.
+
+        Args:
+            node: Owner of the action server.
+            broker: Submits the goals.
+        """
         self._node = node
-        self._desk = desk
+        self._broker = broker
         self._server = ActionServer(
             node,
             Find,
@@ -209,39 +218,42 @@ class FindAction:
             goal_callback=self._accept,
             cancel_callback=self._cancel,
             result_timeout=RESULT_TIMEOUT,
-            callback_group=desk.callback_group,
+            callback_group=broker.callback_group,
         )
 
     def destroy(self) -> None:
-        """Withdraw the action."""
+        """Remove the action server."""
         self._server.destroy()
 
     def _accept(self, goal: Find.Goal) -> GoalResponse:
-        """Accept every goal: only a result can say why one cannot be followed."""
+        """Accept every goal, because only a result can contain the reason of a rejection."""
         goal.command.id = goal.command.id or uuid.uuid4().hex[:12]
         return GoalResponse.ACCEPT
 
     async def _find(self, goal: ServerGoalHandle) -> Find.Result:
         command = goal.request.command
 
-        def tell(result: Segmentation) -> None:
-            goal.publish_feedback(Find.Feedback(segmentation=self._to_message(result)))
+        def publish_feedback(result: Segmentation) -> None:
+            goal.publish_feedback(Find.Feedback(segmentation=_to_message(self._node, result)))
 
         try:
             if goal.is_cancel_requested:
                 raise InstructionError('cancelled before the search began')
-            answer = await self._desk.submit(command, until=Until.FOUND, on_result=tell)
+            result = await self._broker.submit(
+                command, until=Until.FOUND, on_result=publish_feedback
+            )
         except InstructionError as error:
-            answer = rejection(command.instruction, str(error), id=command.id)
-        _finish(goal, answer.state)
-        return Find.Result(segmentation=self._to_message(answer))
+            result = rejection(command.instruction, str(error), id=command.id)
+        _finish(goal, result.state)
+        return Find.Result(segmentation=_to_message(self._node, result))
 
     def _cancel(self, goal: ServerGoalHandle) -> CancelResponse:
-        self._desk.withdraw(goal.request.command)
+        self._broker.withdraw(goal.request.command)
         return CancelResponse.ACCEPT
 
-    def _to_message(self, result: Segmentation) -> SegmentationMessage:
-        return segmentation_to_message(result, now=self._node.get_clock().now().to_msg())
+
+def _to_message(node: Node, result: Segmentation) -> SegmentationMessage:
+    return segmentation_to_message(result, now=node.get_clock().now().to_msg())
 
 
 def _finish(goal: ServerGoalHandle, state: State) -> None:
@@ -254,64 +266,60 @@ def _finish(goal: ServerGoalHandle, state: State) -> None:
 
 
 class Services:
-    """Offers the services as long as the node lives; they say so where it is not active."""
+    """The services `~/segment`, `~/cancel` and `~/enable`; they exist in every lifecycle state."""
 
-    def __init__(self, node: Node, desk: RequestBroker, *, enable: Callable[[bool], str]) -> None:
-        """Offer them on a node.
+    def __init__(self, node: Node, broker: RequestBroker, *, enable: Callable[[bool], str]) -> None:
+        """Create the services.
 
         Args:
             node: Owner of the services.
-            desk: Takes what is asked.
-            enable: Switches streaming on or off and says in words what it did.
+            broker: Submits the requests.
+            enable: Switches streaming on or off and returns a description of the new state.
         """
         self._node = node
-        self._desk = desk
+        self._broker = broker
         self._enable_streaming = enable
-        for service_type, name, answer in (
+        for service_type, name, callback in (
             (Segment, '~/segment', self._segment),
             (Cancel, '~/cancel', self._cancel),
             (SetBool, '~/enable', self._enable),
         ):
-            # By default the eleventh request of a burst is lost without a word, and while one
-            # request waits for its answer nothing else of the node runs.
             node.create_service(
                 service_type,
                 name,
-                answer,
-                qos_profile=qos.reliable(100),
-                callback_group=desk.callback_group,
+                callback,
+                qos_profile=qos.reliable(SERVICE_DEPTH),
+                callback_group=broker.callback_group,
             )
 
     async def _segment(
         self, request: Segment.Request, response: Segment.Response
     ) -> Segment.Response:
-        """Answer once, on the image of the request or the newest one of a camera."""
+        """Segment the image in the request, or the newest image of a camera."""
         image = request.image
         has_image = bool(image.width or image.height or image.data)
         command = Command(
             instruction=request.instruction,
             task=request.task,
-            cameras=[] if has_image else [request.camera or self._desk.cameras[0]],
+            cameras=[] if has_image else [request.camera or self._broker.cameras[0]],
         )
         try:
-            answer = await self._desk.submit(
+            result = await self._broker.submit(
                 command, until=Until.ANSWERED, image=image if has_image else None
             )
         except (InstructionError, ConversionError) as error:
-            answer = rejection(request.instruction, str(error))
-        response.segmentation = segmentation_to_message(
-            answer, now=self._node.get_clock().now().to_msg()
-        )
+            result = rejection(request.instruction, str(error))
+        response.segmentation = _to_message(self._node, result)
         return response
 
     def _cancel(self, request: Cancel.Request, response: Cancel.Response) -> Cancel.Response:
         try:
-            response.cancelled = self._desk.engine.cancel(request.id)
+            response.cancelled = self._broker.engine.cancel(request.id)
         except InstructionError as error:
             response.reason = str(error)
             return response
         if not response.cancelled:
-            active = ', '.join(each.id for each in self._desk.engine.live())
+            active = ', '.join(each.id for each in self._broker.engine.active())
             response.reason = (
                 f'no instruction {quote(request.id)} is active; active are {active}'
                 if active
@@ -325,16 +333,21 @@ class Services:
         return response
 
 
-class FailedAnswers:
-    """Answers every command FAILED, with the reason why the node is not configured."""
+class FailureReporter:
+    """Answers every command with FAILED and the reason why the node could not be configured."""
 
     def __init__(self, node: Node, reason: str) -> None:
-        """Begin to listen; `destroy` ends it."""
+        """Subscribe to commands until `destroy`.
+
+        Args:
+            node: Owner of the topics.
+            reason: Reason in every result.
+        """
         self._node = node
         self._reason = reason
-        # Not of the lifecycle: those publish while the node is active, which it cannot be.
+        # No lifecycle publisher, which publishes only while the node is active.
         self._results = node.create_publisher(SegmentationMessage, 'segmentation', qos.reliable())
-        self._inputs = [
+        self._subscriptions = [
             node.create_subscription(String, 'command', self._on_text, qos.reliable(10)),
             node.create_subscription(
                 Command, 'command_request', self._on_command, qos.reliable(10)
@@ -343,7 +356,7 @@ class FailedAnswers:
 
     def destroy(self) -> None:
         """Remove the topics from the node."""
-        for subscription in self._inputs:
+        for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_publisher(self._results)
 
@@ -351,10 +364,6 @@ class FailedAnswers:
         self._on_command(Command(instruction=message.data))
 
     def _on_command(self, message: Command) -> None:
-        answer = rejection(message.instruction, self._reason, id=message.id)
-        self._results.publish(
-            segmentation_to_message(
-                dataclasses.replace(answer, state=State.FAILED),
-                now=self._node.get_clock().now().to_msg(),
-            )
-        )
+        result = rejection(message.instruction, self._reason, id=message.id)
+        failure = dataclasses.replace(result, state=State.FAILED)
+        self._results.publish(_to_message(self._node, failure))

@@ -1,4 +1,4 @@
-"""Starts a node, spins it until it is asked to stop, and shuts it down."""
+"""Runs a node in this process: ROS initialization, signals, spinning and shutdown."""
 
 from __future__ import annotations
 
@@ -29,16 +29,34 @@ from instructseg_ros.ros.parameters import describe_all, warn_of_files_for_other
 from instructseg_ros.ros.transport import choose_transport
 from instructseg_ros.streaming.instruction import describe_error
 
+STOP_REQUESTED: Final = threading.Event()
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+MIN_REPEAT_TIME: Final = 0.5  # s; a terminal and a parent process may both send one Ctrl-C
+_INTERRUPTIBLE: Final = threading.Event()
+NAMESAKE_PERIOD: Final = 2.0  # s
+SPIN_TIMEOUT: Final = 0.1  # s
+USAGE: Final = '%(prog)s [-h] [--ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...]'
+EPILOG: Final = """\
+Set parameters with --ros-args -p NAME:=VALUE, or in a file with --ros-args --params-file FILE;
+"ros2 param set" changes them in a running node. Remap topics, the namespace and the node name with
+--ros-args -r image:=camera/image -r __ns:=/robot -r __node:=eye.
+
+{parameters}
+
+README.md describes the topics and docs/parameters.md the parameters; both are in the source of the
+package instructseg_ros.
+"""
+
 
 def init_ros(args: Sequence[str] | None = None, **options: Any) -> None:
-    """Initialise rclpy, with the package's transport unless the user has chosen one.
+    """Initialize rclpy with the package's transport, unless the user has chosen another.
 
     Args:
-        args: Arguments of the command line; None: those of this process.
-        options: Further arguments of `rclpy.init`.
+        args: Command-line arguments; None for those of this process.
+        **options: Further arguments of `rclpy.init`.
 
     Raises:
-        RuntimeError: The arguments are wrong, or there is no folder for logs.
+        RuntimeError: The arguments are invalid, or no log folder is writable.
         FileNotFoundError: The package is installed without its transport profile.
     """
     choose_transport()
@@ -48,98 +66,93 @@ def init_ros(args: Sequence[str] | None = None, **options: Any) -> None:
         if 'failed to initialize logging' not in str(error):
             raise
         raise RuntimeError(
-            f'{error}; set ROS_LOG_DIR to a folder that can be written to, or HOME to a home folder'
+            f'{error}; set ROS_LOG_DIR to a writable folder, or HOME to a home folder'
         ) from error
 
 
-#: Set once the process has been asked to stop.
-REQUESTED: Final = threading.Event()
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-REPEAT: Final = 0.5  # s; a terminal and a parent process may both pass on one Ctrl-C
-_INTERRUPTIBLE: Final = threading.Event()
-
-
 class StopRequested(BaseException):
-    """The process has been asked to stop, so that long work is given up.
+    """A signal asked the process to stop; long-running work is aborted.
 
-    No Exception, as KeyboardInterrupt is none: a library that handles errors must not swallow it.
+    Not an Exception, like KeyboardInterrupt: a library that handles errors must not swallow it.
     """
 
 
-def check() -> None:
-    """Raise StopRequested if the process has been asked to stop; call it between long steps."""
-    if REQUESTED.is_set():
+def check_stop() -> None:
+    """Raise StopRequested if a signal asked the process to stop; call it between long steps."""
+    if STOP_REQUESTED.is_set():
         raise StopRequested('the process was asked to stop')
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let a signal raise StopRequested within the block, also from the middle of a library.
+    """Let a signal raise StopRequested anywhere within the block, also in library code.
 
-    The block runs in the main thread, which hears a signal between two native calls.
+    The block must run in the main thread, where Python delivers signals between native calls.
     """
     _INTERRUPTIBLE.set()
     try:
-        check()
+        check_stop()
         yield
     finally:
         _INTERRUPTIBLE.clear()
-    check()
+    check_stop()
 
 
-def listen() -> None:
-    """Begin to listen for the signals, in a thread.
+def handle_signals() -> None:
+    """Let SIGINT and SIGTERM set STOP_REQUESTED; a repeated signal ends the process.
 
-    A handler in Python runs only when the main thread returns from native code, which reads a
-    model for a minute; a thread hears a signal meanwhile.
+    A thread receives them too, because Python runs handlers only when the main thread returns from
+    native code, and native code may read a model for a minute.
     """
-    REQUESTED.clear()
+    STOP_REQUESTED.clear()
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     for number in SIGNALS:
         signal.signal(number, _on_signal)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=_forget)
-    threading.Thread(target=_hear, args=(reader, writer), name='signals', daemon=True).start()
+    os.register_at_fork(after_in_child=_restore_signals)
+    threading.Thread(
+        target=_read_signals, args=(reader, writer), name='signals', daemon=True
+    ).start()
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    REQUESTED.set()
+    STOP_REQUESTED.set()
     if _INTERRUPTIBLE.is_set():
-        _INTERRUPTIBLE.clear()  # a second signal must not end the first one's cleaning up
-        check()
+        _INTERRUPTIBLE.clear()  # a second signal must not interrupt the cleanup after the first
+        check_stop()
 
 
-def _forget() -> None:
-    """Let signals end a forked child, instead of reaching the thread of its parent."""
+def _restore_signals() -> None:
+    """Let signals end a forked child instead of reaching the thread of its parent."""
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _hear(reader: socket.socket, writer: socket.socket) -> None:
-    """Read the numbers of signals; holds both ends, which are open as long as the process runs."""
+def _read_signals(reader: socket.socket, writer: socket.socket) -> None:
+    """Read signal numbers forever; the argument `writer` keeps the other end open."""
     first = math.inf
     while True:
         [number] = reader.recv(1)
-        if number not in SIGNALS:  # whose handler is somebody else's
+        if number not in SIGNALS:  # the wake-up descriptor receives all signals with a handler
             continue
-        REQUESTED.set()
+        STOP_REQUESTED.set()
         first = min(first, time.monotonic())
-        if time.monotonic() - first > REPEAT:
+        if time.monotonic() - first > MIN_REPEAT_TIME:
             os._exit(128 + number)
 
 
 class SteadyTimer:
-    """Calls a function periodically by the steady clock."""
+    """Calls a function periodically by the steady clock, which simulated time does not affect."""
 
     def __init__(self, node: Node, period: float, callback: Callable[[], None]) -> None:
-        """Begin; `destroy` ends it.
+        """Start the timer.
 
         Args:
             node: Owner of the timer.
-            period: Time from one call to the next, s.
-            callback: Is called by the executor of the node.
+            period: Time between calls, s.
+            callback: Called by the executor of the node.
         """
         self._node = node
         self._timer = node.create_timer(
@@ -147,54 +160,34 @@ class SteadyTimer:
         )
 
     def destroy(self) -> None:
-        """Call it no more."""
+        """Stop the timer."""
         self._node.destroy_timer(self._timer)
 
 
-PERIOD: Final = 2.0  # s
-
-
 class NamesakeWarning:
-    """Warns each time another node appears that has the full name of this one.
-
-    Both would answer the same services and publish the same topics.
-    """
+    """Warns when another node with the same full name appears in the ROS graph."""
 
     def __init__(self, node: Node) -> None:
-        """Begin to look at the names in the ROS graph."""
+        """Start to poll until `destroy`."""
         self._node = node
         self._others = 0
-        self._timer = SteadyTimer(node, PERIOD, self._look)
+        self._timer = SteadyTimer(node, NAMESAKE_PERIOD, self._poll)
 
     def destroy(self) -> None:
-        """Stop looking."""
+        """Stop polling."""
         self._timer.destroy()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         mine = (self._node.get_name(), self._node.get_namespace())
         others = self._node.get_node_names_and_namespaces().count(mine) - 1
         if others > self._others:
             self._node.get_logger().warning(
-                f'another node with the name {self._node.get_fully_qualified_name()} runs: both '
-                'answer the same services and publish the same topics. Stop one of them, or start '
-                'it with another name or namespace: '
+                f'another node with the name {self._node.get_fully_qualified_name()} is running: '
+                'both answer the same services and publish the same topics. Stop one of them, or '
+                'start it with another name or namespace: '
                 '--ros-args -r __node:=NAME -r __ns:=/NAMESPACE'
             )
         self._others = others
-
-
-WAKE_PERIOD = 0.1
-USAGE = '%(prog)s [-h] [--ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...]'
-EPILOG = """\
-Parameters are set with --ros-args -p NAME:=VALUE, or in a file with --ros-args --params-file FILE;
-"ros2 param set" changes them in a running node. Topics, the namespace and the name of the node are
-set with --ros-args -r image:=camera/image -r __ns:=/robot -r __node:=eye.
-
-{parameters}
-
-README.md describes the topics and docs/parameters.md the parameters, both in the source of the
-package instructseg_ros.
-"""
 
 
 def run_node(
@@ -207,20 +200,20 @@ def run_node(
 ) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
-    rclpy's own signal handlers would end the context at once, and the last results could not be
-    published any more; without them `destroy_node` ends everything first.
+    rclpy's own signal handlers are off: they shut the context down at once, before `destroy_node`
+    has published the last results.
 
     Args:
-        make_node: Makes the node once ROS has started.
+        make_node: Creates the node after ROS is initialized.
         name: Name of the program.
-        about: The program's description for `--help`.
-        table: The node's parameters.
-        args: Arguments of the command line; None: those of this process.
+        about: Description of the program for `--help`.
+        table: Dataclass of the node's parameters.
+        args: Command-line arguments; None for those of this process.
 
     Raises:
-        SystemExit: Help was asked for, or an argument is unknown.
+        SystemExit: The arguments ask for help, or one is unknown.
     """
-    listen()
+    handle_signals()
     arguments = sys.argv[1:] if args is None else args
     try:
         _read_arguments(name, about, table, arguments)
@@ -237,15 +230,15 @@ def run_node(
     node.destroy_node()
     rclpy.try_shutdown()
     del node, warning
-    # Cycles of rclpy hold the participant: its 70 MB of shared memory would stay behind.
+    # Reference cycles in rclpy keep the DDS participant and its 70 MB of shared memory alive.
     gc.collect()
-    # At the interpreter's end the module graph of torch would be gone through again, for seconds.
+    # Without this, the interpreter would traverse the modules of torch at exit, for seconds.
     gc.freeze()
     return 0
 
 
 def _read_arguments(name: str, about: str | None, table: type, args: Sequence[str]) -> None:
-    """Print help where it is asked for; refuse what would have no effect."""
+    """Print help if asked for, and reject unknown arguments, which rclpy would ignore."""
     parser = argparse.ArgumentParser(
         prog=name,
         usage=USAGE,
@@ -260,9 +253,9 @@ def _spin(node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     log = ThrottledLog(lambda text: node.get_logger().error(text))
-    while not REQUESTED.is_set() and node.context.ok():
+    while not STOP_REQUESTED.is_set() and node.context.ok():
         try:
-            executor.spin_once(timeout_sec=WAKE_PERIOD)
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT)
         except Exception as error:
             log(
                 f'a callback failed; the node keeps running: {type(error).__name__}: '

@@ -1,4 +1,4 @@
-"""The segmentation node: instructions and camera images in, masks out."""
+"""The segmentation node: camera images and instructions in, masks out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from rclpy.parameter import Parameter
 
 from instructseg_ros.model.memory import keep_freed_memory
 from instructseg_ros.ros import parameters
-from instructseg_ros.ros import running as stopping
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.logs import PackageLog, ThrottledLog
 from instructseg_ros.ros.pipeline import Pipeline, free_segmenter_memory
-from instructseg_ros.ros.requests import FailedAnswers, FindAction, RequestBroker, Services
-from instructseg_ros.ros.running import StopRequested, run_node
+from instructseg_ros.ros.requests import FailureReporter, FindAction, RequestBroker, Services
+from instructseg_ros.ros.running import StopRequested, check_stop, run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import Labels
@@ -32,43 +31,43 @@ SUCCESS, FAILURE, ERROR = (
 
 
 class SegmentationNode(LifecycleNode):
-    """Lifecycle node: configure loads the model, activate follows instructions."""
+    """Lifecycle node: configuring loads the model, activating starts to segment."""
 
     def __init__(self) -> None:
-        """Declare the parameters and offer the services; nothing is loaded yet."""
-        # First, because rclpy destroys a node whose parameters are refused.
-        self._held = ExitStack()
+        """Declare the parameters and create the services; the model is not loaded yet."""
+        # First, because rclpy calls destroy_node if a parameter is refused below.
+        self._cleanup = ExitStack()
         self._pipeline: Pipeline | None = None
-        self._failed: FailedAnswers | None = None
-        self._labels = Labels()  # consumers remember numbers when the node is configured anew
+        self._failure_reporter: FailureReporter | None = None
+        self._labels = Labels()  # for all configurations: consumers remember the numbers
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
-        self._held.callback(PackageLog(self).close)
+        self._cleanup.callback(PackageLog(self).close)
         parameters.declare(self, SegmentationParameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._desk = RequestBroker(self)
-        Services(self, self._desk, enable=self._enable)
-        self._held.callback(FindAction(self, self._desk).destroy)
-        self._held.callback(self._close)
-        self._diagnostics = Diagnostics(self, why_closed=lambda: self._desk.why_closed)
+        self._broker = RequestBroker(self)
+        Services(self, self._broker, enable=self._enable)
+        self._cleanup.callback(FindAction(self, self._broker).destroy)
+        self._cleanup.callback(self._close)
+        self._diagnostics = Diagnostics(self, why_closed=lambda: self._broker.why_closed)
         parameters.warn_of_unknown(self)
 
     def start(self) -> None:
-        """Configure and activate where `autostart` asks for it; a failure leaves the node idle."""
+        """Configure and activate if `autostart` is set; a failure leaves the node unconfigured."""
         if self.get_parameter('autostart').value and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
     def destroy_node(self) -> None:
-        """End live instructions and free the model, then the node."""
-        self._held.close()
+        """End active instructions, free the model and destroy the node."""
+        self._cleanup.close()
         super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and create what publishes results."""
+        """Load the model and create the publishers."""
         return self._attempt('configure', self._configure, undo=self._close, otherwise=FAILURE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to listen to the cameras and to commands."""
+        """Subscribe to the cameras and to commands."""
         super().on_activate(state)
         outcome = self._attempt('activate', self._start, undo=self._stop, otherwise=FAILURE)
         if outcome != SUCCESS:
@@ -76,7 +75,7 @@ class SegmentationNode(LifecycleNode):
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End live instructions and stop listening."""
+        """End active instructions and unsubscribe."""
         outcome = self._attempt('deactivate', self._stop, otherwise=ERROR)
         super().on_deactivate(state)
         return outcome
@@ -90,7 +89,7 @@ class SegmentationNode(LifecycleNode):
         return self._attempt('shutdown', self._close, otherwise=ERROR)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured with nothing held, whatever failed."""
+        """Return to unconfigured, with everything freed."""
         try:
             self._close()
         except Exception as error:
@@ -98,7 +97,7 @@ class SegmentationNode(LifecycleNode):
                 f'not everything could be stopped, restart the node: {describe_error(error)}'
             )
         self._pipeline = None
-        self._desk.close('a transition of the node failed, see its log')
+        self._broker.close('a transition of the node failed, see its log')
         return SUCCESS
 
     def _attempt(
@@ -109,12 +108,19 @@ class SegmentationNode(LifecycleNode):
         otherwise: TransitionCallbackReturn,
         undo: Callable[[], None] = lambda: None,
     ) -> TransitionCallbackReturn:
-        """Do the work of a transition; what it raises is logged, which rclpy would not do."""
+        """Run a transition and log its errors, which rclpy would not.
+
+        Args:
+            transition: Its name.
+            action: Does its work.
+            otherwise: Result if the action fails.
+            undo: Reverts the action if it fails.
+        """
         before = self._endpoints()
         try:
             action()
         except StopRequested as request:
-            reason = f'{transition}: given up, {request}'
+            reason = f'{transition}: aborted, {request}'
             self.get_logger().info(reason)
         except Exception as error:
             reason = f'cannot {transition}: {describe_error(error).rstrip(".")}'
@@ -126,15 +132,15 @@ class SegmentationNode(LifecycleNode):
         else:
             self.get_logger().info(f'{transition}: done')
             return SUCCESS
-        # Outside of the handler, whose traceback would keep a model that was loaded.
+        # Outside the handler: the traceback would keep a loaded model alive.
         self._undo(undo, before)
-        self._desk.close(reason)
+        self._broker.close(reason)
         if transition == 'configure':
-            self._failed = FailedAnswers(self, reason)
+            self._failure_reporter = FailureReporter(self, reason)
         return otherwise
 
     def _undo(self, undo: Callable[[], None], before: Container[Any]) -> None:
-        """Take back what a transition did before it failed, also what was made only in part."""
+        """Revert a failed transition, including endpoints created before it failed."""
         try:
             undo()
         except Exception as error:
@@ -147,7 +153,7 @@ class SegmentationNode(LifecycleNode):
                 destroy(endpoint)
 
     def _endpoints(self) -> dict[Any, Callable[[Any], object]]:
-        """Return all that the node has in the ROS graph, and what removes each."""
+        """Return each ROS endpoint of the node and the function that destroys it."""
         return {
             endpoint: destroy
             for endpoints, destroy in (
@@ -160,45 +166,45 @@ class SegmentationNode(LifecycleNode):
         }
 
     def _configure(self) -> None:
-        stopping.check()
-        self._stop_answering_failed()
+        check_stop()
+        self._stop_failure_reporter()
         values = parameters.read(self, SegmentationParameters)
         self._pipeline = Pipeline(
-            self, values, self._desk, self._diagnostics, self._labels, warn=self._warn
+            self, values, self._broker, self._diagnostics, self._labels, warn=self._warn
         )
-        self._desk.close('the node is inactive')
+        self._broker.close('the node is inactive')
 
     def _start(self) -> None:
-        stopping.check()
+        check_stop()
         assert self._pipeline is not None
         self._pipeline.start()
 
     def _stop(self) -> None:
-        self._desk.close('the node is inactive')
+        self._broker.close('the node is inactive')
         if self._pipeline is not None:
             self._pipeline.stop()
 
     def _close(self) -> None:
-        self._stop_answering_failed()
-        self._desk.close('the node is not configured')
+        self._stop_failure_reporter()
+        self._broker.close('the node is not configured')
         if self._pipeline is not None:
             self._pipeline.destroy()
             self._pipeline = None
         free_segmenter_memory()
 
-    def _stop_answering_failed(self) -> None:
-        failed, self._failed = self._failed, None
-        if failed is not None:
-            failed.destroy()
+    def _stop_failure_reporter(self) -> None:
+        reporter, self._failure_reporter = self._failure_reporter, None
+        if reporter is not None:
+            reporter.destroy()
 
     def _enable(self, value: bool) -> str:
         if self._pipeline is None:
-            return 'the node is not configured; streaming is on when it is'
+            return 'the node is not configured; configuring turns streaming on'
         self._pipeline.enable(value)
         return (
-            'live commands are answered'
+            'streaming is on'
             if value
-            else 'live commands wait; services and actions are answered'
+            else 'streaming is off: active instructions wait; services and actions are answered'
         )
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
@@ -217,7 +223,7 @@ class SegmentationNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is stopped; return the exit status."""
+    """Run the node until a signal stops it; return the exit status."""
     keep_freed_memory()
 
     def make_node() -> SegmentationNode:

@@ -1,27 +1,42 @@
-"""Middleware settings for camera-sized messages, and differences between distributions."""
+"""Middleware settings for image-sized messages, and differences between ROS distributions."""
 
 from __future__ import annotations
 
 import os
+import random
 import site
 import sys
 import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-PACKAGE = 'instructseg_ros'
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks']
+
+PACKAGE: Final = 'instructseg_ros'
+HUMBLE_RCLPY, JAZZY_RCLPY = 3, 7  # major versions
+DOMAINS: Final = range(1, 101)
+CHOICE_VARIABLES: Final = (
+    'FASTDDS_DEFAULT_PROFILES_FILE',
+    'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'FASTDDS_BUILTIN_TRANSPORTS',
+)
 
 
 def share_folder() -> Path:
-    """Return the folder that holds `config/` and `launch/`: a checkout's or the installed one.
+    """Return the folder with `config/` and `launch/`: that of a checkout or the installed one.
 
     Raises:
         FileNotFoundError: The package is installed without them.
     """
     checkout = Path(__file__).resolve().parents[2]
-    # Debian installs for all users outside of sys.prefix.
+    # Debian's pip installs for all users outside sys.prefix.
     prefixes = (sys.prefix, sysconfig.get_path('data'), site.getuserbase())
     installed = (Path(prefix) / 'share' / PACKAGE for prefix in prefixes)
     for folder in (checkout, *_ament_folders(), *installed):
@@ -42,58 +57,10 @@ def _ament_folders() -> list[Path]:
         return []
 
 
-try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
-
-HUMBLE_RCLPY = 3
-JAZZY_RCLPY = 7
-
-
-def fast_dds_variable() -> str:
-    """Return the environment variable in which Fast DDS looks for a profile."""
-    is_newer = _major_version() > JAZZY_RCLPY
-    return 'FASTDDS_DEFAULT_PROFILES_FILE' if is_newer else 'FASTRTPS_DEFAULT_PROFILES_FILE'
-
-
-def localhost_setting() -> tuple[str, str]:
-    """Return the environment variable, and its value, that keep discovery on this machine."""
-    if _major_version() > HUMBLE_RCLPY:
-        return 'ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'
-    return 'ROS_LOCALHOST_ONLY', '1'
-
-
-def _major_version() -> int:
-    return int(version('rclpy').split('.')[0])
-
-
-def forget_jumps(buffer: Any) -> None:
-    """Let the clock of a node go from a tf2_ros.Buffer, which listens for jumps since Jazzy."""
-    if hasattr(buffer, 'jump_handle'):
-        buffer.jump_handle.unregister()
-
-
-__all__ = [
-    'PublisherEventCallbacks',
-    'SubscriptionEventCallbacks',
-    'fast_dds_variable',
-    'forget_jumps',
-    'localhost_setting',
-]
-
-
-CHOICE_VARIABLES = (
-    'FASTDDS_DEFAULT_PROFILES_FILE',
-    'FASTRTPS_DEFAULT_PROFILES_FILE',
-    'FASTDDS_BUILTIN_TRANSPORTS',
-)
-
-
 def choose_transport() -> None:
-    """Set the profile for this process and those it starts, unless the user has chosen.
+    """Set the Fast DDS profile for this process and its children, unless the user has chosen one.
 
-    Fast DDS reads it when the first node of a process is made, so call it before.
+    Fast DDS reads the profile when a process creates its first node; call this before.
 
     Raises:
         FileNotFoundError: The package is installed without the profile.
@@ -101,17 +68,25 @@ def choose_transport() -> None:
     os.environ.update(profile_environment(share_folder() / 'config' / 'fastdds.xml'))
 
 
+def choose_environment() -> None:
+    """Set the transport and a random ROS domain on this machine, unless the user has chosen one."""
+    choose_transport()
+    if 'ROS_DOMAIN_ID' not in os.environ:
+        os.environ['ROS_DOMAIN_ID'] = str(random.choice(DOMAINS))
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
 def profile_environment(
     profile: Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the variable that makes Fast DDS carry images between processes.
+    """Return the environment variable that lets Fast DDS carry images between processes.
 
     Args:
-        profile: The Fast DDS profile with the large shared-memory segment.
-        environment: Variables that are set already; those of this process by default.
+        profile: Fast DDS profile with a large shared-memory segment.
+        environment: Existing variables; None for those of this process.
 
     Returns:
-        Variable to set; none when the user has chosen a profile or a transport.
+        The variable; none if the user has chosen a profile or a transport.
     """
     environment = os.environ if environment is None else environment
     if any(environment.get(name) for name in CHOICE_VARIABLES):
@@ -119,8 +94,21 @@ def profile_environment(
     return {fast_dds_variable(): str(profile)}
 
 
+def fast_dds_variable() -> str:
+    """Return the environment variable that names the Fast DDS profile."""
+    is_newer = _major_version() > JAZZY_RCLPY
+    return 'FASTDDS_DEFAULT_PROFILES_FILE' if is_newer else 'FASTRTPS_DEFAULT_PROFILES_FILE'
+
+
+def localhost_setting() -> tuple[str, str]:
+    """Return the environment variable, and its value, that limit discovery to this machine."""
+    if _major_version() > HUMBLE_RCLPY:
+        return 'ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'
+    return 'ROS_LOCALHOST_ONLY', '1'
+
+
 def discovery_advice() -> str:
-    """Return a remedy for networks without multicast, or '' where it is in use already."""
+    """Return a remedy for networks without multicast; '' if it is applied already."""
     name, value = localhost_setting()
     if os.environ.get(name) == value:
         return ''
@@ -128,3 +116,13 @@ def discovery_advice() -> str:
         f'. DDS discovery needs multicast; without it, set {name}={value} for every process on '
         'this machine'
     )
+
+
+def detach_from_clock(buffer: Any) -> None:
+    """Detach a tf2_ros.Buffer from the clock of its node, which it observes since Jazzy."""
+    if hasattr(buffer, 'jump_handle'):
+        buffer.jump_handle.unregister()
+
+
+def _major_version() -> int:
+    return int(version('rclpy').split('.')[0])

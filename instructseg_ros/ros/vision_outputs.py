@@ -1,4 +1,4 @@
-"""Results as vision_msgs, where that package is installed."""
+"""Publishes results as vision_msgs, if that package is installed."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ try:
 except ImportError:
     vision = None
 
-PIXEL_THRESHOLD = 0.5  # of the probability, from which a pixel is part of a mask
+PIXEL_THRESHOLD = 0.5  # lowest probability of a pixel of a mask
 
 
 class VisionOutputs:
-    """Publishes `detections`, `detections_3d` and `label_info`; nothing without vision_msgs.
+    """Publishes `detections`, `detections_3d` and `label_info`; does nothing without vision_msgs.
 
-    The class of a detection is the label of its instruction, its id the target's track.
+    A detection has the label of its instruction as its class, and the track id of its target as id.
     """
 
     def __init__(self, node: LifecycleNode, camera: str, labels: Labels) -> None:
-        """Create the publishers on a node.
+        """Create the publishers.
 
         Args:
             node: Owner of the publishers.
-            camera: Name of the camera, the namespace of the topics.
-            labels: Numbers of the instructions.
+            camera: Name of the camera, which is the namespace of its topics.
+            labels: Numbers of the instructions in label images.
         """
         self._node = node
         self._labels = labels
@@ -55,12 +55,12 @@ class VisionOutputs:
             )
 
     def is_watched(self, name: str) -> bool:
-        """Tell whether somebody subscribes to one of the topics."""
+        """Return whether a topic has a subscriber."""
         publisher = self._publishers.get(name)
         return publisher is not None and publisher.get_subscription_count() > 0
 
     def publish_labels(self, header: Header) -> None:
-        """Publish what the labels stand for, where that has changed."""
+        """Publish the names of the labels if they have changed."""
         if self._publishers and self._labels.revision != self._published_revision:
             self._published_revision = self._labels.revision
             self._publishers['label_info'].publish(
@@ -75,7 +75,12 @@ class VisionOutputs:
             )
 
     def publish_2d(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
-        """Publish the boxes around the masks of a frame, in pixels, given each id's label."""
+        """Publish the boxes around the masks of a frame, in pixels.
+
+        Args:
+            results: Results of the frame.
+            numbers: Id of each instruction -> its label.
+        """
         if not self.is_watched('detections'):
             return
         header = results[0].header
@@ -95,7 +100,13 @@ class VisionOutputs:
     def publish_3d(
         self, found: Sequence[tuple[Segmentation, Box]], numbers: Mapping[str, int], header: Header
     ) -> None:
-        """Publish boxes in space, m, in the frame of a header, given each id's label."""
+        """Publish boxes in space, m, in the frame of the header.
+
+        Args:
+            found: Results and their boxes.
+            numbers: Id of each instruction -> its label.
+            header: Header of the message and its detections.
+        """
         if self.is_watched('detections_3d'):
             self._publishers['detections_3d'].publish(
                 vision.Detection3DArray(

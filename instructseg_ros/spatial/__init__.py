@@ -1,1 +1,1 @@
-"""Where masked things are in space, from depth and calibration; numpy alone."""
+"""Locates masked objects in space from depth and calibration; depends on numpy alone."""

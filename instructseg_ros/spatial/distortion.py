@@ -1,4 +1,4 @@
-"""Lens distortion as sensor_msgs/CameraInfo describes it, and its inverse.
+"""Lens distortion of sensor_msgs/CameraInfo, and its inverse.
 
 The models are those of OpenCV (calib3d: "Camera Calibration and 3D Reconstruction" and
 "Fisheye camera model"): plumb_bob and rational_polynomial after Brown and Conrady, equidistant
@@ -15,44 +15,44 @@ from typing import Final, Protocol
 import numpy as np
 
 _POLYNOMIALS: Final = ('plumb_bob', 'rational_polynomial')
-_SIZES: Final = (4, 5, 8, 12, 14)  # numbers of coefficients that OpenCV knows
+_COUNTS: Final = (4, 5, 8, 12, 14)  # possible numbers of coefficients in OpenCV
 _FISHEYE: Final = 'equidistant'
-_TILT: Final = 12  # from this coefficient on they tilt the sensor
-_WIDEST: Final = np.deg2rad(85.0)  # to the optical axis, from which depth along it says little
-_STEPS: Final = 4096  # of the table from which the inverse starts
+_TILT: Final = 12  # index of the first coefficient of a tilted sensor
+_MAX_ANGLE: Final = np.deg2rad(85.0)  # to the optical axis; depth along it says little beyond
+_TABLE_SIZE: Final = 4096  # entries of the table from which the inverse starts
 _NEWTON_STEPS: Final = 4
 
 Coordinates = tuple[np.ndarray, np.ndarray]
 
 
 class DistortionError(ValueError):
-    """A distortion cannot be undone; the message says why and names the remedy."""
+    """A distortion is not supported; the error says why and how to fix it."""
 
 
 class Distortion(Protocol):
-    """Where a lens puts rays: x / z and y / z of a ray, and the same on the image."""
+    """Maps x / z and y / z of rays to distorted positions on the plane z = 1, and back."""
 
     def distort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return where rays appear on the image."""
+        """Return the distorted positions of rays."""
 
     def undistort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return the rays that appear on the image at some places; NaN where none does."""
+        """Return the rays of distorted positions; NaN for positions that no ray reaches."""
 
 
 def read_distortion(model: str, coefficients: Sequence[float]) -> Distortion | None:
-    """Return the distortion that a camera_info names; None without any.
+    """Return the distortion model of a camera_info; None without distortion.
 
     Args:
         model: plumb_bob, rational_polynomial or equidistant; others only without coefficients.
-        coefficients: D: k1, k2, p1, p2, k3, ..., of equidistant k1 to k4.
+        coefficients: D: k1, k2, p1, p2, k3, ...; for equidistant k1 to k4.
 
     Raises:
-        DistortionError: The model is not known, or does not have these coefficients.
+        DistortionError: The model is not supported, or has other coefficients.
     """
     values = tuple(float(value) for value in coefficients)
     if not all(np.isfinite(values)):
         raise DistortionError(
-            f'camera_info has distortion coefficients that are no numbers, '
+            f'camera_info has distortion coefficients that are not finite, '
             f'{values}; calibrate the camera'
         )
     if model == _FISHEYE and len(values) in (0, 4):
@@ -61,14 +61,14 @@ def read_distortion(model: str, coefficients: Sequence[float]) -> Distortion | N
         return None
     if model not in (*_POLYNOMIALS, _FISHEYE):
         raise DistortionError(
-            f'camera_info has the distortion model "{model[:40]}", which is not known; rectify '
+            f'camera_info has the distortion model "{model[:40]}", which is not supported; rectify '
             f'the images (image_proc), or calibrate the camera with plumb_bob, '
             f'rational_polynomial or equidistant'
         )
-    if model == _FISHEYE or len(values) not in _SIZES:
+    if model == _FISHEYE or len(values) not in _COUNTS:
         raise DistortionError(
-            f'camera_info has {len(values)} distortion coefficients, which '
-            f'{model} does not have; calibrate the camera'
+            f'camera_info has {len(values)} distortion coefficients, an '
+            f'invalid number for {model}; calibrate the camera'
         )
     if any(values[_TILT:]):
         raise DistortionError(
@@ -89,9 +89,9 @@ class Polynomial:
     coefficients: tuple[float, ...]
 
     def distort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return where rays appear; beyond what the model describes, in proportion to their angle.
+        """Return the distorted positions of rays, extrapolated outside the range of the model.
 
-        A polynomial would bring such rays back onto the image.
+        Outside its range, the polynomial would fold rays back onto the image.
         """
         radius, _ = _polynomial_table(self)
         shrink = np.minimum(1.0, radius[-1] / np.maximum(np.hypot(x, y), 1e-12))
@@ -99,7 +99,7 @@ class Polynomial:
         return there_x / shrink, there_y / shrink
 
     def undistort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return the rays that appear at some places, by Newton's method; NaN where none does."""
+        """Return the rays of distorted positions, by Newton's method; NaN where there is none."""
         radius, distorted = _polynomial_table(self)
         length = np.hypot(x, y)
         scale = np.interp(length, distorted, radius) / np.maximum(length, 1e-12)
@@ -115,7 +115,7 @@ class Polynomial:
         return np.where(right, ray_x, np.nan), np.where(right, ray_y, np.nan)
 
     def radial(self, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the radial factor for squared radii, and its derivative by them."""
+        """Return the radial factor for squared radii, and its derivative with respect to them."""
         k1, k2, _, _, k3, k4, k5, k6 = self.coefficients[:8]
         above = 1 + square * (k1 + square * (k2 + square * k3))
         below = 1 + square * (k4 + square * (k5 + square * k6))
@@ -137,7 +137,7 @@ class Polynomial:
     def _step(
         self, x: np.ndarray, y: np.ndarray, off_x: np.ndarray, off_y: np.ndarray
     ) -> Coordinates:
-        """Return rays that are nearer, given how far off those of (x, y) appear."""
+        """Return the rays after a Newton step, given the errors of the positions of (x, y)."""
         p1, p2 = self.coefficients[2:4]
         s1, s2, s3, s4 = self.coefficients[8:]
         square = x * x + y * y
@@ -153,7 +153,7 @@ class Polynomial:
 
 @dataclass(frozen=True, kw_only=True)
 class Fisheye:
-    """A lens whose image grows with the angle to its axis (equidistant).
+    """Kannala-Brandt distortion, a polynomial of the angle to the optical axis (equidistant).
 
     Attributes:
         coefficients: k1, k2, k3, k4.
@@ -162,7 +162,7 @@ class Fisheye:
     coefficients: tuple[float, ...]
 
     def distort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return where rays appear."""
+        """Return the distorted positions of rays."""
         angles, distorted = _fisheye_table(self)
         radius = np.hypot(x, y)
         angle = np.arctan(radius)
@@ -171,7 +171,7 @@ class Fisheye:
         return x * scale, y * scale
 
     def undistort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return the rays that appear at some places, by Newton's method; NaN where none does."""
+        """Return the rays of distorted positions, by Newton's method; NaN where there is none."""
         angles, distorted = _fisheye_table(self)
         radius = np.hypot(x, y)
         angle = np.interp(radius, distorted, angles)
@@ -182,7 +182,7 @@ class Fisheye:
         return x * scale, y * scale
 
     def radius(self, angle: np.ndarray) -> np.ndarray:
-        """Return how far from the centre rays appear at some angles to the axis, rad."""
+        """Return the distorted distance from the centre for angles to the axis, rad."""
         k1, k2, k3, k4 = self.coefficients
         square = angle * angle
         return angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
@@ -195,21 +195,21 @@ class Fisheye:
 
 @lru_cache(maxsize=16)
 def _polynomial_table(lens: Polynomial) -> Coordinates:
-    """Return radii of rays, and where radial distortion puts them."""
-    radius = np.linspace(0.0, np.tan(_WIDEST), _STEPS)
+    """Tabulate radii of rays and their distorted radii."""
+    radius = np.linspace(0.0, np.tan(_MAX_ANGLE), _TABLE_SIZE)
     with np.errstate(all='ignore'):
-        return _growing(radius, radius * lens.radial(radius * radius)[0])
+        return _increasing_part(radius, radius * lens.radial(radius * radius)[0])
 
 
 @lru_cache(maxsize=16)
 def _fisheye_table(lens: Fisheye) -> Coordinates:
-    """Return angles of rays, rad, and where distortion puts them."""
-    angles = np.linspace(0.0, _WIDEST, _STEPS)
-    return _growing(angles, lens.radius(angles))
+    """Tabulate angles of rays, rad, and their distorted radii."""
+    angles = np.linspace(0.0, _MAX_ANGLE, _TABLE_SIZE)
+    return _increasing_part(angles, lens.radius(angles))
 
 
-def _growing(given: np.ndarray, distorted: np.ndarray) -> Coordinates:
-    """Return a table up to where it stops growing: beyond, a place would have two rays."""
+def _increasing_part(given: np.ndarray, distorted: np.ndarray) -> Coordinates:
+    """Cut off a table where it stops growing: beyond, a position would have two rays."""
     falls = ~(np.diff(distorted) > 0)
     stop = int(falls.argmax()) + 1 if falls.any() else len(given)
     return given[:stop], distorted[:stop]

@@ -1,4 +1,4 @@
-"""The camera of a calibration: a pinhole behind a lens."""
+"""Pinhole camera with lens distortion, from sensor_msgs/CameraInfo."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from instructseg_ros.spatial.depth import check_same_view
 from instructseg_ros.spatial.distortion import Distortion, DistortionError, read_distortion
 
 _REMEDY: Final = 'calibrate the camera, or let the driver publish camera_info'
-
-_SIZES: Final = 2  # other resolutions of a camera that are kept: of its masks and its depth
+_MAX_SCALED: Final = 2  # other resolutions that a camera caches: those of masks and depth
 
 
 class CalibrationError(ValueError):
-    """A calibration is of no use; the message names what is wrong and the remedy."""
+    """A calibration cannot be used; the error says what is wrong and how to fix it."""
 
 
 class CameraInfoMessage(Protocol):
@@ -38,19 +37,19 @@ class CameraInfoMessage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pinhole:
-    """A camera; pixel centres lie at whole numbers.
+    """A camera; the centre of a pixel has integer coordinates.
 
-    It keeps the rays of a lens, which take long to compute: use the same object for all images of
-    a camera.
+    It caches the rays of its pixels, which are slow to compute: use the same object for all images
+    of a camera.
 
     Attributes:
-        width: Of the image, pixels.
-        height: Of the image, pixels.
+        width: Image width, pixels.
+        height: Image height, pixels.
         fx: Focal length, pixels.
         fy: Focal length, pixels.
         cx: Column of the optical axis, pixels.
         cy: Row of the optical axis, pixels.
-        lens: Its distortion; None for rectified images and lenses without.
+        lens: Lens distortion; None for rectified images.
     """
 
     width: int
@@ -62,51 +61,49 @@ class Pinhole:
     lens: Distortion | None = None
 
     @staticmethod
-    def of(info: CameraInfoMessage, *, rectified: bool) -> Pinhole:
-        """Return the camera of a sensor_msgs/CameraInfo, as its images are after ROI and binning.
+    def from_camera_info(info: CameraInfoMessage, *, rectified: bool) -> Pinhole:
+        """Return the camera of a sensor_msgs/CameraInfo, after region of interest and binning.
 
-        As in image_geometry, R and the fourth column of P are left out: points are in the optical
-        frame of the camera whose images these are.
+        As in image_geometry, R and the fourth column of P are ignored: points are in the optical
+        frame of the camera that took the images.
 
         Args:
             info: The message.
-            rectified: Its images were rectified, and follow P. Raw ones follow K and D.
+            rectified: Whether the images are rectified and follow P. Raw images follow K and D.
 
         Raises:
-            CalibrationError: The camera is not calibrated, its distortion is not known, or ROI
-                and binning contradict its size.
+            CalibrationError: The camera is not calibrated, its distortion is not supported, or
+                region of interest and binning contradict its size.
         """
         _check_size(info.width, info.height)
         fx, fy, cx, cy = _optics_of(info, rectified=rectified)
         _check_optics(fx, fy, cx, cy)
         lens = None if rectified else _lens_of(info)
         whole = Pinhole(width=info.width, height=info.height, fx=fx, fy=fy, cx=cx, cy=cy, lens=lens)
-        part = whole._part(info.roi)
-        width, height = (
-            part.width // max(1, info.binning_x),
-            part.height // max(1, info.binning_y),
-        )
+        part = whole._cropped(info.roi)
+        width = part.width // max(1, info.binning_x)
+        height = part.height // max(1, info.binning_y)
         _check_size(width, height)
         return part._resized(width, height)
 
     def scaled(self, width: int, height: int) -> Pinhole:
         """Return the camera of the same field of view at another resolution, pixels.
 
-        It is kept, with its rays: masks and depth images have one resolution each.
+        The result is cached with its rays, since masks and depth images have one resolution each.
 
         Raises:
-            FieldOfViewError: The resolution is of another aspect ratio.
+            FieldOfViewError: The resolution has another aspect ratio.
         """
         check_same_view((self.height, self.width), (height, width), 'camera_info')
         size = width, height
         if size == (self.width, self.height):
             return self
-        if size not in self._scaled and len(self._scaled) >= _SIZES:
+        if size not in self._scaled and len(self._scaled) >= _MAX_SCALED:
             self._scaled.clear()
         return self._scaled.setdefault(size, self._resized(width, height))
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Return the (..., 2) column and row, pixels, of (..., 3) points before the camera, m."""
+        """Project (..., 3) points in front of the camera, m, to (..., 2) column and row, pixels."""
         z = np.maximum(points[..., 2], 1e-6)
         x, y = points[..., 0] / z, points[..., 1] / z
         if self.lens is not None:
@@ -114,10 +111,10 @@ class Pinhole:
         return np.stack([self.fx * x + self.cx, self.fy * y + self.cy], axis=-1)
 
     def rays(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return x / z and y / z of what the pixels of a window of the image see.
+        """Return x / z and y / z of the rays of the pixels in a window of the image.
 
         Returns:
-            Two float32 arrays that broadcast to (rows, columns); NaN where the lens shows nothing.
+            Two float32 arrays that broadcast to (rows, columns); NaN for pixels without a ray.
         """
         if self.lens is not None:
             x, y = self._undistorted
@@ -127,25 +124,25 @@ class Pinhole:
 
     @cached_property
     def _scaled(self) -> dict[tuple[int, int], Pinhole]:
-        """The same camera at other resolutions."""
+        """Cache of the same camera at other resolutions."""
         return {}
 
     @cached_property
     def _undistorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) float32 x and y of the rays of all pixels of a camera with a lens."""
+        """(H, W) float32 x / z and y / z of the rays of all pixels of a camera with a lens."""
         assert self.lens is not None
         x, y = np.broadcast_arrays(*_distorted(self))
         x, y = self.lens.undistort(x, y)
         return x.astype(np.float32), y.astype(np.float32)
 
-    def _part(self, roi: Any) -> Pinhole:
-        """Return the camera of a region of interest; one without a size is all of it."""
+    def _cropped(self, roi: Any) -> Pinhole:
+        """Return the camera of a region of interest; an empty region means the whole image."""
         if not (roi.width and roi.height):
             return self
         if roi.x_offset + roi.width > self.width or roi.y_offset + roi.height > self.height:
             raise CalibrationError(
                 f'camera_info has a region of interest of {roi.width} x {roi.height} pixels at '
-                f'({roi.x_offset}, {roi.y_offset}) that leaves its image of {self.width} x '
+                f'({roi.x_offset}, {roi.y_offset}) that exceeds its image of {self.width} x '
                 f'{self.height}; {_REMEDY}'
             )
         return replace(
@@ -172,7 +169,7 @@ class Pinhole:
 
 
 def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
-    """Return (columns,) x and (rows, 1) y where pixels lie before the focal length of 1."""
+    """Return (columns,) x and (rows, 1) y of the pixels on the plane z = 1."""
     return (
         (np.arange(camera.width) - camera.cx) / camera.fx,
         (np.arange(camera.height)[:, None] - camera.cy) / camera.fy,
@@ -180,9 +177,9 @@ def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _optics_of(info: CameraInfoMessage, *, rectified: bool) -> tuple[float, float, float, float]:
-    """Return fx, fy, cx and cy: of P for rectified images, of K for raw ones.
+    """Return fx, fy, cx and cy from P for rectified images, and from K for raw ones.
 
-    Without distortion both are the same, and K stands for a P that is left 0.
+    Without distortion both are equal, and K replaces a P of zeros.
     """
     p, k = info.p, info.k
     if not rectified or (p[0] == 0 and not any(info.d)):
@@ -200,7 +197,7 @@ def _lens_of(info: CameraInfoMessage) -> Distortion | None:
 def _check_size(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
         raise CalibrationError(
-            f'camera_info is of an image of {width} x {height} pixels; {_REMEDY}'
+            f'camera_info is for an image of {width} x {height} pixels; {_REMEDY}'
         )
 
 

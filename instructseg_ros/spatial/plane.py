@@ -1,4 +1,4 @@
-"""Finds the surface that a target stands on."""
+"""Finds the surface that a target stands on, by RANSAC on the depth around it."""
 
 from __future__ import annotations
 
@@ -8,103 +8,98 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.points import points_in, window_of
+from instructseg_ros.spatial.points import bounding_window, deproject_window
 
-SUPPORTERS = 3  # of a pixel's eight neighbours; a straight edge leaves it five, a corner three
+TOLERANCE: Final = 0.006  # largest distance from a plane, as a share of the distance to the camera
+MIN_SHARE: Final = 0.3  # share of the surroundings that must lie on the plane
+MIN_POINTS: Final = 60
+DRAWS: Final = 200
+SAMPLE: Final = 800  # points that vote on the draws
+GAP: Final = 3  # pixels around a mask that may belong to the target or to its surroundings
+RING: Final = 6  # pixels beyond the gap, which show what the target touches
+LEVEL_SHARE: Final = 0.25  # share of the ring that a raised support must cover
+# Neighbours of similar depth, of eight: a pixel at a straight edge has five, at a corner three.
+MIN_SUPPORT: Final = 3
 
 
-def box_count(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Return (H, W) int how many pixels of a mask lie in the square around each pixel."""
+def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Dilate an (H, W) bool mask by `radius` pixels, also diagonally."""
     side = 2 * radius + 1
     padded = np.pad(mask.astype(np.int64), ((radius + 1, radius), (radius + 1, radius)))
-    total = padded.cumsum(0).cumsum(1)
-    return total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    sums = padded.cumsum(0).cumsum(1)
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return inside > 0
 
 
-def grown(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Return a mask (H, W) with everything that is at most `radius` pixels off, also diagonally."""
-    return box_count(mask, radius) > 0
+def denoise_depth(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Drop flying pixels of a depth image, and average its noise.
 
-
-def steadied(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return depth without flying pixels, and with less noise.
-
-    A pixel is kept if three of its eight neighbours in the mask lie within 1 % and 1 cm of it in
-    depth: what flies between a thing and its background has fewer. It becomes the mean of itself
-    and of opposite pairs of such neighbours, which leaves slopes and borders where they are.
+    A pixel is kept if three of its eight neighbours in the mask are within 1 cm plus 1 % of its
+    depth; pixels that fly between an object and its background have fewer. It becomes the mean of
+    itself and of opposite pairs of such neighbours, which preserves slopes and borders.
 
     Args:
         z: (H, W) m, NaN without depth.
         inside: (H, W) bool, the mask.
 
     Returns:
-        (H, W) m, NaN outside the mask and for what was dropped.
+        (H, W) m, NaN outside the mask and for dropped pixels.
     """
-    near = np.pad(np.where(inside, z, np.nan), 1, constant_values=np.nan)
-    here = near[1:-1, 1:-1]
+    padded = np.pad(np.where(inside, z, np.nan), 1, constant_values=np.nan)
+    here = padded[1:-1, 1:-1]
     height, width = z.shape
     limit = 0.01 + 0.01 * here
     count = np.zeros(z.shape, int)
     total, weight = here.copy(), np.ones(z.shape)
     for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        first = near[1 + row : 1 + row + height, 1 + column : 1 + column + width]
-        second = near[1 - row : 1 - row + height, 1 - column : 1 - column + width]
+        first = padded[1 + row : 1 + row + height, 1 + column : 1 + column + width]
+        second = padded[1 - row : 1 - row + height, 1 - column : 1 - column + width]
         a, b = np.abs(first - here) <= limit, np.abs(second - here) <= limit
         count += a.astype(int) + b
         both = a & b
         total[both] += first[both] + second[both]
         weight[both] += 2
-    return np.where(count >= SUPPORTERS, total / weight, np.nan)
+    return np.where(count >= MIN_SUPPORT, total / weight, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """A window of an image.
+class TargetView:
+    """A target and its surroundings, in a window of an image.
 
     Attributes:
         mask: (h, w) bool, the target.
         points: (h, w, 3) m in the optical frame, NaN without depth.
-        steady: (h, w, 3) m, those of the target without flying pixels and noise, NaN elsewhere.
+        denoised: (h, w, 3) m, the target without flying pixels and noise, NaN elsewhere.
         pinhole: The camera, for columns and rows of the window.
     """
 
     mask: np.ndarray = field(repr=False)
     points: np.ndarray = field(repr=False)
-    steady: np.ndarray = field(repr=False)
+    denoised: np.ndarray = field(repr=False)
     pinhole: Pinhole
 
     @staticmethod
-    def of(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> View:
-        """Return what surrounds a mask (H, W) that has a pixel, as far as its size.
+    def from_depth(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> TargetView:
+        """Cut out a target with a margin of its own size.
 
         Args:
-            depth: (h, w) m along the optical axis, NaN without.
-            pinhole: The camera, of any resolution.
-            mask: (H, W) bool.
+            depth: (h, w) m along the optical axis, NaN without depth.
+            pinhole: The camera, at any resolution.
+            mask: (H, W) bool with at least one pixel.
         """
-        size = max(each.stop - each.start for each in window_of(mask))
-        window = window_of(mask, margin=max(32, size))
-        points = points_in(window, depth, pinhole, mask.shape).astype(float)
+        size = max(each.stop - each.start for each in bounding_window(mask))
+        window = bounding_window(mask, margin=max(32, size))
+        points = deproject_window(window, depth, pinhole, mask.shape).astype(float)
         inside, z = mask[window], points[..., 2]
         with np.errstate(invalid='ignore'):
-            steady = points * (steadied(z, inside) / z)[..., None]
+            denoised = points * (denoise_depth(z, inside) / z)[..., None]
         camera = pinhole.scaled(mask.shape[1], mask.shape[0])
         camera = replace(camera, cx=camera.cx - window[1].start, cy=camera.cy - window[0].start)
-        return View(mask=inside, points=points, steady=steady, pinhole=camera)
+        return TargetView(mask=inside, points=points, denoised=denoised, pinhole=camera)
 
     def target(self) -> np.ndarray:
-        """Return the points (n, 3) of the target that are to be trusted, m."""
-        return self.steady[np.isfinite(self.steady[..., 2])]
-
-
-TOLERANCE: Final = 0.006  # of the distance, within which a point lies on a plane
-LEAST_SHARE: Final = 0.3  # of what surrounds a target that must lie on its plane
-LEAST_POINTS: Final = 60
-DRAWS: Final = 200
-SAMPLE: Final = 800  # points that a draw is judged by
-GAP: Final = 3  # pixels around a mask that are neither target nor surroundings for certain
-RING: Final = 6  # pixels beyond that show what a target touches
-LEVEL_SHARE: Final = 0.25  # of the ring that a raised support must cover
+        """Return the reliable points (n, 3) of the target, m."""
+        return self.denoised[np.isfinite(self.denoised[..., 2])]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,39 +107,39 @@ class Plane:
     """A plane in the optical frame.
 
     Attributes:
-        normal: (3,) unit vector to the camera's side: up.
-        offset: normal @ p of its points p, m.
+        normal: (3,) unit vector towards the side of the camera: up.
+        offset: normal @ p for its points p, m.
     """
 
     normal: np.ndarray
     offset: float
 
     def heights(self, points: np.ndarray) -> np.ndarray:
-        """Return how far points (..., 3) lie above, m."""
+        """Return the heights of points (..., 3) above the plane, m."""
         return points @ self.normal - self.offset
 
 
-def support_plane(view: View) -> Plane | None:
-    """Return the plane that a target stands on, None where none is plausible.
+def support_plane(view: TargetView) -> Plane | None:
+    """Return the plane that a target stands on; None if none is plausible.
 
-    Its direction is that of the plane through most of what surrounds the target; its height that
-    of the highest level, not above the target's lowest points, that a quarter of the pixels next
-    to the target lie on: a book's, for what lies on a book on a table.
+    Its direction is that of the plane through most points around the target. Its height is the
+    highest level below the target that contains a quarter of the pixels next to the target: the
+    level of the book for a cup on a book on a table.
     """
-    around = ~grown(view.mask, GAP) & np.isfinite(view.points[..., 2])
+    around = ~dilate(view.mask, GAP) & np.isfinite(view.points[..., 2])
     plane = fit_plane(view.points[around], view.target())
     if plane is None:
         return None
     low = float(np.quantile(plane.heights(view.target()), 0.01))
-    beside = around & grown(view.mask, GAP + RING)
-    heights = plane.heights(view.points[beside])
-    if len(heights) < LEAST_POINTS or low < -0.05:
+    ring = around & dilate(view.mask, GAP + RING)
+    heights = plane.heights(view.points[ring])
+    if len(heights) < MIN_POINTS or low < -0.05:
         return plane
     return Plane(normal=plane.normal, offset=plane.offset + _level(heights, low))
 
 
 def _level(heights: np.ndarray, low: float) -> float:
-    """Return the highest level among heights, m, that is not above `low`; 0 without another."""
+    """Return the highest well-covered level of heights, m, up to `low`; 0 if there is none."""
     for level in np.arange(min(low, float(heights.max())), 0.008, -0.002):
         on = np.abs(heights - level) < 0.004
         if on.mean() > LEVEL_SHARE:
@@ -153,39 +148,43 @@ def _level(heights: np.ndarray, low: float) -> float:
 
 
 def fit_plane(points: np.ndarray, above: np.ndarray) -> Plane | None:
-    """Return the plane through most of some points (n, 3), m, by RANSAC with a fixed seed.
+    """Fit a plane to most of some points, by RANSAC with a fixed seed.
 
-    Most of the points `above` (m, 3) lie on the camera's side of it.
+    Args:
+        points: (n, 3) m.
+        above: (m, 3) m, points most of which must lie on the camera's side of the plane.
 
-    None for fewer than 60 points, or where less than 30 % lie within 0.6 % of their distance.
+    Returns:
+        The plane; None for fewer than 60 points, or if fewer than 30 % of them are within 0.6 % of
+        their distance of it.
     """
-    if len(points) < LEAST_POINTS:
+    if len(points) < MIN_POINTS:
         return None
     rng = np.random.default_rng(0)
     sample = points[rng.permutation(len(points))[:SAMPLE]]
     limit = TOLERANCE * float(np.median(sample[:, 2]))
     normals, offsets = _draws(sample, rng)
     on = np.abs(sample @ normals.T - offsets) < limit
-    standing = above[rng.permutation(len(above))[: SAMPLE // 4]]
-    over = standing @ normals.T - offsets > -limit
+    target = above[rng.permutation(len(above))[: SAMPLE // 4]]
+    over = target @ normals.T - offsets > -limit
     votes = np.where(over.mean(0) > 0.9, on.sum(0), 0)
-    if not len(votes) or votes.max() < LEAST_SHARE * len(sample):
+    if not len(votes) or votes.max() < MIN_SHARE * len(sample):
         return None
     inliers = sample[on[:, int(votes.argmax())]]
     for tighter in (1.0, 0.7, 0.5):
         plane = _least_squares(inliers)
         inliers = points[np.abs(plane.heights(points)) < tighter * limit]
-        if len(inliers) < LEAST_POINTS:
+        if len(inliers) < MIN_POINTS:
             return None
     return _least_squares(inliers)
 
 
 def _draws(points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return normals (d, 3) to the camera's side, and offsets (d,), of planes through three."""
+    """Return normals (d, 3) and offsets (d,) of planes through random triples of points."""
     first, second, third = points[rng.integers(0, len(points), (3, DRAWS))]
     normals = np.cross(second - first, third - first)
     length = np.linalg.norm(normals, axis=1)
-    proper = length > 1e-9  # no three in a line
+    proper = length > 1e-9  # not three points on a line
     normals = normals[proper] / length[proper, None]
     offsets = (normals * first[proper]).sum(1)
     side = -np.sign(offsets)

@@ -1,4 +1,4 @@
-"""Points in space from depth."""
+"""Deprojects depth pixels to points in space."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from instructseg_ros.spatial.pinhole import Pinhole
 Window = tuple[slice, slice]
 
 
-def window_of(mask: np.ndarray, margin: int = 0) -> Window:
-    """Return rows and columns of the box around a mask (H, W) that has a pixel, and a margin."""
+def bounding_window(mask: np.ndarray, margin: int = 0) -> Window:
+    """Return the rows and columns around a mask (H, W) with at least one pixel, plus a margin."""
     return tuple(  # type: ignore[return-value]
         slice(max(0, int(there[0]) - margin), int(there[-1]) + 1 + margin)
         for there in (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0)))
     )
 
 
-def points_in(
+def deproject_window(
     window: Window, depth: np.ndarray, pinhole: Pinhole, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the points that the pixels of a window of an image see.
+    """Return the points of the pixels in a window of an image.
 
     Args:
         window: Rows and columns of the image.
-        depth: (h, w) m, NaN without; of another resolution, its nearest pixels count.
-        pinhole: The camera, of any resolution.
+        depth: (h, w) m, NaN without depth, at any resolution (nearest pixel).
+        pinhole: The camera, at any resolution.
         shape: (H, W) of the image.
 
     Returns:
-        (rows, columns, 3) float32, m in the optical frame; NaN without depth, and where the lens
-        shows nothing.
+        (rows, columns, 3) float32, m in the optical frame; NaN without depth, and for pixels that
+        no ray reaches through the lens.
 
     Raises:
-        FieldOfViewError: Depth or camera are of another aspect ratio than the image.
+        FieldOfViewError: Depth or camera have another aspect ratio than the image.
     """
     check_same_view(depth.shape, shape, 'the depth image')
     camera = pinhole.scaled(shape[1], shape[0])
@@ -46,12 +46,12 @@ def points_in(
 
 
 def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarray:
-    """Return the points that the pixels of a mask see.
+    """Return the points of the pixels in a mask.
 
     Args:
-        depth: (h, w) m along the optical axis, NaN without; of another resolution than the mask,
-            but of the same field of view, its nearest pixels count.
-        pinhole: The camera, of any resolution.
+        depth: (h, w) m along the optical axis, NaN without depth, of the same field of view as the
+            mask at any resolution (nearest pixel).
+        pinhole: The camera, at any resolution.
         mask: (H, W) bool.
 
     Returns:
@@ -59,11 +59,11 @@ def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarr
         and without depth.
 
     Raises:
-        FieldOfViewError: As `points_in`.
+        FieldOfViewError: Depth or camera have another aspect ratio than the mask.
     """
     points = np.full((*mask.shape, 3), np.nan, np.float32)
     if mask.any():
-        window = window_of(mask)
+        window = bounding_window(mask)
         inside = mask[window]
-        points[window][inside] = points_in(window, depth, pinhole, mask.shape)[inside]
+        points[window][inside] = deproject_window(window, depth, pinhole, mask.shape)[inside]
     return points

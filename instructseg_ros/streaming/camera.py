@@ -1,25 +1,51 @@
-"""What the engine keeps for one camera: its frames and the instructions that are live on it."""
+"""The state of one camera in the engine: its stream, its active instructions and their answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from instructseg_ros.streaming.active_instruction import ActiveInstruction, FrameTask
-from instructseg_ros.streaming.frame_buffer import Frame, FrameBuffer, StaleFrameError
-from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.planner import Planner
-from instructseg_ros.streaming.schedule import ComputeBudget
-from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.video_stream import ComputeBudget, FrameTask, VideoStream
+from instructseg_ros.streaming.active_instruction import ActiveInstruction
+from instructseg_ros.streaming.instruction import Instruction, describe_error
+from instructseg_ros.streaming.segmentation import (
+    Segmentation,
+    Source,
+    State,
+    Timing,
+    prediction_fields,
+)
+from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.statistics import Stopwatch
+
+Answers = Mapping[ActiveInstruction, Segmentation]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A frame that could not be read, and why."""
+    """A frame that could not be read, and the reason."""
 
     reason: str
     header: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CameraTask:
+    """A task of the session, with the camera of its frame.
+
+    Attributes:
+        camera: The camera.
+        frame_task: What the session computes.
+        dropped: Frames of the camera that were replaced unseen before this one.
+    """
+
+    camera: Camera
+    frame_task: FrameTask[ActiveInstruction]
+    dropped: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,116 +53,133 @@ class Camera:
     """One camera of the engine; not thread-safe, the engine holds the lock.
 
     Attributes:
-        name: Name of the camera, comes back in every result.
-        topic: What to call its stream in messages to people.
-        buffer: Its recent frames.
-        planner: Decides what runs on a frame.
-        image_timeout: Seconds without an image after which live instructions are told.
-        max_age: A frame that arrived longer ago is not worked on, s.
-        live: The instructions that are followed on it.
-        dropped: Frames replaced unseen while an instruction was live.
-        served: When the last rate-limited turn began, s of the steady clock.
+        name: Name of the camera, returned in every result.
+        topic: Name of its stream in messages to people.
+        stream: Its recent frames and their plan.
+        image_timeout: Seconds without an image after which active instructions get a report.
+        max_age: A frame that arrived longer ago is not segmented, s.
+        active: The instructions that are active on it.
+        dropped: Frames replaced unseen while an instruction was active.
+        served: Start of the last rate-limited turn, s of the steady clock.
+        last_arrival: Arrival of the last image, s of the steady clock; None before the first.
+        refusal: The last image, if it could not be read and that was not reported yet.
     """
 
     name: str
     topic: str
-    buffer: FrameBuffer
-    planner: Planner
+    stream: VideoStream
     image_timeout: float
     max_age: float
-    live: list[ActiveInstruction] = field(default_factory=list)
+    active: list[ActiveInstruction] = field(default_factory=list)
     dropped: int = 0
     served: float = float('-inf')
     last_arrival: float | None = None
     refusal: Refusal | None = None
 
+    @classmethod
+    def from_settings(cls, settings: EngineSettings, session: VideoSession, name: str) -> Camera:
+        """Create a camera of the settings, with a stream of a session."""
+        return cls(
+            name=name,
+            topic=settings.topics[name],
+            stream=session.open_stream(),
+            image_timeout=settings.image_timeout,
+            max_age=settings.max_age,
+        )
+
+    @classmethod
+    def for_request(cls, session: VideoSession) -> Camera:
+        """Create the camera of an image that comes with a request; no other image follows."""
+        forever = float('inf')
+        return cls(
+            name='',
+            topic='the request',
+            stream=session.open_stream(),
+            image_timeout=forever,
+            max_age=forever,
+        )
+
     def add(self, frame: Frame) -> bool:
-        """Take a frame in; the one that waits is replaced and counted.
+        """Take in a frame; a waiting one is replaced and counted.
 
         Returns:
-            Whether an instruction had been told that no image comes.
+            Whether missing images had been reported for an instruction.
         """
-        if self.buffer.add(frame) and self.live:
+        if self.stream.frames.add(frame) and self.active:
             self.dropped += 1
         return self._note_arrival(frame.arrived)
 
     def refuse(self, refusal: Refusal, *, now: float) -> None:
-        """Take note that an image came which could not be read."""
+        """Record that an image arrived that could not be read."""
         self.refusal = refusal
         self._note_arrival(now)
 
-    def next_job(
+    def next_task(
         self, *, now: float, budget: ComputeBudget, paused: bool = False, period: float = 0.0
-    ) -> FrameTask | None:
-        """Return the work on the newest frame, for the live instructions not answered on it yet.
+    ) -> CameraTask | None:
+        """Plan the newest frame for the active instructions that were not answered on it yet.
 
         Args:
             now: Seconds of the steady clock.
-            pace: How often what is computed anew.
-            paused: Only the instructions on demand are answered.
+            budget: How often each part of the model runs.
+            paused: Answer only instructions on demand.
             period: Minimum time between turns, s. A frame that comes before its turn waits, and
                 a newer frame replaces it. An instruction on demand does not wait for the turn,
                 and its frame is then answered for the others too.
         """
-        try:
-            frame = self.buffer.newest(now=now, max_age=self.max_age)
-        except StaleFrameError:
+        frame = self.stream.frames.newest(now=now, max_age=self.max_age)
+        if frame is None:
             return None
-        waiting = [live for live in self._answering(paused) if live.last_frame is not frame]
-        asked = [live for live in waiting if live.instruction.on_demand]
+        waiting = [each for each in self._answerable(paused) if each.last_frame is not frame]
+        on_demand = [each for each in waiting if each.instruction.on_demand]
         turn = self.served + period
-        if not waiting or (not asked and now < turn):
+        if not waiting or (not on_demand and now < turn):
             return None
-        self.buffer.take()
-        if len(asked) < len(waiting):
+        self.stream.frames.take()
+        if len(on_demand) < len(waiting):
             # A turn that begins late does not delay the next ones, unless a whole one is lost.
             self.served = turn if turn <= now < turn + period else now
-        for live in waiting:
-            live.last_frame = frame
-        job = self.planner.plan(self.name, frame, waiting, self.buffer, budget)
-        return replace(job, dropped=self.dropped)
-
-    def forget(self) -> None:
-        """Let go of everything that the model made of frames and instructions."""
-        self.buffer.forget_tokens()
-        self.planner.forget()
-        for live in self.live:
-            live.expression = live.conclusion = None
-            if live.last_frame is not None:  # it may have left the buffer
-                live.last_frame.tokens = None
+        for each in waiting:
+            each.last_frame = frame
+        task = self.stream.plan(frame, waiting, budget)
+        return CameraTask(camera=self, frame_task=task, dropped=self.dropped)
 
     def next_event(self, *, paused: bool = False) -> float:
-        """Return when an instruction expires or must be told something, s of the steady clock."""
-        times = [live.deadline for live in self.live]
+        """Return when an instruction expires or needs a report, s of the steady clock."""
+        times = [each.deadline for each in self.active]
         times += [
-            self._silent_at(live) for live in self._answering(paused) if not live.silence_told
+            self._silent_at(each) for each in self._answerable(paused) if not each.silence_reported
         ]
         return min(times, default=float('inf'))
 
     def overdue(
         self, *, now: float, paused: bool = False
     ) -> Iterator[tuple[ActiveInstruction, Segmentation]]:
-        """Answer refused frames, and tell of silence once."""
+        """Answer refused frames, and report missing images once."""
         refusal, self.refusal = self.refusal, None
-        for live in self._answering(paused):
+        for each in self._answerable(paused):
             if refusal:
-                yield live, self.fail(live, refusal.reason, refusal.header)
-            if not live.silence_told and self._silent_at(live) <= now:
-                live.silence_told = True
-                yield live, self.fail(live, self._describe_silence(now))
+                yield each, self.fail(each, refusal.reason, refusal.header)
+            if not each.silence_reported and self._silent_at(each) <= now:
+                each.silence_reported = True
+                yield each, self.fail(each, self._describe_silence(now))
 
     def drop(self, instruction: Instruction) -> bool:
-        """Stop following an instruction; False if it was not followed here."""
-        before = len(self.live)
-        self.live = [live for live in self.live if live.instruction is not instruction]
-        return len(self.live) < before
+        """Remove an instruction; return False if it was not active here."""
+        before = len(self.active)
+        self.active = [each for each in self.active if each.instruction is not instruction]
+        return len(self.active) < before
 
     def fail(
-        self, live: ActiveInstruction, reason: str, header: Any = None, timing: Timing | None = None
+        self,
+        active: ActiveInstruction,
+        reason: str,
+        header: Any = None,
+        timing: Timing | None = None,
     ) -> Segmentation:
-        """Return the answer to an instruction for which nothing could be done."""
+        """Return the FAILED answer to an instruction."""
         return Segmentation(
-            instruction=live.instruction,
+            instruction=active.instruction,
             state=State.FAILED,
             reason=reason,
             camera=self.name,
@@ -145,18 +188,18 @@ class Camera:
             timing=timing,
         )
 
-    def _answering(self, paused: bool) -> Sequence[ActiveInstruction]:
-        return [live for live in self.live if live.instruction.on_demand or not paused]
+    def _answerable(self, paused: bool) -> Sequence[ActiveInstruction]:
+        return [each for each in self.active if each.instruction.on_demand or not paused]
 
     def _note_arrival(self, now: float) -> bool:
         self.last_arrival = now
-        told = [live for live in self.live if live.silence_told]
-        for live in told:
-            live.silence_told = False
-        return bool(told)
+        reported = [each for each in self.active if each.silence_reported]
+        for each in reported:
+            each.silence_reported = False
+        return bool(reported)
 
-    def _silent_at(self, live: ActiveInstruction) -> float:
-        return max(live.given, self.last_arrival or live.given) + self.image_timeout
+    def _silent_at(self, active: ActiveInstruction) -> float:
+        return max(active.given, self.last_arrival or active.given) + self.image_timeout
 
     def _describe_silence(self, now: float) -> str:
         if self.last_arrival is None:
@@ -169,3 +212,62 @@ class Camera:
             f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '
             f'check that the camera still runs'
         )
+
+
+def answer(
+    session: VideoSession, tasks: Iterable[CameraTask], *, clock: Callable[[], int]
+) -> dict[ActiveInstruction, Segmentation]:
+    """Answer the instructions of the tasks of some cameras in one batch.
+
+    Args:
+        session: The session that the cameras' streams belong to.
+        tasks: At most one task of each camera.
+        clock: Nanoseconds on the time line of the frames' stamps.
+
+    Raises:
+        MemoryError: The device is out of memory.
+    """
+    camera_tasks = {task.frame_task.frame: task for task in tasks}
+    answers: dict[ActiveInstruction, Segmentation] = {}
+    stopwatch = Stopwatch(clock)
+    for batch in session.step([task.frame_task for task in camera_tasks.values()]):
+        for frame_task, active, prediction in batch:
+            task, frame = camera_tasks[frame_task.frame], frame_task.frame
+            answers[active] = Segmentation(
+                instruction=active.instruction,
+                camera=task.camera.name,
+                header=frame.header,
+                timing=stopwatch.timing(frame),
+                image=frame.image,
+                dropped=task.dropped,
+                **_outcome(session.model, frame_task, active, prediction),
+            )
+        stopwatch = Stopwatch(clock)
+    return answers
+
+
+def _outcome(
+    model: StagedModel,
+    task: FrameTask[ActiveInstruction],
+    active: ActiveInstruction,
+    prediction: Prediction | Exception,
+) -> dict[str, Any]:
+    """The fields of a `Segmentation` that the model decides."""
+    if isinstance(prediction, Exception):
+        error = f'{type(prediction).__name__}: {describe_error(prediction)}'
+        return {'state': State.FAILED, 'reason': f'the model failed: {error}'}
+    stamp = task.frame.stamp
+    found = active.tracker.update(
+        prediction.mask,
+        prediction.score,
+        stamp=stamp,
+        threshold=model.threshold,
+        release=model.release_threshold,
+    )
+    return {
+        **prediction_fields(prediction, found=found, threshold=model.threshold),
+        'source': Source.INFERRED if active in task.to_reason else Source.PROPAGATED,
+        'mask_age': (stamp - active.reasoned_at) / 1e9,
+        'reference_frames': active.reference_frames,
+        'track_id': active.tracker.track_id if found else 0,
+    }

@@ -1,4 +1,4 @@
-"""Newest frames and live instructions in, `Segmentation` values out."""
+"""The engine of the node: answers active instructions on the newest frames, in two threads."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from instructseg_ros.streaming.active_instruction import FrameTask
-from instructseg_ros.streaming.camera import Camera, Refusal
-from instructseg_ros.streaming.frame_buffer import Frame
-from instructseg_ros.streaming.inference import Model, Results, answer
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.video_stream import ComputeBudget
+from instructseg_ros.streaming.camera import Answers, Camera, CameraTask, Refusal, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
-from instructseg_ros.streaming.instruction_registry import Answers, InstructionRegistry
-from instructseg_ros.streaming.schedule import ComputeBudget
+from instructseg_ros.streaming.instruction_registry import InstructionRegistry
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics, Stopwatch
@@ -26,52 +25,52 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-SHRINK = 0.75
-SMALLEST = 0.5
-RETRY: Final = 1.0  # s, after an error in the engine itself
+SHRINK_FACTOR: Final = 0.75  # of the input scale, each time that memory runs out
+MIN_SCALE: Final = 0.5
+RETRY_DELAY: Final = 1.0  # s, after an error in the engine itself
 
 
 class Engine:
-    """Owns the model; every method but `stop` returns at once.
+    """Answers active instructions on the newest frames; every method but `stop` returns at once.
 
-    One thread works: the newest frames of all cameras and all their live instructions go through
-    the model in one batch. A frame that arrives meanwhile replaces the one that waits. A second
-    thread watches, so that what ends while the model works is told at once. Each live instruction
+    A worker thread owns the model: the newest frames of all cameras and all their active
+    instructions go through it in one batch. A frame that arrives meanwhile replaces the waiting
+    one. A second thread reports at once what ends while the model is busy. Each active instruction
     gets exactly one result for each segmented frame, and one final result when it ends.
 
     Attributes:
-        statistics: Of frames and results.
-        paused: Only instructions on demand are answered; the others stay live.
-        max_rate: Most frames a second of a camera that are segmented, besides those that are
-            for an instruction on demand; 0: no limit.
+        statistics: Statistics of frames and results.
+        paused: Answer only instructions on demand; the others stay active.
+        max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
+            Instructions on demand are not limited.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: StagedModel,
         *,
         on_results: Callable[[Sequence[Segmentation]], object],
         settings: EngineSettings,
         clock: Callable[[], int] = time.time_ns,
         on_notice: Callable[[str], object] = logger.info,
     ) -> None:
-        """Make a stopped engine.
+        """Create a stopped engine.
 
         Args:
-            model: Only the working thread touches it.
-            on_results: Called with the results of a frame, all together, and with each that is of
-                no frame, in order; from both threads and from `stop`, but never from two at once.
+            model: The model; only the worker thread uses it.
+            on_results: Called with all results of a frame together, and with each result without a
+                frame, in order. It is called from both threads and from `stop`, never concurrently.
             settings: Bounds of memory and time.
             clock: Nanoseconds on the time line of the frames' stamps.
-            on_notice: Called from the working thread when the pace changes, and why.
+            on_notice: Called from the worker thread with the reason for a new compute budget.
         """
-        self._model = model
+        self._session = VideoSession(model, settings.reference_policy)
         self._on_results = on_results
         self._clock = clock
         self._on_notice = on_notice
-        self._governor = settings.make_governor()
-        self._largest_scale = 1.0
-        self._roster = InstructionRegistry(settings)
+        self._rate_controller = settings.make_rate_controller()
+        self._max_scale = 1.0
+        self._registry = InstructionRegistry(settings, self._session)
         self.statistics = Statistics(settings.topics)
         self._notices: list[Segmentation] = []
         self._paused = False
@@ -102,75 +101,75 @@ class Engine:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End every live instruction and wait for the threads; harmless when stopped."""
+        """End every active instruction and wait for the threads; harmless when stopped."""
         with self._lock:
             self._stopping = True
-            self._notices += self._roster.end(self._roster.live(), 'segmentation was stopped')
+            self._notices += self._registry.end(self._registry.active(), 'segmentation was stopped')
             self._notify()
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        self._deliver([])  # what a thread has left because of an error
+        self._deliver([])  # results that a thread left behind after an error
 
     def add_frame(
         self, image: np.ndarray, *, stamp: int, header: Any = None, camera: str = ''
     ) -> None:
-        """Hand over the newest frame of a camera.
+        """Add the newest frame of a camera.
 
         Args:
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns; 0: unknown, the time of its arrival stands for it.
-            header: Comes back with the result.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
+            stamp: Time of capture, ns; 0: unknown, the time of arrival is used.
+            header: Opaque value, returned with the result.
             camera: Name of the camera.
         """
         frame = self._frame(image, stamp, header)
         self.statistics.note_frame(camera, frame, unstamped=not stamp)
         with self._lock:
             self._work.notify()
-            if self._roster.cameras[camera].add(frame):
+            if self._registry.cameras[camera].add(frame):
                 self._news.notify()
 
     def refuse_frame(self, reason: str, *, header: Any = None, camera: str = '') -> None:
-        """Answer live instructions FAILED because an image of the camera could not be read."""
+        """Answer active instructions FAILED, as an image of the camera could not be read."""
         self.statistics.note_refusal(camera, reason)
         with self._lock:
-            self._roster.cameras[camera].refuse(
+            self._registry.cameras[camera].refuse(
                 Refusal(reason=reason, header=header), now=time.monotonic()
             )
             self._news.notify()
 
     def give(self, instruction: Instruction) -> None:
-        """Follow an instruction from now on, beside those that are live in other slots.
+        """Activate an instruction, alongside those in other slots.
 
         One that repeats an active one (`Instruction.is_repeated_by`) renews that instead: its
-        lifetime starts over, and it keeps its id, its track and what the model has concluded.
+        lifetime restarts, and it keeps its id, its track and its embedding.
 
         Raises:
-            InstructionError: One of that id is live, or as many as may be; it names a camera that
-                is not there; or the engine was stopped.
+            InstructionError: The id is active already, the limit of active instructions is
+                reached, a camera does not exist, or the engine was stopped.
         """
         with self._lock:
             self._check_running()
-            self._notices += self._roster.give(instruction, now=time.monotonic())
+            self._notices += self._registry.give(instruction, now=time.monotonic())
             self._notify()
 
     def ask(
         self, instruction: Instruction, image: np.ndarray, *, stamp: int, header: Any = None
     ) -> None:
-        """Answer an instruction once, on an image that is none of the cameras'.
+        """Answer an instruction once, on an image that comes with it.
 
         Args:
-            instruction: Its `until` must be ANSWERED.
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns.
-            header: Comes back with the result.
+            instruction: The instruction; its `until` must be ANSWERED.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
+            stamp: Time of capture, ns.
+            header: Opaque value, returned with the result.
 
         Raises:
-            InstructionError: As from `give`.
+            InstructionError: As in `give`.
         """
         with self._lock:
             self._check_running()
-            self._roster.ask(instruction, self._frame(image, stamp, header))
+            self._registry.ask(instruction, self._frame(image, stamp, header))
             self._notify()
 
     def cancel(self, id: str = '', *, slot: str = '', reason: str = 'cancelled') -> list[str]:
@@ -178,19 +177,19 @@ class Engine:
         return self._end(lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
 
     def withdraw(self, instruction: Instruction) -> None:
-        """End this very instruction, and no other of its id; harmless when it is over."""
+        """End exactly this instruction, and no other with its id; harmless when it has ended."""
         self._end(lambda each: each is instruction, 'cancelled')
 
     def reject(self, result: Segmentation) -> None:
-        """Hand out the answer to what cannot be followed, in order with all other results."""
+        """Deliver the answer to an invalid instruction, in order with all other results."""
         with self._lock:
             self._notices.append(result)
             self._news.notify()
 
-    def live(self) -> list[Instruction]:
-        """Return what is live, the longest first."""
+    def active(self) -> list[Instruction]:
+        """Return the active instructions, the oldest first."""
         with self._lock:
-            return self._roster.live()
+            return self._registry.active()
 
     @property
     def paused(self) -> bool:
@@ -206,7 +205,7 @@ class Engine:
 
     @property
     def max_rate(self) -> float:
-        """Most frames a second of a camera that are segmented; 0: no limit."""
+        """Maximum number of frames of a camera that are segmented per second; 0: no limit."""
         return self._max_rate
 
     @max_rate.setter
@@ -227,8 +226,8 @@ class Engine:
 
     def _end(self, select: Callable[[Instruction], bool], reason: str) -> list[str]:
         with self._lock:
-            ended = [each for each in self._roster.live() if select(each)]
-            self._notices += self._roster.end(ended, reason)
+            ended = [each for each in self._registry.active() if select(each)]
+            self._notices += self._registry.end(ended, reason)
             self._notify()
         return [each.id for each in ended]
 
@@ -241,30 +240,32 @@ class Engine:
         self._news.notify()
 
     def _repeat(self, step: Callable[[], bool], condition: threading.Condition) -> None:
-        """Run the steps of a thread until there are no more, whatever one of them raises."""
+        """Run the steps of a thread until the engine stops, whatever one of them raises."""
         while True:
             try:
                 if not step():
                     return
-            except BaseException as error:  # nobody else would hear of it
-                self._survive(error)
+            except BaseException as error:  # nothing else would report it
+                self._recover(error)
             else:
                 continue
             with self._lock:
-                if condition.wait_for(lambda: self._stopping, RETRY):
+                if condition.wait_for(lambda: self._stopping, RETRY_DELAY):
                     return
 
-    def _survive(self, error: BaseException) -> None:
-        """Report an error that nothing foresaw, and answer what is live."""
+    def _recover(self, error: BaseException) -> None:
+        """Report an unexpected error, and answer all active instructions FAILED."""
         try:
             reason = self._note_fault(
                 'internal engine error; the engine keeps running, please report it', error
             )
             with self._lock:
-                self._notices += self._roster.fail(reason)
+                self._notices += self._registry.fail(reason)
             self._deliver([])
-        except Exception as another:
-            self._note_fault('active instructions could not be answered; restart the node', another)
+        except Exception as second_error:
+            self._note_fault(
+                'active instructions could not be answered; restart the node', second_error
+            )
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
@@ -283,83 +284,90 @@ class Engine:
         with self._lock:
             while True:
                 now = time.monotonic()
-                self._notices += self._roster.overdue(now=now, paused=self._paused)
+                self._notices += self._registry.overdue(now=now, paused=self._paused)
                 if self._notices or self._stopping:
                     return bool(self._notices)
-                next_event = self._roster.next_event(paused=self._paused)
+                next_event = self._registry.next_event(paused=self._paused)
                 self._news.wait(min(next_event - now, threading.TIMEOUT_MAX))
 
     def _work_once(self) -> bool:
-        jobs = self._wait_for_work()
-        if jobs:
-            self._segment(jobs)
-        return bool(jobs)
+        tasks = self._wait_for_work()
+        if tasks:
+            self._segment(tasks)
+        return bool(tasks)
 
-    def _wait_for_work(self) -> Sequence[tuple[Camera, FrameTask]]:
+    def _wait_for_work(self) -> Sequence[CameraTask]:
         with self._lock:
             while not self._stopping:
                 now = time.monotonic()
                 period = 1.0 / self._max_rate if self._max_rate else 0.0
-                jobs = self._roster.next_jobs(
+                tasks = self._registry.next_tasks(
                     now=now, budget=self.budget, paused=self._paused, period=period
                 )
-                if jobs:
-                    return jobs
-                next_turn = self._roster.next_turn(now=now, period=period)
+                if tasks:
+                    return tasks
+                next_turn = self._registry.next_turn(now=now, period=period)
                 self._work.wait(min(next_turn - now, threading.TIMEOUT_MAX))
         return []
 
     @property
     def budget(self) -> ComputeBudget:
-        """At which the next frame is answered."""
-        budget = self._governor.budget
-        return replace(budget, scale=min(budget.scale, self._largest_scale))
+        """The compute budget of the next frame."""
+        budget = self._rate_controller.budget
+        return replace(budget, scale=min(budget.scale, self._max_scale))
 
-    def _segment(self, jobs: Sequence[tuple[Camera, FrameTask]]) -> None:
-        begun = time.monotonic()
-        results = self._answer(jobs)
+    def _segment(self, tasks: Sequence[CameraTask]) -> None:
+        started = time.monotonic()
+        answers = self._answer(tasks)
         self._deliver(
-            [(camera, {live: results[live] for live in job.lives}) for camera, job in jobs]
+            [
+                (task.camera, {each: answers[each] for each in task.frame_task.queries})
+                for task in tasks
+            ]
         )
         with self._lock:
-            cameras = self._roster.busy()
+            cameras = self._registry.busy()
         if cameras:
-            self._tell(self._governor.note((time.monotonic() - begun) / len(jobs), cameras=cameras))
+            seconds = (time.monotonic() - started) / len(tasks)
+            self._notify_user(self._rate_controller.note(seconds, cameras=cameras))
 
-    def _answer(self, jobs: Sequence[tuple[Camera, FrameTask]]) -> Results:
+    def _answer(self, tasks: Sequence[CameraTask]) -> Answers:
         stopwatch = Stopwatch(self._clock)
         try:
-            return answer(self._model, [job for _, job in jobs], clock=self._clock)
+            return answer(self._session, tasks, clock=self._clock)
         except MemoryError as error:
-            reason = describe_error(error) if str(error) else 'memory has run out'
-        # Outside of the handler, which would keep all tensors of the attempt.
-        self._make_room([job for _, job in jobs], reason)
+            reason = describe_error(error) if str(error) else 'out of memory'
+        # Outside the handler: the traceback would keep the tensors alive.
+        self._free_memory(reason)
         return {
-            live: camera.fail(live, reason, job.frame.header, stopwatch.timing(job.frame))
-            for camera, job in jobs
-            for live in job.lives
+            active: task.camera.fail(
+                active,
+                reason,
+                task.frame_task.frame.header,
+                stopwatch.timing(task.frame_task.frame),
+            )
+            for task in tasks
+            for active in task.frame_task.queries
         }
 
-    def _make_room(self, jobs: Sequence[FrameTask], reason: str) -> None:
-        """Let go of everything kept and look at smaller images from now on."""
-        for frame in (frame for job in jobs for frame in (*job.references, job.frame)):
-            frame.tokens = None
+    def _free_memory(self, reason: str) -> None:
+        """Release everything kept, and use smaller images from now on."""
         with self._lock:
-            self._roster.forget()
+            self._registry.clear_caches()
         try:
-            self._model.forget()
+            self._session.model.forget()
         except Exception as error:
-            self._note_fault('memory could not be given back', error)
+            self._note_fault('memory could not be released', error)
         before = self.budget
-        self._largest_scale = max(SMALLEST, SHRINK * before.scale)
+        self._max_scale = max(MIN_SCALE, SHRINK_FACTOR * before.scale)
         if self.budget != before:
-            self._tell(f'{reason}: kept tokens were dropped, now {self.budget}')
+            self._notify_user(f'{reason}: kept features were released, now {self.budget}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
-        """Hand out what ended, and then the answers that are still wanted."""
+        """Deliver final results, then the answers of instructions that are still active."""
         with self._delivery:
             with self._lock:
-                frames = [self._roster.settle(camera, answers) for camera, answers in rounds]
+                frames = [self._registry.settle(camera, answers) for camera, answers in rounds]
                 notices, self._notices = self._notices, []
             for results in (*([notice] for notice in notices), *frames):
                 if results:
@@ -372,10 +380,10 @@ class Engine:
         except Exception as error:
             self._note_fault('a result could not be delivered', error)
 
-    def _tell(self, notice: str) -> None:
+    def _notify_user(self, notice: str) -> None:
         if not notice:
             return
         try:
             self._on_notice(notice)
         except Exception as error:
-            self._note_fault(f'"{notice}" could not be told', error)
+            self._note_fault(f'"{notice}" could not be reported', error)

@@ -1,4 +1,4 @@
-"""Decodes image files and compressed image messages."""
+"""Reads image files and compressed image messages; all of the package reads images here."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from instructseg_ros.model.manifest import is_lfs_pointer
+from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.streaming.encodings import (
-    RED_AT,
+    BAYER_CODES,
     BitDepth,
     ConversionError,
-    mosaic_to_rgb,
-    refuse_measurements,
+    bayer_to_rgb,
+    refuse_depth,
 )
 from instructseg_ros.streaming.instruction import describe_error, quote
 
-# Larger files are damaged or hostile. Pillow's own limit is the same unless somebody lifted it.
+# Larger files are damaged or hostile. Pillow's own limit is the same unless a program lifted it.
 MAX_PIXELS: Final = 178_956_970
-# Not EPS, which Pillow hands to a program, nor TGA, which other files may be taken for.
+MAX_MESSAGE_PIXELS: Final = 64 << 20
+# Without EPS, which Pillow hands to a program, and TGA, for which other files may be mistaken.
 _FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
-_SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I holds 16 bits, not 32
+_SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I means 16 bits, not 32
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,15 +44,15 @@ class ImageError(ValueError):
 
 
 def is_clutter(file: Path) -> bool:
-    """Whether a file manager made a file: macOS writes `._a.jpg` next to a.jpg, for instance.
+    """Whether a file manager made a file, such as `._a.jpg` of macOS next to a.jpg.
 
-    Code that lists a folder skips these.
+    Whoever lists a folder skips these.
     """
     return file.name.startswith('.') or '__MACOSX' in file.parts
 
 
 def read_size(file: Path) -> tuple[int, int]:
-    """Read the (height, width) of what `read_rgb` and `read_mask` return, mostly from the header.
+    """Read the (height, width) that `read_rgb` and `read_mask` return, mostly from the header.
 
     Raises:
         ImageError: The file is not an image, or the image is too large.
@@ -61,15 +62,14 @@ def read_size(file: Path) -> tuple[int, int]:
 
 
 def read_rgb(source: Path | bytes, name: str = '', bits: BitDepth | None = None) -> Image.Image:
-    """Read a file as 8-bit RGB, turned upright as its camera says.
+    """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Grey of 16 bits is scaled by the bits that are in use, see `BitDepth`. Transparency is dropped.
+    16-bit gray is scaled by the bits in use, see `BitDepth`. Transparency is dropped.
 
     Args:
         source: The file, or its content.
-        name: Name of the source in messages; by default its path.
-        bits: How many of 16 bits the camera uses, as its earlier frames have shown; None: this
-            image alone decides.
+        name: Name of the source in errors; by default its path.
+        bits: Bit depth of the camera, from its earlier frames; None infers it from this image.
 
     Raises:
         ImageError: The source is damaged, too large, or not an image of 8 or 16 bits.
@@ -79,13 +79,13 @@ def read_rgb(source: Path | bytes, name: str = '', bits: BitDepth | None = None)
 
 
 def read_labels(file: Path) -> np.ndarray:
-    """Read the number of each pixel: its grey value or palette index; 0 and 1 of a 1-bit image.
+    """Read a label image: the gray value or palette index of each pixel, 0 or 1 in 1-bit images.
 
     Returns:
         (H, W) integers.
 
     Raises:
-        ImageError: The file has colours, or for the reasons given at `read_mask`.
+        ImageError: The file has colors, or for the reasons given at `read_mask`.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_values(image), image)))
@@ -93,21 +93,21 @@ def read_labels(file: Path) -> np.ndarray:
         return values.astype(np.uint8) if values.dtype == bool else values
     if (values != values[..., :1]).any():
         raise ImageError(
-            f'{file} has colours where one number for each pixel is wanted: save it '
-            f'as a grey PNG, or as one with a palette'
+            f'{file} has colors where one number per pixel is needed: save it as a gray PNG, or as '
+            f'one with a palette'
         )
     return values[..., 0]
 
 
 def read_mask(file: Path) -> np.ndarray:
-    """Read which pixels are not 0; in an image with colours, which are not black.
+    """Read a mask: the pixels that are not 0 or, in an image with colors, not black.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        ImageError: The file is damaged, too large or not an image; or its pixels are not a mask:
-            they are fractions, only the transparency has a shape, or the palette is swapped.
+        ImageError: The file is damaged, too large or no image; or it is ambiguous as a mask, since
+            its pixels are fractions, only its transparency has a shape, or its palette is swapped.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))
@@ -126,7 +126,7 @@ def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], _T]) -> 
             return use(image)
     except FileNotFoundError:
         raise
-    # Pillow raises errors of many types for files that are damaged on purpose.
+    # Pillow raises errors of many types for files that were damaged deliberately.
     except Exception as error:
         reason = _reason(error, source)
         raise ImageError(f'{name or str(source)} cannot be read as an image: {reason}') from error
@@ -141,10 +141,10 @@ def _formats() -> list[str]:
 def _reason(error: Exception, source: Path | bytes) -> str:
     if not isinstance(error, UnidentifiedImageError):
         return describe_error(error)
+    if isinstance(source, Path) and is_lfs_pointer(source):
+        return explain_lfs_pointer(source)
     if not (source if isinstance(source, bytes) else source.stat().st_size):
         return 'it is empty'
-    if isinstance(source, Path) and is_lfs_pointer(source):
-        return f'it is only a pointer to its content: run `git lfs pull` in {source.parent}'
     return f'it is none of {", ".join(_formats())}: save it as PNG or JPEG'
 
 
@@ -154,7 +154,7 @@ def _upright(pixels: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of a file, 1 (upright) where the EXIF data are damaged."""
+    """Return the EXIF orientation of a file, 1 (upright) where the EXIF data are damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
@@ -162,7 +162,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
-    if image.format == 'TIFF':  # which Pillow turns itself
+    if image.format == 'TIFF':  # Pillow turns these itself.
         image.load()
     sideways = _orientation(image) in _SIDEWAYS
     return (image.width, image.height) if sideways else (image.height, image.width)
@@ -174,12 +174,17 @@ def _to_rgb(image: Image.Image, bits: BitDepth | None) -> Image.Image:
     if image.mode == 'I' and image.format not in _SIXTEEN_BITS:
         raise ValueError('its pixels have 32 bits: save it with 8 or 16')
     if image.mode.startswith('I'):
-        return Image.fromarray((bits or BitDepth()).image_to_eight_bits(image)).convert('RGB')
+        return Image.fromarray(_to_eight_bits(image, bits)).convert('RGB')
     return image.convert('RGB')
 
 
+def _to_eight_bits(image: Image.Image, bits: BitDepth | None) -> np.ndarray:
+    """Scale 16-bit gray, which Pillow would clip at 255, to (H, W) uint8."""
+    return (bits or BitDepth()).to_eight_bits(np.array(image).astype(np.uint16))
+
+
 def _to_values(image: Image.Image) -> Image.Image:
-    """Return an image whose array has the values of a mask: 1, 8, 16 or 32 bits, or RGB."""
+    """Return an image whose array has the values of a mask, of 1 to 32 bits or RGB."""
     image.load()
     _refuse_fractions(image)
     if image.mode in ('1', 'L', 'P') or image.mode.startswith('I'):
@@ -203,82 +208,77 @@ def _refuse_fractions(image: Image.Image) -> None:
 
 
 def _refuse_hidden_shape(image: Image.Image) -> None:
-    """Refuse RGBA whose transparency and colours show different shapes.
+    """Refuse RGBA whose transparency and colors show different shapes.
 
-    Either could be the mask, and tools leave any colour under full transparency.
+    Either could be the mask, and tools leave arbitrary colors under full transparency.
     """
     values = np.array(image)
     opaque = values[..., 3] > 0
     if not opaque.all() and (opaque != values[..., :3].any(axis=2)).any():
         raise ValueError(
-            'its transparency has another shape than its colours: save the mask as a '
-            'grey PNG without transparency'
+            'its transparency has another shape than its colors: save the mask as a '
+            'gray PNG without transparency'
         )
 
 
 def _refuse_swapped_palette(image: Image.Image) -> None:
-    """Refuse a palette with a colour at 0 and black elsewhere, as PNG optimisers write it."""
-    numbers, colours = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
-    if (~numbers & colours).any() and (numbers & ~colours).any():
+    """Refuse a palette with a color at 0 and black elsewhere, which some PNG optimisers write."""
+    numbers, colors = np.array(image) != 0, np.array(image.convert('RGB')).any(axis=2)
+    if (~numbers & colors).any() and (numbers & ~colors).any():
         raise ValueError(
-            'its palette has a colour for 0 and black for another number: save the '
-            'mask as a grey PNG, 0 where the object is absent'
+            'its palette has a color for 0 and black for another number: save the mask as a '
+            'gray PNG, 0 where the object is absent'
         )
 
 
-MOST_PIXELS: Final = 64 << 20
-
-
-def decode(data: Any, format: str, bits: BitDepth | None = None) -> np.ndarray:
-    """Return a JPEG or PNG as (H, W, 3) uint8 RGB.
+def decode_compressed(data: Any, format: str, bits: BitDepth | None = None) -> np.ndarray:
+    """Decode a JPEG or PNG of an image message to (H, W, 3) uint8 RGB.
 
     Args:
         data: The bytes of the file.
         format: That of sensor_msgs/CompressedImage, such as `jpeg` or
             `bgr8; jpeg compressed bgr8`.
-        bits: How many of 16 bits the camera uses, as for `pixels_of`.
+        bits: Bit depth of the camera, as for `decode_image`.
 
     Raises:
-        ConversionError: It is something else, too large, or only a part.
+        ConversionError: It is something else, too large, or incomplete.
     """
     if 'compressedDepth' in format:
         raise ConversionError(
-            f'format {quote(format)} is one of depth; send the colour image as JPEG or PNG'
+            f'format {quote(format)} is depth; send the color image as JPEG or PNG'
         )
     encoding = format.partition(';')[0]
-    refuse_measurements(encoding)
-    samples = _samples(data, format, bits or BitDepth())
+    refuse_depth(encoding)
+    samples = _decode_samples(data, format, bits)
     if samples.ndim == 3:
         return samples
     pattern = encoding.removeprefix('bayer_').rstrip('0168')
-    if pattern in RED_AT and not any(side % 2 for side in samples.shape):
-        return mosaic_to_rgb(samples, pattern=pattern)
+    if pattern in BAYER_CODES and not any(side % 2 for side in samples.shape):
+        return bayer_to_rgb(samples, pattern)
     return np.broadcast_to(samples[..., None], (*samples.shape, 3))
 
 
-def _samples(data: Any, format: str, bits: BitDepth) -> np.ndarray:
-    """Return (H, W, 3) or, of grey, (H, W) uint8."""
+def _decode_samples(data: Any, format: str, bits: BitDepth | None) -> np.ndarray:
+    """Decode to (H, W, 3) or, for gray, (H, W) uint8."""
+    reason = ''
     try:
-        with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+        with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as image:
+            if image.width * image.height > MAX_MESSAGE_PIXELS:
                 raise ConversionError(
-                    f'the image has {picture.width} x {picture.height} pixels, more than '
-                    f'{MOST_PIXELS >> 20} Mi; send smaller ones'
+                    f'the image has {image.width} x {image.height} pixels, more than '
+                    f'{MAX_MESSAGE_PIXELS >> 20} Mi; send smaller ones'
                 )
-            if picture.mode.startswith('I'):
-                return bits.image_to_eight_bits(picture)
-            return np.array(picture if picture.mode == 'L' else picture.convert('RGB'))
+            if image.mode.startswith('I'):
+                return _to_eight_bits(image, bits)
+            return np.array(image if image.mode == 'L' else image.convert('RGB'))
     except ConversionError:
         raise
-    except UnidentifiedImageError as error:
-        raise ConversionError(
-            f'{len(data)} bytes of format {quote(format)} are no whole JPEG '
-            f'or PNG; check the camera driver'
-        ) from error
-    # Pillow raises ValueError and others for files that are damaged on purpose.
+    # Pillow raises ValueError and others for files that were damaged deliberately.
     except Exception as error:
+        # The words for an unknown format differ each time: they hold an address.
+        if not isinstance(error, UnidentifiedImageError):
+            reason = f' ({describe_error(error)})'
         raise ConversionError(
-            f'{len(data)} bytes of format {quote(format)} are no whole JPEG or PNG '
-            f'({describe_error(error)}); '
+            f'{len(data)} bytes of format {quote(format)} are no complete JPEG or PNG{reason}; '
             f'check the camera driver'
         ) from error

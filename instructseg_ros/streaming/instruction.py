@@ -11,30 +11,29 @@ from typing import Final
 
 from instructseg_ros.model.tasks import Task
 
-MOST: Final = 40  # characters of a quoted text
-MOST_OF_ERROR: Final = 1000  # characters
+MAX_QUOTE_LENGTH: Final = 40  # characters
+MAX_ERROR_LENGTH: Final = 1000  # characters
 ADDRESS: Final = re.compile(r' at 0x[0-9a-fA-F]+')
 
 
 def quote(text: str) -> str:
-    """Return a text in quotation marks, shortened, without what a terminal would obey."""
-    return f'"{_show(text, MOST)}"'
+    """Return a text in quotation marks, shortened, without control characters."""
+    return f'"{_show(text, MAX_QUOTE_LENGTH)}"'
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what an error says in one line, shortened, or its type where it says nothing.
+    """Return an error's message in one line, shortened, or its type if the message is empty.
 
-    Addresses of objects are left out: they mean nothing to people, and make each of many equal
-    messages another one. Characters that no log or message takes, such as those of a file name
-    that is not UTF-8, are replaced.
+    Addresses of objects are left out, so that equal errors have equal messages. Characters that
+    logs and messages cannot hold, such as those of a file name that is not UTF-8, are replaced.
     """
     text = ' '.join(ADDRESS.sub('', str(error)).splitlines())
-    return _show(text, MOST_OF_ERROR) or type(error).__name__
+    return _show(text, MAX_ERROR_LENGTH) or type(error).__name__
 
 
-def _show(text: str, most: int) -> str:
-    shown = ''.join(letter if letter.isprintable() else '\ufffd' for letter in text[:most])
-    return f'{shown}{"…" if len(text) > most else ""}'
+def _show(text: str, length: int) -> str:
+    shown = ''.join(letter if letter.isprintable() else '\ufffd' for letter in text[:length])
+    return f'{shown}{"…" if len(text) > length else ""}'
 
 
 MAX_TEXT_LENGTH = 512
@@ -44,11 +43,11 @@ JOINERS = '\u200c\u200d'
 
 
 class InstructionError(ValueError):
-    """The instruction cannot be followed; the message says why."""
+    """The instruction is refused; the message says why."""
 
 
 class Until(enum.Enum):
-    """What ends an instruction, besides its lifetime and whoever asked."""
+    """What ends an instruction, besides its lifetime and a cancellation."""
 
     ENDED = 'ended'  # nothing else
     FOUND = 'found'  # the first answer that it was found
@@ -57,18 +56,18 @@ class Until(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """What to segment.
+    """A validated instruction with its id and lifetime.
 
     Attributes:
         text: The instruction in natural language, as `clean_text` returns it.
-        id: Chosen by whoever asks; comes back in every result.
-        task: How to read the text.
-        cameras: Names of the cameras it is for; () for all of them.
-        lifetime: Seconds it stays live from when it is given; None for ever.
-        slot: Holds one live instruction at a time: a new one in it replaces the last; '': it is
-            in none.
+        id: Id chosen by the sender, returned in every result.
+        task: How to interpret the text.
+        cameras: Names of its cameras; () for all of them.
+        lifetime: Seconds for which it stays active; None: for ever.
+        slot: Name of a slot, which holds one active instruction: a new one replaces the last; '':
+            no slot.
         until: What ends it.
-        generated_id: The node chose the id, because the command had none.
+        generated_id: Whether the node chose the id, because the command had none.
     """
 
     text: str
@@ -82,19 +81,19 @@ class Instruction:
 
     @property
     def on_demand(self) -> bool:
-        """Whether somebody waits for its end: it is answered also while streaming is paused."""
+        """Whether a client waits for its end; it is answered even while streaming is paused."""
         return self.until is not Until.ENDED
 
     def ends(self, *, found: bool) -> bool:
-        """Tell whether an answer that it was found, or was not, is its last."""
+        """Tell whether an answer, which found the target or not, is its last."""
         return self.until is Until.ANSWERED or (found and self.until is Until.FOUND)
 
     def is_repeated_by(self, other: Instruction) -> bool:
-        """Return whether another instruction asks for the same again, cameras apart.
+        """Tell whether another instruction repeats this one, cameras not considered.
 
-        A sender that chose another id waits for answers under that id: its instruction is new.
-        Outside of slots it also keeps its instruction to itself. Requests that wait for their end
-        (`on_demand`) are never repeated, each has its own end.
+        A sender that chose another id expects answers with that id, so its instruction is new.
+        Without a slot, an instruction with a chosen id is not shared with other senders. Requests
+        that wait for their end (`on_demand`) are never repeated, as each has its own end.
         """
         is_shared = other.generated_id and (self.generated_id or bool(self.slot))
         fits_id = other.id == self.id or is_shared
@@ -121,7 +120,7 @@ class Instruction:
 
 
 def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
-    """Normalise the text of an instruction (NFC, single spaces) and refuse what is not one.
+    """Normalise the text of an instruction (NFC, single spaces) and refuse invalid ones.
 
     Raises:
         InstructionError: The text is empty, too long, without a letter, or holds control

@@ -2,89 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from instructseg_ros.streaming.active_instruction import ActiveInstruction, FrameTask
-from instructseg_ros.streaming.camera import Camera
-from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.session import VideoSession
+from instructseg_ros.model.video_stream import ComputeBudget
+from instructseg_ros.streaming.active_instruction import ActiveInstruction
+from instructseg_ros.streaming.camera import Answers, Camera, CameraTask
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
-from instructseg_ros.streaming.schedule import ComputeBudget
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
 
-Answers = Mapping[ActiveInstruction, Segmentation]
-
 
 class InstructionRegistry:
-    """The cameras and what is live on each; not thread-safe, the engine holds the lock.
+    """The cameras and their active instructions; not thread-safe, the engine holds the lock.
 
-    Whatever ends an instruction ends it here, on all its cameras and with one final result.
+    An instruction always ends here, on all its cameras and with one final result.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
-        """Begin with the cameras of the settings and nothing live."""
-        self.cameras = {name: settings.make_camera(name) for name in settings.topics}
-        self._guests: list[Camera] = []
-        self._settings = settings
+    def __init__(self, settings: EngineSettings, session: VideoSession) -> None:
+        """Create the cameras of the settings, with streams of a session and nothing active."""
+        self._session = session
+        self.cameras = {
+            name: Camera.from_settings(settings, session, name) for name in settings.topics
+        }
+        self._request_cameras: list[Camera] = []
+        self._max_instructions = settings.max_instructions
 
-    def live(self) -> list[Instruction]:
-        """Return what is live, the longest first."""
-        lives = sorted(
-            (live for camera in self._all() for live in camera.live), key=lambda live: live.given
+    def active(self) -> list[Instruction]:
+        """Return the active instructions, the oldest first."""
+        states = sorted(
+            (each for camera in self._all() for each in camera.active), key=lambda each: each.given
         )
-        return list(dict.fromkeys(live.instruction for live in lives))
+        return list(dict.fromkeys(each.instruction for each in states))
 
     def busy(self) -> int:
-        """Return the number of cameras on which something is live."""
-        return sum(bool(camera.live) for camera in self._all())
+        """Return the number of cameras with active instructions."""
+        return sum(bool(camera.active) for camera in self._all())
 
     def give(self, instruction: Instruction, *, now: float) -> list[Segmentation]:
-        """Follow an instruction, or renew the active one that it repeats.
+        """Activate an instruction, or renew the active one that it repeats.
 
         Returns:
-            The final results of those that it replaces.
+            The final results of the instructions that it replaces.
 
         Raises:
-            InstructionError: It cannot be followed.
+            InstructionError: The instruction is refused; see `Engine.give`.
         """
         if repeated := self._repeated_by(instruction):
-            for live in self._lives(repeated):
-                live.renew(instruction.lifetime, now=now)
+            for each in self._active_of(repeated):
+                each.renew(instruction.lifetime, now=now)
             return []
-        replaced = [each for each in self.live() if each.slot and each.slot == instruction.slot]
+        replaced = [each for each in self.active() if each.slot and each.slot == instruction.slot]
         self._check(instruction, len(replaced))
         finals = self.end(replaced, f'replaced by instruction {instruction.id}')
         for name in self._cameras_of(instruction):
-            self.cameras[name].live.append(ActiveInstruction(instruction=instruction, given=now))
+            self.cameras[name].active.append(ActiveInstruction(instruction, given=now))
         return finals
 
     def ask(self, instruction: Instruction, frame: Frame) -> None:
-        """Answer an instruction on a frame that is no camera's.
+        """Activate an instruction for one frame that belongs to no camera.
 
         Raises:
-            InstructionError: It cannot be followed.
+            InstructionError: The instruction is refused; see `Engine.give`.
         """
         self._check(instruction, 0)
-        guest = self._settings.make_guest()
-        guest.add(frame)
-        guest.live.append(ActiveInstruction(instruction=instruction, given=frame.arrived))
-        self._guests.append(guest)
+        camera = Camera.for_request(self._session)
+        camera.add(frame)
+        camera.active.append(ActiveInstruction(instruction, given=frame.arrived))
+        self._request_cameras.append(camera)
 
     def end(self, instructions: Sequence[Instruction], reason: str) -> list[Segmentation]:
-        """Stop following instructions, with one last result each, whatever cameras they are on.
+        """Deactivate instructions on all their cameras, with one final result each.
 
-        The last result also gives the reason of the last answers, which the end would hide.
+        The final result also names the reason of the last answers, which the end would hide.
         """
         finals = []
         for instruction in instructions:
-            last_words = self._last_reasons(instruction)
+            last_reasons = self._last_reasons(instruction)
             cameras = self._drop(instruction)
             finals.append(
                 Segmentation(
                     instruction=instruction,
                     state=State.EXPIRED,
-                    reason=f'{reason}; last answer: {last_words}' if last_words else reason,
+                    reason=f'{reason}; last answer: {last_reasons}' if last_reasons else reason,
                     camera=cameras[0].name if len(cameras) == 1 else '',
                     dropped=sum(each.dropped for each in cameras),
                     final=True,
@@ -93,16 +95,16 @@ class InstructionRegistry:
         return finals
 
     def overdue(self, *, now: float, paused: bool) -> list[Segmentation]:
-        """Return what has to be told by now without the model, and end what is over."""
+        """Return the reports that are due without the model, and end expired instructions."""
         results = []
-        for instruction in self.live():
-            lives = self._lives(instruction)
-            if any(live.deadline <= now for live in lives):
-                unseen = all(live.last_reason is None for live in lives)
+        for instruction in self.active():
+            states = self._active_of(instruction)
+            if any(each.deadline <= now for each in states):
+                unseen = all(each.last_reason is None for each in states)
                 results += self.end(
                     [instruction],
                     (
-                        f'its lifetime of {lives[0].lifetime} s is over'
+                        f'its lifetime of {states[0].lifetime} s is over'
                         f'{", and no image was answered in that time" if unseen else ""}'
                     ),
                 )
@@ -111,27 +113,27 @@ class InstructionRegistry:
         return results
 
     def fail(self, reason: str) -> list[Segmentation]:
-        """Answer everything that is live FAILED, on each of its cameras."""
+        """Answer all active instructions FAILED, on each of their cameras."""
         return [
             result
             for camera in self._all()
             for result in self.settle(
-                camera, {live: camera.fail(live, reason) for live in camera.live}
+                camera, {each: camera.fail(each, reason) for each in camera.active}
             )
         ]
 
-    def next_jobs(
+    def next_tasks(
         self, *, now: float, budget: ComputeBudget, paused: bool, period: float
-    ) -> list[tuple[Camera, FrameTask]]:
-        """Return work on the newest frame of every camera where there is some."""
-        jobs = (
-            (camera, camera.next_job(now=now, budget=budget, paused=paused, period=period))
+    ) -> list[CameraTask]:
+        """Plan the newest frame of every camera that has work; see `Camera.next_task`."""
+        tasks = (
+            camera.next_task(now=now, budget=budget, paused=paused, period=period)
             for camera in self._all()
         )
-        return [(camera, job) for camera, job in jobs if job]
+        return [task for task in tasks if task]
 
     def next_turn(self, *, now: float, period: float) -> float:
-        """Return when a frame that waits for the turn of its camera may be worked on.
+        """Return when a waiting frame of a rate-limited camera may be segmented.
 
         Args:
             now: Seconds of the steady clock.
@@ -144,27 +146,30 @@ class InstructionRegistry:
         return min((turn for turn in turns if turn > now), default=float('inf'))
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
-        """Return those answers that are still wanted; those that end their instruction end it."""
+        """Return the answers of active instructions; end those that they complete."""
         return list(self._settle(camera, answers))
 
     def next_event(self, *, paused: bool) -> float:
-        """Return when something must be told or ends, s of the steady clock."""
+        """Return when the next report is due or an instruction ends, s of the steady clock."""
         return min(
             (camera.next_event(paused=paused) for camera in self._all()), default=float('inf')
         )
 
-    def forget(self) -> None:
-        """Let go of everything that the model made."""
+    def clear_caches(self) -> None:
+        """Release everything that the model computed."""
+        self._session.clear()
         for camera in self._all():
-            camera.forget()
+            for active in camera.active:
+                if active.last_frame is not None:  # it may have left its stream
+                    active.last_frame.features = None
 
     def _settle(self, camera: Camera, answers: Answers) -> Iterator[Segmentation]:
-        for live, result in answers.items():
-            if live not in camera.live:
+        for each, result in answers.items():
+            if each not in camera.active:
                 continue
-            live.last_reason = result.reason
-            if live.instruction.ends(found=result.state is State.FOUND):
-                self._drop(live.instruction)
+            each.last_reason = result.reason
+            if each.instruction.ends(found=result.state is State.FOUND):
+                self._drop(each.instruction)
                 result = replace(result, final=True)
             yield result
 
@@ -173,7 +178,7 @@ class InstructionRegistry:
         return next(
             (
                 each
-                for each in self.live()
+                for each in self.active()
                 if each.is_repeated_by(instruction) and set(self._cameras_of(each)) == cameras
             ),
             None,
@@ -182,21 +187,21 @@ class InstructionRegistry:
     def _cameras_of(self, instruction: Instruction) -> Sequence[str]:
         return list(dict.fromkeys(instruction.cameras or self.cameras))
 
-    def _lives(self, instruction: Instruction) -> Sequence[ActiveInstruction]:
+    def _active_of(self, instruction: Instruction) -> Sequence[ActiveInstruction]:
         return [
-            live
+            each
             for camera in self._all()
-            for live in camera.live
-            if live.instruction is instruction
+            for each in camera.active
+            if each.instruction is instruction
         ]
 
     def _last_reasons(self, instruction: Instruction) -> str:
-        """Return why the last answers were not FOUND, '' if they were or there is none."""
+        """Return why the last answers were not FOUND; '' if they were, or without answers."""
         reasons = [
-            (camera.name, live.last_reason)
+            (camera.name, each.last_reason)
             for camera in self._all()
-            for live in camera.live
-            if live.instruction is instruction
+            for each in camera.active
+            if each.instruction is instruction
         ]
         return '; '.join(
             f'{name}: {reason}' if len(reasons) > 1 else reason
@@ -205,28 +210,28 @@ class InstructionRegistry:
         )
 
     def _drop(self, instruction: Instruction) -> list[Camera]:
-        """Stop following an instruction; return the cameras that it was followed on."""
+        """Deactivate an instruction; return the cameras that it was active on."""
         cameras = [camera for camera in self._all() if camera.drop(instruction)]
-        self._guests = [guest for guest in self._guests if guest.live]
+        self._request_cameras = [each for each in self._request_cameras if each.active]
         return cameras
 
     def _all(self) -> list[Camera]:
-        return [*self.cameras.values(), *self._guests]
+        return [*self.cameras.values(), *self._request_cameras]
 
     def _check(self, instruction: Instruction, replaced: int) -> None:
-        live = self.live()
+        active = self.active()
         unknown = [name for name in instruction.cameras if name not in self.cameras]
         if unknown:
             raise InstructionError(
                 f'there is no camera "{unknown[0]}"; use {", ".join(self.cameras)}'
             )
-        if instruction.id in [each.id for each in live]:
+        if instruction.id in [each.id for each in active]:
             raise InstructionError(
-                f'instruction {instruction.id} is live already; cancel it, or choose another id'
+                f'instruction {instruction.id} is active already; cancel it, or choose another id'
             )
-        most = self._settings.max_instructions
-        if len(live) - replaced >= most:
+        most = self._max_instructions
+        if len(active) - replaced >= most:
             raise InstructionError(
-                f'{most} instructions are live, which is the limit; cancel one, or raise '
+                f'{most} instructions are active, which is the limit; cancel one, or raise '
                 f'max_instructions'
             )

@@ -1,4 +1,4 @@
-"""Numbers that stand for instructions in label images."""
+"""Label images: one number per instruction, masks of a frame combined."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MAX_NUMBER: Final = 255  # the largest that a mono8 label image can hold
 class Labels:
     """Assigns a stable number from 1 to 255 to each text.
 
-    The least recently used number is reused first once all 255 are taken. Numbers outlive their
-    instructions, because consumers such as costmap layers remember a number for seconds before
-    they look up its name. Equal texts share a number, because consumers also search by name.
+    Once all 255 are used, the least recently used number is reassigned. Numbers outlive their
+    instructions, because consumers such as costmap layers remember a number for seconds before they
+    look up its name. Equal texts share a number, because consumers also search by name.
 
     Attributes:
         revision: Number of changes of `names` so far.
     """
 
     def __init__(self) -> None:
-        """Begin with no number given."""
-        self._numbers: OrderedDict[str, int] = OrderedDict()  # of each text, last used at the end
+        """Create an empty table."""
+        self._numbers: OrderedDict[str, int] = OrderedDict()  # by text, the last used at the end
         self.revision = 0
 
     @property
     def names(self) -> dict[int, str]:
-        """The text that each number stands for; 0 is the background."""
+        """The text of each number; 0 is the background."""
         named = {number: text for text, number in self._numbers.items()}
         return {BACKGROUND: 'background', **dict(sorted(named.items()))}
 
     def number(self, result: Segmentation) -> int:
-        """Return the number of a result's instruction, a new one if its text has none."""
+        """Return the number of a result's instruction; assign one if its text has none."""
         text = result.instruction.text
         if text not in self._numbers:
             self._numbers[text] = self._take_number()
@@ -52,10 +52,10 @@ class Labels:
         return number
 
     def draw(self, results: Sequence[Segmentation]) -> np.ndarray:
-        """Return the (H, W) uint16 label image of a frame; where masks overlap the surest wins.
+        """Draw the (H, W) uint16 label image of a frame; in overlaps the highest score wins.
 
         Args:
-            results: All of the frame, with masks of equal size; at least one.
+            results: All results of the frame, at least one, with masks of equal size.
         """
         assert results[0].mask is not None
         image = np.zeros(results[0].mask.shape, np.uint16)
@@ -66,7 +66,7 @@ class Labels:
 
 
 def union(results: Sequence[Segmentation]) -> np.ndarray:
-    """Return the (H, W) bool mask of everything that was found on a frame."""
+    """Return the (H, W) bool union of all masks found on a frame."""
     found = [
         result.mask for result in results if result.state is State.FOUND and result.mask is not None
     ]
@@ -77,7 +77,7 @@ def union(results: Sequence[Segmentation]) -> np.ndarray:
 
 
 def confidence(results: Sequence[Segmentation]) -> np.ndarray:
-    """Return the (H, W) uint8 probability x 255 that a pixel is meant by any of the results."""
+    """Return the (H, W) uint8 maximum over the results of the probability x 255 of each pixel."""
     highest = results[0].probability
     for result in results[1:]:
         assert highest is not None and result.probability is not None

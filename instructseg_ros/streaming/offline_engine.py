@@ -1,14 +1,15 @@
-"""Follows instructions through frames given one at a time, such as those of a file."""
+"""Answers instructions on frames given one at a time, such as those of a file."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
-from instructseg_ros.streaming.frame_buffer import Frame
-from instructseg_ros.streaming.inference import Model, answer
-from instructseg_ros.streaming.schedule import ComputeBudget
+from instructseg_ros.streaming.camera import Camera, answer
 from instructseg_ros.streaming.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -19,44 +20,47 @@ if TYPE_CHECKING:
 
 
 class OfflineEngine:
-    """The engine without its thread and its clock: every frame is answered, none is dropped."""
+    """The engine without threads and clock: every frame is answered, none is dropped."""
 
-    def __init__(self, model: Model, settings: EngineSettings) -> None:
-        """Begin with no instruction; of the settings' cameras only the first counts."""
-        self._model = model
-        self._camera = settings.make_camera(next(iter(settings.topics)))
-        self._governor = settings.make_governor()
+    def __init__(self, model: StagedModel, settings: EngineSettings) -> None:
+        """Create an engine without instructions, for the first camera of the settings."""
+        self._session = VideoSession(model, settings.reference_policy)
+        name = next(iter(settings.topics))
+        self._camera = Camera.from_settings(settings, self._session, name)
+        self._rate_controller = settings.make_rate_controller()
 
     @property
     def budget(self) -> ComputeBudget:
-        """The pace at which the next frame will be answered."""
-        return self._governor.budget
+        """The compute budget of the next frame."""
+        return self._rate_controller.budget
 
-    def follow(self, instruction: Instruction) -> None:
+    def give(self, instruction: Instruction) -> None:
         """Answer an instruction from the next frame on."""
-        self._camera.live.append(ActiveInstruction(instruction=instruction, given=0.0))
+        self._camera.active.append(ActiveInstruction(instruction, given=0.0))
 
     def drop(self, id: str) -> None:
-        """Stop following the instruction of that id."""
-        self._camera.live = [live for live in self._camera.live if live.instruction.id != id]
+        """Stop answering the instruction of that id."""
+        self._camera.active = [
+            active for active in self._camera.active if active.instruction.id != id
+        ]
 
     def segment(self, image: np.ndarray, *, stamp: int, header: Any = None) -> list[Segmentation]:
         """Return one answer for each instruction, in the order in which they were given.
 
         Args:
-            image: (H, W, 3) uint8 RGB; not copied, so leave it as it is.
-            stamp: When it was captured, ns.
-            header: Comes back with the answers.
+            image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
+            stamp: Time of capture, ns.
+            header: Opaque value, returned with the answers.
 
         Raises:
-            MemoryError: The device has no memory left.
+            MemoryError: The device is out of memory.
         """
         self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
-        self._camera.buffer.take()
-        job = self._camera.next_job(now=0.0, budget=self._governor.budget)
-        if job is None:
+        self._camera.stream.frames.take()
+        task = self._camera.next_task(now=0.0, budget=self.budget)
+        if task is None:
             return []
-        begun = time.monotonic()
-        results = answer(self._model, [job], clock=lambda: stamp)
-        self._governor.note(time.monotonic() - begun)
-        return [results[live] for live in job.lives]
+        started = time.monotonic()
+        answers = answer(self._session, [task], clock=lambda: stamp)
+        self._rate_controller.note(time.monotonic() - started)
+        return [answers[active] for active in task.frame_task.queries]

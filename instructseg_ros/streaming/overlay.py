@@ -1,4 +1,4 @@
-"""The picture for people: the camera's image with masks, outlines and answers drawn in."""
+"""Overlays: the camera's image with masks, outlines and captions."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def draw_overlay(
     opacity: float = 0.45,
     colors: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Return a copy of the image with answers drawn in.
+    """Draw answers into a copy of the image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         results: The answers for this image; masks must have the image's size.
-        opacity: 0..1, of the masks' colours.
-        colors: For each answer a number that stands for its colour; their order by default. Where
-            two numbers stand for one colour, the later answer gets the next free one.
+        opacity: Opacity of the masks, 0..1.
+        colors: A number of a color for each answer; their order by default. If two numbers stand
+            for the same color, the later answer gets the next free one.
     """
     drawn = np.array(image)
     chosen = _choose_colors(colors or range(len(results)))
@@ -62,7 +62,7 @@ def _choose_colors(numbers: Sequence[int]) -> Sequence[tuple[int, int, int]]:
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of an (H, W) bool mask that touch its outside; the frame's edge counts."""
+    """Return the pixels of an (H, W) bool mask at its border, or at the image's."""
     padded = np.pad(mask, 1)
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
@@ -73,7 +73,7 @@ def _with_captions(
     results: Sequence[Segmentation],
     colors: Sequence[tuple[int, int, int]] | None,
 ) -> np.ndarray:
-    """Write each answer in a strip of its own, the first at the bottom, in half of the image."""
+    """Write each answer in its own strip, the first at the bottom, up to half of the image."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     size = max(10, canvas.height // 26)
@@ -110,7 +110,7 @@ def _shorten(
     draw: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> str:
-    """Cut a text to so many pixels; at most 80 characters are looked at."""
+    """Shorten a text to a width in pixels and to at most 80 characters."""
     text = text[:80]
     while text and draw.textlength(text, font=font) > width:
         text = text[:-2].rstrip() + '\u2026' if len(text) > 2 else ''

@@ -1,18 +1,21 @@
-"""Schedules: how often each stage of the model runs, and the control of that rate."""
+"""Schedules: how often each stage of the model runs, and the control of the frame rate."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-WIDER: Final = (2, 3, 5, 8)
-SMALLER: Final = (0.875, 0.75)
+from instructseg_ros.model.video_stream import ComputeBudget
+
+# Steps of AUTO towards less work.
+REASON_INTERVALS: Final = (2, 3, 5, 8)  # frames
+INPUT_SCALES: Final = (0.875, 0.75)
 
 
 class Schedule(enum.Enum):
-    """What runs when; the values are those of the parameter `schedule`."""
+    """When each stage runs; the values are those of the parameter `schedule`."""
 
     EXACT = 'exact'
     FIXED_REFERENCES = 'fixed_references'
@@ -20,35 +23,10 @@ class Schedule(enum.Enum):
     AUTO = 'auto'
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComputeBudget:
-    """How often things are computed anew.
-
-    Attributes:
-        reason_every: Frames from one run of the language model to the next; in between, frames are
-            decoded with what it concluded last.
-        refresh_every: Frames for which reference frames stay as they are; 0: they are chosen for
-            each frame.
-        reference_frames: Most earlier frames shown to the model.
-        scale: Of the side of the image that the mask branch sees.
-    """
-
-    reason_every: int = 1
-    refresh_every: int = 0
-    reference_frames: int = 0
-    scale: float = 1.0
-
-    def __str__(self) -> str:
-        return (
-            f'language model every {_frames(self.reason_every)}, '
-            f'{self.reference_frames} reference frames, input size {self.scale:.0%}'
-        )
-
-
 def budgets(
     schedule: Schedule, *, reason_every: int, refresh_every: int, reference_frames: int
 ) -> list[ComputeBudget]:
-    """Return the paces that a schedule may take, the best first; only AUTO has more than one."""
+    """Return the budgets that a schedule may use, the best first; only AUTO has several."""
     exact = ComputeBudget(reference_frames=reference_frames)
     if schedule is Schedule.FIXED_REFERENCES:
         return [replace(exact, refresh_every=refresh_every)]
@@ -58,42 +36,38 @@ def budgets(
 
 
 def _ladder(budget: ComputeBudget) -> Iterator[ComputeBudget]:
-    """Widen, then show fewer reference frames, then look at a smaller image."""
+    """Run the language model less often, then with fewer references, then shrink the input."""
     yield budget
-    for reason_every in WIDER:
+    for reason_every in REASON_INTERVALS:
         budget = replace(budget, reason_every=reason_every)
         yield budget
     while budget.reference_frames:
         budget = replace(budget, reference_frames=budget.reference_frames // 2)
         yield budget
-    for scale in SMALLER:
+    for scale in INPUT_SCALES:
         yield replace(budget, scale=scale)
 
 
-def _frames(count: int) -> str:
-    return 'frame' if count == 1 else f'{count} frames'
-
-
-WINDOW: Final = 8
-ROOM: Final = 0.6
-LONGEST_PATIENCE: Final = 64
+WINDOW: Final = 8  # frames over which the load is averaged
+MAX_IDLE_LOAD: Final = 0.6  # below this load a better budget is tried
+MAX_PATIENCE: Final = 64  # windows
 
 
 class RateController:
-    """Steps down a ladder of paces while the model is too slow, and up when there is room.
+    """Reduces the compute budget while the model is too slow, and restores it afterwards.
 
-    A step up that had to be taken back makes it wait twice as long before the next.
+    After a step up that had to be undone, it waits twice as long before the next one.
     """
 
     def __init__(
         self, ladder: Sequence[ComputeBudget], *, rate: float, latency: float = 0.0
     ) -> None:
-        """Start with the best pace.
+        """Start with the best budget.
 
         Args:
-            ladder: The paces, the best first; a ladder of one is never left.
-            rate: Frames a second to hold.
-            latency: Longest time of a frame in the model, s; 0: no limit.
+            ladder: The budgets, the best first.
+            rate: Target rate, frames per second.
+            latency: Target latency of a frame in the model, s; 0: no limit.
         """
         self._ladder = ladder
         self._rate = rate
@@ -106,15 +80,15 @@ class RateController:
 
     @property
     def budget(self) -> ComputeBudget:
-        """The pace to take now."""
+        """The current budget."""
         return self._ladder[self._level]
 
     def note(self, seconds: float, *, cameras: int = 1) -> str:
-        """Take note of the time that a frame took; return what was changed, '' if nothing.
+        """Record the time of a frame; return a description of the change, '' if there is none.
 
         Args:
-            seconds: In the model.
-            cameras: That share the model.
+            seconds: Time of the frame in the model.
+            cameras: Number of cameras that share the model.
         """
         self._seconds.append(seconds)
         if len(self._seconds) < max(WINDOW, 2 * self.budget.reason_every):
@@ -124,7 +98,7 @@ class RateController:
         return self._weigh(load)
 
     def _load(self, cameras: int) -> float:
-        """Share of the time that there is, 1 when the target is just held."""
+        """Share of the available time that is used; 1: the target is just reached."""
         load = sum(self._seconds) / len(self._seconds) * self._rate * cameras
         if self._latency:
             load = max(load, max(self._seconds) / self._latency)
@@ -133,10 +107,10 @@ class RateController:
     def _weigh(self, load: float) -> str:
         if load > 1.0:
             if self._climbed:
-                self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+                self._patience = min(2 * self._patience, MAX_PATIENCE)
             self._calm = 0
             return self._step(1, load) if self._level + 1 < len(self._ladder) else ''
-        self._calm = self._calm + 1 if load < ROOM else 0
+        self._calm = self._calm + 1 if load < MAX_IDLE_LOAD else 0
         self._climbed = False
         if self._level and self._calm >= self._patience:
             return self._step(-1, load)
@@ -146,5 +120,5 @@ class RateController:
         self._level += direction
         self._calm = 0
         self._climbed = direction < 0
-        change = 'slower than its target' if direction > 0 else 'room to spare'
-        return f'{change} ({load:.0%} of the time that there is): now {self.budget}'
+        change = 'slower than its target' if direction > 0 else 'faster than its target'
+        return f'{change} ({load:.0%} of the available time): now {self.budget}'

@@ -1,10 +1,11 @@
-"""What the engine says about one instruction and one frame."""
+"""Segmentation: the answer to one instruction on one frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 
@@ -24,7 +25,7 @@ class State(NamedInt):
 
 
 class Source(NamedInt):
-    """How a mask came about, with the values of Segmentation.msg."""
+    """Origin of a mask, with the values of Segmentation.msg."""
 
     NONE = 0
     INFERRED = 1
@@ -33,17 +34,16 @@ class Source(NamedInt):
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """When things happened to the frame of a result, in nanoseconds of the engine's clock.
+    """Times of a result's frame, in nanoseconds of the engine's clock, in increasing order.
 
-    That clock may be simulated time and jump. None of these times is before the one above it.
+    That clock may be simulated time, and jump.
 
     Attributes:
-        captured: Stamp that the camera gave the frame; when it reached the engine where the camera
-            gave it none.
-        received: The frame reached the engine.
-        started: The model began to work on it.
-        finished: The model was done.
-        latency: Seconds that the model took, by a steady clock.
+        captured: Stamp by the camera; time of arrival if the camera gave none.
+        received: Arrival at the engine.
+        started: Start of the model.
+        finished: End of the model.
+        latency: Time in the model, s of a steady clock.
     """
 
     captured: int
@@ -55,26 +55,27 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """Answer to one instruction, on one frame where there is one.
+    """Answer to one instruction, on one frame if there is one.
 
     Attributes:
-        instruction: What was asked.
+        instruction: The instruction.
         state: The outcome; only FOUND has a mask with pixels set.
-        reason: The outcome in words; never empty unless FOUND.
-        camera: Name of the camera whose frame this is, or ''.
-        header: The frame's header as the caller gave it, or None without a frame.
-        image: (H, W, 3) uint8 RGB, the frame, or None where nothing was segmented.
-        score: 0..1, how sure the model is that the target is there.
-        mask: (H, W) bool, or None where nothing was segmented.
-        probability: (H, W) float32 0..1, or None where nothing was segmented.
-        source: How the mask came about.
-        mask_age: Seconds from the capture of the frame that the language model last read to that
+        reason: The outcome in words; empty only for FOUND.
+        camera: Name of the frame's camera, or ''.
+        header: The frame's header as the caller passed it, or None without a frame.
+        image: (H, W, 3) uint8 RGB, the frame, or None if nothing was segmented.
+        score: Confidence that the target is there, 0..1.
+        mask: (H, W) bool, or None if nothing was segmented.
+        probability: (H, W) float32 0..1, or None if nothing was segmented.
+        source: Origin of the mask.
+        mask_age: Seconds between the captures of the frame that the language model last ran on and
             of this one; 0 unless PROPAGATED.
-        track_id: Identity of the target, the same while its masks overlap in time; 0 unless FOUND.
-        reference_frames: Number of earlier frames the model saw beside this one.
-        dropped: Frames of this camera that were replaced unseen so far.
-        timing: When the frame was captured, received and segmented, or None where no frame was.
-        final: No further result of this instruction will come.
+        track_id: Id of the track, the same while the target's masks overlap in time; 0 unless
+            FOUND.
+        reference_frames: Number of earlier frames shown to the model with this one.
+        dropped: Number of frames of this camera so far that were replaced unseen.
+        timing: Times of the frame, or None without a frame.
+        final: Whether this is the last result of the instruction.
     """
 
     instruction: Instruction
@@ -123,7 +124,7 @@ class Segmentation:
 
     @property
     def found(self) -> bool:
-        """Whether the mask shows what was meant."""
+        """Whether the target was found."""
         return self.state is State.FOUND
 
     @property
@@ -140,3 +141,17 @@ class Segmentation:
     def pixels(self) -> int:
         """Number of pixels of the mask."""
         return int(self.mask.sum()) if self.state is State.FOUND and self.mask is not None else 0
+
+
+def prediction_fields(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
+    """The fields of a `Segmentation` that a prediction decides."""
+    is_empty = not prediction.mask.any()
+    reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
+    return {
+        'state': State.FOUND if found else State.NOT_FOUND,
+        'reason': '' if found else reason,
+        'score': prediction.score,
+        'mask': prediction.mask,
+        'probability': prediction.probability,
+        'source': Source.INFERRED,
+    }

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from instructseg_ros.streaming.camera import Camera
-from instructseg_ros.streaming.frame_buffer import FrameBuffer
-from instructseg_ros.streaming.planner import Planner
+from instructseg_ros.model.video_stream import ReferencePolicy
 from instructseg_ros.streaming.schedule import RateController, Schedule, budgets
 
 
-class ReferencePolicy(Protocol):
-    """What a model wants of reference frames: how many, and seconds between them."""
+class ReferenceDefaults(Protocol):
+    """The reference frames that a model was trained with."""
 
     reference_frames: int
     reference_stride: float
@@ -25,23 +23,22 @@ class EngineSettings:
     """Bounds and schedule of the engine.
 
     Attributes:
-        topics: Name of each camera -> what to call its stream in messages to people.
-        reference_frames: Most earlier frames shown to the model beside the newest.
+        topics: Name of each camera -> name of its stream in messages to people.
+        reference_frames: Maximum number of earlier frames shown to the model with the newest.
         reference_stride: Seconds between them.
-        max_reference_stride: Most seconds between them, where the language model reads frames
-            further apart than the stride; None: the stride.
+        max_reference_stride: Maximum number of seconds between them, see `ReferencePolicy`.
         max_age: A frame that arrived longer ago is not segmented, s.
-        image_timeout: Live instructions are told after so many seconds without an image.
-        max_instructions: Most instructions that are live at once.
-        max_rate: Most frames a second of a camera that are segmented, besides those that are
-            for an instruction on demand; 0: no limit.
-        schedule: What runs when.
+        image_timeout: Seconds without an image after which active instructions get a report.
+        max_instructions: Maximum number of active instructions.
+        max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
+            Instructions on demand are not limited.
+        schedule: When each stage of the model runs.
         reason_every: TWO_RATE: frames from one run of the language model to the next.
-        refresh_every: FIXED_REFERENCES: frames for which reference frames stay.
-        scene_change: TWO_RATE, AUTO: share of the picture whose change makes the language model
-            run at once.
-        target_rate: AUTO: frames a second to hold.
-        target_latency: AUTO: longest time of a frame in the model, s; 0: no limit.
+        refresh_every: FIXED_REFERENCES: frames for which reference frames stay the same.
+        scene_change: TWO_RATE, AUTO: share of the image whose change makes the language model run
+            at once.
+        target_rate: AUTO: target rate, frames per second.
+        target_latency: AUTO: target latency of a frame in the model, s; 0: no limit.
     """
 
     topics: Mapping[str, str] = field(default_factory=lambda: {'': 'image'})
@@ -60,58 +57,32 @@ class EngineSettings:
     target_latency: float = 0.0
 
     @classmethod
-    def from_model(cls, model: ReferencePolicy, **others: Any) -> EngineSettings:
-        """Return settings with the reference frames that a model wants.
+    def from_model(cls, model: ReferenceDefaults, **others: Any) -> EngineSettings:
+        """Return settings with the reference frames of a model's training.
 
         Args:
             model: The model.
-            others: Further fields, and those that are to be otherwise than the model wants.
+            others: Further fields; they override those of the model.
         """
-        wanted = {
+        defaults = {
             'reference_frames': model.reference_frames,
             'reference_stride': model.reference_stride,
             'max_reference_stride': model.max_reference_stride,
         }
-        return cls(**wanted | others)
+        return cls(**defaults | others)
 
-    def make_camera(self, name: str) -> Camera:
-        """Make the empty state of one of the cameras."""
-        return self._make_camera(
-            name, self.topics[name], max_age=self.max_age, image_timeout=self.image_timeout
-        )
-
-    def make_guest(self) -> Camera:
-        """Make the empty state of a camera that nobody has, for one image that is asked about."""
-        forever = float('inf')  # the image waits for the model, and no other will come
-        return self._make_camera('', 'the request', max_age=forever, image_timeout=forever)
-
-    def _make_camera(
-        self, name: str, topic: str, *, max_age: float, image_timeout: float
-    ) -> Camera:
-        """Make the empty state of one camera, its buffer as large as the references need."""
-        stride = int(self.reference_stride * 1e9)
-        buffer = FrameBuffer(
-            capacity=4 * self.reference_frames + 4,
-            spacing=stride // 4,
-            max_span=(self.reference_frames + 1) * stride,
-        )
-        planner = Planner(
-            reference_frames=self.reference_frames,
-            stride=stride,
-            max_stride=int((self.max_reference_stride or self.reference_stride) * 1e9),
+    @property
+    def reference_policy(self) -> ReferencePolicy:
+        """How reference frames are chosen in all streams."""
+        return ReferencePolicy(
+            count=self.reference_frames,
+            stride=self.reference_stride,
+            max_stride=self.max_reference_stride,
             scene_change=self.scene_change,
         )
-        return Camera(
-            name=name,
-            topic=topic,
-            buffer=buffer,
-            planner=planner,
-            image_timeout=image_timeout,
-            max_age=max_age,
-        )
 
-    def make_governor(self) -> RateController:
-        """Make what chooses the pace."""
+    def make_rate_controller(self) -> RateController:
+        """Create the controller that chooses the compute budget."""
         ladder = budgets(
             self.schedule,
             reason_every=self.reason_every,

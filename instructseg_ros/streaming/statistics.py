@@ -1,4 +1,4 @@
-"""Rates, ages, latencies, drops and the last error of the engine."""
+"""Statistics of the engine: rates, ages, latencies, drops and the last error."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 WINDOW = 5.0  # s over which a rate is measured
-KEPT = 256  # frames and results that are remembered
-FAULT_SHOWN = 10.0  # s for which a fault of the engine counts as present
+MAX_SAMPLES = 256  # frames and results that are remembered
+FAULT_SHOWN = 10.0  # s for which an error of the engine is reported
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraStatus:
-    """A camera's images lately.
+    """Recent images of a camera.
 
     Attributes:
-        rate: Images a second.
-        age: Median of their age on arrival, by their stamps, s; negative where the camera's clock
-            is ahead.
-        silence: Seconds since the last one, infinity if there was none.
-        replaced: Images so far that newer ones replaced unseen.
-        unreadable: Images so far that could not be read.
-        unstamped: Whether the last one came without a stamp.
+        rate: Images per second.
+        age: Median of their age on arrival, by their stamps, s; negative if the camera's clock is
+            ahead.
+        silence: Seconds since the last image, infinity if there was none.
+        replaced: Number of images so far that newer ones replaced unseen.
+        unreadable: Number of images so far that could not be read.
+        unstamped: Whether the last image had no stamp.
     """
 
     rate: float
@@ -40,16 +40,16 @@ class CameraStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Everything at one moment.
+    """Statistics of the engine at one moment.
 
     Attributes:
-        cameras: By name.
+        cameras: Status of each camera, by name.
         latencies: Median and 95th percentile of the time in the model, s; zeros without results.
-        ages: The same of the time from an image's stamp to its result.
-        results: Number so far of each state.
-        last_error: The last reason of a FAILED result, '' if there was none.
-        faults: Number so far of errors in the engine itself.
-        fault: The last of them, '' where it was long ago.
+        ages: The same for the time from an image's stamp to its result.
+        results: Number of results of each state so far.
+        last_error: Reason of the last FAILED result, '' if there was none.
+        faults: Number of errors in the engine itself so far.
+        fault: The last of them, '' if it is not recent.
     """
 
     cameras: Mapping[str, CameraStatus]
@@ -62,9 +62,9 @@ class Status:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Camera:
-    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    ages: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+class _CameraSamples:
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    ages: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
     replaced: int = 0
     unreadable: int = 0
     unstamped: bool = False
@@ -86,16 +86,16 @@ class _Camera:
 
 
 class Statistics:
-    """Of an engine; any thread may call it."""
+    """Collects the statistics of an engine; thread-safe."""
 
     def __init__(
         self, cameras: Iterable[str], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with nothing seen of the cameras of these names; `clock` is steady, s."""
+        """Create empty statistics of cameras, by name; `clock` is a steady clock, s."""
         self._clock = clock
-        self._cameras = {name: _Camera() for name in cameras}
-        self._latencies: deque[float] = deque(maxlen=KEPT)
-        self._ages: deque[float] = deque(maxlen=KEPT)
+        self._cameras = {name: _CameraSamples() for name in cameras}
+        self._latencies: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self._ages: deque[float] = deque(maxlen=MAX_SAMPLES)
         self._results: Counter[State] = Counter()
         self._last_error = ''
         self._faults = 0
@@ -109,7 +109,7 @@ class Statistics:
             return min(camera.silence(now) for camera in self._cameras.values())
 
     def note_frame(self, camera: str, frame: Frame, *, unstamped: bool = False) -> None:
-        """Take note of an image that arrived, with or without a stamp of its camera."""
+        """Record an image that arrived, with or without a stamp by its camera."""
         with self._lock:
             seen = self._cameras[camera]
             seen.unstamped = unstamped
@@ -118,20 +118,20 @@ class Statistics:
                 seen.ages.append((frame.received - frame.stamp) * 1e-9)
 
     def note_refusal(self, camera: str, reason: str) -> None:
-        """Take note of an image that could not be read."""
+        """Record an image that could not be read."""
         with self._lock:
             self._cameras[camera].unreadable += 1
             self._last_error = reason
 
     def note_fault(self, reason: str) -> None:
-        """Take note of an error in the engine itself."""
+        """Record an error in the engine itself."""
         with self._lock:
             self._faults += 1
             self._fault, self._fault_at = reason, self._clock()
             self._last_error = reason
 
     def note_results(self, results: Sequence[Segmentation]) -> None:
-        """Take note of what was answered."""
+        """Record results."""
         with self._lock:
             for result in results:
                 self._results[result.state] += 1
@@ -145,7 +145,7 @@ class Statistics:
                     self._ages.append((result.timing.finished - result.timing.captured) * 1e-9)
 
     def status(self) -> Status:
-        """Return what is known now."""
+        """Return the statistics of this moment."""
         now = self._clock()
         with self._lock:
             return Status(
@@ -160,7 +160,7 @@ class Statistics:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """Return the value below which a share of the values lies; 0 of none."""
+    """Return the value below which a share of the values lies; 0 without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -169,9 +169,9 @@ NANO = 10**9
 
 
 class Stopwatch:
-    """Starts when it is made, and gives the times of each result that becomes ready.
+    """Starts when it is created, and returns the times of results when they are ready.
 
-    If the clock jumps back while a frame is in flight, its later times are extrapolated from the
+    If the clock jumps back while a frame is processed, its later times are extrapolated from the
     stamp with the steady clock, so ages are never negative.
     """
 
@@ -179,22 +179,22 @@ class Stopwatch:
         """Start; `clock` gives nanoseconds on the time line of the stamps."""
         self._clock = clock
         self._started = clock()
-        self._begun = time.monotonic()
+        self._started_steady = time.monotonic()
 
     def timing(self, frame: Frame) -> Timing:
-        """Return the times of a result on a frame that is ready."""
-        latency = time.monotonic() - self._begun
+        """Return the times of a frame whose result is ready now."""
+        latency = time.monotonic() - self._started_steady
         received = max(frame.received, frame.stamp)
-        started = _go_on(received, self._started, seconds=self._begun - frame.arrived)
+        started = _not_before(received, self._started, seconds=self._started_steady - frame.arrived)
         return Timing(
             captured=frame.stamp,
             received=received,
             started=started,
-            finished=_go_on(started, self._clock(), seconds=latency),
+            finished=_not_before(started, self._clock(), seconds=latency),
             latency=latency,
         )
 
 
-def _go_on(before: int, now: int, *, seconds: float) -> int:
-    """Return the time now, ns, or where the clock shows less than before, what it would show."""
+def _not_before(before: int, now: int, *, seconds: float) -> int:
+    """Return the time now, ns; extrapolated from `before` if the clock has jumped back."""
     return now if now >= before else before + round(max(0.0, seconds) * NANO)

@@ -11,34 +11,39 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.manifest import MANIFEST, write_manifest
+from instructseg_ros.model.model_files import MANIFEST, write_manifest
 from instructseg_ros.model.segmenter import Prediction, Segmenter
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.evaluation.processes import Processes
-from instructseg_ros.tabletop.instructions import KINDS, TabletopInstruction, generate, new_words
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    TabletopInstruction,
+    generate,
+    new_words,
+)
 from instructseg_ros.tabletop.world.simulator import Tabletop
 
 # Training takes its scenes from 1,000,000 on.
 EVALUATION_SEED: Final = 0
 CALIBRATION_SEED: Final = 500_000
 TRAINING_SEED: Final = 1_000_000
-_ABSENT_EACH = 5  # every fifth instruction asks for what is not there
+_ABSENT_EACH = 5  # one instruction in five refers to an absent target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """How one instruction was answered.
+class Outcome:
+    """The model's answer to one instruction, compared with the truth.
 
-    Args:
-        kind: of the instruction.
-        present: whether its target is in the scene.
-        score: of the best mask.
-        iou: of the best mask with the truth; 0 for an absent target.
-        empty: the best mask has no pixel.
-        new_words: the instruction has words that no training wording has.
+    Attributes:
+        category: Category of the instruction.
+        present: Whether its target is in the scene.
+        score: Score of the best mask.
+        iou: IoU of the best mask with the true one; 0 for an absent target.
+        empty: Whether the best mask has no pixel.
+        new_words: Whether the instruction has words that occur in no training wording.
     """
 
-    kind: str
+    category: str
     present: bool
     score: float
     iou: float
@@ -46,40 +51,44 @@ class Answer:
     new_words: bool
 
     def found(self, threshold: float) -> bool:
-        """Whether the model says that the target is there."""
+        """Whether the model reports the target as found."""
         return self.score >= threshold and not self.empty
 
 
-def answer_scenes(
+def run_scenes(
     segmenter: Segmenter,
     seeds: Sequence[int],
     *,
     held_out: bool = False,
     size: tuple[int, int] = (640, 480),
-) -> list[Answer]:
-    """Put instructions of every kind to a model on some scenes.
+) -> list[Outcome]:
+    """Run a model on instructions of every category over some scenes.
 
     Args:
-        held_out: word them with what is held out of training.
-        size: (width, height) of the camera.
+        segmenter: The model.
+        seeds: Seeds of the scenes.
+        held_out: Use wordings that are held out of training.
+        size: (width, height) of the camera, pixels.
     """
-    answers: list[Answer] = []
+    outcomes: list[Outcome] = []
     with Tabletop(width=size[0], height=size[1]) as tabletop:
         for seed in tqdm(seeds, 'held-out wording' if held_out else 'seen wording'):
-            answers += _answer_scene(segmenter, tabletop, seed, held_out=held_out)
-    return answers
+            outcomes += _run_scene(segmenter, tabletop, seed, held_out=held_out)
+    return outcomes
 
 
 def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
-    """Evaluate on scenes that training never saw.
+    """Evaluate a model on scenes that are not in the training set.
 
     Args:
-        processes: this one and those that answer the other scenes.
+        segmenter: The model.
+        scenes: Number of scenes for each kind of wording.
+        processes: The processes that share the scenes.
 
     Returns:
-        the figures of `report` for the wordings of training, and the same under `seen_wording`
-        and `held_out_wording` for wordings of training and for those held out of it; under
-        `held_out_wording_seen_scenes` held-out wordings on scenes of the training set.
+        The figures of `report` for training wordings, at the top and under `seen_wording`; for
+        held-out wordings under `held_out_wording`, and on scenes of the training set under
+        `held_out_wording_seen_scenes`.
     """
     held_out_scenes = range(EVALUATION_SEED, EVALUATION_SEED + scenes)
     seen_scenes = range(TRAINING_SEED, TRAINING_SEED + scenes)
@@ -87,8 +96,8 @@ def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes
 
     def reported(scenes: range, *, held_out: bool) -> dict[str, Any]:
         mine = scenes[processes.rank :: processes.count]
-        answers = processes.gather(answer_scenes(segmenter, mine, held_out=held_out))
-        return report(answers, threshold)
+        outcomes = processes.gather(run_scenes(segmenter, mine, held_out=held_out))
+        return report(outcomes, threshold)
 
     seen = reported(held_out_scenes, held_out=False)
     both = reported(held_out_scenes, held_out=True)
@@ -105,15 +114,18 @@ def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures of `evaluate_tabletop` for a person to read."""
+    """Format the figures of `evaluate_tabletop` as a table."""
     columns = {
         'held-out scenes': figures['seen_wording'],
         'held-out wording': figures['held_out_wording_seen_scenes'],
         'both': figures['held_out_wording'],
     }
     parts = columns.values()
-    rows = {'': list(columns), 'kind': ['IoU   > 0.5      n'] * len(columns)}
-    rows |= {kind: [_cell(part['kinds'][kind]) for part in parts] for kind in KINDS}
+    rows = {'': list(columns), 'category': ['IoU   > 0.5      n'] * len(columns)}
+    rows |= {
+        category: [_cell(part['categories'][category]) for part in parts]
+        for category in INSTRUCTION_CATEGORIES
+    }
     rows['known words'] = [_cell(part['known_words']) for part in parts]
     rows['new words'] = [_cell(part['new_words']) for part in parts]
     rows['absent right'] = [_absent(part) for part in parts]
@@ -123,16 +135,19 @@ def table(figures: dict[str, Any]) -> str:
     )
 
 
-def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
-    """Figures over answers; a present target that is not answered counts as IoU 0."""
-    present = [answer for answer in answers if answer.present]
-    absent = [answer for answer in answers if not answer.present]
-    silent = [not answer.found(threshold) for answer in absent]
-    missed = [not answer.found(threshold) for answer in present]
-    known = [answer for answer in present if not answer.new_words]
-    new = [answer for answer in present if answer.new_words]
+def report(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
+    """Compute the figures of some outcomes; a present target that is missed counts as IoU 0."""
+    present = [outcome for outcome in outcomes if outcome.present]
+    absent = [outcome for outcome in outcomes if not outcome.present]
+    silent = [not outcome.found(threshold) for outcome in absent]
+    missed = [not outcome.found(threshold) for outcome in present]
+    known = [outcome for outcome in present if not outcome.new_words]
+    new = [outcome for outcome in present if outcome.new_words]
     return {
-        'kinds': {kind: _overlap(_of_kind(present, kind), threshold) for kind in KINDS},
+        'categories': {
+            category: _overlap(_in_category(present, category), threshold)
+            for category in INSTRUCTION_CATEGORIES
+        },
         'mean_iou': _overlap(present, threshold)['iou'],
         'known_words': _overlap(known, threshold),
         'new_words': _overlap(new, threshold),
@@ -141,9 +156,9 @@ def report(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     }
 
 
-def _answer_scene(
+def _run_scene(
     segmenter: Segmenter, tabletop: Tabletop, seed: int, *, held_out: bool
-) -> Iterator[Answer]:
+) -> Iterator[Outcome]:
     rng = np.random.default_rng((seed, held_out))
     tabletop.reset(seed)
     stride = segmenter.reference_stride
@@ -156,25 +171,27 @@ def _answer_scene(
     texts = [instruction.text for instruction in instructions]
     predictions = segmenter.segment_all(frame.rgb, texts, references)
     for instruction, prediction in zip(instructions, predictions, strict=True):
-        yield _answer(instruction, prediction, frame.labels)
+        yield _outcome(instruction, prediction, frame.labels)
 
 
 def _instructions(
     graph: Any, rng: np.random.Generator, *, held_out: bool
 ) -> Iterator[TabletopInstruction]:
-    """Two instructions of each kind that the scene can give."""
-    for kind in KINDS * 2:
+    """Two instructions of each category that suits the scene."""
+    for category in (*INSTRUCTION_CATEGORIES, *INSTRUCTION_CATEGORIES):
         absent = bool(rng.integers(_ABSENT_EACH) == 0)
-        instruction = generate(graph, rng, kind=kind, absent=absent, held_out=held_out)
+        instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
         if instruction is not None:
             yield instruction
 
 
-def _answer(instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray) -> Answer:
+def _outcome(
+    instruction: TabletopInstruction, prediction: Prediction, labels: np.ndarray
+) -> Outcome:
     truth = np.isin(labels, list(instruction.targets))
     present = bool(instruction.targets)
-    return Answer(
-        kind=instruction.kind,
+    return Outcome(
+        category=instruction.category,
         present=present,
         score=prediction.score,
         iou=intersection_over_union(prediction.mask, truth) if present else 0.0,
@@ -183,14 +200,14 @@ def _answer(instruction: TabletopInstruction, prediction: Prediction, labels: np
     )
 
 
-def _of_kind(answers: Iterable[Answer], kind: str) -> list[Answer]:
-    return [answer for answer in answers if answer.kind == kind]
+def _in_category(outcomes: Iterable[Outcome], category: str) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.category == category]
 
 
-def _overlap(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
-    overlaps = [answer.iou if answer.found(threshold) else 0.0 for answer in answers]
+def _overlap(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
+    overlaps = [outcome.iou if outcome.found(threshold) else 0.0 for outcome in outcomes]
     above = [overlap > 0.5 for overlap in overlaps]
-    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(answers)}
+    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(outcomes)}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -210,24 +227,24 @@ def _missed(column: dict[str, Any]) -> str:
 
 
 _CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
-_MOST_MISSED: Final = 0.025
-_MOST_RELEASED: Final = 0.01
+_MAX_MISSED: Final = 0.025
+_MAX_RELEASED: Final = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Scores that decide between found and not found.
+    """Two score thresholds (hysteresis) that keep a found target from flickering.
 
-    Args:
-        found: from which a target counts as found.
-        release: below which one that was found counts as gone: lower, so that it does not flicker.
+    Attributes:
+        found: Score from which a target counts as found.
+        release: Score below which a found target counts as gone.
     """
 
     found: float
     release: float
 
     def write(self, folder: Path) -> Path:
-        """Store them in a model's folder; return the file that was changed."""
+        """Store them in a model's folder and return the changed file."""
         file = folder / 'config.json'
         config = json.loads(file.read_text())
         config |= {'score_threshold': self.found, 'release_threshold': self.release}
@@ -239,28 +256,28 @@ class Thresholds:
         return file
 
 
-def calibrate(answers: Sequence[Answer]) -> Thresholds:
-    """Choose the thresholds of a model from its answers.
+def calibrate(outcomes: Sequence[Outcome]) -> Thresholds:
+    """Choose the thresholds of a model from its outcomes.
 
-    The first refuses most absent targets while it misses at most a fortieth of the others: what is
-    not there must not be grasped, and what is missed can be asked for again. The second is the
-    highest that misses at most a hundredth of the targets that are there, but at least half of
-    the first, so that what has gone is let go.
+    `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
+    ones: a robot must not grasp something else, but a missed target can be asked for again.
+    `release` is the highest threshold that misses at most 1 % of the present targets, limited to
+    the range from half of `found` to `found`.
 
     Raises:
-        ValueError: there is no answer for a target that is there, or none for one that is not.
+        ValueError: The outcomes lack present or absent targets.
     """
-    present = _scores(answers, present=True)
-    absent = _scores(answers, present=False)
+    present = _scores(outcomes, present=True)
+    absent = _scores(outcomes, present=False)
     if not len(present) or not len(absent):
-        raise ValueError('calibration needs targets that are there and targets that are not')
+        raise ValueError('calibration needs both present and absent targets')
     missed = (present[:, None] < _CANDIDATES).mean(axis=0)
     right = (absent[:, None] < _CANDIDATES).mean(axis=0)
-    honest = np.where(missed <= _MOST_MISSED, right, -missed)
+    honest = np.where(missed <= _MAX_MISSED, right, -missed)
     found = float(_CANDIDATES[honest.argmax()])
-    kept = _CANDIDATES[missed <= _MOST_RELEASED].max(initial=0.0)
+    kept = _CANDIDATES[missed <= _MAX_RELEASED].max(initial=0.0)
     return Thresholds(found=found, release=float(np.clip(kept, found / 2, found)))
 
 
-def _scores(answers: Sequence[Answer], *, present: bool) -> np.ndarray:
-    return np.array([0.0 if a.empty else a.score for a in answers if a.present == present])
+def _scores(outcomes: Sequence[Outcome], *, present: bool) -> np.ndarray:
+    return np.array([0.0 if a.empty else a.score for a in outcomes if a.present == present])

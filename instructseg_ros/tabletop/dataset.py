@@ -1,4 +1,4 @@
-"""The simulated tabletop as a folder of short videos, in the layout of a user's own data."""
+"""Writes the simulated tabletop as short videos, in the folder layout of a user's own data."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from typing import Any, Final
 
 import numpy as np
 
-from instructseg_ros.research.data.image_folder import LAYOUT, read, save_mask, write_entries
-from instructseg_ros.research.data.reading import DataSet
+from instructseg_ros.research.data.dataset import DataSet
+from instructseg_ros.research.data.image_folder import LAYOUT, read, write_entries
+from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.synthetic import save_jpeg
-from instructseg_ros.tabletop.instructions import KINDS, generate
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 
 _SPLITS: Final = ('train', 'val')
-_STRIDE: Final = 0.2  # seconds between frames
+_STRIDE: Final = 0.2  # s between frames
 _FRAMES: Final = 3
-_ABSENT: Final = 0.2  # share of the instructions for what is not there
+_ABSENT_SHARE: Final = 0.2
 _SAMPLE_SIZE: Final = (160, 120)
 
 
 def write_tabletop(
     folder: Path, seeds: Iterable[int], *, size: tuple[int, int], instructions: int
 ) -> None:
-    """Render scenes, with instructions of all kinds for each.
+    """Render scenes and write them as short videos with instructions and masks.
 
     Args:
-        folder: of a split.
-        size: (width, height) of the pictures.
-        instructions: of each scene.
+        folder: Folder of the split.
+        seeds: Seeds of the scenes.
+        size: (width, height) of the images, pixels.
+        instructions: Number of instructions for each scene.
     """
     entries: list[dict[str, Any]] = []
     with Tabletop(width=size[0], height=size[1]) as tabletop:
@@ -48,10 +50,13 @@ def write_tabletop(
 def _instructions(
     folder: Path, frames: list[str], seen: list[Observation], rng: np.random.Generator, count: int
 ) -> Iterator[dict[str, Any]]:
+    categories = tuple(INSTRUCTION_CATEGORIES)
     for number in range(count):
-        kind = KINDS[rng.integers(len(KINDS))]
-        absent = bool(rng.random() < _ABSENT)
-        instruction = generate(seen[-1].graph, rng, kind=kind, absent=absent, held_out=False)
+        category = categories[rng.integers(len(categories))]
+        absent = bool(rng.random() < _ABSENT_SHARE)
+        instruction = generate(
+            seen[-1].graph, rng, category=category, absent=absent, held_out=False
+        )
         if instruction is None:
             continue
         masks: list[str | None] = []
@@ -59,18 +64,18 @@ def _instructions(
             mask = np.isin(observation.labels, list(instruction.targets))
             name = f'{number}_{index}.png'
             if mask.any():
-                save_mask(folder / name, mask)
+                write_mask(folder / name, mask)
             masks.append(f'{folder.name}/{name}' if mask.any() else None)
         yield {
             'frames': frames,
             'masks': masks,
             'sentences': [instruction.text],
-            'reasoning': instruction.kind == 'use',
+            'reasoning': INSTRUCTION_CATEGORIES[instruction.category].is_reasoning,
         }
 
 
 def make_sample(folder: Path, seed: int) -> None:
-    """Render a few scenes for each split."""
+    """Write a sample of a few scenes for each split."""
     for number, split in enumerate(_SPLITS):
         first = 100_000 * (seed + 1) + 10 * number
         write_tabletop(folder / split, range(first, first + 2), size=_SAMPLE_SIZE, instructions=6)

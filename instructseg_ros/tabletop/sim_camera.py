@@ -1,7 +1,7 @@
-"""A simulated RGB-D camera over a tabletop, with the truth about every pixel.
+"""Simulated RGB-D camera over a tabletop, with ground truth for every pixel.
 
-Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `truth/labels` (mono8, one
-value for each thing, 0 background) and `scene` (JSON of the scene graph), all with the same stamp.
+Publishes `image` (rgb8), `camera_info`, `depth/image` (32FC1, m), `truth/labels` (mono8, one value
+for each object, 0 for the background) and `scene` (scene graph as JSON), all with equal stamps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.messages import array_to_image, stamp_to_nanoseconds
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.ros.running import run_node
-from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.tabletop.world.scene_graph import to_json
 from instructseg_ros.tabletop.world.world_model import OpenGLError
 
@@ -36,13 +36,13 @@ class SimCameraParameters:
 
     source: str = parameter(
         'auto',
-        'live: render with MuJoCo; recording: play the one in the package; '
-        'auto: live where OpenGL works, else the recording',
+        'live: render with MuJoCo; recording: play the recording in the package; '
+        'auto: live if OpenGL works, otherwise the recording',
         read_only=True,
     )
     scene: int = parameter(
         0,
-        'Seed of the scene on the table; setting it lays another table',
+        'Seed of the scene; setting it changes the scene',
         minimum=0,
         maximum=2**31 - 1,
         dynamic=True,
@@ -55,29 +55,31 @@ class SimCameraParameters:
         480, 'Height in pixels (live only)', minimum=16, maximum=1080, read_only=True
     )
     frame_id: str = parameter(
-        'camera_optical_frame', 'Frame of all outputs: x right, y down, z ahead', read_only=True
+        'camera_optical_frame',
+        'TF frame of all outputs (x right, y down, z forward)',
+        read_only=True,
     )
 
 
 class FrameSource(Protocol):
-    """Where the camera's frames come from."""
+    """A source of frames: the renderer or a recording."""
 
     def reset(self, seed: int) -> None:
-        """Lay another table."""
+        """Switch to another scene."""
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """Return the frame at `time` seconds."""
+        """Return the frame at `time` seconds, with depth and labels if `truth` is set."""
 
     def close(self) -> None:
-        """Free what renders or reads."""
+        """Release the renderer or the file."""
 
 
 class SimCamera(Node):
-    """Shows the table from time 0 on, in real time; depth and truth only while somebody listens."""
+    """Publishes a scene in real time; depth and ground truth only while they have subscribers."""
 
     def __init__(self) -> None:
-        """Open the source and start to publish."""
-        # First, because rclpy destroys a node whose parameters are refused.
+        """Open the source and start publishing."""
+        # Before the node: rclpy calls destroy_node when it rejects a parameter.
         self._opened = ExitStack()
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
@@ -93,10 +95,10 @@ class SimCamera(Node):
         self._depth = self._publisher(Image, 'depth/image')
         self._labels = self._publisher(Image, 'truth/labels')
         self._graph = self._publisher(String, 'scene')
-        self.create_timer(1.0 / self._values.rate, self._show)
+        self.create_timer(1.0 / self._values.rate, self._publish_frame)
 
     def destroy_node(self) -> None:
-        """Free the renderer, then the node."""
+        """Release the source, then the node."""
         self._opened.close()
         super().destroy_node()
 
@@ -105,7 +107,7 @@ class SimCamera(Node):
             message_type, topic, qos.reliable(), qos_overriding_options=qos.overridable()
         )
 
-    def _show(self) -> None:
+    def _publish_frame(self) -> None:
         scene = self.get_parameter('scene').value
         now = self.get_clock().now()
         if scene != self._scene:
@@ -117,7 +119,7 @@ class SimCamera(Node):
         self._publish(self._source.observe(time, truth=truth), header)
 
     def _publish(self, observation: Observation, header: Header) -> None:
-        self._info.publish(camera_info(observation.intrinsics, header))
+        self._info.publish(camera_info(observation.pinhole, header))
         if observation.depth is not None and observation.labels is not None:
             self._depth.publish(array_to_image(observation.depth, header=header, encoding='32FC1'))
             self._labels.publish(
@@ -137,18 +139,19 @@ class SimCamera(Node):
 
 
 def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -> FrameSource:
-    """Open the renderer or the recording, as the parameters ask for.
+    """Open the renderer or the recording, as the parameters say.
 
     Args:
-        warn: Told why `auto` does not render.
+        values: Parameters of the node.
+        warn: Receives the reason if `auto` falls back to the recording.
 
     Raises:
-        RuntimeError: There is no such source, or it cannot be opened; the message says why.
+        RuntimeError: The source does not exist or cannot be opened; the message says why.
     """
     if values.source not in SOURCES:
         raise RuntimeError(f'source "{values.source}" does not exist; use {", ".join(SOURCES)}')
     try:
-        # A robot that has a camera needs neither.
+        # Imported here: a robot with a real camera needs neither MuJoCo nor rosbags.
         from instructseg_ros.tabletop.world.recording import Recording
         from instructseg_ros.tabletop.world.simulator import Tabletop
     except ImportError as error:
@@ -162,19 +165,19 @@ def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -
         except OpenGLError as error:
             if values.source == 'live':
                 raise
-            warn(f'the recording is shown, at its own size: {error}')
+            warn(f'playing the recording, at its own image size: {error}')
     source: FrameSource = Recording()
     source.reset(values.scene)
     return source
 
 
-def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
+def camera_info(pinhole: Pinhole, header: Header) -> CameraInfo:
     """Return the message for a pinhole camera without distortion."""
-    fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    fx, fy, cx, cy = pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy
     return CameraInfo(
         header=header,
-        width=intrinsics.width,
-        height=intrinsics.height,
+        width=pinhole.width,
+        height=pinhole.height,
         distortion_model='plumb_bob',
         d=[0.0] * 5,
         k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
@@ -184,7 +187,7 @@ def camera_info(intrinsics: Intrinsics, header: Header) -> CameraInfo:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the simulated camera until it is stopped; return the exit status."""
+    """Run the simulated camera until it is stopped and return the exit status."""
     return run_node(
         SimCamera, name='sim_camera', about=__doc__, table=SimCameraParameters, args=args
     )

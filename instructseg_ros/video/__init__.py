@@ -1,1 +1,1 @@
-"""From films, folders of frames and bags to masks of what was meant: `instructseg video`."""
+"""From video files, image folders and bags to masks: `instructseg video`."""

@@ -1,4 +1,4 @@
-"""The record of a run: `masks.jsonl`, one line of JSON per frame, and how a run resumes from it."""
+"""The record of a run: `masks.jsonl`, one line of JSON per frame, from which a run resumes."""
 
 from __future__ import annotations
 
@@ -8,58 +8,60 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.streaming.active_instruction import MEMORY
+from instructseg_ros.streaming.active_instruction import TRACK_MEMORY
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.video.frame import NANO, Place
 from instructseg_ros.video.rle import decode_mask, encode_mask
+from instructseg_ros.video.source import NANO, FrameInfo
+
+MAX_REPLAYED: Final = 1000  # frames, in case the stamps of a camera stand still
 
 
 class RecordError(ValueError):
-    """A record that is damaged; the message says where."""
+    """A record is damaged; the error names the line."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Line:
-    """What the record holds of one frame.
+class FrameRecord:
+    """The results of one frame.
 
     Attributes:
-        frame: Its number, from 0.
-        place: Where it is in the source.
+        frame: Frame number, from 0.
+        info: Time and origin of the frame.
         size: Height and width, pixels.
-        answers: For each instruction, in order, the fields of a `Segmentation` as JSON has them.
+        answers: The fields of a `Segmentation` as JSON, for each instruction in order.
     """
 
     frame: int
-    place: Place
+    info: FrameInfo
     size: tuple[int, int]
     answers: list[dict[str, Any]]
 
     def to_json(self) -> str:
-        """Return it as a line."""
+        """Return the line of the record."""
         return json.dumps(
-            {'frame': self.frame, **asdict(self.place), 'size': self.size, 'answers': self.answers},
+            {'frame': self.frame, **asdict(self.info), 'size': self.size, 'answers': self.answers},
             ensure_ascii=False,
         )
 
     @classmethod
-    def from_json(cls, text: bytes) -> Line:
-        """Read a line, but not the masks in it."""
+    def from_json(cls, text: bytes) -> FrameRecord:
+        """Parse a line, without decoding its masks."""
         fields = json.loads(text)
-        place = Place(**{name: fields[name] for name in Place.__dataclass_fields__})
+        info = FrameInfo(**{name: fields[name] for name in FrameInfo.__dataclass_fields__})
         height, width = fields['size']
         return cls(
-            frame=fields['frame'], place=place, size=(height, width), answers=fields['answers']
+            frame=fields['frame'], info=info, size=(height, width), answers=fields['answers']
         )
 
     def segmentations(self) -> list[Segmentation]:
-        """Return the answers with their masks, without an image.
+        """Return the results with their masks, without an image.
 
         Raises:
             RecordError: One of them is damaged.
@@ -68,13 +70,13 @@ class Line:
             return [_segmentation(answer) for answer in self.answers]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RecordError(
-                f'the record of frame {self.frame} is damaged ({error}); begin anew '
+                f'the record of frame {self.frame} is damaged ({error}); start again '
                 f'with --overwrite'
             ) from error
 
 
 def answer_fields(result: Segmentation, size: tuple[int, int], *, track_id: int) -> dict[str, Any]:
-    """Return what the record says of an answer; a mask without pixels unless FOUND."""
+    """Return the record of a result; its mask has no pixels unless FOUND."""
     mask = result.mask if result.state is State.FOUND else None
     return {
         'instruction': result.instruction.text,
@@ -103,68 +105,77 @@ def _segmentation(answer: dict[str, Any]) -> Segmentation:
     )
 
 
-def read_lines(file: Path, first: int = 0) -> Iterator[Line]:
-    """Yield the lines of a record from a frame on.
+def read_records(file: Path, first: int = 0) -> Iterator[FrameRecord]:
+    """Yield the frames of a record from a frame number on.
 
     Raises:
         RecordError: A line is damaged.
     """
-    with file.open('rb') as record:
-        for number, text in enumerate(record):
+    with file.open('rb') as lines:
+        for number, text in enumerate(lines):
             if number >= first:
                 yield _parse(file, number, text)
 
 
-def _parse(file: Path, number: int, text: bytes) -> Line:
+def _parse(file: Path, number: int, text: bytes) -> FrameRecord:
     try:
-        line = Line.from_json(text)
+        record = FrameRecord.from_json(text)
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(
-            f'{file}, line {number + 1} is damaged ({error}); begin anew with --overwrite'
+            f'{file}, line {number + 1} is damaged ({error}); start again with --overwrite'
         ) from error
-    if line.frame != number:
+    if record.frame != number:
         raise RecordError(
-            f'{file}, line {number + 1} is of frame {line.frame}, not {number}; '
-            f'begin anew with --overwrite'
+            f'{file}, line {number + 1} is of frame {record.frame}, not {number}; '
+            f'start again with --overwrite'
         )
-    return line
+    return record
 
 
 @dataclass(frozen=True)
 class CompleteRecord:
-    """A record that holds all frames of a source, and how many they are."""
+    """A record of all frames of a source.
+
+    Attributes:
+        file: The record.
+        frames: Number of frames.
+    """
 
     file: Path
     frames: int
 
-    def first(self) -> Line:
-        """Return the line of the first frame."""
-        return next(read_lines(self.file))
+    def first(self) -> FrameRecord:
+        """Return the first frame."""
+        return next(read_records(self.file))
 
-    def lines(self, doing: str, first: int = 0) -> Iterator[Line]:
-        """Yield the lines from a frame on, and show how far what is done with them has come."""
+    def read(self, activity: str, first: int = 0) -> Iterator[FrameRecord]:
+        """Yield the frames from a number on, with a progress bar named after the activity."""
         yield from tqdm(
-            read_lines(self.file, first), doing, initial=first, total=self.frames, unit=' frames'
+            read_records(self.file, first),
+            activity,
+            initial=first,
+            total=self.frames,
+            unit=' frames',
         )
 
 
 class RecordWriter:
-    """Appends lines to a record."""
+    """Appends frames to a record."""
 
     def __init__(self, file: Path) -> None:
-        """Open the record, make it where it is missing, and cut off a last line without end."""
+        """Open or create the record, and cut off an incomplete last line."""
         file.touch()
         self._file = file.open('r+b')
         self._file.truncate(_end_of_lines(self._file))
         self._file.seek(0, 2)
 
-    def write(self, line: Line) -> None:
-        """Append a line; from then on it outlives this process, however that ends."""
-        self._file.write(line.to_json().encode() + b'\n')
+    def write(self, record: FrameRecord) -> None:
+        """Append a frame; it survives any end of this process."""
+        self._file.write(record.to_json().encode() + b'\n')
         self._file.flush()
 
     def close(self) -> None:
-        """Let others write."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> RecordWriter:
@@ -175,87 +186,86 @@ class RecordWriter:
 
 
 def _end_of_lines(file: BufferedRandom) -> int:
-    """Bytes up to the end of the last whole line."""
-    end = 0
-    for line in file:
-        if line.endswith(b'\n'):
-            end += len(line)
-    return end
-
-
-MOST = 1000  # frames, should a camera's clock stand still
+    """Return the size of the complete lines, bytes."""
+    return sum(len(line) for line in file if line.endswith(b'\n'))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame of the record: where it is, and the track of each instruction on it."""
+class ReplayFrame:
+    """A recorded frame that the engine processes again when a run resumes.
 
-    place: Place
+    Attributes:
+        info: Time and origin of the frame.
+        tracks: Track number of each instruction, 0 for none.
+        is_kept: Whether the engine kept it as a reference frame.
+    """
+
+    info: FrameInfo
     tracks: tuple[int, ...]
-    opens: bool
+    is_kept: bool
 
 
-class History:
-    """The end of a record: the frames that the next one may be compared with.
+class ReplayWindow:
+    """The last frames of a record, which restore the engine's state when a run resumes.
 
-    These are the reference frames, and what a target is recognised by after a moment out of sight.
-    The engine keeps reference frames some time apart, counted from the first, so that it matters
-    with which frame one begins again: with one that it would have kept.
+    These are the reference frames and those by which a lost target is recognised. The engine keeps
+    reference frames at a spacing that counts from the first one, so the window starts at a frame
+    that the engine kept.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        """Begin with no frame."""
+        """Start without frames."""
         stride = int(settings.reference_stride * NANO)
         self._spacing = stride // 4
-        self._span = max(MEMORY, (settings.reference_frames + 1) * stride)
-        self._seen: deque[Seen] = deque(maxlen=MOST)
-        self._kept: int | None = None
-        self.frames = 0
+        self._span = max(TRACK_MEMORY, (settings.reference_frames + 1) * stride)
+        self._frames: deque[ReplayFrame] = deque(maxlen=MAX_REPLAYED)
+        self._last_kept: int | None = None
+        self.count = 0
         self.tracks = 0
 
-    def add(self, line: Line) -> None:
-        """Take the next frame in."""
-        stamp = line.place.stamp
-        opens = self._kept is None or not 0 <= stamp - self._kept < self._spacing
-        if opens:
-            self._kept = stamp
-        tracks = tuple(answer['track_id'] for answer in line.answers)
-        self._seen.append(Seen(line.place, tracks, opens))
-        self.frames += 1
+    def add(self, record: FrameRecord) -> None:
+        """Add the next frame, and drop those that are too old."""
+        stamp = record.info.stamp
+        is_kept = self._last_kept is None or not 0 <= stamp - self._last_kept < self._spacing
+        if is_kept:
+            self._last_kept = stamp
+        tracks = tuple(answer['track_id'] for answer in record.answers)
+        self._frames.append(ReplayFrame(record.info, tracks, is_kept))
+        self.count += 1
         self.tracks = max(self.tracks, *tracks)
-        self._let_go(stamp)
+        self._drop_old(stamp)
 
-    def again(self) -> Sequence[Seen]:
-        """Return the frames to show again, the oldest first."""
-        return tuple(self._seen)
+    def frames(self) -> Sequence[ReplayFrame]:
+        """Return the frames to process again, oldest first."""
+        return tuple(self._frames)
 
-    def _let_go(self, stamp: int) -> None:
-        """Let the frames go that are before the last kept one that is old enough."""
+    def _drop_old(self, stamp: int) -> None:
+        """Drop the frames before the last kept one that is older than the window."""
         old = [
             number
-            for number, seen in enumerate(self._seen)
-            if seen.opens and not 0 <= stamp - seen.place.stamp < self._span
+            for number, frame in enumerate(self._frames)
+            if frame.is_kept and not 0 <= stamp - frame.info.stamp < self._span
         ]
         for _ in range(old[-1] if old else 0):
-            self._seen.popleft()
+            self._frames.popleft()
 
 
-class Tracks:
-    """Numbers the tracks of a run 1, 2, 3, ..., whatever ids they have in this process."""
+class TrackNumbering:
+    """Numbers the tracks of a run 1, 2, 3, ..., whatever their ids are in this process."""
 
     def __init__(self, count: int = 0) -> None:
-        """Begin after so many tracks of earlier processes."""
+        """Start after the tracks of earlier processes."""
         self._count = count
         self._numbers = {0: 0}
 
     def learn(self, results: Sequence[Segmentation], numbers: Sequence[int]) -> None:
-        """Take note of the numbers that tracks had on a frame that is shown again."""
+        """Adopt the numbers that the tracks of a replayed frame had."""
         for result, number in zip(results, numbers, strict=True):
             if result.track_id and number:
                 self._numbers[result.track_id] = number
 
     def number(self, result: Segmentation) -> int:
-        """Return the number of the track of an answer; 0 unless FOUND."""
+        """Return the track number of a result; 0 unless FOUND."""
         if result.track_id not in self._numbers:
             self._count += 1
             self._numbers[result.track_id] = self._count

@@ -1,52 +1,48 @@
-"""Masks as COCO's run lengths, as pycocotools reads and writes them: all readers decode here.
+"""COCO run-length encoding of masks: pycocotools, with a check of what other programs wrote.
 
-Pixels are counted column by column: first how many are not in the mask, then how many are, and so
-on. The counts are a list of numbers, or compressed to a text: from the fourth on, a count is
-written as its difference to the one before the last, in digits of five bits, the least first;
-bit 5 says that another digit follows, and 48 makes it printable.
+pycocotools reads beyond the end of a text that breaks off, and leaves pixels unset where the counts
+are too few, so every reader decodes here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from instructseg_ros.streaming.image_files import MAX_PIXELS
 
-DIGITS = np.arange(7)  # 35 bits
+# A count has digits from "P" to "o" and a last one from "0" to "O", of five bits each. Six of them
+# hold every difference of two counts up to MAX_PIXELS.
+_COMPRESSED: Final = re.compile('(?:[P-o]{0,5}[0-O])+')
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """(H, W) bool -> {'size': [H, W], 'counts': text}."""
-    pixels = mask.ravel(order='F')
-    changes = np.flatnonzero(np.diff(pixels, prepend=False)) if pixels.size else []
-    counts = np.diff(np.concatenate([[0], changes, [pixels.size]])).astype(np.int64)
-    counts[3:] = counts[3:] - counts[1:-2]
-    rest = counts[:, None] >> (5 * DIGITS)
-    digits, rest = rest & 31, rest >> 5
-    last = (rest == np.where(digits & 16, -1, 0)).argmax(axis=1)[:, None]
-    text = (digits + np.where(last > DIGITS, 32, 0) + 48).astype(np.uint8)[last >= DIGITS]
-    return {'size': list(mask.shape), 'counts': text.tobytes().decode('ascii')}
+    """Encode an (H, W) bool mask as {'size': [H, W], 'counts': text}."""
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {'size': list(mask.shape), 'counts': encoded['counts'].decode('ascii')}
 
 
 def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
-    """{'size': [H, W], 'counts': text or list} -> (H, W) bool.
+    """Decode {'size': [H, W], 'counts': text or list} to an (H, W) bool mask.
 
     Raises:
         ValueError: The size or the counts are malformed, or the counts do not fill the size.
     """
     height, width = checked_size(encoded.get('size'))
-    counts = _checked_counts(encoded.get('counts'))
-    # Each count is compared too: a sum of huge counts could overflow to the right number.
-    if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
+    counts = _checked_counts(encoded.get('counts'), height * width)
+    mask = _decode(counts, height, width)
+    # One pixel less is too few for counts that fill the mask.
+    if mask is None or (mask.size and _decode(counts, mask.size - 1, 1) is not None):
         raise ValueError(
             f'the run lengths do not fill {height} x {width} pixels: write the mask '
             f'anew, for instance with pycocotools.mask.encode'
         )
-    pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return np.ascontiguousarray(pixels.reshape(width, height).T)
+    return np.ascontiguousarray(mask).view(bool)
 
 
 def checked_size(size: Any) -> tuple[int, int]:
@@ -65,10 +61,17 @@ def checked_size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-def _checked_counts(counts: Any) -> np.ndarray:
-    """(N,) integers of a text or a list."""
+def _checked_counts(counts: Any, pixels: int) -> str:
+    """Return counts as a text that pycocotools can read without harm."""
+    from pycocotools import mask as coco
+
     if isinstance(counts, str):
-        return _decompressed(counts)
+        if not _COMPRESSED.fullmatch(counts):
+            raise ValueError(
+                'the run lengths are not compressed text: they break off, do not fill an image, '
+                'or have a character outside "0" to "o"'
+            )
+        return counts
     if not isinstance(counts, Sequence):
         raise ValueError(f'run lengths have counts, a text or a list, not {str(counts)[:80]}')
     if not all(isinstance(count, int) and 0 <= count <= MAX_PIXELS for count in counts):
@@ -76,25 +79,15 @@ def _checked_counts(counts: Any) -> np.ndarray:
             'a list of run lengths has whole numbers from 0 on, one for each run, '
             f'not {str(list(counts))[:80]}'
         )
-    return np.array(counts, np.int64)
+    encoded = coco.frPyObjects({'size': [pixels, 1], 'counts': list(counts)}, pixels, 1)
+    return encoded['counts'].decode('ascii')
 
 
-def _decompressed(text: str) -> np.ndarray:
-    """Run lengths from compressed text; bit 5 of a digit says that another digit follows."""
-    characters = np.frombuffer(text.encode(errors='surrogatepass'), np.uint8)
-    digits = characters.astype(np.int64) - 48
-    if ((digits < 0) | (digits > 63)).any():
-        raise ValueError(
-            'the run lengths are not compressed text: they have a character outside "0" to "o"'
-        )
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if not len(ends) or ends[-1] != len(digits) - 1 or lengths.max() > len(DIGITS):
-        raise ValueError('the run lengths break off')
-    places = 5 * (np.arange(len(digits)) - np.repeat(starts, lengths))
-    counts = np.add.reduceat((digits & 31) << places, starts)
-    counts -= np.where(digits[ends] & 16, 1 << (5 * lengths), 0)
-    counts[1::2] = counts[1::2].cumsum()
-    counts[2::2] = counts[2::2].cumsum()
-    return counts
+def _decode(counts: str, height: int, width: int) -> np.ndarray | None:
+    """Decode to (H, W) uint8 in Fortran order; None where the counts are too many."""
+    from pycocotools import mask as coco
+
+    try:
+        return coco.decode({'size': [height, width], 'counts': counts})
+    except ValueError:
+        return None

@@ -13,56 +13,33 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.video.frame import Place
-from instructseg_ros.video.record import Line
+from instructseg_ros.video.record import FrameRecord
 
 LOCK: Final = '.lock'
-# File systems without locks, such as NFS without its lock service.
+# Errors of file systems without locks, such as NFS without its lock service.
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _log = logging.getLogger(__name__)
 
 
 class LockError(ValueError):
-    """Another run writes to the folder; the message names it and the remedy."""
+    """Another run writes to the folder; the error names it and the remedy."""
 
 
-@contextlib.contextmanager
-def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
-    """Keep other processes, on this and other machines, from writing to a folder meanwhile.
-
-    The lock is a POSIX record lock on a file in the folder: NFS has it too, forked data loaders
-    do not inherit it, and the kernel ends it with the process, however that ends.
-
-    Args:
-        folder: Created if missing.
-        name: Name of the lock file; runs with different lock names may share a folder.
-
-    Raises:
-        LockError: Another process holds the lock.
-        NotADirectoryError: A file is where the folder belongs.
-    """
-    make_folder(folder)
-    file = folder / name
-    with file.open('a+') as opened:
-        _acquire(opened.fileno(), file)
-        opened.truncate(0)
-        opened.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
-        opened.flush()
-        yield
+class OutputError(ValueError):
+    """A run cannot be written to a folder; the error names the remedy."""
 
 
 def make_folder(folder: Path) -> None:
     """Create an output folder if missing.
 
     Raises:
-        NotADirectoryError: A file is in its place; the message names it and the remedy.
+        NotADirectoryError: A file has its name; the error names it and the remedy.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +49,33 @@ def make_folder(folder: Path) -> None:
 
 
 def first_process() -> bool:
-    """Whether this is the first, or the only, of the processes that a launcher started."""
+    """Whether this is the first, or the only, process that a launcher started."""
     return os.environ.get('WORLD_SIZE', '1') == '1' or os.environ.get('RANK') == '0'
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
+    """Keep other processes, on this and other machines, from writing to a folder.
+
+    The lock is a POSIX record lock on a file in the folder. It works on NFS, forked data loaders do
+    not inherit it, and the kernel releases it when the process ends for any reason.
+
+    Args:
+        folder: The folder, created if missing.
+        name: Name of the lock file; runs with different lock names may share a folder.
+
+    Raises:
+        LockError: Another process holds the lock.
+        NotADirectoryError: A file has the name of the folder.
+    """
+    make_folder(folder)
+    file = folder / name
+    with file.open('a+') as opened:
+        _acquire(opened.fileno(), file)
+        opened.truncate(0)
+        opened.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
+        opened.flush()
+        yield
 
 
 def _acquire(descriptor: int, file: Path) -> None:
@@ -95,7 +97,7 @@ def _acquire(descriptor: int, file: Path) -> None:
 
 
 def _holder(file: Path) -> str:
-    """The process that wrote the lock file, in words; '' where that cannot be read."""
+    """Describe the process that wrote the lock file; '' if it cannot be read."""
     try:
         holder = json.loads(file.read_text())
         return f' (process {holder["pid"]} on {holder["host"]})'
@@ -103,45 +105,41 @@ def _holder(file: Path) -> str:
         return ''
 
 
-class OutputError(ValueError):
-    """A folder that a run cannot be written to; the message names the remedy."""
-
-
-class Output:
+class RunFolder:
     """The folder of a run.
 
     Attributes:
         folder: The folder.
-        record: `masks.jsonl`, the answers to every frame.
+        record: `masks.jsonl`, the results of every frame.
         png: Folder with a folder of masks for each instruction.
-        overlay: Folder with a film for each instruction.
+        overlay: Folder with a video for each instruction.
         bag: Folder of the bag of masks.
-        scratch: Folder of what is not complete.
+        incomplete: Folder of unfinished output.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Name the parts; nothing is made."""
+        """Name the files and folders, without creating them."""
         self.folder = folder
         self.record = folder / 'masks.jsonl'
         self.png = folder / 'png'
         self.overlay = folder / 'overlay'
         self.bag = folder / 'bag'
-        self.scratch = folder / 'incomplete'
+        self.incomplete = folder / 'incomplete'
         self._run = folder / 'run.json'
 
     def begin(self, run: dict[str, Any], *, overwrite: bool) -> None:
-        """Make the folder that of a run, or go on with the one that is in it.
+        """Start a run in the folder, or resume the same run.
 
         Args:
-            run: What makes a run the same: source, instructions and model.
-            overwrite: Delete what earlier runs wrote.
+            run: What identifies a run: source, instructions and model.
+            overwrite: Delete the output of earlier runs.
 
         Raises:
-            OutputError: It holds another run, or something else.
+            OutputError: The folder holds another run, or other files.
         """
         others = [file for file in self.folder.iterdir() if file.name != LOCK]
         if others and not self._run.exists():
-            raise OutputError(f'{self.folder} holds other things: give a new folder with --output')
+            raise OutputError(f'{self.folder} holds other files: name a new folder with --output')
         if self._run.exists() and not overwrite:
             self._check(run)
             return
@@ -150,27 +148,27 @@ class Output:
 
     @property
     def frames(self) -> int | None:
-        """How many frames the source has, once all of them are in the record."""
+        """Number of frames of the source, once all of them are in the record."""
         frames: int | None = self._read()['frames']
         return frames
 
     def complete(self, frames: int) -> None:
-        """Take note that the record holds all frames."""
+        """Note that the record holds all frames."""
         self._write(self._read() | {'frames': frames})
 
     def make(self, target: Path, fill: Callable[[Path], object]) -> None:
-        """Have a folder filled in the scratch folder, and move it to its place when it is whole.
+        """Fill a folder under another name, and rename it when it is complete.
 
-        What `fill` left there when it was cut off is handed to it again.
+        After an interruption, `fill` receives the incomplete folder again.
         """
         if target.exists():
             return
-        unfinished = self.scratch / target.name
+        unfinished = self.incomplete / target.name
         unfinished.mkdir(parents=True, exist_ok=True)
         fill(unfinished)
         unfinished.replace(target)
-        with suppress(OSError):  # something else is in it
-            self.scratch.rmdir()
+        with contextlib.suppress(OSError):  # It holds another unfinished folder.
+            self.incomplete.rmdir()
 
     def _check(self, run: dict[str, Any]) -> None:
         before = self._read()['run']
@@ -181,13 +179,13 @@ class Output:
         ]
         if other:
             raise OutputError(
-                f'{self.folder} holds the masks of another run ({"; ".join(other)}): give another '
-                f'folder with --output, or begin anew with --overwrite'
+                f'{self.folder} holds the masks of another run ({"; ".join(other)}): name another '
+                f'folder with --output, or start again with --overwrite'
             )
 
     def _clear(self) -> None:
-        """Delete what a run writes, and nothing else; its description stays to the last."""
-        for folder in (self.png, self.overlay, self.bag, self.scratch):
+        """Delete the output of a run and nothing else, its description last."""
+        for folder in (self.png, self.overlay, self.bag, self.incomplete):
             shutil.rmtree(folder, ignore_errors=True)
         self.record.unlink(missing_ok=True)
 
@@ -197,7 +195,7 @@ class Output:
             return {'run': dict(read['run']), 'frames': read['frames']}
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(
-                f'{self._run} is damaged ({error}): begin anew with --overwrite'
+                f'{self._run} is damaged ({error}): start again with --overwrite'
             ) from error
 
     def _write(self, state: dict[str, Any]) -> None:
@@ -206,8 +204,8 @@ class Output:
         os.replace(draft, self._run)
 
 
-def short_names(texts: Iterable[str]) -> Sequence[str]:
-    """Return a name for each instruction that files and topics may have, unlike the others'."""
+def file_names(texts: Iterable[str]) -> Sequence[str]:
+    """Return a unique name for each instruction that is valid for files and topics."""
     names: list[str] = []
     for text in texts:
         words = re.sub('[^a-z0-9]+', '_', text.lower())[:40].strip('_')
@@ -217,27 +215,24 @@ def short_names(texts: Iterable[str]) -> Sequence[str]:
     return names
 
 
-def write_pngs(lines: Iterable[Line], names: Sequence[str], folder: Path) -> None:
-    """Write the masks (0 or 255; all 0 unless FOUND) of the instructions of those names.
+def write_pngs(records: Iterable[FrameRecord], names: Sequence[str], folder: Path) -> None:
+    """Write the masks of each instruction (0 or 255; all 0 unless FOUND) as PNG.
 
-    The files are called as the pictures they belong to, or by the number of the frame. Those that
-    are there already stay.
+    Files are named after the image that they belong to, or after the frame number. Existing files
+    are kept.
     """
     for name in names:
         (folder / name).mkdir(exist_ok=True)
-    for line in lines:
-        files = [folder / name / f'{_stem(line.frame, line.place)}.png' for name in names]
+    for record in records:
+        stem = Path(record.info.name).stem if record.info.name else f'{record.frame:06d}'
+        files = [folder / name / f'{stem}.png' for name in names]
         if not all(file.exists() for file in files):
-            for file, answer in zip(files, line.segmentations(), strict=True):
-                assert answer.mask is not None
-                _save(answer.mask, file)
+            for file, result in zip(files, record.segmentations(), strict=True):
+                assert result.mask is not None
+                _save_mask(result.mask, file)
 
 
-def _stem(frame: int, place: Place) -> str:
-    return Path(place.name).stem if place.name else f'{frame:06d}'
-
-
-def _save(mask: np.ndarray, file: Path) -> None:
+def _save_mask(mask: np.ndarray, file: Path) -> None:
     draft = file.with_suffix('.new')
     Image.fromarray(mask.astype(np.uint8) * 255).save(draft, 'PNG')
     os.replace(draft, file)

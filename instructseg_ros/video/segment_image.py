@@ -1,4 +1,4 @@
-"""Implements `instructseg segment`: one image, or a frame with its reference frames, from files."""
+"""Implements `instructseg segment`: one image, or a frame with reference frames, from files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.streaming.inference import outcome
 from instructseg_ros.streaming.instruction import Instruction, clean_text
 from instructseg_ros.streaming.overlay import draw_overlay
-from instructseg_ros.streaming.segmentation import Segmentation, State
+from instructseg_ros.streaming.segmentation import Segmentation, State, prediction_fields
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
@@ -28,39 +27,41 @@ def segment_still(
     *,
     task: Task = Task.AUTO,
 ) -> Segmentation:
-    """Segment what a text means on one picture.
+    """Segment the target of an instruction on one image.
 
     Args:
+        segmenter: The model.
         image: (H, W, 3) uint8 RGB.
-        text: the instruction.
-        references: earlier frames, oldest first; none for a still image.
+        text: The instruction.
+        references: Earlier frames, oldest first; none for a still image.
+        task: AUTO chooses referring or reasoning from the text.
 
     Raises:
-        InstructionError: the text is no instruction.
+        InstructionError: The text is not a valid instruction.
     """
     instruction = Instruction(text=clean_text(text), task=task)
-    tokens = segmenter.encode(references)
-    prediction = segmenter.segment(image, instruction.text, tokens, task=task)
+    features = segmenter.encode(references)
+    prediction = segmenter.segment(image, instruction.text, features, task=task)
     return Segmentation(
         instruction=instruction,
         image=image,
         reference_frames=len(references),
-        **outcome(prediction, found=prediction.found, threshold=segmenter.threshold),
+        **prediction_fields(prediction, found=prediction.found, threshold=segmenter.threshold),
     )
 
 
 def check_output(file: Path, *, inputs: Sequence[Path]) -> tuple[Path, Path]:
-    """Refuse a file that no picture can be written to, or that would overwrite one that is read.
+    """Refuse an output file that is not an image, or that would overwrite an input.
 
     Returns:
-        the files of the overlay and of the mask.
+        The files of the overlay and of the mask.
 
     Raises:
-        ValueError: its name does not end as an image's, or it is one of the inputs.
+        ValueError: Its suffix is not that of an image format, or it is one of the inputs.
     """
-    kind = Image.registered_extensions().get(file.suffix.lower())
+    image_format = Image.registered_extensions().get(file.suffix.lower())
     try:
-        Image.new('RGB', (1, 1)).save(io.BytesIO(), kind)
+        Image.new('RGB', (1, 1)).save(io.BytesIO(), image_format)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f'{file}: name a file for an image, such as {file.stem or "answer"}.png'
@@ -78,10 +79,10 @@ def _mask_file(file: Path) -> Path:
 
 
 def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
-    """Write the overlay to a file and the mask (0 or 255; all 0 unless FOUND) beside it.
+    """Write the overlay to a file, and the mask (0 or 255; all 0 unless FOUND) next to it.
 
     Returns:
-        the names of both files.
+        The names of both files.
     """
     assert result.image is not None and result.mask is not None
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
 
 
 def summary(result: Segmentation) -> dict[str, Any]:
-    """What a program wants to know of a result, ready for JSON."""
+    """The fields of a result for JSON."""
     return {
         'instruction': result.instruction.text,
         'state': result.state.name,

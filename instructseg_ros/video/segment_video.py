@@ -1,4 +1,4 @@
-"""Implements `instructseg video`: segments every frame, then renders what was asked for."""
+"""Implements `instructseg video`: segments every frame, then writes the requested formats."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from instructseg_ros.streaming.instruction import Instruction, InstructionError,
 from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.video.bag_messages import write_bag
-from instructseg_ros.video.frame import Source, SourceError, VideoFrame, read_from
-from instructseg_ros.video.overlay_video import write_overlays
+from instructseg_ros.video.bag_writer import write_bag
 from instructseg_ros.video.record import (
     CompleteRecord,
-    History,
-    Line,
+    FrameRecord,
     RecordWriter,
-    Tracks,
+    ReplayWindow,
+    TrackNumbering,
     answer_fields,
-    read_lines,
+    read_records,
 )
-from instructseg_ros.video.run_folder import Output, locked, short_names, write_pngs
-from instructseg_ros.video.source import open_source
-from instructseg_ros.video.video_file import import_av
+from instructseg_ros.video.run_folder import RunFolder, file_names, locked, write_pngs
+from instructseg_ros.video.source import (
+    SourceError,
+    VideoFrame,
+    VideoSource,
+    open_source,
+    read_from,
+)
+from instructseg_ros.video.video_file import import_av, write_overlays
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
-    from instructseg_ros.streaming.inference import Model
+    from instructseg_ros.model.session import StagedModel
 
 
 FORMATS = ('png', 'rle', 'overlay', 'bag')
@@ -44,9 +48,9 @@ class Summary:
     """The result of a run.
 
     Attributes:
-        frames: How many frames were answered.
-        announced: How many frames the source says it has; None where it does not.
-        states: For each text, how often which state.
+        frames: Number of frames that were segmented.
+        announced: Number of frames according to the source; None if unknown.
+        states: For each text, the number of results of each state.
     """
 
     frames: int
@@ -55,7 +59,7 @@ class Summary:
 
     @property
     def is_short(self) -> bool:
-        """Whether clearly less was read than announced: some containers only estimate it."""
+        """Whether clearly fewer frames were read than announced, which may be an estimate."""
         return self.announced is not None and self.frames < 0.98 * self.announced
 
 
@@ -64,47 +68,47 @@ def segment_video(
     texts: Sequence[str],
     folder: Path,
     *,
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     model: str,
     formats: Sequence[str] = ('rle', 'overlay'),
     topic: str | None = None,
     overwrite: bool = False,
 ) -> Summary:
-    """Answer instructions on every frame, or go on with that where it was cut off.
+    """Segment every frame, or resume a run after its last finished frame.
 
     Args:
-        path: A film, a folder of pictures or a bag.
+        path: A video file, a folder of images or a bag.
         texts: The instructions.
-        folder: Where everything goes.
-        load: Gives the model, and how it is to be run; called only if frames are left to answer.
-        model: Hash of its weights and the dtype, the same when a run is resumed.
-        formats: Of FORMATS; `masks.jsonl` (rle) is always written.
-        topic: Which images of a bag.
-        overwrite: Begin anew.
+        folder: Output folder.
+        load: Returns the model and its settings; called only if frames are left to segment.
+        model: Hash of the model's weights and dtype; a run is resumed only with an equal one.
+        formats: Names from FORMATS; `masks.jsonl` (rle) is always written.
+        topic: Image topic of a bag.
+        overwrite: Discard an earlier run in the folder.
 
     Raises:
-        InstructionError: A text is no instruction, or given twice.
+        InstructionError: A text is not a valid instruction, or is given twice.
         SourceError: Frames cannot be read.
-        OutputError: The folder holds another run, or something else.
+        OutputError: The folder holds another run, or other files.
         LockError: Another process writes to the folder.
-        MissingPyAVError: Films are read or written, and PyAV is not installed.
+        MissingPyAVError: Video files are read or written, and PyAV is not installed.
     """
     texts = _clean(texts)
     source = open_source(path, topic=topic)
     if 'overlay' in formats:
-        import_av()  # rather than after hours
+        import_av()  # fails now rather than after hours
     run = {**_identity(source), 'topic': topic, 'instructions': texts, 'model': model}
     with locked(folder):
-        output = Output(folder)
+        output = RunFolder(folder)
         output.begin(run, overwrite=overwrite)
         if output.frames is None:
             output.complete(_answer_all(source, texts, load, output.record))
         record = CompleteRecord(output.record, output.frames or 0)
-        _draw(source, record, short_names(texts), output, formats)
+        _draw(source, record, file_names(texts), output, formats)
         return _summary(record, texts, announced=source.count)
 
 
-def _identity(source: Source) -> dict[str, str | int]:
+def _identity(source: VideoSource) -> dict[str, str | int]:
     """Tell a source from another one of its name: where it is, its size, and when it changed."""
     stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
@@ -124,25 +128,25 @@ def _clean(texts: Sequence[str]) -> list[str]:
 
 
 def _answer_all(
-    source: Source,
+    source: VideoSource,
     texts: Sequence[str],
-    load: Callable[[], tuple[Model, EngineSettings]],
+    load: Callable[[], tuple[StagedModel, EngineSettings]],
     file: Path,
 ) -> int:
-    """Append to a record the answers to all frames that are not in it; return their number."""
+    """Append the answers of all missing frames to a record; return its number of frames."""
     model, settings = load()
-    follower = OfflineEngine(model, settings)
+    engine = OfflineEngine(model, settings)
     for text in texts:
-        follower.follow(Instruction(text=text))
+        engine.give(Instruction(text=text))
     with RecordWriter(file) as record:
-        history = History(settings)
-        for line in read_lines(file):
+        history = ReplayWindow(settings)
+        for line in read_records(file):
             history.add(line)
-        tracks = Tracks(history.tracks)
-        number = history.frames
-        frames = _remaining(source, history, follower, tracks)
+        tracks = TrackNumbering(history.tracks)
+        number = history.count
+        frames = _remaining(source, history, engine, tracks)
         for frame in tqdm(frames, 'segment', initial=number, total=source.count, unit=' frames'):
-            record.write(_line(number, frame, _follow(follower, frame), tracks))
+            record.write(_line(number, frame, _segment(engine, frame), tracks))
             number += 1
     if not number:
         raise SourceError(f'{source.path} holds no frame')
@@ -150,34 +154,36 @@ def _answer_all(
 
 
 def _remaining(
-    source: Source, history: History, follower: OfflineEngine, tracks: Tracks
+    source: VideoSource, history: ReplayWindow, engine: OfflineEngine, tracks: TrackNumbering
 ) -> Iterator[VideoFrame]:
     """Yield the frames that are not in the record, after showing the last ones in it again."""
-    again = history.again()
+    again = history.frames()
     if not again:
         yield from source.read()
         return
-    frames = read_from(source, again[0].place)
+    frames = read_from(source, again[0].info)
     for seen, frame in zip(again, frames, strict=False):
-        tracks.learn(_follow(follower, frame), seen.tracks)
+        tracks.learn(_segment(engine, frame), seen.tracks)
     yield from frames
 
 
-def _follow(follower: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
+def _segment(engine: OfflineEngine, frame: VideoFrame) -> list[Segmentation]:
     try:
-        return follower.segment(frame.image, stamp=frame.place.stamp)
+        return engine.segment(frame.image, stamp=frame.info.stamp)
     except MemoryError as error:
         raise RuntimeError(
-            f'no memory is left ({error}): free some, or choose another --device or --dtype; the '
-            f'same command goes on from here'
+            f'out of memory ({error}): free some, or choose another --device or --dtype; the '
+            f'same command resumes here'
         ) from error
 
 
-def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation], tracks: Tracks) -> Line:
+def _line(
+    number: int, frame: VideoFrame, results: Sequence[Segmentation], tracks: TrackNumbering
+) -> FrameRecord:
     height, width = frame.image.shape[:2]
-    return Line(
+    return FrameRecord(
         frame=number,
-        place=frame.place,
+        info=frame.info,
         size=(height, width),
         answers=[
             answer_fields(result, (height, width), track_id=tracks.number(result))
@@ -187,34 +193,34 @@ def _line(number: int, frame: VideoFrame, results: Sequence[Segmentation], track
 
 
 def _draw(
-    source: Source,
+    source: VideoSource,
     record: CompleteRecord,
     names: Sequence[str],
-    output: Output,
+    output: RunFolder,
     formats: Sequence[str],
 ) -> None:
-    """Make what is not there yet."""
+    """Write the formats that do not exist yet."""
     if 'png' in formats:
-        output.make(output.png, lambda folder: write_pngs(record.lines('png'), names, folder))
+        output.make(output.png, lambda folder: write_pngs(record.read('png'), names, folder))
     if 'overlay' in formats:
         output.make(output.overlay, lambda folder: write_overlays(source, record, names, folder))
     if 'bag' in formats:
         output.make(
             output.bag,
-            lambda folder: write_bag(record.lines('bag'), names, folder, frames=record.frames),
+            lambda folder: write_bag(record.read('bag'), names, folder, frames=record.frames),
         )
 
 
 def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | None) -> Summary:
     states: dict[str, Counter[State]] = {text: Counter() for text in texts}
-    for line in read_lines(record.file):
+    for line in read_records(record.file):
         for answer in line.answers:
             states[answer['instruction']][State[answer['state']]] += 1
     return Summary(frames=record.frames, announced=announced, states=states)
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
-    """Load a model, to be run whole on every frame and with the reference frames that it wants.
+    """Load a model, and settings to run all of it on every frame with its reference frames.
 
     Raises:
         ModelError: The model cannot be loaded; the message names the remedy.
@@ -222,6 +228,6 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     from instructseg_ros.model.segmenter import Segmenter
 
     segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
-    # One stride for all films, so that a run that goes on knows how far back it has to begin.
+    # With one stride for all videos, a resumed run knows how many frames to replay.
     stride = segmenter.reference_stride
     return segmenter, EngineSettings.from_model(segmenter, max_reference_stride=stride)

@@ -18,7 +18,7 @@ from instructseg_ros.tabletop.world.recording import Recording
 ROOT = Path(__file__).resolve().parents[2]
 TRUTH = ROOT / 'test' / 'data' / 'table_truth.png'
 COMMANDS = [
-    'say',
+    'send',
     'segment',
     'video',
     'evaluate',
@@ -33,7 +33,7 @@ COMMANDS = [
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the parser says against a command line."""
+    """Return the error of the parser for a command line."""
     with pytest.raises(SystemExit) as refusal:
         main(arguments)
     assert refusal.value.code == 2
@@ -74,10 +74,10 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     ('arguments', 'named'),
     [
         (['dance'], 'dance'),
-        (['say'], 'text'),
-        (['say', 'the mug', '--loudly'], '--loudly'),
-        (['say', 'the mug', '--stop'], '--stop'),
-        (['say', 'the mug', '--timeout', 'long'], 'long'),
+        (['send'], 'text'),
+        (['send', 'the mug', '--loudly'], '--loudly'),
+        (['send', 'the mug', '--stop'], '--stop'),
+        (['send', 'the mug', '--timeout', 'long'], 'long'),
         (['segment', 'table.png'], 'instruction'),
         (['segment', 'table.png', 'the mug', '--dtype', 'fp8'], 'fp8'),
         (['evaluate'], 'benchmark'),
@@ -103,9 +103,9 @@ def test_a_missing_model_is_one_clear_line(capfd: pytest.CaptureFixture[str]) ->
     assert '/no/such/model' in message and 'existing folder' in message
 
 
-def test_at_least_one_answer_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_at_least_one_result_is_requested(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(['say', 'the red mug', '--answers', '0'])
+        main(['send', 'the red mug', '--results', '0'])
     assert 'at least 1' in capfd.readouterr().err
 
 
@@ -133,14 +133,14 @@ def test_an_unknown_device_is_one_clear_line(
         (['data', 'check', 'pope', '/no/such/folder'], 'coco/coco_pope_random.json'),
     ],
 )
-def test_what_is_missing_is_one_clear_line(
+def test_a_missing_library_is_one_clear_line(
     capfd: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
     assert main(arguments) == 1
     assert reason in capfd.readouterr().err
 
 
-def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
+def test_a_missing_library_is_named_with_the_command_that_installs_it(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main(['data', 'make-sample', 'coco', str(tmp_path)])
@@ -148,14 +148,14 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_has_it(
     capfd.readouterr()
     assert main(['data', 'check', 'coco', str(tmp_path)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == (
-        'instructseg: pycocotools is not installed: pip install "instructseg_ros[training]"'
+        'instructseg: pycocotools is not installed: pip install pycocotools'
     )
 
 
 @pytest.mark.parametrize(
     ('library', 'command', 'remedy'),
     [
-        ('rclpy', ['say', 'the mug'], 'source a ROS 2 distribution'),
+        ('rclpy', ['send', 'the mug'], 'source a ROS 2 distribution'),
         ('rosbags', ['video', 'drive.mcap', 'the mug'], 'pip install rosbags'),
     ],
 )
@@ -196,10 +196,16 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     shown = capsys.readouterr().out
     figures = json.loads(file.read_text())
     assert 'superlative' in shown and 'present missed' in shown
-    assert set(figures) >= {'kinds', 'absent', 'present_missed', 'seen_wording', 'held_out_wording'}
+    assert set(figures) >= {
+        'categories',
+        'absent',
+        'present_missed',
+        'seen_wording',
+        'held_out_wording',
+    }
 
 
-def test_a_machine_without_opengl_is_told_what_to_install(tmp_path: Path) -> None:
+def test_without_opengl_the_error_names_the_package_to_install(tmp_path: Path) -> None:
     process = subprocess.run(
         [
             sys.executable,

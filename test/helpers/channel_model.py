@@ -1,4 +1,4 @@
-"""A model of colours that needs no weights, and work with it that a power cut ends.
+"""A model of colors that needs no weights, and work with it that a power cut ends.
 
 `python channel_model.py FOLDER SOURCE ...` segments a source until the model or the drawing kills
 the process.
@@ -19,19 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.streaming.settings import EngineSettings
 
 SETTINGS = EngineSettings(reference_frames=2, reference_stride=0.2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelPrediction:
-    mask: np.ndarray
-    probability: np.ndarray
-    score: float
-    found: bool
-    unknown: tuple[str, ...] = ()
 
 
 @dataclass
@@ -48,8 +40,8 @@ class ChannelModel:
     decoded: int = 0
     images: list[Any] = field(default_factory=list)
 
-    def read(self, text: str, task: Task) -> str:
-        return text
+    def prepare(self, query: Query) -> None:
+        pass
 
     def encode(self, images: Sequence[np.ndarray]) -> list[float]:
         self.images += map(weakref.ref, images)
@@ -57,33 +49,33 @@ class ChannelModel:
 
     def reason(
         self,
-        expressions: Sequence[Sequence[str]],
-        tokens: Sequence[float],
+        queries: Sequence[Sequence[Query]],
+        features: Sequence[float],
         references: Sequence[Sequence[float]],
         *,
         keep_references: bool,
     ) -> list[list[tuple[str, float]]]:
         shown = [
             sum(number * value for number, value in enumerate((*earlier, frame), 1))
-            for earlier, frame in zip(references, tokens, strict=True)
+            for earlier, frame in zip(references, features, strict=True)
         ]
         return [
-            [(text, value) for text in texts]
-            for texts, value in zip(expressions, shown, strict=True)
+            [(query.text, value) for query in row]
+            for row, value in zip(queries, shown, strict=True)
         ]
 
     def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
         return images
 
     def decode(
-        self, understandings: Sequence[Sequence[tuple[str, float]]], pixels: Sequence[np.ndarray]
-    ) -> list[list[ChannelPrediction]]:
+        self, embeddings: Sequence[Sequence[tuple[str, float]]], pixels: Sequence[np.ndarray]
+    ) -> list[list[Prediction]]:
         if self.decoded == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
         self.decoded += 1
         return [
             [self._predict(text, shown, image) for text, shown in given]
-            for given, image in zip(understandings, pixels, strict=True)
+            for given, image in zip(embeddings, pixels, strict=True)
         ]
 
     def forget(self) -> None:
@@ -93,10 +85,10 @@ class ChannelModel:
         """How many of the images that it has seen are still held by somebody."""
         return sum(image() is not None for image in self.images)
 
-    def _predict(self, text: str, shown: float, image: np.ndarray) -> ChannelPrediction:
+    def _predict(self, text: str, shown: float, image: np.ndarray) -> Prediction:
         mask = image[..., ['red', 'green', 'blue'].index(text.split()[-1])] > 127
         score = 0.6 + shown % 100 / 300 if mask.any() else 0.1
-        return ChannelPrediction(
+        return Prediction(
             mask=mask, probability=mask.astype(np.float32), score=score, found=bool(mask.any())
         )
 
@@ -116,9 +108,9 @@ def segment_until_killed(
     Not in a fork of this one, whose libraries' threads a fork leaves behind with their locks.
 
     Args:
-        piece: frames of a piece of film.
+        piece: frames of a piece of video.
         last: the frame that is not decoded any more.
-        drawn: the frame that is not drawn any more, counted over all films.
+        drawn: the frame that is not drawn any more, counted over all videos.
     """
     arguments = [str(path), str(folder), repr((tuple(texts), tuple(formats), piece, last, drawn))]
     done = subprocess.run([sys.executable, __file__, *arguments], check=False, timeout=120)
@@ -128,11 +120,11 @@ def segment_until_killed(
 def _segment(path: str, folder: str, options: str) -> None:
     import ast
 
-    from instructseg_ros.video import overlay_video as overlay_films
+    from instructseg_ros.video import video_file
     from instructseg_ros.video.segment_video import segment_video
 
     texts, formats, piece, last, drawn = ast.literal_eval(options)
-    overlay_films.PIECE = piece
+    video_file.SEGMENT_FRAMES = piece
     if drawn is not None:
         _die_drawing(drawn)
     segment_video(
@@ -146,16 +138,16 @@ def _segment(path: str, folder: str, options: str) -> None:
 
 
 def _die_drawing(last: int) -> None:
-    from instructseg_ros.video import overlay_video as overlay_films
+    from instructseg_ros.video import video_file
 
-    draw, count = overlay_films.draw_overlay, itertools.count()
+    draw, count = video_file.draw_overlay, itertools.count()
 
     def draw_until_killed(*arguments: Any) -> np.ndarray:
         if next(count) == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(*arguments)
 
-    overlay_films.draw_overlay = draw_until_killed
+    video_file.draw_overlay = draw_until_killed
 
 
 if __name__ == '__main__':

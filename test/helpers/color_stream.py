@@ -10,21 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
+from instructseg_ros.model.session import VideoSession
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
+from instructseg_ros.streaming.camera import Camera
 from instructseg_ros.streaming.engine import Engine
-from instructseg_ros.streaming.frame_buffer import Frame
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColorPrediction:
-    mask: np.ndarray
-    probability: np.ndarray
-    score: float
-    found: bool
-    unknown: tuple[str, ...] = ()
+from instructseg_ros.streaming.settings import EngineSettings
 
 
 @dataclass
@@ -32,9 +27,9 @@ class ColorModel:
     """Finds what is brighter than half in the channel that the instruction names.
 
     It works only while `gate` is set, so that a test decides how slow it is; "explode" makes it
-    raise while it is `explosive` and "doubt" makes it give no number as the score. A frame's token
-    is the image's mean. The score is `score` for what is there and 0.1 for what is not. While
-    `room` is negative it runs out of memory.
+    raise while it is `explosive` and "doubt" makes it give no number as the score. A frame's
+    features are the image's mean. The score is `score` for what is there and 0.1 for what is not.
+    While `room` is negative it runs out of memory.
 
     It writes down what it was asked: `batches` the texts of each run of the language model,
     `decoded` those of each run of the decoder, `references` the number of earlier frames beside
@@ -57,8 +52,9 @@ class ColorModel:
     reasoned: int = 0
     forgotten: int = 0
 
-    def read(self, text: str, task: Task) -> str:
-        return text
+    def prepare(self, query: Query) -> None:
+        if query.prompt_text is None:
+            query.prompt_text = query.text
 
     def encode(self, images: Sequence[np.ndarray]) -> list[float]:
         self.encoded += len(images)
@@ -66,13 +62,13 @@ class ColorModel:
 
     def reason(
         self,
-        expressions: Sequence[Sequence[str]],
-        tokens: Sequence[Any],
+        queries: Sequence[Sequence[Query]],
+        features: Sequence[Any],
         references: Sequence[Sequence[Any]],
         *,
         keep_references: bool,
     ) -> list[list[str]]:
-        texts = [text for row in expressions for text in row]
+        texts = [query.prompt_text or '' for row in queries for query in row]
         for text in texts:
             self.begun.put(text)
         self.gate.wait(60.0)
@@ -82,7 +78,7 @@ class ColorModel:
         self.batches.append(texts)
         if self.explosive and any('explode' in text for text in texts):
             raise RuntimeError('out of dynamite')
-        return [list(row) for row in expressions]
+        return [[query.prompt_text or '' for query in row] for row in queries]
 
     def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Sequence[np.ndarray]:
         self.scales.append(scale)
@@ -92,21 +88,21 @@ class ColorModel:
         return images
 
     def decode(
-        self, understandings: Sequence[Sequence[str]], pixels: Sequence[np.ndarray]
+        self, embeddings: Sequence[Sequence[str]], pixels: Sequence[np.ndarray]
     ) -> list[list[Any]]:
-        self.decoded.append([text for row in understandings for text in row])
+        self.decoded.append([text for row in embeddings for text in row])
         return [
             [self._predict(text, image) for text in row]
-            for row, image in zip(understandings, pixels, strict=True)
+            for row, image in zip(embeddings, pixels, strict=True)
         ]
 
     def forget(self) -> None:
         self.forgotten += 1
 
-    def _predict(self, text: str, image: np.ndarray) -> ColorPrediction:
+    def _predict(self, text: str, image: np.ndarray) -> Prediction:
         mask = image[..., ['red', 'green', 'blue'].index(text.split()[-1])] > 127
         score = float('nan') if 'doubt' in text else self.score if mask.any() else 0.1
-        return ColorPrediction(
+        return Prediction(
             mask=mask, probability=mask.astype(np.float32), score=score, found=bool(mask.any())
         )
 
@@ -119,26 +115,31 @@ def picture(*, red: bool = True) -> np.ndarray:
     return image
 
 
-def frame(stamp: int, *, red: bool = True, tokens: Any = None, arrived: float = 0.0) -> Frame:
+def frame(stamp: int, *, red: bool = True, features: Any = None, arrived: float = 0.0) -> Frame:
     return Frame(
         image=picture(red=red),
         stamp=stamp,
         header=('header', stamp),
-        tokens=tokens,
+        features=features,
         arrived=arrived,
     )
 
 
 def follow(text: str = 'find red', **fields: Any) -> ActiveInstruction:
-    """An instruction that is live, its id its text."""
-    return ActiveInstruction(
-        instruction=Instruction(**{'text': text, 'id': text, **fields}), given=0.0
+    """An active instruction, its id its text."""
+    return ActiveInstruction(Instruction(**{'text': text, 'id': text, **fields}), given=0.0)
+
+
+def make_camera(settings: EngineSettings, name: str = '') -> Camera:
+    """One of the cameras of settings."""
+    return Camera.from_settings(
+        settings, VideoSession(ColorModel(), settings.reference_policy), name
     )
 
 
 @dataclass
 class Stream:
-    """An engine with its model, the results that come out and what it says about its pace."""
+    """An engine with its model, the results that come out and its notices about its budget."""
 
     engine: Engine
     model: ColorModel

@@ -108,7 +108,7 @@ def read_case(file: Path, config: InstructSegConfig) -> tuple[Inputs, dict[str, 
 def _prompt(case: dict[str, torch.Tensor], config: InstructSegConfig, frames: int) -> Prompt:
     rows = [_row(case, index, config, frames) for index in range(len(case['in.input_ids']))]
     prompt = join_rows(rows, instructions=1)
-    return dataclasses.replace(prompt, prefix_length=0, lead=())
+    return dataclasses.replace(prompt, prefix_length=0, start_ids=())
 
 
 def _row(

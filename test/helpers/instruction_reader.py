@@ -6,20 +6,24 @@ import re
 
 from instructseg_ros.tabletop.instructions import TabletopInstruction, wording
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject
 
 NOT_A_CAN = re.compile(r'\b(can (you|i|see)|you can|that can|something can)\b')
 
 
 def _forms() -> list[tuple[str, str, str]]:
-    tables = {'kind': wording.NOUNS, 'color': wording.COLORS, 'size': wording.SIZES}
+    tables = {'category': wording.NOUNS, 'color': wording.COLORS, 'size': wording.SIZES}
     forms = [
         (text, attribute, value)
         for attribute, table in tables.items()
         for value, words in table.items()
         for text in words.trained
     ]
-    forms += [(pluralized(text), 'kind', kind) for text, name, kind in forms if name == 'kind']
+    forms += [
+        (pluralized(text), 'category', category)
+        for text, name, category in forms
+        if name == 'category'
+    ]
     return sorted(forms, key=lambda form: -len(form[0]))
 
 
@@ -27,7 +31,7 @@ FORMS = _forms()
 
 
 def described(text: str) -> dict[str, str]:
-    """The kind, colour and size that a text names, those it names only."""
+    """The category, color and size that a text names, those it names only."""
     rest = NOT_A_CAN.sub(' ', text.lower())
     found: dict[str, str] = {}
     for words, attribute, value in FORMS:
@@ -37,8 +41,8 @@ def described(text: str) -> dict[str, str]:
     return found
 
 
-def matching(text: str, graph: SceneGraph) -> list[Thing]:
-    """The things that are all that a text names."""
+def matching(text: str, graph: SceneGraph) -> list[SceneObject]:
+    """The objects that are all that a text names."""
     wanted = described(text).items()
     return [one for one in graph if all(getattr(one, name) == value for name, value in wanted)]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject
 
 VELOCITIES = {
     'left': (-0.1, 0.0, 0.0),
@@ -18,8 +18,8 @@ VELOCITIES = {
 }
 
 
-def thing(label: int, kind: str, color: str = 'red', **others: object) -> Thing:
-    """A thing at rest in the middle of the table, but for what `others` say."""
+def scene_object(label: int, category: str, color: str = 'red', **others: object) -> SceneObject:
+    """An object at rest in the middle of the table, but for what `others` say."""
     values: dict[str, object] = {
         'size': 'medium',
         'extent': 0.1,
@@ -32,21 +32,23 @@ def thing(label: int, kind: str, color: str = 'red', **others: object) -> Thing:
         'on': None,
         'inside': None,
     }
-    return Thing(label=label, kind=kind, color=color, **{**values, **others})  # type: ignore[arg-type]
+    return SceneObject(label=label, category=category, color=color, **{**values, **others})  # type: ignore[arg-type]
 
 
-def moving(label: int, kind: str, direction: str, color: str = 'red', **others: object) -> Thing:
-    """A thing that moves in a direction."""
+def moving(
+    label: int, category: str, direction: str, color: str = 'red', **others: object
+) -> SceneObject:
+    """An object that moves in a direction."""
     velocity = VELOCITIES[direction]
     values = {'velocity': velocity, 'motion': direction, 'manner': 'pushed', **others}
-    return thing(label, kind, color, **values)
+    return scene_object(label, category, color, **values)
 
 
 def random_scene(seed: int) -> SceneGraph:
-    """4 to 10 things strewn over the table, some of them moving."""
+    """4 to 10 objects strewn over the table, some of them moving."""
     rng = np.random.default_rng(seed)
-    things = [_random_thing(rng, label) for label in range(1, int(rng.integers(4, 11)) + 1)]
-    return tuple(_put_away(one, things) for one in things)
+    objects = [_random_thing(rng, label) for label in range(1, int(rng.integers(4, 11)) + 1)]
+    return tuple(_put_away(one, objects) for one in objects)
 
 
 def random_scenes(number: int) -> list[SceneGraph]:
@@ -54,16 +56,16 @@ def random_scenes(number: int) -> list[SceneGraph]:
     return [random_scene(seed) for seed in range(number)]
 
 
-def _put_away(one: Thing, things: list[Thing]) -> Thing:
+def _put_away(one: SceneObject, objects: list[SceneObject]) -> SceneObject:
     """A resting apple or pen goes into a bowl or onto a plate, where there is one."""
-    holders = [other for other in things if other.kind in ('bowl', 'plate')]
-    if one.kind not in ('apple', 'pen') or one.motion is not None or not holders:
+    holders = [other for other in objects if other.category in ('bowl', 'plate')]
+    if one.category not in ('apple', 'pen') or one.motion is not None or not holders:
         return one
-    place = 'inside' if holders[0].kind == 'bowl' else 'on'
+    place = 'inside' if holders[0].category == 'bowl' else 'on'
     return replace(one, position=holders[0].position, **{place: holders[0].label})
 
 
-def _random_thing(rng: np.random.Generator, label: int) -> Thing:
+def _random_thing(rng: np.random.Generator, label: int) -> SceneObject:
     size = str(rng.choice(list(SIZES)))
     depth = float(rng.uniform(0.6, 1.2))
     others: dict[str, object] = {
@@ -71,7 +73,7 @@ def _random_thing(rng: np.random.Generator, label: int) -> Thing:
         'extent': float(rng.uniform(0.05, 0.25)) * SIZES[size],
         'position': (float(rng.uniform(-0.3, 0.3)), 0.65 - 0.5 * depth, depth),
     }
-    kind, color = str(rng.choice(KINDS)), str(rng.choice(list(COLORS)))
+    category, color = str(rng.choice(OBJECT_CATEGORIES)), str(rng.choice(list(COLORS)))
     if rng.random() < 0.3:
-        return moving(label, kind, str(rng.choice(list(VELOCITIES))), color, **others)
-    return thing(label, kind, color, **others)
+        return moving(label, category, str(rng.choice(list(VELOCITIES))), color, **others)
+    return scene_object(label, category, color, **others)

@@ -1,4 +1,4 @@
-"""A checkpoint in the released layout (spec 5), complete to the last file, with random weights."""
+"""A checkpoint in the released layout, complete to the last file, with random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The released checkpoint's layout (spec 5): every tensor's name and shape, at any size."""
+"""Names and shapes of every tensor in the released checkpoint, at any size."""
 
 from __future__ import annotations
 

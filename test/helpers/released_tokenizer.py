@@ -1,4 +1,4 @@
-"""The released checkpoint's tokenizer, built from GPT-2's merges (spec 1.3, 5)."""
+"""The released checkpoint's tokenizer, built from GPT-2's merges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node process under test, and a node beside it that speaks to it over real DDS."""
+"""A node process under test, and a test node that communicates with it over DDS."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Probe:
         Each topic keeps its order: when the node has rejected a command that cannot be followed,
         it has handled those before it.
         """
-        self._send_until_rejected(self.say)
+        self._send_until_rejected(self.send_text)
         self._send_until_rejected(lambda text: self.request(instruction=text))
 
     def begin_test(self) -> None:
@@ -208,14 +208,14 @@ class Probe:
         """Set the node's parameter `threshold`."""
         self.set_parameter('threshold', value)
 
-    def say(self, text: str) -> None:
+    def send_text(self, text: str) -> None:
         self._texts.publish(String(data=text))
 
     def request(self, **fields: Any) -> None:
         self._commands.publish(Command(**fields))
 
     def insist(self, **fields: Any) -> Segmentation:
-        """Send a request until its end is told: the first results may be sent to nobody."""
+        """Send a request until a final result arrives; the first may be lost before discovery."""
         deadline = time.monotonic() + TIMEOUT
         while not any(result.final for result in self.results):
             assert time.monotonic() < deadline, f'{fields} was not answered'

@@ -14,8 +14,8 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.training.scene_store import SceneStore, StoreShape
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
-from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, Thing
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
+from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, SceneObject
 
 SCENES = 12
 SHAPE = StoreShape(
@@ -66,7 +66,7 @@ def _placed(graph: SceneGraph, rng: np.random.Generator, *, at_rest: bool) -> Sc
     )
 
 
-def _draw(store: SceneStore, index: int, slot: int, thing: Thing) -> None:
+def _draw(store: SceneStore, index: int, slot: int, thing: SceneObject) -> None:
     height, width = store.shape.mask_size
     u, v = thing.pixel
     row, column = int(v * height), int(u * width)
@@ -74,7 +74,7 @@ def _draw(store: SceneStore, index: int, slot: int, thing: Thing) -> None:
     motion = MOTIONS.index(thing.motion) + 1 if thing.motion else 0
     store.objects[index, slot] = [
         1,
-        KINDS.index(thing.kind),
+        OBJECT_CATEGORIES.index(thing.category),
         list(COLORS).index(thing.color),
         list(SIZES).index(thing.size),
         u,

@@ -71,7 +71,7 @@ def describe(path: Path) -> Any:
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_a_launch_file_defines_what_launch_calls(path: Path) -> None:
+def test_a_launch_file_defines_the_function_that_launch_calls(path: Path) -> None:
     tree = ast.parse(path.read_text())
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert 'generate_launch_description' in functions
@@ -161,7 +161,7 @@ class Command:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the parameter files say together, the last of them first."""
+        """Return the combined content of the parameter files; later files override earlier ones."""
         values: dict[str, Any] = {}
         for file in self.files:
             for node in yaml.load(file.read_text(), ParameterLoader).values():
@@ -218,7 +218,7 @@ def test_the_time_of_a_simulator_is_an_argument(launch: Any) -> None:
 
 
 @pytest.mark.parametrize('file', ['segmentation', 'grasping', 'demo'])
-def test_a_parameter_file_that_is_not_there_is_an_error_that_names_it(
+def test_a_missing_parameter_file_is_an_error_that_names_it(
     launch: Any, tmp_path: Path, file: str
 ) -> None:
     missing = tmp_path / 'missing.yaml'
@@ -305,7 +305,7 @@ def test_the_transport_is_a_parameter(launch: Any, argument: str, transports: li
 
 
 @pytest.mark.parametrize('argument', ['true', 'false'])
-def test_a_node_that_dies_is_started_again_where_that_is_wanted(launch: Any, argument: str) -> None:
+def test_a_node_that_dies_is_restarted_with_respawn(launch: Any, argument: str) -> None:
     node = started(respawn=argument)['segmentation_node'].node
     assert node._ExecuteLocal__respawn is (argument == 'true')
 
@@ -537,13 +537,13 @@ def displayed_topics() -> set[str]:
     return {display['Topic']['Value'] for display in displays if 'Topic' in display}
 
 
-def test_rviz_shows_only_what_is_published() -> None:
+def test_rviz_shows_only_published_topics() -> None:
     topics = displayed_topics()
     assert topics <= OUTPUTS | INPUTS
     assert {'overlay', 'camera/image', 'mask', 'labels', 'points', 'target_pose'} <= topics
 
 
-def test_foxglove_shows_only_what_is_published() -> None:
+def test_foxglove_shows_only_published_topics() -> None:
     text = (SHARE / 'config' / 'foxglove.json').read_text()
     layout = json.loads(text)
     panels = set(re.findall(r'"((?:\w|-)+!\w+)"', json.dumps(layout['layout'])))

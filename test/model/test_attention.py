@@ -66,7 +66,7 @@ def test_attention_with_and_without_gradients_is_the_same() -> None:
         assert torch.allclose(plain, fused, atol=1e-5)
 
 
-def test_a_query_reads_nothing_of_what_its_mask_hides() -> None:
+def test_a_query_does_not_read_masked_keys() -> None:
     query, key, value = operands()
     mask = torch.ones(1, 1, 1, 6, dtype=torch.bool)
     mask[..., 2:] = False
@@ -112,7 +112,7 @@ def test_a_mask_of_numbers_is_added_to_the_scores(batch: int) -> None:
         near(attend(query, key, value, mask), expected)
 
 
-def test_a_mask_of_either_kind_is_left_as_it_was() -> None:
+def test_neither_bool_nor_float_masks_are_modified() -> None:
     query, key, value = operands()
     added = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(1))
     for mask in (added, added > 0):
@@ -143,7 +143,7 @@ def test_scores_whose_exponentials_are_out_of_range_are_weighed_too(shift: float
 
 @pytest.mark.parametrize('theirs', ['eager', 'sdpa'])
 @pytest.mark.parametrize('gradients', [True, False])
-def test_phi_computes_with_it_what_it_computes_with_attention_of_transformers(
+def test_phi_gives_the_same_result_as_with_attention_of_transformers(
     theirs: str, gradients: bool
 ) -> None:
     model = phi()

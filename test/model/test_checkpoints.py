@@ -12,8 +12,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_models import SmallModel, compact_model
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_model
-from instructseg_ros.model.manifest import write_manifest
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import ModelError, find_model, write_manifest
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.segmenter import Segmenter
@@ -58,7 +58,7 @@ def change_weights(folder: Path, change: Callable[[Tensors], object]) -> None:
     save_file(tensors, folder / WEIGHTS, {'format': 'pt'})
 
 
-def test_a_sound_folder_loads_without_a_word(
+def test_a_complete_folder_loads_without_output(
     sound: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model, processor = load_model(find_model(str(sound)))
@@ -82,7 +82,7 @@ def test_a_missing_folder_is_named_with_the_remedy(
     assert_quiet(capfd)
 
 
-def test_a_file_is_no_model_folder(folder: Path) -> None:
+def test_a_file_is_not_a_model_folder(folder: Path) -> None:
     assert str(folder / 'config.json') in refused(folder / 'config.json')
 
 
@@ -93,7 +93,7 @@ def test_a_folder_without_a_description_is_no_model_folder(folder: Path, name: s
     assert str(folder) in message and name in message and 'save_pretrained' in message
 
 
-def test_a_folder_without_weights_is_told_to_get_some(folder: Path) -> None:
+def test_a_folder_without_weights_is_refused_with_the_remedy(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     message = refused(folder)
     assert str(folder) in message and WEIGHTS in message and 'copy' in message
@@ -179,7 +179,7 @@ def test_a_model_is_loaded_by_folder_or_hub_id_without_a_network(
     shutil.copytree(sound, downloaded / 'snapshots' / ('0' * 40))
     load_model(find_model(str(sound)))
     load_model(find_model('someone/small'))
-    assert 'loading asks no network' in refused('someone/other')
+    assert 'loading never uses the network' in refused('someone/other')
     assert no_network == []
 
 
@@ -236,7 +236,7 @@ def test_a_processor_of_another_model_does_not_load(folder: Path, name: str) -> 
 
 
 @pytest.mark.parametrize('values', [{}, {'model_type': 'bert'}, {'model_type': 'llava'}])
-def test_a_model_of_another_kind_is_refused_before_it_takes_memory(
+def test_a_model_of_another_type_is_refused_before_it_takes_memory(
     folder: Path, values: dict[str, str]
 ) -> None:
     (folder / 'config.json').write_text(json.dumps(values))
@@ -317,7 +317,7 @@ def test_a_model_is_loaded_in_the_precision_that_is_asked_for(
 
 
 @pytest.mark.parametrize('precision', [None, HALF, MIXED], ids=['none', 'half', 'mixed'])
-def test_rotations_by_position_stay_in_float32(
+def test_rotary_frequencies_stay_in_float32(
     small: SmallModel, precision: Precision | None, tmp_path: Path
 ) -> None:
     model, _ = load_model(saved(small, tmp_path), precision)

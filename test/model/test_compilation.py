@@ -18,11 +18,11 @@ def answers(segmenter: Segmenter) -> list[Prediction]:
     earlier, image = rng.integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
     still = segmenter.segment_all(image, TEXTS)
     tokens, reference = segmenter.encode([image, earlier])
-    expressions = [segmenter.read(text) for text in TEXTS]
+    expressions = [segmenter.query(text) for text in TEXTS]
     pixels = segmenter.encode_pixels([image])
     for keep in (False, True):
-        understood = segmenter.reason([expressions], [tokens], [[reference]], keep_references=keep)
-        still += segmenter.decode(understood, pixels)[0]
+        embeddings = segmenter.reason([expressions], [tokens], [[reference]], keep_references=keep)
+        still += segmenter.decode(embeddings, pixels)[0]
     return still
 
 

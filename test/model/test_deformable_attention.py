@@ -11,7 +11,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     multi_scale_deformable_attention,
 )
 
-from instructseg_ros.model.deformable_attention import DeformableAttention, Places, sample
+from instructseg_ros.model.deformable_attention import DeformableAttention, SamplePoints, sample
 
 SHAPES = [(3, 5), (4, 2), (7, 9)]
 CELLS = sum(height * width for height, width in SHAPES)
@@ -32,7 +32,9 @@ def sample_of_ours(
     values: torch.Tensor, places: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     by_head = places.flatten(3, 4).transpose(1, 2)
-    return sample(values, SHAPES, Places(*by_head.unbind(-1)), weights.flatten(3).transpose(1, 2))
+    return sample(
+        values, SHAPES, SamplePoints(*by_head.unbind(-1)), weights.flatten(3).transpose(1, 2)
+    )
 
 
 def sample_of_transformers(
@@ -106,7 +108,7 @@ def test_gradients_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize('nowhere', [float('nan'), float('inf'), -float('inf')])
-def test_a_place_that_is_no_number_reads_nothing(nowhere: float) -> None:
+def test_a_point_that_is_nan_or_infinite_reads_zeros(nowhere: float) -> None:
     values, places, weights = random_operands()
     places[0, 0] = nowhere
     places[1, 2, :, :, 1, 0] = nowhere

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from instructseg_ros.model.device import DeviceMemoryError, SideStream, Upload, on_device
+from instructseg_ros.model.device import DeviceMemoryError, SideStream, on_device, upload
 
 CPU = torch.device('cpu')
 
@@ -19,27 +19,29 @@ def run_out_of_memory() -> None:
     raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB.')
 
 
-def test_work_on_a_device_runs_without_gradients_and_what_follows_with_them() -> None:
+def test_work_on_a_device_runs_without_gradients_and_later_work_with_them() -> None:
     assert modes(True, second=True) == (True, True, True)
     assert not torch.is_inference_mode_enabled()
     assert modes.__name__ == 'modes' and modes.__doc__
 
 
-def test_memory_that_runs_out_is_told_with_the_remedy() -> None:
-    with pytest.raises(DeviceMemoryError, match='fewer instructions or reference frames') as told:
+def test_running_out_of_memory_is_reported_with_the_remedy() -> None:
+    with pytest.raises(
+        DeviceMemoryError, match='fewer instructions or reference frames'
+    ) as refusal:
         run_out_of_memory()
-    assert isinstance(told.value, MemoryError)
-    assert isinstance(told.value.__cause__, torch.cuda.OutOfMemoryError)
-    assert '"int8"' in str(told.value) and '\n' not in str(told.value)
+    assert isinstance(refusal.value, MemoryError)
+    assert isinstance(refusal.value.__cause__, torch.cuda.OutOfMemoryError)
+    assert '"int8"' in str(refusal.value) and '\n' not in str(refusal.value)
     assert not torch.is_inference_mode_enabled()
 
 
-def test_other_errors_pass_as_they_are() -> None:
+def test_other_errors_pass_unchanged() -> None:
     @on_device
     def fail() -> None:
-        raise ValueError('no picture')
+        raise ValueError('no image')
 
-    with pytest.raises(ValueError, match=r'^no picture$'):
+    with pytest.raises(ValueError, match=r'^no image$'):
         fail()
 
 
@@ -50,21 +52,13 @@ def test_work_may_begin_where_gradients_are_off_already() -> None:
 
 
 @pytest.mark.parametrize('shape', [(3, 4, 5), (1,), (0, 2)])
-def test_values_arrive_on_a_cpu_as_they_are(shape: tuple[int, ...]) -> None:
-    upload = Upload(CPU)
-    first = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    second = first + 1
-    moved = [upload(first), upload(second)]
-    assert torch.equal(moved[0], first) and torch.equal(moved[1], second)
-    assert all(each.device == CPU for each in moved)
+def test_values_arrive_on_a_cpu_unchanged(shape: tuple[int, ...]) -> None:
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    moved = upload(values, CPU)
+    assert torch.equal(moved, values) and moved.device == CPU
 
 
-def test_any_memory_layout_is_copied() -> None:
-    values = torch.arange(12.0).view(3, 4).t()
-    assert torch.equal(Upload(CPU)(values), values)
-
-
-def test_on_a_cpu_work_beside_other_work_is_done_in_turn() -> None:
+def test_on_a_cpu_side_work_runs_immediately() -> None:
     side = SideStream(CPU)
     done: list[int] = []
     assert side.run(lambda: done.append(1) or 'first') == 'first'  # type: ignore[func-returns-value]
@@ -74,11 +68,11 @@ def test_on_a_cpu_work_beside_other_work_is_done_in_turn() -> None:
     side.join()
 
 
-def test_work_on_the_side_that_fails_says_so_at_once() -> None:
+def test_an_error_of_side_work_is_raised_at_once() -> None:
     def fail() -> None:
-        raise ValueError('no picture')
+        raise ValueError('no image')
 
     side = SideStream(CPU)
-    with pytest.raises(ValueError, match='no picture'):
+    with pytest.raises(ValueError, match='no image'):
         side.run(fail)
     assert side.run(lambda: 2) == 2

@@ -1,14 +1,16 @@
+"""Text fusion, and pointers from mask tokens to image cells."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
 import torch
-from small_models import released_config, scramble
+from small_models import compact_config, released_config, scramble
 from torch.nn import functional
 
 from instructseg_ros.model.attention import attend, merge_heads, split_heads
-from instructseg_ros.model.fusion import TextFusion
+from instructseg_ros.model.fusion import Pointer, TextFusion
 
 CHANNELS = 16
 
@@ -71,14 +73,14 @@ def test_every_instruction_is_fused_with_its_own_frame(fusion: TextFusion) -> No
             assert torch.allclose(together[frame, number], alone[0, 0], atol=1e-5)
 
 
-def test_text_and_picture_both_matter(fusion: TextFusion) -> None:
+def test_text_and_image_both_matter(fusion: TextFusion) -> None:
     pooled, coarse = inputs()
     condition = fusion(pooled, coarse)
     assert not torch.allclose(fusion(pooled, -coarse), condition, atol=1e-3)
     assert not torch.allclose(fusion(-pooled, coarse), condition, atol=1e-3)
 
 
-def test_the_picture_has_no_positions(fusion: TextFusion) -> None:
+def test_image_cells_have_no_positions(fusion: TextFusion) -> None:
     pooled, coarse = inputs()
     assert torch.allclose(fusion(pooled, coarse.flip(2, 3)), fusion(pooled, coarse), atol=1e-5)
 
@@ -92,3 +94,59 @@ def test_the_skip_branch_is_linear_in_the_text(fusion: TextFusion) -> None:
     skip = functional.linear(pooled, fusion.pooled_projector.weight)
     weight = fusion.condition_projector.weight[:, : skip.shape[-1]]
     assert torch.allclose(one - nothing, functional.linear(skip, weight), atol=1e-4)
+
+
+HIDDEN, CELLS = 40, 16
+
+
+@pytest.fixture
+def pointer() -> Pointer:
+    torch.manual_seed(0)
+    module = Pointer(compact_config())
+    scramble(module)
+    return module
+
+
+def states() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(8)
+    tokens = torch.randn(2, 3, 5, HIDDEN, generator=generator)
+    return tokens, torch.randn(2, CELLS, HIDDEN, generator=generator)
+
+
+def test_logits_are_scaled_products_of_states(pointer: Pointer) -> None:
+    tokens, cells = states()
+    logits = pointer.point(tokens, cells)
+    assert logits.shape == (2, 3, 5, CELLS)
+    expected = pointer.query(tokens[1, 2, 4]) @ pointer.key(cells[1, 7]) / HIDDEN**0.5
+    assert logits[1, 2, 4, 7].item() == pytest.approx((expected + pointer.bias).item(), abs=1e-4)
+
+
+def test_content_is_the_sum_of_selected_cells_and_the_evidence(pointer: Pointer) -> None:
+    _, cells = states()
+    logits = torch.full((2, 3, 5, CELLS), -30.0)
+    logits[0, 1, 2, [3, 9]] = 30.0
+    content, evidence = pointer.read(logits, cells)
+    assert content.shape == evidence.shape == (2, 3, 5, 32)
+    pointed = pointer.content(cells[0, 3] + cells[0, 9])
+    torch.testing.assert_close(content[0, 1, 2], pointed + evidence[0, 1, 2], atol=1e-4, rtol=1e-4)
+    nothing = pointer.content.bias + evidence[1, 0, 0]
+    torch.testing.assert_close(content[1, 0, 0], nothing, atol=1e-4, rtol=1e-4)
+
+
+def test_evidence_is_the_peak_and_the_number_of_cells_pointed_at(pointer: Pointer) -> None:
+    _, cells = states()
+    logits = torch.full((1, 1, 3, CELLS), -30.0)
+    logits[0, 0, 1, 0] = 4.0
+    logits[0, 0, 2, :5] = 4.0
+    _, evidence = pointer.read(logits, cells[:1])
+    sure = torch.tensor(4.0).sigmoid().item()
+    facts = torch.tensor([[-30.0, 0.0, 0.0], [4.0, 4 * sure, sure], [4.0, 4 * sure, 5 * sure]])
+    torch.testing.assert_close(evidence[0, 0], pointer.evidence(facts), atol=1e-4, rtol=1e-4)
+
+
+def test_evidence_does_not_depend_on_the_content_of_cells(pointer: Pointer) -> None:
+    tokens, cells = states()
+    logits = pointer.point(tokens, cells)
+    _, evidence = pointer.read(logits, cells)
+    _, other = pointer.read(logits, -cells)
+    assert torch.equal(evidence, other)

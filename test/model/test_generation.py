@@ -9,9 +9,10 @@ import pytest
 import torch
 from released_checkpoint import write_released_checkpoint
 
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
+from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.conversion.released import convert_released
 from instructseg_ros.model.generation import TextGenerator
+from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter

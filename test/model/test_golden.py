@@ -123,7 +123,7 @@ def restorer(
     return lambda logits: processor.restore_masks(logits, height, width)
 
 
-def test_the_repository_has_cases_of_both_kinds() -> None:
+def test_the_repository_has_cases_of_inference_and_training() -> None:
     assert {golden.is_training(case) for case in golden.cases(golden.SHIPPED)} == {True, False}
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional
 
 from instructseg_ros.model.guided_filter import follow_edges, guided_filter
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 
 HEIGHT, WIDTH = 120, 160
 RADIUS = 2
@@ -47,7 +47,7 @@ def test_a_mask_that_is_off_its_edge_comes_back_to_it(noise: float) -> None:
     assert before < 0.9 < 0.98 < after
 
 
-def test_without_edges_in_the_picture_a_mask_stays_where_it_is() -> None:
+def test_a_mask_is_unchanged_if_the_image_has_no_edges() -> None:
     logits = blunt(disc())
     plain = Image.new('RGB', (WIDTH, HEIGHT), (90, 90, 90))
     assert overlap(follow_edges(logits, plain, cell=8), (logits > 0).numpy()) > 0.99
@@ -65,7 +65,7 @@ def test_an_empty_mask_stays_empty() -> None:
     assert follow_edges(logits, painted(disc()), cell=8) is logits
 
 
-def test_a_mask_of_the_whole_picture_stays_whole() -> None:
+def test_a_mask_of_the_whole_image_is_unchanged() -> None:
     logits = torch.full((HEIGHT, WIDTH), 5.0)
     assert (follow_edges(logits, painted(disc()), cell=8) > 0).all()
 
@@ -81,7 +81,7 @@ def test_logits_stay_finite() -> None:
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (5, 3)])
-def test_pictures_may_be_smaller_than_a_window(size: tuple[int, int]) -> None:
+def test_images_may_be_smaller_than_a_window(size: tuple[int, int]) -> None:
     logits = torch.ones(size)
     picture = Image.new('RGB', size[::-1], (5, 200, 90))
     assert (follow_edges(logits, picture, cell=1) > 0).all()

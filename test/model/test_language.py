@@ -111,7 +111,7 @@ def test_a_sequence_that_is_concluded_has_the_states_of_a_prefill(
 
 
 @pytest.mark.parametrize(('cached', 'runs'), [(False, 2), (True, 1)])
-def test_of_checkpointed_layers_those_that_fill_no_cache_run_twice(
+def test_checkpointed_layers_run_twice_unless_they_fill_a_cache(
     language: LanguageModel, embeddings: torch.Tensor, cached: bool, runs: int
 ) -> None:
     model = copy.deepcopy(language).train()

@@ -7,7 +7,7 @@ import torch
 from small_models import compact_config, released_config, scramble
 from torch.nn import functional
 
-from instructseg_ros.model.mask_decoder import MaskDecoder
+from instructseg_ros.model.mask_decoder import MaskDecoder, best_mask, mask_quality
 from instructseg_ros.model.pixel_branch import PixelFeatures
 
 WIDTH, QUERIES = 32, 8
@@ -104,7 +104,7 @@ def test_queries_of_one_instruction_look_at_each_other(decoder: MaskDecoder) -> 
     assert ((before - after).abs() > 1e-4).all()
 
 
-def test_a_query_that_would_see_nothing_sees_everything(decoder: MaskDecoder) -> None:
+def test_a_query_with_an_empty_mask_sees_everything(decoder: MaskDecoder) -> None:
     queries, condition = prompts(frames=1, instructions=1)
     queries = queries[:, :, :1].expand(-1, -1, QUERIES, -1)  # all masks are alike at first
     one = embedding_of_first(decoder, queries)[:, None, None].expand(-1, 16, 24)
@@ -245,3 +245,87 @@ def test_attention_masks_are_the_full_masks_made_smaller(
     assert mask.dtype == torch.bool and mask.shape == logits.shape
     assert torch.equal(mask[clear], expected[clear])
     assert 0 < mask.float().mean() < 1 and clear.float().mean() > 0.9
+
+
+def brute_force(
+    mask_logits: torch.Tensor, score_logits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products of score and mean probability inside of all masks, and the best of them."""
+    products = []
+    for logits, score in zip(mask_logits, score_logits, strict=True):
+        inside = logits > 0
+        total = logits.sigmoid()[inside].sum()
+        products.append(score.sigmoid() * total / (inside.sum() + 1e-6))
+    return torch.stack(products), torch.stack(products).max()
+
+
+def random_case(seed: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.randn(12, 6, 7, generator=generator) * spread
+    scores = torch.randn(12, generator=generator) * spread
+    # Some masks are empty, among them often the one with the highest score.
+    empty = torch.rand(12, generator=generator) < 0.3
+    empty[scores.argmax()] |= bool(seed % 2)
+    masks[empty] = -masks[empty].abs()
+    return masks, scores
+
+
+@pytest.mark.parametrize('spread', [0.1, 1.0, 6.0])
+@pytest.mark.parametrize('seed', range(20))
+def test_the_best_mask_is_that_of_an_exhaustive_search(seed: int, spread: float) -> None:
+    masks, scores = random_case(seed, spread)
+    products, best = brute_force(masks, scores)
+    logits, score = best_mask(masks, scores, lambda x: x)
+    assert score == pytest.approx(best.item(), rel=1e-5)
+    assert torch.equal(logits, masks[products.argmax()])
+
+
+def test_masks_are_judged_at_the_images_size() -> None:
+    masks, scores = random_case(3, 2.0)
+
+    def restore(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(x[None], size=(20, 13), mode='bilinear')[0]
+
+    products, best = brute_force(restore(masks), scores)
+    logits, score = best_mask(masks, scores, restore)
+    assert logits.shape == (20, 13)
+    assert score == pytest.approx(best.item(), rel=1e-5)
+    assert torch.allclose(logits, restore(masks)[products.argmax()])
+
+
+def test_masks_that_cannot_win_are_never_brought_to_full_size() -> None:
+    masks = torch.full((50, 4, 4), 8.0)
+    scores = torch.linspace(-3, 3, 50)
+    seen: list[torch.Tensor] = []
+
+    def restore(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x
+
+    best_mask(masks, scores, restore)
+    assert 1 <= len(seen) <= 3
+
+
+def test_the_score_is_zero_if_every_mask_is_empty() -> None:
+    logits, score = best_mask(torch.full((3, 4, 5), -1.0), torch.tensor([1.0, 3, 2]), lambda x: x)
+    assert score == 0
+    assert logits.shape == (4, 5) and not (logits > 0).any()
+
+
+def test_a_single_mask_is_the_best_one() -> None:
+    masks = torch.tensor([[[2.0, -1.0]]])
+    logits, score = best_mask(masks, torch.tensor([0.0]), lambda x: x)
+    assert torch.equal(logits, masks[0])
+    assert score == pytest.approx(0.5 * torch.tensor(2.0).sigmoid().item(), rel=1e-5)
+
+
+def test_half_precision_scores_are_compared_in_full_precision() -> None:
+    masks = torch.full((1, 2, 2), 20.0)
+    _, score = best_mask(masks, torch.tensor([7.0], dtype=torch.bfloat16), lambda x: x)
+    assert score == pytest.approx(torch.tensor(7.0).sigmoid().item(), rel=1e-5)
+
+
+def test_quality_is_the_mean_probability_inside() -> None:
+    logits = torch.tensor([[[1.0, 3.0], [-9.0, -2.0]], [[-1.0, -1.0], [-1.0, 0.0]]])
+    inside = torch.tensor([1.0, 3.0]).sigmoid().mean().item()
+    assert mask_quality(logits).tolist() == pytest.approx([inside, 0.0], rel=1e-5)

@@ -39,5 +39,5 @@ def test_an_array_as_large_as_one_that_was_freed_costs_no_fresh_pages() -> None:
     assert run(KEEP) < 16
 
 
-def test_what_was_kept_can_be_given_back() -> None:
+def test_kept_memory_can_be_returned_to_the_system() -> None:
     assert run(GIVE_BACK) > 60 << 20

@@ -12,7 +12,13 @@ from small_models import VOCABULARY, SmallModel
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.mask_decoder import MaskPredictions
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import InstructSegOutput, Lead, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.states import (
+    InstructSegOutput,
+    PrefixCache,
+    Prompt,
+    Reasoning,
+    VisualContext,
+)
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
 INSTRUCTIONS = ('the red mug', 'where is the left ball of all?', 'mug')
@@ -90,7 +96,7 @@ def test_frames_of_one_batch_may_have_different_instructions(small: SmallModel) 
     assert_same(part_of(together, 1, 1), alone.predictions)
 
 
-def test_what_stands_on_the_padding_has_no_influence(small: SmallModel) -> None:
+def test_tokens_of_the_padding_have_no_influence(small: SmallModel) -> None:
     prompt = small.prompt(*INSTRUCTIONS)
     pictures = small.inputs()
     ids = prompt.input_ids.clone()
@@ -176,7 +182,7 @@ def test_image_cells_are_read_only_from_a_shared_prefix(
     assert cells.shape == (1, compact.model.config.image_tokens, compact.model.config.hidden_size)
 
 
-def test_image_tokens_see_later_ones_only_where_the_configuration_says_so(
+def test_image_tokens_see_later_ones_only_if_the_configuration_enables_it(
     compact: SmallModel,
 ) -> None:
     prompt = compact.prompt('mug')
@@ -360,9 +366,9 @@ def test_text_that_was_read_before_changes_nothing(released: SmallModel, referen
         prompt,
     )
     assert len(prompt.text) > 10
-    lead = released.model.read_text(prompt)
-    for _ in range(2):  # the lead is kept as it is
-        kept = released.model.reason(context, prompt, lead=lead)
+    prefix = released.model.prefill_text(prompt)
+    for _ in range(2):  # the prefix is kept as it is
+        kept = released.model.reason(context, prompt, prefix_cache=prefix)
         whole = released.model.reason(context, prompt)
         torch.testing.assert_close(kept.mask_tokens, whole.mask_tokens, atol=1e-5, rtol=0)
         torch.testing.assert_close(kept.pooled, whole.pooled, atol=1e-5, rtol=0)
@@ -379,13 +385,13 @@ def test_only_the_text_before_any_place_and_any_difference_is_common(
         assert (prompt.input_ids[0, :, count] == TEMPORAL_ID).all()
 
 
-def lead_and_context(
+def prefix_and_context(
     small: SmallModel, prompt: Prompt, references: int
-) -> tuple[Lead, VisualContext]:
+) -> tuple[PrefixCache, VisualContext]:
     """What is kept of the reference frames, and what is left to see without them."""
     context = context_of(small, prompt, references)
-    lead = small.model.read_lead(prompt, context.reference_tokens)
-    return lead, replace(context, reference_tokens=None)
+    prefix = small.model.prefill_references(prompt, context.reference_tokens)
+    return prefix, replace(context, reference_tokens=None)
 
 
 def assert_same_reasoning(first: Reasoning, second: Reasoning) -> None:
@@ -400,32 +406,34 @@ def test_reference_frames_that_were_read_before_change_nothing(
 ) -> None:
     prompt = released.prompt(*instructions, references=references)
     whole = released.model.reason(context_of(released, prompt, references), prompt)
-    lead, context = lead_and_context(released, prompt, references)
-    assert lead.ids == prompt.lead
-    assert lead.states[0][0].shape[0] == len(instructions)
-    assert lead.states[0][0].shape[2] == len(lead.ids)
-    for _ in range(2):  # the lead is kept as it is
-        assert_same_reasoning(released.model.reason(context, prompt, lead=lead), whole)
+    prefix, context = prefix_and_context(released, prompt, references)
+    assert prefix.ids == prompt.start_ids
+    assert prefix.states[0][0].shape[0] == len(instructions)
+    assert prefix.states[0][0].shape[2] == len(prefix.ids)
+    for _ in range(2):  # the prefix is kept as it is
+        assert_same_reasoning(released.model.reason(context, prompt, prefix_cache=prefix), whole)
 
 
-def test_a_lead_falls_into_one_for_each_instruction_and_back_together(released: SmallModel) -> None:
+def test_a_prefix_falls_into_one_for_each_instruction_and_back_together(
+    released: SmallModel,
+) -> None:
     prompt = released.prompt(*INSTRUCTIONS, references=2)
-    lead, context = lead_and_context(released, prompt, 2)
-    rows = [lead.row(index) for index in range(3)]
+    prefix, context = prefix_and_context(released, prompt, 2)
+    rows = [prefix.row(index) for index in range(3)]
     for index, row in enumerate(rows):
-        assert row.ids == lead.ids
-        for (keys, values), (all_keys, all_values) in zip(row.states, lead.states, strict=True):
+        assert row.ids == prefix.ids
+        for (keys, values), (all_keys, all_values) in zip(row.states, prefix.states, strict=True):
             assert torch.equal(keys, all_keys[index : index + 1])
             assert torch.equal(values, all_values[index : index + 1])
-    joined = Lead.join(rows)
-    assert joined.ids == lead.ids
-    for pair, expected in zip(joined.states, lead.states, strict=True):
+    joined = PrefixCache.join(rows)
+    assert joined.ids == prefix.ids
+    for pair, expected in zip(joined.states, prefix.states, strict=True):
         assert torch.equal(pair[0], expected[0]) and torch.equal(pair[1], expected[1])
     # In another order, for prompts in that order.
     order = [2, 0, 1]
     turned = released.prompt(*(INSTRUCTIONS[index] for index in order), references=2)
     reasoning = released.model.reason(
-        context, turned, lead=Lead.join([rows[index] for index in order])
+        context, turned, prefix_cache=PrefixCache.join([rows[index] for index in order])
     )
     whole = released.model.reason(context_of(released, prompt, 2), prompt)
     torch.testing.assert_close(
@@ -433,22 +441,22 @@ def test_a_lead_falls_into_one_for_each_instruction_and_back_together(released: 
     )
 
 
-def test_a_lead_of_one_instruction_is_read_as_in_a_batch(released: SmallModel) -> None:
+def test_a_prefix_of_one_instruction_is_read_as_in_a_batch(released: SmallModel) -> None:
     prompt = released.prompt(*INSTRUCTIONS, references=2)
-    together, _ = lead_and_context(released, prompt, 2)
+    together, _ = prefix_and_context(released, prompt, 2)
     for index, instruction in enumerate(INSTRUCTIONS):
-        alone, _ = lead_and_context(released, released.prompt(instruction, references=2), 2)
+        alone, _ = prefix_and_context(released, released.prompt(instruction, references=2), 2)
         for pair, expected in zip(alone.states, together.row(index).states, strict=True):
             torch.testing.assert_close(pair[0], expected[0], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(pair[1], expected[1], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize('asked', [0, 1, 3])
-def test_a_lead_of_another_prompt_is_refused(released: SmallModel, asked: int) -> None:
-    lead, _ = lead_and_context(released, released.prompt('mug', references=2), 2)
+def test_a_prefix_of_another_prompt_is_refused(released: SmallModel, asked: int) -> None:
+    prefix, _ = prefix_and_context(released, released.prompt('mug', references=2), 2)
     prompt = released.prompt('mug', references=asked)
     context = context_of(released, prompt, asked)
     if asked == 3:  # which begins with as many reference tokens, and more
-        prompt = replace(prompt, lead=prompt.lead[::-1])
-    with pytest.raises(ValueError, match='begins with another text'):
-        released.model.reason(context, prompt, lead=lead)
+        prompt = replace(prompt, start_ids=prompt.start_ids[::-1])
+    with pytest.raises(ValueError, match='not the beginning of these prompts'):
+        released.model.reason(context, prompt, prefix_cache=prefix)

@@ -12,8 +12,7 @@ from torch import nn
 from transformers.models.phi.modeling_phi import PhiMLP
 from transformers.models.siglip.modeling_siglip import SiglipMLP
 
-from instructseg_ros.model.language import PackedLinear, pack_linear_layers
-from instructseg_ros.model.precision import onednn_has_bfloat16
+from instructseg_ros.model.precision import PackedLinear, onednn_has_bfloat16, pack_linear_layers
 from instructseg_ros.model.states import InstructSegOutput
 
 pytestmark = pytest.mark.skipif(
@@ -135,7 +134,7 @@ def test_packing_again_changes_nothing() -> None:
 def test_a_cpu_without_bfloat16_in_onednn_keeps_its_layers() -> None:
     code = (
         'import torch\n'
-        'from instructseg_ros.model.language import pack_linear_layers\n'
+        'from instructseg_ros.model.precision import pack_linear_layers\n'
         'module = torch.nn.Sequential(torch.nn.Linear(4, 4)).to(torch.bfloat16)\n'
         'pack_linear_layers(module)\n'
         'module(torch.zeros(1, 4, dtype=torch.bfloat16))\n'

@@ -51,7 +51,7 @@ def test_words_of_the_padding_are_not_read(perceiver: VideoPerceiver) -> None:
     assert torch.allclose(perceiver(frames, words, mask)[:1], shorter, atol=1e-5)
 
 
-def test_the_words_of_the_instruction_guide_what_is_read(perceiver: VideoPerceiver) -> None:
+def test_the_words_of_the_instruction_guide_the_perceiver(perceiver: VideoPerceiver) -> None:
     frames, words, mask = inputs()
     assert not torch.allclose(perceiver(frames, words, mask), perceiver(frames, -words, mask))
 

@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from instructseg_ros.cli import arguments
-from instructseg_ros.model import precision
-from instructseg_ros.model.checkpoints import ModelError
-from instructseg_ros.model.precision import (
-    DTYPES,
-    Precision,
-    choose_device,
-    choose_precision,
-    is_large,
-)
+from instructseg_ros.model import DTYPES, precision
+from instructseg_ros.model.model_files import ModelError
+from instructseg_ros.model.precision import Precision, choose_device, choose_precision, is_large
 from instructseg_ros.ros import segmentation_parameters
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
@@ -91,7 +85,7 @@ def test_mixed_is_half_precision_of_the_language_side_alone(
 @pytest.mark.parametrize('large', [False, True])
 @pytest.mark.parametrize('device', [CPU, CUDA])
 @pytest.mark.parametrize('board', [False, True])
-def test_int8_is_computed_in_what_the_device_computes_well(
+def test_int8_computes_in_the_format_that_the_device_computes_well(
     device: torch.device, board: bool, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_bfloat16_be_computed(monkeypatch, True)
@@ -150,8 +144,10 @@ def test_float16_weights_are_computed_in_float32_everywhere(
     assert chosen.name == 'float32 of float16 weights'
 
 
-def test_every_command_and_the_node_offer_the_same_formats() -> None:
-    assert {*arguments.DTYPES.values()} == {*segmentation_parameters.DTYPES} == {*DTYPES}
+def test_commands_and_node_offer_every_dtype_and_a_few_short_names() -> None:
+    assert segmentation_parameters.DTYPES is DTYPES
+    assert {*arguments.DTYPES} == {*DTYPES, 'fp32', 'bf16', 'fp16'}
+    assert {*arguments.DTYPES.values()} == {*DTYPES}
 
 
 @pytest.mark.parametrize('name', ['', 'fp16', 'half', 'int4', 'Float32', 'float64', '__name__'])
@@ -173,7 +169,7 @@ def test_an_unknown_format_is_refused_with_the_choices(name: str) -> None:
         ('', False),
     ],
 )
-def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
+def test_the_flags_of_a_cpu_show_whether_it_computes_in_bfloat16(
     text: str, computed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / 'cpuinfo'
@@ -184,7 +180,7 @@ def test_a_cpu_says_itself_whether_it_computes_in_bfloat16(
     assert choose_precision('auto', CPU, large=True) == expected
 
 
-def test_a_system_that_tells_nothing_of_its_cpu_gets_float32(
+def test_a_system_that_does_not_describe_its_cpu_gets_float32(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     let_onednn_have_bfloat16(monkeypatch)

@@ -291,13 +291,13 @@ def test_masks_are_resized_to_the_canvas_cropped_and_resized_to_the_image(
     assert torch.allclose(processor.restore_masks(logits, 101, 76), expected)
 
 
-def test_what_lies_on_the_padding_never_reaches_the_image(processor: InstructSegProcessor) -> None:
+def test_mask_pixels_on_the_padding_never_reach_the_image(processor: InstructSegProcessor) -> None:
     logits = torch.full((1, 24, 32), -3.0)
     logits[:, 8:] = 3.0  # a 100 x 400 image fills a third of the canvas
     assert (processor.restore_masks(logits, 100, 400) < 0).all()
 
 
-def test_masks_are_sharpened_where_the_configuration_says_so(
+def test_masks_are_sharpened_if_the_configuration_enables_it(
     processor: InstructSegProcessor,
 ) -> None:
     truth = np.zeros((120, 160), bool)
@@ -408,16 +408,16 @@ def test_prompts_lead_up_to_the_image(released: SmallModel, references: int) -> 
     instructions = ('the red mug', 'where is the left ball of all?')
     prompt = released.prompt(*instructions, references=references)
     count = released.processor.config.num_latents * max(1, references)
-    assert prompt.lead.count(TEMPORAL_ID) == count
-    assert prompt.text == prompt.lead[: prompt.lead.index(TEMPORAL_ID)]
+    assert prompt.start_ids.count(TEMPORAL_ID) == count
+    assert prompt.text == prompt.start_ids[: prompt.start_ids.index(TEMPORAL_ID)]
     for ids in prompt.input_ids[0].tolist():
-        assert tuple(ids[: len(prompt.lead)]) == prompt.lead
-        assert ids.index(IMAGE_ID) == len(prompt.lead)
+        assert tuple(ids[: len(prompt.start_ids)]) == prompt.start_ids
+        assert ids.index(IMAGE_ID) == len(prompt.start_ids)
 
 
 def test_a_prompt_that_begins_with_the_image_has_no_lead(processor: InstructSegProcessor) -> None:
     prompt = processor.prompt([['the red mug', 'mug']], reference_frames=2)
-    assert prompt.lead == prompt.text == ()
+    assert prompt.start_ids == prompt.text == ()
 
 
 def test_prompts_share_a_lead_up_to_where_their_tasks_differ(
@@ -433,10 +433,10 @@ def test_prompts_share_a_lead_up_to_where_their_tasks_differ(
     other = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
     tasks = [Task.REFERRING, Task.REASONING]
     mixed = other.prompt([['mug', 'mug']], task=[tasks])
-    assert other.tokenizer.convert_ids_to_tokens(list(mixed.lead)) == ['the']
+    assert other.tokenizer.convert_ids_to_tokens(list(mixed.start_ids)) == ['the']
     one = other.prompt([['mug']], task=Task.REASONING)
     assert other.tokenizer.convert_ids_to_tokens(list(one.text)) == ['the', 'ball']
-    assert one.lead == (*one.text, TEMPORAL_ID, TEMPORAL_ID)
+    assert one.start_ids == (*one.text, TEMPORAL_ID, TEMPORAL_ID)
 
 
 @pytest.mark.parametrize('references', [0, 2])

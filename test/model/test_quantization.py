@@ -10,10 +10,15 @@ import torch
 from small_models import SmallModel
 from torch import nn
 
-from instructseg_ros.model.checkpoints import ModelError, load_model
-from instructseg_ros.model.language import PackedLinear, pack_linear_layers
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import Precision, quantize_weights
+from instructseg_ros.model.precision import (
+    PackedLinear,
+    Precision,
+    pack_linear_layers,
+    quantize_weights,
+)
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.states import InstructSegOutput
 from instructseg_ros.research.benchmark.random_model import configuration, random_model

@@ -1,4 +1,4 @@
-"""The released prompts under the release's own tokenizer: the token ids of spec 1.3."""
+"""The released prompts under the tokenizer of the release have the token ids of the authors."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from small_models import SmallModel, released_model
 from torch import nn
 
-from instructseg_ros.model.checkpoints import ModelError, load_model
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import Precision, choose_precision, round_to_float16
+from instructseg_ros.model.precision import Precision, choose_precision
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.states import InstructSegOutput
 
@@ -29,12 +31,12 @@ def small() -> SmallModel:
 
 @pytest.fixture(scope='module')
 def folder(small: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with the mark of a converted release."""
+    """A model folder whose language side was stored in float16, as that of the release."""
     folder = tmp_path_factory.mktemp('rounding') / 'model'
     small.model.save_pretrained(folder)
     small.processor.save_pretrained(folder)
-    (folder / 'released').mkdir()
-    (folder / 'released' / 'manifest.json').write_text('{}')
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps(config | {'language_dtype': 'float16'}))
     return folder
 
 
@@ -116,12 +118,15 @@ def test_a_weight_that_float16_cannot_hold_is_named(folder: Path, tmp_path: Path
         load_model(tmp_path / 'copy', ROUNDED)
 
 
-def test_a_model_that_is_not_the_release_is_warned_of(
+def test_a_warning_says_that_rounding_is_meant_for_the_released_weights(
     small: SmallModel, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    precision = choose_precision('float16_weights', torch.device('cpu'), large=True)
     with caplog.at_level(logging.WARNING):
-        load_model(folder, choose_precision('float16_weights', torch.device('cpu'), large=True))
+        load_model(folder, precision)
         assert caplog.records == []
-        round_to_float16(rounded_by_hand(folder, tmp_path / 'copy'), tmp_path / 'copy')
+        small.model.save_pretrained(tmp_path)
+        small.processor.save_pretrained(tmp_path)
+        load_model(tmp_path, precision)
     [record] = caplog.records
-    assert str(tmp_path / 'copy') in record.getMessage() and '"float32"' in record.getMessage()
+    assert str(tmp_path) in record.getMessage() and '"float32"' in record.getMessage()

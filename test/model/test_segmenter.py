@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from small_models import SmallModel
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.device import DeviceMemoryError
 from instructseg_ros.model.mask_decoder import best_mask
-from instructseg_ros.model.reuse import Expression, FrameTokens, Understanding
+from instructseg_ros.model.model_files import ModelError
+from instructseg_ros.model.query import FrameFeatures, InstructionEmbedding, Query
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.tabletop.world.recording import Recording
@@ -99,16 +99,16 @@ def test_several_instructions_in_one_pass_are_answered_as_one_by_one(
         assert_same(prediction, segmenter.segment(picture(), instruction, earlier))
 
 
-def test_tokens_that_are_there_already_are_not_made_again(small: SmallModel) -> None:
+def test_features_that_are_given_are_not_computed_again(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
     image = picture()
-    [tokens] = segmenter.encode([image])
+    [features] = segmenter.encode([image])
     config = small.model.config
-    assert tokens.vision.shape == (config.image_tokens, config.hidden_size)
-    given = segmenter.segment(image, 'the red mug', tokens=tokens)
+    assert features.vision.shape == (config.image_tokens, config.hidden_size)
+    given = segmenter.segment(image, 'the red mug', features=features)
     assert np.array_equal(given.probability, segmenter.segment(image, 'the red mug').probability)
     [others] = encode_all(segmenter, 9)
-    other = segmenter.segment(image, 'the red mug', tokens=others)
+    other = segmenter.segment(image, 'the red mug', features=others)
     assert not np.array_equal(given.probability, other.probability)
 
 
@@ -219,7 +219,7 @@ def test_an_empty_mask_is_never_found(compact: SmallModel) -> None:
     assert not prediction.found and prediction.score == 0
 
 
-def test_what_the_model_wants_is_told_to_its_user(
+def test_what_the_model_wants_is_shown_to_its_user(
     segmenter: Segmenter, tiny_model_dir: Path
 ) -> None:
     assert segmenter.name == str(tiny_model_dir)
@@ -286,36 +286,36 @@ def test_a_precision_that_cannot_be_had_is_refused_with_the_remedy(
         Segmenter.from_pretrained(str(tiny_model_dir), device='cpu', dtype=dtype)
 
 
-def encode_all(segmenter: Segmenter, *seeds: int) -> list[FrameTokens]:
+def encode_all(segmenter: Segmenter, *seeds: int) -> list[FrameFeatures]:
     return segmenter.encode([picture(seed=seed) for seed in seeds])
 
 
-def read_all(segmenter: Segmenter, *instructions: str) -> list[Expression]:
-    return [segmenter.read(text) for text in instructions]
+def query_all(segmenter: Segmenter, *instructions: str) -> list[Query]:
+    return [segmenter.query(text) for text in instructions]
 
 
 def reason(
     segmenter: Segmenter,
-    given: Sequence[Expression],
-    tokens: FrameTokens,
-    earlier: Sequence[FrameTokens] = (),
+    given: Sequence[Query],
+    features: FrameFeatures,
+    earlier: Sequence[FrameFeatures] = (),
     *,
     keep_references: bool = False,
-) -> list[Understanding]:
+) -> list[InstructionEmbedding]:
     """On one frame."""
-    return segmenter.reason([given], [tokens], [earlier], keep_references=keep_references)[0]
+    return segmenter.reason([given], [features], [earlier], keep_references=keep_references)[0]
 
 
 def decode(
     segmenter: Segmenter,
-    understandings: Sequence[Understanding],
+    embeddings: Sequence[InstructionEmbedding],
     image: np.ndarray,
     *,
     scale: float = 1.0,
 ) -> list[Prediction]:
     """On one frame."""
     pixels = segmenter.encode_pixels([image], scale=scale)
-    return segmenter.decode([understandings], pixels)[0]
+    return segmenter.decode([embeddings], pixels)[0]
 
 
 @torch.inference_mode()
@@ -350,36 +350,33 @@ def straight(
 def test_the_stages_one_by_one_answer_as_in_one_call(small: SmallModel, references: int) -> None:
     segmenter = segmenter_of(small)
     earlier = encode_all(segmenter, *range(1, 1 + references))
-    given = read_all(segmenter, *INSTRUCTIONS)
-    [tokens] = encode_all(segmenter, 0)
-    understandings = reason(segmenter, given, tokens, earlier)
-    assert [each.expression for each in understandings] == given
-    by_stages = decode(segmenter, understandings, picture())
+    given = query_all(segmenter, *INSTRUCTIONS)
+    [features] = encode_all(segmenter, 0)
+    embeddings = reason(segmenter, given, features, earlier)
+    by_stages = decode(segmenter, embeddings, picture())
     at_once = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
     for mine, its in zip(by_stages, at_once, strict=True):
         assert_same(mine, its)
 
 
 @pytest.mark.parametrize('seeds', [[0], [2, 1, 0]])
-def test_what_was_understood_is_decoded_on_a_later_frame(
-    small: SmallModel, seeds: list[int]
-) -> None:
+def test_embeddings_is_decoded_on_a_later_frame(small: SmallModel, seeds: list[int]) -> None:
     segmenter = segmenter_of(small)
-    *earlier, tokens = encode_all(segmenter, *seeds)
-    understandings = reason(segmenter, read_all(segmenter, *INSTRUCTIONS), tokens, earlier)
+    *earlier, features = encode_all(segmenter, *seeds)
+    embeddings = reason(segmenter, query_all(segmenter, *INSTRUCTIONS), features, earlier)
     for later in (0, 5):
-        predictions = decode(segmenter, understandings, picture(seed=later))
+        predictions = decode(segmenter, embeddings, picture(seed=later))
         for instruction, prediction in zip(INSTRUCTIONS, predictions, strict=True):
             probability, score = straight(small, seeds, instruction, decoded_on=later)
             np.testing.assert_allclose(prediction.probability, probability, atol=1e-3)
             assert prediction.score == pytest.approx(score, abs=1e-3)
 
 
-def test_understandings_of_different_frames_are_decoded_together_in_their_order(
+def test_embeddings_of_different_frames_are_decoded_together_in_their_order(
     small: SmallModel,
 ) -> None:
     segmenter = segmenter_of(small)
-    red, blue, everything = read_all(segmenter, *INSTRUCTIONS)
+    red, blue, everything = query_all(segmenter, *INSTRUCTIONS)
     first, second = encode_all(segmenter, 1, 2)
     [red_first, all_first] = reason(segmenter, [red, everything], first)
     [blue_second, red_second] = reason(segmenter, [blue, red], second)
@@ -392,7 +389,7 @@ def test_understandings_of_different_frames_are_decoded_together_in_their_order(
         assert_same(mine, its)
 
 
-def test_nothing_that_was_understood_has_no_masks(segmenter: Segmenter) -> None:
+def test_no_embedding_has_no_mask(segmenter: Segmenter) -> None:
     assert decode(segmenter, [], picture()) == []
 
 
@@ -400,7 +397,7 @@ def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel)
     segmenter = segmenter_of(small)
     keys = encode_all(segmenter, 5, 6, 7, 8)
     earlier = encode_all(segmenter, 1, 2, 3)
-    plain, kept = (read_all(segmenter, *INSTRUCTIONS) for _ in range(2))
+    plain, kept = (query_all(segmenter, *INSTRUCTIONS) for _ in range(2))
     # Frames and instructions change from answer to answer, apart and together.
     for key, shown, asked in zip(
         keys, ([0, 1], [0, 1], [0, 1, 2], [1, 2]), ([0, 1], [2, 0, 1], [1, 2], [0, 2]), strict=True
@@ -417,21 +414,21 @@ def test_answers_are_the_same_where_reference_frames_are_kept(small: SmallModel)
 
 def test_a_still_image_has_no_references_to_keep(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
-    [tokens] = encode_all(segmenter, 0)
+    [features] = encode_all(segmenter, 0)
     plain, kept = (
-        reason(segmenter, read_all(segmenter, *INSTRUCTIONS), tokens, keep_references=keep)
+        reason(segmenter, query_all(segmenter, *INSTRUCTIONS), features, keep_references=keep)
         for keep in (False, True)
     )
     for mine, its in zip(plain, kept, strict=True):
         torch.testing.assert_close(mine.mask_tokens, its.mask_tokens, atol=1e-5, rtol=1e-4)
 
 
-def test_an_expression_is_read_as_its_text_and_task(segmenter: Segmenter) -> None:
-    phrase, question = read_all(segmenter, 'the red qwertz', 'where is the mug?')
+def test_a_query_is_prepared_for_its_text_and_task(segmenter: Segmenter) -> None:
+    phrase, question = query_all(segmenter, 'the red qwertz', 'where is the mug?')
     assert phrase.task is Task.REFERRING and phrase.known and phrase.unknown == ('qwertz',)
     assert question.task is Task.REASONING and question.unknown == ()
-    assert segmenter.read('the red mug', Task.REASONING).task is Task.REASONING
-    assert not segmenter.read('qwertz').known
+    assert segmenter.query('the red mug', Task.REASONING).task is Task.REASONING
+    assert not segmenter.query('qwertz').known
 
 
 @pytest.mark.parametrize('scale', [0.5, 0.75, 1.5])
@@ -444,7 +441,7 @@ def test_a_mask_has_the_images_size_at_any_input_size(
     pixels = segmenter.encode_pixels([image], scale=scale)
     assert len(pixels.images) == 1 and pixels.images[0] is image
     assert pixels.canvas == small.processor.scaled_canvas(scale)
-    given = reason(segmenter, read_all(segmenter, *INSTRUCTIONS), *segmenter.encode([image]))
+    given = reason(segmenter, query_all(segmenter, *INSTRUCTIONS), *segmenter.encode([image]))
     for prediction in decode(segmenter, given, image, scale=scale):
         assert prediction.mask.shape == prediction.probability.shape == (height, width)
         assert np.isfinite(prediction.probability).all()
@@ -463,9 +460,9 @@ def test_the_embedded_model_sees_the_same_things_in_a_smaller_picture() -> None:
     with Recording() as recording:
         image = recording.observe(0.0, truth=False).rgb
     segmenter = Segmenter.from_pretrained('embedded', device='cpu')
-    given = read_all(segmenter, 'the brown book', 'every black item', 'something I could drive')
-    understandings = reason(segmenter, given, *segmenter.encode([image]))
-    full, small = (decode(segmenter, understandings, image, scale=scale) for scale in (1.0, 0.75))
+    given = query_all(segmenter, 'the brown book', 'every black item', 'something I could drive')
+    embeddings = reason(segmenter, given, *segmenter.encode([image]))
+    full, small = (decode(segmenter, embeddings, image, scale=scale) for scale in (1.0, 0.75))
     for wanted, near in zip(full, small, strict=True):
         assert wanted.found and near.found
         union = np.count_nonzero(wanted.mask | near.mask)
@@ -506,7 +503,7 @@ def crowded(small: SmallModel) -> Iterator[SmallModel]:
     hook.remove()
 
 
-def test_memory_that_runs_out_in_the_model_is_told_in_plain_words(crowded: SmallModel) -> None:
+def test_memory_that_runs_out_in_the_model_is_reported_in_plain_words(crowded: SmallModel) -> None:
     segmenter = segmenter_of(crowded)
     with pytest.raises(DeviceMemoryError, match='fewer instructions'):
         segmenter.segment(picture(), 'the red mug', encode_all(segmenter, 1))
@@ -516,11 +513,11 @@ def test_a_model_that_forgot_answers_as_before(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
 
     def answers() -> list[Prediction]:
-        given = read_all(segmenter, *INSTRUCTIONS)
-        *earlier, tokens = encode_all(segmenter, 1, 2, 0)
-        understandings = reason(segmenter, given, tokens, earlier, keep_references=True)
+        given = query_all(segmenter, *INSTRUCTIONS)
+        *earlier, features = encode_all(segmenter, 1, 2, 0)
+        embeddings = reason(segmenter, given, features, earlier, keep_references=True)
         plain = segmenter.segment_all(picture(), INSTRUCTIONS, earlier)
-        return plain + decode(segmenter, understandings, picture())
+        return plain + decode(segmenter, embeddings, picture())
 
     before = answers()
     segmenter.forget()
@@ -529,13 +526,13 @@ def test_a_model_that_forgot_answers_as_before(small: SmallModel) -> None:
         assert_same(mine, its)
 
 
-def test_what_was_understood_before_forgetting_can_still_be_decoded(small: SmallModel) -> None:
+def test_embeddings_before_forgetting_can_still_be_decoded(small: SmallModel) -> None:
     segmenter = segmenter_of(small)
     pixels = segmenter.encode_pixels([picture()])
-    given = read_all(segmenter, *INSTRUCTIONS)
-    understandings = segmenter.reason([given], encode_all(segmenter, 0), [()])
-    [before] = segmenter.decode(understandings, pixels)
+    given = query_all(segmenter, *INSTRUCTIONS)
+    embeddings = segmenter.reason([given], encode_all(segmenter, 0), [()])
+    [before] = segmenter.decode(embeddings, pixels)
     segmenter.forget()
-    [after] = segmenter.decode(understandings, pixels)
+    [after] = segmenter.decode(embeddings, pixels)
     for mine, its in zip(after, before, strict=True):
         assert_same(mine, its)

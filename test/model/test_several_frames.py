@@ -13,10 +13,17 @@ import pytest
 import torch
 from small_models import SmallModel
 
-from instructseg_ros.model.reuse import FramePixels, FrameTokens, Understanding
+from instructseg_ros.model.query import FrameFeatures, InstructionEmbedding, PixelBatch
 from instructseg_ros.model.segmenter import Prediction, Segmenter
 
-STAGES = ('encode_frame', 'encode_pixels', 'perceive_frames', 'read_lead', 'reason', 'decode')
+STAGES = (
+    'encode_frame',
+    'encode_pixels',
+    'perceive_frames',
+    'prefill_references',
+    'reason',
+    'decode',
+)
 TOLERANCE = {'atol': 1e-4, 'rtol': 1e-4}
 
 
@@ -68,29 +75,27 @@ def segmenter(small: SmallModel) -> Segmenter:
 class Answer:
     """What the stages give for some cameras."""
 
-    tokens: Sequence[FrameTokens]
-    understandings: Sequence[Sequence[Understanding]]
-    pixels: FramePixels
+    tokens: Sequence[FrameFeatures]
+    embeddings: Sequence[Sequence[InstructionEmbedding]]
+    pixels: PixelBatch
     predictions: Sequence[Sequence[Prediction]]
 
 
 def answer(segmenter: Segmenter, cameras: Sequence[Camera], *, keep: bool = False) -> Answer:
     """Each stage once for all cameras."""
-    films = [camera.pictures() for camera in cameras]
-    tokens = segmenter.encode([image for film in films for image in film])
+    videos = [camera.pictures() for camera in cameras]
+    tokens = segmenter.encode([image for video in videos for image in video])
     rest = iter(tokens)
-    seen = [[next(rest) for _ in film] for film in films]
-    understandings = segmenter.reason(
-        [[segmenter.read(text) for text in camera.texts] for camera in cameras],
+    seen = [[next(rest) for _ in video] for video in videos]
+    embeddings = segmenter.reason(
+        [[segmenter.query(text) for text in camera.texts] for camera in cameras],
         [frames[-1] for frames in seen],
         [frames[:-1] for frames in seen],
         keep_references=keep,
     )
-    pixels = segmenter.encode_pixels([film[-1] for film in films])
-    predictions = segmenter.decode(understandings, pixels)
-    return Answer(
-        tokens=tokens, understandings=understandings, pixels=pixels, predictions=predictions
-    )
+    pixels = segmenter.encode_pixels([video[-1] for video in videos])
+    predictions = segmenter.decode(embeddings, pixels)
+    return Answer(tokens=tokens, embeddings=embeddings, pixels=pixels, predictions=predictions)
 
 
 def assert_same(mine: Prediction, its: Prediction) -> None:
@@ -102,7 +107,7 @@ def assert_same(mine: Prediction, its: Prediction) -> None:
     assert mine.found == its.found
 
 
-def assert_understood_alike(mine: Understanding, its: Understanding) -> None:
+def assert_embedded_alike(mine: InstructionEmbedding, its: InstructionEmbedding) -> None:
     torch.testing.assert_close(mine.mask_tokens, its.mask_tokens, **TOLERANCE)
     torch.testing.assert_close(mine.pooled, its.pooled, **TOLERANCE)
     assert (mine.cells is None) == (its.cells is None)
@@ -136,7 +141,7 @@ def _size(stage: str, inputs: Sequence[Any]) -> tuple[int, ...]:
         return (len(inputs[0]),)
     if stage == 'decode':
         return tuple(inputs[0].mask_tokens.shape[:2])
-    prompt = inputs[0] if stage == 'read_lead' else inputs[1]
+    prompt = inputs[0] if stage == 'prefill_references' else inputs[1]
     return tuple(prompt.input_ids.shape[:2])
 
 
@@ -154,8 +159,8 @@ def test_frames_in_a_batch_are_answered_as_each_by_itself(
     assert [len(each) for each in together.predictions] == [len(each.texts) for each in cameras]
     for number, camera in enumerate(cameras):
         alone = answer(segmenter, [camera])
-        for mine, its in zip(together.understandings[number], alone.understandings[0], strict=True):
-            assert_understood_alike(mine, its)
+        for mine, its in zip(together.embeddings[number], alone.embeddings[0], strict=True):
+            assert_embedded_alike(mine, its)
         for prediction, its, text in zip(
             together.predictions[number], alone.predictions[0], camera.texts, strict=True
         ):
@@ -232,37 +237,37 @@ def test_kept_references_of_all_frames_are_read_once_and_in_one_pass(released: S
     images = rng.integers(0, 256, (7, 48, 64, 3), dtype=np.uint8)
     *earlier, first, second, third = segmenter.encode(list(images))
     references = [earlier[:2], earlier[2:]]
-    asked = [[segmenter.read(text) for text in camera.texts] for camera in ALIKE[:2]]
+    asked = [[segmenter.query(text) for text in camera.texts] for camera in ALIKE[:2]]
     with pytest.MonkeyPatch.context() as patch:
         passes = Passes(released, patch)
         segmenter.reason(asked, [first, second], references, keep_references=True)
         seen = passes.take()
-        assert (seen['perceive_frames'], seen['read_lead']) == ([(2, 2)], [(4, 1)])
+        assert (seen['perceive_frames'], seen['prefill_references']) == ([(2, 2)], [(4, 1)])
         later = segmenter.reason(asked, [second, third], references, keep_references=True)
         assert passes.take() == {'reason': [(2, 2)]}
         # One that comes is read by itself.
-        asked[1][0] = segmenter.read('ball')
+        asked[1][0] = segmenter.query('ball')
         newest = segmenter.reason(asked, [second, third], references, keep_references=True)
         seen = passes.take()
-        assert (seen['perceive_frames'], seen['read_lead']) == ([(1, 1)], [(1, 1)])
+        assert (seen['perceive_frames'], seen['prefill_references']) == ([(1, 1)], [(1, 1)])
     for frame, tokens in enumerate((second, third)):
-        fresh = [segmenter.read(each.text) for each in asked[frame]]
+        fresh = [segmenter.query(each.text) for each in asked[frame]]
         [plain] = segmenter.reason([fresh], [tokens], [references[frame]])
         for mine, its in zip(newest[frame], plain, strict=True):
-            assert_understood_alike(mine, its)
+            assert_embedded_alike(mine, its)
     for mine, its in zip(later[0], newest[0], strict=True):
-        assert_understood_alike(mine, its)
+        assert_embedded_alike(mine, its)
 
 
-def test_what_was_understood_on_different_frames_is_decoded_in_few_passes(
+def test_embeddings_of_different_frames_is_decoded_in_few_passes(
     small: SmallModel, segmenter: Segmenter, passes: Passes
 ) -> None:
     before, now = answer(segmenter, ALIKE), answer(segmenter, STILL)
     # Of two cameras one instruction is older than the other, of the third both are new.
     mixed = [
-        [before.understandings[0][1], now.understandings[0][0]],
-        [now.understandings[1][0], before.understandings[1][1]],
-        list(now.understandings[2]),
+        [before.embeddings[0][1], now.embeddings[0][0]],
+        [now.embeddings[1][0], before.embeddings[1][1]],
+        list(now.embeddings[2]),
     ]
     passes.take()
     together = segmenter.decode(mixed, now.pixels)
@@ -275,9 +280,9 @@ def test_what_was_understood_on_different_frames_is_decoded_in_few_passes(
             assert_same(mine, its)
 
 
-def test_the_order_of_a_frames_answers_is_that_of_what_was_understood(segmenter: Segmenter) -> None:
+def test_the_order_of_a_frames_answers_is_that_of_its_embeddings(segmenter: Segmenter) -> None:
     before, now = answer(segmenter, ALIKE), answer(segmenter, STILL)
-    (red_now, all_now), (red_before, all_before) = now.understandings[0], before.understandings[0]
+    (red_now, all_now), (red_before, all_before) = now.embeddings[0], before.embeddings[0]
     mixed = [red_now, all_before, all_now, red_before, red_now]
     [together, _, _] = segmenter.decode([mixed, [], []], now.pixels)
     for each, mine in zip(mixed, together, strict=True):
@@ -290,7 +295,7 @@ def test_what_is_kept_of_a_frame_does_not_hold_that_of_others(segmenter: Segment
     given = answer(segmenter, ALIKE)
     for each in given.tokens:
         assert each.vision.untyped_storage().nbytes() == each.vision.nbytes
-    for row in given.understandings:
+    for row in given.embeddings:
         assert len({id(each.cells) for each in row}) == 1
         for each in row:
             assert each.mask_tokens.untyped_storage().nbytes() == 2 * each.mask_tokens.nbytes
@@ -301,4 +306,4 @@ def test_what_is_kept_of_a_frame_does_not_hold_that_of_others(segmenter: Segment
 def test_as_many_frames_are_decoded_as_there_are_pixels_of(segmenter: Segmenter) -> None:
     given = answer(segmenter, STILL)
     with pytest.raises(ValueError, match='2 frames for the pixels of 3'):
-        segmenter.decode(given.understandings[:2], given.pixels)
+        segmenter.decode(given.embeddings[:2], given.pixels)

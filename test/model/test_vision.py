@@ -63,7 +63,7 @@ def test_the_projector_is_two_linear_layers_around_an_exact_gelu() -> None:
 
 
 @torch.no_grad()
-def test_a_norm_ends_the_projector_where_the_configuration_says_so() -> None:
+def test_the_projector_ends_with_a_norm_if_the_configuration_enables_it() -> None:
     tokens = Projector(compact_config())(torch.randn(3, 16))
     assert torch.allclose(tokens.mean(dim=-1), torch.zeros(3), atol=1e-5)
     assert torch.allclose(tokens.std(dim=-1, correction=0), torch.ones(3), atol=1e-2)

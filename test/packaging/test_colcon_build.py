@@ -46,7 +46,9 @@ def test_it_installs_our_modules_and_the_generated_ones(workspace: Path, modules
     assert {'instructseg_ros/msg/_segmentation.py', 'instructseg_ros/action/_find.py'} <= found
 
 
-def test_it_installs_what_ros2_run_and_launch_look_for(workspace: Path, shared: set[str]) -> None:
+def test_it_installs_the_files_that_ros2_run_and_launch_look_for(
+    workspace: Path, shared: set[str]
+) -> None:
     prefix = installed(workspace)
     for name in ('instructseg', 'segmentation_node', 'sim_camera'):
         assert os.access(prefix / 'lib' / 'instructseg_ros' / name, os.X_OK)

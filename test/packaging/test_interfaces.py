@@ -1,4 +1,4 @@
-"""msg/, srv/ and action/: what their files say, and what they share with the Python code."""
+"""Comments in msg/, srv/ and action/, and constants shared with the Python code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONSTANT = re.compile(r'^\w+ +[A-Z][A-Z0-9_]* *=')
 
 
 def undescribed(text: str) -> list[str]:
-    """Fields and constants without a comment beside them or in the lines just above."""
+    """Return fields and constants without a comment on their line or just above."""
     found, previous = [], ''
     for line in text.splitlines():
         described = '#' in line or (FIELD.match(line) and previous.startswith('#'))
@@ -25,7 +25,7 @@ def undescribed(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_every_field_says_what_it_means(path: Path) -> None:
+def test_every_field_has_a_comment(path: Path) -> None:
     assert undescribed(path.read_text()) == []
 
 

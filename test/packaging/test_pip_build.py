@@ -67,7 +67,9 @@ def test_it_holds_our_modules_and_the_generated_ones(
     assert any(name.startswith('instructseg_ros/') and name.endswith('.so') for name in names)
 
 
-def test_the_prefix_gets_what_ros_looks_for(wheel: zipfile.ZipFile, shared: set[str]) -> None:
+def test_the_prefix_gets_the_files_that_ros_looks_for(
+    wheel: zipfile.ZipFile, shared: set[str]
+) -> None:
     found = data(wheel)
     assert {f'share/instructseg_ros/{name}' for name in shared} - found == set()
     assert 'share/ament_index/resource_index/packages/instructseg_ros' in found

@@ -71,7 +71,7 @@ def discovered(robot: NodeProcess) -> Iterator[Probe]:
 
 @pytest.fixture
 def probe(robot: NodeProcess, discovered: Probe) -> Iterator[Probe]:
-    """A probe beside the robot, which has one image and follows nothing, before and after."""
+    """A probe for the robot, which has one image and no active instruction, before and after."""
     yield discovered
     discovered.begin_test()
     assert robot.process.poll() is None, robot.output()

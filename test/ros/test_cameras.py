@@ -23,7 +23,7 @@ SEEN = (Segmentation.FOUND, Segmentation.NOT_FOUND)
 def start(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> Iterator[Callable[..., Probe]]:
-    """Return a function that starts an active node and a probe beside it."""
+    """Return a function that starts an active node and a probe."""
     probes: list[Probe] = []
 
     def run(*cameras: str, transports: Sequence[str] = (), **parameters: Any) -> Probe:
@@ -88,11 +88,11 @@ def test_a_camera_that_stops_is_reported_and_does_not_hold_the_other(
     def show_front() -> Header:
         return probe.show('front')
 
-    def told() -> list[Segmentation]:
+    def failures() -> list[Segmentation]:
         return [result for result in probe.results if result.camera == 'wrist']
 
-    wait_until(told, idle=lambda: (show_front(), probe.spin(0.1)))
-    [silent] = told()
+    wait_until(failures, idle=lambda: (show_front(), probe.spin(0.1)))
+    [silent] = failures()
     assert silent.state == Segmentation.FAILED
     assert 'no image has arrived on /two/wrist/image within 2.0 s' in silent.reason
     assert probe.show_until_answered(show=show_front).state in SEEN

@@ -74,7 +74,7 @@ def test_the_newest_image_of_the_camera_is_segmented(
     assert client.segment('the red mug').state in SEEN
 
 
-def test_what_cannot_be_followed_comes_back_with_the_reason(client: SegmentationClient) -> None:
+def test_an_invalid_command_comes_back_with_the_reason(client: SegmentationClient) -> None:
     answer = client.segment('the [SEG] mug', IMAGE)
     assert answer.state is State.REJECTED
     assert 'reserved for the model' in answer.reason
@@ -98,16 +98,18 @@ def test_a_search_that_ends_by_time_keeps_the_reason_of_its_last_answer(
     assert f'its lifetime of {timeout} s is over; last answer: nothing in the image' in reasons[-1]
 
 
-def test_a_search_tells_of_each_image_until_it_ends(
+def test_a_search_reports_each_image_until_it_ends(
     client: SegmentationClient, probe: Probe, stream: None, doubtful: None
 ) -> None:
-    told: list[Segmentation] = []
+    reports: list[Segmentation] = []
     with ThreadPoolExecutor(1) as threads:
-        search = threads.submit(client.find, 'the red mug', timeout=TIMEOUT, on_answer=told.append)
-        wait_until(lambda: told)
+        search = threads.submit(
+            client.find, 'the red mug', timeout=TIMEOUT, on_result=reports.append
+        )
+        wait_until(lambda: reports)
         client.cancel()
         assert search.result().state is State.EXPIRED
-    assert all(answer.state is State.NOT_FOUND for answer in told)
+    assert all(answer.state is State.NOT_FOUND for answer in reports)
 
 
 def test_a_listener_that_raises_does_not_end_the_client(
@@ -116,7 +118,7 @@ def test_a_listener_that_raises_does_not_end_the_client(
     def refuse(_: Segmentation) -> None:
         raise OSError('no room')
 
-    assert client.find('the red mug', timeout=1.0, on_answer=refuse).state is not State.UNKNOWN
+    assert client.find('the red mug', timeout=1.0, on_result=refuse).state is not State.UNKNOWN
     assert client.segment('the red mug', IMAGE).state in SEEN
 
 
@@ -136,7 +138,7 @@ def test_an_instruction_is_followed_until_the_loop_is_left(
     assert client.cancel() == []
 
 
-def test_a_refused_command_of_the_same_id_does_not_end_what_is_followed(
+def test_a_rejected_command_with_the_same_id_ends_nothing(
     client: SegmentationClient, probe: Probe, stream: None
 ) -> None:
     followed = client.follow('the red mug')
@@ -149,7 +151,7 @@ def test_a_refused_command_of_the_same_id_does_not_end_what_is_followed(
     assert probe.answer(lambda result: result.final).state == State.EXPIRED
 
 
-def test_what_is_followed_ends_by_itself_after_its_lifetime(
+def test_a_followed_instruction_ends_after_its_lifetime(
     client: SegmentationClient, stream: None
 ) -> None:
     for lifetime in TIMES:
@@ -160,7 +162,7 @@ def test_what_is_followed_ends_by_itself_after_its_lifetime(
     assert answers and not any(answer.final for answer in answers)
 
 
-def test_cancel_tells_what_it_ended(client: SegmentationClient, probe: Probe) -> None:
+def test_cancel_returns_the_ended_ids(client: SegmentationClient, probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.settle()
     assert client.cancel('mug') == ['mug']
@@ -259,7 +261,7 @@ def test_a_plain_call_shows_the_arguments_of_its_twin(name: str) -> None:
     assert not any(each.kind is each.VAR_KEYWORD for each in plain.values())
 
 
-def test_what_is_followed_ends_with_the_client(
+def test_a_followed_instruction_ends_with_the_client(
     robot: NodeProcess, probe: Probe, stream: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with patient_client(monkeypatch) as client:
@@ -295,7 +297,7 @@ def test_a_script_that_just_stops_while_it_follows_ends_and_so_does_its_instruct
     assert 'Traceback' not in script.stderr
 
 
-def test_without_a_node_the_error_says_what_to_check(domain: None) -> None:
+def test_without_a_node_the_error_names_the_remedy(domain: None) -> None:
     with SegmentationClient(namespace='/nowhere', discovery=0.1) as client:
         for call in (
             lambda: client.find('the mug', timeout=0.1),

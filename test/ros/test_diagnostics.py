@@ -35,7 +35,7 @@ def values(status: DiagnosticStatus) -> dict[str, str]:
     return {value.key: value.value for value in status.values}
 
 
-def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
+def test_an_active_node_reports_its_model_and_its_camera(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     for _ in range(3):
         probe.answer_to(probe.show())
@@ -43,30 +43,30 @@ def test_an_active_node_tells_of_its_model_and_its_camera(probe: Probe) -> None:
     probe.answer(lambda result: result.reason.startswith('image on'))
     probe.request(id='mug', instruction='the bowl')
     probe.answer(lambda result: 'live already' in result.reason)
-    told = statuses(probe, '/robot')
-    model = told['segmentation_node: segmentation']
-    assert (model.level, model.message) == (DiagnosticStatus.OK, '1 live, streaming')
+    reports = statuses(probe, '/robot')
+    model = reports['segmentation_node: segmentation']
+    assert (model.level, model.message) == (DiagnosticStatus.OK, '1 active, streaming')
     seen = values(model)
-    assert seen['live instructions'] == 'mug'
+    assert seen['active instructions'] == 'mug'
     assert float(seen['latency p95 (ms)']) >= float(seen['latency p50 (ms)']) > 0.0
     assert float(seen['memory (MB)']) > 50
     assert int(seen['results REJECTED']) >= 1
     assert 'encoding "teapot8" is not supported' in seen['last error']
-    camera = values(told['segmentation_node: camera'])
+    camera = values(reports['segmentation_node: camera'])
     assert camera['topic'] == '/robot/image'
     assert int(camera['dropped: unreadable']) >= 1
 
 
-def test_a_node_that_follows_nothing_says_so(probe: Probe) -> None:
+def test_a_node_without_instructions_reports_so(probe: Probe) -> None:
     model = statuses(probe, '/robot')['segmentation_node: segmentation']
     assert (model.level, model.message) == (
         DiagnosticStatus.OK,
         'no instruction is active, streaming',
     )
-    assert values(model)['live instructions'] == ('none; send commands from before a restart again')
+    assert values(model)['active instructions'] == ('none; after a restart, send commands again')
 
 
-def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
+def test_stamps_far_from_the_clock_are_reported(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.answer_to(probe.show())  # of 1970
     camera = statuses(probe, '/robot')['segmentation_node: camera']
@@ -74,7 +74,7 @@ def test_stamps_far_from_the_clock_are_told(probe: Probe) -> None:
     assert 'check the clocks and use_sim_time' in camera.message
 
 
-def test_images_without_a_stamp_are_told_with_the_remedy(probe: Probe) -> None:
+def test_images_without_a_stamp_are_reported_with_the_remedy(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.answer_to(probe.show(header=Header(frame_id='optical')))
     camera = statuses(probe, '/robot')['segmentation_node: camera']
@@ -85,7 +85,7 @@ def test_images_without_a_stamp_are_told_with_the_remedy(probe: Probe) -> None:
     )
 
 
-def test_a_node_without_a_model_tells_why(
+def test_a_node_without_a_model_reports_why(
     run_process: Callable[..., NodeProcess], tmp_path: Path
 ) -> None:
     node = run_process('segmentation_node', namespace='/broken', model=tmp_path / 'nowhere')

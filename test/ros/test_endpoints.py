@@ -28,37 +28,37 @@ def node(domain: None) -> Iterator[LifecycleNode]:
 
 
 def log(node: LifecycleNode, capfd: pytest.CaptureFixture[str], text: str) -> str:
-    """What the node says until it has said a text."""
+    """Return the output of the node up to a text."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    said: list[str] = []
+    logged: list[str] = []
 
     def spin() -> None:
         executor.spin_once(timeout_sec=0.05)
-        said.append(''.join(capfd.readouterr()))
+        logged.append(''.join(capfd.readouterr()))
 
-    wait_until(lambda: text in ''.join(said), idle=spin)
+    wait_until(lambda: text in ''.join(logged), idle=spin)
     executor.shutdown()
-    return ''.join(said)
+    return ''.join(logged)
 
 
-def test_what_a_publisher_does_not_offer_is_told_with_the_parameter_that_helps(
+def test_an_incompatible_qos_is_reported_with_the_parameter_that_helps(
     node: LifecycleNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     node.create_publisher(
         String, 'talk', QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     )
     create_subscription(node, String, 'talk', lambda _: None, qos.reliable())
-    said = log(node, capfd, 'a publisher on /talk does not offer the reliability')
-    assert 'or set qos_overrides./talk.subscription.reliability' in said
+    logged = log(node, capfd, 'a publisher on /talk does not offer the reliability')
+    assert 'or set qos_overrides./talk.subscription.reliability' in logged
 
 
-def test_a_parameter_that_there_is_not_is_not_advised(
+def test_an_incompatible_qos_without_an_override_names_no_parameter(
     node: LifecycleNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     create_publisher(node, String, 'talk')
     node.create_subscription(
         String, 'talk', lambda _: None, QoSProfile(depth=1, deadline=Duration(seconds=1))
     )
-    said = log(node, capfd, 'a subscriber to /talk asks for deadline')
-    assert 'let it ask for less' in said and 'qos_overrides' not in said
+    logged = log(node, capfd, 'a subscriber to /talk requests a deadline')
+    assert 'let it request less' in logged and 'qos_overrides' not in logged

@@ -57,7 +57,7 @@ def test_a_generator_is_closed_when_its_loop_is_left(loop: EventLoop) -> None:
     assert values == [0, 2, 4] and ended == ['ended']
 
 
-def test_closing_ends_generators_and_whoever_waits(loop: EventLoop) -> None:
+def test_closing_ends_generators_and_waiting_calls(loop: EventLoop) -> None:
     ended: list[str] = []
     values = loop.iterate(count(ended))
     next(values)
@@ -80,7 +80,7 @@ def test_closing_ends_generators_and_whoever_waits(loop: EventLoop) -> None:
     loop.close()
     thread.join()
     assert ended == ['ended']
-    assert [str(error) for error in errors] == ['the client is closed; make another one']
+    assert [str(error) for error in errors] == ['the client is closed; create another one']
     values.close()  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match='the client is closed'):
         loop.run(double(1))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ros
 
 
 class Finder:
-    """A client of `~/find` beside a probe."""
+    """A client of `~/find`, and a probe."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -100,12 +100,12 @@ def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> 
     assert result.reason.startswith('its lifetime of 0.2 s is over')
 
 
-def test_a_search_goes_on_while_a_person_is_told_to_stop(
+def test_a_search_continues_when_the_command_topic_is_stopped(
     probe: Probe, finder: Finder, doubtful: None
 ) -> None:
     goal = finder.send(instruction='the red mug')
-    probe.say('the bowl')
-    probe.say('')
+    probe.send_text('the bowl')
+    probe.send_text('')
     assert probe.answer(lambda result: result.final).instruction == 'the bowl'
     goal.cancel_goal_async()
     status, result = finder.result(goal)
@@ -113,7 +113,7 @@ def test_a_search_goes_on_while_a_person_is_told_to_stop(
     assert result.reason.startswith('cancelled')
 
 
-def test_a_search_that_cannot_begin_says_why(finder: Finder) -> None:
+def test_a_search_that_cannot_begin_gives_the_reason(finder: Finder) -> None:
     status, result = finder.result(finder.send(instruction='the [SEG] mug', id='bad'))
     assert (status, result.state, result.command_id) == (
         GoalStatus.STATUS_ABORTED,
@@ -131,7 +131,7 @@ def test_a_search_may_be_ended_by_its_id(probe: Probe, finder: Finder, doubtful:
     assert (status, result.state) == (GoalStatus.STATUS_ABORTED, Segmentation.EXPIRED)
 
 
-def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
+def test_a_second_search_with_an_active_id_is_rejected_and_the_first_continues(
     probe: Probe, finder: Finder, doubtful: None
 ) -> None:
     first = finder.send(instruction='the red mug', id='twin')
@@ -143,11 +143,11 @@ def test_a_second_search_of_a_live_id_is_rejected_and_the_first_goes_on(
 
 def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(node: Node) -> None:
     node.declare_parameter('max_text_length', 512)
-    desk = RequestBroker(node)
-    engine = Engine(ColorModel(), on_results=desk.dispatch, settings=EngineSettings())
+    broker = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=broker.dispatch, settings=EngineSettings())
     engine.give(Instruction(text='find red', id='taken'))
-    desk.open(engine, [''])
-    action = FindAction(node, desk)
+    broker.open(engine, [''])
+    action = FindAction(node, broker)
     accepted: list[Any] = []
     action._server.register_handle_accepted_callback(accepted.append)  # the search has to wait
     other = rclpy.create_node('other', context=node.context)
@@ -174,7 +174,7 @@ def test_cancelling_a_search_whose_id_is_taken_leaves_the_command_of_that_id(nod
         Segmentation.REJECTED,
         'cancelled before the search began',
     )
-    assert [each.id for each in engine.live()] == ['taken']
+    assert [each.id for each in engine.active()] == ['taken']
     action.destroy()
     finder.destroy()
     for executor in executors:

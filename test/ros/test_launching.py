@@ -26,7 +26,7 @@ def test_names_are_read_from_a_list(text: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize('text', ['front', '{front: 1}', '[1, 2]'])
-def test_what_is_no_list_of_names_is_refused(text: str) -> None:
+def test_an_argument_that_is_not_a_list_of_names_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match='must be a list such as'):
         camera_names(text)
 
@@ -65,7 +65,7 @@ def test_true_and_false_are_read(text: str, value: bool) -> None:
     assert is_true(text) is value
 
 
-def test_what_is_neither_true_nor_false_is_refused() -> None:
+def test_an_argument_that_is_neither_true_nor_false_is_rejected() -> None:
     with pytest.raises(ValueError, match='"yes" is neither'):
         is_true('yes')
 
@@ -116,7 +116,7 @@ def test_arguments_that_are_given_become_parameters() -> None:
     }
 
 
-def test_a_file_is_found_in_the_home_folder_and_one_that_is_not_there_is_named(
+def test_a_file_in_the_home_folder_is_found_and_a_missing_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))

@@ -153,8 +153,8 @@ def test_a_transition_that_fails_halfway_leaves_nothing_in_the_ros_graph(
     before = endpoints(node)
     for _ in range(2):
         assert getattr(node, f'trigger_{transition}')() == FAILURE
-    failed_answers = 3 if transition == 'configure' else 0
-    assert len(endpoints(node)) == len(before) + failed_answers
+    reporter_endpoints = 3 if transition == 'configure' else 0
+    assert len(endpoints(node)) == len(before) + reporter_endpoints
     assert not [each for each in node.publishers if getattr(each, 'is_activated', False)]
     # another process sees the same
     probe = rclpy.create_node('probe', namespace='/lifecycle')
@@ -171,7 +171,7 @@ def test_a_node_whose_activation_failed_publishes_nothing_and_can_be_activated_a
     node = make_node(model=tiny_model_dir)
     assert node.trigger_configure() == SUCCESS
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, 'Rest', raise_disk_full)
+        patch.setattr(pipeline, 'IdleMemoryTrimmer', raise_disk_full)
         assert node.trigger_activate() == FAILURE
     assert node._pipeline is not None
     assert not node._pipeline._results._segmentation.is_activated
@@ -189,7 +189,7 @@ def test_an_activation_that_can_be_undone_only_in_part_undoes_the_rest(
     assert node.trigger_configure() == SUCCESS
     before = endpoints(node)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, 'Rest', raise_disk_full)
+        patch.setattr(pipeline, 'IdleMemoryTrimmer', raise_disk_full)
         patch.setattr(pipeline.CameraInput, 'destroy', raise_disk_full)
         assert node.trigger_activate() == FAILURE
     assert 'not everything could be undone' in ''.join(capfd.readouterr())
@@ -210,8 +210,8 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
     node.start()
     arrays: list[DiagnosticArray] = []
     node.create_subscription(DiagnosticArray, '/diagnostics', arrays.append, 10)
-    monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', raise_disk_full)
-    node._desk.engine.give(Instruction(text='the red mug'))
+    monkeypatch.setattr(node._broker.engine._roster, 'next_jobs', raise_disk_full)
+    node._broker.engine.give(Instruction(text='the red mug'))
     fault = (
         'internal engine error; the engine keeps running, please report it: OSError: no space left'
     )
@@ -251,7 +251,7 @@ def test_a_transition_that_cannot_fail_goes_through_error_processing(
         assert node.trigger_deactivate() == SUCCESS
 
 
-def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
+def test_a_result_that_cannot_be_published_reaches_its_client(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -262,7 +262,7 @@ def test_an_answer_that_cannot_be_published_reaches_who_asked_for_it(
     assert ask(node).state in (State.FOUND, State.NOT_FOUND)
 
 
-def test_an_answer_that_cannot_be_logged_reaches_who_asked_for_it(
+def test_a_result_that_cannot_be_logged_reaches_its_client(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -289,8 +289,8 @@ def test_an_engine_error_that_names_a_file_that_is_not_utf_8_is_answered(
     node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
     assert node._pipeline is not None
     spin_until(node, node._pipeline._results.is_watched)
-    monkeypatch.setattr(node._desk.engine._roster, 'next_jobs', fail)
-    node._desk.engine.give(Instruction(text='the red mug'))
+    monkeypatch.setattr(node._broker.engine._roster, 'next_jobs', fail)
+    node._broker.engine.give(Instruction(text='the red mug'))
     spin_until(node, lambda: results)
     assert results[0].state == State.FAILED
     assert results[0].reason.endswith('OSError: file \ufffd missing')
@@ -302,7 +302,7 @@ def ask(node: SegmentationNode) -> Segmentation:
     executor.add_node(node)
     image = array_to_image(np.zeros((48, 64, 3), np.uint8), header=Header(), encoding='rgb8')
     answer = executor.create_task(
-        node._desk.submit(Command(instruction='the red mug'), until=Until.ANSWERED, image=image)
+        node._broker.submit(Command(instruction='the red mug'), until=Until.ANSWERED, image=image)
     )
     executor.spin_until_future_complete(answer, timeout_sec=TIMEOUT)
     executor.shutdown()
@@ -316,12 +316,12 @@ def spin_until(node: SegmentationNode, condition: Callable[[], object]) -> None:
     executor.shutdown()
 
 
-def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
+def test_a_lazy_node_reports_missing_images_to_late_subscribers(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 0.1)
+    monkeypatch.setattr(pipeline, 'POLL_PERIOD', 0.1)
     node = make_node(model=tiny_model_dir, lazy=True, image_timeout=0.2)
     node.start()
     results: list[SegmentationMessage] = []
@@ -334,18 +334,18 @@ def test_a_lazy_node_tells_who_subscribes_that_no_image_comes(
     assert 'no image has arrived on /lifecycle/image' in results[0].reason
 
 
-def test_a_lazy_node_tells_who_subscribes_that_an_image_cannot_be_read(
+def test_a_lazy_node_reports_unreadable_images_to_late_subscribers(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, 'LOOK_PERIOD', 60.0)
+    monkeypatch.setattr(pipeline, 'POLL_PERIOD', 60.0)
     node = make_node(model=tiny_model_dir, lazy=True)
     node.start()
     results: list[SegmentationMessage] = []
     node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
     images = node.create_publisher(Image, 'image', 10)
-    node._desk.engine.give(Instruction(text='the red mug'))
+    node._broker.engine.give(Instruction(text='the red mug'))
     spin_until(
         node,
         lambda: (
@@ -414,16 +414,16 @@ def test_after_a_transition_that_failed_halfway_nothing_runs_on(
 ) -> None:
     node = make_node(model=tiny_model_dir)
     node.start()
-    engine = node._desk.engine
+    engine = node._broker.engine
     failures = iter([OSError('no space left')])
-    end = node._diagnostics.end
+    stop = node._diagnostics.stop
 
     def fail_once() -> None:
         for failure in failures:
             raise failure
-        end()
+        stop()
 
-    monkeypatch.setattr(node._diagnostics, 'end', fail_once)
+    monkeypatch.setattr(node._diagnostics, 'stop', fail_once)
     node.trigger_deactivate()
     with pytest.raises(InstructionError, match='segmentation was stopped'):
         engine.give(Instruction(text='the red mug'))

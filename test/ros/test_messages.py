@@ -124,7 +124,7 @@ def test_an_image_that_could_not_be_read_has_times_and_no_negative_age(
     assert message.received == message.started == message.finished == Time(sec=finished)
 
 
-def test_the_latest_stamp_that_there_is_can_be_answered() -> None:
+def test_the_latest_possible_stamp_gets_a_result() -> None:
     late = 2**31 * NANO
     timing = Timing(captured=late - 1, received=late - 1, started=late, finished=late, latency=0.0)
     message = segmentation_to_message(dataclasses.replace(found(), timing=timing), now=NOW)

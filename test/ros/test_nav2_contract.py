@@ -105,7 +105,7 @@ def test_labels_confidence_and_cloud_of_a_frame_fit_each_other(
 
 def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
     """Say a text and return the number that it has in the labels."""
-    probe.say(text)
+    probe.send_text(text)
     probe.settle()
 
     def has_labels(header: Header) -> bool:
@@ -116,7 +116,7 @@ def number_of(text: str, probe: Probe, consumer: Consumer) -> int:
     return int(max(consumer.of('labels', header).data))
 
 
-def test_the_number_of_what_was_said_before_is_not_given_to_what_is_said_next(
+def test_a_label_number_is_not_reused_for_the_next_command_on_the_topic(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:
     probe = start(run_process, tiny_model_dir)

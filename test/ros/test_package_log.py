@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ros
 logger = logging.getLogger('instructseg_ros.streaming.engine')
 
 
-def test_what_lower_layers_log_is_in_the_log_of_the_node_at_its_level(
+def test_python_log_records_are_in_the_log_of_the_node_at_their_level(
     node: Node, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = PackageLog(node)

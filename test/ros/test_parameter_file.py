@@ -39,7 +39,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_documents_of_parameters_are_what_the_script_writes(script: ModuleType) -> None:
+def test_the_generated_parameter_documents_are_up_to_date(script: ModuleType) -> None:
     assert set(script.documents()) == {
         ROOT / 'docs' / 'parameters.md',
         ROOT / 'config' / 'segmentation.yaml',
@@ -48,7 +48,7 @@ def test_the_documents_of_parameters_are_what_the_script_writes(script: ModuleTy
         assert file.read_text() == text, f'run scripts/document_parameters.py for {file.name}'
 
 
-def test_the_script_tells_documents_that_are_out_of_date(
+def test_the_script_reports_documents_that_are_out_of_date(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(script, 'ROOT', tmp_path)
@@ -79,7 +79,7 @@ def test_the_parameters_for_a_use_differ_from_the_defaults_and_are_allowed(use: 
         assert not limits['choices'] or set(values) <= set(limits['choices'])
 
 
-def test_every_parameter_says_what_it_means() -> None:
+def test_every_parameter_has_a_description() -> None:
     for field in FIELDS.values():
         assert field.metadata['description'], field.name
         is_number = type(default_of(field)) in (int, float)

@@ -94,9 +94,7 @@ def first_row(labels: Image) -> list[int]:
     return np.frombuffer(labels.data, np.uint16).reshape(SIZE)[0].tolist()
 
 
-def test_what_is_answered_later_on_a_frame_is_published_with_what_was_before(
-    listener: Listener,
-) -> None:
+def test_a_later_result_on_a_frame_is_published_with_the_earlier_ones(listener: Listener) -> None:
     labels = listener.subscribe(Image, 'labels')
     listener.publisher.publish([found('mug', slice(0, 2))])
     listener.publisher.publish([found('bowl', slice(4, 6))])
@@ -105,7 +103,7 @@ def test_what_is_answered_later_on_a_frame_is_published_with_what_was_before(
     assert first_row(listener.wait(labels, 3)) == [3, 0, 0, 0, 0, 0]
 
 
-def test_what_has_ended_is_not_published_again(listener: Listener) -> None:
+def test_an_ended_instruction_is_not_published_again(listener: Listener) -> None:
     labels = listener.subscribe(Image, 'labels')
     mug, bowl = found('mug', slice(0, 2)), found('bowl', slice(2, 3), final=True)
     listener.publisher.publish([mug, bowl])
@@ -120,15 +118,17 @@ def test_what_has_ended_is_not_published_again(listener: Listener) -> None:
     assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 3, 3]
 
 
-def test_a_rejected_command_takes_no_label_from_the_live_one_of_its_id(listener: Listener) -> None:
+def test_a_rejected_command_takes_no_label_from_the_active_one_with_its_id(
+    listener: Listener,
+) -> None:
     labels = listener.subscribe(Image, 'labels')
     listener.publisher.publish([found('mug', slice(0, 2))])
-    listener.publisher.publish([rejection('the bowl', 'mug is live already', id='mug')])
+    listener.publisher.publish([rejection('the bowl', 'mug is active already', id='mug')])
     listener.publisher.publish([found('bowl', slice(4, 6), header=Header(stamp=Time(sec=8)))])
     assert first_row(listener.wait(labels, 2)) == [0, 0, 0, 0, 2, 2]
 
 
-def test_depth_that_comes_late_gives_no_label_to_what_has_ended(listener: Listener) -> None:
+def test_late_depth_gives_no_label_to_an_ended_instruction(listener: Listener) -> None:
     vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
     detections = listener.subscribe(vision.Detection3DArray, 'detections_3d')
     listener.publisher.publish([found('mug', slice(0, 3), final=True)])
@@ -138,12 +138,17 @@ def test_depth_that_comes_late_gives_no_label_to_what_has_ended(listener: Listen
     [detection] = listener.wait(detections).detections
     assert detection.results[0].hypothesis.class_id == '1'
     listener.publisher.begin()
-    told: list[Any] = []
-    listener.node.create_subscription(vision.LabelInfo, 'label_info', told.append, qos.latched())
-    assert [each.class_name for each in listener.wait(told).class_map] == ['background', 'the mug']
+    published: list[Any] = []
+    listener.node.create_subscription(
+        vision.LabelInfo, 'label_info', published.append, qos.latched()
+    )
+    assert [each.class_name for each in listener.wait(published).class_map] == [
+        'background',
+        'the mug',
+    ]
 
 
-def test_what_ended_stays_in_label_info_and_labels_and_detections_agree_with_it(
+def test_ended_instructions_stay_in_label_info_and_labels_and_detections_agree_with_it(
     listener: Listener,
 ) -> None:
     vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')

@@ -43,6 +43,24 @@ def test_parameters_override_the_quality_of_a_topic(
     assert mask.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
+def test_an_override_for_an_unknown_topic_is_reported_with_the_nearest_known_one(
+    run_process: Callable[..., NodeProcess], tiny_model_dir: Path
+) -> None:
+    node = run_process(
+        'segmentation_node',
+        namespace='/quality',
+        model=tiny_model_dir,
+        **{
+            'device': 'cpu',
+            'qos_overrides./quality/imge.subscription.reliability': 'reliable',
+            'qos_overrides./quality/depth/image.subscription.reliability': 'reliable',
+        },
+    )
+    node.wait_for_output('activate: done')
+    assert node.output().count('has no effect') == 1
+    assert 'did you mean "qos_overrides./quality/image.subscription.reliability"' in node.output()
+
+
 def test_a_queue_without_bounds_is_refused_with_the_reason(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:

@@ -19,7 +19,6 @@ from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.msg import Segmentation
 from instructseg_ros.ros import running
-from instructseg_ros.ros import running as stopping
 
 pytestmark = pytest.mark.ros
 
@@ -28,7 +27,7 @@ SEEN = (Segmentation.FOUND, Segmentation.NOT_FOUND)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_node_without_a_word(
+def test_a_signal_ends_the_node_silently(
     run_process: Run, tiny_model_dir: Path, number: int
 ) -> None:
     before = shared_memory()
@@ -72,7 +71,7 @@ def test_a_parameter_that_cannot_be_ends_the_node_with_one_line(
     assert 'Traceback' not in node.output()
 
 
-def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: Run) -> None:
+def test_a_missing_model_leaves_the_node_running_and_names_the_remedy(run_process: Run) -> None:
     node = run_process('segmentation_node', model='/nowhere', device='cpu')
     node.wait_for_output('cannot configure')
     assert '/nowhere' in node.output()
@@ -81,7 +80,7 @@ def test_a_missing_model_leaves_the_node_alive_and_says_what_to_do(run_process: 
     assert 'Traceback' not in node.output()
 
 
-def test_a_camera_that_is_not_there_yet_and_one_that_stops_are_told(
+def test_a_missing_camera_and_a_camera_that_stops_are_reported(
     run_process: Run, tiny_model_dir: Path
 ) -> None:
     node = run_process(
@@ -129,7 +128,7 @@ def test_without_autostart_services_walk_the_node(run_process: Run, tiny_model_d
     assert node.stop() == 0
 
 
-def test_what_people_say_is_not_logged_in_full(run_process: Run, tiny_model_dir: Path) -> None:
+def test_long_instructions_are_not_logged_in_full(run_process: Run, tiny_model_dir: Path) -> None:
     node = run_process('segmentation_node', namespace='/quiet', model=tiny_model_dir, device='cpu')
     node.wait_for_output('activate: done')
     probe = Probe('/quiet')
@@ -152,7 +151,7 @@ def test_a_signal_while_the_model_loads_ends_the_node_before_it_is_active(
     # Loading a model begins with torch.
     wait_until(lambda: any('libtorch_cpu' in name for name in mapped(node.process.pid)))
     assert node.stop(number) == 0
-    assert 'configure: given up, the process was asked to stop' in node.output()
+    assert 'configure: aborted, the process was asked to stop' in node.output()
     assert 'done' not in node.output()
     assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
 
@@ -192,7 +191,7 @@ def test_the_first_signal_ends_the_node_in_the_middle_of_each_stage_of_loading(
         assert process.wait(TIMEOUT) == 0
     finally:
         process.kill()
-    assert 'configure: given up, the process was asked to stop' in log.read_text()
+    assert 'configure: aborted, the process was asked to stop' in log.read_text()
     assert 'ERROR' not in log.read_text() and 'Traceback' not in log.read_text()
 
 
@@ -232,7 +231,7 @@ def test_a_signal_ends_the_node_while_the_files_of_a_model_are_read(
         )
     )
     assert node.stop() == 0
-    assert 'configure: given up, the process was asked to stop' in node.output()
+    assert 'configure: aborted, the process was asked to stop' in node.output()
     assert 'ERROR' not in node.output() and 'Traceback' not in node.output()
 
 
@@ -317,7 +316,7 @@ def test_an_argument_that_would_have_no_effect_is_refused(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'command', [['segmentation_node'], ['sim_camera'], ['instructseg', 'say', 'the red mug']]
+    'command', [['segmentation_node'], ['sim_camera'], ['instructseg', 'send', 'the red mug']]
 )
 @pytest.mark.parametrize('folder', ['HOME', 'ROS_LOG_DIR'])
 def test_without_a_folder_for_logs_the_error_names_the_variable_that_sets_it(
@@ -352,7 +351,7 @@ def test_two_nodes_of_one_name_are_warned_of_with_the_remedy(run_process: Run, m
     alone = run_process(module, namespace='/alone', **parameters)
     twins = [run_process(module, namespace='/twins', **parameters) for _ in range(2)]
     for twin in twins:
-        twin.wait_for_output(f'another node with the name /twins/{module} runs')
+        twin.wait_for_output(f'another node with the name /twins/{module} is running')
         assert '-r __node:=NAME' in twin.output()
     assert 'another node' not in alone.output()
 
@@ -368,8 +367,8 @@ def test_a_misspelt_parameter_is_warned_of_with_the_nearest_right_name(
     del options['source' if module == 'segmentation_node' else 'autostart']
     node = run_process(module, **{wrong: 1}, **options)
     node.wait_for_output(
-        f'the parameter "{wrong}" has no effect: the node has none of that name; did you mean '
-        f'"{right}"?'
+        f'the parameter "{wrong}" has no effect: the node has no parameter of that name; '
+        f'did you mean "{right}"?'
     )
     assert node.output().count('has no effect') == 1
 
@@ -398,16 +397,16 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures('domain')
-def test_a_callback_that_fails_is_logged_whatever_its_error_says_and_the_node_keeps_running(
+def test_a_failing_callback_is_logged_and_the_node_keeps_running(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stopping, 'REQUESTED', threading.Event())
+    monkeypatch.setattr(running, 'STOP_REQUESTED', threading.Event())
     calls: list[None] = []
 
     def fail() -> None:
         calls.append(None)
         if len(calls) == 3:
-            stopping.REQUESTED.set()
+            running.STOP_REQUESTED.set()
         raise OSError('file \udcff missing')
 
     rclpy.init()

@@ -33,12 +33,12 @@ def test_every_result_has_the_header_of_its_image(probe: Probe) -> None:
     assert probe.results == []
 
 
-def test_images_beside_a_result_have_its_header_and_size(probe: Probe) -> None:
+def test_images_published_with_a_result_have_its_header_and_size(probe: Probe) -> None:
     images: dict[str, list[Image]] = {'mask': [], 'confidence': [], 'overlay': []}
     for topic, messages in images.items():
         probe.subscribe(Image, topic, messages)
     probe.wait(lambda: all(probe.node.count_publishers(topic) for topic in images))
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     result = probe.show_until(
         lambda header: all(header in headers(messages) for messages in images.values())
     )
@@ -54,7 +54,7 @@ def test_images_beside_a_result_have_its_header_and_size(probe: Probe) -> None:
         assert not any(images['mask'][0].data)
 
 
-def test_a_result_tells_its_times_and_its_task(probe: Probe) -> None:
+def test_a_result_has_its_times_and_its_task(probe: Probe) -> None:
     probe.request(instruction='what can I drink from?')
     result = probe.answer_to(probe.show())
     assert result.task == Command.REASONING
@@ -64,7 +64,7 @@ def test_a_result_tells_its_times_and_its_task(probe: Probe) -> None:
 
 
 def test_an_instruction_before_the_first_image_is_answered_on_it(probe: Probe) -> None:
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.settle()
     assert is_seen(probe.answer_to(probe.show()))
 
@@ -134,7 +134,7 @@ def test_a_bad_command_is_rejected_with_a_reason(
     assert len(result.instruction) <= 80
 
 
-def test_a_command_replaces_the_live_one_in_its_slot(probe: Probe) -> None:
+def test_a_command_replaces_the_active_one_in_its_slot(probe: Probe) -> None:
     probe.request(id='first', instruction='the red mug', slot='gripper')
     assert probe.answer_to(probe.show()).command_id == 'first'
     probe.request(id='second', instruction='the bowl', slot='gripper')
@@ -156,11 +156,11 @@ def test_commands_without_a_slot_are_followed_side_by_side(probe: Probe) -> None
     assert [probe.answer_to(header).command_id for _ in range(2)] == ['mug', 'book']
 
 
-def test_what_a_person_says_replaces_only_what_a_person_said(probe: Probe) -> None:
+def test_a_text_replaces_only_the_previous_text(probe: Probe) -> None:
     probe.request(id='program', instruction='the red mug')
-    probe.say('the bowl')
+    probe.send_text('the bowl')
     probe.settle()
-    probe.say('the book')
+    probe.send_text('the book')
     ended = probe.answer(lambda result: result.final)
     assert (ended.instruction, ended.state) == ('the bowl', Segmentation.EXPIRED)
     header = probe.show()
@@ -168,13 +168,13 @@ def test_what_a_person_says_replaces_only_what_a_person_said(probe: Probe) -> No
     assert [answer.instruction for answer in answers] == ['the red mug', 'the book']
 
 
-def test_the_ninth_command_and_an_id_that_is_live_are_rejected(probe: Probe) -> None:
+def test_the_ninth_command_and_an_active_id_are_rejected(probe: Probe) -> None:
     for number in range(8):
         probe.request(id=str(number), instruction='the mug')
     probe.request(id='ninth', instruction='the mug')
     rejected = probe.answer(lambda result: result.command_id == 'ninth')
     assert rejected.state == Segmentation.REJECTED
-    assert '8 instructions are live, which is the limit' in rejected.reason
+    assert '8 instructions are active, which is the limit' in rejected.reason
     probe.request(id='3', instruction='the bowl')
     rejected = probe.answer(lambda result: result.final)
     assert (rejected.command_id, rejected.state) == ('3', Segmentation.REJECTED)
@@ -185,10 +185,10 @@ def test_a_text_that_is_repeated_is_answered_under_one_id_and_ends_nothing(probe
     ids = set()
     for _ in range(3):
         for _ in range(2):
-            probe.say('the  red mug')
+            probe.send_text('the  red mug')
         ids.add(probe.answer_to(probe.show()).command_id)
     assert len(ids) == 1
-    probe.say('the bowl')
+    probe.send_text('the bowl')
     ended = probe.answer(lambda result: result.final)
     assert {ended.command_id} == ids
 
@@ -207,30 +207,30 @@ def test_a_request_that_is_repeated_is_answered_under_one_id(probe: Probe) -> No
     assert not any(result.final for result in probe.results)
 
 
-def test_a_request_with_a_new_id_replaces_what_it_repeats(probe: Probe) -> None:
+def test_a_request_with_a_new_id_replaces_the_one_it_repeats(probe: Probe) -> None:
     for id in ('first', 'second'):
         probe.request(id=id, instruction='the red mug', slot='gripper')
     assert probe.answer(lambda result: result.final).command_id == 'first'
 
 
-def test_an_empty_text_stops_what_a_person_said_and_nothing_else(probe: Probe) -> None:
+def test_an_empty_text_stops_only_the_previous_text(probe: Probe) -> None:
     probe.request(id='program', instruction='the bowl')
     probe.request(id='gripper', instruction='the bowl', slot='gripper')
-    probe.say('the red mug')
-    probe.say('  ')
+    probe.send_text('the red mug')
+    probe.send_text('  ')
     ended = probe.answer(lambda result: result.final)
     assert (ended.state, ended.instruction) == (Segmentation.EXPIRED, 'the red mug')
     assert ended.reason.startswith('stopped on command in slot "person"')
     probe.settle()
     header = probe.show()
     assert [probe.answer_to(header).command_id for _ in range(2)] == ['program', 'gripper']
-    probe.say('')
+    probe.send_text('')
     rejected = probe.answer(lambda result: result.final)
     assert rejected.state == Segmentation.REJECTED
     assert rejected.reason == 'nothing to stop: no instruction is active in slot "person"'
 
 
-def test_an_empty_request_stops_what_holds_its_slot_unless_it_names_an_id(probe: Probe) -> None:
+def test_an_empty_request_stops_the_command_in_its_slot_unless_it_names_an_id(probe: Probe) -> None:
     probe.request(id='other', instruction='the bowl', slot='head')
     probe.request(id='mine', instruction='the red mug', slot='gripper')
     probe.request(id='yours', instruction='the bowl', slot='gripper')
@@ -294,7 +294,7 @@ def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
     assert 'commands come faster than 0.1 a second' in rejected[-1].reason
 
 
-def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(
+def test_two_rate_results_are_marked_as_propagated_with_their_age(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:
     node = run_process(
@@ -310,7 +310,7 @@ def test_two_rate_results_say_that_they_are_propagated_and_how_old_they_are(
     node.wait_for_output('activate: done')
     probe = Probe('/fast')
     probe.wait_for_node()
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.settle()
     answers = [probe.answer_to(probe.show()) for _ in range(6)]
     probe.close()

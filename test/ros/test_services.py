@@ -90,7 +90,7 @@ def test_a_request_that_cannot_be_followed_is_rejected(
     assert reason in answer.reason
 
 
-def test_cancel_tells_what_it_ended_or_what_is_live(probe: Probe) -> None:
+def test_cancel_returns_the_ended_or_the_active_ids(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.request(id='bowl', instruction='the bowl')
     probe.settle()
@@ -106,7 +106,7 @@ def test_cancel_tells_what_it_ended_or_what_is_live(probe: Probe) -> None:
     assert cancel(probe).reason == 'nothing to cancel: no instruction is active'
 
 
-def test_while_streaming_is_disabled_live_commands_wait_and_services_are_answered(
+def test_while_streaming_is_disabled_active_commands_wait_and_services_are_answered(
     probe: Probe,
 ) -> None:
     probe.request(id='mug', instruction='the red mug')

@@ -66,7 +66,7 @@ def probe(run_process: Callable[..., NodeProcess], tiny_model_dir: Path) -> Prob
     return probe
 
 
-def test_the_policy_allows_what_the_node_does_and_nothing_else(probe: Probe) -> None:
+def test_the_policy_allows_exactly_the_endpoints_of_the_node(probe: Probe) -> None:
     node = probe.node
     probe.wait(lambda: (NODE, '/') in node.get_node_names_and_namespaces())
     for (group, permission), look in {

@@ -9,22 +9,22 @@ import pytest
 OTHER_SIGNAL = """
 import signal
 import time
-from instructseg_ros.ros import stopping
+from instructseg_ros.ros import running
 
-stopping.listen()
+running.handle_signals()
 signal.signal(signal.SIGUSR1, lambda number, frame: None)
 signal.raise_signal(signal.SIGUSR1)
 time.sleep(1.0)
-print(stopping.REQUESTED.is_set())
+print(running.STOP_REQUESTED.is_set())
 signal.raise_signal(signal.SIGTERM)
-print(stopping.REQUESTED.wait(60.0))
-time.sleep(2.0 * stopping.REPEAT)
+print(running.STOP_REQUESTED.wait(60.0))
+time.sleep(2.0 * running.MIN_REPEAT_TIME)
 signal.raise_signal(signal.SIGUSR1)
 time.sleep(1.0)
 """
 
 
-def test_a_signal_with_a_handler_of_somebody_else_s_stops_nothing() -> None:
+def test_a_signal_with_another_handler_stops_nothing() -> None:
     done = subprocess.run(
         [sys.executable, '-c', OTHER_SIGNAL],
         capture_output=True,
@@ -39,16 +39,16 @@ FORK = """
 import os
 import signal
 import time
-from instructseg_ros.ros import stopping
+from instructseg_ros.ros import running
 
-stopping.listen()
+running.handle_signals()
 child = os.fork()
 if child == 0:
     signal.raise_signal({number})
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 time.sleep(1.0)
-print(stopping.REQUESTED.is_set())
+print(running.STOP_REQUESTED.is_set())
 """
 
 
@@ -66,12 +66,12 @@ def test_a_signal_ends_a_forked_child_and_stops_nothing_in_its_parent(number: in
 
 INTERRUPTED = """
 import signal
-from instructseg_ros.ros import stopping
+from instructseg_ros.ros import running
 
-stopping.REPEAT = 1e9
-stopping.listen()
+running.MIN_REPEAT_TIME = 1e9
+running.handle_signals()
 try:
-    with stopping.interruptible():
+    with running.interruptible():
         try:
             signal.raise_signal(signal.SIGTERM)
         except Exception:
@@ -79,15 +79,15 @@ try:
         finally:
             signal.raise_signal(signal.SIGTERM)
             print('cleaned up')
-except stopping.StopRequested:
-    print('given up')
+except running.StopRequested:
+    print('aborted')
 signal.raise_signal(signal.SIGTERM)
 print('only noted')
 """
 
 
-def test_a_signal_gives_up_an_interruptible_block_once_and_lets_it_clean_up() -> None:
+def test_a_signal_aborts_an_interruptible_block_once_and_lets_it_clean_up() -> None:
     done = subprocess.run(
         [sys.executable, '-c', INTERRUPTED], capture_output=True, text=True, check=True, timeout=300
     )
-    assert done.stdout == 'cleaned up\ngiven up\nonly noted\n'
+    assert done.stdout == 'cleaned up\naborted\nonly noted\n'

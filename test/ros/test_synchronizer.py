@@ -10,18 +10,20 @@ import pytest
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from instructseg_ros.ros import approximate_time, synchronizer
+from instructseg_ros.ros import synchronizer
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 
 MS = 10**6
 SLOP = 20
 QUEUE = 10
 COLOR, DEPTH, INFO = range(3)
+Classes = tuple[type, type]
+FALLBACK = (synchronizer.FallbackFilter, synchronizer.FallbackSynchronizer)
 
 
 @dataclass(frozen=True)
 class Message:
-    """As little of a message as the node hands over."""
+    """The smallest message that the node passes to the synchronizer."""
 
     header: Header
     number: int
@@ -30,9 +32,10 @@ class Message:
 class Inputs:
     """Color, depth and calibration into a synchronizer; times are in milliseconds."""
 
-    def __init__(self, package: Any, *, slop: float = SLOP, queue: int = QUEUE) -> None:
-        self.filters = [package.SimpleFilter() for _ in range(3)]
-        self.synchronizer = package.ApproximateTimeSynchronizer(self.filters, queue, slop / 1000)
+    def __init__(self, classes: Classes, *, slop: float = SLOP, queue: int = QUEUE) -> None:
+        filter_class, synchronizer_class = classes
+        self.filters = [filter_class() for _ in range(3)]
+        self.synchronizer = synchronizer_class(self.filters, queue, slop / 1000)
         self.sets: list[tuple[Message, ...]] = []
         self.synchronizer.registerCallback(lambda *messages: self.sets.append(messages))
         self.count = 0
@@ -59,19 +62,19 @@ class Inputs:
         return [len(queue) for queue in self.synchronizer.queues]
 
 
-@pytest.fixture(params=['ours', 'public'])
-def package(request: pytest.FixtureRequest) -> Any:
-    """What has the two classes: our own, or what the node takes where message_filters is."""
-    if request.param == 'ours':
-        return approximate_time
-    if not hasattr(synchronizer, 'message_filters'):
+@pytest.fixture(params=['fallback', 'message_filters'])
+def classes(request: pytest.FixtureRequest) -> Classes:
+    """The filter and the synchronizer: the fallback, or those based on message_filters."""
+    if request.param == 'fallback':
+        return FALLBACK
+    if synchronizer.message_filters is None:
         pytest.skip('the package message_filters is missing')
-    return synchronizer
+    return synchronizer.SimpleFilter, synchronizer.ApproximateTimeSynchronizer
 
 
 @pytest.fixture
-def inputs(package: Any) -> Inputs:
-    return Inputs(package)
+def inputs(classes: Classes) -> Inputs:
+    return Inputs(classes)
 
 
 def test_equal_stamps_match(inputs: Inputs) -> None:
@@ -87,7 +90,7 @@ def test_nothing_matches_before_each_input_has_come(inputs: Inputs) -> None:
     assert inputs.times == [(1000, 1000, 1000)]
 
 
-def test_a_set_is_in_the_order_of_the_inputs_whichever_came_first(inputs: Inputs) -> None:
+def test_a_match_is_in_the_order_of_the_inputs(inputs: Inputs) -> None:
     inputs.send(1002, INFO)
     inputs.send(1001, DEPTH)
     inputs.send(1000, COLOR)
@@ -112,8 +115,8 @@ def test_the_slop_itself_is_the_last_that_matches(
     assert bool(inputs.sets) is matches
 
 
-def test_with_a_slop_of_zero_equal_stamps_match(package: Any) -> None:
-    inputs = Inputs(package, slop=0)
+def test_with_a_slop_of_zero_equal_stamps_match(classes: Classes) -> None:
+    inputs = Inputs(classes, slop=0)
     inputs.play([1000, 1033])
     assert inputs.times == [(1000, 1000, 1000), (1033, 1033, 1033)]
 
@@ -125,7 +128,7 @@ def test_the_slop_is_between_any_two_of_a_set(inputs: Inputs) -> None:
     assert inputs.sets == []
 
 
-def test_a_set_is_found_beside_a_nearer_message_that_fits_no_set(inputs: Inputs) -> None:
+def test_a_match_is_found_next_to_a_nearer_message_without_a_match(inputs: Inputs) -> None:
     inputs.send(1000 - 18, DEPTH)
     inputs.send(1000 - 15, INFO)
     inputs.send(1000 + 14, INFO)
@@ -172,8 +175,8 @@ def test_messages_out_of_order_match(inputs: Inputs) -> None:
     assert sorted(inputs.times) == [(t, t, t) for t in stamps]
 
 
-def test_the_oldest_that_wait_are_forgotten(package: Any) -> None:
-    inputs = Inputs(package, queue=2)
+def test_the_oldest_that_wait_are_forgotten(classes: Classes) -> None:
+    inputs = Inputs(classes, queue=2)
     for time in (1000, 1033, 1066):
         inputs.send(time, COLOR)
     for time in (1000, 1033):
@@ -204,7 +207,7 @@ def test_inputs_that_jump_back_one_after_the_other_lose_nothing(inputs: Inputs) 
     assert inputs.times == [(60_000,) * 3, (100,) * 3, (133,) * 3]
 
 
-def test_what_came_before_a_jump_back_matches_nothing_after_it(inputs: Inputs) -> None:
+def test_messages_before_a_jump_back_match_nothing_after_it(inputs: Inputs) -> None:
     inputs.send(5000, DEPTH, INFO)
     inputs.send(9000, COLOR)
     inputs.send(5000, COLOR)
@@ -257,7 +260,7 @@ def test_arguments_of_the_callback_follow_the_messages(inputs: Inputs) -> None:
     assert [arguments[3:] for arguments in got] == [('a', 'b')]
 
 
-def test_an_error_in_a_callback_reaches_who_signals_and_matching_goes_on(inputs: Inputs) -> None:
+def test_an_error_in_a_callback_reaches_the_caller_and_matching_continues(inputs: Inputs) -> None:
     def fail(*_: Message) -> None:
         raise ValueError('refused')
 
@@ -277,8 +280,8 @@ def test_a_callback_may_signal_a_message(inputs: Inputs) -> None:
     assert len(inputs.sets) == 4
 
 
-def test_inputs_may_signal_in_threads_of_their_own(package: Any) -> None:
-    inputs = Inputs(package, queue=500)
+def test_inputs_may_signal_in_threads_of_their_own(classes: Classes) -> None:
+    inputs = Inputs(classes, queue=500)
 
     def signal(index: int) -> None:
         for number in range(500):
@@ -293,9 +296,9 @@ def test_inputs_may_signal_in_threads_of_their_own(package: Any) -> None:
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_both_match_the_same_messages(package: Any, seed: int) -> None:
+def test_both_match_the_same_messages(classes: Classes, seed: int) -> None:
     chance = random.Random(seed)
-    both = [Inputs(each, slop=40) for each in (approximate_time, package)]
+    both = [Inputs(each, slop=40) for each in (FALLBACK, classes)]
     for number in range(500):
         time, index = 1000 + 7 * number + chance.uniform(-60, 60), chance.randrange(3)
         for inputs in both:

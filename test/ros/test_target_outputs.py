@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros.inputs import DepthInput
+from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.outputs_3d import TargetOutputs, Transforms, child_frame
 from instructseg_ros.ros.vision_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box
@@ -36,7 +36,7 @@ HEIGHT, WIDTH = SIZE
 
 
 class RangeCamera:
-    """Publishes depth and calibration beside the images of a probe."""
+    """Publishes depth and calibration for the images of a probe."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -232,7 +232,7 @@ def test_depth_that_comes_late_is_still_used(
     wait_until(lambda: header in headers(got['points']), idle=publish_depth)
 
 
-def test_depth_of_another_time_is_not_used_and_the_log_says_so(
+def test_depth_of_another_time_is_not_used_and_the_log_explains_it(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start(sync_slop=0.005)
@@ -318,7 +318,7 @@ def test_points_of_rectified_images_follow_p(
 ) -> None:
     probe, camera = start(rectification='rectified')
     output = probe.process.output()  # type: ignore[attr-defined]
-    assert output.count('images on /space/image count as rectified (P of camera_info') == 1
+    assert output.count('images on /space/image are treated as rectified (P of camera_info') == 1
     camera.calibration |= LENS
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')
@@ -358,7 +358,7 @@ def test_points_of_rectified_images_follow_p(
     ],
     ids=['depth', 'camera_info', 'distortion'],
 )
-def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
+def test_invalid_depth_or_calibration_gives_no_pose_and_names_its_topic(
     start: Callable[..., tuple[Probe, RangeCamera]], changes: dict[str, Any], warning: str
 ) -> None:
     probe, camera = start()
@@ -373,7 +373,7 @@ def test_what_would_give_a_wrong_pose_gives_none_and_names_its_topic(
     assert header not in headers(got['points'])
 
 
-def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
+def test_unreadable_depth_is_reported_and_masks_continue(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start()
@@ -386,7 +386,7 @@ def test_depth_that_cannot_be_read_is_told_and_masks_go_on(
     probe.process.wait_for_output('cannot be used')  # type: ignore[attr-defined]
 
 
-def test_while_nobody_wants_points_the_node_does_not_listen_to_depth(
+def test_without_a_subscriber_the_node_does_not_subscribe_to_depth(
     start: Callable[..., tuple[Probe, RangeCamera]],
 ) -> None:
     probe, camera = start()

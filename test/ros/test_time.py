@@ -137,7 +137,7 @@ def test_images_without_a_stamp_have_references_and_the_log_names_the_remedy_onc
     assert 'let the camera driver set header.stamp to the time of exposure' in robot.output()
 
 
-def test_an_answer_without_an_image_tells_its_time(probe: Probe) -> None:
+def test_a_result_without_an_image_has_its_time(probe: Probe) -> None:
     probe.request(id='mug', instruction='the red mug')
     probe.request(id='mug', instruction='the bowl')
     rejected = probe.answer(lambda result: result.state == Segmentation.REJECTED)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from instructseg_ros.ros.inputs import TokenBucket
 
 
-def test_a_burst_is_let_through_and_then_what_the_rate_allows() -> None:
+def test_a_burst_passes_and_then_the_rate_limits() -> None:
     now = [0.0]
     bucket = TokenBucket(rate=2.0, burst=3, clock=lambda: now[0])
     assert [bucket.take() for _ in range(5)] == [True, True, True, False, False]

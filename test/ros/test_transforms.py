@@ -35,7 +35,7 @@ def test_nothing_of_tf2_stays_with_the_node(
     assert len(held(node)) == len(before) + 4
     transforms.destroy()
     assert held(node) == before
-    # A buffer that still listened would say that the clock has jumped.
+    # A buffer that is still attached would log that the clock has jumped.
     node.set_parameters([Parameter('use_sim_time', value=True)])
     assert ''.join(capfd.readouterr()) == ''
 

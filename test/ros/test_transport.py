@@ -17,6 +17,8 @@ from instructseg_ros.ros import qos
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.transport import (
     CHOICE_VARIABLES,
+    DOMAINS,
+    choose_environment,
     fast_dds_variable,
     profile_environment,
     share_folder,
@@ -32,7 +34,7 @@ def test_the_profile_is_named_as_the_installed_version_of_fast_dds_reads_it() ->
 
 
 @pytest.mark.parametrize('variable', CHOICE_VARIABLES)
-def test_what_the_user_has_chosen_stays(variable: str) -> None:
+def test_the_transport_that_the_user_has_chosen_stays(variable: str) -> None:
     assert profile_environment(PROFILE, {variable: 'mine'}) == {}
 
 
@@ -45,7 +47,7 @@ def nothing_chosen(domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.ros
 @pytest.mark.usefixtures('nothing_chosen')
-def test_a_pair_that_is_started_by_hand_loses_nearly_no_image(
+def test_a_pair_started_by_hand_loses_almost_no_image(
     run_process: Callable[..., NodeProcess], tiny_model_dir: Path
 ) -> None:
     camera = run_process('sim_camera', namespace='/pair', source='recording', rate=5.0)
@@ -66,7 +68,7 @@ def test_a_pair_that_is_started_by_hand_loses_nearly_no_image(
     # and no image that it or the node was late for.
     probe.node.create_subscription(Image, 'image', images.append, qos.sensor(depth=1000))
     probe.wait_for_node()
-    probe.say('the red mug')
+    probe.send_text('the red mug')
     probe.wait(lambda: images)
     scenes.clear()
     probe.wait(lambda: len(scenes) >= 20)
@@ -80,15 +82,15 @@ def test_a_pair_that_is_started_by_hand_loses_nearly_no_image(
     assert 'deprecated' not in camera.output() + node.output()
 
 
-SAY = "say('', timeout=0.0)"
+SEND = "send('', timeout=0.0)"
 CLIENT = 'SegmentationClient().close()'
 
 
 @pytest.mark.ros
 @pytest.mark.usefixtures('nothing_chosen')
-@pytest.mark.parametrize('action', [SAY, CLIENT])
+@pytest.mark.parametrize('action', [SEND, CLIENT])
 @pytest.mark.parametrize('chosen', ['', *CHOICE_VARIABLES])
-def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
+def test_clients_set_the_profile_unless_one_is_chosen(
     monkeypatch: pytest.MonkeyPatch, action: str, chosen: str
 ) -> None:
     mine = str(share_folder() / 'config' / 'fastdds.xml')
@@ -99,7 +101,7 @@ def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
         expected = {chosen: value}
     code = (
         'import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
-        'from instructseg_ros.ros.say import say\n'
+        'from instructseg_ros.ros.send import send\n'
         f'{action}\nprint(dict(os.environ))'
     )
     done = subprocess.run(
@@ -113,3 +115,34 @@ def test_what_speaks_to_the_node_sets_the_profile_unless_one_is_chosen(
     variables = ast.literal_eval(done.stdout.splitlines()[-1])
     assert {name: variables[name] for name in CHOICE_VARIABLES if name in variables} == expected
     assert chosen or 'deprecated' not in done.stderr
+
+
+def test_ros_stays_on_this_machine_unless_a_domain_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, 'environ', {})
+    choose_environment()
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert int(os.environ['ROS_DOMAIN_ID']) in DOMAINS
+    monkeypatch.setattr(os, 'environ', {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'})
+    choose_environment()
+    assert dict(os.environ) == {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}
+
+
+def test_configuration_and_launch_files_are_found() -> None:
+    folder = share_folder()
+    for name in (
+        'config/fastdds.xml',
+        'config/segmentation.yaml',
+        'config/instructseg.rviz',
+        'launch/segmentation.launch.py',
+        'launch/demo.launch.py',
+    ):
+        assert (folder / name).is_file(), name
+
+
+def test_ros_starts_in_one_place_which_chooses_the_transport() -> None:
+    root = Path(__file__).resolve().parents[2]
+    files = [*(root / 'instructseg_ros').rglob('*.py'), *(root / 'scripts').glob('*.py')]
+    starts = {file.name for file in files if 'rclpy.init(' in file.read_text()}
+    assert starts == {'running.py'}

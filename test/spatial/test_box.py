@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from true_boxes import TrueBox, true_box
 
-from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
+from instructseg_ros.spatial.box import Box, NoDepthError, fit_box, fit_rectangle
 from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.rotations import to_matrix
+from instructseg_ros.spatial.quaternions import rotate
 from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.ground_truth import TrueBox, true_box, visible_share
 from instructseg_ros.tabletop.world.record import SCENES
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
 from instructseg_ros.tabletop.world.scene import Scene
+from instructseg_ros.tabletop.world.scene_graph import visible_share
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 from instructseg_ros.tabletop.world.world_model import OpenGLError, surface_points
 
@@ -49,13 +50,13 @@ def _observations() -> Iterator[tuple[Scene, Observation]]:
 
 def _things(scene: Scene, seen: Observation) -> Iterator[Seen]:
     assert seen.depth is not None and seen.labels is not None
-    k, graph = seen.intrinsics, {thing.label for thing in seen.graph}
+    k, graph = seen.pinhole, {thing.label for thing in seen.graph}
     pinhole = Pinhole(width=k.width, height=k.height, fx=k.fx, fy=k.fy, cx=k.cx, cy=k.cy)
-    for item in scene.items:
-        surface = surface_points(item.article)
+    for item in scene.objects:
+        surface = surface_points(item.entry)
         if item.label in graph and visible_share(scene, item, surface, seen.labels, k, 0.0) >= 0.9:
             yield Seen(
-                kind=item.article.kind,
+                kind=item.entry.category,
                 depth=seen.depth,
                 pinhole=pinhole,
                 mask=seen.labels == item.label,
@@ -92,7 +93,9 @@ def _share(things: list[Seen], spoil: Callable[[np.ndarray], np.ndarray]) -> flo
     )
 
 
-def test_centre_and_size_hold_for_most_things_that_are_well_visible(things: list[Seen]) -> None:
+def test_most_boxes_of_well_visible_objects_have_the_right_centre_and_size(
+    things: list[Seen],
+) -> None:
     rendered = len(things) > 60  # a recording has fewer scenes, and depth in steps of 4 mm
     assert len(things) >= 15
     assert _share(things, lambda depth: depth) >= (0.88 if rendered else 0.75)
@@ -126,7 +129,7 @@ def _noisy(depth: np.ndarray) -> np.ndarray:
     ],
     ids=['flying pixels', 'holes', 'half resolution', '16UC1', 'noise of 2 mm'],
 )
-def test_most_hold_under_what_cameras_do_to_depth(
+def test_most_boxes_survive_the_errors_of_real_depth_cameras(
     things: list[Seen], spoil: Callable, share: float
 ) -> None:
     assert _share(things[::3], spoil) >= share
@@ -134,7 +137,7 @@ def test_most_hold_under_what_cameras_do_to_depth(
 
 def test_the_box_stands_upright_whatever_the_camera_s_tilt(things: list[Seen]) -> None:
     tilts = [
-        to_matrix(fit_box(thing.depth, thing.pinhole, thing.mask).rotation)[:, 2]
+        rotate(fit_box(thing.depth, thing.pinhole, thing.mask).rotation, np.array([0.0, 0, 1]))
         @ thing.truth.rotation[:, 2]
         for thing in things[::4]
     ]
@@ -153,12 +156,12 @@ def test_without_a_plane_the_box_lies_along_the_principal_axes() -> None:
     box = fit_box(depth, CAMERA, mask)
     assert box.center == pytest.approx([0.0, 0.0, 0.8], abs=2e-3)
     assert box.size == pytest.approx([0.32, 0.107, 0.0], abs=6e-3)
-    turned = to_matrix(box.rotation)
+    turned = np.stack([rotate(box.rotation, axis) for axis in np.eye(3)], axis=1)
     assert np.abs(turned[:, 0]) == pytest.approx([1, 0, 0], abs=1e-3)
     assert np.linalg.det(turned) == pytest.approx(1)
 
 
-def test_a_target_without_depth_is_reported_with_how_much_it_has() -> None:
+def test_a_target_with_too_little_depth_is_refused_with_the_number_of_pixels() -> None:
     depth, mask = _block()
     depth[:, :216] = np.nan
     depth[103:] = np.nan
@@ -172,3 +175,30 @@ def test_the_same_frame_gives_the_same_box(things: list[Seen]) -> None:
     first, second = (fit_box(things[0].depth, things[0].pinhole, things[0].mask) for _ in range(2))
     assert np.array_equal(first.center, second.center)
     assert np.array_equal(first.size, second.size)
+
+
+@pytest.mark.parametrize('angle', np.deg2rad([0, 20, 77, 140]))
+def test_a_rectangle_is_found_at_any_angle(angle: float) -> None:
+    flat = np.random.default_rng(0).uniform([-0.1, -0.04], [0.1, 0.04], (4000, 2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = fit_rectangle(flat @ turn.T + [1.0, 2.0], 0.001)
+    assert found.size == pytest.approx([0.2, 0.08], abs=0.006)
+    assert found.center == pytest.approx([1.0, 2.0], abs=0.002)
+    assert abs(np.sin(found.angle - angle)) < 0.05
+
+
+@pytest.mark.parametrize('angle', np.deg2rad([10, 50, 120]))
+def test_the_rectangle_of_a_round_object_lies_along_its_handle(angle: float) -> None:
+    around_it = np.linspace(0, 2 * np.pi, 2000)
+    body = 0.042 * np.column_stack([np.cos(around_it), np.sin(around_it)])
+    handle = np.random.default_rng(0).uniform([0.04, -0.006], [0.076, 0.006], (300, 2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = fit_rectangle(np.concatenate([body, handle]) @ turn.T, 0.0)
+    assert found.size == pytest.approx([0.118, 0.084], rel=0.03)
+    assert abs(np.sin(found.angle - angle)) < 0.1
+
+
+def test_a_share_of_the_points_may_lie_beyond_each_side() -> None:
+    flat = np.random.default_rng(0).uniform([-0.1, -0.04], [0.1, 0.04], (4000, 2))
+    flat[:10] = [0.0, 5.0]
+    assert fit_rectangle(flat, 0.005).size == pytest.approx([0.2, 0.08], abs=0.006)

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from instructseg_ros.spatial.depth import DepthError, FieldOfViewError, mask_depth, metres_of
+from instructseg_ros.spatial.depth import (
+    ConversionError,
+    FieldOfViewError,
+    depth_in_metres,
+    mask_depth,
+)
 
 MILLIMETRES = np.array([[0, 500, 1000], [1500, 65535, 1]], np.uint16)
 METRES = np.array([[0.0, -1.0, np.inf], [np.nan, 0.5, 2.0]], np.float32)
@@ -29,16 +34,18 @@ def message(
 @pytest.mark.parametrize('encoding', ['16UC1', 'mono16'])
 @pytest.mark.parametrize('padding', [0, 5])
 @pytest.mark.parametrize('big', [False, True])
-def test_millimetres_become_metres_and_0_nothing(encoding: str, padding: int, big: bool) -> None:
-    metres = metres_of(message(MILLIMETRES, encoding, padding=padding, big=big))
+def test_millimetres_become_metres_and_0_means_no_depth(
+    encoding: str, padding: int, big: bool
+) -> None:
+    metres = depth_in_metres(message(MILLIMETRES, encoding, padding=padding, big=big))
     assert metres.dtype == np.float32
     assert np.allclose(metres, [[np.nan, 0.5, 1.0], [1.5, 65.535, 0.001]], equal_nan=True)
 
 
 @pytest.mark.parametrize('padding', [0, 5])
 @pytest.mark.parametrize('big', [False, True])
-def test_metres_stay_and_what_is_no_distance_becomes_nothing(padding: int, big: bool) -> None:
-    metres = metres_of(message(METRES, '32FC1', padding=padding, big=big))
+def test_metres_are_kept_and_impossible_distances_mean_no_depth(padding: int, big: bool) -> None:
+    metres = depth_in_metres(message(METRES, '32FC1', padding=padding, big=big))
     assert metres.dtype == np.float32 and metres.dtype.isnative
     assert np.allclose(metres, [[np.nan] * 3, [np.nan, 0.5, 2.0]], equal_nan=True)
 
@@ -52,16 +59,16 @@ def test_metres_stay_and_what_is_no_distance_becomes_nothing(padding: int, big: 
         ({'data': b'12345'}, 'part of an image'),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_a_remedy(change: dict, words: str) -> None:
+def test_an_unreadable_depth_message_is_refused_with_a_remedy(change: dict, words: str) -> None:
     depth = message(MILLIMETRES, '16UC1')
     for name, value in change.items():
         setattr(depth, name, value)
-    with pytest.raises(DepthError, match=words):
-        metres_of(depth)
+    with pytest.raises(ConversionError, match=words):
+        depth_in_metres(depth)
 
 
 @pytest.mark.parametrize('big', [False, True])
-def test_masked_depth_keeps_its_type_and_says_nothing_outside(big: bool) -> None:
+def test_masked_depth_keeps_its_type_and_has_none_outside_the_mask(big: bool) -> None:
     mask = np.zeros((2, 3), bool)
     mask[1, 1] = True
     short = mask_depth(message(MILLIMETRES, '16UC1', padding=3, big=big), mask)

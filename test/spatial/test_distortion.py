@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,7 +27,6 @@ def grid(reach: float = 0.6, steps: int = 41) -> tuple[np.ndarray, np.ndarray]:
 
 
 def opencv_rays(model: str, d: list[float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
     places, eye = np.stack([x.ravel(), y.ravel()], -1)[:, None], np.eye(3)
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-14)
     if model == 'equidistant':
@@ -48,8 +48,7 @@ def test_rays_are_those_of_opencv(lens: str) -> None:
 
 
 @pytest.mark.parametrize('lens', LENSES)
-def test_where_rays_appear_is_as_in_opencv(lens: str) -> None:
-    cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
+def test_rays_are_projected_as_by_opencv(lens: str) -> None:
     model, d = LENSES[lens]
     distortion = read_distortion(model, d)
     assert distortion is not None
@@ -75,7 +74,7 @@ def test_the_inverse_undoes_the_distortion(lens: str) -> None:
     np.testing.assert_allclose(distortion.undistort(*distortion.distort(x, y)), (x, y), atol=1e-9)
 
 
-def test_a_place_that_no_ray_reaches_has_none() -> None:
+def test_a_position_that_no_ray_reaches_has_no_ray() -> None:
     barrel = read_distortion('plumb_bob', [-0.5, 0.0, 0.0, 0.0])  # folds back beyond 0.816
     assert barrel is not None
     x, y = barrel.undistort(np.array([0.5, 0.6, 3.0]), np.zeros(3))
@@ -86,7 +85,7 @@ def test_a_place_that_no_ray_reaches_has_none() -> None:
 
 
 @pytest.mark.parametrize('lens', LENSES)
-def test_a_ray_beyond_the_model_does_not_come_back_onto_the_image(lens: str) -> None:
+def test_a_ray_outside_the_model_does_not_fold_back_onto_the_image(lens: str) -> None:
     distortion = read_distortion(*LENSES[lens])
     assert distortion is not None
     x = np.linspace(0.0, 50.0, 2000)
@@ -111,11 +110,11 @@ def test_a_lens_without_coefficients_distorts_nothing(model: str, d: list[float]
 @pytest.mark.parametrize(
     ('model', 'd', 'words'),
     [
-        ('omnidirectional', [0.1], '"omnidirectional", which is not known; rectify the images'),
-        ('', [0.1] * 5, 'the distortion model "", which is not known'),
-        ('plumb_bob', [0.1] * 6, '6 distortion coefficients, which plumb_bob does not have'),
-        ('equidistant', [0.1] * 5, '5 distortion coefficients, which equidistant does not have'),
-        ('plumb_bob', [float('nan')] * 5, 'are no numbers'),
+        ('omnidirectional', [0.1], '"omnidirectional", which is not supported; rectify the images'),
+        ('', [0.1] * 5, 'the distortion model "", which is not supported'),
+        ('plumb_bob', [0.1] * 6, '6 distortion coefficients, an invalid number for plumb_bob'),
+        ('equidistant', [0.1] * 5, '5 distortion coefficients, an invalid number for equidistant'),
+        ('plumb_bob', [float('nan')] * 5, 'are not finite'),
         ('rational_polynomial', [0.1] * 14, 'a tilted sensor'),
     ],
 )

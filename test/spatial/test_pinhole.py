@@ -34,25 +34,25 @@ def info(**changes: object) -> SimpleNamespace:
 
 
 def test_rectified_images_follow_p_and_raw_ones_k_and_d() -> None:
-    rectified = Pinhole.of(info(d=D), rectified=True)
+    rectified = Pinhole.from_camera_info(info(d=D), rectified=True)
     assert rectified == Pinhole(width=640, height=480, fx=450, fy=460, cx=310, cy=230)
-    raw = Pinhole.of(info(d=D), rectified=False)
+    raw = Pinhole.from_camera_info(info(d=D), rectified=False)
     assert (raw.fx, raw.fy, raw.cx, raw.cy) == (500, 510, 319.5, 239.5)
     assert raw.lens is not None
-    assert Pinhole.of(info(), rectified=False).lens is None
+    assert Pinhole.from_camera_info(info(), rectified=False).lens is None
 
 
-def test_without_distortion_k_stands_for_a_p_that_is_left_0() -> None:
-    assert Pinhole.of(info(p=[0.0] * 12), rectified=True).fx == 500
+def test_without_distortion_k_replaces_a_p_of_zeros() -> None:
+    assert Pinhole.from_camera_info(info(p=[0.0] * 12), rectified=True).fx == 500
     with pytest.raises(CalibrationError, match='focal lengths 0 and 0'):
-        Pinhole.of(info(p=[0.0] * 12, d=D), rectified=True)
+        Pinhole.from_camera_info(info(p=[0.0] * 12, d=D), rectified=True)
 
 
 def test_an_unknown_distortion_refuses_raw_images_but_not_rectified_ones() -> None:
     unknown = info(distortion_model='omnidirectional', d=[0.1])
-    with pytest.raises(CalibrationError, match='"omnidirectional", which is not known'):
-        Pinhole.of(unknown, rectified=False)
-    assert Pinhole.of(unknown, rectified=True).fx == 450
+    with pytest.raises(CalibrationError, match='"omnidirectional", which is not supported'):
+        Pinhole.from_camera_info(unknown, rectified=False)
+    assert Pinhole.from_camera_info(unknown, rectified=True).fx == 450
 
 
 @pytest.mark.parametrize('rectified', [True, False])
@@ -77,29 +77,29 @@ def test_a_camera_that_is_not_calibrated_is_refused_with_a_remedy(
     changes: dict, rectified: bool
 ) -> None:
     with pytest.raises(CalibrationError, match='calibrate the camera, or let the driver publish'):
-        Pinhole.of(info(**changes), rectified=rectified)
+        Pinhole.from_camera_info(info(**changes), rectified=rectified)
 
 
 @pytest.mark.parametrize(('width', 'height'), [(1280, 720), (480, 640), (640, 400), (848, 480)])
 def test_an_image_of_another_aspect_ratio_is_refused(width: int, height: int) -> None:
-    camera = Pinhole.of(info(), rectified=False)
+    camera = Pinhole.from_camera_info(info(), rectified=False)
     with pytest.raises(FieldOfViewError, match='camera_info is for 640 x 480 pixels and the image'):
         camera.scaled(width, height)
 
 
 @pytest.mark.parametrize(('width', 'height'), [(320, 240), (213, 160), (1279, 959), (1, 1)])
-def test_sizes_that_were_rounded_are_of_the_same_view(width: int, height: int) -> None:
-    assert Pinhole.of(info(), rectified=False).scaled(width, height).width == width
+def test_rounded_sizes_have_the_same_field_of_view(width: int, height: int) -> None:
+    assert Pinhole.from_camera_info(info(), rectified=False).scaled(width, height).width == width
 
 
-def test_a_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> None:
+def test_region_of_interest_and_binning_keep_the_directions_of_pixels() -> None:
     point = np.array([0.1, -0.2, 1.5])
-    column, row = Pinhole.of(info(), rectified=True).project(point)
+    column, row = Pinhole.from_camera_info(info(), rectified=True).project(point)
     roi = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=320)
-    part = Pinhole.of(info(roi=roi), rectified=True)
+    part = Pinhole.from_camera_info(info(roi=roi), rectified=True)
     assert (part.width, part.height) == (400, 320)
     assert part.project(point) == pytest.approx([column - 100, row - 40])
-    binned = Pinhole.of(info(roi=roi, binning_x=2, binning_y=4), rectified=True)
+    binned = Pinhole.from_camera_info(info(roi=roi, binning_x=2, binning_y=4), rectified=True)
     assert (binned.width, binned.height) == (200, 80)
     assert binned.project(point) == pytest.approx(
         [(column - 99.5) / 2 - 0.5, (row - 39.5) / 4 - 0.5]
@@ -107,7 +107,7 @@ def test_a_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> Non
 
 
 def test_a_scaled_camera_keeps_its_field_of_view() -> None:
-    camera = Pinhole.of(info(), rectified=True)
+    camera = Pinhole.from_camera_info(info(), rectified=True)
     half = camera.scaled(320, 240)
     assert (half.width, half.height, half.fx, half.fy) == (320, 240, 225, 230)
     again = half.scaled(640, 480)
@@ -115,11 +115,11 @@ def test_a_scaled_camera_keeps_its_field_of_view() -> None:
     assert camera.scaled(640, 480) is camera
 
 
-def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_directions() -> None:
+def test_region_of_interest_and_binning_keep_the_directions_behind_a_lens() -> None:
     point = np.array([0.3, -0.2, 0.8])
-    column, row = Pinhole.of(info(d=D), rectified=False).project(point)
+    column, row = Pinhole.from_camera_info(info(d=D), rectified=False).project(point)
     roi = SimpleNamespace(x_offset=100, y_offset=40, width=540, height=440)
-    binned = Pinhole.of(info(d=D, roi=roi, binning_x=2, binning_y=2), rectified=False)
+    binned = Pinhole.from_camera_info(info(d=D, roi=roi, binning_x=2, binning_y=2), rectified=False)
     assert (binned.width, binned.height) == (270, 220)
     assert binned.project(point) == pytest.approx(
         [(column - 99.5) / 2 - 0.5, (row - 39.5) / 2 - 0.5]
@@ -130,8 +130,8 @@ def test_a_distorted_part_of_the_sensor_and_binned_pixels_see_the_same_direction
     assert np.allclose(place, np.stack([columns, rows], -1), atol=1e-3)
 
 
-def test_a_camera_keeps_its_rays_and_few_other_resolutions() -> None:
-    camera = Pinhole.of(info(d=D), rectified=False)
+def test_a_camera_caches_its_rays_and_a_few_other_resolutions() -> None:
+    camera = Pinhole.from_camera_info(info(d=D), rectified=False)
     half = camera.scaled(320, 240)
     x, _ = half.rays(slice(0, 240), slice(0, 320))
     again, _ = camera.scaled(320, 240).rays(slice(0, 240), slice(0, 320))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.spatial.plane import fit_plane
+from instructseg_ros.spatial.plane import denoise_depth, dilate, fit_plane
 
 
 def _table(rng: np.random.Generator, count: int = 2000) -> np.ndarray:
@@ -34,3 +34,36 @@ def test_there_is_no_plane_in_a_cloud_nor_in_a_few_points() -> None:
     cloud = rng.uniform([-0.5, -0.5, 0.6], [0.5, 0.5, 1.4], (2000, 3))
     assert fit_plane(cloud, above=cloud[:100]) is None
     assert fit_plane(_table(rng, 30), above=cloud[:100]) is None
+
+
+def test_a_mask_is_dilated_in_all_directions() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[4, 0] = True
+    assert np.argwhere(dilate(mask, 2)).tolist() == [
+        [row, column] for row in range(2, 7) for column in range(3)
+    ]
+
+
+def test_flying_pixels_are_dropped_and_straight_borders_kept() -> None:
+    depth = np.full((10, 10), 1.0)
+    depth[3:7, 2] = [1.1, 1.3, 1.2, 1.4]
+    inside = np.zeros((10, 10), bool)
+    inside[2:8, 2:9] = True
+    steady = denoise_depth(depth, inside)
+    assert np.isnan(steady[3:7, 2]).all() and np.isnan(steady[~inside]).all()
+    assert np.array_equal(steady[3:7, 3:9], np.ones((4, 6)))
+
+
+def test_a_slope_is_kept_and_noise_is_averaged() -> None:
+    slope = 1.0 + 0.002 * np.arange(20)[None].repeat(20, 0)
+    inside = np.ones((20, 20), bool)
+    assert np.allclose(denoise_depth(slope, inside), slope)
+    noisy = slope + np.random.default_rng(0).normal(0, 0.002, slope.shape)
+    assert np.std(denoise_depth(noisy, inside) - slope) < 0.001
+
+
+def test_a_hole_in_the_depth_stays_a_hole() -> None:
+    depth = np.ones((6, 6))
+    depth[2, 2] = np.nan
+    steady = denoise_depth(depth, np.ones((6, 6), bool))
+    assert np.isnan(steady[2, 2]) and np.isfinite(steady).sum() == 35

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ def test_points_project_back_onto_their_pixels_at_their_depth() -> None:
     assert np.array_equal(points[..., 2], depth)
 
 
-def test_there_is_nothing_outside_the_mask_and_without_depth() -> None:
+def test_there_are_no_points_outside_the_mask_or_without_depth() -> None:
     depth = np.ones((48, 64), np.float32)
     depth[10, 10] = np.nan
     mask = np.zeros((48, 64), bool)
@@ -32,7 +33,7 @@ def test_there_is_nothing_outside_the_mask_and_without_depth() -> None:
     assert np.isnan(deproject(depth, CAMERA, np.zeros_like(mask))).all()
 
 
-def test_depth_and_calibration_of_other_resolutions_are_of_the_same_view() -> None:
+def test_depth_and_calibration_may_have_other_resolutions() -> None:
     ramp = np.repeat(np.arange(1, 33, dtype=np.float32), 2)[None].repeat(48, 0)
     mask = np.ones((48, 64), bool)
     whole = deproject(ramp, CAMERA, mask)
@@ -62,7 +63,6 @@ def seen_through(lens: tuple[str, list[float]]) -> Pinhole:
 def test_points_behind_a_lens_lie_where_opencv_sees_them(
     lens: tuple[str, list[float]], off: float
 ) -> None:
-    cv2 = pytest.importorskip('cv2', reason='OpenCV is compared with where it is installed')
     camera, point = seen_through(lens), np.array([0.8 * off, 0.6 * off, 0.8])
     k = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
     project = cv2.fisheye.projectPoints if lens[0] == 'equidistant' else cv2.projectPoints

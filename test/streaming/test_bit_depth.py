@@ -20,7 +20,7 @@ from instructseg_ros.streaming.encodings import BitDepth
         (65535, 8),
     ],
 )
-def test_the_largest_sample_decides_how_many_bits_there_are(most: int, shift: int) -> None:
+def test_the_largest_sample_decides_the_bit_depth(most: int, shift: int) -> None:
     samples = np.array([[0, most // 2, most]], np.uint16)
     eight = BitDepth().to_eight_bits(samples)
     assert eight.dtype == np.uint8

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from instructseg_ros.streaming.encodings import ENCODINGS, ConversionError, pixels_of
+from instructseg_ros.streaming.encodings import ENCODINGS, ConversionError, decode_image
 
 SMOOTH = (
     np.stack(np.meshgrid(np.linspace(60, 200, 16), np.linspace(90, 160, 12)), -1)
@@ -85,34 +85,34 @@ ROWS = {
 
 @pytest.mark.parametrize('padding', [0, 6])
 @pytest.mark.parametrize('encoding', ROWS)
-def test_a_smooth_picture_survives_every_encoding(encoding: str, padding: int) -> None:
-    rgb = pixels_of(message(ROWS[encoding], encoding, height=12, width=16, padding=padding))
+def test_a_smooth_image_survives_every_encoding(encoding: str, padding: int) -> None:
+    rgb = decode_image(message(ROWS[encoding], encoding, height=12, width=16, padding=padding))
     assert (rgb.shape, rgb.dtype) == (PICTURE.shape, np.uint8)
     assert np.abs(rgb.astype(int) - PICTURE).max() <= 12
 
 
 @pytest.mark.parametrize('is_bigendian', [0, 1])
 @pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
-def test_of_16_bits_the_upper_eight_are_kept(pattern: str, is_bigendian: int) -> None:
+def test_the_upper_eight_of_16_bits_are_kept(pattern: str, is_bigendian: int) -> None:
     eight = mosaic(PICTURE, pattern)
     sixteen = (eight.astype(np.uint16) * 256 + 77).astype('>u2' if is_bigendian else '<u2')
     rows = sixteen.view(np.uint8)
-    rgb = pixels_of(
+    rgb = decode_image(
         message(rows, f'bayer_{pattern}16', height=12, width=16, is_bigendian=is_bigendian)
     )
-    plain = pixels_of(message(eight, f'bayer_{pattern}8', height=12, width=16))
+    plain = decode_image(message(eight, f'bayer_{pattern}8', height=12, width=16))
     np.testing.assert_array_equal(rgb, plain)
 
 
 @pytest.mark.parametrize('encoding', ['yuyv', 'nv12', 'bayer_rggb8'])
-def test_an_odd_width_is_refused_where_pixels_come_in_pairs(encoding: str) -> None:
+def test_an_odd_width_is_refused_for_encodings_of_pixel_pairs(encoding: str) -> None:
     with pytest.raises(ConversionError, match=f'width is 15, but {encoding} needs an even one'):
-        pixels_of(message(np.zeros((18, 30), np.uint8), encoding, height=12, width=15))
+        decode_image(message(np.zeros((18, 30), np.uint8), encoding, height=12, width=15))
 
 
 def test_a_planar_image_without_all_its_chroma_is_refused() -> None:
     with pytest.raises(ConversionError, match='data has 272 bytes, but 18 rows of step 16'):
-        pixels_of(message(ROWS['nv12'][:17], 'nv12', height=12, width=16))
+        decode_image(message(ROWS['nv12'][:17], 'nv12', height=12, width=16))
 
 
 @pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16'])
@@ -120,18 +120,18 @@ def test_a_planar_image_without_all_its_chroma_is_refused() -> None:
 def test_a_sensor_of_fewer_bits_is_as_bright_as_one_of_16(sensor: int, encoding: str) -> None:
     eight = np.linspace(0, 255, 12 * 16).round().astype(np.uint16).reshape(12, 16)
     rows = (eight << (sensor - 8)).astype('<u2').view(np.uint8)
-    rgb = pixels_of(message(rows, encoding, height=12, width=16))
-    plain = pixels_of(
+    rgb = decode_image(message(rows, encoding, height=12, width=16))
+    plain = decode_image(
         message(eight.astype(np.uint8), encoding.replace('16', '8'), height=12, width=16)
     )
     np.testing.assert_array_equal(rgb, plain)
 
 
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
-def test_what_may_be_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
+def test_possible_depth_or_infrared_is_refused_with_both_remedies(encoding: str) -> None:
     infrared = message(np.zeros((12, 64), np.uint8), encoding, height=12, width=16)
     with pytest.raises(ConversionError) as refusal:
-        pixels_of(infrared)
+        decode_image(infrared)
     assert 'may be depth or infrared' in str(refusal.value)
     assert 'publish it on depth/image' in str(refusal.value)
     assert 'publish it as mono16' in str(refusal.value)
@@ -139,5 +139,5 @@ def test_what_may_be_depth_or_infrared_is_refused_with_both_remedies(encoding: s
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
 def test_the_smallest_image_of_every_encoding_is_read(encoding: str) -> None:
-    rgb = pixels_of(message(np.full((3, 8), 128, np.uint8), encoding, height=2, width=2))
+    rgb = decode_image(message(np.full((3, 8), 128, np.uint8), encoding, height=2, width=2))
     assert rgb.shape == (2, 2, 3)

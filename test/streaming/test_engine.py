@@ -32,7 +32,7 @@ ENGINE_ERROR = 'internal engine error; the engine keeps running, please report i
 def patient_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show a fault of the engine for ever, and try again before the newest frame is too old."""
     monkeypatch.setattr(statistics, 'FAULT_SHOWN', float('inf'))
-    monkeypatch.setattr(engine_module, 'RETRY', 0.01)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 0.01)
 
 
 def hold(stream: Stream, *instructions: Instruction, camera: str = '') -> None:
@@ -193,7 +193,7 @@ def test_an_instruction_expires_after_its_lifetime(stream: Stream) -> None:
     assert 'lifetime of 0.05 s' in result.reason
 
 
-def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
+def test_a_camera_that_never_starts_is_reported_once_and_names_its_topic(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(topics={'': '/front/image'}, image_timeout=0.05)
@@ -209,7 +209,9 @@ def test_a_camera_that_never_starts_is_told_once_and_names_its_topic(
         pass
 
 
-def test_a_camera_that_stops_is_told_each_time_it_stops(open_stream: Callable[..., Stream]) -> None:
+def test_a_camera_that_stops_is_reported_each_time_it_stops(
+    open_stream: Callable[..., Stream],
+) -> None:
     stream = open_stream(image_timeout=0.05)
     stream.engine.give(RED)
     for _ in range(2):
@@ -227,7 +229,7 @@ def test_an_old_frame_is_not_segmented(open_stream: Callable[..., Stream]) -> No
     assert stream.result().state is State.FAILED
 
 
-def test_an_unreadable_frame_fails_the_live_instruction(stream: Stream) -> None:
+def test_an_unreadable_frame_fails_the_active_instruction(stream: Stream) -> None:
     stream.engine.give(RED)
     for encoding in ('x', 'y'):
         stream.engine.refuse_frame(f'encoding {encoding} is unknown', header=encoding)
@@ -283,7 +285,7 @@ def test_frames_of_several_cameras_go_through_the_model_in_one_batch(
     assert stream.model.encoded == 3
 
 
-def test_a_camera_that_stops_is_told_and_does_not_hold_the_others(
+def test_a_camera_that_stops_is_reported_and_does_not_hold_the_others(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -311,7 +313,7 @@ def test_what_is_to_be_found_ends_when_it_is_found(open_stream: Callable[..., St
     stream.frame(camera='wrist')
     found = stream.result()
     assert (found.state, found.camera, found.final) == (State.FOUND, 'wrist', True)
-    assert stream.engine.live() == []
+    assert stream.engine.active() == []
     stream.engine.stop()
     assert stream.results.empty()
 
@@ -348,7 +350,7 @@ def test_a_question_on_a_camera_that_is_silent_fails_once(
     stream.engine.give(Instruction(text='find red', until=Until.ANSWERED))
     result = stream.result()
     assert (result.state, result.final) == (State.FAILED, True)
-    assert stream.engine.live() == []
+    assert stream.engine.active() == []
 
 
 def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
@@ -358,7 +360,7 @@ def test_a_question_may_bring_its_own_image(stream: Stream) -> None:
     result = stream.result()
     assert (result.instruction.id, result.state, result.final) == ('asked', State.FOUND, True)
     assert (result.header, result.camera) == ('mine', '')
-    assert [each.id for each in stream.engine.live()] == ['green']
+    assert [each.id for each in stream.engine.active()] == ['green']
 
 
 def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
@@ -374,7 +376,7 @@ def test_a_question_with_its_own_image_waits_for_a_model_that_is_slow(
     assert stream.answers(1) == [('asked', FOUND)]
 
 
-def test_a_rejection_is_told_while_the_model_works_and_is_counted(stream: Stream) -> None:
+def test_a_rejection_is_reported_while_the_model_works_and_is_counted(stream: Stream) -> None:
     hold(stream, RED)
     stream.engine.reject(
         Segmentation(instruction=GREEN, state=State.REJECTED, reason='not now', final=True)
@@ -433,7 +435,7 @@ def test_what_expires_while_the_model_works_ends_before_the_model_is_done(stream
     stream.model.gate.set()
 
 
-def test_stopping_ends_what_is_live_and_the_engine_can_start_again(stream: Stream) -> None:
+def test_stopping_ends_what_is_active_and_the_engine_can_start_again(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.engine.stop()
     stream.engine.stop()
@@ -537,9 +539,9 @@ def test_one_that_makes_the_model_fail_does_not_touch_the_other(stream: Stream) 
     assert stream.answers(1) == [('bad', EXPIRED)]
 
 
-def test_an_id_is_live_once(stream: Stream) -> None:
+def test_an_id_is_active_once(stream: Stream) -> None:
     stream.engine.give(RED)
-    with pytest.raises(InstructionError, match='instruction red is live already; cancel it, or'):
+    with pytest.raises(InstructionError, match='instruction red is active already; cancel it, or'):
         stream.engine.give(Instruction(text='find green', id='red'))
     stream.frame()
     assert stream.result().instruction is RED
@@ -548,7 +550,7 @@ def test_an_id_is_live_once(stream: Stream) -> None:
     assert stream.answers(2) == [('red', EXPIRED), ('red', NOT_FOUND)]
 
 
-def test_a_cancelled_id_that_is_not_live_changes_nothing(stream: Stream) -> None:
+def test_a_cancelled_id_that_is_not_active_changes_nothing(stream: Stream) -> None:
     stream.engine.give(RED)
     assert not stream.engine.cancel('blue')
     stream.frame()
@@ -576,10 +578,10 @@ def test_an_instruction_repeated_faster_than_the_model_is_answered_under_its_fir
     assert stream.answers(1) == [(first.id, FOUND)]
     stream.frame()
     assert stream.answers(1) == [(first.id, FOUND)]
-    assert stream.engine.live() == [first]
+    assert stream.engine.active() == [first]
 
 
-def test_a_repeated_instruction_keeps_its_track_and_what_the_model_concluded(
+def test_a_repeated_instruction_keeps_its_track_and_its_embedding(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.TWO_RATE, reason_every=100, scene_change=1.0)
@@ -601,18 +603,18 @@ def test_stopping_a_slot_ends_nothing_else(stream: Stream) -> None:
     ):
         stream.engine.give(Instruction(**{'text': 'find red', 'id': str(fields), **fields}))
     assert stream.engine.cancel(slot='person') == ["{'slot': 'person'}"]
-    assert len(stream.engine.live()) == 3
+    assert len(stream.engine.active()) == 3
 
 
 def test_an_instruction_that_is_withdrawn_takes_no_other_of_its_id_with_it(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.engine.withdraw(Instruction(text='find red', id='red'))
-    assert stream.engine.live() == [RED]
+    assert stream.engine.active() == [RED]
     stream.engine.withdraw(RED)
     assert stream.answers(1) == [('red', EXPIRED)]
 
 
-def test_there_are_never_more_live_instructions_than_the_limit(
+def test_there_are_never_more_active_instructions_than_the_limit(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(max_instructions=2)
@@ -621,7 +623,7 @@ def test_there_are_never_more_live_instructions_than_the_limit(
     third = Instruction(text='find blue', id='blue')
     with pytest.raises(
         InstructionError,
-        match=r'2 instructions are live, which is the limit; '
+        match=r'2 instructions are active, which is the limit; '
         r'cancel one, or raise max_instructions',
     ):
         stream.engine.give(third)
@@ -815,7 +817,7 @@ def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
     assert [each.header for each in results] == [('header', stamp)] * 2
     assert stream.model.forgotten == 1
     assert stream.notices.get(timeout=60.0) == (
-        'no room: kept tokens were dropped, now language model every frame, 1 reference frames, '
+        'no room: kept features were released, now language model every frame, 1 reference frames, '
         'input size 75%'
     )
     encoded = stream.model.encoded
@@ -836,7 +838,7 @@ def test_memory_that_runs_out_again_and_again_stops_at_half_the_size(stream: Str
     assert stream.model.scales == [1.0, 0.75, 0.5625, 0.5, 0.5]
 
 
-def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: Stream) -> None:
+def test_memory_that_runs_out_is_reported_only_while_it_changes_something(stream: Stream) -> None:
     stream.engine.give(RED)
     stream.model.room = -20
     for _ in range(20):
@@ -845,7 +847,7 @@ def test_memory_that_runs_out_is_told_only_while_it_changes_something(stream: St
     assert stream.notices.qsize() <= 4
 
 
-def test_memory_that_runs_out_under_two_rate_makes_all_cameras_conclude_anew(
+def test_memory_that_runs_out_under_two_rate_makes_all_cameras_reason_anew(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(
@@ -962,7 +964,7 @@ def test_auto_tells_each_step_that_it_takes(open_stream: Callable[..., Stream]) 
     assert stream.model.scales[-1] == 0.75
 
 
-def test_the_other_schedules_never_change_their_pace(open_stream: Callable[..., Stream]) -> None:
+def test_the_other_schedules_never_change_their_budget(open_stream: Callable[..., Stream]) -> None:
     stream = open_stream(schedule=Schedule.EXACT, target_rate=1e9)
     stream.engine.give(RED)
     answered(stream, 30)
@@ -986,7 +988,7 @@ def test_memory_that_runs_out_makes_the_image_smaller_than_auto_had_it_already(
     assert stream.model.scales[-1] < 0.75
 
 
-def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
+def test_an_instruction_that_ends_while_the_model_runs_leaves_the_budget_alone(
     open_stream: Callable[..., Stream],
 ) -> None:
     stream = open_stream(schedule=Schedule.AUTO, target_rate=1e9, scene_change=0.05)
@@ -1002,7 +1004,7 @@ def test_an_instruction_that_ends_while_the_model_runs_leaves_the_pace_alone(
     stream.result()
     stream.engine.stop()
     notices = [stream.notices.get() for _ in range(stream.notices.qsize())]
-    assert [notice for notice in notices if 'room to spare' in notice] == []
+    assert [notice for notice in notices if 'faster than its target' in notice] == []
 
 
 def test_an_instruction_given_while_the_engine_stops_ends_or_is_refused() -> None:
@@ -1099,11 +1101,11 @@ class Clockwork:
     def run(self, seconds: float) -> dict[str, list[float]]:
         """Return when the model began to work on the frames of each camera, s."""
         self._end = seconds
-        begun: dict[str, list[float]] = {camera: [] for camera in self._engine._roster.cameras}
+        begun: dict[str, list[float]] = {camera: [] for camera in self._engine._registry.cameras}
         self.go_on(0.0)
-        while jobs := self._engine._wait_for_work():
-            for camera, _ in jobs:
-                begun[camera.name].append(self.now)
+        while tasks := self._engine._wait_for_work():
+            for task in tasks:
+                begun[task.camera.name].append(self.now)
             self.go_on(self.now + self._work())
         return begun
 
@@ -1291,13 +1293,13 @@ def test_a_model_that_wants_to_end_the_process_ends_no_thread(stream: Stream) ->
 def test_an_error_in_the_watch_is_answered_and_the_watch_goes_on(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overdue = stream.engine._roster.overdue
+    overdue = stream.engine._registry.overdue
 
     def fail_once(**options: Any) -> list[Segmentation]:
-        monkeypatch.setattr(stream.engine._roster, 'overdue', overdue)
+        monkeypatch.setattr(stream.engine._registry, 'overdue', overdue)
         raise KeyError('a camera')
 
-    monkeypatch.setattr(stream.engine._roster, 'overdue', fail_once)
+    monkeypatch.setattr(stream.engine._registry, 'overdue', fail_once)
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED
     assert stream.engine.statistics.status().fault.endswith("KeyError: 'a camera'")
@@ -1338,13 +1340,13 @@ def test_a_failed_start_can_be_undone_and_tried_again(monkeypatch: pytest.Monkey
     engine.stop()
 
 
-def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_live(
+def test_an_engine_whose_watch_fails_again_and_again_can_be_stopped_and_ends_what_is_active(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**options: Any) -> list[Segmentation]:
         raise KeyError('a camera')
 
-    monkeypatch.setattr(stream.engine._roster, 'overdue', fail)
+    monkeypatch.setattr(stream.engine._registry, 'overdue', fail)
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED
     stream.engine.stop()
@@ -1356,7 +1358,7 @@ def fail_jobs(stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception)
     def fail(**options: Any) -> list[Any]:
         raise error
 
-    monkeypatch.setattr(stream.engine._roster, 'next_jobs', fail)
+    monkeypatch.setattr(stream.engine._registry, 'next_tasks', fail)
 
 
 def test_an_error_that_names_a_file_that_is_not_utf_8_is_answered_and_the_engine_goes_on(
@@ -1392,7 +1394,7 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
         raise UnspeakableError
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.engine._roster, 'next_jobs', fail)
+        patch.setattr(stream.engine._registry, 'next_tasks', fail)
         stream.engine.give(RED)
         assert failed.wait(60.0)
     stream.frame()
@@ -1402,7 +1404,7 @@ def test_an_error_that_cannot_be_reported_ends_no_thread(
 def test_new_frames_do_not_make_the_engine_try_again_sooner_after_an_error(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, 'RETRY', 1e6)
+    monkeypatch.setattr(engine_module, 'RETRY_DELAY', 1e6)
     fail_jobs(stream, monkeypatch, KeyError('a camera'))
     stream.engine.give(RED)
     assert stream.result().state is State.FAILED
@@ -1425,9 +1427,9 @@ def test_a_last_result_is_not_lost_when_answers_cannot_be_settled(
     engine.give(RED)
     engine.cancel('red')
     with monkeypatch.context() as patch:
-        patch.setattr(engine._roster, 'settle', fail)
+        patch.setattr(engine._registry, 'settle', fail)
         with pytest.raises(KeyError):
-            engine._deliver([(engine._roster.cameras[''], {})])
+            engine._deliver([(engine._registry.cameras[''], {})])
     engine.stop()
     assert [(each.instruction, each.reason, each.final) for each in results] == [
         (RED, 'cancelled', True)

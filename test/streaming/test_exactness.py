@@ -49,16 +49,16 @@ def stream(
     """The answers on each frame, while instructions come and go."""
     segmenter = Segmenter(small.model, small.processor, name='small', device=torch.device('cpu'))
     frames = small.model.config.reference_frames
-    follower = OfflineEngine(
+    engine = OfflineEngine(
         segmenter, EngineSettings(reference_frames=frames, reference_stride=STRIDE, **settings)
     )
     answers = []
     for number, image in enumerate(images):
         for text in COMES.get(number, ()):
-            follower.follow(Instruction(text=text, id=text))
+            engine.give(Instruction(text=text, id=text))
         for text in GOES.get(number, ()):
-            follower.drop(text)
-        answers.append(follower.segment(image, stamp=round(number * STRIDE * 1e9)))
+            engine.drop(text)
+        answers.append(engine.segment(image, stamp=round(number * STRIDE * 1e9)))
     return answers
 
 
@@ -131,7 +131,7 @@ def test_fixed_references_are_exact_for_the_references_that_were_kept(small: Sma
             )
 
 
-def test_two_rate_decodes_new_frames_with_what_was_concluded_last(small: SmallModel) -> None:
+def test_two_rate_decodes_new_frames_with_the_last_embedding(small: SmallModel) -> None:
     images = pictures()
     answers = stream(small, images, schedule=Schedule.TWO_RATE, reason_every=4, scene_change=1.0)
     reasoned_on: dict[str, int] = {}

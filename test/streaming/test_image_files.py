@@ -22,7 +22,7 @@ from instructseg_ros.streaming.image_files import (
 BLOB = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
 
 
-def picture(size: tuple[int, int] = (20, 40)) -> np.ndarray:
+def image(size: tuple[int, int] = (20, 40)) -> np.ndarray:
     """(H, W, 3), the left half red and the right half blue."""
     height, width = size
     pixels = np.zeros((height, width, 3), np.uint8)
@@ -31,51 +31,51 @@ def picture(size: tuple[int, int] = (20, 40)) -> np.ndarray:
     return pixels
 
 
-def read_picture(file: Path) -> np.ndarray:
+def read_image(file: Path) -> np.ndarray:
     return np.array(read_rgb(file))
 
 
 def unreadable(file: Path) -> str:
     with pytest.raises(ImageError, match='cannot be read as an image') as refusal:
-        read_picture(file)
+        read_image(file)
     return str(refusal.value)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'P', '1', 'CMYK'])
-def test_pictures_of_every_kind_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
-    file = tmp_path / 'picture.tiff'
-    Image.fromarray(picture()).convert(mode).save(file)
-    read = read_picture(file)
+def test_images_of_every_kind_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / 'image.tiff'
+    Image.fromarray(image()).convert(mode).save(file)
+    read = read_image(file)
     assert read.shape == (20, 40, 3) and read.dtype == np.uint8
     if mode not in ('L', '1'):
-        assert np.array_equal(read, picture())
+        assert np.array_equal(read, image())
 
 
-def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+def test_an_image_is_turned_by_its_exif_orientation(tmp_path: Path) -> None:
     file = tmp_path / 'upright.jpg'
     exif = Image.Exif()
     exif[0x0112] = 6  # held upright: what is left in the file is up
-    Image.fromarray(picture()).save(file, exif=exif, quality=95)
-    read = read_picture(file).astype(int)
+    Image.fromarray(image()).save(file, exif=exif, quality=95)
+    read = read_image(file).astype(int)
     assert read.shape == (40, 20, 3)
-    expected = np.rot90(picture(), k=-1).astype(int)
+    expected = np.rot90(image(), k=-1).astype(int)
     assert np.abs(read - expected)[[0, -1]].max() < 20
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'none\.png'):
-        read_picture(tmp_path / 'none.png')
+        read_image(tmp_path / 'none.png')
 
 
-@pytest.mark.parametrize('content', [b'', b'not a picture', b'\x89PNG\r\n\x1a\n'])
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize('content', [b'', b'not a image', b'\x89PNG\r\n\x1a\n'])
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / 'odd.png'
     file.write_bytes(content)
     assert str(file) in unreadable(file)
 
 
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'webp'])
-def test_a_truncated_picture_is_named(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_image_is_named(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f'half.{suffix}'
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(noise).save(file)
@@ -83,7 +83,7 @@ def test_a_truncated_picture_is_named(tmp_path: Path, suffix: str) -> None:
     assert str(file) in unreadable(file)
 
 
-def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     file = tmp_path / 'damaged.png'
     written = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -96,34 +96,34 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     assert str(file) in unreadable(file)
 
 
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
     assert str(tmp_path) in unreadable(tmp_path)
 
 
-def test_a_picture_that_would_fill_the_memory_is_refused(
+def test_an_image_that_would_fill_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / 'bomb.png'
-    Image.fromarray(picture()).save(file)
+    Image.fromarray(image()).save(file)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     message = unreadable(file)
     assert str(file) in message and '800 pixels' in message
 
 
-def test_sixteen_bits_of_grey_are_read_as_eight(tmp_path: Path) -> None:
-    grey = np.array([[0, 256, 65535]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / 'grey.png')
-    assert read_picture(tmp_path / 'grey.png')[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]
+def test_16_bit_gray_is_read_as_8_bit(tmp_path: Path) -> None:
+    gray = np.array([[0, 256, 65535]], np.uint16)
+    Image.fromarray(gray).save(tmp_path / 'gray.png')
+    assert read_image(tmp_path / 'gray.png')[0].tolist() == [[0] * 3, [1] * 3, [255] * 3]
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif', 'pgm'])
-def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
+def test_16_bit_images_are_scaled_by_the_bits_in_use_in_every_format(
     tmp_path: Path, suffix: str
 ) -> None:
     for scale in (1, 16):  # 16 bits, and 12 in the low ones
-        grey = np.array([[0, 256, 40_000, 65_535]], np.uint16) // scale
-        Image.fromarray(grey).save(tmp_path / f'grey.{suffix}')
-        assert read_picture(tmp_path / f'grey.{suffix}')[0, :, 0].tolist() == [0, 1, 156, 255]
+        gray = np.array([[0, 256, 40_000, 65_535]], np.uint16) // scale
+        Image.fromarray(gray).save(tmp_path / f'gray.{suffix}')
+        assert read_image(tmp_path / f'gray.{suffix}')[0, :, 0].tolist() == [0, 1, 156, 255]
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,16 @@ def test_sixteen_bits_are_scaled_by_the_bits_in_use_in_every_format(
         (np.int32, 'its pixels have 32 bits: save it with 8 or 16'),
     ],
 )
-def test_pixels_that_no_eight_bits_hold_are_refused(
-    tmp_path: Path, kind: type, reason: str
-) -> None:
+def test_pixels_that_do_not_fit_8_bits_are_refused(tmp_path: Path, kind: type, reason: str) -> None:
     Image.fromarray(np.array([[0, 1, 70_000]], kind)).save(tmp_path / 'odd.tif')
     assert reason in unreadable(tmp_path / 'odd.tif')
 
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF data')
-def test_damaged_exif_data_say_nothing(tmp_path: Path) -> None:
+def test_damaged_exif_data_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / 'photo.jpg'
-    Image.fromarray(picture()).save(file, exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff')
-    assert read_picture(file).shape == (20, 40, 3)
+    Image.fromarray(image()).save(file, exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff')
+    assert read_image(file).shape == (20, 40, 3)
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
@@ -153,41 +151,41 @@ def test_the_size_is_known_from_the_header(tmp_path: Path, suffix: str, orientat
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = tmp_path / f'photo.{suffix}'
-    Image.fromarray(picture()).save(file, exif=exif)
-    assert read_size(file) == read_picture(file).shape[:2] == read_mask(file).shape
+    Image.fromarray(image()).save(file, exif=exif)
+    assert read_size(file) == read_image(file).shape[:2] == read_mask(file).shape
     assert read_size(file) == ((20, 40) if orientation < 5 else (40, 20))
 
 
-def test_a_size_of_nothing_is_refused_too(tmp_path: Path) -> None:
-    (tmp_path / 'a.png').write_bytes(b'no picture')
+def test_the_size_of_a_damaged_file_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / 'a.png').write_bytes(b'no image')
     with pytest.raises(ImageError, match='it is none of'):
         read_size(tmp_path / 'a.png')
     with pytest.raises(FileNotFoundError, match=r'b\.png'):
         read_size(tmp_path / 'b.png')
 
 
-def test_several_pictures_in_one_file_are_the_first(tmp_path: Path) -> None:
+def test_only_the_first_image_of_a_file_is_read(tmp_path: Path) -> None:
     for name in ('phone.jpg', 'pages.tif', 'film.gif'):
-        first, second = Image.fromarray(picture()), Image.new('RGB', (40, 20))
+        first, second = Image.fromarray(image()), Image.new('RGB', (40, 20))
         kind = 'MPO' if name == 'phone.jpg' else None
         first.save(tmp_path / name, kind, save_all=True, append_images=[second])
-        assert np.abs(read_picture(tmp_path / name)[:, 0].astype(int) - (255, 0, 0)).max() < 30
+        assert np.abs(read_image(tmp_path / name)[:, 0].astype(int) - (255, 0, 0)).max() < 30
 
 
-def test_sixteen_bits_are_turned_as_well(tmp_path: Path) -> None:
+def test_16_bit_images_are_turned_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    grey = np.zeros((20, 40), np.uint16)
-    grey[0] = 65_535  # up in the file, right when it is turned
-    Image.fromarray(grey).save(tmp_path / 'grey.png', exif=exif)
-    read = read_picture(tmp_path / 'grey.png')
+    gray = np.zeros((20, 40), np.uint16)
+    gray[0] = 65_535  # up in the file, right when it is turned
+    Image.fromarray(gray).save(tmp_path / 'gray.png', exif=exif)
+    read = read_image(tmp_path / 'gray.png')
     assert read.shape == (40, 20, 3) and read[:, -1].min() == 255 and read[:, 0].max() == 0
 
 
-def test_content_is_read_as_a_file_is_and_named() -> None:
+def test_bytes_are_read_like_a_file_and_named_in_errors() -> None:
     written = io.BytesIO()
-    Image.fromarray(picture()).save(written, 'PNG')
-    assert np.array_equal(read_rgb(written.getvalue(), 'question 3'), picture())
+    Image.fromarray(image()).save(written, 'PNG')
+    assert np.array_equal(read_rgb(written.getvalue(), 'question 3'), image())
     with pytest.raises(ImageError, match='question 3 cannot be read as an image'):
         read_rgb(written.getvalue()[:60], 'question 3')
 
@@ -200,7 +198,7 @@ def test_content_is_read_as_a_file_is_and_named() -> None:
         (b'\0\0\0\x18ftypheic', 'PNG, PPM, TIFF, WEBP: save it as PNG or JPEG'),
     ],
 )
-def test_a_file_that_is_something_else_is_answered_with_the_remedy(
+def test_a_file_of_another_kind_is_refused_with_the_remedy(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     (tmp_path / 'photo.jpg').write_bytes(content)
@@ -210,18 +208,18 @@ def test_a_file_that_is_something_else_is_answered_with_the_remedy(
             read_rgb(content, 'b')
 
 
-def test_no_program_is_started_for_a_picture(
+def test_no_program_is_started_for_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(*arguments: object, **options: object) -> None:
         raise AssertionError(arguments)
 
     monkeypatch.setattr(subprocess, 'Popen', start)
-    Image.fromarray(picture()).save(tmp_path / 'drawing.jpg', 'EPS')
+    Image.fromarray(image()).save(tmp_path / 'drawing.jpg', 'EPS')
     assert 'it is none of' in unreadable(tmp_path / 'drawing.jpg')
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     head = b'IHDR' + struct.pack('>IIBBBBB', 100_000, 100_000, 8, 0, 0, 0, 0)
     (tmp_path / 'bomb.png').write_bytes(
         b'\x89PNG\r\n\x1a\n\0\0\0\x0d'
@@ -232,58 +230,58 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     assert '10000000000 pixels' in unreadable(tmp_path / 'bomb.png')
 
 
-def test_images_stay_bounded_where_somebody_lifted_the_limit_of_pillow(
+def test_huge_images_are_refused_even_without_the_limit_of_pillow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.fromarray(picture()).save(tmp_path / 'bomb.png')
+    Image.fromarray(image()).save(tmp_path / 'bomb.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
     monkeypatch.setattr(image_files, 'MAX_PIXELS', 100)
     assert '40 x 20 pixels are more than 100' in unreadable(tmp_path / 'bomb.png')
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'P', 'I;16', 'RGB', 'LA', 'RGBA'])
-def test_a_mask_of_any_mode_is_what_is_not_black(tmp_path: Path, mode: str) -> None:
+def test_a_mask_of_any_mode_is_true_where_it_is_not_black(tmp_path: Path, mode: str) -> None:
     Image.fromarray(BLOB).convert(mode).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
 
 
 def test_a_mask_with_an_id_in_one_channel_is_not_empty(tmp_path: Path) -> None:
-    colours = np.zeros((2, 3, 3), np.uint8)
-    colours[..., 2] = BLOB > 0  # blue of 1, which is grey of 0
-    Image.fromarray(colours).save(tmp_path / 'mask.png')
+    colors = np.zeros((2, 3, 3), np.uint8)
+    colors[..., 2] = BLOB > 0  # blue of 1, which is gray of 0
+    Image.fromarray(colors).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
-    with pytest.raises(ImageError, match=r'mask\.png has colours .* save it as a grey PNG'):
+    with pytest.raises(ImageError, match=r'mask\.png has colors .* save it as a gray PNG'):
         read_labels(tmp_path / 'mask.png')
 
 
-@pytest.mark.parametrize('colour', [0, 255])
-def test_a_mask_that_only_transparency_shows_is_refused(tmp_path: Path, colour: int) -> None:
-    mask = np.full((2, 3, 4), colour, np.uint8)
+@pytest.mark.parametrize('color', [0, 255])
+def test_a_mask_in_transparency_alone_is_refused(tmp_path: Path, color: int) -> None:
+    mask = np.full((2, 3, 4), color, np.uint8)
     mask[..., 3] = BLOB
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     for read in (read_mask, read_labels):
-        with pytest.raises(ImageError, match=r'mask\.png .* a grey PNG without transparency'):
+        with pytest.raises(ImageError, match=r'mask\.png .* a gray PNG without transparency'):
             read(tmp_path / 'mask.png')
 
 
-def test_a_mask_that_transparency_shows_too_is_read(tmp_path: Path) -> None:
+def test_a_mask_in_colors_and_transparency_is_read(tmp_path: Path) -> None:
     mask = np.repeat(BLOB[..., None], 4, axis=2)
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
 
 
-def test_probabilities_are_no_mask(tmp_path: Path) -> None:
+def test_probabilities_are_refused_as_a_mask(tmp_path: Path) -> None:
     Image.fromarray(np.float32(BLOB / 255)).save(tmp_path / 'mask.tif')
     for read in (read_mask, read_labels):
         with pytest.raises(ImageError, match=r'mask\.tif .* floating-point numbers'):
             read(tmp_path / 'mask.tif')
 
 
-def test_a_palette_whose_colours_contradict_its_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_palette_whose_colors_contradict_its_numbers_is_refused(tmp_path: Path) -> None:
     mask = Image.fromarray(np.uint8(BLOB == 0), mode='P')  # as optimisers of PNG files write it
     mask.putpalette([255, 255, 255, 0, 0, 0])
     mask.save(tmp_path / 'mask.png')
-    with pytest.raises(ImageError, match='a colour for 0 and black for another'):
+    with pytest.raises(ImageError, match='a color for 0 and black for another'):
         read_mask(tmp_path / 'mask.png')
 
 

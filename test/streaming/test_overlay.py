@@ -66,7 +66,7 @@ def test_several_answers_have_their_own_colours_and_captions() -> None:
     assert (drawn[:76] != IMAGE[:76]).any(-1).sum() > (one[:76] != IMAGE[:76]).any(-1).sum()
 
 
-def test_answers_whose_numbers_stand_for_one_colour_are_told_apart() -> None:
+def test_answers_whose_numbers_stand_for_one_colour_differ() -> None:
     other = np.roll(square(), 40, axis=1)
     drawn = draw_overlay(IMAGE, found(square()), found(other, 'the bowl'), colors=[1, 9])
     assert tuple(drawn[20, 30]) == COLORS[1]

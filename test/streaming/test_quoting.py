@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import io
 
-from instructseg_ros.streaming.instruction import MOST, MOST_OF_ERROR, describe_error, quote
+from instructseg_ros.streaming.instruction import (
+    MAX_ERROR_LENGTH,
+    MAX_QUOTE_LENGTH,
+    describe_error,
+    quote,
+)
 
 
 def test_a_short_text_is_quoted_as_it_is() -> None:
@@ -10,7 +15,7 @@ def test_a_short_text_is_quoted_as_it_is() -> None:
 
 
 def test_a_long_text_is_shortened() -> None:
-    assert quote('x' * 10_000) == f'"{"x" * MOST}…"'
+    assert quote('x' * 10_000) == f'"{"x" * MAX_QUOTE_LENGTH}…"'
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
@@ -31,4 +36,4 @@ def test_the_words_of_an_error_are_one_line_that_every_log_and_message_takes() -
 
 
 def test_the_words_of_an_error_are_shortened() -> None:
-    assert describe_error(ValueError('x' * 10_000)) == f'{"x" * MOST_OF_ERROR}…'
+    assert describe_error(ValueError('x' * 10_000)) == f'{"x" * MAX_ERROR_LENGTH}…'

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from instructseg_ros.streaming.schedule import ComputeBudget, Schedule, budgets
+from instructseg_ros.model.video_stream import ComputeBudget
+from instructseg_ros.streaming.schedule import Schedule, budgets
 
 
 def choose(schedule: Schedule, *, reference_frames: int = 4) -> list[ComputeBudget]:
@@ -27,7 +28,7 @@ def test_two_rate_only_runs_the_language_model_less_often() -> None:
     assert choose(Schedule.TWO_RATE) == [ComputeBudget(reason_every=3, reference_frames=4)]
 
 
-def test_auto_begins_with_the_exact_pace() -> None:
+def test_auto_begins_with_the_exact_budget() -> None:
     assert choose(Schedule.AUTO)[0] == choose(Schedule.EXACT)[0]
 
 
@@ -65,7 +66,7 @@ def test_the_values_are_those_of_the_parameter() -> None:
     assert [each.value for each in Schedule] == ['exact', 'fixed_references', 'two_rate', 'auto']
 
 
-def test_a_pace_is_told_in_words() -> None:
+def test_a_budget_is_described_in_words() -> None:
     assert str(ComputeBudget(reference_frames=4)) == (
         'language model every frame, 4 reference frames, input size 100%'
     )

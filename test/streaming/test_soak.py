@@ -33,7 +33,7 @@ class Soak:
         self.rng = np.random.default_rng(seed)
         self.names = itertools.count()
         self.stamp = 0
-        self.live: dict[str, Instruction] = {}
+        self.active: dict[str, Instruction] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
         self.finals: Counter[str] = Counter()
         self.images: list[weakref.ref[np.ndarray]] = []
@@ -66,15 +66,15 @@ class Soak:
         except InstructionError:
             return ''
         self.instructions.add(instruction)
-        self.live[instruction.id] = instruction
+        self.active[instruction.id] = instruction
         return instruction.id
 
     def settle(self, number: int, waiting: set[str]) -> None:
         """Take results until each of some instructions was answered on a frame, or has ended."""
-        waiting &= self.live.keys()
+        waiting &= self.active.keys()
         while waiting:
             waiting -= {self.judge(self.stream.result(), number)} - {''}
-            waiting &= self.live.keys()
+            waiting &= self.active.keys()
 
     def judge(self, result: Segmentation, *numbers: int) -> str:
         """Take a result; return the id that it answers, '' for an answer to nothing new."""
@@ -83,7 +83,7 @@ class Soak:
         if result.final:
             assert result.state is State.EXPIRED
             self.finals[id] += 1
-            del self.live[id]
+            del self.active[id]
             return ''
         assert result.header in numbers, 'nothing is answered but what was newest'
         self.answers[id, result.header] += 1
@@ -97,20 +97,20 @@ class Soak:
         step = int(self.rng.choice([STEP, STEP, STEP, 0, 3 * STEP, -20 * STEP]))
         self.stamp = max(self.stamp, 30 * STEP)
         number = self.frame(step=step)
-        self.settle(number, set(self.live))
+        self.settle(number, set(self.active))
         if self.rng.random() < 0.3:
             self.settle(number, {self.give(number)})
-        if self.rng.random() < 0.2 and self.live:
+        if self.rng.random() < 0.2 and self.active:
             self.cancel()
 
     def cancel(self) -> None:
         """Cancel one, unless it has expired meanwhile."""
-        self.stream.engine.cancel(str(self.rng.choice(sorted(self.live))))
+        self.stream.engine.cancel(str(self.rng.choice(sorted(self.active))))
 
     def play_busy(self) -> None:
         """Frames and changes while the model works on one."""
         number = self.frame()
-        self.settle(number, set(self.live))
+        self.settle(number, set(self.active))
         begun = self.stream.model.begun
         while not begun.empty():
             begun.get_nowait()
@@ -118,7 +118,7 @@ class Soak:
         newcomer = self.give(number, text='find red', lifetime=None, slot='')
         if newcomer:
             begun.get(timeout=60.0)
-        stays = set(self.live)
+        stays = set(self.active)
         if self.rng.random() < 0.5 and newcomer:
             self.stream.engine.cancel(newcomer)
         newest = [self.frame() for _ in range(int(self.rng.integers(1, 6)))][-1]
@@ -127,12 +127,12 @@ class Soak:
             self.settle_on(number, newest, stays)
         else:  # nothing kept the model from any of these frames
             self.stream.engine.cancel()
-            while self.live:
+            while self.active:
                 self.judge(self.stream.result(), *range(number, newest + 1))
 
     def settle_on(self, old: int, newest: int, waiting: set[str]) -> None:
         """The model was at one frame; nothing between it and the newest is answered."""
-        while waiting & self.live.keys():
+        while waiting & self.active.keys():
             result = self.stream.result()
             id = self.judge(result, old, newest)
             if result.header == newest:
@@ -165,7 +165,7 @@ def test_a_long_stream_stays_fresh_and_bounded_while_instructions_come_and_go(
         if turn % 50 == 0:
             soak.count()
     stream.engine.cancel()
-    while soak.live:
+    while soak.active:
         soak.judge(stream.result(), *range(next(soak.names)))
     stream.engine.stop()
     with pytest.raises(queue.Empty):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from color_stream import picture
 
-from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 from instructseg_ros.streaming.statistics import FAULT_SHOWN, Statistics, percentile

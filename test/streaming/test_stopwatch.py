@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from color_stream import frame
 
-from instructseg_ros.streaming.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.streaming.segmentation import Timing
 from instructseg_ros.streaming.statistics import Stopwatch
 

@@ -9,14 +9,16 @@ import pytest
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.tabletop.benchmark import Answer, Thresholds, calibrate, report
+from instructseg_ros.tabletop.benchmark import Outcome, Thresholds, calibrate, report
 
 
-def answer(score: float, *, present: bool = True, empty: bool = False) -> Answer:
-    return Answer(kind='use', present=present, score=score, iou=0.0, empty=empty, new_words=False)
+def answer(score: float, *, present: bool = True, empty: bool = False) -> Outcome:
+    return Outcome(
+        category='use', present=present, score=score, iou=0.0, empty=empty, new_words=False
+    )
 
 
-def absent(score: float, *, empty: bool = False) -> Answer:
+def absent(score: float, *, empty: bool = False) -> Outcome:
     return answer(score, present=False, empty=empty)
 
 
@@ -60,8 +62,8 @@ def test_where_every_mask_is_empty_there_are_still_thresholds() -> None:
 
 
 @pytest.mark.parametrize('answers', [[], [answer(0.5)], [absent(0.5)]])
-def test_targets_of_one_kind_alone_calibrate_nothing(answers: list[Answer]) -> None:
-    with pytest.raises(ValueError, match='there and targets that are not'):
+def test_calibration_needs_present_and_absent_targets(answers: list[Outcome]) -> None:
+    with pytest.raises(ValueError, match='both present and absent targets'):
         calibrate(answers)
 
 

@@ -86,7 +86,7 @@ def test_the_recording_is_played_with_one_header_for_everything_of_a_frame(
     assert {message.header.frame_id for message in frame.values()} == {'camera_optical_frame'}
     assert len({(message.height, message.width) for message in frame.values()}) == 1
     labels = np.frombuffer(frame['truth/labels'].data, np.uint8)
-    assert {thing.label for thing in from_json(scene.data)} <= set(labels.tolist())
+    assert {obj.label for obj in from_json(scene.data)} <= set(labels.tolist())
     depth = np.frombuffer(frame['depth/image'].data, np.float32)
     assert ((depth > 0.1) & (depth < 20.0)).all()
     assert node.stop() == 0

@@ -1,4 +1,4 @@
-"""Small films, folders and bags, and a model that needs no weights."""
+"""Small videos, folders and bags, and a model that needs no weights."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def settings() -> EngineSettings:
     return SETTINGS
 
 
-def picture(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A red square that moves right over a darkening ground; away on every seventh picture."""
+def draw_image(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A red square that moves right over a darkening ground; away on every seventh image."""
     image = np.full((*size, 3), 2 * (number % 40), np.uint8)
     if number % 7 != 6:
         left = number % (size[1] - 12)
@@ -41,12 +41,12 @@ def picture(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 @pytest.fixture
-def pictures() -> Callable[[int], list[np.ndarray]]:
-    return lambda count: [picture(number) for number in range(count)]
+def make_images() -> Callable[[int], list[np.ndarray]]:
+    return lambda count: [draw_image(number) for number in range(count)]
 
 
 @pytest.fixture
-def write_film() -> Callable[..., Path]:
+def write_video() -> Callable[..., Path]:
     def write(
         file: Path,
         images: Iterable[np.ndarray],
@@ -76,11 +76,11 @@ def write_film() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def cut_film() -> Callable[..., Path]:
-    def cut(film: Path, target: Path, share: float) -> Path:
-        """The first part of a film whose index comes first, so that the rest can be read."""
+def cut_video() -> Callable[..., Path]:
+    def cut(video: Path, target: Path, share: float) -> Path:
+        """The first part of a video whose index comes first, so that the rest can be read."""
         with (
-            av.open(str(film)) as source,
+            av.open(str(video)) as source,
             av.open(str(target), 'w', options={'movflags': 'faststart'}) as whole,
         ):
             stream = whole.add_stream_from_template(source.streams.video[0])

@@ -17,12 +17,10 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from instructseg_ros.tabletop.world.recording import SHIPPED, Recording
-from instructseg_ros.video.bag import Bag
-from instructseg_ros.video.bag_messages import standard_types
-from instructseg_ros.video.frame import NANO, SourceError, read_from
-from instructseg_ros.video.source import open_source
+from instructseg_ros.video.bag import BagImages, BagReader, open_storage, standard_types
+from instructseg_ros.video.source import NANO, SourceError, open_source, read_from
 
-Pictures = Callable[[int], list[np.ndarray]]
+MakeImages = Callable[[int], list[np.ndarray]]
 Make = Callable[..., Any]
 WriteBag = Callable[..., Path]
 
@@ -56,28 +54,28 @@ def red_and_blue() -> np.ndarray:
 
 
 @pytest.mark.parametrize('mcap', [True, False])
-def test_frames_come_with_their_pictures_stamps_and_headers(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
+def test_frames_come_with_their_images_stamps_and_headers(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, mcap: bool
 ) -> None:
     messages = [
         ('/camera', 10 * NANO + n, image_message(image, 5 * NANO + 1000 * n))
-        for n, image in enumerate(pictures(5))
+        for n, image in enumerate(make_images(5))
     ]
     bag = write_bag(tmp_path / 'bag', messages, mcap=mcap)
     for path in (bag, next(file for file in bag.iterdir() if file.suffix != '.yaml')):
         source = open_source(path)
         frames = list(source.read())
         assert source.count == len(frames) == 5
-        for n, (frame, image) in enumerate(zip(frames, pictures(5), strict=True)):
+        for n, (frame, image) in enumerate(zip(frames, make_images(5), strict=True)):
             assert np.array_equal(frame.image, image)
-            assert frame.place.stamp == 5 * NANO + 1000 * n
-            assert frame.place.recorded == 10 * NANO + n
-            assert frame.place.frame_id == 'camera'
+            assert frame.info.stamp == 5 * NANO + 1000 * n
+            assert frame.info.recorded == 10 * NANO + n
+            assert frame.info.frame_id == 'camera'
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', '8UC3', 'rgba8', 'bgra8'])
 @pytest.mark.parametrize('padding', [0, 5])
-def test_colours_of_every_encoding_are_read(
+def test_colors_of_every_encoding_are_read(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
@@ -89,7 +87,7 @@ def test_colours_of_every_encoding_are_read(
     if 'a' in encoding:
         pixels = np.concatenate([pixels, np.full((4, 6, 1), 9, np.uint8)], axis=2)
     message = image_message(pixels, encoding=encoding, padding=padding)
-    [frame] = Bag(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
+    [frame] = BagImages(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
     assert np.array_equal(frame.image, red_and_blue)
 
 
@@ -97,14 +95,14 @@ def test_colours_of_every_encoding_are_read(
     ('encoding', 'kind', 'shift'),
     [('mono8', '<u1', 0), ('8UC1', '<u1', 0), ('mono16', '<u2', 8), ('mono16', '>u2', 8)],
 )
-def test_grey_of_every_encoding_is_read(
+def test_gray_of_every_encoding_is_read(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, encoding: str, kind: str, shift: int
 ) -> None:
-    grey = np.arange(200, 224, dtype=np.uint8).reshape(4, 6)
-    pixels = (grey.astype(np.uint16) << shift).astype(kind)
+    gray = np.arange(200, 224, dtype=np.uint8).reshape(4, 6)
+    pixels = (gray.astype(np.uint16) << shift).astype(kind)
     message = image_message(pixels, encoding=encoding, padding=2, big=kind[0] == '>')
-    [frame] = Bag(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
-    assert np.array_equal(frame.image, np.repeat(grey[..., None], 3, axis=2))
+    [frame] = BagImages(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read()
+    assert np.array_equal(frame.image, np.repeat(gray[..., None], 3, axis=2))
 
 
 def test_mono16_of_a_sensor_of_12_bits_is_bright_and_does_not_flicker(
@@ -114,7 +112,7 @@ def test_mono16_of_a_sensor_of_12_bits_is_bright_and_does_not_flicker(
         ('/camera', n + 1, image_message(np.full((4, 6), value, '<u2'), encoding='mono16'))
         for n, value in enumerate((4000, 500, 2000))
     ]
-    frames = list(Bag(write_bag(tmp_path / 'bag', messages)).read())
+    frames = list(BagImages(write_bag(tmp_path / 'bag', messages)).read())
     assert [int(frame.image.max()) for frame in frames] == [4000 >> 4, 500 >> 4, 2000 >> 4]
 
 
@@ -123,13 +121,13 @@ def test_infrared_or_depth_is_refused_with_both_remedies(
 ) -> None:
     message = image_message(np.full((4, 6), 900, '<u2'), encoding='16UC1')
     with pytest.raises(SourceError, match='may be depth or infrared'):
-        list(Bag(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read())
+        list(BagImages(write_bag(tmp_path / 'bag', [('/camera', 1, message)])).read())
 
 
 def test_compressed_images_are_read(
-    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, make_images: MakeImages
 ) -> None:
-    images = pictures(2)
+    images = make_images(2)
     deep = (images[1][..., 0].astype(np.uint16) << 8) + 3
     messages = [
         compressed_message(encoded(images[0], 'JPEG')),
@@ -139,47 +137,47 @@ def test_compressed_images_are_read(
     bag = write_bag(
         tmp_path / 'bag', [('/camera/compressed', n, message) for n, message in enumerate(messages)]
     )
-    jpeg, png, grey = (frame.image for frame in Bag(bag).read())
+    jpeg, png, gray = (frame.image for frame in BagImages(bag).read())
     assert np.abs(jpeg.astype(int) - images[0]).mean() < 6
     assert np.array_equal(png, images[1])
-    assert np.array_equal(grey, np.repeat(images[1][..., :1], 3, axis=2))
+    assert np.array_equal(gray, np.repeat(images[1][..., :1], 3, axis=2))
 
 
-def test_a_camera_without_a_clock_gets_the_times_of_the_bag(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+def test_a_camera_without_a_clock_gets_the_log_times_of_the_bag(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = write_bag(
         tmp_path / 'bag',
-        [('/camera', 100 * n, image_message(image)) for n, image in enumerate(pictures(3), 1)],
+        [('/camera', 100 * n, image_message(image)) for n, image in enumerate(make_images(3), 1)],
     )
-    assert [frame.place.stamp for frame in Bag(bag).read()] == [100, 200, 300]
+    assert [frame.info.stamp for frame in BagImages(bag).read()] == [100, 200, 300]
 
 
-def test_reading_goes_on_from_any_image(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+def test_reading_resumes_at_any_image(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
-    bag = Bag(
+    bag = BagImages(
         write_bag(
             tmp_path / 'bag',
             [  # two at a time have the same log time
                 ('/camera', n // 2 * NANO, image_message(image, (1 + n) * NANO))
-                for n, image in enumerate(pictures(8))
+                for n, image in enumerate(make_images(8))
             ],
         )
     )
     for number, frame in enumerate(list(bag.read())):
-        stamps = [later.place.stamp for later in read_from(bag, frame.place)]
+        stamps = [later.info.stamp for later in read_from(bag, frame.info)]
         assert stamps == [(1 + n) * NANO for n in range(number, 8)]
 
 
-def test_of_several_topics_one_must_be_named(
+def test_one_of_several_topics_must_be_named(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
     compressed_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
 ) -> None:
-    image, other = pictures(2)
+    image, other = make_images(2)
     bag = write_bag(
         tmp_path / 'bag',
         [
@@ -203,66 +201,66 @@ def test_the_shipped_recording_is_a_bag() -> None:
     frame = next(open_source(SHIPPED, topic='/camera/image').read())
     with Recording() as recording:
         assert np.array_equal(frame.image, recording.observe(0.0, truth=False).rgb)
-    assert frame.place.frame_id == 'camera_optical_frame'
+    assert frame.info.frame_id == 'camera_optical_frame'
     with pytest.raises(SourceError, match='"16UC1" may be depth or infrared'):
         next(open_source(SHIPPED, topic='/camera/depth/image').read())
 
 
 def test_a_bag_without_images_is_named(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
-    header = image_message(pictures(1)[0]).header
+    header = image_message(make_images(1)[0]).header
     bag = write_bag(tmp_path / 'bag', [('/header', 1, header)])
-    with pytest.raises(SourceError, match=f'{bag}: no topic of it holds images'):
+    with pytest.raises(SourceError, match=f'{bag} has no images on any topic'):
         open_source(bag)
 
 
 def test_an_image_that_contradicts_itself_is_refused(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     for number, changes in enumerate([{'width': 900}, {'height': 49}, {'step': 3}, {'width': 0}]):
-        message = image_message(pictures(1)[0])
+        message = image_message(make_images(1)[0])
         for name, value in changes.items():
             object.__setattr__(message, name, value)
         bag = write_bag(tmp_path / str(number), [('/camera', 1, message)])
         with pytest.raises(SourceError, match='an image cannot be read'):
-            next(Bag(bag).read())
+            next(BagImages(bag).read())
 
 
 def test_a_compressed_image_of_another_format_is_refused(
-    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, pictures: Pictures
+    tmp_path: Path, write_bag: WriteBag, compressed_message: Make, make_images: MakeImages
 ) -> None:
-    for number, data in enumerate([b'', b'draco', encoded(pictures(1)[0], 'BMP')]):
+    for number, data in enumerate([b'', b'draco', encoded(make_images(1)[0], 'BMP')]):
         message = compressed_message(data, format='draco')
         bag = write_bag(tmp_path / str(number), [('/camera', 1, message)])
-        with pytest.raises(SourceError, match='format "draco" are no whole JPEG or PNG'):
-            next(Bag(bag).read())
+        with pytest.raises(SourceError, match='format "draco" are no complete JPEG or PNG'):
+            next(BagImages(bag).read())
 
 
 @pytest.mark.parametrize('zeros', [1, 4])
-def test_first_stamps_of_0_are_times_and_no_missing_clock(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, zeros: int
+def test_a_few_stamps_of_0_are_times_and_not_a_missing_clock(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, zeros: int
 ) -> None:
     stamps = [0] * zeros + [NANO // 10, NANO // 5]
-    bag = Bag(
+    bag = BagImages(
         write_bag(
             tmp_path / 'bag',
             [
                 ('/camera', NANO + n, image_message(image, stamp))
-                for n, (stamp, image) in enumerate(zip(stamps, pictures(9), strict=False))
+                for n, (stamp, image) in enumerate(zip(stamps, make_images(9), strict=False))
             ],
         )
     )
-    places = [frame.place for frame in bag.read()]
+    places = [frame.info for frame in bag.read()]
     assert [place.stamp for place in places] == stamps
-    assert next(read_from(bag, places[1])).place == places[1]
+    assert next(read_from(bag, places[1])).info == places[1]
 
 
-def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
+def test_a_truncated_mcap_is_read_up_to_the_cut(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rng = np.random.default_rng(0)  # Noise, so that the chunks of the file fill up.
@@ -274,36 +272,36 @@ def test_an_mcap_that_was_cut_off_gives_the_images_before_the_cut(
     [file] = bag.glob('*.mcap')
     file.write_bytes(file.read_bytes()[: -len(file.read_bytes()) // 3])
     for path in (bag, file):
-        source = Bag(path)
+        source = BagImages(path)
         frames = list(source.read())
         assert 20 < len(frames) < 60 and source.count == len(frames)
         assert all(
             np.array_equal(frame.image, image) for frame, image in zip(frames, images, strict=False)
         )
-        assert next(read_from(source, frames[-1].place)).place == frames[-1].place
+        assert next(read_from(source, frames[-1].info)).info == frames[-1].info
     assert f'{file} is cut off: the {len(frames)} messages before its end are read' in caplog.text
 
 
-def test_a_storage_file_without_a_message_does_not_cost_the_others(
+def test_a_storage_file_without_messages_does_not_hide_the_others(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bag = write_bag(
         tmp_path / 'bag',
-        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(pictures(3))],
+        [('/camera', n, image_message(image, NANO + n)) for n, image in enumerate(make_images(3))],
     )
     [file] = bag.glob('*.mcap')
     (bag / 'metadata.yaml').unlink()
     for content in (b'', file.read_bytes()[:50]):
         (bag / 'bag_1.mcap').write_bytes(content)
-        assert len(list(Bag(bag).read())) == 3
+        assert len(list(BagImages(bag).read())) == 3
         assert f'{bag / "bag_1.mcap"} cannot be read as a bag' in caplog.text
 
 
-def test_damage_in_a_file_costs_only_what_comes_after_it(
+def test_a_damaged_file_is_read_up_to_the_damage(
     tmp_path: Path, write_bag: WriteBag, image_message: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 120, 160, 3), np.uint8)
@@ -316,15 +314,15 @@ def test_damage_in_a_file_costs_only_what_comes_after_it(
     middle = len(content) // 2
     content[middle : middle + 300_000] = b'\xff' * 300_000
     file.write_bytes(content)
-    source = Bag(bag)
+    source = BagImages(bag)
     frames = list(source.read())
     assert 0 < len(frames) < 60 == source.count
     assert f'{file.parent} is damaged, the rest of it is left out' in caplog.text
-    assert len(list(read_from(source, frames[-1].place))) == 1
+    assert len(list(read_from(source, frames[-1].info))) == 1
 
 
-def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
-    tmp_path: Path, image_message: Make, pictures: Pictures
+def test_a_truncated_mcap_without_chunks_is_read_from_any_time(
+    tmp_path: Path, image_message: Make, make_images: MakeImages
 ) -> None:
     file = tmp_path / 'plain.mcap'
     types, kind = standard_types(), 'sensor_msgs/msg/Image'
@@ -333,24 +331,24 @@ def test_times_of_a_file_that_was_cut_off_are_found_without_chunks_too(
         writer.start(profile='ros2')
         schema = writer.register_schema(kind, 'ros2msg', b'')
         channel = writer.register_channel('/camera', 'cdr', schema)
-        for n, image in enumerate(pictures(9)):
+        for n, image in enumerate(make_images(9)):
             raw = bytes(types.serialize_cdr(image_message(image, NANO + n), kind))
             writer.add_message(channel, n, raw, n)
-    frames = list(Bag(file).read())
-    assert [frame.place.recorded for frame in frames] == list(range(9))
-    assert [frame.place.recorded for frame in Bag(file).read(6)] == [6, 7, 8]
+    frames = list(BagImages(file).read())
+    assert [frame.info.recorded for frame in frames] == list(range(9))
+    assert [frame.info.recorded for frame in BagImages(file).read(6)] == [6, 7, 8]
 
 
 @pytest.mark.parametrize('mcap', [True, False])
 def test_a_folder_without_metadata_or_with_damaged_metadata_is_read_from_its_files(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures, mcap: bool
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages, mcap: bool
 ) -> None:
     first, second = (
         write_bag(
             tmp_path / name,
             [
                 ('/camera', n, image_message(image, NANO + n))
-                for n, image in enumerate(pictures(6))
+                for n, image in enumerate(make_images(6))
                 if (n < 3) == (name == 'bag')
             ],
             mcap=mcap,
@@ -363,19 +361,19 @@ def test_a_folder_without_metadata_or_with_damaged_metadata_is_read_from_its_fil
     file.rename(first / f'bag_2{file.suffix}')
     for damaged in ('', '- a\n', 'rosbag2_bagfile_information: 3\n', '{'):
         (first / 'metadata.yaml').write_text(damaged)
-        assert [frame.place.recorded for frame in open_source(first).read()] == list(range(6))
+        assert [frame.info.recorded for frame in open_source(first).read()] == list(range(6))
     (first / 'metadata.yaml').unlink()
-    assert [frame.place.recorded for frame in open_source(first).read()] == list(range(6))
+    assert [frame.info.recorded for frame in open_source(first).read()] == list(range(6))
 
 
 def test_a_ros_1_bag_is_refused_with_the_command_that_converts_it(
-    tmp_path: Path, image_message: Make, pictures: Pictures
+    tmp_path: Path, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = tmp_path / 'old drive.bag'
     types = get_typestore(Stores.ROS1_NOETIC)
     with Rosbag1Writer(bag) as writer:
         connection = writer.add_connection('/camera', 'sensor_msgs/msg/Image', typestore=types)
-        for n, image in enumerate(pictures(2)):
+        for n, image in enumerate(make_images(2)):
             message = ros1_image(types, image, n)
             writer.write(connection, n, types.serialize_ros1(message, 'sensor_msgs/msg/Image'))
     with pytest.raises(SourceError, match='ROS 1 bag') as refusal:
@@ -383,7 +381,7 @@ def test_a_ros_1_bag_is_refused_with_the_command_that_converts_it(
     command = str(refusal.value).split('`')[1]
     subprocess.run([sys.executable, '-m', 'rosbags.convert', *shlex.split(command)[1:]], check=True)
     frames = list(open_source(bag.with_suffix('')).read())
-    assert np.array_equal(frames[1].image, pictures(2)[1])
+    assert np.array_equal(frames[1].image, make_images(2)[1])
 
 
 def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
@@ -392,63 +390,64 @@ def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
     pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n'
     folder = tmp_path / 'bag'
     folder.mkdir()
-    for file in (tmp_path / 'film.mp4', tmp_path / 'drive.mcap', folder / 'bag_0.mcap'):
+    for file in (tmp_path / 'video.mp4', tmp_path / 'drive.mcap', folder / 'bag_0.mcap'):
         file.write_text(pointer)
         path = folder if file.parent == folder else file
-        with pytest.raises(SourceError, match=f'{file} is only a pointer .* run `git lfs pull`'):
-            open_source(path)
+        for read in (open_source, BagReader, open_storage):
+            with pytest.raises(SourceError, match=f'{file} is only a pointer .* `git lfs pull`'):
+                read(path)
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_reported(
+def test_an_unreadable_image_is_left_out_and_reported(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
     compressed_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    jpegs = [encoded(image, 'JPEG') for image in pictures(4)]
+    jpegs = [encoded(image, 'JPEG') for image in make_images(4)]
     jpegs[1] = b'no image'
-    bag = Bag(
+    bag = BagImages(
         write_bag(
             tmp_path / 'bag',
             [('/camera', n, compressed_message(data, NANO + n)) for n, data in enumerate(jpegs)],
         )
     )
     frames = list(bag.read())
-    assert [frame.place.recorded for frame in frames] == [0, 2, 3]
+    assert [frame.info.recorded for frame in frames] == [0, 2, 3]
     assert 'a frame is left out' in caplog.text and str(bag.path) in caplog.text
-    assert [frame.place for frame in read_from(bag, frames[1].place)] == [
-        frame.place for frame in frames[1:]
+    assert [frame.info for frame in read_from(bag, frames[1].info)] == [
+        frame.info for frame in frames[1:]
     ]
 
 
-def test_a_message_that_is_damaged_is_left_out(
-    tmp_path: Path, write_bag: WriteBag, image_message: Make, pictures: Pictures
+def test_a_damaged_message_is_left_out(
+    tmp_path: Path, write_bag: WriteBag, image_message: Make, make_images: MakeImages
 ) -> None:
     bag = tmp_path / 'bag'
     with Writer(bag, version=9) as writer:
         connection = writer.add_connection(
             '/camera', 'sensor_msgs/msg/Image', typestore=standard_types()
         )
-        for n, image in enumerate(pictures(3)):
+        for n, image in enumerate(make_images(3)):
             message = image_message(image, NANO + n)
             raw = standard_types().serialize_cdr(message, 'sensor_msgs/msg/Image')
             writer.write(connection, n, raw[:30] if n == 0 else raw)
-    assert [frame.place.stamp for frame in Bag(bag).read()] == [NANO + 1, NANO + 2]
+    assert [frame.info.stamp for frame in BagImages(bag).read()] == [NANO + 1, NANO + 2]
 
 
 @pytest.mark.parametrize('mcap', [True, False])
 @pytest.mark.parametrize('kept', [0, 50, 3000])
-def test_a_bag_that_was_cut_off_before_its_first_image_is_named(
+def test_a_bag_truncated_before_its_first_image_is_named(
     tmp_path: Path,
     write_bag: WriteBag,
     image_message: Make,
-    pictures: Pictures,
+    make_images: MakeImages,
     mcap: bool,
     kept: int,
 ) -> None:
-    bag = write_bag(tmp_path / 'bag', [('/camera', 1, image_message(pictures(1)[0]))], mcap=mcap)
+    bag = write_bag(tmp_path / 'bag', [('/camera', 1, image_message(make_images(1)[0]))], mcap=mcap)
     file = next(file for file in bag.iterdir() if file.suffix != '.yaml')
     file.write_bytes(file.read_bytes()[:kept])
     for path in (file, bag):

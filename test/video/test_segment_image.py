@@ -30,12 +30,12 @@ def frames() -> list[Observation]:
 
 def truth(frame: Observation, color: str, kind: str) -> np.ndarray:
     """(H, W) bool pixels of a thing."""
-    label = next(one.label for one in frame.graph if (one.color, one.kind) == (color, kind))
+    label = next(one.label for one in frame.graph if (one.color, one.category) == (color, kind))
     assert frame.labels is not None
     return frame.labels == label
 
 
-def picture(size: tuple[int, int] = (20, 40)) -> np.ndarray:
+def draw_image(size: tuple[int, int] = (20, 40)) -> np.ndarray:
     """(H, W, 3), the left half red and the right half blue."""
     height, width = size
     pixels = np.zeros((height, width, 3), np.uint8)
@@ -52,7 +52,7 @@ def result(state: State, size: tuple[int, int] = (20, 40)) -> Segmentation:
         state=state,
         reason='so faint',
         score=0.25,
-        image=picture(size),
+        image=draw_image(size),
         mask=mask,
     )
 
@@ -146,7 +146,7 @@ def test_the_mask_is_a_png_whatever_the_overlay_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', ['answer.png', 'answer.jpg', 'answer.JPEG', 'a.b.webp'])
-def test_an_output_may_be_any_picture(name: str, tmp_path: Path) -> None:
+def test_an_output_may_be_any_image(name: str, tmp_path: Path) -> None:
     check_output(tmp_path / name, inputs=[])
     write_pictures(result(State.FOUND), tmp_path / name)
 
@@ -155,7 +155,7 @@ def test_an_output_may_be_any_picture(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'name', ['answer', 'answer.', 'answer.txt', '.png', 'answer.psd', 'answer.mpg', 'answer.xpm']
 )
-def test_an_output_that_no_picture_can_be_written_to_is_refused(name: str) -> None:
+def test_an_output_that_no_image_can_be_written_to_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r'name a file for an image, such as .*\.png') as refusal:
         check_output(Path(name), inputs=[])
     assert name in str(refusal.value)

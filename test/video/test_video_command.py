@@ -29,16 +29,16 @@ def failed(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.err
 
 
-def test_a_film_of_the_recording_is_segmented(
+def test_a_video_of_the_recording_is_segmented(
     tmp_path: Path,
-    write_film: Write,
+    write_video: Write,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with Recording() as recording:
         seen = [recording.observe(number / 15) for number in range(4)]
-    write_film(tmp_path / 'table.mp4', [one.rgb for one in seen], [n / 15 for n in range(4)])
+    write_video(tmp_path / 'table.mp4', [one.rgb for one in seen], [n / 15 for n in range(4)])
     arguments = ['video', 'table.mp4', 'the black car', 'the green bowl', '--device', 'cpu']
     assert main([*arguments, '--formats', 'png', 'rle', 'overlay', 'bag']) == 0
     captured = capsys.readouterr()
@@ -50,7 +50,7 @@ def test_a_film_of_the_recording_is_segmented(
     assert 'segment: 100%' in captured.err and 'frames/s' in captured.err
     lines = (tmp_path / 'table_masks' / 'masks.jsonl').read_text().splitlines()
     for number, (line, one) in enumerate(zip(lines, seen, strict=True)):
-        label = next(t.label for t in one.graph if (t.color, t.kind) == ('black', 'car'))
+        label = next(t.label for t in one.graph if (t.color, t.category) == ('black', 'car'))
         mask, truth = decode_mask(json.loads(line)['answers'][0]['segmentation']), one.labels
         assert truth is not None
         assert (mask & (truth == label)).sum() > 0.8 * (mask | (truth == label)).sum()
@@ -64,13 +64,13 @@ def test_a_film_of_the_recording_is_segmented(
     ('arguments', 'told'),
     [
         (['none.mp4', 'the mug'], 'none.mp4 does not exist'),
-        (['film.mp4', 'the mug'], 'film.mp4 cannot be read as a film'),
-        (['film.mp4', 'the mug', 'the mug'], 'given 2 times'),
-        (['film.mp4', '?'], 'say what to segment'),
+        (['video.mp4', 'the mug'], 'video.mp4 cannot be read as a video'),
+        (['video.mp4', 'the mug', 'the mug'], 'given 2 times'),
+        (['video.mp4', '?'], 'say what to segment'),
         (['.', 'the mug'], 'neither a bag'),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(
+def test_bad_input_is_answered_in_one_line(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,34 +78,34 @@ def test_what_cannot_be_done_is_one_clear_line(
     told: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'film.mp4').write_text('no film')
+    (tmp_path / 'video.mp4').write_text('no video')
     assert told in failed(capfd, *arguments)
-    assert [file.name for file in tmp_path.iterdir()] == ['film.mp4']
+    assert [file.name for file in tmp_path.iterdir()] == ['video.mp4']
 
 
-def test_a_missing_model_is_one_clear_line(
+def test_a_missing_model_is_answered_in_one_line(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     write_folder: Write,
-    pictures: Callable[[int], list[np.ndarray]],
+    make_images: Callable[[int], list[np.ndarray]],
 ) -> None:
-    folder = write_folder(tmp_path / 'frames', pictures(1))
+    folder = write_folder(tmp_path / 'frames', make_images(1))
     message = failed(
         capfd, str(folder), 'the mug', '--model', '/no/such/model', '-o', str(tmp_path / 'masks')
     )
     assert '/no/such/model' in message
 
 
-def test_a_film_that_is_cut_in_half_is_reported_with_both_numbers_of_frames(
+def test_a_truncated_video_is_reported_with_both_numbers_of_frames(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    write_film: Write,
-    cut_film: Write,
-    pictures: Callable[[int], list[np.ndarray]],
+    write_video: Write,
+    cut_video: Write,
+    make_images: Callable[[int], list[np.ndarray]],
     tiny_model_dir: Path,
 ) -> None:
-    film = write_film(tmp_path / 'film.mp4', pictures(20), gop=1)
-    cut = cut_film(film, tmp_path / 'cut.mp4', 0.5)
+    video = write_video(tmp_path / 'video.mp4', make_images(20), gop=1)
+    cut = cut_video(video, tmp_path / 'cut.mp4', 0.5)
     assert (
         main(
             [
@@ -123,18 +123,18 @@ def test_a_film_that_is_cut_in_half_is_reported_with_both_numbers_of_frames(
         == 0
     )
     assert re.match(
-        r'\d+ of 20 frames in .*the others are damaged or cut off', capsys.readouterr().out
+        r'\d+ of 20 frames in .*the others are damaged or missing', capsys.readouterr().out
     )
 
 
-def test_masks_of_another_model_of_the_same_name_are_refused(
+def test_another_model_of_the_same_name_does_not_resume_a_run(
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
     write_folder: Write,
-    pictures: Callable[[int], list[np.ndarray]],
+    make_images: Callable[[int], list[np.ndarray]],
     tiny_model_dir: Path,
 ) -> None:
-    folder, model = write_folder(tmp_path / 'frames', pictures(1)), tmp_path / 'model'
+    folder, model = write_folder(tmp_path / 'frames', make_images(1)), tmp_path / 'model'
     shutil.copytree(tiny_model_dir, model)
     arguments = [
         str(folder),
@@ -156,5 +156,5 @@ def test_masks_of_another_model_of_the_same_name_are_refused(
 
 def test_an_unknown_format_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(['video', 'film.mp4', 'the mug', '--formats', 'gif'])
+        main(['video', 'video.mp4', 'the mug', '--formats', 'gif'])
     assert "'gif'" in capsys.readouterr().err

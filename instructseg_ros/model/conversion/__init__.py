@@ -1,1 +1,1 @@
-"""Checkpoints that others have published, in this package's layout."""
+"""Converts published checkpoints to the layout of `InstructSegModel.from_pretrained`."""

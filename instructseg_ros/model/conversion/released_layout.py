@@ -1,4 +1,4 @@
-"""Names and shapes of the tensors in the authors' checkpoint."""
+"""The authors' checkpoint layout: tensor names, and the configuration that config.json implies."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from instructseg_ros.model.checkpoints import ModelError, first_line
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import ModelError, first_line
 from instructseg_ros.model.modeling import InstructSegModel
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+RELEASED_TYPE: Final = 'mipha_phi'
+EMBEDDINGS: Final = 'model.embed_tokens.weight'
+_TOWER: Final = 'model.vision_tower.vision_model.'
+_MASK_BRANCH: Final = ('predictor.', 'pixel_decoder.')
+_LAYER_SIZES: Final = ('hidden_size', 'intermediate_size', 'num_attention_heads')
+_LAYER_FIELDS: Final = (*_LAYER_SIZES, 'hidden_act', 'layer_norm_eps')
+_POSITION_FIELDS: Final = ('partial_rotary_factor', 'rope_theta', 'max_position_embeddings')
+_TEXT_FIELDS: Final = (*_LAYER_FIELDS, *_POSITION_FIELDS, 'num_hidden_layers')
+_VISION_FIELDS: Final = (*_LAYER_FIELDS, 'image_size', 'patch_size')
+_COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'
 
 
 class _Section(NamedTuple):
     """Tensors under one prefix, and how the rest of their names changes.
 
-    Where there are renames, a name that none of them matches is no tensor of the layout: it could
-    be one of ours by chance.
+    If there are renames, a name that matches none of them is not part of the layout, although it
+    may look like one of our names.
     """
 
     released: str
@@ -26,6 +39,7 @@ class _Section(NamedTuple):
     renames: Sequence[tuple[str, str]] = ()
 
 
+_QKV: Final = '{qkv}'
 _SWIN: Final = (
     (r'^norm0\.', 'hidden_states_norms.stage1.'),
     (r'^norm1\.', 'hidden_states_norms.stage2.'),
@@ -83,38 +97,49 @@ _SECTIONS: Final = (
     _Section('seg_query_projector.', 'seg_query_projector.'),
     _Section('seg_query', 'seg_query'),
 )
-_QKV: Final = '{qkv}'
-# What the authors' segmentation never reads, with the reason.
-UNUSED: Final = {
-    r'lm_head\.weight': 'only text answers need it',
-    r'model\.vision_tower\.vision_model\.(post_layernorm|head)\..+': 'features come from before it',
-    r'model\.vision_tower_mask\..+\.relative_position_index': 'follows from the window',
-    r'predictor\.query_feat\.weight': "queries start from the language model's states",
-    r'predictor\.SEG_query_embed\.weight': 'of an option that is off',
-}
-_VISION_LAYER: Final = re.compile(r'model\.vision_tower\.vision_model\.encoder\.layers\.(\d+)\.')
+# Tensors of the release that its segmentation never reads.
+_UNUSED: Final = (
+    r'lm_head\.weight',  # only text answers need it
+    # Features come from before the last norm and the pooling head.
+    re.escape(_TOWER) + r'(post_layernorm|head\.layernorm|head\.mlp\.fc[12])\.(weight|bias)',
+    re.escape(_TOWER) + r'head\.(probe|attention\.(in_proj_|out_proj\.)(weight|bias))',
+    # Follows from the window size.
+    r'model\.vision_tower_mask\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index',
+    # Queries start from the language model's states; the option of the other is off.
+    r'predictor\.(query_feat|SEG_query_embed)\.weight',
+)
+_VISION_LAYER: Final = re.compile(
+    re.escape(_TOWER) + r'encoder\.layers\.(\d+)\.'
+    r'(layer_norm[12]|self_attn\.(q|k|v|out)_proj|mlp\.fc[12])\.(weight|bias)'
+)
 
 
 def our_names(released: str, *, vision_layers: int) -> tuple[str, ...]:
-    """Names under which a released tensor is stored here.
+    """Translate the name of a released tensor.
 
     Args:
-        vision_layers: of the vision tower, that are used; the released one holds one more.
+        released: Name in the authors' checkpoint.
+        vision_layers: Layers of the vision tower that are used; the release has one more.
 
     Returns:
-        one name; three for a tensor that holds query, key and value below each other, in this
-        order; none for a tensor that segmentation does not use or the layout does not have. A
-        name may still be one that the model lacks: compare it with the model's.
+        One name; three for a tensor that stacks query, key and value, in this order; none for a
+        tensor that segmentation does not use or that the layout does not have. The model may still
+        lack a returned name.
     """
-    layer = _VISION_LAYER.match(released)
-    if layer and int(layer[1]) >= vision_layers:
-        return ()
-    if any(re.fullmatch(pattern, released) for pattern in UNUSED):
+    if is_unused(released, vision_layers=vision_layers):
         return ()
     for section in _SECTIONS:
         if released.startswith(section.released):
             return _renamed(released.removeprefix(section.released), section)
     return ()
+
+
+def is_unused(released: str, *, vision_layers: int) -> bool:
+    """Whether the release has a tensor of this name that its segmentation never reads."""
+    layer = _VISION_LAYER.fullmatch(released)
+    if layer and int(layer[1]) == vision_layers:
+        return True
+    return any(re.fullmatch(pattern, released) for pattern in _UNUSED)
 
 
 def _renamed(rest: str, section: _Section) -> tuple[str, ...]:
@@ -128,80 +153,121 @@ def _renamed(rest: str, section: _Section) -> tuple[str, ...]:
     return tuple(name.replace(_QKV, part) for part in 'qkv') if _QKV in name else (name,)
 
 
-Shapes = Mapping[str, tuple[int, ...]]
+def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a model, by our names.
 
-_TEXT_FIELDS: Final = (
-    'hidden_size',
-    'intermediate_size',
-    'num_hidden_layers',
-    'num_attention_heads',
-    'partial_rotary_factor',
-    'rope_theta',
-    'hidden_act',
-    'layer_norm_eps',
-    'max_position_embeddings',
-)
-_VISION_FIELDS: Final = (
-    'hidden_size',
-    'intermediate_size',
-    'num_attention_heads',
-    'image_size',
-    'patch_size',
-    'hidden_act',
-    'layer_norm_eps',
-)
-RELEASED_TYPE: Final = 'mipha_phi'
-_MASK_BRANCH: Final = ('predictor.', 'pixel_decoder.')
-_COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'
-# Fixed in the authors' code: no file holds them.
-_RESAMPLER_HEAD_DIM = 128
-_MASK_HEADS = 8
-_MASK_CANVAS = 1024
-_DROP_PATH = 0.3
+    Raises:
+        ModelError: No model can have these sizes.
+    """
+    with named_errors(_COPY_CONFIG), torch.device('meta'):
+        return {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
 
 
 def describe(config: Mapping[str, Any], shapes: Shapes) -> InstructSegConfig:
-    """Configuration of the model whose config.json and tensor shapes are given.
+    """Build the configuration of a released model from its config.json and tensor shapes.
 
-    The mask branch's sizes stand in no config.json: they are read from the shapes.
+    config.json does not hold the sizes of the mask branch; they are read from the shapes.
 
     Raises:
-        ModelError: a field or a tensor is missing, or of a wrong kind.
+        ModelError: A field or a tensor is missing or of the wrong type.
     """
     with named_errors(remedy(config.get('model_type'), shapes)):
         return InstructSegConfig(
             vision_config=vision_sizes(config['vision_config']['vision_tower']),
             text_config=text_sizes(config, shapes),
-            mask_config=_masks(shapes),
+            mask_config=_mask_sizes(shapes),
             num_latents=shapes['temporal_query'][0],
-            **_resampler('perceiver', 'ovp_layers', shapes),
+            **_resampler_sizes('perceiver', 'ovp_layers', shapes),
             fusion_width=shapes['text_vmtf_projector.weight'][0],
-            **_resampler('fusion', 'vmtf_layers', shapes),
+            **_resampler_sizes('fusion', 'vmtf_layers', shapes),
         )
 
 
-def expected_shapes(config: InstructSegConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a model, in our names.
+def text_sizes(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """Return the language model's configuration."""
+    # The field `vocab_size` may be that of the output head, which has more rows.
+    sizes = {field: config[field] for field in _TEXT_FIELDS}
+    sizes |= {'vocab_size': shapes[EMBEDDINGS][0], 'pad_token_id': None}
+    if sizes['hidden_act'] == 'gelu_new':
+        sizes['hidden_act'] = 'gelu_pytorch_tanh'  # the same function in one kernel
+    return sizes
 
-    Raises:
-        ModelError: no model can have these sizes.
-    """
-    with named_errors(_COPY_CONFIG), torch.device('meta'):
-        return {n: tuple(t.shape) for n, t in InstructSegModel(config).state_dict().items()}
+
+def vision_sizes(tower: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the vision tower's configuration."""
+    # `hidden_states` starts with the embeddings: of 27 layers, -2 selects the output of the 26th.
+    used = tower['num_hidden_layers'] + 1 + tower['mm_vision_select_layer']
+    sizes = {field: tower[field] for field in _VISION_FIELDS}
+    return {**sizes, 'num_hidden_layers': used, 'vision_use_head': False}
+
+
+def _mask_sizes(shapes: Shapes) -> dict[str, Any]:
+    out, features = shapes['pixel_decoder.mask_features.weight'][:2]
+    encoder, decoder = 'pixel_decoder.transformer.encoder.layers', 'predictor.transformer'
+    return {
+        'backbone_config': _swin_sizes('model.vision_tower_mask.', shapes),
+        'feature_size': features,
+        'mask_feature_size': out,
+        'encoder_layers': _count(f'{encoder}.{{}}.norm1.weight', shapes),
+        'encoder_feedforward_dim': shapes[f'{encoder}.0.linear1.weight'][0],
+        'hidden_dim': shapes['predictor.decoder_norm.weight'][0],
+        # Mask2Former counts one more than there are.
+        'decoder_layers': _count(f'{decoder}_ffn_layers.{{}}.norm.weight', shapes) + 1,
+        'dim_feedforward': shapes[f'{decoder}_ffn_layers.0.linear1.weight'][0],
+        'num_attention_heads': 8,  # fixed in the authors' code
+        'num_queries': shapes['seg_query'][0],
+    }
+
+
+def _swin_sizes(prefix: str, shapes: Shapes) -> dict[str, Any]:
+    stages = range(_count(f'{prefix}norm{{}}.weight', shapes))
+    blocks = [f'{prefix}layers.{stage}.blocks' for stage in stages]
+    tables = [shapes[f'{block}.0.attn.relative_position_bias_table'] for block in blocks]
+    width = shapes[f'{prefix}patch_embed.proj.weight'][0]
+    return {
+        'model_type': 'swin',
+        'image_size': 1024,
+        'embed_dim': width,
+        'depths': [_count(f'{block}.{{}}.norm1.weight', shapes) for block in blocks],
+        'num_heads': [heads for _, heads in tables],
+        # A table has a row for each of the (2 w - 1)^2 offsets within a window of side w.
+        'window_size': (round(tables[0][0] ** 0.5) + 1) // 2,
+        'mlp_ratio': shapes[f'{blocks[0]}.0.mlp.fc1.weight'][0] / width,
+        'drop_path_rate': 0.3,  # fixed in the authors' code
+        'out_features': [f'stage{stage + 1}' for stage in stages],
+    }
+
+
+def _resampler_sizes(ours: str, released: str, shapes: Shapes) -> dict[str, Any]:
+    head_dim = 128  # fixed in the authors' code
+    return {
+        f'{ours}_layers': _count(f'{released}.layers.{{}}.0.to_q.weight', shapes),
+        f'{ours}_heads': shapes[f'{released}.layers.0.0.to_q.weight'][0] // head_dim,
+        f'{ours}_head_dim': head_dim,
+    }
+
+
+def _count(name: str, shapes: Shapes) -> int:
+    """Count the tensors whose names have 0, 1, 2... in place of the braces."""
+    count = 0
+    while name.format(count) in shapes:
+        count += 1
+    if not count:
+        raise KeyError(name.format(0))
+    return count
 
 
 def remedy(model_type: object, tensors: Collection[str]) -> str:
     """Return the remedy for a checkpoint that lacks something that InstructSeg needs.
 
     Args:
-        model_type: of its config.json.
-        tensors: names of those that it has.
+        model_type: Field of its config.json.
+        tensors: Names of its tensors.
     """
     if model_type == InstructSegConfig.model_type:
-        return (
-            'This folder is converted already: use it as a model, or write the released layout '
-            'back with --reverse.'
-        )
+        return 'This folder is already converted: use it as a model.'
+    if model_type == 'mask2former':
+        return 'A Mask2Former is joined with Mipha: name Mipha, and this folder as --mask2former.'
     if model_type != RELEASED_TYPE:
         return (
             f'Its config.json has the model_type "{model_type}" and not "{RELEASED_TYPE}": name '
@@ -209,21 +275,21 @@ def remedy(model_type: object, tensors: Collection[str]) -> str:
         )
     if not any(name.startswith(_MASK_BRANCH) for name in tensors):
         return (
-            'It has no mask branch, as Mipha: to train from it, name a Mask2Former with '
+            'It has no mask branch, like Mipha: to train from it, name a Mask2Former with '
             '--mask2former.'
         )
     return (
-        'Its files are whole, so another download of them does not help: this is another version '
+        'Its files are complete, so downloading them again does not help: this is another version '
         'of InstructSeg, or another model.'
     )
 
 
 @contextlib.contextmanager
 def named_errors(remedy: str) -> Iterator[None]:
-    """Raise what wrong values raise, here and in transformers, as an error with a remedy.
+    """Turn errors caused by wrong values, here or in transformers, into a ModelError.
 
     Args:
-        remedy: for a field or a tensor that is missing.
+        remedy: Advice for a missing field or tensor.
     """
     try:
         yield
@@ -234,81 +300,3 @@ def named_errors(remedy: str) -> Iterator[None]:
             'config.json and tensors do not describe an InstructSeg '
             f'({type(error).__name__}: {first_line(error)}). {_COPY_CONFIG}'
         ) from error
-
-
-def text_sizes(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """The language model's, from a config.json and the shape of its embeddings."""
-    # The field `vocab_size` may be that of the language model's head, which has more rows.
-    rows = shapes['model.embed_tokens.weight'][0]
-    fields = {field: config[field] for field in _TEXT_FIELDS}
-    if fields['hidden_act'] == 'gelu_new':
-        fields['hidden_act'] = 'gelu_pytorch_tanh'  # the same function, in one kernel
-    return {'vocab_size': rows, 'pad_token_id': None, **fields}
-
-
-def vision_sizes(tower: Mapping[str, Any]) -> dict[str, Any]:
-    """The vision tower's, from its part of a config.json."""
-    # The states before layer 0 count too: the last but one of 27 layers' is that after 26.
-    used = tower['num_hidden_layers'] + 1 + tower['mm_vision_select_layer']
-    fields = {field: tower[field] for field in _VISION_FIELDS}
-    return {'num_hidden_layers': used, 'vision_use_head': False, **fields}
-
-
-def _masks(shapes: Shapes) -> dict[str, Any]:
-    out, features = shapes['pixel_decoder.mask_features.weight'][:2]
-    encoder, decoder = 'pixel_decoder.transformer.encoder.layers', 'predictor.transformer'
-    return {
-        'backbone_config': _swin('model.vision_tower_mask.', shapes),
-        'feature_size': features,
-        'mask_feature_size': out,
-        'encoder_layers': _count(f'{encoder}.{{}}.norm1.weight', shapes),
-        'encoder_feedforward_dim': shapes[f'{encoder}.0.linear1.weight'][0],
-        'hidden_dim': shapes['predictor.decoder_norm.weight'][0],
-        # One more than there are, as Mask2Former counts them.
-        'decoder_layers': _count(f'{decoder}_ffn_layers.{{}}.norm.weight', shapes) + 1,
-        'dim_feedforward': shapes[f'{decoder}_ffn_layers.0.linear1.weight'][0],
-        'num_attention_heads': _MASK_HEADS,
-        'num_queries': shapes['seg_query'][0],
-    }
-
-
-def _swin(prefix: str, shapes: Shapes) -> dict[str, Any]:
-    stages = _count(f'{prefix}norm{{}}.weight', shapes)
-    tables = [
-        shapes[f'{prefix}layers.{i}.blocks.0.attn.relative_position_bias_table']
-        for i in range(stages)
-    ]
-    width = shapes[f'{prefix}patch_embed.proj.weight'][0]
-    return {
-        'model_type': 'swin',
-        'image_size': _MASK_CANVAS,
-        'embed_dim': width,
-        'depths': [
-            _count(f'{prefix}layers.{i}.blocks.{{}}.norm1.weight', shapes) for i in range(stages)
-        ],
-        'num_heads': [heads for _, heads in tables],
-        # A table has a row for each of the (2 w - 1)^2 offsets within a window of side w.
-        'window_size': (round(tables[0][0] ** 0.5) + 1) // 2,
-        'mlp_ratio': shapes[f'{prefix}layers.0.blocks.0.mlp.fc1.weight'][0] / width,
-        'drop_path_rate': _DROP_PATH,
-        'out_features': [f'stage{i + 1}' for i in range(stages)],
-    }
-
-
-def _resampler(ours: str, released: str, shapes: Shapes) -> dict[str, Any]:
-    inner = shapes[f'{released}.layers.0.0.to_q.weight'][0]
-    return {
-        f'{ours}_layers': _count(f'{released}.layers.{{}}.0.to_q.weight', shapes),
-        f'{ours}_heads': inner // _RESAMPLER_HEAD_DIM,
-        f'{ours}_head_dim': _RESAMPLER_HEAD_DIM,
-    }
-
-
-def _count(name: str, shapes: Shapes) -> int:
-    """How many tensors there are, counted in the braces of a name."""
-    count = 0
-    while name.format(count) in shapes:
-        count += 1
-    if not count:
-        raise KeyError(name.format(0))
-    return count

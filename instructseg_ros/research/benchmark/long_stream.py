@@ -1,4 +1,4 @@
-"""`instructseg benchmark soak`: a long stream with instructions coming and going."""
+"""Implements `instructseg benchmark soak`: a long stream with changing instructions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.segmentation import Segmentation
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.tabletop.world.recording import Recording
 
 TEXTS: Final = (
     'the red mug',
@@ -31,20 +30,19 @@ TEXTS: Final = (
     'the zeppelin',
     'everything',
 )
-_IMAGES: Final = 60
-_SAMPLES: Final = 1000
-_HANDED_OVER: Final = 64
+_MAX_MEMORY_SAMPLES: Final = 1000
+_ARRIVALS_KEPT: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """How long, how fast and how the model works.
+class SoakOptions:
+    """Length and rate of the stream.
 
-    Args:
-        frames: of the camera, at least 20.
-        rate: of the camera, frames a second.
-        schedule: of the engine.
-        change_every: frames from one coming or going of an instruction to the next.
+    Attributes:
+        frames: Number of camera frames, at least 20.
+        rate: Camera frames per second.
+        schedule: Schedule of the engine.
+        change_every: Frames between two changes of the active instructions.
     """
 
     frames: int
@@ -53,62 +51,64 @@ class Options:
     change_every: int = 20
 
 
-class Watch:
-    """Takes the results and keeps only what is needed to judge them."""
+class ResultMonitor:
+    """Receives the engine's results and keeps their counts and the worst ages."""
 
     def __init__(self) -> None:
         self.states: Counter[str] = Counter()
         self.worst_age = 0.0
         self.worst_excess = 0.0
-        self.unended: set[str] = set()
-        self._arrivals: deque[int] = deque(maxlen=_HANDED_OVER)
+        self.active: set[str] = set()
+        self._arrivals: deque[int] = deque(maxlen=_ARRIVALS_KEPT)
         self._lock = threading.Lock()
 
-    def arrive(self) -> None:
-        """Take note that a frame is handed over now."""
+    def note_arrival(self) -> None:
+        """Record that a frame arrives now."""
         with self._lock:
             self._arrivals.append(time.time_ns())
 
-    def take(self, results: Sequence[Segmentation]) -> None:
-        """Judge the results of a frame, see `judge`."""
+    def add(self, results: Sequence[Segmentation]) -> None:
+        """Count the results of a frame and measure their ages."""
         for result in results:
-            self.judge(result)
-
-    def judge(self, result: Segmentation) -> None:
-        """Judge how old a result is, beyond the time in the model and one frame."""
-        self.states[result.state.name] += 1
-        if result.final:
-            self.unended.discard(result.instruction.id)
-        if result.timing is None:
-            return
-        age = (time.time_ns() - result.timing.received) / 1e9
-        excess = age - result.timing.latency - self._gap_after(result.timing.received)
-        self.worst_age = max(self.worst_age, age)
-        self.worst_excess = max(self.worst_excess, excess)
+            self.states[result.state.name] += 1
+            if result.final:
+                self.active.discard(result.instruction.id)
+            if result.timing is not None:
+                age = (time.time_ns() - result.timing.received) / 1e9
+                gap = self._gap_after(result.timing.received)
+                self.worst_age = max(self.worst_age, age)
+                self.worst_excess = max(self.worst_excess, age - result.timing.latency - gap)
 
     def _gap_after(self, received: int) -> float:
-        """Seconds from a frame to the next, or until now."""
+        """Time from a frame to the next one, or until now, s."""
         with self._lock:
             later = [arrival for arrival in self._arrivals if arrival > received]
         return ((later[0] if later else time.time_ns()) - received) / 1e9
 
 
-def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
-    """Stream frames in real time, and give and cancel instructions all the while.
+def soak(
+    segmenter: Segmenter, images: Sequence[np.ndarray], options: SoakOptions
+) -> dict[str, Any]:
+    """Stream images in real time while instructions are added and cancelled.
+
+    Args:
+        segmenter: The model.
+        images: (H, W, 3) uint8 RGB images, repeated until the stream ends.
+        options: Length and rate of the stream.
 
     Returns:
-        what is written to the JSON file: memory is the mean of the second and of the last tenth
-        of the frames; `worst_excess_ms` is by how much a result was older than its time in the
-        model and one frame.
+        The content of the JSON file. Memory is the mean over the second and over the last tenth of
+        the frames; `worst_excess_ms` is by how much the age of a result exceeded its time in the
+        model plus one frame.
     """
-    watch = Watch()
+    monitor = ResultMonitor()
     settings = EngineSettings.from_model(
         segmenter, schedule=options.schedule, target_rate=options.rate
     )
-    engine = Engine(segmenter, on_results=watch.take, settings=settings)
+    engine = Engine(segmenter, on_results=monitor.add, settings=settings)
     engine.start()
     try:
-        memory = _stream(engine, watch, options)
+        memory = _stream(engine, monitor, images, options)
     finally:
         engine.stop()
     second, last = (float(np.mean(tenth)) for tenth in (_tenth(memory, 1), _tenth(memory, 9)))
@@ -116,57 +116,57 @@ def soak(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         'frames': options.frames,
         'rate': options.rate,
         'schedule': options.schedule.value,
-        'states': dict(watch.states),
-        'unended_instructions': len(watch.unended),
+        'states': dict(monitor.states),
+        'unended_instructions': len(monitor.active),
         'memory_second_tenth_mb': round(second / 1e6, 2),
         'memory_last_tenth_mb': round(last / 1e6, 2),
         'memory_growth': round(last / second - 1, 5),
-        'worst_age_ms': round(1e3 * watch.worst_age, 2),
-        'worst_excess_ms': round(1e3 * watch.worst_excess, 2),
+        'worst_age_ms': round(1e3 * monitor.worst_age, 2),
+        'worst_excess_ms': round(1e3 * monitor.worst_excess, 2),
     }
 
 
-def _stream(engine: Engine, watch: Watch, options: Options) -> list[int]:
-    """Play the camera; return resident memory over time."""
-    with Recording() as recording:
-        images = [recording.observe(i / recording.rate, truth=False).rgb for i in range(_IMAGES)]
+def _stream(
+    engine: Engine, monitor: ResultMonitor, images: Sequence[np.ndarray], options: SoakOptions
+) -> list[int]:
+    """Play the images and return samples of the resident memory, bytes."""
     rng = np.random.default_rng(0)
     memory = []
     begun = time.monotonic()
     for number in tqdm(range(options.frames), 'soak', unit='frame', mininterval=5):
         time.sleep(max(0.0, begun + number / options.rate - time.monotonic()))
-        watch.arrive()
-        # A copy, as every message of a camera is one.
-        engine.add_frame(images[number % _IMAGES].copy(), stamp=time.time_ns())
+        monitor.note_arrival()
+        # A copy, because every camera message has its own memory.
+        engine.add_frame(images[number % len(images)].copy(), stamp=time.time_ns())
         if number % options.change_every == 0:
-            _change(engine, watch, rng, number)
-        if number % max(1, options.frames // _SAMPLES) == 0:
+            _change(engine, monitor, rng, number)
+        if number % max(1, options.frames // _MAX_MEMORY_SAMPLES) == 0:
             memory.append(resident_memory())
     return memory
 
 
-def _change(engine: Engine, watch: Watch, rng: np.random.Generator, number: int) -> None:
-    """Give an instruction, with or without an end of its own, or cancel one."""
+def _change(engine: Engine, monitor: ResultMonitor, rng: np.random.Generator, number: int) -> None:
+    """Add an instruction, with or without a lifetime, or cancel one."""
     if rng.random() < 0.4:
-        _cancel_one(engine, watch, rng)
+        _cancel_one(engine, monitor, rng)
         return
     instruction = Instruction(
         text=str(rng.choice(TEXTS)),
         id=f'soak{number}',
         lifetime=float(rng.uniform(0.1, 3.0)) if rng.random() < 0.5 else None,
     )
-    watch.unended.add(instruction.id)
+    monitor.active.add(instruction.id)
     try:
         engine.give(instruction)
-    except InstructionError:  # as many as may be live
-        watch.unended.discard(instruction.id)
-        _cancel_one(engine, watch, rng)
+    except InstructionError:  # the limit of active instructions is reached
+        monitor.active.discard(instruction.id)
+        _cancel_one(engine, monitor, rng)
 
 
-def _cancel_one(engine: Engine, watch: Watch, rng: np.random.Generator) -> None:
-    live = sorted(watch.unended)
-    if live:
-        engine.cancel(str(rng.choice(live)))
+def _cancel_one(engine: Engine, monitor: ResultMonitor, rng: np.random.Generator) -> None:
+    active = sorted(monitor.active)
+    if active:
+        engine.cancel(str(rng.choice(active)))
 
 
 def _tenth(values: list[int], index: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Seconds, operations and memory of a piece of work on a device."""
+"""Measures time, operations and memory of a function on a device."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _TRIES: Final = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a piece of work takes.
+    """Cost of a function.
 
-    Args:
-        seconds: of the fastest run.
-        gflop: 10^9 multiplications and additions in its matrix products and convolutions.
-        memory_gb: the process's peak while it ran, in 10^9 bytes; of a GPU, what torch had there.
+    Attributes:
+        seconds: Time of the fastest run.
+        gflop: 10^9 multiplications and additions in matrix products and convolutions.
+        memory_gb: Peak memory while it ran, 10^9 bytes: of the process, or what torch allocated on
+            the GPU.
     """
 
     seconds: float
@@ -35,7 +36,7 @@ class Cost:
 
 
 def measure(work: Callable[[], Result], device: torch.device, *, runs: int) -> tuple[Result, Cost]:
-    """Run something once to count and warm up, then `runs` times on the clock."""
+    """Run a function once to count operations and warm up, then `runs` times on the clock."""
     memory = PeakMemory(device)
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         result = work()
@@ -45,7 +46,7 @@ def measure(work: Callable[[], Result], device: torch.device, *, runs: int) -> t
 
 
 def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
-    """10^9 operations a second in a large matrix product: what this machine gives at best."""
+    """Peak rate of the device, 10^9 operations per second, in a large matrix product."""
     left = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
     right = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
     functional.linear(left, right)
@@ -54,7 +55,7 @@ def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
 
 
 class PeakMemory:
-    """The most memory that is held from its making on; one at a time."""
+    """Peak memory since its creation; only one instance at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -64,14 +65,14 @@ class PeakMemory:
             _reset_resident_peak()
 
     def read(self) -> float:
-        """10^9 bytes."""
+        """Peak memory, 10^9 bytes."""
         if self._device.type == 'cuda':
             return torch.cuda.max_memory_allocated(self._device) / 1e9
         return _resident_peak() / 1e9
 
 
 def device_name(device: torch.device) -> str:
-    """The card's name, or 'cpu'."""
+    """Name of the GPU, or 'cpu'."""
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
 
 
@@ -92,7 +93,7 @@ def _reset_resident_peak() -> None:
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
-        return  # without it the peak counts from the process's start
+        return  # the peak then counts from the start of the process
 
 
 def _resident_peak() -> float:
@@ -111,9 +112,9 @@ def _attention_flop(query: Shape, key: Shape, value: Shape, *_: object, **__: ob
     return int(sdpa_flop_count(query, key, value))
 
 
-# Operations of a CPU that torch's counter does not know.
+# CPU operations that torch's counter does not know.
 UNCOUNTED: Final[dict[Any, Callable[..., int]]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop
 }
-if hasattr(torch.ops.mkldnn, '_linear_pointwise'):  # not where torch is built without oneDNN
+if hasattr(torch.ops.mkldnn, '_linear_pointwise'):  # missing in builds without oneDNN
     UNCOUNTED[torch.ops.mkldnn._linear_pointwise] = _packed_linear_flop

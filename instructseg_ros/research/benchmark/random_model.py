@@ -1,13 +1,15 @@
-"""Models with random weights: as fast as trained ones."""
+"""Models and inputs with random values, which run as fast as real ones."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final
 
 import torch
+from torch.nn import functional
 
-from instructseg_ros.model.checkpoints import ModelError
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, quantize_weights
 from instructseg_ros.model.states import Prompt
@@ -98,18 +100,20 @@ _TINY: Final[dict[str, Any]] = {
 }
 _SIZES: Final[dict[str, dict[str, Any]]] = {'full': {}, 'medium': _MEDIUM, 'tiny': _TINY}
 SIZES: Final = tuple(_SIZES)
-# Tokens of the released prompts' fixed texts (spec 1.3): before the reference tokens, between
-# image and instruction, after the instruction.
+# Numbers of tokens in the fixed texts of the released prompts: before the reference tokens,
+# between image and instruction, after the instruction.
 _STILL_TEXT: Final = (36, 16, 15)
 _VIDEO_TEXT: Final = (39, 23, 16)
 _INSTRUCTION: Final = 6
+_IMAGE_SIZE: Final = (720, 1280)  # of a camera, pixels
 
 
 def configuration(size: str) -> InstructSegConfig:
-    """The released model's sizes, or smaller ones of the same layout.
+    """The configuration of the released model or of a smaller one with the same layout.
 
     Args:
-        size: `full`: the released; `medium`: about 300 M parameters; `tiny`: to try things out.
+        size: `full` for the released size, `medium` for about 300 M parameters, or `tiny` for
+            quick trials.
     """
     return InstructSegConfig(**_SIZES[size])
 
@@ -117,15 +121,20 @@ def configuration(size: str) -> InstructSegConfig:
 def random_model(
     config: InstructSegConfig, precision: Precision, device: torch.device
 ) -> InstructSegModel:
-    """A model that is given its memory once, in its final precision.
+    """Build a model in its final precision, so that its memory is allocated only once.
+
+    Args:
+        config: Its configuration.
+        precision: Its number formats.
+        device: Where to allocate it.
 
     Raises:
-        ModelError: its weights are to be rounded, which changes neither speed nor memory.
+        ModelError: Rounded weights are requested, which change neither speed nor memory.
     """
     if precision.rounded:
         raise ModelError(
-            'random weights are not rounded: "float16_weights" takes as long as "float32", so '
-            'measure that.'
+            'random weights are not rounded: "float16_weights" is as fast as "float32", so '
+            'measure that instead.'
         )
     config.language_dtype = str(precision.language).removeprefix('torch.')
     before = torch.get_default_dtype()
@@ -143,7 +152,7 @@ def random_model(
 
 
 def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt:
-    """The released prompt's layout for five tokens and [SEG]; which ones does not matter."""
+    """A prompt with the released layout for an instruction of five tokens and [SEG]."""
     lead, middle, tail = _VIDEO_TEXT if references else _STILL_TEXT
     pieces = (
         (0, lead),
@@ -163,5 +172,38 @@ def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt
         prefix_length=0,
         read_from=read_from,
         refer_stop=read_from + _INSTRUCTION,
-        lead=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
+        start_ids=tuple(ids[: ids.tolist().index(IMAGE_ID)].tolist()),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Random images and a prompt, as arguments of `InstructSegModel.forward`."""
+
+    pixel_values: torch.Tensor
+    vision_values: torch.Tensor
+    reference_values: torch.Tensor | None
+    prompt: Prompt
+
+
+def random_inputs(config: InstructSegConfig, device: torch.device, *, references: int) -> Inputs:
+    """Random inputs: a key frame with some reference frames, or a still image without any."""
+    side, canvas = config.vision_config.image_size, config.mask_config.backbone_config.image_size
+    frames = torch.rand(1, 1 + references, 3, side, side, device=device) * 2 - 1
+    return Inputs(
+        pixel_values=torch.randn(1, 3, canvas, canvas, device=device),
+        vision_values=frames[:, 0],
+        reference_values=frames[:, 1:] if references else None,
+        prompt=released_prompt(config, references=references).to(device),
+    )
+
+
+def restore(mask_logits: torch.Tensor) -> torch.Tensor:
+    """Resize (N, h, w) logits of a square canvas at stride 4 to the image: (N, 720, 1280)."""
+    full = _resize(mask_logits.float(), (4 * mask_logits.shape[-2], 4 * mask_logits.shape[-1]))
+    height = round(full.shape[-1] * _IMAGE_SIZE[0] / _IMAGE_SIZE[1])
+    return _resize(full[:, :height], _IMAGE_SIZE)
+
+
+def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return functional.interpolate(x[None], size=size, mode='bilinear', align_corners=False)[0]

@@ -1,49 +1,152 @@
-"""The five stages and the choice of the mask, one after the other, each measured."""
+"""Implements `instructseg benchmark model`: time, operations and memory of every stage."""
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch.nn import functional
 
-from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import Prompt
-from instructseg_ros.research.benchmark.measure import Cost, measure
-from instructseg_ros.research.benchmark.random_model import released_prompt
+from instructseg_ros.model.precision import Precision, pack_linear_layers
+from instructseg_ros.research.benchmark.measure import (
+    Cost,
+    PeakMemory,
+    device_name,
+    gemm_gflops,
+    measure,
+)
+from instructseg_ros.research.benchmark.random_model import (
+    Inputs,
+    configuration,
+    random_inputs,
+    random_model,
+    restore,
+)
+from instructseg_ros.research.benchmark.straightforward import measure_naive
 
+Figures = dict[str, Any]
+Costs = dict[str, Cost]
 Result = TypeVar('Result')
-_PICTURE: Final = (720, 1280)  # a camera's frame
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Random pictures and a prompt, as `InstructSegModel.forward` takes them."""
+@torch.inference_mode()
+def benchmark_model(
+    size: str, precision: Precision, device: torch.device, *, frames: int, naive: bool
+) -> Figures:
+    """Measure a model with random weights on a still image and on a key frame with references.
 
-    pixel_values: torch.Tensor
-    vision_values: torch.Tensor
-    reference_values: torch.Tensor | None
-    prompt: Prompt
+    Args:
+        size: One of `SIZES`.
+        precision: Number formats of the model.
+        device: Where it runs.
+        frames: Timed runs of each stage; the fastest counts.
+        naive: Measure the straightforward float32 pass as well, after the model was freed: once
+            with default memory management and once keeping freed memory as this process does.
+
+    Returns:
+        The content of the JSON file; shares refer to the rate of the language model's format.
+    """
+    before = gemm_gflops(precision.language, device)
+    config = configuration(size)
+    memory = PeakMemory(device)
+    model = random_model(config, precision, device)
+    parameters = model.num_parameters()  # packed layers have none
+    pack_linear_layers(model)
+    built = memory.read()
+    still, video = StageClock(device, runs=frames), StageClock(device, runs=frames)
+    run_stages(model, random_inputs(config, device, references=0), still)
+    references = config.reference_frames
+    run_stages(model, random_inputs(config, device, references=references), video)
+    rate = max(before, gemm_gflops(precision.language, device))
+    figures: Figures = {
+        'dtype': _name(precision.dtype),
+        'language_dtype': 'int8' if precision.int8 else _name(precision.language),
+        'device': device_name(device),
+        'threads': torch.get_num_threads(),
+        'parameters': parameters,
+        'gemm_gflops': round(rate, 1),
+        **_passes(still.costs, video.costs, rate),
+        'naive_fp32_image_seconds': None,
+        'naive_fp32_image_seconds_with_kept_memory': None,
+        'peak_memory_gb': _peak(built, *still.costs.values(), *video.costs.values()),
+    }
+    if naive:
+        del model
+        gc.collect()
+        figures |= _naive(size, device, frames)
+    return figures
 
 
-def random_inputs(config: InstructSegConfig, device: torch.device, *, references: int) -> Inputs:
-    """A key frame with some reference frames; a still image without."""
-    side, canvas = config.vision_config.image_size, config.mask_config.backbone_config.image_size
-    frames = torch.rand(1, 1 + references, 3, side, side, device=device) * 2 - 1
-    return Inputs(
-        pixel_values=torch.randn(1, 3, canvas, canvas, device=device),
-        vision_values=frames[:, 0],
-        reference_values=frames[:, 1:] if references else None,
-        prompt=released_prompt(config, references=references).to(device),
-    )
+def table(figures: Figures) -> str:
+    """Format the figures as a table."""
+    lines = [f'{"":14} {"stage":18} {"s":>8} {"GFLOP":>8} {"of GEMM":>8} {"peak GB":>8}']
+    for title, stages in (('image', figures['stages']), ('video', figures['video_stages'])):
+        for name, cost in stages.items():
+            lines.append(
+                f'{title:14} {name:18} {cost["seconds"]:8.3f} {cost["gflop"]:8.0f} '
+                f'{cost["share_of_gemm"]:8.0%} {cost["peak_memory_gb"]:8.2f}'
+            )
+    for name in (
+        'image_seconds',
+        'video_seconds',
+        'video_seconds_with_kept_references',
+        'naive_fp32_image_seconds',
+        'naive_fp32_image_seconds_with_kept_memory',
+        'gemm_gflops',
+        'peak_memory_gb',
+    ):
+        if figures[name] is not None:
+            lines.append(f'{name}: {figures[name]}')
+    return '\n'.join(lines)
+
+
+def _naive(size: str, device: torch.device, frames: int) -> Figures:
+    cost = measure_naive(size, device, frames=frames, kept=False)
+    kept = measure_naive(size, device, frames=frames, kept=True)
+    return {
+        'naive_fp32_image_seconds': round(cost.seconds, 3),
+        'naive_fp32_image_seconds_with_kept_memory': round(kept.seconds, 3),
+        'naive_fp32_gemm_gflops': round(gemm_gflops(torch.float32, device), 1),
+        'naive_fp32_peak_memory_gb': round(cost.memory_gb, 2),
+    }
+
+
+def _passes(still: Costs, video: Costs, rate: float) -> Figures:
+    return {
+        'stages': {name: _stage(cost, rate) for name, cost in still.items()},
+        'video_stages': {name: _stage(cost, rate) for name, cost in video.items()},
+        'image_seconds': _total(still),
+        'video_seconds': _total(video),
+        'video_seconds_with_kept_references': _total(video, without='encode_references'),
+    }
+
+
+def _stage(cost: Cost, rate: float) -> dict[str, float]:
+    return {
+        'seconds': round(cost.seconds, 4),
+        'gflop': round(cost.gflop, 2),
+        'share_of_gemm': round(cost.gflop / cost.seconds / rate, 4),
+        'peak_memory_gb': round(cost.memory_gb, 2),
+    }
+
+
+def _peak(built: float, *costs: Cost) -> float:
+    return round(max(built, *(cost.memory_gb for cost in costs)), 2)
+
+
+def _total(costs: Costs, without: str = '') -> float:
+    return round(sum(cost.seconds for name, cost in costs.items() if name != without), 3)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix('torch.')
 
 
 class StageClock:
-    """Runs stages on a device and keeps what each cost."""
+    """Runs stages on a device and keeps the cost of each."""
 
     def __init__(self, device: torch.device, *, runs: int) -> None:
         self._device = device
@@ -51,13 +154,13 @@ class StageClock:
         self.costs: dict[str, Cost] = {}
 
     def __call__(self, name: str, work: Callable[[], Result]) -> Result:
-        """Measure one stage and return what it gives."""
+        """Measure one stage and return its result."""
         result, self.costs[name] = measure(work, self._device, runs=self._runs)
         return result
 
 
 def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> None:
-    """All stages in a row, as `Segmenter` runs them."""
+    """Run all stages in the order in which `Segmenter` does."""
     prompt, earlier = inputs.prompt, inputs.reference_values
     tokens = clock('encode_frame', lambda: model.encode_frame(inputs.vision_values))
     references = None
@@ -65,23 +168,12 @@ def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> No
         kept = clock('encode_references', lambda: model.encode_frame(earlier[0]))
         references = kept[None]
     context = clock('perceive', lambda: model.perceive(tokens, references, prompt))
-    lead = model.read_text(prompt)  # once for all frames
-    reasoning = clock('reason', lambda: model.reason(context, prompt, lead=lead))
+    prefix = model.prefill_text(prompt)  # once for all frames
+    reasoning = clock('reason', lambda: model.reason(context, prompt, prefix_cache=prefix))
     features = clock('encode_pixels', lambda: model.encode_pixels(inputs.pixel_values))
     output = clock('decode', lambda: model.decode(reasoning, features, final_only=True))
     masks = output.final.mask_logits[0, 0]
-    # Random weights score all mask tokens alike. These fall slowly: about thirty masks are brought
-    # to full size, as how many of a hundred a trained model would bring is not known.
+    # Random weights score all mask tokens alike. With these scores about thirty of a hundred masks
+    # are resized; how many a trained model resizes is not known.
     scores = torch.linspace(4, -8, len(masks), device=masks.device)
     clock('choose_mask', lambda: best_mask(masks, scores, restore))
-
-
-def restore(mask_logits: torch.Tensor) -> torch.Tensor:
-    """(N, h, w) logits of a square canvas at stride 4 -> (N, 720, 1280), as the processor does."""
-    full = _resize(mask_logits.float(), (4 * mask_logits.shape[-2], 4 * mask_logits.shape[-1]))
-    height = round(full.shape[-1] * _PICTURE[0] / _PICTURE[1])
-    return _resize(full[:, :height], _PICTURE)
-
-
-def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return functional.interpolate(x[None], size=size, mode='bilinear', align_corners=False)[0]

@@ -1,10 +1,13 @@
-"""The model as its parts come, and the authors' procedure: what the faster paths are beside."""
+"""The baseline: the model with unmodified layers, run by the authors' procedure."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import torch
@@ -18,14 +21,23 @@ from transformers.models.swin.modeling_swin import SwinBackbone, SwinLayer
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.mask_decoder import mask_quality
+from instructseg_ros.model.memory import keep_freed_memory, release_freed_memory
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixel_branch import PixelDecoder
+from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.states import InstructSegOutput, Prompt
 from instructseg_ros.model.swin import FastSwinBackbone, WindowLayer
-from instructseg_ros.research.benchmark.stages import Inputs, restore
+from instructseg_ros.research.benchmark.measure import Cost, measure
+from instructseg_ros.research.benchmark.random_model import (
+    Inputs,
+    configuration,
+    random_inputs,
+    random_model,
+    restore,
+)
 
-# Transformers' own parts in the place of the faster ones that are made of them.
+# The layers of transformers that our faster ones derive from.
 _PLAIN = {
     DeformableAttention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
     FastSwinBackbone: SwinBackbone,
@@ -35,13 +47,13 @@ _PLAIN = {
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """Phi with its own activation function, which is the same in several kernels."""
+    """Give Phi its original activation, the same function computed by several kernels."""
     config.text_config.hidden_act = 'gelu_new'
     return config
 
 
 def make_straightforward(model: InstructSegModel) -> None:
-    """Give the pixel branch transformers' own layers back, and SigLIP its last one."""
+    """Restore the original layers of the pixel branch and the unused last layer of SigLIP."""
     unread = copy.deepcopy(model.vision_tower.encoder.layers[-1])
 
     def run_unread(_: nn.Module, __: object, features: torch.Tensor) -> None:
@@ -53,15 +65,15 @@ def make_straightforward(model: InstructSegModel) -> None:
 
 
 def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tensor:
-    """A still image as in the authors' evaluation: (height, width) bool mask.
+    """Segment a still image as the authors' evaluation does; return a (720, 1280) bool mask.
 
-    The picture is encoded once as key frame and once as its own reference, the last layer runs for
-    all states, every layer's masks are made, and all masks are brought to the picture's size.
+    The image is encoded twice, as key frame and as its own reference; the last layer runs for all
+    states; the masks of every layer are computed, and all masks are resized to the image.
     """
     tokens = model.encode_frame(inputs.vision_values)
     references = model.encode_frame(inputs.vision_values)[:, None]
-    answer = _answer(model, tokens, references, inputs.prompt, inputs.pixel_values).final
-    logits, _ = _best(restore(answer.mask_logits[0, 0]), answer.score_logits[0, 0])
+    output = _decode(model, tokens, references, inputs.prompt, inputs.pixel_values).final
+    logits, _ = _best(restore(output.mask_logits[0, 0]), output.score_logits[0, 0])
     return logits > 0
 
 
@@ -72,15 +84,18 @@ def straightforward_frame(
     images: Sequence[np.ndarray],
     instruction: str,
 ) -> tuple[np.ndarray, float]:
-    """The authors' procedure for one expression on one frame of a video.
+    """Segment one expression on one video frame by the authors' procedure.
 
-    Every frame is encoded by itself, and everything is computed for this expression alone.
+    Nothing is shared between frames or expressions.
 
     Args:
-        images: the reference frames, oldest first, and the key frame: (H, W, 3) uint8 RGB.
+        model: A model after `make_straightforward`.
+        processor: Its processor.
+        images: (H, W, 3) uint8 RGB reference frames, oldest first, and the key frame.
+        instruction: The expression.
 
     Returns:
-        (H, W) bool mask and its score.
+        The (H, W) bool mask and its score.
     """
     device = model.device
     encoded = [
@@ -90,15 +105,15 @@ def straightforward_frame(
     references = torch.stack(earlier, dim=1) if earlier else None
     prompt = processor.prompt([[instruction]], reference_frames=len(earlier)).to(device)
     pixels = processor.pixel_values(images[-1])[None].to(device)
-    answer = _answer(model, tokens, references, prompt, pixels).final
-    masks = answer.mask_logits[0, 0]
+    output = _decode(model, tokens, references, prompt, pixels).final
+    masks = output.mask_logits[0, 0]
     restored = processor.restore_masks(masks, *images[-1].shape[:2])
-    logits, score = _best(restored, answer.score_logits[0, 0])
+    logits, score = _best(restored, output.score_logits[0, 0])
     sharp = processor.sharpen_mask(logits, images[-1], masks.shape[-2:])
     return (sharp > 0).cpu().numpy(), score
 
 
-def _answer(
+def _decode(
     model: InstructSegModel,
     tokens: torch.Tensor,
     references: torch.Tensor | None,
@@ -115,3 +130,42 @@ def _best(masks: torch.Tensor, score_logits: torch.Tensor) -> tuple[torch.Tensor
     scores = score_logits.sigmoid() * mask_quality(masks)
     best = int(scores.argmax())
     return masks[best], float(scores[best])
+
+
+def measure_naive(size: str, device: torch.device, *, frames: int, kept: bool) -> Cost:
+    """Measure `straightforward_pass` in a new process.
+
+    Args:
+        size: One of `SIZES`.
+        device: Where it runs.
+        frames: Timed runs; the fastest counts.
+        kept: Keep freed memory in the process, as our own processes do. By default, the C library
+            maps new pages for every large tensor.
+
+    Raises:
+        RuntimeError: The process was killed, which systems do for lack of memory.
+    """
+    release_freed_memory()
+    spawn = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, spawn) as process:
+        work = process.submit(_measure_here, size, device, frames, kept, torch.get_num_threads())
+        try:
+            return work.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                'the process of the straightforward pass was killed: at full size it needs 17 GB '
+                'of memory; choose a smaller --size or leave out --naive'
+            ) from error
+
+
+@torch.inference_mode()
+def _measure_here(size: str, device: torch.device, frames: int, kept: bool, threads: int) -> Cost:
+    if kept:
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    config = straightforward_configuration(configuration(size))
+    model = random_model(config, Precision(), device)
+    make_straightforward(model)
+    inputs = random_inputs(config, device, references=0)
+    _, cost = measure(lambda: straightforward_pass(model, inputs), device, runs=frames)
+    return cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,17 +26,15 @@ from instructseg_ros.research.benchmark.stream_runs import (
     straightforward_model,
     stream_model,
     streamed,
-    tabletop_clips,
-    timing_clip,
 )
-from instructseg_ros.research.evaluation.boundary import region_and_boundary
+from instructseg_ros.research.evaluation.metrics import region_and_boundary
 from instructseg_ros.streaming.schedule import Schedule
 from instructseg_ros.streaming.settings import EngineSettings
 
 Figures = dict[str, Any]
 NAIVE: Final = 'naive'
-# The authors' procedure takes long, and so do four instructions at once.
-_NAIVE: Final = 3  # frames that are timed
+# Few frames are timed of the authors' procedure and of four instructions at once: both are slow.
+_NAIVE: Final = 3
 _FOUR: Final = 4
 _NAIVE_STEP: Final = 4  # J&F of every so many frames
 _WARM_UP: Final = 6
@@ -55,9 +53,11 @@ class Options:
         frames: that are timed, and as many more as complete a round of the schedule.
         reason_every, refresh_every: of `two_rate` and `fixed_references`.
         target_rate: of `auto`.
-        scenes: of the tabletop on which J&F is measured; only of the embedded model.
+        scenes: of `scored_clips`, on which J&F is measured; only of the embedded model.
         naive: the authors' procedure beside them.
         compiled: let torch compile the model, but not for the authors' procedure.
+        timing_clip: gives a clip of some frames at a rate (frames a second).
+        scored_clips: gives clips with true masks of some scenes.
     """
 
     size: str
@@ -71,6 +71,8 @@ class Options:
     scenes: int
     naive: bool
     compiled: bool
+    timing_clip: Callable[..., Clip]
+    scored_clips: Callable[..., Iterable[Clip]]
 
     def settings(self, model: StreamModel, schedule: Schedule) -> EngineSettings:
         """The engine's settings for a schedule."""
@@ -88,8 +90,8 @@ def benchmark_stream(options: Options) -> Figures:
     """Measure schedules on the same frames and instructions, one after the other.
 
     Returns:
-        what is written to the JSON file; `jf` is the mean of J and F in percent, None where the
-        weights are random; of the authors' procedure on every fourth frame.
+        The content of the JSON file; `jf` is the mean of J and F in percent, None for random
+        weights; the authors' procedure is scored on every fourth frame.
     """
     figures, videos = _measure_schedules(options)
     if options.naive:
@@ -104,7 +106,7 @@ def benchmark_stream(options: Options) -> Figures:
 
 
 def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
-    """Everything but the authors' procedure, and what it was measured on."""
+    """Measure everything but the authors' procedure; return the videos too."""
     model = stream_model(options.size, options.dtype, options.device, compiled=options.compiled)
     references = model.segmenter.reference_frames
     videos = Videos(options, references=references, rate=model.rate)
@@ -132,7 +134,7 @@ def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
 
 
 def table(figures: Figures) -> str:
-    """The figures for people to read."""
+    """Format the figures as a table."""
     lines = [
         f'{figures["size"]}, {figures["dtype"]}, {figures["reference_frames"]} reference '
         f'frames, one instruction, {figures["threads"]} threads',
@@ -155,7 +157,7 @@ def table(figures: Figures) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Span:
-    """How many frames are answered: before the clock starts, on the clock, and to be counted."""
+    """Numbers of frames before the clock starts, timed, and with counted operations."""
 
     warm_up: int
     timed: int
@@ -166,16 +168,16 @@ class Span:
 
 
 class Videos:
-    """What everything is measured on."""
+    """The videos that everything is measured on."""
 
     def __init__(self, options: Options, *, references: int, rate: float) -> None:
         self._options = options
         self._references = references
         spans = [self.span(schedule) for schedule in {Schedule.EXACT, *options.schedules}]
-        self._clip = timing_clip(max(map(len, spans)), rate=rate)
+        self._clip = options.timing_clip(max(map(len, spans)), rate=rate)
 
     def span(self, schedule: Schedule) -> Span:
-        """Until there are all reference frames, and then some rounds of the schedule."""
+        """Warm up until all reference frames are there; then time whole rounds of the schedule."""
         options = self._options
         rounds = {
             Schedule.TWO_RATE: options.reason_every,
@@ -191,11 +193,12 @@ class Videos:
         )
 
     def measure(self, start: Callable[[], Answer], span: Span, *, step: int = 1) -> Figures:
-        """The figures of one way to answer.
+        """Measure one way to segment.
 
         Args:
-            start: begins a stream.
-            step: J&F of every so many frames.
+            start: Starts a stream.
+            span: Numbers of frames.
+            step: Score J&F on one frame out of so many.
         """
         memory = PeakMemory(self._options.device)
         costs = _costs(self._run(start(), self._clip.instructions[:1], span))
@@ -203,7 +206,7 @@ class Videos:
         return {**costs, 'peak_memory_gb': peak, 'jf': self._accuracy(start, step)}
 
     def four_fps(self, answer: Answer, span: Span) -> float:
-        """Frames a second with all of the clip's instructions at once."""
+        """Frames per second with all instructions of the clip at once."""
         timed = self._run(answer, self._clip.instructions, span)
         return round(len(timed.seconds) / sum(timed.seconds), 4)
 
@@ -218,13 +221,14 @@ class Videos:
         )
 
     def _accuracy(self, start: Callable[[], Answer], step: int) -> float | None:
-        """Mean J&F in percent over all instructions; a missed target is an empty mask."""
+        """Mean J&F in percent over all instructions; a missed target counts as an empty mask."""
         if self._options.size != EMBEDDED or not self._options.scenes:
             return None
         scenes = self._options.scenes
+        clips = self._options.scored_clips(scenes=scenes)
         values = [
             np.mean(region_and_boundary(_shown(start(), film, text, step), truths[::step]))
-            for film in tqdm(tabletop_clips(scenes=scenes), 'J&F', total=scenes, leave=False)
+            for film in tqdm(clips, 'J&F', total=scenes, leave=False)
             for text, truths in zip(film.instructions, film.truths, strict=True)
         ]
         return round(100 * float(np.mean(values)), 2)
@@ -260,10 +264,10 @@ def _straightforward(options: Options) -> Answer:
 
 
 def import_figure() -> Any:
-    """Matplotlib's Figure.
+    """Import matplotlib's Figure.
 
     Raises:
-        RuntimeError: matplotlib is not installed.
+        RuntimeError: Matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -276,11 +280,11 @@ def plot_stream(figures: dict[str, Any], file: Path) -> None:
     """Draw latency, and accuracy where it was measured, against the schedule.
 
     Args:
-        figures: of `benchmark_stream`.
+        figures: Result of `benchmark_stream`.
         file: PNG to write.
 
     Raises:
-        RuntimeError: matplotlib is not installed.
+        RuntimeError: Matplotlib is not installed.
     """
     schedules = figures['schedules']
     measured = all(row['jf'] is not None for row in schedules.values())

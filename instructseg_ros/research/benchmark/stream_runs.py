@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from instructseg_ros.model.checkpoints import find_model, load_model
+from instructseg_ros.model.checkpoints import load_model
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
@@ -30,13 +31,6 @@ from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.offline_engine import OfflineEngine
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.settings import EngineSettings
-from instructseg_ros.tabletop.instructions import generate
-from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording
-from instructseg_ros.tabletop.world.simulator import Observation
-
-# What these mean does not change while things move.
-_KINDS: Final = ('attribute', 'plural', 'use')
-INSTRUCTIONS: Final = ('the red mug', 'all the balls', 'something I can drink from', 'the book')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,57 +53,20 @@ class Clip:
         return len(self.images)
 
 
-def timing_clip(frames: int, *, rate: float) -> Clip:
-    """The first frames of the shipped recording, as if they had been taken at a rate."""
-    with Recording() as recording:
-        images = [recording.observe(i / recording.rate, truth=False).rgb for i in range(frames)]
-    stamps = [round(i / rate * 1e9) for i in range(frames)]
-    return Clip(images=images, stamps=stamps, instructions=INSTRUCTIONS)
-
-
-def tabletop_clips(*, scenes: int, seconds: float = SCENE_SECONDS) -> Iterator[Clip]:
-    """The scenes of the shipped recording, each with an instruction of each lasting kind.
-
-    Args:
-        scenes: at most as many as it has.
-        seconds: of each scene.
-    """
-    with Recording() as recording:
-        count = round(min(seconds, SCENE_SECONDS) * recording.rate)
-        for scene in range(min(scenes, round(recording.duration / SCENE_SECONDS))):
-            recording.reset(scene)
-            seen = [recording.observe(i / recording.rate) for i in range(count)]
-            yield _clip(seen, np.random.default_rng(scene))
-
-
-def _clip(seen: Sequence[Observation], rng: np.random.Generator) -> Clip:
-    drawn = (generate(seen[0].graph, rng, kind=kind) for kind in _KINDS)
-    asked = [each for each in drawn if each is not None]
-    return Clip(
-        images=[each.rgb for each in seen],
-        stamps=[round(each.time * 1e9) for each in seen],
-        instructions=[each.text for each in asked],
-        truths=[
-            [np.isin(each.labels, list(instruction.targets)) for each in seen]
-            for instruction in asked
-        ],
-    )
-
-
 CAMERA_RATE: Final = 30.0  # frames a second, for counting the frames that would be dropped
 
-# Answers some instructions on the frame of that number of a clip; None: nothing found.
+# Segments instructions on the frame of that index of a clip; None: not found.
 Answer = Callable[[Clip, int, Sequence[str]], list[np.ndarray | None]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timed:
-    """What a run over a clip gave.
+    """Measurements of a run over a clip.
 
     Args:
-        seconds: of each frame that was timed.
-        masks: of the first instruction on each frame; None: not found.
-        gflop: of a frame, on average.
+        seconds: Time of each timed frame.
+        masks: Mask of the first instruction on each frame; None: not found.
+        gflop: Operations of a frame, on average.
     """
 
     seconds: Sequence[float]
@@ -127,13 +84,16 @@ def run(
     warm_up: int = 0,
     counted: int = 0,
 ) -> Timed:
-    """Answer instructions on the frames of a clip.
+    """Segment instructions on the frames of a clip.
 
     Args:
-        first: number of the frame to begin with.
-        step: 2 answers every other frame, and so on.
-        warm_up: frames before the clock starts.
-        counted: last frames, whose operations are counted instead of their time.
+        answer: Segments one frame.
+        clip: The frames.
+        instructions: Texts of the instructions.
+        first: Index of the first frame.
+        step: Segment one frame out of so many.
+        warm_up: Number of frames before the clock starts.
+        counted: Number of last frames whose operations are counted instead of their time.
     """
     seconds, masks = [], []
     end = len(clip) - counted
@@ -148,16 +108,16 @@ def run(
 
 
 def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
-    """The engine under a schedule; it follows the instructions that it is first asked for."""
-    follower = OfflineEngine(segmenter, settings)
+    """The engine with a schedule; instructions are activated when they are first used."""
+    engine = OfflineEngine(segmenter, settings)
     followed: set[str] = set()
 
     def answer(clip: Clip, number: int, instructions: Sequence[str]) -> list[np.ndarray | None]:
         for text in instructions:
             if text not in followed:
-                follower.follow(Instruction(text=text))
+                engine.give(Instruction(text=text))
                 followed.add(text)
-        results = follower.segment(clip.images[number], stamp=clip.stamps[number])
+        results = engine.segment(clip.images[number], stamp=clip.stamps[number])
         return [each.mask if each.state is State.FOUND else None for each in results]
 
     return answer
@@ -166,11 +126,13 @@ def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
 def straightforward(
     model: InstructSegModel, processor: InstructSegProcessor, *, stride: float, threshold: float
 ) -> Answer:
-    """The authors' procedure: every expression and frame by itself.
+    """The authors' procedure: every instruction and frame separately.
 
     Args:
-        stride: seconds between reference frames.
-        threshold: score of a target that counts as found.
+        model: The model.
+        processor: Its processor.
+        stride: Seconds between reference frames.
+        threshold: Minimum score of a target that counts as found.
     """
     count = model.config.reference_frames
 
@@ -186,7 +148,7 @@ def straightforward(
 
 
 def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
-    """Share of a camera's frames that newer ones replace unseen while frames take so long."""
+    """Share of a camera's frames that are dropped when frames take so long."""
     now, last, lost = 0.0, -1, 0
     for each in seconds:
         shown = max(int(now * rate), last + 1)
@@ -196,8 +158,8 @@ def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
 
 
 EMBEDDED: Final = 'embedded'
-_CAMERA: Final = 15.0  # frames a second, those of the recording
-_SLOW_CAMERA: Final = 5.0  # as many as a large model sees, or more
+_CAMERA: Final = 15.0  # frames per second, as in the recording
+_SLOW_CAMERA: Final = 5.0  # at least as many as a large model can segment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,9 +167,10 @@ class StreamModel:
     """A model as the engine runs it.
 
     Args:
-        rate: frames a second of the camera that it is measured with.
-        dtype: its number format.
-        parameters: how many it has.
+        segmenter: The model.
+        rate: Frame rate of the camera that it is measured with.
+        dtype: Name of its precision.
+        parameters: Number of parameters.
     """
 
     segmenter: Segmenter
@@ -218,7 +181,7 @@ class StreamModel:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StraightforwardModel:
-    """A model without what makes ours fast."""
+    """A model without our optimisations."""
 
     model: InstructSegModel
     processor: InstructSegProcessor
@@ -248,7 +211,7 @@ def stream_model(
 
 
 def straightforward_model(size: str, dtype: str, device: torch.device) -> StraightforwardModel:
-    """The same model, at the same precision, as its parts come."""
+    """The same model at the same precision, without optimisations."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
@@ -265,7 +228,7 @@ def _precision(size: str, dtype: str, device: torch.device) -> Precision:
 
 
 def _processor(config: InstructSegConfig) -> InstructSegProcessor:
-    """With the released prompts, of whose words it knows none: as many tokens, near enough."""
+    """A processor with the released prompts, whose words are all unknown: about as many tokens."""
     side = config.mask_config.backbone_config.image_size
     settings = ProcessorConfig.from_model(config, mask_size=(side, side), prompts=RELEASED)
     return InstructSegProcessor(word_tokenizer(['mug']), settings)

@@ -1,4 +1,4 @@
-"""What is missing or broken in a data set, found by opening all of it."""
+"""Finds what is missing or broken in a data set by opening all of its images and targets."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.reading import DataError, DataSet, MissingError, Problem
-from instructseg_ros.research.data.sample import Sample
+from instructseg_ros.research.data.dataset import DataSet
+from instructseg_ros.research.data.reading import DataError, MissingError, Problem
+from instructseg_ros.research.data.sample import ImageSource, Sample
 from instructseg_ros.research.data.targets import Target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a split of a data set holds.
+    """Result of checking one split.
 
     Args:
-        split: its name.
-        samples, frames, sentences, turns: that can be used.
-        problems: what cannot.
-        warnings: what can, although it may be a mistake.
-        missing: the file without which there is no such split here, in words.
+        split: Name of the split.
+        samples: Number of usable samples; the next three count their contents.
+        frames: Number of images and video frames.
+        sentences: Number of instructions.
+        turns: Number of questions.
+        problems: Entries that cannot be used.
+        warnings: Entries that are used, but may be a mistake.
+        missing: Reason why the split does not exist; '' if it does.
     """
 
     split: str
-    samples: int
-    frames: int
-    sentences: int
-    turns: int
-    problems: tuple[Problem, ...]
+    samples: int = 0
+    frames: int = 0
+    sentences: int = 0
+    turns: int = 0
+    problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     missing: str = ''
 
 
 def check(data: DataSet, folder: Path, splits: tuple[str, ...]) -> list[Findings]:
-    """Read splits of a data set, and open every picture and every target.
+    """Read splits of a data set, and open every image and every target.
 
     Raises:
-        DataError: none of the splits can be read.
+        DataError: None of the splits can be read.
     """
     findings, unread = [], {}
     for split in splits:
@@ -55,67 +58,60 @@ def check(data: DataSet, folder: Path, splits: tuple[str, ...]) -> list[Findings
 
 
 def _unread(split: str, error: DataError) -> Findings:
-    missing = isinstance(error, MissingError)
-    return Findings(
-        split=split,
-        samples=0,
-        frames=0,
-        sentences=0,
-        turns=0,
-        problems=() if missing else (Problem(split, str(error)),),
-        missing=str(error) if missing else '',
-    )
+    if isinstance(error, MissingError):
+        return Findings(split=split, missing=str(error))
+    return Findings(split=split, problems=(Problem(split, str(error)),))
 
 
 def _check_split(data: DataSet, folder: Path, split: str) -> Findings:
     reading = data.read(folder, split)
     problems = list(reading.problems)
-    whole = []
+    usable = []
     for sample in tqdm(reading.samples, f'{data.name} {split}', disable=None):
         found = list(_problems_of(sample))
         problems += found
         if not found:
-            whole.append(sample)
+            usable.append(sample)
     return Findings(
         split=split,
-        samples=len(whole),
-        frames=sum(len(sample.frames) for sample in whole),
-        sentences=sum(len(sample.instructions) for sample in whole),
-        turns=sum(len(sample.turns) for sample in whole),
+        samples=len(usable),
+        frames=sum(len(sample.frames) for sample in usable),
+        sentences=sum(len(sample.instructions) for sample in usable),
+        turns=sum(len(sample.turns) for sample in usable),
         problems=tuple(problems),
         warnings=tuple(reading.warnings),
     )
 
 
 def _problems_of(sample: Sample) -> Iterator[Problem]:
-    said: set[str] = set()  # a problem of all frames is reported once
-    for index, picture in enumerate(sample.frames):
+    reported: set[str] = set()  # a problem that all frames share is reported once
+    for index, image in enumerate(sample.frames):
         target = sample.targets[index] if sample.targets else None
         where = f'{sample.where} frame {index}' if len(sample.frames) > 1 else sample.where
         try:
-            _check_frame(picture, target)
+            _check_frame(image, target)
         except (OSError, ValueError) as error:
-            if f'{error}' not in said:
+            if f'{error}' not in reported:
                 yield Problem(where, str(error))
-            said.add(f'{error}')
+            reported.add(f'{error}')
 
 
-def _check_frame(picture: Picture, target: Target | None) -> None:
+def _check_frame(source: ImageSource, target: Target | None) -> None:
     """Open a frame and its target.
 
     Raises:
-        OSError, ValueError: one of them is damaged, or they do not fit each other.
+        OSError, ValueError: One of them is damaged, or their sizes differ.
     """
-    image = picture.load()
+    image = source.load()
     if target is None:
         return
     height, width = target.mask().shape
     if (height, width) == (image.height, image.width):
         return
-    remedy = 'masks have the size of their picture'
+    remedy = 'masks have the size of their image'
     if (height, width) == (image.width, image.height):
-        remedy = 'masks are turned as their picture is by its EXIF data'
+        remedy = 'masks are rotated as their image is by its EXIF data'
     raise ValueError(
-        f'a mask of {height} x {width} pixels for {picture} of {image.height} x '
+        f'a mask of {height} x {width} pixels for {source} of {image.height} x '
         f'{image.width} (height x width): {remedy}'
     )

@@ -1,4 +1,4 @@
-"""A user's own data as COCO JSON, which most annotation tools write."""
+"""A user's data as COCO JSON, which most annotation tools write."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from typing import Any, Final
 
 import numpy as np
 
-from instructseg_ros.research.data.images import PictureFile
+from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
 from instructseg_ros.research.data.reading import (
     DataError,
-    DataSet,
     MissingError,
-    Problem,
     Reading,
+    checked_texts,
     read_table,
 )
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.data.synthetic import save_jpeg, scene
 from instructseg_ros.research.data.targets import (
     Appearance,
+    CheckedTarget,
     CocoPolygons,
     Ring,
     RunLengths,
-    Seen,
     Target,
     Union,
 )
+from instructseg_ros.research.evaluation.mask_scores import score_sentences
 from instructseg_ros.video.rle import checked_size
 
 _SPLITS: Final = ('train', 'val')
 _FILES: Final = ('annotations/instances_{}.json', '{}.json', '{}/_annotations.coco.json')
 _SENTENCES: Final = ('sentences', 'caption')
-_NAMED: Final = 5  # annotations of a group in a message
-_LEAST_NUMBERS: Final = 6  # of a polygon
-_Numbered = tuple[int, Mapping[str, Any]]  # an annotation and its place in the file
+_MAX_NAMED: Final = 5  # annotations in a message
+_MIN_NUMBERS: Final = 6  # of a polygon: three corners
+_Numbered = tuple[int, Mapping[str, Any]]  # index in the file, annotation
 
 
 def read(folder: Path, split: str) -> Reading:
-    """Read a split: one sample for each sentence's or category's things in an image.
+    """Read a split: one sample for all objects of an image that share a category or sentences.
 
     Raises:
-        DataError: its file is missing or damaged.
+        DataError: Its file is missing or damaged.
     """
     names = [pattern.format(split) for pattern in _FILES]
     file = next((folder / name for name in names if (folder / name).is_file()), None)
@@ -54,7 +54,7 @@ def read(folder: Path, split: str) -> Reading:
         raise MissingError(f'{folder} has none of {", ".join(names)}')
     content = read_table(file)
     reading = Reading()
-    pictures = _by_id(content.get('images'), 'image', 'file_name', file, reading)
+    images = _by_id(content.get('images'), 'image', 'file_name', file, reading)
     categories = _by_id(content.get('categories', []), 'category', 'name', file, reading)
     annotations = content.get('annotations')
     if not isinstance(annotations, list):
@@ -63,7 +63,7 @@ def read(folder: Path, split: str) -> Reading:
     for number, annotation in enumerate(annotations):
         where = f'{file} annotation {number}'
         with reading.noting(where):
-            group = _group(annotation, pictures, categories)
+            group = _group(annotation, images, categories)
             if group is None:
                 continue
             first = _first_like(annotation, groups[group])
@@ -72,13 +72,13 @@ def read(folder: Path, split: str) -> Reading:
             else:
                 reading.warn(where, f'it repeats annotation {first} and counts once')
     places = [folder / split, folder / 'images' / split, folder / 'images', folder]
-    for key, (group, things) in enumerate(groups.items()):
-        numbers = ', '.join(str(number) for number, _ in things[:_NAMED])
-        numbers += ', ...' if len(things) > _NAMED else ''
-        picture = pictures[group.image] or {}
-        where = f'{file} annotation {numbers} ({picture.get("file_name")}, {group.texts[0]!r})'
+    for key, (group, annotated) in enumerate(groups.items()):
+        numbers = ', '.join(str(number) for number, _ in annotated[:_MAX_NAMED])
+        numbers += ', ...' if len(annotated) > _MAX_NAMED else ''
+        image = images[group.image] or {}
+        where = f'{file} annotation {numbers} ({image.get("file_name")}, {group.texts[0]!r})'
         warn = partial(reading.warn, where)
-        reading.add(where, partial(_sample, str(key), picture, group, things, places, warn))
+        reading.add(where, partial(_sample, str(key), image, group, annotated, places, warn))
     return reading
 
 
@@ -87,42 +87,45 @@ class _Group:
     """Key of the annotations that form one sample.
 
     Args:
-        image: id of the image.
-        texts: names of the objects.
-        own: the names are the annotations' own, not those of a category.
+        image: Id of the image.
+        texts: Sentences of the annotations, or the name of their category.
+        sentences: Whether the texts are sentences.
     """
 
     image: str
     texts: tuple[str, ...]
-    own: bool
+    sentences: bool
 
 
 def _by_id(
-    entries: Any, kind: str, label: str, file: Path, reading: Reading
+    entries: Any, noun: str, label: str, file: Path, reading: Reading
 ) -> dict[str, Mapping[str, Any] | None]:
-    """Images or categories by their ids; None for an id that several of them share.
+    """Index images or categories by id; an id that several of them share gets None.
+
+    Args:
+        entries: The list in the file.
+        noun: `image` or `category`, for messages.
+        label: Key of an entry's name.
+        file: The file, for messages.
+        reading: Gets the problems.
 
     Raises:
-        DataError: there is no list of them.
+        DataError: There is no such list.
     """
     if not isinstance(entries, list):
-        raise DataError(f'{file} is not COCO JSON: it has no list for each {kind}')
+        raise DataError(f'{file} is not COCO JSON: it has no list for each {noun}')
     same: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for number, entry in enumerate(entries):
-        with reading.noting(f'{file} {kind} {number}'):
+        with reading.noting(f'{file} {noun} {number}'):
             name, found = entry[label], _id(entry['id'])
             same[found].setdefault(name, entry)
     for found, named in same.items():
         if len(named) > 1:
             names = ' and '.join(repr(name) for name in [*named][:2])
-            reading.problems.append(
-                Problem(
-                    f'{file} {kind} id {found}',
-                    (
-                        f'{names} have the same id, their annotations are left out: '
-                        f'give each {kind} an id of its own'
-                    ),
-                )
+            reading.reject(
+                f'{file} {noun} id {found}',
+                f'{names} have the same id, their annotations are left out: '
+                f'give each {noun} an id of its own',
             )
     return {
         found: next(iter(named.values())) if len(named) == 1 else None
@@ -131,7 +134,7 @@ def _by_id(
 
 
 def _id(value: Any) -> str:
-    """An id as a text: tools write 7, "7" and 7.0 for the same one."""
+    """Convert an id to text: tools write 7, "7" and 7.0 for the same id."""
     if not isinstance(value, int | str | float):
         raise ValueError(f'an id is a number or a text, not {value!r}')
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
@@ -139,21 +142,21 @@ def _id(value: Any) -> str:
 
 def _group(
     annotation: Mapping[str, Any],
-    pictures: Mapping[str, Mapping[str, Any] | None],
+    images: Mapping[str, Mapping[str, Any] | None],
     categories: Mapping[str, Mapping[str, Any] | None],
 ) -> _Group | None:
-    """The group of an annotation; None where its image or category was left out.
+    """Return the group of an annotation; None if its image or category was left out.
 
     Raises:
-        ValueError: there is no such image, or the category has no name.
+        ValueError: There is no such image, or the category has no name.
     """
     image = _id(annotation['image_id'])
-    if image not in pictures:
+    if image not in images:
         raise ValueError(f'there is no image with the id {image}')
-    if pictures[image] is None:
+    if images[image] is None:
         return None
-    if own := _own_sentences(annotation):
-        return _Group(image, own, own=True)
+    if sentences := _sentences(annotation):
+        return _Group(image, sentences, sentences=True)
     if annotation.get('category_id') is None:
         raise ValueError('it has neither sentences nor a category')
     identity = _id(annotation['category_id'])
@@ -162,22 +165,19 @@ def _group(
         return None
     if not category.get('name'):
         raise ValueError(f'category {identity} has no name')
-    return _Group(image, (str(category['name']),), own=False)
+    return _Group(image, (str(category['name']),), sentences=False)
 
 
-def _own_sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an annotation is called by itself, where it is."""
+def _sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sentences of an annotation, if it has some."""
     for name in _SENTENCES:
         if value := annotation.get(name):
-            texts = [value] if isinstance(value, str) else value
-            if not all(isinstance(text, str) and text.strip() for text in texts):
-                raise ValueError(f'{name} is a text or a list of texts')
-            return tuple(texts)
+            return checked_texts([value] if isinstance(value, str) else value, name)
     return ()
 
 
 def _first_like(annotation: Mapping[str, Any], others: Sequence[_Numbered]) -> int | None:
-    """The place of another annotation with the same region."""
+    """Return the index of another annotation with the same region."""
     region = annotation.get('segmentation')
     if not region:
         return None
@@ -186,25 +186,25 @@ def _first_like(annotation: Mapping[str, Any], others: Sequence[_Numbered]) -> i
 
 def _sample(
     key: str,
-    picture: Mapping[str, Any],
+    image: Mapping[str, Any],
     group: _Group,
-    things: Sequence[_Numbered],
+    annotated: Sequence[_Numbered],
     places: Sequence[Path],
     warn: Callable[[str], None],
 ) -> Sample:
-    size = checked_size([int(picture['height']), int(picture['width'])])
+    size = checked_size([int(image['height']), int(image['width'])])
     texts = group.texts
-    if not group.own:
-        words = ('all', 'every') if len(things) > 1 else ('the',)
+    if not group.sentences:
+        words = ('all', 'every') if len(annotated) > 1 else ('the',)
         texts = tuple(f'{word} {texts[0]}' for word in words)
-    files = [place / picture['file_name'] for place in places]
-    region = Union(tuple(_target(each['segmentation'], size, warn) for _, each in things))
+    files = [place / image['file_name'] for place in places]
+    region = Union(tuple(_target(each['segmentation'], size, warn) for _, each in annotated))
     mistake = 'the segmentation has no pixel: draw it anew, or remove the annotation'
     return Sample(
         key=key,
-        kind=Kind.IMAGE_REFERRING,
-        frames=(PictureFile(next((file for file in files if file.is_file()), files[0])),),
-        targets=(Seen(region, Appearance([region], mistake)),),
+        task=SampleTask.IMAGE_REFERRING,
+        frames=(ImageFile(next((file for file in files if file.is_file()), files[0])),),
+        targets=(CheckedTarget(region, Appearance([region], mistake)),),
         instructions=texts,
     )
 
@@ -218,7 +218,7 @@ def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None
     if not segmentation:
         raise ValueError('an annotation has no segmentation: boxes alone teach no masks')
     rings = _rings(segmentation)
-    whole = tuple(ring for ring in rings if len(ring) >= _LEAST_NUMBERS)
+    whole = tuple(ring for ring in rings if len(ring) >= _MIN_NUMBERS)
     if 0 < len(whole) < len(rings):
         warn(
             f'{len(rings) - len(whole)} of {len(rings)} polygons have fewer than three corners '
@@ -228,7 +228,7 @@ def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None
 
 
 def _rings(segmentation: Any) -> tuple[Ring, ...]:
-    """The polygons of an annotation; some tools write a single one without a list around it."""
+    """Return the polygons of an annotation; some tools write a single one without a list."""
     if all(isinstance(number, int | float) for number in segmentation):
         segmentation = [segmentation]
     try:
@@ -240,14 +240,14 @@ def _rings(segmentation: Any) -> tuple[Ring, ...]:
 
 
 def make_sample(folder: Path, seed: int) -> None:
-    """Write a tiny set: things by their category, and one with sentences of its own."""
+    """Write a tiny set: objects with a category, and one object of each image with sentences."""
     rng = np.random.default_rng(seed)
     for split in _SPLITS:
         images: list[dict[str, Any]] = []
         annotated: list[dict[str, Any]] = []
         names: dict[str, int] = {}
         for number in range(4):
-            rgb, things = scene(rng)
+            rgb, shapes = scene(rng)
             save_jpeg(folder / 'images' / split / f'{number}.jpg', rgb)
             images.append(
                 {
@@ -257,18 +257,18 @@ def make_sample(folder: Path, seed: int) -> None:
                     'width': rgb.shape[1],
                 }
             )
-            for thing in things:
+            for shape in shapes:
                 annotation: dict[str, Any] = {
                     'id': len(annotated),
                     'image_id': number,
                     'iscrowd': 0,
-                    'category_id': names.setdefault(thing.kind, len(names) + 1),
-                    'segmentation': [list(thing.polygon)],
-                    'bbox': list(thing.box),
-                    'area': int(thing.mask.sum()),
+                    'category_id': names.setdefault(shape.form, len(names) + 1),
+                    'segmentation': [list(shape.polygon)],
+                    'bbox': list(shape.box),
+                    'area': int(shape.mask.sum()),
                 }
                 annotated.append(annotation)
-            annotation['sentences'] = [f'the {thing.name}']
+            annotation['sentences'] = [f'the {shape.name}']
         content = {
             'images': images,
             'annotations': annotated,
@@ -280,13 +280,16 @@ def make_sample(folder: Path, seed: int) -> None:
 
 
 DATA_SETS: Final = (
-    DataSet(
+    MaskBenchmark(
         name='coco',
         splits=_SPLITS,
+        preferred=('val', 'train'),
         read=read,
         make_sample=make_sample,
+        procedure=Procedure.ROBOT,
+        score=partial(score_sentences, 'coco'),
         layout='annotations/instances_SPLIT.json (or SPLIT.json, or SPLIT/_annotations.coco.json)\n'
         'images/SPLIT/* (or images/*, or SPLIT/*)\n'
-        '"sentences": [...] of an annotation name it; others are named by their category',
+        '"sentences": [...] of an annotation describe it; without them, its category does',
     ),
 )

@@ -1,4 +1,4 @@
-"""A user's own data as a bag of images and label images, and words for each label."""
+"""A user's data as a bag of images and label images, with sentences for each label."""
 
 from __future__ import annotations
 
@@ -18,44 +18,49 @@ from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
-from instructseg_ros.research.data.images import file_version
+from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
 from instructseg_ros.research.data.reading import (
     DataError,
-    DataSet,
     MissingError,
-    Problem,
     Reading,
     check_file,
+    checked_texts,
 )
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import Sample, SampleTask, file_version
 from instructseg_ros.research.data.synthetic import clip
-from instructseg_ros.research.data.targets import Appearance, Seen
-from instructseg_ros.video import bag_messages as messages
-from instructseg_ros.video.bag import read_header, read_image, read_labels
-from instructseg_ros.video.bag_messages import standard_types
-from instructseg_ros.video.bag_reader import BagReader
-from instructseg_ros.video.frame import SourceError
+from instructseg_ros.research.data.targets import Appearance, CheckedTarget
+from instructseg_ros.research.evaluation.mask_scores import score_sentences
+from instructseg_ros.video.bag import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    BagReader,
+    read_image,
+    read_label_image,
+    read_stamp,
+    standard_types,
+)
+from instructseg_ros.video.source import SourceError
 
 _FILE: Final = 'labels.yaml'
 _SPLITS: Final = ('train', 'val')
-_OPEN: Final = 4  # bags at a time in a process
-_DECODED: Final = 8  # label images
+_MAX_OPEN: Final = 4  # bags of a process
+_MAX_DECODED: Final = 8  # label images
 _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
-# Read where labels.yaml names no topic and the bag has no truth. In a bag with both, these are
-# results of the node.
+# Used if labels.yaml names no topic and the bag has no ground truth; in a bag with both topics,
+# this one holds results of the node.
 _PLAIN_LABELS: Final = '/camera/labels'
-_TYPES: Final = {'image': (messages.Image, messages.CompressedImage), 'labels': (messages.Image,)}
+_TYPES: Final = {'image': (IMAGE, COMPRESSED_IMAGE), 'labels': (IMAGE,)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Message:
+class BagMessage:
     """A message of a bag.
 
     Args:
-        bag: its folder.
-        topic: that it was published on.
-        logged: ns, when.
-        stamp: ns, of its header: messages may share a log time.
+        bag: Folder of the bag.
+        topic: Topic of the message.
+        logged: Log time in ns.
+        stamp: Header stamp in ns; it tells messages with the same log time apart.
     """
 
     bag: Path
@@ -64,17 +69,17 @@ class Message:
     stamp: int
 
     def read(self) -> tuple[bytes, str]:
-        """The serialised message and its type.
+        """Read the serialised message and its type.
 
         Raises:
-            OSError: the bag cannot be read, or has no such message.
+            OSError: The bag cannot be read, or has no such message.
         """
         try:
             reader = _reader(self.bag, os.getpid())
             mine = [each for each in reader.connections if each.topic == self.topic]
             for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
                 with contextlib.suppress(SourceError):  # another one is damaged
-                    if _stamp(raw, connection.msgtype) == self.stamp:
+                    if read_stamp(raw, connection.msgtype) == self.stamp:
                         return raw, connection.msgtype
         except SourceError as error:
             raise OSError(str(error)) from error
@@ -84,38 +89,28 @@ class Message:
         return f'{self.bag} {self.topic} at {self.logged} ns'
 
 
-def _stamp(raw: bytes, kind: str) -> int:
-    """Return the stamp of a message's header in ns.
-
-    Raises:
-        SourceError: The message is damaged.
-    """
-    stamp = read_header(raw, kind).stamp
-    return int(stamp.sec * 10**9 + stamp.nanosec)
-
-
-@functools.lru_cache(maxsize=_OPEN)
+@functools.lru_cache(maxsize=_MAX_OPEN)
 def _reader(bag: Path, process: int) -> BagReader:
-    """An open bag; a forked process opens its own, for both would move one file position."""
+    """Open a bag once per process: forked processes would share one file position."""
     return BagReader(bag)
 
 
 @dataclasses.dataclass(frozen=True)
-class BagPicture:
+class BagImage:
     """An image of a bag, raw or compressed."""
 
-    message: Message
+    message: BagMessage
 
     def load(self) -> Image.Image:
-        """RGB; see `Picture.load`."""
-        raw, kind = self.message.read()
+        """Decode the image; see `ImageSource.load`."""
+        raw, type_name = self.message.read()
         try:
-            return Image.fromarray(read_image(raw, kind)[1])
+            return Image.fromarray(read_image(raw, type_name)[1])
         except SourceError as error:
             raise OSError(f'{self}: {error}') from error
 
     def version(self) -> str:
-        """Sizes and times of the bag's files; see `Picture.version`."""
+        """Return sizes and times of the bag's files; see `ImageSource.version`."""
         files = sorted(each for each in self.message.bag.iterdir() if each.name != _FILE)
         return ' '.join(map(file_version, files))
 
@@ -125,28 +120,28 @@ class BagPicture:
 
 @dataclasses.dataclass(frozen=True)
 class BagLabel:
-    """The pixels of a label image that have a value."""
+    """The pixels of a label image with one value."""
 
-    message: Message
+    message: BagMessage
     value: int
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """Return (height, width)."""
         height, width = _labels(self.message).shape
         return height, width
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool."""
+        """Return the (H, W) bool mask."""
         return np.asarray(_labels(self.message) == self.value)
 
 
-@functools.lru_cache(maxsize=_DECODED)
-def _labels(message: Message) -> np.ndarray:
-    """(H, W) values of a label image, which the labels of a frame share."""
-    raw, kind = message.read()
+@functools.lru_cache(maxsize=_MAX_DECODED)
+def _labels(message: BagMessage) -> np.ndarray:
+    """Decode (H, W) values of a label image once for all labels of the frame."""
+    raw, _ = message.read()
     try:
-        values = read_labels(raw, kind)
+        values = read_label_image(raw)
     except SourceError as error:
         raise OSError(f'{message}: {error}') from error
     values.setflags(write=False)
@@ -154,25 +149,26 @@ def _labels(message: Message) -> np.ndarray:
 
 
 def read(folder: Path, split: str) -> Reading:
-    """Read a bag: one video for each label that has words.
+    """Read a bag: one video for each label with sentences.
 
-    Images and labels belong together where their headers have the same stamp.
+    An image and a label image belong together if their headers have the same stamp. Damaged
+    messages become problems.
 
     Args:
-        folder: of the bag, which is then the split `train`; or of a bag for each split, by name.
-
-    A message that is damaged is a problem of the reading.
+        folder: Folder of a bag, which is then the split `train`; or folder with one bag for each
+            split, by name.
+        split: `train` or `val`.
 
     Raises:
-        MissingError: there is no such folder.
-        DataError: the bag or the words are missing or damaged.
+        MissingError: There is no such folder.
+        DataError: The bag or its `labels.yaml` is missing or damaged.
     """
     folder = _bag_of(folder, split)
     reading = Reading()
-    words = _read_words(folder)
+    content = _read_labels_file(folder)
     try:
         with BagReader(folder) as bag:
-            topics = _topics(bag, words)
+            topics = _topics(bag, content)
             stamped = _stamped(bag, folder, topics, reading)
     except (OSError, SourceError) as error:
         raise DataError(str(error)) from error
@@ -185,7 +181,7 @@ def read(folder: Path, split: str) -> Reading:
         )
     images = [stamped['image'][stamp] for stamp in shared]
     labels = [stamped['labels'][stamp] for stamp in shared]
-    for value, sentences in words['sentences'].items():
+    for value, sentences in content['sentences'].items():
         read_one = partial(_sample, value, sentences, images, labels)
         reading.add(f'{folder / _FILE} label {value}', read_one)
     return reading
@@ -199,39 +195,39 @@ def _bag_of(folder: Path, split: str) -> Path:
     return folder
 
 
-def _topics(bag: BagReader, words: Mapping[str, Any]) -> dict[str, str]:
+def _topics(bag: BagReader, content: Mapping[str, Any]) -> dict[str, str]:
     """Return the topics of images and labels."""
-    topics = {name: words.get(name, topic) for name, topic in _TOPICS.items()}
-    if 'labels' not in words and topics['labels'] not in {each.topic for each in bag.connections}:
+    topics = {name: content.get(name, topic) for name, topic in _TOPICS.items()}
+    if 'labels' not in content and topics['labels'] not in {each.topic for each in bag.connections}:
         topics['labels'] = _PLAIN_LABELS
     return topics
 
 
-def _read_words(folder: Path) -> Mapping[str, Any]:
+def _read_labels_file(folder: Path) -> Mapping[str, Any]:
     try:
         check_file(folder / _FILE)
-        # Texts stay texts: YAML by itself takes `no`, `on` and 1.10 for other things.
-        words = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
-    except MissingError as error:  # the bag is there: its words are a mistake, not another split
+        # BaseLoader keeps all values as text: `no`, `on` and 1.10 are sentences here.
+        content = yaml.load((folder / _FILE).read_bytes(), yaml.BaseLoader)
+    except MissingError as error:  # the bag exists, so this is not a missing split
         raise DataError(str(error)) from None
     except DataError:
         raise
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f'{folder / _FILE} is not YAML: {error}') from error
-    if not isinstance(words, dict) or not isinstance(words.get('sentences'), dict):
+    if not isinstance(content, dict) or not isinstance(content.get('sentences'), dict):
         raise DataError(f'{folder / _FILE} has no sentences: {{label: [texts]}}')
-    return words
+    return content
 
 
 def _stamped(
     bag: BagReader, folder: Path, topics: Mapping[str, str], reading: Reading
-) -> dict[str, dict[int, Message]]:
-    """Messages of the two topics by the stamps of their headers in nanoseconds, in one pass.
+) -> dict[str, dict[int, BagMessage]]:
+    """Collect the messages of the two topics by header stamp in ns, in one pass.
 
     Raises:
-        DataError: a topic's messages are of another type.
+        DataError: The messages of a topic have another type.
     """
-    stamped: dict[str, dict[int, Message]] = {name: {} for name in topics}
+    stamped: dict[str, dict[int, BagMessage]] = {name: {} for name in topics}
     names = {topic: name for name, topic in topics.items()}
     mine = [each for each in bag.connections if each.topic in names]
     repeated: Counter[str] = Counter()
@@ -241,68 +237,60 @@ def _stamped(
             wanted = ' or '.join(_TYPES[name])
             raise DataError(f'{topic} has {connection.msgtype}, not {wanted}')
         with reading.noting(f'{folder} {topic} at {logged} ns'):
-            stamp = _stamp(raw, connection.msgtype)
+            stamp = read_stamp(raw, connection.msgtype)
             repeated[topic] += stamp in stamped[name]
-            stamped[name].setdefault(stamp, Message(folder, topic, logged, stamp))
+            stamped[name].setdefault(stamp, BagMessage(folder, topic, logged, stamp))
     for topic, count in (+repeated).items():
-        reading.problems.append(
-            Problem(
-                f'{folder} {topic}',
-                (
-                    f'{count} messages have the stamp of an earlier one and are left out: '
-                    f'let the driver stamp each image'
-                ),
-            )
+        reading.reject(
+            f'{folder} {topic}',
+            f'{count} messages have the stamp of an earlier one and are left out: '
+            f'let the driver stamp each image',
         )
     return stamped
 
 
-def _sample(value: Any, sentences: Any, images: list[Message], labels: list[Message]) -> Sample:
+def _sample(
+    value: Any, sentences: Any, images: list[BagMessage], labels: list[BagMessage]
+) -> Sample:
     texts = [sentences] if isinstance(sentences, str) else sentences
-    if not isinstance(texts, list) or not texts or not all(_is_text(text) for text in texts):
-        raise ValueError('sentences are a list of texts, at least one')
     regions = [BagLabel(message, int(value)) for message in labels]
-    mistake = f'no label image has the value {value}: name only labels that there are'
+    mistake = f'no label image has the value {value}: name only labels that exist'
     appearance = Appearance(regions, mistake)
     return Sample(
         key=str(value),
-        kind=Kind.VIDEO_REFERRING,
-        frames=tuple(BagPicture(message) for message in images),
-        targets=tuple(Seen(region, appearance) for region in regions),
-        instructions=tuple(texts),
+        task=SampleTask.VIDEO_REFERRING,
+        frames=tuple(BagImage(message) for message in images),
+        targets=tuple(CheckedTarget(region, appearance) for region in regions),
+        instructions=checked_texts(texts, 'sentences'),
     )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
 def make_sample(folder: Path, seed: int) -> None:
-    """Write a tiny bag for each split, and words for its labels."""
+    """Write a tiny bag with sentences for each split."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, split in enumerate(_SPLITS):
         write_sample(folder / split, seed + number)
 
 
 def write_sample(folder: Path, seed: int) -> None:
-    """Write a tiny bag, and words for its labels."""
-    pictures, seen = clip(np.random.default_rng(seed))
+    """Write a tiny bag with sentences for its labels."""
+    images, seen = clip(np.random.default_rng(seed))
     types = standard_types().types
-    # rosbags makes the folder, and refuses one that is there.
+    # rosbags creates the folder and refuses an existing one.
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         topics = {
-            name: writer.add_connection(topic, messages.Image, typestore=standard_types())
+            name: writer.add_connection(topic, IMAGE, typestore=standard_types())
             for name, topic in _TOPICS.items()
         }
-        for index, (rgb, things) in enumerate(zip(pictures, seen, strict=True)):
+        for index, (rgb, shapes) in enumerate(zip(images, seen, strict=True)):
             labels = np.zeros(rgb.shape[:2], np.uint8)
-            for number, thing in enumerate(things, start=1):
-                labels[thing.mask] = number
+            for number, shape in enumerate(shapes, start=1):
+                labels[shape.mask] = number
             stamp = index * 10**8
             time = types['builtin_interfaces/msg/Time'](sec=0, nanosec=stamp)
             header = types['std_msgs/msg/Header'](stamp=time, frame_id='camera')
             for name, pixels, encoding in (('image', rgb, 'rgb8'), ('labels', labels, 'mono8')):
-                message = types[messages.Image](
+                message = types[IMAGE](
                     header=header,
                     height=rgb.shape[0],
                     width=rgb.shape[1],
@@ -311,18 +299,21 @@ def write_sample(folder: Path, seed: int) -> None:
                     step=pixels.nbytes // rgb.shape[0],
                     data=pixels.ravel(),
                 )
-                raw = standard_types().serialize_cdr(message, messages.Image)
+                raw = standard_types().serialize_cdr(message, IMAGE)
                 writer.write(topics[name], stamp, raw)
-    sentences = {number: [f'the {thing.name}'] for number, thing in enumerate(seen[0], start=1)}
+    sentences = {number: [f'the {shape.name}'] for number, shape in enumerate(seen[0], start=1)}
     (folder / _FILE).write_text(yaml.safe_dump({**_TOPICS, 'sentences': sentences}))
 
 
 DATA_SETS: Final = (
-    DataSet(
+    MaskBenchmark(
         name='bag',
         splits=_SPLITS,
+        preferred=('val', 'train'),
         read=read,
         make_sample=make_sample,
+        procedure=Procedure.ROBOT,
+        score=partial(score_sentences, 'bag'),
         layout=f'a rosbag2 folder, and {_FILE} in it:\n'
         '  image: /camera/image    # raw or compressed\n'
         '  labels: /camera/truth/labels  # mono8 or 16UC1, with the stamps of the images\n'

@@ -1,4 +1,4 @@
-"""What reading a data set gives: its samples, and by name what was missing or broken."""
+"""The result of reading a data set, with all of its problems; and readers of its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from instructseg_ros.model.manifest import explain_lfs_pointer, is_lfs_pointer
+from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.research.data.sample import Sample
 
 
@@ -18,27 +18,16 @@ class DataError(ValueError):
 
 
 class MissingError(DataError):
-    """A file that a split is read from is not there."""
-
-
-def resolve_folder(folder: Path) -> Path:
-    """Absolute path of a data set's folder.
-
-    Raises:
-        MissingError: There is no such folder; the message names the remedy.
-    """
-    if not folder.is_dir():
-        raise MissingError(f'{folder} is not a folder: name the one of the data set with --data')
-    return folder.resolve()
+    """A file that a split is read from does not exist."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a data set.
+    """Something that is wrong with a data set.
 
     Args:
-        where: the file, and the entry in it.
-        what: in words.
+        where: The file, and the entry in it.
+        what: The problem in words.
     """
 
     where: str
@@ -50,12 +39,12 @@ class Problem:
 
 @dataclasses.dataclass
 class Reading:
-    """A data set that was read.
+    """The content of a split.
 
     Args:
-        samples: all that can be used.
-        problems: what was left out, and why.
-        warnings: what is used although it may be a mistake, and why.
+        samples: All usable samples.
+        problems: Entries that were left out, and why.
+        warnings: Entries that are used although they may be a mistake, and why.
     """
 
     samples: list[Sample] = dataclasses.field(default_factory=list)
@@ -67,16 +56,20 @@ class Reading:
         with self.noting(where):
             self.samples.append(dataclasses.replace(read(), where=where))
 
+    def reject(self, where: str, what: str) -> None:
+        """Add a problem with an entry that is left out."""
+        self.problems.append(Problem(where, what))
+
     def warn(self, where: str, what: str) -> None:
         """Add a warning about an entry that is used."""
         self.warnings.append(Problem(where, what))
 
     @contextlib.contextmanager
     def noting(self, where: str) -> Iterator[None]:
-        """Add what is wrong with the entry that is read inside as a problem, and go on behind."""
+        """Record an error while reading an entry as a problem, and continue after the block."""
         try:
             yield
-        # ArithmeticError: JSON has numbers without end.
+        # ArithmeticError: JSON may contain infinity.
         except (
             ArithmeticError,
             AttributeError,
@@ -85,47 +78,51 @@ class Reading:
             ValueError,
             OSError,
         ) as error:
-            self.problems.append(Problem(where, describe(error)))
+            self.reject(where, describe(error))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """A data set by name.
+def describe(error: Exception) -> str:
+    """Describe an error: a KeyError names only the missing key, a TypeError only the operation."""
+    if isinstance(error, KeyError):
+        return f'{error.args[0]!r} is missing'
+    if isinstance(error, AttributeError | TypeError):
+        return f'it is not in the layout of the data set ({error})'
+    return f'{error}' or type(error).__name__
 
-    Args:
-        splits: the first is the one that is evaluated unless another is named.
-        read: (folder, split) -> what is there. It names pictures without opening them.
 
-            Raises DataError where nothing can be read: the message names the missing file.
-        make_sample: (folder, seed) -> writes a tiny synthetic set in the official layout.
-        layout: the files and folders that it has, for people: a line each.
+def checked_texts(value: Any, name: str) -> tuple[str, ...]:
+    """Return the texts of a list that must have at least one, and none of them blank.
+
+    Raises:
+        ValueError: The value is something else; the message has its name.
     """
+    if not (isinstance(value, list) and value and all(map(_is_text, value))):
+        raise ValueError(f'{name} is a list of texts, at least one')
+    return tuple(value)
 
-    name: str
-    splits: tuple[str, ...]
-    read: Callable[[Path, str], Reading]
-    make_sample: Callable[[Path, int], None]
-    layout: str
 
-    def known_split(self, split: str | None) -> str:
-        """The split of a name, or the first one.
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
-        Raises:
-            DataError: there is none of that name.
-        """
-        if split is not None and split not in self.splits:
-            known = ', '.join(self.splits)
-            raise DataError(f'{self.name} has no split {split!r}; there are {known}')
-        return split or self.splits[0]
+
+def resolve_folder(folder: Path) -> Path:
+    """Return the absolute path of a data set's folder.
+
+    Raises:
+        MissingError: There is no such folder; the message names the remedy.
+    """
+    if not folder.is_dir():
+        raise MissingError(f'{folder} is not a folder: name the one of the data set with --data')
+    return folder.resolve()
 
 
 def check_file(file: Path) -> None:
-    """Raise where a file of a data set cannot have its content.
+    """Check that a file of a data set exists with its content.
 
     Raises:
-        MissingError: It is not there.
-        DataError: It is only a pointer of git-lfs.
-        OSError: It cannot be opened.
+        MissingError: The file does not exist.
+        DataError: The file is only a pointer of git-lfs.
+        OSError: The file cannot be opened.
     """
     try:
         pointer = is_lfs_pointer(file)
@@ -136,12 +133,12 @@ def check_file(file: Path) -> None:
 
 
 def read_text(file: Path, fallback: str) -> str:
-    """Read a text in UTF-8, or a whole one that is not UTF-8 in another encoding.
+    """Read a text file as UTF-8, or the whole file in another encoding if it is not UTF-8.
 
     Raises:
-        MissingError: it is not there.
-        OSError: it cannot be opened.
-        ValueError: it is in neither encoding.
+        MissingError: The file does not exist.
+        OSError: The file cannot be opened.
+        ValueError: The file is in neither encoding.
     """
     check_file(file)
     content = file.read_bytes()
@@ -152,14 +149,14 @@ def read_text(file: Path, fallback: str) -> str:
 
 
 def read_json(file: Path) -> Any:
-    """Parse a JSON file.
+    """Parse a JSON file in any UTF, with or without a byte order mark.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: The file is missing or damaged.
     """
     try:
         check_file(file)
-        return json.loads(file.read_bytes())  # of any UTF, with or without a byte order mark
+        return json.loads(file.read_bytes())
     except DataError:
         raise
     except (OSError, RecursionError, ValueError) as error:
@@ -167,10 +164,10 @@ def read_json(file: Path) -> Any:
 
 
 def read_table(file: Path) -> dict[str, Any]:
-    """The values by name that a JSON file is.
+    """Parse a JSON file that contains an object.
 
     Raises:
-        DataError: it is missing or damaged, or something else.
+        DataError: The file is missing or damaged, or contains something else.
     """
     value = read_json(file)
     if not isinstance(value, dict):
@@ -178,11 +175,23 @@ def read_table(file: Path) -> dict[str, Any]:
     return value
 
 
-def read_videos(file: Path) -> dict[str, Any]:
-    """The videos by name that a JSON file has.
+def read_list(file: Path, name: str | None = None) -> list[Any]:
+    """Parse a JSON file that contains a list, or an object with a list of this name.
 
     Raises:
-        DataError: it is missing or damaged, or has none.
+        DataError: The file is missing or damaged, or has no such list.
+    """
+    value = read_json(file) if name is None else read_table(file).get(name)
+    if not isinstance(value, list):
+        raise DataError(f'{file} has no list{f" of {name}" if name else ""}')
+    return value
+
+
+def read_videos(file: Path) -> dict[str, Any]:
+    """Parse a JSON file that contains videos by name.
+
+    Raises:
+        DataError: The file is missing or damaged, or has no videos.
     """
     videos = read_table(file).get('videos')
     if not isinstance(videos, dict):
@@ -190,10 +199,25 @@ def read_videos(file: Path) -> dict[str, Any]:
     return videos
 
 
-def describe(error: Exception) -> str:
-    """An error in words: a KeyError says only what it looked for, a TypeError what failed."""
-    if isinstance(error, KeyError):
-        return f'{error.args[0]!r} is missing'
-    if isinstance(error, AttributeError | TypeError):
-        return f'it is not in the layout of the data set ({error})'
-    return f'{error}' or type(error).__name__
+def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Yield (place, value) for each line of a JSON Lines file; damaged lines become problems.
+
+    Raises:
+        DataError: The file is missing or not text.
+    """
+    try:
+        check_file(file)
+        lines = file.read_text(encoding='utf-8-sig').split('\n')
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f'{file} is not readable as lines of JSON, save it as UTF-8: {error}'
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        where = f'{file} line {number}'
+        try:
+            if line.strip():
+                yield where, json.loads(line)
+        except (RecursionError, ValueError) as error:
+            reading.reject(where, f'not JSON: {error}')

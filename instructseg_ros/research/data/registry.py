@@ -1,63 +1,64 @@
-"""Data sets by name."""
+"""Data sets and benchmarks by name. A module is imported only when its data set is asked for."""
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from instructseg_ros.research.data.reading import DataSet
+if TYPE_CHECKING:
+    from instructseg_ros.research.data.dataset import DataSet
 
-# Where each is defined: its module is imported when the data set is asked for.
-_MODULES: Final = {
-    'refcoco': 'refcoco',
-    'refcoco+': 'refcoco',
-    'refcocog': 'refcoco',
-    'reasonseg': 'reasonseg',
-    'ref-youtube-vos': 'ref_youtube_vos',
-    'ref-davis17': 'ref_davis',
-    'revos': 'revos',
-    'llava': 'llava',
-    'vqav2': 'vqav2',
-    'gqa': 'gqa',
-    'mmbench': 'mmbench',
-    'pope': 'pope',
-    'scienceqa': 'scienceqa',
-    'tabletop': 'tabletop',
-    'folder': 'folder',
-    'coco': 'coco',
-    'bag': 'bag',
-}
-NAMES: Final = tuple(_MODULES)
-_SYNTHETIC: Final = 'SYNTHETIC.txt'
+# Name, module with a tuple DATA_SETS, and the commands that take it in addition to `data check`.
+_TABLE: Final = """
+refcoco          published.refcoco          evaluate score
+refcoco+         published.refcoco          evaluate score
+refcocog         published.refcoco          evaluate score
+reasonseg        published.reasonseg        evaluate score
+ref-youtube-vos  published.ref_youtube_vos  evaluate
+ref-davis17      published.ref_davis        evaluate score
+revos            published.revos            evaluate score
+llava            published.llava
+vqav2            published.vqav2            evaluate
+gqa              published.gqa              evaluate
+mmbench          published.mmbench          evaluate
+pope             published.pope             evaluate
+scienceqa        published.scienceqa        evaluate
+folder           data.image_folder          evaluate score make-sample
+coco             data.coco                  evaluate score make-sample
+bag              data.labelled_bag          evaluate score make-sample
+"""
+_MODULES: Final[dict[str, tuple[str, frozenset[str]]]] = {}
 
 
-def data_set(name: str) -> DataSet:
-    """The data set of a name.
+def register(name: str, module: str, *commands: str) -> None:
+    """Add a data set.
 
-    Raises:
-        ValueError: there is none of it.
+    Args:
+        name: Name on the command line.
+        module: Full name of the module; its `DATA_SETS` has a `DataSet` of this name.
+        commands: Commands that take it: `evaluate`, `score`, `make-sample`.
     """
-    if name not in _MODULES:
-        raise ValueError(f'no data set is called {name!r}; there are {", ".join(NAMES)}')
-    module = importlib.import_module(f'instructseg_ros.research.data.{_MODULES[name]}')
-    sets: tuple[DataSet, ...] = module.DATA_SETS
-    return next(each for each in sets if each.name == name)
+    _MODULES[name] = module, frozenset(commands)
 
 
-def make_sample(name: str, folder: Path, seed: int) -> None:
-    """Write a tiny synthetic set in the layout of a data set, and a file that says what it is.
-
-    Raises:
-        ValueError: there is no data set of that name.
-    """
-    data_set(name).make_sample(folder, seed)
-    (folder / _SYNTHETIC).write_text(
-        f'Synthetic images in the layout of {name}, written by `instructseg data make-sample`.\n'
-        'Figures on them say nothing about figures on the real data set.\n'
+def names(command: str | None = None) -> tuple[str, ...]:
+    """Return the names of all data sets, or of those that a command takes."""
+    return tuple(
+        name for name, (_, commands) in _MODULES.items() if command is None or command in commands
     )
 
 
-def is_synthetic(folder: Path) -> bool:
-    """Whether `make_sample` wrote a folder."""
-    return (folder / _SYNTHETIC).is_file()
+def data_set(name: str) -> DataSet:
+    """Return the data set of that name.
+
+    Raises:
+        ValueError: There is no such data set.
+    """
+    if name not in _MODULES:
+        raise ValueError(f'no data set is called {name!r}; there are {", ".join(names())}')
+    sets: tuple[DataSet, ...] = importlib.import_module(_MODULES[name][0]).DATA_SETS
+    return next(each for each in sets if each.name == name)
+
+
+for _name, _module, *_commands in map(str.split, _TABLE.strip().splitlines()):
+    register(_name, f'instructseg_ros.research.{_module}', *_commands)

@@ -1,18 +1,25 @@
-"""A sample: a question about an image or a video, and its true answer."""
+"""Samples: an instruction or a question about an image or a video, with the true answer."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from instructseg_ros.research.data.images import Picture
+from PIL import Image
+
 from instructseg_ros.research.data.targets import Target
+from instructseg_ros.streaming.image_files import read_rgb, read_size
 
 
-class Kind(str, enum.Enum):
-    """What a sample asks for; each kind has a prompt of its own (spec 1.1)."""
+class SampleTask(str, enum.Enum):
+    """What a sample asks for.
+
+    Each task has its own prompt, as in the authors' datasets/InstructSegDatasets.py.
+    """
 
     IMAGE_REFERRING = 'image_referring'
     IMAGE_REASONING = 'image_reasoning'
@@ -22,13 +29,91 @@ class Kind(str, enum.Enum):
 
     @property
     def is_video(self) -> bool:
-        """Whether a frame is seen with reference frames of its video."""
-        return self in (Kind.VIDEO_REFERRING, Kind.VIDEO_REASONING)
+        """Whether a frame is shown together with reference frames of its video."""
+        return self in (SampleTask.VIDEO_REFERRING, SampleTask.VIDEO_REASONING)
+
+
+class ImageSource(Protocol):
+    """An image that is decoded on demand and can be compared without decoding it."""
+
+    def load(self) -> Image.Image:
+        """Decode the image as upright RGB.
+
+        Raises:
+            ValueError: The image is damaged; the message names it and the remedy.
+            OSError: The image is missing.
+        """
+        ...
+
+    def version(self) -> str:
+        """Return a text that changes with the content, without decoding; '' if it is missing."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+    def __str__(self) -> str:
+        """Name the image in messages."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """An image file."""
+
+    path: Path
+
+    def load(self) -> Image.Image:
+        """Decode the image; see `ImageSource.load`."""
+        return read_rgb(self.path)
+
+    def size(self) -> tuple[int, int]:
+        """Read the upright (height, width) from the header; see `load` for errors."""
+        return read_size(self.path)
+
+    def version(self) -> str:
+        """Return size and modification time of the file; see `ImageSource.version`."""
+        return file_version(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBytes:
+    """An image that is stored inside another file.
+
+    Args:
+        name: Name of the image in messages.
+        content: JPEG, PNG or another format that Pillow reads.
+    """
+
+    name: str
+    content: bytes = dataclasses.field(repr=False)
+
+    def load(self) -> Image.Image:
+        """Decode the image; see `ImageSource.load`."""
+        return read_rgb(self.content, self.name)
+
+    def version(self) -> str:
+        """Return a hash of the content."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def file_version(file: Path) -> str:
+    """Return size in bytes and modification time in ns of a file; '' if it is missing."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ''
+    return f'{status.st_size} {status.st_mtime_ns}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Turn:
-    """A question and its answer; '' where the answer is not published."""
+    """One question and its answer; '' where the answer is not published."""
 
     question: str
     answer: str = ''
@@ -36,31 +121,29 @@ class Turn:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One instruction on an image or a whole video, or a conversation about an image.
+    """An instruction on an image or a whole video, or a conversation about an image.
 
     Args:
-        key: unique in its data set and split; the name of its prediction.
-        kind: what is asked for.
-        frames: the picture, or those of the video in order.
-        targets: for each frame what the instruction means in it; None where that is not
+        key: Name that is unique in a split; prediction files are named after it.
+        task: What is asked for.
+        frames: The image, or the frames of the video in order.
+        targets: The region that the instruction means in each frame; None where it is not
             published. Empty for conversations.
-        instructions: sentences that mean the same thing, as the data set words them. Empty for
+        instructions: Sentences with the same meaning, as the data set words them. Empty for
             conversations.
-        joined: all of them are put to the model as one instruction, see `wording.joined`;
-            otherwise one at a time.
-        verbatim: the model gets them letter for letter, as a benchmark wants it; otherwise as the
-            node words what a person says.
-        explanation: why the target is meant, where the data set says so.
-        turns: of a conversation.
-        group: what its figures are averaged with beside all others, such as `referring`; '' where
-            the data set has no groups.
-        details: what a benchmark's own files say of it and its scorer or submission needs.
-        where: the file and the entry in it that it was read from, for messages.
+        joined: All sentences form one instruction, see `joined`; otherwise each is one.
+        verbatim: The model gets the sentences unchanged, as the benchmark requires; otherwise they
+            are worded like an instruction to the node.
+        explanation: Why the target is meant, where the data set says so.
+        turns: Questions and answers of a conversation.
+        group: Group whose figures are also averaged separately, such as `referring`; '' for none.
+        details: Further values that the benchmark's scorer or submission file needs.
+        where: File and entry that the sample was read from, for messages.
     """
 
     key: str
-    kind: Kind
-    frames: tuple[Picture, ...]
+    task: SampleTask
+    frames: tuple[ImageSource, ...]
     targets: tuple[Target | None, ...] = ()
     instructions: tuple[str, ...] = ()
     joined: bool = False
@@ -73,7 +156,7 @@ class Sample:
 
 
 def joined(sentences: Sequence[str]) -> str:
-    """All sentences of an object as one instruction, as the authors train and evaluate.
+    """Join all sentences about an object to one instruction, as the authors train and evaluate.
 
     `['man in red', 'left guy']` becomes `man in red. left guy.`
     """

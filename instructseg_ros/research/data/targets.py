@@ -1,4 +1,4 @@
-"""Where a target is in a frame, in the forms in which data sets say so; rasterised when asked."""
+"""Regions of a frame in the forms that data sets use; each is rasterised on demand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from instructseg_ros.streaming import image_files
 from instructseg_ros.video.rle import checked_size, decode_mask
 
-# Corners farther out are mistakes, and pycocotools crashes on them.
-_FARTHEST_CORNER: Final = 100_000
+# More distant corners are mistakes, and pycocotools crashes on them.
+_MAX_COORDINATE: Final = 100_000
 Ring = tuple[float, ...]
 Size = tuple[int, int]
 
@@ -24,26 +24,25 @@ class Target(Protocol):
 
     @property
     def size(self) -> Size:
-        """(height, width) of the mask, without rasterising it.
-
-        Raises:
-            ValueError, OSError: see `mask`.
-        """
+        """Return the (height, width) of the mask without rasterising it; see `mask` for errors."""
         ...
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool at the frame's size.
+        """Rasterise the region.
+
+        Returns:
+            (H, W) bool in the size of the frame.
 
         Raises:
-            ValueError: what the data set says is damaged; the message says how.
-            OSError: a file is missing or damaged.
+            ValueError: The region is damaged; the message says how.
+            OSError: A file is missing or damaged.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Nothing:
-    """An empty region.
+class _Sized:
+    """A region with a given size.
 
     Args:
         size: (height, width).
@@ -54,31 +53,32 @@ class Nothing:
     def __post_init__(self) -> None:
         checked_size(self.size)
 
+
+@dataclasses.dataclass(frozen=True)
+class EmptyMask(_Sized):
+    """An empty region; see `_Sized`."""
+
     def mask(self) -> np.ndarray:
-        """(H, W) bool, all False."""
+        """Return a (H, W) bool mask, all False."""
         return np.zeros(self.size, dtype=bool)
 
 
 @dataclasses.dataclass(frozen=True)
-class Polygons:
-    """Polygons as the authors' evaluation draws them: their corners cut to whole pixels.
+class Polygons(_Sized):
+    """Polygons whose corners are truncated to whole pixels, as the authors evaluate.
 
-    A degenerate ring is filled as it is, as there (`do_eval` of the authors' eval/seg/eval_res.py):
-    one corner is a pixel, two are a line, and an empty ring is nothing.
+    Degenerate rings are drawn as `do_eval` of the authors' eval/seg/eval_res.py does: one corner is
+    a pixel, two are a line, and an empty ring is nothing.
 
     Args:
         size: (height, width).
-        rings: x, y, x, y, ... of each polygon.
+        rings: x, y, x, y, ... of each polygon in pixels.
     """
 
-    size: Size
     rings: tuple[Ring, ...]
 
-    def __post_init__(self) -> None:
-        checked_size(self.size)
-
     def mask(self) -> np.ndarray:
-        """(H, W) bool, the union of the polygons with their outlines."""
+        """Return the (H, W) bool union of the polygons with their outlines."""
         import cv2
 
         canvas = np.zeros(self.size, dtype=np.uint8)
@@ -88,29 +88,25 @@ class Polygons:
 
 
 @dataclasses.dataclass(frozen=True)
-class CocoPolygons:
-    """Polygons as COCO's own tools rasterise them.
+class CocoPolygons(_Sized):
+    """Polygons as pycocotools rasterises them.
 
     Args:
         size: (height, width).
-        rings: x, y, x, y, ... of each polygon.
+        rings: x, y, x, y, ... of each polygon in pixels.
     """
 
-    size: Size
     rings: tuple[Ring, ...]
 
-    def __post_init__(self) -> None:
-        checked_size(self.size)
-
     def mask(self) -> np.ndarray:
-        """(H, W) bool, the union of the polygons."""
+        """Return the (H, W) bool union of the polygons."""
         from pycocotools import mask as coco
 
         for ring in self.rings:
-            if np.abs(_corners(ring)).max() > _FARTHEST_CORNER:
+            if np.abs(_corners(ring)).max() > _MAX_COORDINATE:
                 raise ValueError(
-                    f'a corner of a polygon is more than {_FARTHEST_CORNER} pixels '
-                    f'away: corners are x, y in pixels of the picture: {ring[:8]}'
+                    f'a corner of a polygon is more than {_MAX_COORDINATE} pixels '
+                    f'away: corners are x, y in pixels of the image: {ring[:8]}'
                 )
         runs = coco.frPyObjects([list(ring) for ring in self.rings], *self.size)
         return coco.decode(coco.merge(runs)).astype(bool)
@@ -118,11 +114,11 @@ class CocoPolygons:
 
 @dataclasses.dataclass(frozen=True)
 class RunLengths:
-    """COCO's run lengths, compressed text or plain counts, which are checked when they are decoded.
+    """COCO run lengths, compressed or plain; the counts are checked when the mask is decoded.
 
     Args:
         size: (height, width).
-        counts: as COCO writes them.
+        counts: Counts as COCO writes them.
     """
 
     size: Size
@@ -130,10 +126,10 @@ class RunLengths:
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RunLengths:
-        """Read {"size": [H, W], "counts": ...}.
+        """Parse {"size": [H, W], "counts": ...}.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: The value is something else.
         """
         size, counts = value.get('size'), value.get('counts')
         if not isinstance(counts, str | list):
@@ -141,27 +137,27 @@ class RunLengths:
         return cls(checked_size(size), counts if isinstance(counts, str) else tuple(counts))
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool."""
+        """Decode the (H, W) bool mask."""
         return decode_mask({'size': self.size, 'counts': self.counts})
 
 
 @dataclasses.dataclass(frozen=True)
 class Union:
-    """Several regions of one frame as one.
+    """The union of regions of one frame.
 
     Args:
-        parts: at least one.
+        parts: At least one region.
     """
 
     parts: tuple[Target, ...]
 
     @property
     def size(self) -> Size:
-        """(height, width), that of the first part."""
+        """Return the (height, width) of the first part."""
         return self.parts[0].size
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool."""
+        """Return the (H, W) bool union."""
         return np.logical_or.reduce([part.mask() for part in self.parts])
 
 
@@ -172,8 +168,8 @@ class Appearance:
         """Keep the regions without rasterising them.
 
         Args:
-            targets: one for each frame.
-            mistake: error message, with the remedy, for the case that no region has a pixel.
+            targets: One region for each frame.
+            mistake: Error message with the remedy, for the case that no region has a pixel.
         """
         self.targets = tuple(targets)
         self.mistake = mistake
@@ -185,14 +181,14 @@ class Appearance:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class CheckedTarget:
     """A region in one frame that may be empty only if another frame shows the object.
 
-    Masks that are empty by mistake would teach that the object is not there.
+    A mask that is empty by mistake would teach that the object is absent.
 
     Args:
-        target: the region in this frame.
-        appearance: the regions in all frames.
+        target: The region in this frame.
+        appearance: The regions in all frames.
     """
 
     target: Target
@@ -200,11 +196,11 @@ class Seen:
 
     @property
     def size(self) -> Size:
-        """(height, width); see `Target.size`."""
+        """Return the (height, width); see `Target.size`."""
         return self.target.size
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool; see `Target.mask`."""
+        """Return the (H, W) bool mask; see `Target.mask`."""
         mask = self.target.mask()
         if not mask.any() and self.appearance.empty:
             raise ValueError(self.appearance.mistake)
@@ -213,11 +209,11 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class MaskFile:
-    """A mask in a picture file.
+    """A region in a mask or label image.
 
     Args:
-        path: of a picture of one channel, or with a palette.
-        value: that the region's pixels have; None: all that are not 0.
+        path: Image with one channel or a palette.
+        value: Value of the region's pixels; None: every value except 0.
     """
 
     path: Path
@@ -225,25 +221,25 @@ class MaskFile:
 
     @property
     def size(self) -> Size:
-        """(height, width), from the file's header."""
+        """Read the (height, width) from the header of the file."""
         return image_files.read_size(self.path)
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool."""
+        """Read the (H, W) bool mask."""
         if self.value is None:
             return image_files.read_mask(self.path)
         return np.asarray(image_files.read_labels(self.path) == self.value)
 
 
 def _corners(ring: Ring) -> np.ndarray:
-    """(N, 2) x, y."""
+    """Return (N, 2) corners x, y of a polygon with an area."""
     if len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():
         raise ValueError(f'a polygon has at least three corners, x and y of each: {ring[:8]}')
     return _points(ring)
 
 
 def _points(ring: Ring) -> np.ndarray:
-    """(N, 2) x, y."""
+    """Return (N, 2) corners x, y."""
     if len(ring) % 2 or not np.isfinite(ring).all():
         raise ValueError(f'a polygon has x and y of each corner, two numbers: {ring[:8]}')
     return np.asarray(ring, dtype=float).reshape(-1, 2)

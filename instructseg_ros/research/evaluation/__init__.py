@@ -1,1 +1,1 @@
-"""Measures how well a model does what it is told."""
+"""Measures how well a model follows instructions."""

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from PIL.Image import Image
+import numpy as np
 
-from instructseg_ros.model.reuse import Expression, FrameTokens
-from instructseg_ros.model.segmenter import Prediction, Segmenter
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.sample import Kind, Sample, joined
+from instructseg_ros.model.video_stream import FrameTask
+from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
 
 def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
-    """The neighbours of a frame, half of them before it where there are as many.
+    """Choose the neighbours of a frame as its references, half of them before it if possible.
 
-    At the ends of a video the others come from the one side that has them. A video of one frame
-    has only itself to show.
+    At the ends of a video the missing ones are taken from the other side. The only frame of a video
+    is its own reference.
 
     Args:
-        frame: the one that is segmented.
-        frames: of the video.
-        count: of references; a shorter video gives what it has.
+        frame: Index of the frame to segment.
+        frames: Number of frames of the video.
+        count: Number of references; a shorter video has fewer.
 
     Returns:
-        indices, rising, without the frame itself.
+        Increasing indices, without the frame itself.
     """
     if frames == 1:
         return (frame,)
@@ -38,14 +41,12 @@ def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
 
 
 def references_before(frame: int, count: int) -> tuple[int, ...]:
-    """The last `count` frames before a frame; at the start of a video fewer."""
+    """Indices of the `count` frames before a frame; fewer at the start of a video."""
     return tuple(range(max(0, frame - count), frame))
 
 
-_AT_ONCE: Final = 16  # instructions in one pass
-_FRAMES: Final = 32  # whose tokens are kept
-_IMAGES: Final = 8  # which are kept decoded: a frame and the references around it
-T = TypeVar('T')
+QUERIES_PER_PASS: Final = 16
+MIN_FRAMES: Final = 8  # kept with their features: a frame and the references around it
 
 
 class Predictor:
@@ -53,80 +54,79 @@ class Predictor:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
-        self._encoded: OrderedDict[Picture, FrameTokens] = OrderedDict()
-        self._decoded: OrderedDict[Picture, Image] = OrderedDict()
+        self._session = VideoSession(segmenter, queries_per_pass=QUERIES_PER_PASS)
+        self._frames: OrderedDict[ImageSource, Frame] = OrderedDict()
+        self._max_frames = max(MIN_FRAMES, 2 * segmenter.reference_frames)
 
-    def still(self, picture: Picture, expressions: Sequence[Expression]) -> list[Prediction]:
-        """Masks of instructions on an image."""
-        return self._segment(picture, expressions, ())
+    def still(self, image: ImageSource, queries: Sequence[Query]) -> list[Prediction]:
+        """Segment queries on an image."""
+        return self._segment(image, queries, ())
 
     def frame(
         self,
-        frames: Sequence[Picture],
+        frames: Sequence[ImageSource],
         index: int,
-        expressions: Sequence[Expression],
+        queries: Sequence[Query],
         *,
         causal: bool = False,
     ) -> list[Prediction]:
-        """Masks of instructions on a frame of a video, which its neighbours are shown with.
+        """Segment queries on a frame of a video, with neighbours as reference frames.
 
         Args:
-            causal: only frames before it are shown, as on a robot.
+            frames: The frames of the video.
+            index: Index of the frame to segment.
+            queries: The queries.
+            causal: Use only frames before it, as on a robot.
         """
         count = self.segmenter.reference_frames
         if causal:
             chosen = references_before(index, count)
         else:
             chosen = references_of(index, len(frames), count)
-        references = [self._tokens(frames[place]) for place in chosen]
-        return self._segment(frames[index], expressions, references)
+        return self._segment(frames[index], queries, [frames[place] for place in chosen])
 
     def _segment(
-        self, picture: Picture, expressions: Sequence[Expression], references: Sequence[FrameTokens]
+        self, image: ImageSource, queries: Sequence[Query], references: Sequence[ImageSource]
     ) -> list[Prediction]:
-        image = _recent(self._decoded, picture, picture.load, _IMAGES)
-        tokens = self._tokens(picture)
-        pixels = self.segmenter.encode_pixels([image])
-        predictions: list[Prediction] = []
-        for start in range(0, len(expressions), _AT_ONCE):
-            some = expressions[start : start + _AT_ONCE]
-            understood = self.segmenter.reason([some], [tokens], [references])
-            predictions += self.segmenter.decode(understood, pixels)[0]
-        return predictions
+        task = FrameTask(
+            frame=self._frame(image),
+            queries=queries,
+            to_reason=queries,
+            references=[self._frame(reference) for reference in references],
+        )
+        predictions: dict[Query, Prediction] = {}
+        for batch in self._session.step([task]):
+            for _, query, prediction in batch:
+                if isinstance(prediction, Exception):
+                    raise prediction
+                predictions[query] = prediction
+        return [predictions[query] for query in queries]
 
-    def _tokens(self, picture: Picture) -> FrameTokens:
-        def encode() -> FrameTokens:
-            image = _recent(self._decoded, picture, picture.load, _IMAGES)
-            return self.segmenter.encode([image])[0]
+    def _frame(self, image: ImageSource) -> Frame:
+        """The frame of an image, decoded once; the last used ones are kept."""
+        if image not in self._frames:
+            self._frames[image] = Frame(image=np.asarray(image.load()), stamp=0)
+        self._frames.move_to_end(image)
+        while len(self._frames) > self._max_frames:
+            self._frames.popitem(last=False)
+        return self._frames[image]
 
-        return _recent(self._encoded, picture, encode, _FRAMES)
 
-
-def whole_instruction(sample: Sample, segmenter: Segmenter) -> Expression:
+def whole_instruction(sample: Sample, segmenter: Segmenter) -> Query:
     """A sample's instruction as its benchmark words it: all sentences, or the first."""
     text = joined(sample.instructions) if sample.joined else sample.instructions[0]
-    return segmenter.read(text, task_of(sample), verbatim=sample.joined or sample.verbatim)
+    return segmenter.query(text, task_of(sample), verbatim=sample.joined or sample.verbatim)
 
 
-def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Expression]:
+def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Query]:
     """Each sentence of a sample as an instruction of its own."""
     task = task_of(sample)
     return [
-        segmenter.read(joined([sentence]), task, verbatim=True) for sentence in sample.instructions
+        segmenter.query(joined([sentence]), task, verbatim=True) for sentence in sample.instructions
     ]
 
 
 def task_of(sample: Sample) -> Task:
-    """The task whose prompt a sample is put with."""
-    reasoning = sample.kind in (Kind.IMAGE_REASONING, Kind.VIDEO_REASONING)
+    """The task whose prompt is used for a sample."""
+    reasoning = sample.task in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
     return Task.REASONING if reasoning else Task.REFERRING
-
-
-def _recent(kept: OrderedDict[Picture, T], picture: Picture, make: Callable[[], T], size: int) -> T:
-    """Return the value of an image, computed once; the `size` last used ones are kept."""
-    if picture not in kept:
-        kept[picture] = make()
-    kept.move_to_end(picture)
-    while len(kept) > size:
-        kept.popitem(last=False)
-    return kept[picture]

@@ -1,4 +1,4 @@
-"""One process or many, as `accelerate launch` or `torchrun` start them."""
+"""The processes of an evaluation, as `accelerate launch` or `torchrun` start them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final, TypeVar
 
 T = TypeVar('T')
 
-# The first to be done waits for the last, by default for minutes only.
-_LONGEST_WAIT: Final = datetime.timedelta(days=7)
+# The first process to finish waits for the last; the default of minutes is too short.
+_MAX_WAIT: Final = datetime.timedelta(days=7)
 
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """This process among those that share a task.
+    """This process among the processes that share an evaluation.
 
     Args:
-        rank: its number, from 0 on.
-        count: of all.
+        rank: Number of this process, from 0.
+        count: Number of processes.
     """
 
     rank: int = 0
@@ -30,10 +30,10 @@ class Processes:
     @classmethod
     @contextlib.contextmanager
     def joined(cls) -> Iterator[Processes]:
-        """Be among the others, where a launcher started some; each gets a GPU where there are some.
+        """Join the other processes that a launcher started, and select this process's GPU.
 
-        A model that is loaded inside is loaded to that one. Torch may abort a process that ends
-        inside.
+        Load the model inside the context, and leave it before the process ends: torch may abort
+        otherwise.
 
         Raises:
             RuntimeError: accelerate is not installed.
@@ -48,7 +48,7 @@ class Processes:
             raise RuntimeError(
                 'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
             ) from None
-        state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=_MAX_WAIT)
         try:
             yield cls(state.process_index, state.num_processes)
         finally:
@@ -56,11 +56,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that scores and prints."""
+        """Whether this is the process that scores and prints."""
         return self.rank == 0
 
     def gather(self, values: list[T]) -> list[T]:
-        """What all processes have, once all of them are here."""
+        """Concatenate the values of all processes; waits for all of them."""
         if self.count == 1:
             return values
         from accelerate.utils import gather_object

@@ -1,7 +1,4 @@
-"""Identifies the model and data behind an output folder.
-
-Results are never attributed to the wrong run.
-"""
+"""Identifies the model and data behind an output folder, so that no run uses another's results."""
 
 from __future__ import annotations
 
@@ -13,23 +10,27 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from instructseg_ros.model.checkpoints import find_model
-from instructseg_ros.model.manifest import model_hash
-from instructseg_ros.research.data.images import Picture
+from instructseg_ros.model.model_files import find_model, model_hash
 from instructseg_ros.research.data.reading import read_json
-from instructseg_ros.research.data.sample import Sample
+from instructseg_ros.research.data.sample import ImageSource, Sample
 
 NOTE: Final = 'evaluation.json'
-_SPOKEN_OF_ELSEWHERE: Final = ('model', 'samples', 'images')
+_DESCRIBED_SEPARATELY: Final = ('model', 'samples', 'images')
 
 
 def origin_of(
     benchmark: str, data: Path, split: str, samples: Iterable[Sample], model: str, dtype: str
 ) -> dict[str, Any]:
-    """Everything that predictions depend on and that their files do not say.
+    """Collect everything that predictions depend on and that their files do not contain.
 
     Args:
-        samples: Those of the split; predictions are named by their keys, which may be line numbers.
+        benchmark: Name of the benchmark.
+        data: Folder of the data set.
+        split: Name of the split.
+        samples: Samples of the split; predictions are named by their keys, which may be line
+            numbers.
+        model: Name or folder of the model.
+        dtype: Number format of the model.
 
     Raises:
         ModelError: There is no such model.
@@ -49,21 +50,22 @@ def origin_of(
 
 
 def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = True) -> None:
-    """Note what an output folder is for, or make sure that it is for the same.
+    """Record which run an output folder belongs to, or check that it belongs to the same run.
 
     Args:
-        file: The note in the folder, which is created if missing.
-        origin: The note, as JSON has it. `model` is only a name for `weights`; `samples` is a
-            `fingerprint`; `images` has a version for each sample's key.
+        file: The record in the folder, which is created if missing.
+        origin: JSON values that identify the run. `model` is only a name for `weights`; `samples`
+            is a `fingerprint`; `images` has a version for each sample's key.
         holds: Content of the folder, for messages: `predictions of`.
-        first: This is the one process that writes the note.
+        first: Whether this is the process that writes the record.
 
     Raises:
-        ValueError: It holds something else; the message names what differs, and the remedy.
+        ValueError: The folder belongs to another run; the message names the difference and the
+            remedy.
     """
     origin = json.loads(json.dumps(origin))
-    noted = read_json(file) if file.is_file() else origin
-    if difference := _difference(noted if isinstance(noted, dict) else {}, origin):
+    recorded = read_json(file) if file.is_file() else origin
+    if difference := _difference(recorded if isinstance(recorded, dict) else {}, origin):
         raise ValueError(
             f'{file.parent} holds {holds} {difference}: remove it or name another --output'
         )
@@ -72,7 +74,7 @@ def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = Tr
 
 
 def forget_images(file: Path, keys: Iterable[str]) -> None:
-    """Let the images of skipped samples change: nothing was predicted from the broken ones."""
+    """Remove the images of skipped samples from the record, so that they may be repaired."""
     origin = read_json(file)
     for key in keys:
         origin['images'].pop(key, None)
@@ -80,7 +82,7 @@ def forget_images(file: Path, keys: Iterable[str]) -> None:
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """Identify what is asked about which image, by key, in hexadecimal."""
+    """Return a hexadecimal hash of the questions, their images and their keys."""
     digest = hashlib.sha256()
     for sample in samples:
         asked = (sample.key, sample.instructions, sample.turns, sample.frames)
@@ -89,42 +91,42 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def _versions(samples: Iterable[Sample]) -> dict[str, str]:
-    """Identify the content of each sample's images; each image is looked at once."""
+    """Return a hash of the versions of each sample's images."""
     version = functools.cache(operator.methodcaller('version'))
 
-    @functools.cache  # samples of one video share its frames
-    def digest(frames: tuple[Picture, ...]) -> str:
+    @functools.cache  # samples of a video share its frames
+    def digest(frames: tuple[ImageSource, ...]) -> str:
         return hashlib.sha256('\n'.join(map(version, frames)).encode()).hexdigest()[:16]
 
     return {sample.key: digest(sample.frames) for sample in samples}
 
 
-def _difference(noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
-    """Return in words how the origin differs; '' where it is the same."""
+def _difference(recorded: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    """Describe how the origin differs; '' if it is equal."""
     other = [
-        _words(key, noted, origin)
-        for key in {**noted, **origin}
-        if key not in _SPOKEN_OF_ELSEWHERE and noted.get(key) != origin.get(key)
+        _words(key, recorded, origin)
+        for key in {**recorded, **origin}
+        if key not in _DESCRIBED_SEPARATELY and recorded.get(key) != origin.get(key)
     ]
     if other:
         return '; '.join(other)
-    if noted.get('samples') != origin.get('samples'):
+    if recorded.get('samples') != origin.get('samples'):
         return 'samples that differ: a sentence or an image was added, removed or moved since'
-    before = noted.get('images', {})
+    before = recorded.get('images', {})
     for key, version in origin.get('images', {}).items():
         if before.get(key, version) != version:
             return f'images that were changed since, the first: sample {key}'
     return ''
 
 
-def _words(key: str, noted: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+def _words(key: str, recorded: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     if key == 'weights':
         before, after = (
             f'{each.get("model")} with weights {str(each.get("weights"))[:12]}'
-            for each in (noted, origin)
+            for each in (recorded, origin)
         )
         return f'model {before}, not {after}'
-    return f'{key} {noted.get(key)}, not {origin.get(key)}'
+    return f'{key} {recorded.get(key)}, not {origin.get(key)}'
 
 
 def _write(file: Path, origin: Mapping[str, Any]) -> None:

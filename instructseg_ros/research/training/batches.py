@@ -11,9 +11,8 @@ from itertools import islice
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.sample import Sample
-from instructseg_ros.research.data.targets import Nothing
+from instructseg_ros.research.data.sample import ImageSource, Sample
+from instructseg_ros.research.data.targets import EmptyMask
 from instructseg_ros.research.training.examples import Batch, Example, ExampleMaker, form_of
 
 
@@ -126,9 +125,9 @@ def _choices(source: Source) -> list[list[int]]:
     """
     if not source.per_video:
         return [[index] for index in range(len(source.samples))]
-    videos: dict[Picture, list[int]] = defaultdict(list)
+    videos: dict[ImageSource, list[int]] = defaultdict(list)
     for index, sample in enumerate(source.samples):
-        if not all(isinstance(target, Nothing) for target in sample.targets):
+        if not all(isinstance(target, EmptyMask) for target in sample.targets):
             videos[sample.frames[0]].append(index)
     if not videos:
         raise ValueError(f'{source.name}: no sentence has a target in any frame')

@@ -14,8 +14,7 @@ from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.prompt_rows import IGNORED, PromptRow, join_rows
 from instructseg_ros.model.states import Prompt
 from instructseg_ros.model.tasks import Task
-from instructseg_ros.research.data.images import Picture
-from instructseg_ros.research.data.sample import Kind, Sample, joined
+from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
 _GAPS = range(2, 10)  # frames; the largest gap is drawn for each clip
 
@@ -114,10 +113,10 @@ class Batch:
 
 
 _TASKS: Final = {
-    Kind.IMAGE_REFERRING: Task.REFERRING,
-    Kind.VIDEO_REFERRING: Task.REFERRING,
-    Kind.IMAGE_REASONING: Task.REASONING,
-    Kind.VIDEO_REASONING: Task.REASONING,
+    SampleTask.IMAGE_REFERRING: Task.REFERRING,
+    SampleTask.VIDEO_REFERRING: Task.REFERRING,
+    SampleTask.IMAGE_REASONING: Task.REASONING,
+    SampleTask.VIDEO_REASONING: Task.REASONING,
 }
 _MAX_CLIPS: Final = 200  # draws for one sample, as in the authors' IVS_mapper.py
 
@@ -163,8 +162,8 @@ class Example:
 
 def form_of(sample: Sample, config: ExampleConfig) -> tuple[bool, int]:
     """Return what samples of a batch must share: being a conversation, and reference frames."""
-    conversation = sample.kind is Kind.CONVERSATION
-    references = min(config.reference_frames, len(sample.frames) - 1) if sample.kind.is_video else 0
+    conversation = sample.task is SampleTask.CONVERSATION
+    references = min(config.reference_frames, len(sample.frames) - 1) if sample.task.is_video else 0
     return conversation, references
 
 
@@ -183,7 +182,7 @@ class ExampleMaker:
             ValueError: An image or target is damaged.
         """
         rng = np.random.default_rng(seed)
-        if sample.kind is Kind.CONVERSATION:
+        if sample.task is SampleTask.CONVERSATION:
             return self._conversation(sample, seed)
         return self._segmentation(sample, seed, rng)
 
@@ -231,15 +230,15 @@ class ExampleMaker:
             reference_values=self._reference_values(references),
             pixel_values=self.processor.pixel_values(image),
             row=self._row(sample, len(references), rng),
-            has_answer=sample.kind is Kind.IMAGE_REASONING,
+            has_answer=sample.task is SampleTask.IMAGE_REASONING,
             target=self._on_canvas(target, image),
         )
 
     def _draw_frames(
         self, sample: Sample, rng: np.random.Generator
-    ) -> tuple[int, tuple[Picture, ...], np.ndarray]:
+    ) -> tuple[int, tuple[ImageSource, ...], np.ndarray]:
         """Draw the key frame, its reference frames, and the key frame's (H, W) bool target."""
-        if not sample.kind.is_video:
+        if not sample.task.is_video:
             return 0, (), _mask(sample, 0)
         empty: set[int] = set()
         for _ in range(_MAX_CLIPS):
@@ -263,7 +262,7 @@ class ExampleMaker:
             reversed_share=self.config.reversed_share,
         )
 
-    def _reference_values(self, pictures: Sequence[Picture]) -> torch.Tensor | None:
+    def _reference_values(self, pictures: Sequence[ImageSource]) -> torch.Tensor | None:
         values = [self.processor.vision_values(picture.load()) for picture in pictures]
         return torch.stack(values) if values else None
 
@@ -275,7 +274,7 @@ class ExampleMaker:
         explained = bool(sample.explanation) and rng.random() < self.config.explained_share
         return self.processor.row(
             text,
-            _TASKS[sample.kind],
+            _TASKS[sample.task],
             reference_frames=references,
             verbatim=sample.joined or sample.verbatim,
             explanation=sample.explanation if explained else '',

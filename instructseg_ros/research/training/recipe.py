@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from instructseg_ros.research.data.registry import NAMES
+from instructseg_ros.research.data.registry import names
 from instructseg_ros.research.training.criterion import CriterionConfig
 from instructseg_ros.research.training.examples import ExampleConfig
 
@@ -94,8 +94,9 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         for name in self.sets:
-            if name not in NAMES:
-                raise RecipeError(f'no data set is called {name!r}; choose from {", ".join(NAMES)}')
+            if name not in names():
+                known = ', '.join(names())
+                raise RecipeError(f'no data set is called {name!r}; choose from {known}')
         if self.share < 1 or not self.sets:
             raise RecipeError('a source needs at least one set and a share of at least 1')
 

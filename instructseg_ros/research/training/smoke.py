@@ -17,12 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.checkpoints import HEAD, HEAD_FILE, quiet
+from instructseg_ros.model.checkpoints import quiet
 from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.model_files import HEAD, HEAD_FILE
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN
-from instructseg_ros.research.data.registry import make_sample
+from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.training.recipe import Recipe
 from instructseg_ros.research.training.train import build_training_model, read_source, train
@@ -144,11 +145,18 @@ def smoke(recipe: Recipe, output: Path) -> Report:
 
 
 def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
-    """Write a synthetic set for each data set of a recipe."""
+    """Write a synthetic set for each data set of a recipe.
+
+    Raises:
+        ValueError: A data set has no synthetic form.
+    """
     names = [name for source in recipe.sources for name in source.sets]
     folders = {name: folder / name for name in names}
     for name, place in folders.items():
-        make_sample(name, place, 0)
+        make_sample = data_set(name).make_sample
+        if make_sample is None:
+            raise ValueError(f'there is no synthetic {name}: use the recipe "smoke"')
+        make_sample(place, 0)
     return folders
 
 

@@ -16,19 +16,18 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from instructseg_ros.model.checkpoints import (
+from instructseg_ros.model.checkpoints import load_head, load_model, quiet
+from instructseg_ros.model.model_files import (
     HEAD,
     HEAD_FILE,
     ModelError,
-    load_head,
-    load_model,
-    quiet,
+    model_hash,
+    write_manifest,
 )
-from instructseg_ros.model.manifest import model_hash, write_manifest
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.research.data.reading import DataError, MissingError, resolve_folder
 from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.sample import Sample, SampleTask
 from instructseg_ros.research.evaluation.run_metadata import fingerprint
 from instructseg_ros.research.training.batches import Mixture, Source, Steps, batches
 from instructseg_ros.research.training.criterion import Criterion
@@ -307,7 +306,7 @@ def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | Non
             if VALIDATION in data_set(name).splits and config.split != VALIDATION:
                 with contextlib.suppress(MissingError):
                     samples += _read_samples(name, folders[name], VALIDATION)
-    samples = [sample for sample in samples if sample.kind is not Kind.CONVERSATION]
+    samples = [sample for sample in samples if sample.task is not SampleTask.CONVERSATION]
     if not samples:
         _log.warning('there is no val split: nothing is measured, and the last model is kept')
         return None

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import best_mask
-from instructseg_ros.model.processor import shown
+from instructseg_ros.model.processor import denormalize
 from instructseg_ros.research.data.reading import read_json
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.trainer import LossOutput
@@ -163,7 +163,7 @@ def panel(batch: Batch, output: LossOutput) -> torch.Tensor:
     """Draw a batch's first sample, (3, H, 3 W) uint8: image, target, and the best-scored mask."""
     assert batch.pixel_values is not None
     assert output.masks is not None and output.scores is not None
-    image = shown(batch.pixel_values[0].cpu())
+    image = denormalize(batch.pixel_values[0].cpu())
     target = batch.targets[0].any(dim=0).cpu()
     logits = output.masks[0, output.scores[0].argmax()].float().cpu()
     answer = functional.interpolate(logits[None, None], image.shape[-2:], mode='bilinear')[0, 0]

@@ -1,1 +1,1 @@
-"""`make demo`: a simulated camera, the node, instructions of every kind, and how well they did."""
+"""The demo: a simulated camera, the node, instructions of every category, and the figures."""

@@ -1,4 +1,4 @@
-"""What the demo sees and hears: the camera's frames with their truth, and the node's results."""
+"""The demo's ROS node: receives frames with ground truth and results, and sends instructions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from instructseg_ros.ros.running import init_ros
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json
 
-MOMENTS_KEPT = 120
+MAX_FRAMES = 120
 START_TIMEOUT = 120.0
 ANSWER_TIMEOUT = 20.0
 SPIN_PERIOD = 0.05
 
 
 @dataclass(kw_only=True, eq=False)
-class Moment:
-    """What the camera published with one stamp; None until it arrives."""
+class CameraFrame:
+    """The camera's messages with one stamp; None until they arrive."""
 
     stamp: int
     image: np.ndarray | None = None
@@ -42,34 +42,40 @@ class Moment:
     scene: int = -1
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether image, labels and graph have all arrived."""
         return self.image is not None and self.labels is not None and self.graph is not None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """A result, with its arrival in ns of the stamps' clock and in s of the steady clock."""
+class ReceivedResult:
+    """A result of the node.
+
+    Attributes:
+        message: The result.
+        arrival: Time of its arrival, ns on the clock of the stamps.
+        received: The same, s on the steady clock.
+    """
 
     message: SegmentationMessage
     arrival: int
-    heard: float
+    received: float
 
     @property
     def stamp(self) -> int:
-        """Stamp of the frame that it answers, ns."""
+        """Stamp of its frame, ns."""
         return stamp_to_nanoseconds(self.message.header.stamp)
 
 
 class Observer:
-    """Watches `camera/` and speaks to the node, from one thread; use it in a `with` block."""
+    """Subscribes to `camera/` and to results, and sends instructions, all from one thread."""
 
     def __init__(self, check: Callable[[], None]) -> None:
-        """Join the ROS graph; `check` raises when a process of the demo has ended."""
+        """Join the ROS graph; `check` raises if a process of the demo has ended."""
         init_ros()
         self._check = check
-        self._moments: OrderedDict[int, Moment] = OrderedDict()
-        self.results: list[Heard] = []
+        self._frames: OrderedDict[int, CameraFrame] = OrderedDict()
+        self.results: list[ReceivedResult] = []
         self._node = rclpy.create_node('demo')
         self._commands = self._node.create_publisher(Command, 'command_request', qos.reliable(10))
         self._scenes: Client = self._node.create_client(
@@ -78,7 +84,7 @@ class Observer:
         self._node.create_subscription(
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30)
         )
-        self._views = [
+        self._camera_subscriptions = [
             self._node.create_subscription(Image, 'camera/image', self._on_image, qos.sensor()),
             self._node.create_subscription(
                 Image, 'camera/truth/labels', self._on_labels, qos.sensor()
@@ -87,19 +93,19 @@ class Observer:
         ]
 
     def __enter__(self) -> Observer:
-        """Wait until the camera shows something and the node listens."""
+        """Wait for the first complete frame and for the node's subscription."""
         if not self.wait(
             lambda: self.newest() and self._commands.get_subscription_count(), timeout=START_TIMEOUT
         ):
             raise RuntimeError(
-                f'no image or no node came up within {START_TIMEOUT:.0f} s; see '
-                f'whether both processes run{discovery_advice()}'
+                f'no image or no segmentation node within {START_TIMEOUT:.0f} s; check '
+                f'that both processes run{discovery_advice()}'
             )
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -108,7 +114,7 @@ class Observer:
         rclpy.try_shutdown()
 
     def wait(self, condition: Callable[[], object], *, timeout: float) -> bool:
-        """Listen until the condition holds; False when it does not within `timeout` seconds."""
+        """Spin until the condition holds; return False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
@@ -117,12 +123,12 @@ class Observer:
             rclpy.spin_once(self._node, timeout_sec=SPIN_PERIOD)
         return True
 
-    def spend(self, seconds: float) -> None:
-        """Listen for so long."""
+    def listen(self, seconds: float) -> None:
+        """Spin for that time."""
         self.wait(lambda: False, timeout=seconds)
 
-    def lay(self, scene: int) -> None:
-        """Ask the camera for another scene."""
+    def set_scene(self, scene: int) -> None:
+        """Switch the camera to another scene and wait for its first frame."""
         value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=scene)
         request = SetParameters.Request(parameters=[Parameter(name='scene', value=value)])
         self._scenes.wait_for_service(timeout_sec=ANSWER_TIMEOUT)
@@ -131,30 +137,30 @@ class Observer:
             lambda: (newest := self.newest()) and newest.scene == scene, timeout=ANSWER_TIMEOUT
         )
 
-    def give(self, *, id: str, text: str) -> None:
-        """Give the node an instruction."""
+    def send_instruction(self, *, id: str, text: str) -> None:
+        """Send an instruction to the node."""
         self._commands.publish(Command(id=id, instruction=text, slot=Command.PERSON))
 
-    def newest(self) -> Moment | None:
-        """Return the newest moment of which everything has arrived."""
-        whole = [moment for moment in self._moments.values() if moment.is_whole]
-        return max(whole, key=lambda moment: moment.stamp) if whole else None
+    def newest(self) -> CameraFrame | None:
+        """Return the newest complete frame."""
+        complete = [frame for frame in self._frames.values() if frame.is_complete]
+        return max(complete, key=lambda frame: frame.stamp) if complete else None
 
-    def moment(self, stamp: int) -> Moment | None:
-        """Return the moment of a stamp once everything of it has arrived."""
-        moment = self._moments.get(stamp)
-        return moment if moment is not None and moment.is_whole else None
+    def frame(self, stamp: int) -> CameraFrame | None:
+        """Return the frame of a stamp if it is complete."""
+        frame = self._frames.get(stamp)
+        return frame if frame is not None and frame.is_complete else None
 
-    def look_away(self) -> None:
-        """Stop watching the camera, which then renders no truth any more."""
-        for view in self._views:
-            self._node.destroy_subscription(view)
+    def stop_watching(self) -> None:
+        """Unsubscribe from the camera, which then stops rendering ground truth."""
+        for subscription in self._camera_subscriptions:
+            self._node.destroy_subscription(subscription)
 
-    def _at(self, stamp: int) -> Moment:
-        moment = self._moments.setdefault(stamp, Moment(stamp=stamp))
-        while len(self._moments) > MOMENTS_KEPT:
-            self._moments.popitem(last=False)
-        return moment
+    def _at(self, stamp: int) -> CameraFrame:
+        frame = self._frames.setdefault(stamp, CameraFrame(stamp=stamp))
+        while len(self._frames) > MAX_FRAMES:
+            self._frames.popitem(last=False)
+        return frame
 
     def _on_image(self, message: Image) -> None:
         self._at(stamp_to_nanoseconds(message.header.stamp)).image = image_to_rgb(message)
@@ -165,14 +171,14 @@ class Observer:
 
     def _on_scene(self, message: String) -> None:
         fields = json.loads(message.data)
-        moment = self._at(fields['stamp'])
-        moment.graph, moment.scene = from_json(message.data), fields['scene']
+        frame = self._at(fields['stamp'])
+        frame.graph, frame.scene = from_json(message.data), fields['scene']
 
     def _on_result(self, message: SegmentationMessage) -> None:
         self.results.append(
-            Heard(
+            ReceivedResult(
                 message=message,
                 arrival=self._node.get_clock().now().nanoseconds,
-                heard=time.monotonic(),
+                received=time.monotonic(),
             )
         )

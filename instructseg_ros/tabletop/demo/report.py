@@ -10,28 +10,29 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from instructseg_ros.research.evaluation.overlap import intersection_over_union
 from instructseg_ros.streaming.overlay import draw_overlay, outline
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 ABSENT = 'absent'
-LEAST_IOU = 0.5
+MIN_IOU = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """One instruction of the demo and the first answer to it.
+    """One instruction of the demo and the first result for it.
 
     Attributes:
         text: The instruction.
-        kind: Its kind; 'absent' when its target is not in the scene.
-        image: (H, W, 3) uint8 RGB, the frame that was answered; None without an answer.
-        truth: (H, W) bool, the pixels that are meant in that frame; None without an answer.
-        result: The answer, or None when none came.
-        latency: Seconds from giving the instruction to its answer.
+        category: Its category; 'absent' if its target is not in the scene.
+        image: (H, W, 3) uint8 RGB frame of the result; None without a result.
+        truth: (H, W) bool true mask in that frame; None without a result.
+        result: The result, or None if none came.
+        latency: Time from sending the instruction to the result, s.
     """
 
     text: str
-    kind: str
+    category: str
     image: np.ndarray | None = None
     truth: np.ndarray | None = None
     result: Segmentation | None = None
@@ -39,23 +40,25 @@ class Answer:
 
     @property
     def iou(self) -> float | None:
-        """Overlap of mask and truth, 0 for a present target that was missed; None when absent."""
-        if self.kind == ABSENT:
+        """IoU of mask and truth; 0 for a present target that was missed, None for an absent one."""
+        if self.category == ABSENT:
             return None
         if self.result is None or self.result.state is not State.FOUND or self.truth is None:
             return 0.0
-        return mask_iou(self.result.mask, self.truth)
+        if self.result.mask is None:
+            return 0.0
+        return intersection_over_union(self.result.mask, self.truth)
 
     @property
     def state(self) -> State:
-        """The answer's state, UNKNOWN without one."""
+        """State of the result, UNKNOWN without one."""
         return State.UNKNOWN if self.result is None else self.result.state
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer's row of demo.json."""
+        """Return the entry of demo.json."""
         return {
             'instruction': self.text,
-            'kind': self.kind,
+            'category': self.category,
             'state': self.state.name,
             'score': 0.0 if self.result is None else round(self.result.score, 4),
             'iou': None if self.iou is None else round(self.iou, 4),
@@ -65,12 +68,12 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The demo's answers and the pace of the stream.
+    """The demo's answers and the rate of the stream.
 
     Attributes:
         answers: One for each instruction.
-        fps: Results per second while one instruction is live.
-        ages: Seconds from the stamp of a frame to its result's arrival, for every result counted.
+        fps: Results per second while one instruction is active.
+        ages: Time from the stamp of a frame to the arrival of its result, s, for each result.
     """
 
     answers: Sequence[Answer]
@@ -79,11 +82,11 @@ class Report:
 
     @property
     def mean_iou(self) -> float | None:
-        """Mean over the present targets; one that was missed counts 0."""
+        """Mean IoU of the present targets; a missed one counts as 0."""
         return _mean([answer.iou for answer in self.answers if answer.iou is not None])
 
     def shortcomings(self) -> list[str]:
-        """Return why the demo failed, in words; nothing when it passed."""
+        """Return the reasons why the demo failed; empty if it passed."""
         silent = [
             answer.text
             for answer in self.answers
@@ -96,17 +99,17 @@ class Report:
                 if answer.iou is not None and answer.state is State.FOUND
             ]
         )
-        complaints = [f'no mask and no "not found" came back for "{text}"' for text in silent]
+        complaints = [f'neither FOUND nor NOT_FOUND was reported for "{text}"' for text in silent]
         if found is None:
             complaints.append('no target was found')
-        elif found < LEAST_IOU:
+        elif found < MIN_IOU:
             complaints.append(
-                f'the mean IoU of what was found is {found:.2f}, at least {LEAST_IOU} is wanted'
+                f'the mean IoU of the found targets is {found:.2f}; at least {MIN_IOU} is required'
             )
         return complaints
 
     def to_json(self) -> dict[str, Any]:
-        """Return demo.json."""
+        """Return the content of demo.json."""
         return {
             'instructions': [answer.to_json() for answer in self.answers],
             'mean_iou': None if self.mean_iou is None else round(self.mean_iou, 4),
@@ -117,14 +120,14 @@ class Report:
 
     def to_table(self) -> str:
         """Return the report as text for a terminal."""
-        lines = [f'{"instruction":44} {"kind":12} {"state":10} score   IoU  latency']
+        lines = [f'{"instruction":44} {"category":12} {"state":10} score   IoU  latency']
         lines += [_table_row(answer) for answer in self.answers]
         figures = self.to_json()
         complaints = self.shortcomings()
         return '\n'.join(
             [
                 *lines,
-                f'mean IoU {figures["mean_iou"]}, {figures["fps"]} results/s, age of a result '
+                f'mean IoU {figures["mean_iou"]}, {figures["fps"]} results/s, age of results '
                 f'p50 {figures["age_p50_ms"]} ms, p95 {figures["age_p95_ms"]} ms',
                 *(f'  - {complaint}' for complaint in complaints),
                 'FAILED' if complaints else 'PASSED',
@@ -132,20 +135,12 @@ class Report:
         )
 
 
-def mask_iou(mask: np.ndarray | None, truth: np.ndarray) -> float:
-    """Intersection over union of two (H, W) bool masks; 1 when both are empty."""
-    if mask is None:
-        return 0.0
-    union = int((mask | truth).sum())
-    return 1.0 if union == 0 else int((mask & truth).sum()) / union
-
-
 def _table_row(answer: Answer) -> str:
     text = answer.text if len(answer.text) <= 44 else answer.text[:41] + '...'
     score = 0.0 if answer.result is None else answer.result.score
     iou = '   -' if answer.iou is None else f'{answer.iou:4.2f}'
     latency = '     -' if answer.latency is None else f'{1e3 * answer.latency:4.0f} ms'
-    return f'{text:44} {answer.kind:12} {answer.state.name:10} {score:5.2f}  {iou}  {latency}'
+    return f'{text:44} {answer.category:12} {answer.state.name:10} {score:5.2f}  {iou}  {latency}'
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -167,7 +162,7 @@ GOOD, FAIR, BAD = (96, 230, 120), (255, 200, 80), (255, 96, 96)
 
 
 def contact_sheet(answers: Sequence[Answer]) -> Image.Image:
-    """Draw each answer as camera image, overlay (the truth outlined in white) and figures."""
+    """Draw each answer: camera image, overlay with the truth outlined in white, and figures."""
     width, height = 2 * TILE[0], TILE[1] + CAPTION
     rows = -(-len(answers) // COLUMNS)
     sheet = Image.new(
@@ -179,8 +174,8 @@ def contact_sheet(answers: Sequence[Answer]) -> Image.Image:
     return sheet
 
 
-def save_film(frames: Sequence[np.ndarray], path: Path, *, seconds_per_frame: float) -> None:
-    """Write (H, W, 3) uint8 frames as an animated GIF of the tile's size."""
+def save_video(frames: Sequence[np.ndarray], path: Path, *, seconds_per_frame: float) -> None:
+    """Write (H, W, 3) uint8 frames as an animated GIF at tile size."""
     images = [
         Image.fromarray(frame).resize(TILE).quantize(96, dither=Image.Dither.NONE)
         for frame in frames
@@ -211,7 +206,7 @@ def _cell(answer: Answer) -> Image.Image:
 def _figures(answer: Answer) -> str:
     score = 0.0 if answer.result is None else answer.result.score
     iou = 'no target in view' if answer.iou is None else f'IoU {answer.iou:.2f}'
-    return f'{answer.kind}: {answer.state.name}, score {score:.2f}, {iou}'
+    return f'{answer.category}: {answer.state.name}, score {score:.2f}, {iou}'
 
 
 def _color(answer: Answer) -> tuple[int, int, int]:

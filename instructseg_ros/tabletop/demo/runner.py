@@ -1,4 +1,4 @@
-"""Runs the demo: processes, instructions, results and timing."""
+"""Runs the demo: starts the processes, sends the instructions and collects the results."""
 
 from __future__ import annotations
 
@@ -10,77 +10,86 @@ from typing import NamedTuple
 
 import numpy as np
 
+from instructseg_ros.ros.launching import NodeProcess
 from instructseg_ros.ros.messages import segmentation_from_message
-from instructseg_ros.ros.processes import NodeProcess, choose_environment
+from instructseg_ros.ros.transport import choose_environment
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import State
-from instructseg_ros.tabletop.demo.observer import ANSWER_TIMEOUT, Heard, Moment, Observer
+from instructseg_ros.tabletop.demo.observer import (
+    ANSWER_TIMEOUT,
+    CameraFrame,
+    Observer,
+    ReceivedResult,
+)
 from instructseg_ros.tabletop.demo.report import ABSENT, Answer, Report
-from instructseg_ros.tabletop.instructions import TabletopInstruction, generate
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    TabletopInstruction,
+    generate,
+)
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
-#: Kinds of the instructions, in the order in which they are given.
-KINDS = (
-    'attribute',
-    'superlative',
-    'relation',
-    'plural',
-    'use',
-    'motion',
+#: Categories of the instructions, in the order in which they are sent.
+SCRIPT = (
+    *INSTRUCTION_CATEGORIES,
     ABSENT,
-    'attribute',
-    'relation',
-    'motion',
+    *(name for name, one in INSTRUCTION_CATEGORIES.items() for _ in range(1, one.demo_examples)),
 )
 FIRST_SCENE = 700_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One instruction of the script; the same seed gives the same words in a similar scene."""
+class ScriptLine:
+    """One instruction of the script; its seed gives the same text again in a similar scene."""
 
-    kind: str
+    category: str
     seed: int
 
     def instruction(self, graph: SceneGraph) -> TabletopInstruction | None:
-        """Return the instruction over a scene, or None where the scene cannot give one."""
+        """Generate the instruction over a scene; None if the scene does not offer one."""
         rng = np.random.default_rng(self.seed)
-        if self.kind == ABSENT:
-            return generate(graph, rng, kind='attribute', absent=True)
-        return generate(graph, rng, kind=self.kind)
+        if self.category == ABSENT:
+            return generate(graph, rng, category='attribute', absent=True)
+        return generate(graph, rng, category=self.category)
 
-    def targets(self, given: TabletopInstruction, graph: SceneGraph) -> frozenset[int]:
-        """Return what the instruction means in a later frame of the scene it was given for.
+    def targets(self, sent: TabletopInstruction, graph: SceneGraph) -> frozenset[int]:
+        """Return the labels that the instruction means in a later frame of its scene.
 
-        Where the scene has changed so much that the same seed gives other words, it is what was
-        meant at first.
+        These are the original targets if the scene has changed so much that the seed gives another
+        text.
         """
         again = self.instruction(graph)
-        return given.targets if again is None or again.text != given.text else again.targets
+        return sent.targets if again is None or again.text != sent.text else again.targets
 
 
 SETTLE = 1.0
 PROPOSAL_TIMEOUT = 4.0
-FILM_SECONDS = 2.0
-FILM_PERIOD = 0.25
+VIDEO_SECONDS = 2.0
+VIDEO_PERIOD = 0.25
 PACE_WARM_UP = 1.0
 PACE_SECONDS = 8.0
-SCENES_TRIED = 12
+MAX_SCENES = 12
 ANSWERED = (State.FOUND, State.NOT_FOUND)
 
 
 class Demo(NamedTuple):
-    """Figures of the demo and (H, W, 3) uint8 frames of its film."""
+    """Figures of the demo and the (H, W, 3) uint8 frames of its video."""
 
     report: Report
-    film: list[np.ndarray]
+    video: list[np.ndarray]
 
 
-def run(output: Path, *, model: str, source: str, say: Callable[[str], None]) -> Demo:
-    """Run the demo; logs of its processes go to `output`, and `say` gets its progress.
+def run(output: Path, *, model: str, source: str, log: Callable[[str], None]) -> Demo:
+    """Run the demo.
+
+    Args:
+        output: Folder for the logs of the processes.
+        model: `embedded`, a folder or a hub id.
+        source: Source of the camera's frames: auto, live or recording.
+        log: Receives a line of progress for each instruction.
 
     Raises:
-        RuntimeError: A process has ended, or the scenes give no instruction.
+        RuntimeError: A process ended, or no scene offered an instruction of some category.
     """
     choose_environment()
     camera = NodeProcess(
@@ -101,99 +110,101 @@ def run(output: Path, *, model: str, source: str, say: Callable[[str], None]) ->
         node.check()
 
     with camera, node, Observer(check) as observer:
-        film: list[np.ndarray] = []
+        video: list[np.ndarray] = []
         answers = []
-        for number, kind in enumerate(KINDS):
-            answers.append(_ask(observer, number, kind, film))
-            say(f'"{answers[-1].text}": {answers[-1].state.name}')
+        for number, category in enumerate(SCRIPT):
+            answers.append(_ask(observer, number, category, video))
+            log(f'"{answers[-1].text}": {answers[-1].state.name}')
         fps, ages = _measure_pace(observer, answers[0].text)
-    return Demo(Report(answers=answers, fps=fps, ages=ages), film)
+    return Demo(Report(answers=answers, fps=fps, ages=ages), video)
 
 
-def _ask(observer: Observer, number: int, kind: str, film: list[np.ndarray]) -> Answer:
-    line, instruction = _propose(observer, number, kind)
-    given = time.monotonic()
-    observer.give(id=f'demo-{number}', text=instruction.text)
-    heard = _first_answer(observer, f'demo-{number}')
-    if heard is None:
-        return Answer(text=instruction.text, kind=kind)
-    observer.wait(lambda: observer.moment(heard.stamp), timeout=ANSWER_TIMEOUT)
-    moment = observer.moment(heard.stamp)
-    film += _shoot(observer, f'demo-{number}')
+def _ask(observer: Observer, number: int, category: str, video: list[np.ndarray]) -> Answer:
+    line, instruction = _propose(observer, number, category)
+    sent = time.monotonic()
+    observer.send_instruction(id=f'demo-{number}', text=instruction.text)
+    result = _first_answer(observer, f'demo-{number}')
+    if result is None:
+        return Answer(text=instruction.text, category=category)
+    observer.wait(lambda: observer.frame(result.stamp), timeout=ANSWER_TIMEOUT)
+    frame = observer.frame(result.stamp)
+    video += _record(observer, f'demo-{number}')
     return Answer(
         text=instruction.text,
-        kind=kind,
-        result=segmentation_from_message(heard.message),
-        latency=heard.heard - given,
-        image=None if moment is None else moment.image,
-        truth=None if moment is None else _truth(line, instruction, moment),
+        category=category,
+        result=segmentation_from_message(result.message),
+        latency=result.received - sent,
+        image=None if frame is None else frame.image,
+        truth=None if frame is None else _truth(line, instruction, frame),
     )
 
 
-def _propose(observer: Observer, number: int, kind: str) -> tuple[Line, TabletopInstruction]:
-    """Lay scenes until one gives an instruction of the kind."""
-    for attempt in range(SCENES_TRIED):
-        scene = FIRST_SCENE + number + attempt * len(KINDS)
-        line = Line(kind=kind, seed=scene)
-        observer.lay(scene)
-        observer.spend(SETTLE)
+def _propose(
+    observer: Observer, number: int, category: str
+) -> tuple[ScriptLine, TabletopInstruction]:
+    """Try scenes until one offers an instruction of the category."""
+    for attempt in range(MAX_SCENES):
+        scene = FIRST_SCENE + number + attempt * len(SCRIPT)
+        line = ScriptLine(category=category, seed=scene)
+        observer.set_scene(scene)
+        observer.listen(SETTLE)
         observer.wait(lambda: _instruction(observer, line), timeout=PROPOSAL_TIMEOUT)  # noqa: B023
         instruction = _instruction(observer, line)
         if instruction is not None:
             return line, instruction
-    raise RuntimeError(f'{SCENES_TRIED} scenes gave no instruction of the kind "{kind}"')
+    raise RuntimeError(f'{MAX_SCENES} scenes offered no instruction of category "{category}"')
 
 
-def _instruction(observer: Observer, line: Line) -> TabletopInstruction | None:
-    moment = observer.newest()
-    return None if moment is None or moment.graph is None else line.instruction(moment.graph)
+def _instruction(observer: Observer, line: ScriptLine) -> TabletopInstruction | None:
+    frame = observer.newest()
+    return None if frame is None or frame.graph is None else line.instruction(frame.graph)
 
 
-def _first_answer(observer: Observer, id: str) -> Heard | None:
-    """Wait for a result that says found or not found; else return the last that came, if any."""
+def _first_answer(observer: Observer, id: str) -> ReceivedResult | None:
+    """Wait for a result FOUND or NOT_FOUND; without one, return the last result, if any."""
 
-    def answers() -> list[Heard]:
+    def answers() -> list[ReceivedResult]:
         return [
-            heard
-            for heard in observer.results
-            if heard.message.command_id == id and heard.message.state in ANSWERED
+            result
+            for result in observer.results
+            if result.message.command_id == id and result.message.state in ANSWERED
         ]
 
     observer.wait(answers, timeout=ANSWER_TIMEOUT)
-    failures = [heard for heard in observer.results if heard.message.command_id == id]
+    failures = [result for result in observer.results if result.message.command_id == id]
     return next(iter(answers() or failures[-1:]), None)
 
 
-def _truth(line: Line, instruction: TabletopInstruction, moment: Moment) -> np.ndarray:
-    assert moment.graph is not None and moment.labels is not None
-    return np.isin(moment.labels, sorted(line.targets(instruction, moment.graph)))
+def _truth(line: ScriptLine, instruction: TabletopInstruction, frame: CameraFrame) -> np.ndarray:
+    assert frame.graph is not None and frame.labels is not None
+    return np.isin(frame.labels, sorted(line.targets(instruction, frame.graph)))
 
 
-def _shoot(observer: Observer, id: str) -> list[np.ndarray]:
-    """Watch an instruction for a while; return pictures of its results, evenly in time."""
-    observer.spend(FILM_SECONDS)
-    pictures: list[np.ndarray] = []
+def _record(observer: Observer, id: str) -> list[np.ndarray]:
+    """Watch an instruction for a while; return overlays of its results at a steady rate."""
+    observer.listen(VIDEO_SECONDS)
+    overlays: list[np.ndarray] = []
     last = float('-inf')
-    for heard in observer.results:
-        moment = observer.moment(heard.stamp)
+    for result in observer.results:
+        frame = observer.frame(result.stamp)
         if (
-            heard.message.command_id != id
-            or moment is None
-            or moment.image is None
-            or heard.stamp - last < 0.9e9 * FILM_PERIOD
+            result.message.command_id != id
+            or frame is None
+            or frame.image is None
+            or result.stamp - last < 0.9e9 * VIDEO_PERIOD
         ):
             continue
-        last = heard.stamp
-        pictures.append(draw_overlay(moment.image, segmentation_from_message(heard.message)))
-    return pictures
+        last = result.stamp
+        overlays.append(draw_overlay(frame.image, segmentation_from_message(result.message)))
+    return overlays
 
 
 def _measure_pace(observer: Observer, text: str) -> tuple[float, list[float]]:
-    """Return results per second and their ages in s, with nobody else watching the camera."""
-    observer.look_away()
-    observer.give(id='budget', text=text)
-    observer.spend(PACE_WARM_UP)
+    """Return the rate of results, 1/s, and their ages, s, while nobody watches the camera."""
+    observer.stop_watching()
+    observer.send_instruction(id='budget', text=text)
+    observer.listen(PACE_WARM_UP)
     observer.results.clear()
-    observer.spend(PACE_SECONDS)
-    heard = [heard for heard in observer.results if heard.message.state in ANSWERED]
-    return len(heard) / PACE_SECONDS, [1e-9 * (one.arrival - one.stamp) for one in heard]
+    observer.listen(PACE_SECONDS)
+    received = [result for result in observer.results if result.message.state in ANSWERED]
+    return len(received) / PACE_SECONDS, [1e-9 * (one.arrival - one.stamp) for one in received]

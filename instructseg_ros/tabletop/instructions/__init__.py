@@ -1,7 +1,7 @@
-"""Instructions in natural language over scene graphs: texts with the things they mean."""
+"""Instructions in natural language over scene graphs: texts with the objects they mean."""
 
 from instructseg_ros.tabletop.instructions.generate import (
-    KINDS,
+    INSTRUCTION_CATEGORIES,
     TabletopInstruction,
     generate,
     new_words,
@@ -9,4 +9,11 @@ from instructseg_ros.tabletop.instructions.generate import (
 )
 from instructseg_ros.tabletop.instructions.wording import Grounding
 
-__all__ = ['KINDS', 'Grounding', 'TabletopInstruction', 'generate', 'new_words', 'vocabulary']
+__all__ = [
+    'INSTRUCTION_CATEGORIES',
+    'Grounding',
+    'TabletopInstruction',
+    'generate',
+    'new_words',
+    'vocabulary',
+]

@@ -1,8 +1,8 @@
-"""Instructions that name one thing by its kind, colour and size."""
+"""Instructions that name one object by its category, color and size."""
 
 from __future__ import annotations
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
@@ -18,27 +18,17 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
 )
 
-SENTENCES = SINGULAR_REQUESTS
-INDEFINITE_SENTENCES = Wordings(
-    (
-        'is there {it}?',
-        'is there {it} on the table?',
-        'do you see {it}?',
-        'I need {it}',
-        'can you see {it} on the table?',
-        'find {it}',
-        'I want {it}',
-        'I am looking for {it}',
-    ),
-    ('is there {it} for me?', 'can you find {it} on the table?', 'do you see {it} on the table?'),
-)
+INDEFINITE_SENTENCES = Wordings.parse("""
+    is there {it}? | is there {it} on the table? | do you see {it}? | I need {it} |
+    can you see {it} on the table? | find {it} | I want {it} | I am looking for {it}
+    // is there {it} for me? | can you find {it} on the table? | do you see {it} on the table?
+""")
 INDEFINITE_SHARE = 0.25
-WORDINGS = (SENTENCES, INDEFINITE_SENTENCES)
 ATTEMPTS = 8
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """One thing by its attributes, or a thing that is not there."""
+    """Draft an instruction for one object, or for an object that is not there."""
     phrase = absent_phrase(writer, sized=True) if absent else _present_phrase(writer)
     if phrase is None:
         return None
@@ -58,4 +48,18 @@ def _text(phrase: NounPhrase, writer: Writer) -> Phrase:
     named = nominal(phrase, writer)
     if writer.chance(INDEFINITE_SHARE):
         return writer.request(indefinite(named), INDEFINITE_SENTENCES)
-    return writer.request(compose('the {nominal}', nominal=named), SENTENCES)
+    return writer.request(compose('the {nominal}', nominal=named), SINGULAR_REQUESTS)
+
+
+ATTRIBUTE = InstructionCategory(
+    name='attribute',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(SINGULAR_REQUESTS, INDEFINITE_SENTENCES),
+    share=0.26,
+    share_at_rest=0.26,
+    early_weight=2.5,
+    late_weight=1.2,
+    demo_examples=2,
+    is_lasting=True,
+)

@@ -9,45 +9,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructseg_ros.tabletop.instructions import (
-    attribute,
-    plural,
-    relation,
-    superlative,
-    use,
-    wording,
-)
-from instructseg_ros.tabletop.instructions import movement as motion
-from instructseg_ros.tabletop.instructions.draft import Draft
+from instructseg_ros.tabletop.instructions import wording
+from instructseg_ros.tabletop.instructions.attribute import ATTRIBUTE
+from instructseg_ros.tabletop.instructions.category import Draft
+from instructseg_ros.tabletop.instructions.movement import MOTION
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.instructions.plural import PLURAL
+from instructseg_ros.tabletop.instructions.relation import RELATION
+from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVE
+from instructseg_ros.tabletop.instructions.use import USE
 from instructseg_ros.tabletop.instructions.wording import SLOT, Grounding, Wordings, Writer
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
-MODULES = {
-    'attribute': attribute,
-    'superlative': superlative,
-    'relation': relation,
-    'plural': plural,
-    'use': use,
-    'motion': motion,
-}
-KINDS = tuple(MODULES)
-MOST_WORDS = 20
+_CATEGORIES = (ATTRIBUTE, SUPERLATIVE, RELATION, PLURAL, USE, MOTION)
+INSTRUCTION_CATEGORIES = {category.name: category for category in _CATEGORIES}
+MAX_WORDS = 20
 WORD = re.compile(r"[a-z']+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabletopInstruction:
-    """An instruction and what it means in the scene that it was made for.
+    """An instruction and the objects it refers to in the scene it was generated for.
 
-    `targets` are the labels meant, empty when the instruction means something that is not there.
-    `anchors` are the other things of a relation. `candidates` fit the noun phrase before a
-    superlative, relation or motion narrows it; for the other kinds they are the targets.
-    `held_out` tells that the wording was held out of training.
+    Attributes:
+        text: The instruction.
+        category: Name of its category.
+        targets: Labels of the objects meant; empty when the target is not in the scene.
+        anchors: Labels of the other objects of a relation.
+        candidates: Labels of the objects that fit the noun phrase before a superlative, relation
+            or motion narrows it down; equal to the targets in the other categories.
+        groundings: What each phrase of the text points at by itself.
+        held_out: Whether the wording was held out of training.
     """
 
     text: str
-    kind: str
+    category: str
     targets: frozenset[int]
     anchors: frozenset[int]
     candidates: frozenset[int]
@@ -59,29 +55,42 @@ def generate(
     graph: SceneGraph,
     rng: np.random.Generator,
     *,
-    kind: str | None = None,
+    category: str | None = None,
     absent: bool = False,
     held_out: bool = False,
 ) -> TabletopInstruction | None:
-    """One instruction over the scene, or None when the scene cannot give one.
+    """Generate one instruction over a scene.
 
-    `kind` is one of `KINDS`, None draws among those that the scene can give. `absent` asks for a
-    target that is not there, `held_out` for a wording that training never has.
+    Args:
+        graph: The scene.
+        rng: Random source; the same state gives the same instruction.
+        category: A name of `INSTRUCTION_CATEGORIES`; None draws one that suits the scene.
+        absent: Refer to a target that is not in the scene.
+        held_out: Use a wording that is held out of training.
+
+    Returns:
+        The instruction, or None if the scene does not offer one.
+
+    Raises:
+        ValueError: The category does not exist.
     """
     if not graph:
         return None
-    if kind is None:
-        drawn = (KINDS[i] for i in rng.permutation(len(KINDS)))
-        made = (generate(graph, rng, kind=one, absent=absent, held_out=held_out) for one in drawn)
-        return next((one for one in made if one is not None), None)
-    if kind not in MODULES:
-        raise ValueError(f'kind is {kind!r}: use one of {", ".join(KINDS)}')
-    draft = _short_draft(graph, rng, kind, absent, held_out)
+    if category is None:
+        names = tuple(INSTRUCTION_CATEGORIES)
+        drawn = (names[i] for i in rng.permutation(len(names)))
+        made = (generate(graph, rng, category=n, absent=absent, held_out=held_out) for n in drawn)
+        return next((instruction for instruction in made if instruction is not None), None)
+    if category not in INSTRUCTION_CATEGORIES:
+        raise ValueError(
+            f'category is {category!r}: use one of {", ".join(INSTRUCTION_CATEGORIES)}'
+        )
+    draft = _short_draft(graph, rng, category, absent, held_out)
     if draft is None:
         return None
     return TabletopInstruction(
         text=draft.text.text,
-        kind=kind,
+        category=category,
         targets=draft.targets,
         anchors=draft.anchors,
         candidates=draft.candidates,
@@ -91,34 +100,35 @@ def generate(
 
 
 def _short_draft(
-    graph: SceneGraph, rng: np.random.Generator, kind: str, absent: bool, held_out: bool
+    graph: SceneGraph, rng: np.random.Generator, category: str, absent: bool, held_out: bool
 ) -> Draft | None:
+    generator = INSTRUCTION_CATEGORIES[category].generator
     while True:
-        draft = MODULES[kind].draft(Writer(graph, rng, held_out=held_out), absent=absent)
-        if draft is None or len(draft.text.text.split()) <= MOST_WORDS:
+        draft = generator(Writer(graph, rng, held_out=held_out), absent=absent)
+        if draft is None or len(draft.text.text.split()) <= MAX_WORDS:
             return draft
 
 
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
     """Every lower-case word of the training wordings, sorted."""
-    texts = [SLOT.sub(' ', text) for words in wordings() for text in words.trained]
+    texts = [SLOT.sub(' ', text) for words in all_wordings() for text in words.trained]
     texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
     texts += ['a an is are']
     return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
 
 
 def new_words(text: str) -> set[str]:
-    """The words of a text that no training wording has."""
+    """The words of a text that occur in no training wording."""
     return set(WORD.findall(text.lower())).difference(vocabulary())
 
 
-def wordings() -> Iterator[Wordings]:
-    """All the wordings that instructions are made of."""
-    for module in MODULES.values():
-        yield from module.WORDINGS
+def all_wordings() -> Iterator[Wordings]:
+    """All wordings that instructions are made of."""
+    for category in INSTRUCTION_CATEGORIES.values():
+        yield from category.wordings
     yield from wording.BEFORE_NOUN.values()
     yield from wording.AFTER_NOUN.values()
     yield from wording.COLORS.values()
     yield from wording.SIZES.values()
-    yield from (wording.THING, wording.THINGS, *wording.NOUNS.values())
+    yield from (wording.OBJECT_NOUNS, wording.OBJECT_PLURALS, *wording.NOUNS.values())

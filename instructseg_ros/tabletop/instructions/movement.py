@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import copysign, hypot
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
@@ -21,186 +21,145 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
     grounded,
 )
-from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, Thing
+from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, SceneObject
 
 REST_SPEED = 1e-3
 STRAIGHT_SHARE = 0.8
 ASIDE_SHARE = 0.5
-ROUND_KINDS = frozenset({'ball', 'can', 'apple', 'car'})
+ROUND_CATEGORIES = frozenset({'ball', 'can', 'apple', 'car'})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """A direction and whether it is rolling, each None or False where the words leave it open."""
+    """What a text says about a movement.
+
+    Attributes:
+        direction: One of MOTIONS; None if it is not mentioned.
+        rolling: Whether rolling is mentioned.
+    """
 
     direction: str | None = None
     rolling: bool = False
 
-    def truth(self, thing: Thing) -> float:
-        """1 where the thing clearly moves so, 0 where it clearly does not, else 0.5."""
+    def truth(self, obj: SceneObject) -> float:
+        """1 if the object clearly moves like this, 0 if it clearly does not, otherwise 0.5."""
         return min(
-            moves(thing),
-            1.0 if self.direction is None else heads(thing, self.direction),
-            rolls(thing) if self.rolling else 1.0,
+            moves(obj),
+            1.0 if self.direction is None else heads(obj, self.direction),
+            rolls(obj) if self.rolling else 1.0,
         )
 
 
-def moves(thing: Thing) -> float:
-    """Whether the thing moves; unclear while it starts, turns or comes down."""
-    if thing.motion is not None:
+def moves(obj: SceneObject) -> float:
+    """Truth (0 to 1) of the object moving: 0.5 while it starts, turns or comes down."""
+    if obj.motion is not None:
         return 1.0
-    return 0.5 if hypot(*thing.velocity) > REST_SPEED else 0.0
+    return 0.5 if hypot(*obj.velocity) > REST_SPEED else 0.0
 
 
-def heads(thing: Thing, direction: str) -> float:
-    """Whether the thing moves in the direction; unclear where only part of its speed does."""
-    if thing.motion is None:
-        return moves(thing)
-    if 'up' in (thing.motion, direction):
-        return 1.0 if thing.motion == direction else 0.0
-    share = _share(thing.velocity, direction)
-    if thing.motion == direction and share >= STRAIGHT_SHARE:
+def heads(obj: SceneObject, direction: str) -> float:
+    """Truth (0 to 1) of the object moving in a direction: 0.5 if only part of its speed does."""
+    if obj.motion is None:
+        return moves(obj)
+    if 'up' in (obj.motion, direction):
+        return 1.0 if obj.motion == direction else 0.0
+    share = _share(obj.velocity, direction)
+    if obj.motion == direction and share >= STRAIGHT_SHARE:
         return 1.0
     return 0.5 if share > ASIDE_SHARE else 0.0
 
 
 def _share(velocity: tuple[float, float, float], direction: str) -> float:
-    """The cosine to a direction of the table: what is not sideways leads away or back on it."""
+    """Cosine between a velocity and a direction on the table; vertical parts count as depth."""
     x, y, z = velocity
     along = {'left': -x, 'right': x, 'away': copysign(hypot(y, z), z)}
     along['towards'] = -along['away']
     return along[direction] / max(hypot(x, y, z), REST_SPEED)
 
 
-def rolls(thing: Thing) -> float:
-    """Whether the thing rolls; unclear for round things that are moved otherwise."""
-    if moves(thing) == 0.0:
+def rolls(obj: SceneObject) -> float:
+    """Truth (0 to 1) of the object rolling: 0.5 for round objects that move without rolling."""
+    if moves(obj) == 0.0:
         return 0.0
-    if thing.manner == 'rolling':
+    if obj.manner == 'rolling':
         return 1.0
-    return 0.5 if thing.kind in ROUND_KINDS else 0.0
+    return 0.5 if obj.category in ROUND_CATEGORIES else 0.0
 
 
-# Participles go behind 'is' or a noun ('moving left'), finite verbs behind 'that' ('moves left').
-PARTICIPLES = {
-    'move': Wordings(('moving', 'moving', 'going'), ('traveling',)),  # new word
-    'move at all': Wordings(
-        ('moving', 'not standing still', 'moving around'),
-        ('in motion',),  # new word
-    ),
-    'come': Wordings(('coming',)),
-    'roll': Wordings(('rolling',)),
-    'rise': Wordings(
-        ('being lifted', 'being lifted up', 'rising', 'being picked up'),
-        ('lifted up', 'being lifted into the air'),
-    ),
-}
-FINITES = {
-    'move': Wordings(('moves', 'goes')),
-    'move at all': Wordings(('moves', 'does not stand still', 'moves around'), ('is not still',)),
-    'come': Wordings(('comes',)),
-    'roll': Wordings(('rolls',)),
-    'rise': Wordings(
-        ('rises', 'goes up', 'is lifted', 'is picked up'), ('is lifted into the air',)
-    ),
-}
-DIRECTIONS = {
-    'left': Wordings(
-        (
-            *('left', 'to the left', 'leftwards', 'to the left side', 'to your left'),
-            *('towards your left', 'over to the left'),
-        ),
-        ('towards the left', 'to my left'),
-    ),
-    'right': Wordings(
-        (
-            *('right', 'to the right', 'rightwards', 'to the right side', 'to your right'),
-            *('towards your right', 'over to the right'),
-        ),
-        ('towards the right', 'to my right'),
-    ),
-    'towards': Wordings(
-        ('towards me', 'towards the camera', 'closer', 'closer to me', 'nearer to the camera'),
-        ('nearer', 'nearer to me', 'towards you'),
-    ),
-    'away': Wordings(
-        (
-            *('away', 'away from me', 'further away', 'away from the camera', 'farther from me'),
-            *('further from the camera', 'far away'),
-        ),
-        ('farther away', 'away from you'),
-    ),
-    'up': Wordings(('up', 'upwards', 'into the air', 'up in the air'), ('up into the air',)),
-}
-WITH_DIRECTION = Wordings(('{verb} {direction}',))
-BEFORE_NOUN = Wordings(
-    (*2 * ('the {moving} {thing}',), 'this {moving} {thing}', 'my {moving} {thing}'),
-    ('that {moving} {thing}', 'the {thing} there that is {moving}'),
-)
-AFTER_NOUN = Wordings(
-    (
-        *2 * ('the {thing} {moving}', 'the {thing} that is {moving}'),
-        'the {thing} that you see {moving}',
-        'the {thing} which I see {moving}',
-        'the {thing} which you find {moving}',
-        'the {thing} that you find {moving}',
-    ),
-    ('the {thing} which is {moving}', 'the {thing} you see {moving}'),
-)
-WITH_FINITE = Wordings(
-    (
-        *3 * ('the {thing} that {moves}',),
-        *('the {thing} there that {moves}', 'this {thing} that {moves}'),
-    ),
-    ('the {thing} which {moves}',),
-)
-SENTENCES = SINGULAR_REQUESTS
-QUESTIONS = Wordings(
-    (
-        'which {thing} is {moving}?',
-        'what {thing} is {moving}?',
-        'which {thing} can you see {moving}?',
-        'do you know which {thing} is {moving}?',
-        'what {thing} do I see {moving}?',
-        'can you tell which {thing} is {moving}?',
-    ),
-    ('which {thing} do you see {moving}?', 'can you see which {thing} is {moving}?'),
-)
-OPEN_QUESTIONS = Wordings(
-    (
-        *('what is {moving}?', 'show me what is {moving}', 'what do you see {moving}?'),
-        *('do you know what is {moving}?', 'what can I see {moving}?', 'find what is {moving}'),
-    ),
-    ('tell me what is {moving}', 'can you see what is {moving}?', 'is there something {moving}?'),
-)
-WORDINGS = (
-    SENTENCES,
-    WITH_DIRECTION,
-    BEFORE_NOUN,
-    AFTER_NOUN,
-    WITH_FINITE,
-    QUESTIONS,
-    OPEN_QUESTIONS,
-    *PARTICIPLES.values(),
-    *FINITES.values(),
-    *DIRECTIONS.values(),
-)
+# Participles follow 'is' or a noun ('moving left'), finite verbs follow 'that' ('moves left').
+PARTICIPLES = Wordings.table("""
+    move: moving | moving | going // traveling
+    move at all: moving | not standing still | moving around // in motion
+    come: coming
+    roll: rolling
+    rise: being lifted | being lifted up | rising | being picked up
+        // lifted up | being lifted into the air
+""")
+FINITES = Wordings.table("""
+    move: moves | goes
+    move at all: moves | does not stand still | moves around // is not still
+    come: comes
+    roll: rolls
+    rise: rises | goes up | is lifted | is picked up // is lifted into the air
+""")
+DIRECTIONS = Wordings.table("""
+    left: left | to the left | leftwards | to the left side | to your left | towards your left |
+        over to the left
+        // towards the left | to my left
+    right: right | to the right | rightwards | to the right side | to your right |
+        towards your right | over to the right
+        // towards the right | to my right
+    towards: towards me | towards the camera | closer | closer to me | nearer to the camera
+        // nearer | nearer to me | towards you
+    away: away | away from me | further away | away from the camera | farther from me |
+        further from the camera | far away
+        // farther away | away from you
+    up: up | upwards | into the air | up in the air // up into the air
+""")
+WITH_DIRECTION = Wordings.parse('{verb} {direction}')
+BEFORE_NOUN = Wordings.parse("""
+    the {moving} {object} | the {moving} {object} | this {moving} {object} | my {moving} {object}
+    // that {moving} {object} | the {object} there that is {moving}
+""")
+AFTER_NOUN = Wordings.parse("""
+    the {object} {moving} | the {object} that is {moving} | the {object} {moving} |
+    the {object} that is {moving} | the {object} that you see {moving} |
+    the {object} which I see {moving} | the {object} which you find {moving} |
+    the {object} that you find {moving}
+    // the {object} which is {moving} | the {object} you see {moving}
+""")
+WITH_FINITE = Wordings.parse("""
+    the {object} that {moves} | the {object} that {moves} | the {object} that {moves} |
+    the {object} there that {moves} | this {object} that {moves}
+    // the {object} which {moves}
+""")
+QUESTIONS = Wordings.parse("""
+    which {object} is {moving}? | what {object} is {moving}? |
+    which {object} can you see {moving}? | do you know which {object} is {moving}? |
+    what {object} do I see {moving}? | can you tell which {object} is {moving}?
+    // which {object} do you see {moving}? | can you see which {object} is {moving}?
+""")
+OPEN_QUESTIONS = Wordings.parse("""
+    what is {moving}? | show me what is {moving} | what do you see {moving}? |
+    do you know what is {moving}? | what can I see {moving}? | find what is {moving}
+    // tell me what is {moving} | can you see what is {moving}? | is there something {moving}?
+""")
 ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The one thing that moves so; when absent, nothing that fits the noun moves so."""
-    movers = [thing for thing in writer.graph if moves(thing) == 1.0]
+    """Draft an instruction for the only object that moves in some way, or for a missing one."""
+    movers = [obj for obj in writer.graph if moves(obj) == 1.0]
     if not movers and not absent:
         return None
     for _ in range(ATTEMPTS):
         if absent:
-            thing = writer.choice(movers if movers and writer.chance(0.6) else writer.graph)
+            obj = writer.choice(movers if movers and writer.chance(0.6) else writer.graph)
             movement = _any_movement(writer)
         else:
-            thing = writer.choice(movers)
-            movement = _movement_of(thing, writer)
-        phrase = writer.choice(phrases_for(thing))
+            obj = writer.choice(movers)
+            movement = _movement_of(obj, writer)
+        phrase = writer.choice(phrases_for(obj))
         candidates = phrase.matches(writer.graph)
         truths = [movement.truth(one) for one in candidates]
         if 0.5 not in truths and truths.count(1.0) == (0 if absent else 1):
@@ -212,9 +171,9 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     return None
 
 
-def _movement_of(thing: Thing, writer: Writer) -> Movement:
-    direction = thing.motion if writer.chance(0.65) else None
-    return Movement(direction=direction, rolling=rolls(thing) == 1.0 and writer.chance(0.4))
+def _movement_of(obj: SceneObject, writer: Writer) -> Movement:
+    direction = obj.motion if writer.chance(0.65) else None
+    return Movement(direction=direction, rolling=rolls(obj) == 1.0 and writer.chance(0.4))
 
 
 def _any_movement(writer: Writer) -> Movement:
@@ -226,17 +185,17 @@ def _text(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
     if phrase == ANYTHING and writer.chance(0.25):
         moving = _in_words(movement, PARTICIPLES, writer)
         return writer.sentence(OPEN_QUESTIONS, moving=moving)
-    thing = nominal(phrase, writer, plain=True)
+    named = nominal(phrase, writer, plain=True)
     if writer.chance(0.3):
         moving = _in_words(movement, FINITES, writer)
-        it = compose(writer.pick(WITH_FINITE), thing=thing, moves=moving)
-        return writer.request(it, SENTENCES)
+        it = compose(writer.pick(WITH_FINITE), object=named, moves=moving)
+        return writer.request(it, SINGULAR_REQUESTS)
     moving = _in_words(movement, PARTICIPLES, writer)
     if writer.chance(0.15):
-        return writer.sentence(QUESTIONS, thing=thing, moving=moving)
+        return writer.sentence(QUESTIONS, object=named, moving=moving)
     before = moving.text in ('moving', 'rolling') and writer.chance(0.6)
-    it = compose(writer.pick(BEFORE_NOUN if before else AFTER_NOUN), thing=thing, moving=moving)
-    return writer.request(it, SENTENCES)
+    it = compose(writer.pick(BEFORE_NOUN if before else AFTER_NOUN), object=named, moving=moving)
+    return writer.request(it, SINGULAR_REQUESTS)
 
 
 def _in_words(movement: Movement, verbs: dict[str, Wordings], writer: Writer) -> Phrase:
@@ -264,9 +223,26 @@ def _verb(movement: Movement, writer: Writer) -> str:
 
 
 def _heading(graph: SceneGraph, direction: str) -> dict[int, float]:
-    return _weights(graph, lambda thing: heads(thing, direction))
+    return _weights(graph, lambda obj: heads(obj, direction))
 
 
-def _weights(graph: SceneGraph, truth: Callable[[Thing], float]) -> dict[int, float]:
-    truths = {thing.label: truth(thing) for thing in graph}
+def _weights(graph: SceneGraph, truth: Callable[[SceneObject], float]) -> dict[int, float]:
+    truths = {obj.label: truth(obj) for obj in graph}
     return {label: weight for label, weight in truths.items() if weight > 0.0}
+
+
+MOTION = InstructionCategory(
+    name='motion',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(
+        *(SINGULAR_REQUESTS, WITH_DIRECTION, BEFORE_NOUN, AFTER_NOUN, WITH_FINITE),
+        *(QUESTIONS, OPEN_QUESTIONS),
+        *(words for one in (PARTICIPLES, FINITES, DIRECTIONS) for words in one.values()),
+    ),
+    share=0.25,
+    share_at_rest=0.03,
+    early_weight=1.3,
+    late_weight=1.5,
+    demo_examples=2,
+)

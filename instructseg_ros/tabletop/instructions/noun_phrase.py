@@ -1,4 +1,4 @@
-"""Noun phrases and the objects they are true of."""
+"""Noun phrases, and the objects that they fit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
     grounded,
 )
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject
 
 OPPOSITE_SIZES = {'small': 'large', 'large': 'small'}
 AFTER_NOUN_SHARE = 0.25
@@ -22,65 +22,65 @@ ATTEMPTS = 16
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A kind, colour and size that a thing may have; None where the phrase leaves it open."""
+    """A category, color and size; None for those that the phrase does not mention."""
 
-    kind: str | None = None
+    category: str | None = None
     color: str | None = None
     size: str | None = None
 
-    def fits(self, thing: Thing) -> bool:
-        """Whether the phrase is true of the thing."""
+    def fits(self, obj: SceneObject) -> bool:
+        """Whether the object has everything that the phrase mentions."""
         return (
-            (self.kind is None or self.kind == thing.kind)
-            and (self.color is None or self.color == thing.color)
-            and (self.size is None or self.size == thing.size)
+            (self.category is None or self.category == obj.category)
+            and (self.color is None or self.color == obj.color)
+            and (self.size is None or self.size == obj.size)
         )
 
-    def nearly_fits(self, thing: Thing) -> bool:
-        """Whether one may take the phrase to be true: a medium size passes for any size."""
-        if self.size is None or 'medium' in (self.size, thing.size):
-            return replace(self, size=None).fits(thing)
-        return self.fits(thing)
+    def nearly_fits(self, obj: SceneObject) -> bool:
+        """Whether the phrase could be understood to fit: medium may be taken for any size."""
+        if self.size is None or 'medium' in (self.size, obj.size):
+            return replace(self, size=None).fits(obj)
+        return self.fits(obj)
 
-    def matches(self, graph: SceneGraph) -> list[Thing]:
-        """The things it is true of."""
-        return [thing for thing in graph if self.fits(thing)]
+    def matches(self, graph: SceneGraph) -> list[SceneObject]:
+        """The objects that the phrase fits."""
+        return [obj for obj in graph if self.fits(obj)]
 
 
 ANYTHING = NounPhrase()
 
 
-def phrases_for(thing: Thing) -> list[NounPhrase]:
-    """Every noun phrase without a size that is true of the thing, the widest first."""
+def phrases_for(obj: SceneObject) -> list[NounPhrase]:
+    """All noun phrases without a size that fit the object, the most general first."""
     return [
         ANYTHING,
-        NounPhrase(kind=thing.kind),
-        NounPhrase(color=thing.color),
-        NounPhrase(kind=thing.kind, color=thing.color),
+        NounPhrase(category=obj.category),
+        NounPhrase(color=obj.color),
+        NounPhrase(category=obj.category, color=obj.color),
     ]
 
 
-def sized_phrases_for(thing: Thing) -> list[NounPhrase]:
-    """The noun phrases with a size: sizes are told within a kind, so it is always named."""
+def sized_phrases_for(obj: SceneObject) -> list[NounPhrase]:
+    """All noun phrases with a size that fit the object; sizes are relative to the category."""
     return [
-        NounPhrase(kind=thing.kind, size=thing.size),
-        NounPhrase(kind=thing.kind, color=thing.color, size=thing.size),
+        NounPhrase(category=obj.category, size=obj.size),
+        NounPhrase(category=obj.category, color=obj.color, size=obj.size),
     ]
 
 
-def unique_phrase(thing: Thing, writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """A noun phrase that is true of this thing only; None when there is a twin."""
-    options = phrases_for(thing)[1:] + (sized_phrases_for(thing) if sized else [])
+def unique_phrase(obj: SceneObject, writer: Writer, *, sized: bool = False) -> NounPhrase | None:
+    """Draw a noun phrase that fits only this object; None if another one looks the same."""
+    options = phrases_for(obj)[1:] + (sized_phrases_for(obj) if sized else [])
     unique = [one for one in options if len(one.matches(writer.graph)) == 1]
     return writer.choice(unique) if unique else None
 
 
 def absent_phrase(writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """A noun phrase that nothing in the scene fits, one attribute away from a thing that is."""
+    """Draw a noun phrase that fits no object, but would with one attribute changed."""
     for _ in range(ATTEMPTS):
-        thing = writer.choice(writer.graph)
-        options = phrases_for(thing)[1:] + 2 * phrases_for(thing)[3:]
-        options += sized_phrases_for(thing) if sized else []
+        obj = writer.choice(writer.graph)
+        options = phrases_for(obj)[1:] + 2 * phrases_for(obj)[3:]
+        options += sized_phrases_for(obj) if sized else []
         phrase = _one_attribute_off(writer.choice(options), writer)
         if not any(phrase.nearly_fits(other) for other in writer.graph):
             return phrase
@@ -88,18 +88,18 @@ def absent_phrase(writer: Writer, *, sized: bool = False) -> NounPhrase | None:
 
 
 def _one_attribute_off(phrase: NounPhrase, writer: Writer) -> NounPhrase:
-    named = [name for name in ('kind', 'color') if getattr(phrase, name)]
+    named = [name for name in ('category', 'color') if getattr(phrase, name)]
     if phrase.size in OPPOSITE_SIZES and writer.chance(0.5):
         return replace(phrase, size=OPPOSITE_SIZES[phrase.size])
-    if writer.choice(named) == 'kind':
-        return replace(phrase, kind=writer.choice(KINDS))
+    if writer.choice(named) == 'category':
+        return replace(phrase, category=writer.choice(OBJECT_CATEGORIES))
     return replace(phrase, color=writer.choice(tuple(COLORS)))
 
 
 def nominal(
     phrase: NounPhrase, writer: Writer, *, plural: bool = False, plain: bool = False
 ) -> Phrase:
-    """The noun phrase in words, without an article; `plain` puts nothing behind the noun."""
+    """Word a noun phrase without its article; `plain` puts nothing after the noun."""
     slots = {'noun': _noun(phrase, writer, plural=plural)}
     slots['is'] = Phrase('are' if plural else 'is')
     if phrase.color is not None:
@@ -112,12 +112,12 @@ def nominal(
 
 
 def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
-    """The noun phrase with its article, as the anchor of a relation says it."""
+    """Word a noun phrase with its definite article, as the anchor of a relation."""
     return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))
 
 
 def indefinite(named: Phrase) -> Phrase:
-    """A nominal behind 'a' or 'an'."""
+    """Put 'a' or 'an' before a worded noun phrase."""
     return compose('an {nominal}' if named.text[0] in 'aeiou' else 'a {nominal}', nominal=named)
 
 
@@ -128,10 +128,10 @@ def _order(phrase: NounPhrase, writer: Writer, plain: bool) -> Wordings:
 
 
 def _noun(phrase: NounPhrase, writer: Writer, *, plural: bool) -> Phrase:
-    if phrase.kind is None:
-        return Phrase(writer.pick(wording.THINGS if plural else wording.THING))
-    noun = writer.pick(wording.NOUNS[phrase.kind])
-    alike = {one.label: 1.0 for one in writer.graph if one.kind == phrase.kind}
+    if phrase.category is None:
+        return Phrase(writer.pick(wording.OBJECT_PLURALS if plural else wording.OBJECT_NOUNS))
+    noun = writer.pick(wording.NOUNS[phrase.category])
+    alike = {one.label: 1.0 for one in writer.graph if one.category == phrase.category}
     return grounded(pluralized(noun) if plural else noun, alike, 'attribute')
 
 

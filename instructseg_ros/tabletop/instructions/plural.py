@@ -1,8 +1,8 @@
-"""Instructions that mean everything of a kind or a colour."""
+"""Instructions that mean all objects of a category or a color."""
 
 from __future__ import annotations
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
@@ -19,42 +19,29 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
 )
 
-SENTENCES = PLURAL_REQUESTS
-PLURAL_NOUN = Wordings(
-    (
-        *2 * ('all the {things}', 'all {things}', 'all of the {things}', 'the {things}'),
-        'all the {things} that you see',
-        'all {things} there are',
-        'all {things} that you find',
-        'all the {things} you find',
-        'all {things} I can see',
-        'all the {things} that can be seen',
-    ),
-    ('all {things} on the table', 'all the {things} you can see'),
-)
-SINGULAR_NOUN = Wordings(
-    (
-        *2 * ('every {thing}', 'each {thing}', 'every {thing} on the table'),
-        'every {thing} that you see',
-        'each {thing} that you find',
-        'every {thing} there is',
-        'every {thing} you see',
-        'each {thing} I can see',
-        'every {thing} that can be seen',
-        'each {thing} that there is',
-    ),
-    ('every {thing} you can see', 'each {thing} that is there'),
-)
-TWO = Wordings(
-    ('both {things}', 'both of the {things}', 'the two {things}'),
-    ('both the {things}', 'all two of the {things}'),
-)
-WORDINGS = (SENTENCES, PLURAL_NOUN, SINGULAR_NOUN, TWO)
+PLURAL_NOUN = Wordings.parse("""
+    all the {objects} | all {objects} | all of the {objects} | the {objects} | all the {objects} |
+    all {objects} | all of the {objects} | the {objects} | all the {objects} that you see |
+    all {objects} there are | all {objects} that you find | all the {objects} you find |
+    all {objects} I can see | all the {objects} that can be seen
+    // all {objects} on the table | all the {objects} you can see
+""")
+SINGULAR_NOUN = Wordings.parse("""
+    every {object} | each {object} | every {object} on the table | every {object} | each {object} |
+    every {object} on the table | every {object} that you see | each {object} that you find |
+    every {object} there is | every {object} you see | each {object} I can see |
+    every {object} that can be seen | each {object} that there is
+    // every {object} you can see | each {object} that is there
+""")
+TWO = Wordings.parse("""
+    both {objects} | both of the {objects} | the two {objects}
+    // both the {objects} | all two of the {objects}
+""")
 ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Everything, at least two things, that a noun phrase is true of; nothing when absent."""
+    """Draft an instruction for all of at least two objects, or for objects that are not there."""
     phrase = absent_phrase(writer) if absent else _present_phrase(writer)
     if phrase is None:
         return None
@@ -74,10 +61,23 @@ def _present_phrase(writer: Writer) -> NounPhrase | None:
 
 def _text(phrase: NounPhrase, writer: Writer, number: int) -> Phrase:
     if writer.chance(0.3):
-        thing = nominal(phrase, writer)
-        it = compose(writer.pick(SINGULAR_NOUN), thing=thing)
+        named = nominal(phrase, writer)
+        it = compose(writer.pick(SINGULAR_NOUN), object=named)
         return writer.request(it, REQUESTS)
     pair = number == 2 and writer.chance(0.4)
-    things = nominal(phrase, writer, plural=True)
-    they = compose(writer.pick(TWO if pair else PLURAL_NOUN), things=things)
-    return writer.request(they, SENTENCES)
+    named = nominal(phrase, writer, plural=True)
+    they = compose(writer.pick(TWO if pair else PLURAL_NOUN), objects=named)
+    return writer.request(they, PLURAL_REQUESTS)
+
+
+PLURAL = InstructionCategory(
+    name='plural',
+    generator=draft,
+    sentences=PLURAL_REQUESTS,
+    wordings=(PLURAL_REQUESTS, PLURAL_NOUN, SINGULAR_NOUN, TWO),
+    share=0.11,
+    share_at_rest=0.11,
+    early_weight=1.5,
+    late_weight=0.9,
+    is_lasting=True,
+)

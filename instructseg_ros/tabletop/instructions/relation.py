@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import dist, hypot
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
@@ -25,7 +25,7 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
     grounded,
 )
-from instructseg_ros.tabletop.world.scene_graph import Thing
+from instructseg_ros.tabletop.world.scene_graph import SceneObject
 
 WIDTH_MARGIN = 0.05
 DEPTH_MARGIN = 0.04
@@ -36,53 +36,57 @@ SUPPORTS = frozenset({'plate', 'book', 'box'})
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """Words for a place and how true it is of a thing: 1 clearly, 0 clearly not, 0.5 neither.
+    """A relation of an object to one or two anchors.
 
-    `anchors` are the kinds that it makes sense with, None for all of them; `possible` rules things
-    out that are in that place of nothing.
+    Attributes:
+        truth: Gives 1 if the relation clearly holds, 0 if it clearly does not, otherwise 0.5.
+        words: Words for it.
+        anchors: Categories that anchors may have; None for any.
+        anchor_count: Number of anchors.
+        possible: Whether an object can have this relation to anything.
     """
 
     truth: Callable[..., float]
     words: Wordings
     anchors: frozenset[str] | None = None
     anchor_count: int = 1
-    possible: Callable[[Thing], bool] = lambda thing: True
+    possible: Callable[[SceneObject], bool] = lambda obj: True
 
 
 def _beyond(difference: float, margin: float) -> float:
     return 1.0 if difference >= margin else 0.0 if difference <= -margin else 0.5
 
 
-def _touch(thing: Thing, anchor: Thing) -> bool:
-    return anchor.label in (thing.on, thing.inside) or thing.label in (anchor.on, anchor.inside)
+def _touch(obj: SceneObject, anchor: SceneObject) -> bool:
+    return anchor.label in (obj.on, obj.inside) or obj.label in (anchor.on, anchor.inside)
 
 
-def _right(thing: Thing, anchor: Thing) -> float:
-    if _touch(thing, anchor):
+def _right(obj: SceneObject, anchor: SceneObject) -> float:
+    if _touch(obj, anchor):
         return 0.5
-    across = thing.position[0] / thing.position[2] - anchor.position[0] / anchor.position[2]
+    across = obj.position[0] / obj.position[2] - anchor.position[0] / anchor.position[2]
     return _beyond(across, WIDTH_MARGIN)
 
 
-def _behind(thing: Thing, anchor: Thing) -> float:
-    if _touch(thing, anchor):
+def _behind(obj: SceneObject, anchor: SceneObject) -> float:
+    if _touch(obj, anchor):
         return 0.5
-    return _beyond(thing.position[2] - anchor.position[2], DEPTH_MARGIN)
+    return _beyond(obj.position[2] - anchor.position[2], DEPTH_MARGIN)
 
 
-def _from(thing: Thing, other: Thing) -> tuple[float, float, float]:
-    (x, y, z), (a, b, c) = thing.position, other.position
+def _from(obj: SceneObject, other: SceneObject) -> tuple[float, float, float]:
+    (x, y, z), (a, b, c) = obj.position, other.position
     return a - x, b - y, c - z
 
 
-def _between(thing: Thing, first: Thing, second: Thing) -> float:
-    """By the share of the way from first to second and the distance from that way."""
-    if _touch(thing, first) or _touch(thing, second):
+def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float:
+    """Judge by the position along the line from first to second and by the distance from it."""
+    if _touch(obj, first) or _touch(obj, second):
         return 0.5
     gap = dist(first.position, second.position)
     if gap < SHORTEST_GAP:
         return 0.5
-    (x, y, z), (wx, wy, wz) = _from(first, thing), _from(first, second)
+    (x, y, z), (wx, wy, wz) = _from(first, obj), _from(first, second)
     share = (x * wx + y * wy + z * wz) / gap**2
     aside = hypot(x - share * wx, y - share * wy, z - share * wz)
     if 0.25 <= share <= 0.75 and aside <= 0.25 * gap:
@@ -90,168 +94,99 @@ def _between(thing: Thing, first: Thing, second: Thing) -> float:
     return 0.5 if 0.0 <= share <= 1.0 and aside <= 0.5 * gap else 0.0
 
 
-def _on(thing: Thing, anchor: Thing) -> float:
-    return 1.0 if thing.on == anchor.label else 0.5 if thing.inside == anchor.label else 0.0
+def _on(obj: SceneObject, anchor: SceneObject) -> float:
+    return 1.0 if obj.on == anchor.label else 0.5 if obj.inside == anchor.label else 0.0
 
 
-def _inside(thing: Thing, anchor: Thing) -> float:
-    return 1.0 if thing.inside == anchor.label else 0.5 if thing.on == anchor.label else 0.0
+def _inside(obj: SceneObject, anchor: SceneObject) -> float:
+    return 1.0 if obj.inside == anchor.label else 0.5 if obj.on == anchor.label else 0.0
 
 
 RELATIONS = {
     'left': Relation(
-        truth=lambda thing, anchor: 1.0 - _right(thing, anchor),
-        words=Wordings(
-            (
-                *2 * ('left of', 'to the left of', 'on the left side of'),
-                'further left than',
-                'farther to the left than',
-            ),
-            ('on the left of', 'to the left side of', 'at the left side of'),
-        ),
+        truth=lambda obj, anchor: 1.0 - _right(obj, anchor),
+        words=Wordings.parse("""
+            left of | to the left of | on the left side of | left of | to the left of |
+            on the left side of | further left than | farther to the left than
+            // on the left of | to the left side of | at the left side of
+        """),
     ),
     'right': Relation(
         truth=_right,
-        words=Wordings(
-            (
-                *2 * ('right of', 'to the right of', 'on the right side of'),
-                'further right than',
-                'farther to the right than',
-            ),
-            ('on the right of', 'to the right side of', 'at the right side of'),
-        ),
+        words=Wordings.parse("""
+            right of | to the right of | on the right side of | right of | to the right of |
+            on the right side of | further right than | farther to the right than
+            // on the right of | to the right side of | at the right side of
+        """),
     ),
     'behind': Relation(
         truth=_behind,
-        words=Wordings(
-            (
-                'behind',
-                'at the back of',
-                'farther away than',
-                'further back than',
-                'more distant than',
-                'further from me than',
-                'farther from the camera than',
-                'at the far side of',
-            ),
-            ('in back of', 'further away than', 'farther back than'),
-        ),
+        words=Wordings.parse("""
+            behind | at the back of | farther away than | further back than | more distant than |
+            further from me than | farther from the camera than | at the far side of
+            // in back of | further away than | farther back than
+        """),
     ),
     'front': Relation(
-        truth=lambda thing, anchor: 1.0 - _behind(thing, anchor),
-        words=Wordings(
-            (
-                'in front of',
-                'before',
-                'nearer than',
-                'closer to me than',
-                'nearer to the camera than',
-                'less far away than',
-                'at the near side of',
-                'closer to the camera than',
-            ),
-            ('at the front of', 'closer than', 'nearer to me than'),
-        ),
+        truth=lambda obj, anchor: 1.0 - _behind(obj, anchor),
+        words=Wordings.parse("""
+            in front of | before | nearer than | closer to me than | nearer to the camera than |
+            less far away than | at the near side of | closer to the camera than
+            // at the front of | closer than | nearer to me than
+        """),
     ),
     'between': Relation(
         truth=_between,
-        words=Wordings(
-            (
-                'between',
-                'in between',
-                'in the middle of',
-                'midway between',
-                'at the middle between',
-                'somewhere between',
-                'standing between',
-            ),
-            ('in the middle between', 'amid'),
-        ),  # new word: amid
+        words=Wordings.parse("""
+            between | in between | in the middle of | midway between | at the middle between |
+            somewhere between | standing between
+            // in the middle between | amid
+        """),
         anchor_count=2,
     ),
     'on': Relation(
         truth=_on,
-        words=Wordings(
-            (
-                *2 * ('on', 'on top of'),
-                'standing on',
-                'lying on',
-                'sitting on top of',
-                'placed on',
-                'placed on top of',
-                'sitting on',
-                'up on top of',
-                'put on',
-            ),
-            ('at the top of', 'lying on top of', 'standing on top of'),
-        ),
+        words=Wordings.parse("""
+            on | on top of | on | on top of | standing on | lying on | sitting on top of |
+            placed on | placed on top of | sitting on | up on top of | put on
+            // at the top of | lying on top of | standing on top of
+        """),
         anchors=SUPPORTS,
-        possible=lambda thing: thing.on is not None,
+        possible=lambda obj: obj.on is not None,
     ),
     'inside': Relation(
         truth=_inside,
-        words=Wordings(
-            (
-                *2 * ('in', 'inside'),
-                'inside of',
-                'lying in',
-                'sitting in',
-                'placed inside',
-                'sitting inside',
-                'standing inside',
-                'placed in',
-                'deep inside',
-                'put into',
-            ),
-            ('lying inside', 'standing in', 'within'),
-        ),  # new word: within
+        words=Wordings.parse("""
+            in | inside | in | inside | inside of | lying in | sitting in | placed inside |
+            sitting inside | standing inside | placed in | deep inside | put into
+            // lying inside | standing in | within
+        """),
         anchors=CONTAINERS,
-        possible=lambda thing: thing.inside is not None,
+        possible=lambda obj: obj.inside is not None,
     ),
 }
 
 
-SENTENCES = SINGULAR_REQUESTS
-PATTERNS = Wordings(
-    (
-        *4 * ('the {thing} {place}',),
-        *2 * ('the {thing} that is {place}',),
-        'the {thing} that you find {place}',
-        'the {thing} which I see {place}',
-        'the {thing} which you find {place}',
-        'the {thing} that stands {place}',
-    ),
-    ('the {thing} which is {place}', 'the {thing} you see {place}'),
-)
-QUESTIONS = Wordings(
-    (
-        'which {thing} is {place}?',
-        'what is the {thing} {place}?',
-        'tell me which {thing} is {place}',
-        'do you know which {thing} is {place}?',
-        'which {thing} can you see {place}?',
-        'what {thing} do I see {place}?',
-        'can you tell which {thing} is {place}?',
-    ),
-    ('which {thing} do you see {place}?', 'can you see which {thing} is {place}?'),
-)
-OPEN_QUESTIONS = Wordings(
-    (
-        'what is {place}?',
-        'what do you see {place}?',
-        'show me what is {place}',
-        'what can you see {place}?',
-        'what do you find {place}?',
-        'do you know what is {place}?',
-    ),
-    ('what can you find {place}?', 'tell me what is {place}', 'what is there {place}?'),
-)
-ONE_ANCHOR = Wordings(('{relation} {first}',))
-TWO_ANCHORS = Wordings(('{relation} {first} and {second}',))
-WORDINGS = (
-    *(SENTENCES, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS),
-    *(relation.words for relation in RELATIONS.values()),
-)
+PATTERNS = Wordings.parse("""
+    the {object} {place} | the {object} {place} | the {object} {place} | the {object} {place} |
+    the {object} that is {place} | the {object} that is {place} |
+    the {object} that you find {place} | the {object} which I see {place} |
+    the {object} which you find {place} | the {object} that stands {place}
+    // the {object} which is {place} | the {object} you see {place}
+""")
+QUESTIONS = Wordings.parse("""
+    which {object} is {place}? | what is the {object} {place}? | tell me which {object} is {place} |
+    do you know which {object} is {place}? | which {object} can you see {place}? |
+    what {object} do I see {place}? | can you tell which {object} is {place}?
+    // which {object} do you see {place}? | can you see which {object} is {place}?
+""")
+OPEN_QUESTIONS = Wordings.parse("""
+    what is {place}? | what do you see {place}? | show me what is {place} |
+    what can you see {place}? | what do you find {place}? | do you know what is {place}?
+    // what can you find {place}? | tell me what is {place} | what is there {place}?
+""")
+ONE_ANCHOR = Wordings.parse('{relation} {first}')
+TWO_ANCHORS = Wordings.parse('{relation} {first} and {second}')
 ATTEMPTS = 24
 CONTRAST_SHARE = 0.8
 SIDES = ('left', 'right', 'behind', 'front')
@@ -260,18 +195,25 @@ DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A relation to anchors: their noun phrases, the things meant, how true it is of the others."""
+    """A place: a relation to certain anchors.
+
+    Attributes:
+        relation: The relation.
+        phrases: Noun phrases of the anchors.
+        anchors: The anchors.
+        truths: Truth of the relation for every other object, by label.
+    """
 
     relation: Relation
     phrases: tuple[NounPhrase, ...]
-    anchors: tuple[Thing, ...]
+    anchors: tuple[SceneObject, ...]
     truths: dict[int, float]
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The one thing in a place; when absent, nothing is there or the anchor is missing."""
+    """Draft an instruction for the only object in a place, or for one that is not there."""
     if absent and writer.chance(0.3):
-        return _beside_nothing(writer)
+        return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
         relation = RELATIONS[writer.choice(DRAWN)]
         anchors = (_any_anchors if absent else _anchors)(relation, writer)
@@ -282,40 +224,40 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     return None
 
 
-def _anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
-    """Anchors that something is in that relation to, () where there are none."""
+def _anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
+    """Draw anchors to which some object has the relation; () if there are none."""
     placed = [one for one in writer.graph if relation.possible(one)]
     if not placed:
         return ()
-    thing = writer.choice(placed)
-    others = [one for one in writer.graph if one is not thing]
+    obj = writer.choice(placed)
+    others = [one for one in writer.graph if one is not obj]
     groups = combinations(others, relation.anchor_count)
-    options = [group for group in groups if relation.truth(thing, *group) == 1.0]
+    options = [group for group in groups if relation.truth(obj, *group) == 1.0]
     return tuple(writer.shuffled(writer.choice(options))) if options else ()
 
 
-def _any_anchors(relation: Relation, writer: Writer) -> tuple[Thing, ...]:
-    """Anchors that something could be in that relation to."""
+def _any_anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
+    """Draw anchors that suit the relation, whether or not an object has it to them."""
     fitting = [
-        one for one in writer.graph if relation.anchors is None or one.kind in relation.anchors
+        one for one in writer.graph if relation.anchors is None or one.category in relation.anchors
     ]
     if len(fitting) < relation.anchor_count:
         return ()
     return tuple(writer.shuffled(fitting)[: relation.anchor_count])
 
 
-def _place(relation: Relation, anchors: tuple[Thing, ...], writer: Writer) -> Place | None:
+def _place(relation: Relation, anchors: tuple[SceneObject, ...], writer: Writer) -> Place | None:
     phrases = [unique_phrase(anchor, writer) for anchor in anchors]
     named = tuple(phrase for phrase in phrases if phrase is not None)
     if not anchors or len(named) < len(anchors):
         return None
     others = [one for one in writer.graph if one not in anchors]
-    truths = {thing.label: relation.truth(thing, *anchors) for thing in others}
+    truths = {obj.label: relation.truth(obj, *anchors) for obj in others}
     return Place(relation=relation, phrases=named, anchors=anchors, truths=truths)
 
 
 def _single(place: Place, writer: Writer) -> NounPhrase | None:
-    """A phrase that fits exactly one thing in that place, and mostly others elsewhere."""
+    """Draw a phrase that fits exactly one object in the place, and mostly others elsewhere."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):
@@ -328,7 +270,7 @@ def _single(place: Place, writer: Writer) -> NounPhrase | None:
 
 
 def _empty(place: Place, writer: Writer) -> NounPhrase | None:
-    """A phrase that fits things of the scene, but nothing in that place."""
+    """Draw a phrase that fits objects of the scene, but none in the place."""
     others = [one for one in writer.graph if one not in place.anchors]
     if not others:
         return None
@@ -342,8 +284,8 @@ def _truths(phrase: NounPhrase, place: Place, writer: Writer) -> list[float]:
     ]
 
 
-def _beside_nothing(writer: Writer) -> Draft | None:
-    """A thing that is there, in a place beside something that is not."""
+def _next_to_missing(writer: Writer) -> Draft | None:
+    """Draft an instruction for an object next to something that is not in the scene."""
     missing = absent_phrase(writer)
     if missing is None:
         return None
@@ -375,7 +317,24 @@ def _text(phrase: NounPhrase, place: Place, writer: Writer) -> Phrase:
     where = compose(writer.pick(pattern), **slots)
     if phrase == ANYTHING and writer.chance(0.3):
         return writer.sentence(OPEN_QUESTIONS, place=where)
-    thing = nominal(phrase, writer, plain=True)
+    named = nominal(phrase, writer, plain=True)
     if writer.chance(0.15):
-        return writer.sentence(QUESTIONS, thing=thing, place=where)
-    return writer.request(compose(writer.pick(PATTERNS), thing=thing, place=where), SENTENCES)
+        return writer.sentence(QUESTIONS, object=named, place=where)
+    it = compose(writer.pick(PATTERNS), object=named, place=where)
+    return writer.request(it, SINGULAR_REQUESTS)
+
+
+RELATION = InstructionCategory(
+    name='relation',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(
+        *(SINGULAR_REQUESTS, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR, TWO_ANCHORS),
+        *(relation.words for relation in RELATIONS.values()),
+    ),
+    share=0.23,
+    share_at_rest=0.23,
+    early_weight=0.4,
+    late_weight=1.9,
+    demo_examples=2,
+)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import hypot
 
-from instructseg_ros.tabletop.instructions.draft import Draft, labels
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
@@ -21,7 +21,7 @@ from instructseg_ros.tabletop.instructions.wording import (
     compose,
     grounded,
 )
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, Thing
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject
 
 LENGTH_RATIO = 1.2
 WIDTH_MARGIN = 0.05
@@ -30,12 +30,16 @@ DISTANCE_MARGIN = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Superlative:
-    """A measure whose highest value is meant, `clear` telling best from runner-up, its words.
+    """A superlative: the object with the highest value of a measure.
 
-    `before` goes before a noun ('largest'), `after` behind it ('closest to me').
+    Attributes:
+        measure: The measure.
+        clear: Whether the best value is clearly above the second best.
+        before: Words before a noun ('largest').
+        after: Words after a noun ('closest to me').
     """
 
-    measure: Callable[[Thing], float]
+    measure: Callable[[SceneObject], float]
     clear: Callable[[float, float], bool]
     before: Wordings
     after: Wordings
@@ -57,187 +61,134 @@ def _farther(best: float, other: float) -> bool:
     return best - other >= DISTANCE_MARGIN
 
 
-def _across(thing: Thing) -> float:
-    return thing.position[0] / thing.position[2]
+def _across(obj: SceneObject) -> float:
+    return obj.position[0] / obj.position[2]
 
 
-def _distance(thing: Thing) -> float:
-    return hypot(*thing.position)
+def _distance(obj: SceneObject) -> float:
+    return hypot(*obj.position)
 
 
 SUPERLATIVES = {
     'largest': Superlative(
-        measure=lambda thing: thing.extent,
+        measure=lambda obj: obj.extent,
         clear=_longer,
-        before=Wordings(
-            ('largest', 'biggest', 'least small', 'most large', 'least little'),
-            ('largest sized', 'biggest sized'),
-        ),
-        after=Wordings(
-            ('of the largest size', 'of the biggest size', 'largest in size'),
-            ('largest of all', 'biggest in size'),
-        ),
+        before=Wordings.parse("""
+            largest | biggest | least small | most large | least little
+            // largest sized | biggest sized
+        """),
+        after=Wordings.parse("""
+            of the largest size | of the biggest size | largest in size
+            // largest of all | biggest in size
+        """),
     ),
     'smallest': Superlative(
-        measure=lambda thing: -thing.extent,
+        measure=lambda obj: -obj.extent,
         clear=_shorter,
-        before=Wordings(
-            ('smallest', 'littlest', 'least big', 'most small', 'least large'),
-            ('smallest sized', 'tiniest'),  # new word: tiniest
-        ),
-        after=Wordings(
-            ('of the smallest size', 'smallest in size'),
-            ('smallest of all', 'of the littlest size'),
-        ),
+        before=Wordings.parse("""
+            smallest | littlest | least big | most small | least large // smallest sized | tiniest
+        """),
+        after=Wordings.parse("""
+            of the smallest size | smallest in size // smallest of all | of the littlest size
+        """),
     ),
     'leftmost': Superlative(
-        measure=lambda thing: -_across(thing),
+        measure=lambda obj: -_across(obj),
         clear=_beside,
-        before=Wordings(('leftmost', 'far left'), ('left-most',)),
-        after=Wordings(
-            (
-                'on the left',
-                'on the far left',
-                'farthest to the left',
-                'furthest left',
-                'at the far left',
-            ),
-            ('furthest to the left', 'farthest on the left'),
-        ),
+        before=Wordings.parse('leftmost | far left // left-most'),
+        after=Wordings.parse("""
+            on the left | on the far left | farthest to the left | furthest left | at the far left
+            // furthest to the left | farthest on the left
+        """),
     ),
     'rightmost': Superlative(
         measure=_across,
         clear=_beside,
-        before=Wordings(('rightmost', 'far right'), ('right-most',)),
-        after=Wordings(
-            (
-                'on the right',
-                'on the far right',
-                'farthest to the right',
-                'furthest right',
-                'at the far right',
-            ),
-            ('furthest to the right', 'farthest on the right'),
-        ),
+        before=Wordings.parse('rightmost | far right // right-most'),
+        after=Wordings.parse("""
+            on the right | on the far right | farthest to the right | furthest right |
+            at the far right
+            // furthest to the right | farthest on the right
+        """),
     ),
     'nearest': Superlative(
-        measure=lambda thing: -_distance(thing),
+        measure=lambda obj: -_distance(obj),
         clear=_farther,
-        before=Wordings(
-            ('nearest', 'closest', 'least far', 'least remote', 'most near', 'most close'),
-            ('least distant',),
-        ),
-        after=Wordings(
-            (
-                'closest to me',
-                'nearest to me',
-                'closest to the camera',
-                'nearest to the camera',
-                'closest to you',
-                'least far from me',
-                'most near to me',
-            ),
-            ('closest of all', 'nearest to you'),
-        ),
+        before=Wordings.parse("""
+            nearest | closest | least far | least remote | most near | most close // least distant
+        """),
+        after=Wordings.parse("""
+            closest to me | nearest to me | closest to the camera | nearest to the camera |
+            closest to you | least far from me | most near to me
+            // closest of all | nearest to you
+        """),
     ),
     'farthest': Superlative(
         measure=_distance,
         clear=_farther,
-        before=Wordings(
-            ('farthest', 'furthest', 'most distant', 'most remote', 'least near', 'least close'),
-            ('most far',),
-        ),
-        after=Wordings(
-            (
-                'farthest away',
-                'furthest from me',
-                'most distant from me',
-                'farthest from the camera',
-                'most remote from me',
-                'least near to me',
-            ),
-            ('furthest away', 'farthest from me', 'most far from me'),
-        ),
+        before=Wordings.parse("""
+            farthest | furthest | most distant | most remote | least near | least close // most far
+        """),
+        after=Wordings.parse("""
+            farthest away | furthest from me | most distant from me | farthest from the camera |
+            most remote from me | least near to me
+            // furthest away | farthest from me | most far from me
+        """),
     ),
 }
 
 
-def clear_first(candidates: Iterable[Thing], superlative: Superlative) -> Thing | None:
-    """The first of two or more candidates; None unless the runner-up is clearly behind."""
+def clear_first(candidates: Iterable[SceneObject], superlative: Superlative) -> SceneObject | None:
+    """The first of two or more candidates; None if it is not clearly ahead of the second."""
     ordered = sorted(candidates, key=superlative.measure, reverse=True)
     if len(ordered) < 2:
         return None
-    best, runner_up = (superlative.measure(thing) for thing in ordered[:2])
+    best, runner_up = (superlative.measure(obj) for obj in ordered[:2])
     return ordered[0] if superlative.clear(best, runner_up) else None
 
 
 def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
-    """How far up each thing of the scene is: squared ranks from 1, the first, to 0, the last."""
+    """Squared ranks of the objects by label, from 1 for the first to 0 for the last."""
     if len(graph) == 1:
         return {graph[0].label: 1.0}
     ordered = sorted(graph, key=superlative.measure)
-    return {thing.label: (rank / (len(graph) - 1)) ** 2 for rank, thing in enumerate(ordered)}
+    return {obj.label: (rank / (len(graph) - 1)) ** 2 for rank, obj in enumerate(ordered)}
 
 
-SENTENCES = SINGULAR_REQUESTS
-BEFORE_NOUN = Wordings(
-    (
-        *4 * ('the {first} {thing}',),
-        *2 * ('the {thing} that is the {first} one',),
-        'the {thing} which I call the {first} one',
-        'this {first} {thing}',
-        'my {first} {thing}',
-    ),
-    ('the {thing} which is the {first} one', 'that {first} {thing}'),
-)
-OF_ALL = Wordings(
-    (
-        'the {first} of the {things}',
-        'the {first} one of the {things}',
-        'among the {things} the {first} one',
-    ),
-    ('of the {things} the {first} one', 'the {first} of all the {things}'),
-)
-AFTER_NOUN = Wordings(
-    (
-        *2 * ('the {thing} {first}', 'the {thing} that is {first}'),
-        'the {thing} that you find {first}',
-        'the {thing} which I see {first}',
-        'the {thing} you see {first}',
-        'the {thing} that I find {first}',
-        'the {thing} which lies {first}',
-        'the {thing} that stands {first}',
-    ),
-    ('the {thing} which is {first}', 'the {thing} that you see {first}'),
-)
-QUESTIONS = Wordings(
-    (
-        'which {thing} is the {first} one?',
-        'what is the {first} {thing}?',
-        'do you know which {thing} is the {first} one?',
-        'tell me what the {first} {thing} is',
-    ),
-    ('which is the {first} {thing}?', 'tell me which {thing} is the {first} one'),
-)
-PLACE_QUESTIONS = Wordings(
-    (
-        'which {thing} is {first}?',
-        'what {thing} is {first}?',
-        'which {thing} can you see {first}?',
-        'do you know which {thing} is {first}?',
-        'can you tell which {thing} is {first}?',
-    ),
-    ('which {thing} do you see {first}?', 'can you see which {thing} is {first}?'),
-)
+BEFORE_NOUN = Wordings.parse("""
+    the {first} {object} | the {first} {object} | the {first} {object} | the {first} {object} |
+    the {object} that is the {first} one | the {object} that is the {first} one |
+    the {object} which I call the {first} one | this {first} {object} | my {first} {object}
+    // the {object} which is the {first} one | that {first} {object}
+""")
+OF_ALL = Wordings.parse("""
+    the {first} of the {objects} | the {first} one of the {objects} |
+    among the {objects} the {first} one
+    // of the {objects} the {first} one | the {first} of all the {objects}
+""")
+AFTER_NOUN = Wordings.parse("""
+    the {object} {first} | the {object} that is {first} | the {object} {first} |
+    the {object} that is {first} | the {object} that you find {first} |
+    the {object} which I see {first} | the {object} you see {first} |
+    the {object} that I find {first} | the {object} which lies {first} |
+    the {object} that stands {first}
+    // the {object} which is {first} | the {object} that you see {first}
+""")
+QUESTIONS = Wordings.parse("""
+    which {object} is the {first} one? | what is the {first} {object}? |
+    do you know which {object} is the {first} one? | tell me what the {first} {object} is
+    // which is the {first} {object}? | tell me which {object} is the {first} one
+""")
+PLACE_QUESTIONS = Wordings.parse("""
+    which {object} is {first}? | what {object} is {first}? | which {object} can you see {first}? |
+    do you know which {object} is {first}? | can you tell which {object} is {first}?
+    // which {object} do you see {first}? | can you see which {object} is {first}?
+""")
 ATTEMPTS = 24
-WORDINGS = (
-    *(SENTENCES, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS),
-    *(words for one in SUPERLATIVES.values() for words in (one.before, one.after)),
-)
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """The first of at least two things by a clear margin, or the first of none."""
+    """Draft an instruction for the clear first of several objects, or for a missing one."""
     if absent:
         phrase = absent_phrase(writer)
         if phrase is None:
@@ -265,12 +216,27 @@ def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     words = writer.pick(superlative.after if after else superlative.before)
     first = grounded(words, ranks(writer.graph, superlative), 'superlative')
     if not after and writer.chance(0.25):
-        things = nominal(phrase, writer, plural=True)
-        it = compose(writer.pick(OF_ALL), first=first, things=things)
-        return writer.request(it, SENTENCES)
-    thing = nominal(phrase, writer, plain=after)
+        named = nominal(phrase, writer, plural=True)
+        it = compose(writer.pick(OF_ALL), first=first, objects=named)
+        return writer.request(it, SINGULAR_REQUESTS)
+    named = nominal(phrase, writer, plain=after)
     if writer.chance(0.15):
         questions = PLACE_QUESTIONS if after else QUESTIONS
-        return writer.sentence(questions, first=first, thing=thing)
-    it = compose(writer.pick(AFTER_NOUN if after else BEFORE_NOUN), first=first, thing=thing)
-    return writer.request(it, SENTENCES)
+        return writer.sentence(questions, first=first, object=named)
+    it = compose(writer.pick(AFTER_NOUN if after else BEFORE_NOUN), first=first, object=named)
+    return writer.request(it, SINGULAR_REQUESTS)
+
+
+SUPERLATIVE = InstructionCategory(
+    name='superlative',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(
+        *(SINGULAR_REQUESTS, BEFORE_NOUN, OF_ALL, AFTER_NOUN, QUESTIONS, PLACE_QUESTIONS),
+        *(words for one in SUPERLATIVES.values() for words in (one.before, one.after)),
+    ),
+    share=0.17,
+    share_at_rest=0.17,
+    early_weight=0.5,
+    late_weight=1.4,
+)

@@ -1,4 +1,4 @@
-"""Words that mean what a trained one does; written by scripts/write_synonyms.py.
+"""Synonyms of trained words; written by scripts/write_synonyms.py.
 
 From the Open English WordNet (CC BY 4.0), which is derived from the Princeton WordNet.
 """

@@ -13,15 +13,18 @@ import numpy as np
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 SLOT = re.compile(r'\{(\w+)\}')
+NAME = re.compile(r'^ *([\w ]+):', re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grounding:
-    """What one phrase of a text alone points at.
+    """The objects that one phrase of a text fits by itself.
 
-    `start` and `end` are characters of the text, `weights` maps the label of a thing to 0..1
-    (1 = the phrase is true of it; things not listed weigh 0), `group` is 'attribute',
-    'superlative', 'relation' or 'motion'.
+    Attributes:
+        start: First character of the phrase in the text.
+        end: Character after its last one.
+        weights: 0 to 1 by label, 1 for objects that the phrase fits; 0 for objects not listed.
+        group: 'attribute', 'superlative', 'relation' or 'motion'.
     """
 
     start: int
@@ -39,12 +42,12 @@ class Phrase:
 
 
 def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
-    """A phrase that points as a whole."""
+    """A phrase with one grounding for all of its text."""
     return Phrase(text, (Grounding(start=0, end=len(text), weights=weights, group=group),))
 
 
 def compose(template: str, **slots: Phrase) -> Phrase:
-    """The template with its `{slot}`s filled; groundings move along with their words."""
+    """Fill the `{slot}`s of a template; the groundings move along with their words."""
     text = ''
     groundings: list[Grounding] = []
     for number, part in enumerate(_parts(template)):
@@ -68,7 +71,7 @@ def shifted(phrase: Phrase, offset: int) -> list[Grounding]:
 
 @lru_cache(maxsize=1024)
 def _parts(template: str) -> tuple[str, ...]:
-    """Literal text and slot names in turn; the slots are at the odd places."""
+    """Split a template into literal text and slot names, which are at odd indices."""
     return tuple(SLOT.split(template))
 
 
@@ -80,17 +83,33 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Wordings:
-    """Ways to say one thing: those a model is trained with and those held out of training."""
+    """Alternative texts: those that a model is trained with and those held out of training."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Wordings:
+        """Read `trained | trained // held out | held out`; line breaks count as spaces."""
+        trained, _, held_out = text.partition('//')
+        return cls(_alternatives(trained), _alternatives(held_out))
+
+    @classmethod
+    def table(cls, text: str) -> dict[str, Wordings]:
+        """Read rows of `name: wordings`, each of which ends at the next name."""
+        _, *cells = NAME.split(text)
+        return {name: cls.parse(row) for name, row in zip(cells[::2], cells[1::2], strict=True)}
 
     def __add__(self, other: Wordings) -> Wordings:
         return Wordings(self.trained + other.trained, self.held_out + other.held_out)
 
 
+def _alternatives(text: str) -> tuple[str, ...]:
+    return tuple(' '.join(one.split()) for one in text.split('|') if one.strip())
+
+
 class Writer:
-    """The scene that is spoken of, the random source and the choice of wordings.
+    """Words an instruction: holds the scene and the random source, and draws the wordings.
 
     With `held_out`, wordings held out of training are drawn too, and the final `sentence` is one of
     them if nothing before was.
@@ -103,25 +122,25 @@ class Writer:
         self._drew_held_out = False
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self._rng.random() < probability
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of the options, all equally likely."""
+        """Draw one of the options, all equally likely."""
         return options[int(self._rng.random() * len(options))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """The options in random order."""
+        """Shuffle the options."""
         return [options[i] for i in self._rng.permutation(len(options))]
 
     def pick(self, wordings: Wordings) -> str:
-        """One of the wordings, held out ones only where they are wanted."""
+        """Draw one of the wordings; held-out ones only if they are requested."""
         if self._held_out and wordings.held_out and self.chance(HELD_OUT_SHARE):
             return self._pick_held_out(wordings)
         return self.choice(wordings.trained)
 
     def sentence(self, wordings: Wordings, **slots: Phrase) -> Phrase:
-        """The finished text: a sentence around the slots, written as people type."""
+        """Draw a sentence, fill its slots and finish it the way people type."""
         if self._held_out and not self._drew_held_out:
             template = self._pick_held_out(wordings)
         else:
@@ -129,9 +148,9 @@ class Writer:
         return self._typed(compose(template, **slots))
 
     def request(self, it: Phrase, wordings: Wordings) -> Phrase:
-        """A sentence that asks for `it`, or nothing but `it`."""
-        held_out_is_due = self._held_out and not self._drew_held_out
-        if not held_out_is_due and self.chance(BARE_SHARE):
+        """Draw a sentence that asks for `it`, or return `it` alone."""
+        must_hold_out = self._held_out and not self._drew_held_out
+        if not must_hold_out and self.chance(BARE_SHARE):
             return self._typed(it)
         return self.sentence(wordings, it=it)
 
@@ -150,166 +169,98 @@ class Writer:
         return Phrase(text, phrase.groundings)
 
 
-def labels_of(weights: Mapping[int, float]) -> frozenset[int]:
-    """The labels that a grounding or a relation is certainly true of."""
-    return frozenset(label for label, weight in weights.items() if weight == 1.0)
-
-
-NOUNS = {
-    'mug': Wordings(('mug', 'cup', 'coffee mug', 'coffee cup'), ('tea mug',)),
-    'bowl': Wordings(('bowl', 'bowl', 'cereal bowl'), ('soup bowl',)),
-    'bottle': Wordings(('bottle', 'water bottle', 'flask'), ('drink bottle',)),
-    'can': Wordings(('can', 'tin', 'soda can'), ('drink can', 'soda tin')),
-    'box': Wordings(('box', 'box', 'carton'), ('gift box', 'package')),  # new word: package
-    'ball': Wordings(('ball', 'ball', 'rubber ball'), ('toy ball',)),
-    'plate': Wordings(('plate', 'dinner plate', 'dish'), ('food plate',)),
-    'spoon': Wordings(('spoon', 'spoon', 'soup spoon'), ('cereal spoon',)),
-    'knife': Wordings(('knife', 'knife', 'bread knife'), ('table knife',)),
-    'banana': Wordings(('banana',), ('banana fruit',)),
-    'apple': Wordings(('apple',), ('apple fruit',)),
-    'book': Wordings(('book', 'book', 'novel'), ('story book',)),
-    'car': Wordings(('car', 'toy car', 'vehicle'), ('toy vehicle', 'automobile')),  # new word
-    'hammer': Wordings(('hammer', 'hammer', 'mallet'), ('nail hammer',)),
-    'pen': Wordings(('pen', 'pen', 'marker'), ('marker pen',)),
-    'teapot': Wordings(('teapot', 'tea pot'), ('tea kettle',)),  # new word: kettle
-}
-THING = Wordings(('thing', 'thing', 'object', 'item'), ('one',))
-THINGS = Wordings(('things', 'things', 'objects', 'items'))
+NOUNS = Wordings.table("""
+    mug: mug | cup | coffee mug | coffee cup // tea mug
+    bowl: bowl | bowl | cereal bowl // soup bowl
+    bottle: bottle | water bottle | flask // drink bottle
+    can: can | tin | soda can // drink can | soda tin
+    box: box | box | carton // gift box | package
+    ball: ball | ball | rubber ball // toy ball
+    plate: plate | dinner plate | dish // food plate
+    spoon: spoon | spoon | soup spoon // cereal spoon
+    knife: knife | knife | bread knife // table knife
+    banana: banana // banana fruit
+    apple: apple // apple fruit
+    book: book | book | novel // story book
+    car: car | toy car | vehicle // toy vehicle | automobile
+    hammer: hammer | hammer | mallet // nail hammer
+    pen: pen | pen | marker // marker pen
+    teapot: teapot | tea pot // tea kettle
+""")
+OBJECT_NOUNS = Wordings.parse('thing | thing | object | item // one')
+OBJECT_PLURALS = Wordings.parse('things | things | objects | items')
 IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
 
-COLORS = {
-    'red': Wordings(('red',), ('crimson',)),  # new word
-    'green': Wordings(('green',)),
-    'blue': Wordings(('blue',)),
-    'yellow': Wordings(('yellow',)),
-    'orange': Wordings(('orange',)),
-    'purple': Wordings(('purple', 'violet')),
-    'pink': Wordings(('pink',)),
-    'brown': Wordings(('brown',)),
-    'white': Wordings(('white',)),
-    'black': Wordings(('black',)),
-}
-SIZES = {
-    'small': Wordings((*2 * ('small', 'little'), 'small size', 'little sized'), ('small sized',)),
-    'medium': Wordings(
-        ('medium', 'medium sized', 'medium size', 'mid sized', 'middle size', 'average sized'),
-        ('middle sized',),
-    ),
-    'large': Wordings(
-        (*2 * ('large', 'big'), 'large size', 'big size'), ('large sized', 'big sized')
-    ),
-}
+COLORS = Wordings.table("""
+    red: red // crimson
+    green: green
+    blue: blue
+    yellow: yellow
+    orange: orange
+    purple: purple | violet
+    pink: pink
+    brown: brown
+    white: white
+    black: black
+""")
+SIZES = Wordings.table("""
+    small: small | little | small | little | small size | little sized // small sized
+    medium: medium | medium sized | medium size | mid sized | middle size | average sized
+        // middle sized
+    large: large | big | large | big | large size | big size // large sized | big sized
+""")
 
 BEFORE_NOUN = {
-    '': Wordings(('{noun}',)),
-    'color': Wordings(
-        (*3 * ('{color} {noun}',), '{color} colored {noun}', '{color} coloured {noun}')
-    ),
-    'size': Wordings(('{size} {noun}',)),
-    'size color': Wordings(('{size} {color} {noun}',), ('{size} and {color} {noun}',)),
+    '': Wordings.parse('{noun}'),
+    'color': Wordings.parse("""
+        {color} {noun} | {color} {noun} | {color} {noun} | {color} colored {noun} |
+        {color} coloured {noun}
+    """),
+    'size': Wordings.parse('{size} {noun}'),
+    'size color': Wordings.parse('{size} {color} {noun} // {size} and {color} {noun}'),
 }
 AFTER_NOUN = {
-    'color': Wordings(
-        (
-            *2 * ('{noun} that {is} {color}',),
-            '{noun} with the color {color}',
-            '{noun} with the colour {color}',
-            '{noun} painted in {color}',
-            '{noun} which {is} painted {color}',
-        ),
-        ('{noun} which {is} {color}', '{noun} in {color}', '{noun} that {is} {color} colored'),
-    ),
-    'size': Wordings(
-        ('{noun} that {is} {size}', '{noun} which I find {size}'), ('{noun} which {is} {size}',)
-    ),
-    'size color': Wordings(
-        (
-            *2 * ('{size} {noun} that {is} {color}', '{color} {noun} that {is} {size}'),
-            '{size} {noun} painted in {color}',
-            '{color} {noun} which I find {size}',
-        ),
-        (
-            '{size} {noun} which {is} {color}',
-            '{noun} that {is} {size} and {color}',
-            '{color} {noun} which {is} {size}',
-            '{size} {noun} with the color {color}',
-        ),
-    ),
+    'color': Wordings.parse("""
+        {noun} that {is} {color} | {noun} that {is} {color} | {noun} with the color {color} |
+        {noun} with the colour {color} | {noun} painted in {color} |
+        {noun} which {is} painted {color}
+        // {noun} which {is} {color} | {noun} in {color} | {noun} that {is} {color} colored
+    """),
+    'size': Wordings.parse("""
+        {noun} that {is} {size} | {noun} which I find {size} // {noun} which {is} {size}
+    """),
+    'size color': Wordings.parse("""
+        {size} {noun} that {is} {color} | {color} {noun} that {is} {size} |
+        {size} {noun} that {is} {color} | {color} {noun} that {is} {size} |
+        {size} {noun} painted in {color} | {color} {noun} which I find {size}
+        // {size} {noun} which {is} {color} | {noun} that {is} {size} and {color} |
+        {color} {noun} which {is} {size} | {size} {noun} with the color {color}
+    """),
 }
 
-REQUESTS = Wordings(
-    (
-        'show me {it}',
-        'please show me {it}',
-        'can you show me {it}?',
-        'find {it}',
-        'please find {it}',
-        'can you find {it}?',
-        'segment {it}',
-        'can you segment {it}?',
-        'bring me {it}',
-        'please bring me {it}',
-        'give me {it}',
-        'could you give me {it}?',
-        'I need {it}',
-        'I want {it}',
-        'I would like to have {it}',
-        'look for {it}',
-        'I am looking for {it}',
-        'point at {it}',
-        'could you point at {it}?',
-        'mark {it}',
-        'please mark {it}',
-        'get {it} for me',
-        'do you see {it}?',
-        'can you see {it}?',
-        'pick up {it}',
-        'please pick up {it}',
-        'go and get {it}',
-        'I would like {it}, please',
-        'where do you see {it}?',
-        'could you find {it} for me?',
-        'can you get {it}, please?',
-        'hand me {it}',
-        'fetch {it}',
-        'grab {it}',
-        'take {it}',
-        'look at {it}',
-        'choose {it}',
-        'I want you to find {it}',
-        'I need you to bring me {it}',
-        'please go and get me {it}',
-        'could you please show me {it}?',
-        'where did I put {it}?',
-        'what about {it}?',
-    ),
-    (
-        'I want you to show me {it}',
-        'please look for {it}',
-        'I need you to pick up {it}',
-        'where can I find {it}?',
-        'please go and find {it} for me',
-        'could you please point at {it}?',
-        'locate {it}',
-        'highlight {it}',  # new words
-    ),
-)
-SINGULAR_REQUESTS = REQUESTS + Wordings(
-    (
-        'where is {it}?',
-        'which one is {it}?',
-        'tell me where {it} is',
-        'do you know where {it} is?',
-        'where in the picture is {it}?',
-    ),
-    ('can you tell me where {it} is?', 'where on the table is {it}?'),
-)
-PLURAL_REQUESTS = REQUESTS + Wordings(
-    (
-        'where are {it}?',
-        'tell me where {it} are',
-        'do you know where {it} are?',
-        'where in the picture are {it}?',
-    ),
-    ('can you tell me where {it} are?', 'where on the table are {it}?'),
-)
+REQUESTS = Wordings.parse("""
+    show me {it} | please show me {it} | can you show me {it}? | find {it} | please find {it} |
+    can you find {it}? | segment {it} | can you segment {it}? | bring me {it} |
+    please bring me {it} | give me {it} | could you give me {it}? | I need {it} | I want {it} |
+    I would like to have {it} | look for {it} | I am looking for {it} | point at {it} |
+    could you point at {it}? | mark {it} | please mark {it} | get {it} for me | do you see {it}? |
+    can you see {it}? | pick up {it} | please pick up {it} | go and get {it} |
+    I would like {it}, please | where do you see {it}? | could you find {it} for me? |
+    can you get {it}, please? | hand me {it} | fetch {it} | grab {it} | take {it} | look at {it} |
+    choose {it} | I want you to find {it} | I need you to bring me {it} |
+    please go and get me {it} | could you please show me {it}? | where did I put {it}? |
+    what about {it}?
+    // I want you to show me {it} | please look for {it} | I need you to pick up {it} |
+    where can I find {it}? | please go and find {it} for me | could you please point at {it}? |
+    locate {it} | highlight {it}
+""")
+SINGULAR_REQUESTS = REQUESTS + Wordings.parse("""
+    where is {it}? | which one is {it}? | tell me where {it} is | do you know where {it} is? |
+    where in the picture is {it}?
+    // can you tell me where {it} is? | where on the table is {it}?
+""")
+PLURAL_REQUESTS = REQUESTS + Wordings.parse("""
+    where are {it}? | tell me where {it} are | do you know where {it} are? |
+    where in the picture are {it}?
+    // can you tell me where {it} are? | where on the table are {it}?
+""")

@@ -13,11 +13,11 @@ from instructseg_ros.tabletop.training import scene_store as columns
 from instructseg_ros.tabletop.training.images import encode_once, random_crops, vision_batch
 from instructseg_ros.tabletop.training.losses import CellLabels, Stage, cell_labels
 from instructseg_ros.tabletop.training.scene_store import FRAMES, MOTIONS, SceneStore
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 
 _SCALE = 0.2  # m, a typical extent
-_CENTRE_SIZES = (1, len(KINDS), len(COLORS), len(SIZES), 2, 1, 1)
-_COVER_SIZES = (1, len(KINDS), len(COLORS), 2)
+_CENTRE_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), len(SIZES), 2, 1, 1)
+_COVER_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), 2)
 
 
 class TowerStage(Stage):

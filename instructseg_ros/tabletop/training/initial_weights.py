@@ -15,7 +15,8 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
 )
 
-from instructseg_ros.model.checkpoints import find_model, load_model
+from instructseg_ros.model.checkpoints import load_model
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.perceiver import WindowedCrossAttention
 from instructseg_ros.model.processor import InstructSegProcessor

@@ -14,6 +14,7 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID
 from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.losses import Stage, centre_cells
 from instructseg_ros.tabletop.training.scene_store import (
     ANCHORS,
@@ -42,8 +43,8 @@ _ROLES: Final = (
 _EARLY = 0.4  # weight of pointers read from earlier layers
 _GROUNDED_LAYERS = (1, 2)
 # Log-weights for drawing instruction categories: vocabulary first, comparisons later.
-_FIRST_CATEGORIES = np.log([2.5, 0.5, 0.4, 1.5, 1.0, 1.3])
-_LATER_CATEGORIES = np.log([1.2, 1.4, 1.9, 0.9, 1.1, 1.5])
+_EARLY_WEIGHTS = np.log([one.early_weight for one in INSTRUCTION_CATEGORIES.values()])
+_LATE_WEIGHTS = np.log([one.late_weight for one in INSTRUCTION_CATEGORIES.values()])
 _ABSENT = np.log(1.5)  # added for absent targets, which are learned last
 
 
@@ -138,7 +139,7 @@ class LanguageStage(Stage):
         """
         categories = self._store.categories[indices]
         absent = self._store.roles[indices][:, :, TARGETS] == 0
-        weights = (_FIRST_CATEGORIES if progress < 0.2 else _LATER_CATEGORIES)[categories]
+        weights = (_EARLY_WEIGHTS if progress < 0.2 else _LATE_WEIGHTS)[categories]
         weights = weights + _ABSENT * absent
         order = np.argsort(-(rng.gumbel(size=categories.shape) + weights), axis=1)
         numbers = order[:, : self.instructions]

@@ -15,11 +15,11 @@ from instructseg_ros.research.training.trainer import LossOutput
 from instructseg_ros.tabletop.training.images import encode_once, flipped, mask_batch
 from instructseg_ros.tabletop.training.losses import Stage, mask_loss, object_masks
 from instructseg_ros.tabletop.training.scene_store import CATEGORY, COLOR, EXISTS, SceneStore, U, V
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
 
 _OCTAVES = 8
 _PLACE = 4 * _OCTAVES
-_PROMPT = _PLACE + len(KINDS) + len(COLORS) + 3
+_PROMPT = _PLACE + len(OBJECT_CATEGORIES) + len(COLORS) + 3
 # Shares of prompts that give the place, or the place and the looks; the others give the looks.
 _PLACE_SHARE, _ALL_SHARE = 0.45, 0.15
 _WRONG_SHARE = 0.15  # of the prompts by looks: their target is mostly absent
@@ -35,7 +35,7 @@ class PixelStage(Stage):
         self.mask_decoder = model.mask_decoder
         self.prompt = nn.Sequential(nn.Linear(_PROMPT, 192), nn.GELU(), nn.Linear(192, width))
         features = model.config.mask_config.feature_size
-        self.cover_head = nn.Conv2d(features, 2 + len(KINDS) + len(COLORS) + 2, 1)
+        self.cover_head = nn.Conv2d(features, 2 + len(OBJECT_CATEGORIES) + len(COLORS) + 2, 1)
         keep_full_precision(model.pixel_branch.decoder.encoder)
         self._queries = model.config.num_queries
 
@@ -69,7 +69,9 @@ class PixelStage(Stage):
         image, row, column = torch.nonzero(there, as_tuple=True)
         mine = objects[image, slots[there]]
         out = out.permute(0, 2, 3, 1)
-        _, category, color, centre = out[there].split((2, len(KINDS), len(COLORS), 2), dim=-1)
+        _, category, color, centre = out[there].split(
+            (2, len(OBJECT_CATEGORIES), len(COLORS), 2), dim=-1
+        )
         where = torch.stack(
             [mine[:, U] - (column + 0.5) / width, mine[:, V] - (row + 0.5) / height], dim=-1
         )
@@ -104,7 +106,7 @@ def draw_prompts(
     looks = rng.integers(0, 3, (batch, count))
     by_category = by_looks & ((looks != 1) | by_place)
     by_color = by_looks & ((looks != 0) | by_place)
-    category = _wrong(chosen[..., CATEGORY], by_category & ~by_place, len(KINDS), rng)
+    category = _wrong(chosen[..., CATEGORY], by_category & ~by_place, len(OBJECT_CATEGORIES), rng)
     color = _wrong(chosen[..., COLOR], by_color & ~by_place, len(COLORS), rng)
     fits = (objects[:, None, :, CATEGORY] == category[..., None]) | ~by_category[..., None]
     fits &= (objects[:, None, :, COLOR] == color[..., None]) | ~by_color[..., None]
@@ -114,7 +116,7 @@ def draw_prompts(
     place = chosen[..., [U, V]] + rng.normal(0, 0.008, (batch, count, 2))
     parts = [
         _octaves(place) * by_place[..., None],
-        np.eye(len(KINDS))[category] * by_category[..., None],
+        np.eye(len(OBJECT_CATEGORIES))[category] * by_category[..., None],
         np.eye(len(COLORS))[color] * by_color[..., None],
         np.stack([by_place, by_category, by_color], axis=-1),
     ]

@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS, SIZES
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
 from instructseg_ros.video.run_folder import make_folder
 
 if TYPE_CHECKING:
-    from instructseg_ros.tabletop.world.scene_graph import Thing
+    from instructseg_ros.tabletop.world.scene_graph import SceneObject
 
 
 MAX_OBJECTS: Final = 14
@@ -227,7 +227,7 @@ def _writer(folder: Path, stride: float) -> SceneWriter:
     return SceneWriter(SceneStore.open(folder), stride)
 
 
-def _describe(one: Thing, stride: float) -> list[float]:
+def _describe(one: SceneObject, stride: float) -> list[float]:
     x, y, z = one.position
     # Image flow of its centre over one stride, for a camera with focal length 1.
     flow_u = (one.velocity[0] - x / z * one.velocity[2]) / z * stride
@@ -235,7 +235,7 @@ def _describe(one: Thing, stride: float) -> list[float]:
     width, height = _RENDER_SIZE
     return [
         1,
-        KINDS.index(one.kind),
+        OBJECT_CATEGORIES.index(one.category),
         list(COLORS).index(one.color),
         list(SIZES).index(one.size),
         one.pixel[0] / width,

@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from instructseg_ros.model.checkpoints import find_model
 from instructseg_ros.model.embedded import MASK_SIZE, SPECIAL_TOKENS, embedded_config, processor_for
-from instructseg_ros.model.manifest import model_hash
+from instructseg_ros.model.model_files import find_model, model_hash
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
@@ -24,7 +23,7 @@ from instructseg_ros.research.training.trainer import (
     make_accelerator,
     saved_step,
 )
-from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, answer_scenes, calibrate
+from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS
 from instructseg_ros.tabletop.training.encoders import (
@@ -227,7 +226,7 @@ class TabletopTraining:
         )
         scenes = min(_CALIBRATION_SCENES, self._recipe.scenes // 4)
         seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-        thresholds = calibrate(answer_scenes(segmenter, seeds))
+        thresholds = calibrate(run_scenes(segmenter, seeds))
         self.model.config.score_threshold = thresholds.found
         self.model.config.release_threshold = thresholds.release
         self.model.save_pretrained(self._folder / 'model')

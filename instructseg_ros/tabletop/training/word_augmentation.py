@@ -12,7 +12,12 @@ from tqdm import trange
 
 from instructseg_ros.model.embedded import SPECIAL_TOKENS
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS, TabletopInstruction, generate, vocabulary
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    TabletopInstruction,
+    generate,
+    vocabulary,
+)
 from instructseg_ros.tabletop.instructions import movement as motions
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.relation import RELATIONS
@@ -21,9 +26,9 @@ from instructseg_ros.tabletop.instructions.use import USES
 from instructseg_ros.tabletop.instructions.wording import (
     COLORS,
     NOUNS,
+    OBJECT_NOUNS,
+    OBJECT_PLURALS,
     SIZES,
-    THING,
-    THINGS,
     Wordings,
 )
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, MAX_WORDS, SceneStore
@@ -34,9 +39,7 @@ if TYPE_CHECKING:
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
 _ABSENT_SHARE = 0.2
-# Shares of the instruction categories; motion in scenes with and without moving objects.
-_SHARES = np.array([0.26, 0.17, 0.23, 0.11, 0.13])
-_MOTION_SHARE, _STILL_MOTION_SHARE = 0.25, 0.03
+_CATEGORIES: Final = tuple(INSTRUCTION_CATEGORIES.values())
 
 
 def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, seed: int) -> None:
@@ -65,9 +68,10 @@ def draw_instruction(
     """
     absent = bool(rng.random() < _ABSENT_SHARE)
     moving = any(each.motion for each in graph)
-    weights = np.append(_SHARES, _MOTION_SHARE if moving else _STILL_MOTION_SHARE)
-    for category in rng.choice(len(KINDS), size=64, p=weights / weights.sum()):
-        instruction = generate(graph, rng, kind=KINDS[category], absent=absent, held_out=held_out)
+    weights = np.array([one.share if moving else one.share_at_rest for one in _CATEGORIES])
+    for index in rng.choice(len(_CATEGORIES), size=64, p=weights / weights.sum()):
+        category = _CATEGORIES[index].name
+        instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
         if instruction is not None:
             return instruction
     raise ValueError('no category has an instruction for this scene')
@@ -90,7 +94,7 @@ def _write(
     store.groups[index, number] = 0
     store.groundings[index, number] = 0
     store.words[index, number, : len(words)] = words
-    store.categories[index, number] = KINDS.index(instruction.kind)
+    store.categories[index, number] = list(INSTRUCTION_CATEGORIES).index(instruction.category)
     roles = (instruction.targets, instruction.anchors, instruction.candidates)
     store.roles[index, number] = [sum(1 << slot_of[k] for k in role) for role in roles]
     for grounding in instruction.groundings:
@@ -104,7 +108,7 @@ def _write(
 _, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
 _MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
 _ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
-_USE = KINDS.index('use')
+_USE = list(INSTRUCTION_CATEGORIES).index('use')
 _FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases and within them
 _MAX_EXTENSION = 3
 MAX_ADDED: Final = _MAX_EXTENSION + 1
@@ -182,7 +186,7 @@ class WordAugmentation:
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
         # Words in place of a noun, where an unknown word would mean an unknown object.
-        pronouns = _words((THING, THINGS)) | {'one', 'something', 'everything'}
+        pronouns = _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
         self._pronouns = _mask(numbers, pronouns)
         grounded = _words(_plain()) | _words(_uses()) | heads
         fillers = set(numbers) - set(SPECIAL_TOKENS) - grounded - modifiers

@@ -1,4 +1,4 @@
-"""Draws a random scene: where objects stand, lie on each other and move."""
+"""Draws a random scene: which objects it has, where they stand and how they move."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from instructseg_ros.spatial.quaternions import from_axis_angle, multiply, to_matrix, yaw
 from instructseg_ros.tabletop.world.catalogue import (
     COLORS,
-    KINDS,
+    OBJECT_CATEGORIES,
     SIZES,
     VARIANTS,
-    Article,
+    CatalogueEntry,
     catalogue,
 )
 from instructseg_ros.tabletop.world.motions import Loop, Motion, Shuttle
-from instructseg_ros.tabletop.world.pinhole_camera import Camera, project
-from instructseg_ros.tabletop.world.quaternions import compose, to_matrix, turn, yaw
-from instructseg_ros.tabletop.world.scene import Item, Room, Scene, random_camera, random_room
+from instructseg_ros.tabletop.world.scene import (
+    Camera,
+    PlacedObject,
+    Room,
+    Scene,
+    random_camera,
+    random_room,
+)
 from instructseg_ros.tabletop.world.shapes import strip
 
 FRAME = (640, 480)
 MARGIN = 6
 GAP = 0.012
-FARTHEST = 1.2
+MAX_DEPTH = 1.2
 
 
 def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
-    """Footprint circles (n, 3), turned by `angle` about z and shifted to `position`."""
+    """Rotate footprint circles (n, 3) by `angle` about z and move them to `position`."""
     c, s = np.cos(angle), np.sin(angle)
     centres = discs[:, :2] @ np.array([[c, s], [-s, c]]) + position[:2]
     return np.column_stack([centres, discs[:, 2]])
@@ -36,26 +42,26 @@ def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
 
 @dataclass
 class Layout:
-    """The ground that is taken so far on a table, as circles (n, 3) in its frame."""
+    """The occupied ground on a table, as circles (n, 3) of x, y and radius in its frame, m."""
 
     camera: Camera
     room: Room
     taken: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
     def spot(self, rng: np.random.Generator) -> np.ndarray:
-        """A point of the table (3,) that is anywhere in the picture with equal chance."""
-        k = self.camera.intrinsics(*FRAME)
+        """Draw a point (3,) on the table, uniformly in the image."""
+        k = self.camera.pinhole(*FRAME)
         u, v = rng.uniform(30, FRAME[0] - 30), rng.uniform(40, FRAME[1] - 20)
         ray = self.camera.rotation @ np.array([(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.0])
         reach = self.camera.position[2] / max(-ray[2], 1e-3)
         return self.camera.position + min(reach, 10.0) * ray
 
     def fits(self, discs: np.ndarray, height: float) -> bool:
-        """Whether things of that height on those circles are free, on the table and in view."""
+        """Whether an object of that height and footprint is on free ground and in view."""
         return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
 
     def take(self, discs: np.ndarray) -> None:
-        """Keep others away from these circles."""
+        """Mark these circles as occupied."""
         self.taken = np.concatenate([self.taken, discs])
 
     def _on_table(self, discs: np.ndarray) -> bool:
@@ -64,13 +70,13 @@ class Layout:
         return bool((own < np.array(self.room.table) - 0.01).all())
 
     def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
-        """Whether no circle reaches into ground that is taken, the last `but` circles aside."""
+        """Whether no circle reaches into occupied ground, ignoring its last `but` circles."""
         taken = self.taken[: len(self.taken) - but]
         apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
         return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
 
     def in_view(self, discs: np.ndarray, height: float) -> bool:
-        """Whether cylinders of that height on those circles are wholly in the picture."""
+        """Whether cylinders of that height on those circles lie completely in the image."""
         angle = np.arange(6) * np.pi / 3
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
         rim = discs[:, None, :2] + discs[:, None, 2:] * around
@@ -78,64 +84,66 @@ class Layout:
             [np.concatenate([rim, np.full((*rim.shape[:2], 1), z)], -1) for z in (0.0, height)]
         ).reshape(-1, 3)
         optical = self.camera.to_optical(points)
-        pixels = project(optical, self.camera.intrinsics(*FRAME))
+        pixels = self.camera.pinhole(*FRAME).project(optical)
         inside = (pixels > MARGIN) & (pixels < np.array(FRAME) - 1 - MARGIN)
-        return bool(inside.all() and (optical[:, 2] < FARTHEST).all())
+        return bool(inside.all() and (optical[:, 2] < MAX_DEPTH).all())
 
 
 STICKS = ('spoon', 'pen', 'knife')
-Pose = tuple[np.ndarray, np.ndarray]  # centre (3,) in m, orientation quaternion
+Pose = tuple[np.ndarray, np.ndarray]  # centre (3,) in m, orientation (x, y, z, w)
 
 
-def onto(carrier: Item, article: Article, rng: np.random.Generator) -> Pose | None:
-    """The pose of an article on top of a carrier at rest, None if it does not fit."""
-    platform, shape = carrier.article.shape.platform, article.shape
-    overhang = 1.9 if article.kind in STICKS else 1.15
+def onto(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator) -> Pose | None:
+    """Draw the pose of an object on top of a carrier at rest; None if it does not fit."""
+    platform, shape = carrier.entry.shape.platform, entry.shape
+    overhang = 1.9 if entry.category in STICKS else 1.15
     if platform is None or shape.reach > overhang * platform.radius:
         return None
     overhangs = shape.reach > platform.radius
-    top = carrier.article.shape.height if overhangs else platform.height
-    base = carrier.center[2] - 0.5 * carrier.article.shape.height
+    top = carrier.entry.shape.height if overhangs else platform.height
+    base = carrier.center[2] - 0.5 * carrier.entry.shape.height
     shift = 0.12 * platform.radius * rng.uniform(-1, 1, 2)
     center = np.array([*(carrier.center[:2] + shift), base + top + 0.5 * shape.height])
     return center, yaw(rng.uniform(0, 2 * np.pi))
 
 
-def into(carrier: Item, article: Article, rng: np.random.Generator) -> Pose | None:
-    """The pose of an article inside a container at rest, None if it does not fit."""
-    hollow, base = carrier.article.shape.hollow, carrier.center[2]
+def into(carrier: PlacedObject, entry: CatalogueEntry, rng: np.random.Generator) -> Pose | None:
+    """Draw the pose of an object inside a container at rest; None if it does not fit."""
+    hollow, base = carrier.entry.shape.hollow, carrier.center[2]
     if hollow is None:
         return None
-    base -= 0.5 * carrier.article.shape.height
+    base -= 0.5 * carrier.entry.shape.height
     around = yaw(rng.uniform(0, 2 * np.pi))
-    if article.kind in STICKS:
-        return _leaning(carrier, article, base, rng)
-    radius = 0.5 * article.shape.height
-    if article.shape.reach > 0.75 * hollow.mouth:
+    if entry.category in STICKS:
+        return _leaning(carrier, entry, base, rng)
+    radius = 0.5 * entry.shape.height
+    if entry.shape.reach > 0.75 * hollow.mouth:
         return None
     center = np.array([*carrier.center[:2], base + hollow.bottom + radius + 0.15 * radius])
     return center, around
 
 
-def _leaning(carrier: Item, article: Article, base: float, rng: np.random.Generator) -> Pose | None:
-    """A stick from the floor of a container over its rim."""
-    hollow, rim = carrier.article.shape.hollow, carrier.article.shape.height
+def _leaning(
+    carrier: PlacedObject, entry: CatalogueEntry, base: float, rng: np.random.Generator
+) -> Pose | None:
+    """Draw the pose of a stick that leans from the floor of a container over its rim."""
+    hollow, rim = carrier.entry.shape.hollow, carrier.entry.shape.height
     assert hollow is not None
-    half = 0.5 * article.shape.height
+    half = 0.5 * entry.shape.height
     low = np.array([-0.6 * (hollow.floor - half), hollow.bottom + half])
     high = np.array([hollow.mouth - half, rim + half])
     along = (high - low) / np.linalg.norm(high - low)
-    if article.shape.length < 1.25 * np.linalg.norm(high - low):
+    if entry.shape.length < 1.25 * np.linalg.norm(high - low):
         return None
     angle = rng.uniform(0, 2 * np.pi)
     c, s = np.cos(angle), np.sin(angle)
-    middle = low + 0.5 * article.shape.length * along
+    middle = low + 0.5 * entry.shape.length * along
     center = np.array([*carrier.center[:2], base])
     center += np.array([c * middle[0], s * middle[0], middle[1]])
-    pitch = turn(np.array([0.0, -1.0, 0.0]), np.arctan2(along[1], along[0]))
-    orientation = compose(yaw(angle), pitch)
-    if article.kind == 'spoon' and carrier.article.kind == 'bowl':
-        orientation = compose(orientation, yaw(np.pi))
+    pitch = from_axis_angle(np.array([0.0, -1.0, 0.0]), np.arctan2(along[1], along[0]))
+    orientation = multiply(yaw(angle), pitch)
+    if entry.category == 'spoon' and carrier.entry.category == 'bowl':
+        orientation = multiply(orientation, yaw(np.pi))
     return center, orientation
 
 
@@ -143,27 +151,15 @@ ROLLERS = ('ball', 'apple', 'can', 'car')
 LOADED = {'bowl': 0.75, 'mug': 0.6, 'plate': 0.6, 'book': 0.55, 'box': 0.5}
 PUT_IN = {'bowl': ('apple', 'ball', 'spoon', 'pen'), 'mug': ('spoon', 'pen', 'knife')}
 PUT_ON = (
-    'mug',
-    'can',
-    'apple',
-    'ball',
-    'banana',
-    'car',
-    'bowl',
-    'box',
-    'book',
-    'teapot',
-    'spoon',
-    'knife',
-    'pen',
-    'bottle',
+    *('mug', 'can', 'apple', 'ball', 'banana', 'car', 'bowl', 'box', 'book'),
+    *('teapot', 'spoon', 'knife', 'pen', 'bottle'),
 )
-DOWN_X = turn(np.array([0.0, 1.0, 0.0]), np.pi / 2)
-TRIES = 40
+DOWN_X = from_axis_angle(np.array([0.0, 1.0, 0.0]), np.pi / 2)
+MAX_TRIES = 40
 
 
 def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
-    """The RGB of one thing of a named colour, a little off the name's."""
+    """Draw an RGB close to a named color."""
     h, s, v = colorsys.rgb_to_hsv(*COLORS[color])
     h = (h + rng.uniform(-0.012, 0.012)) % 1.0
     s, v = min(1.0, s * rng.uniform(0.92, 1.05)), min(1.0, v * rng.uniform(0.9, 1.06))
@@ -171,54 +167,54 @@ def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
 
 
 class Arranger:
-    """Fills one layout item by item; all chance comes from `rng`."""
+    """Fills a layout object by object; `rng` is the only random source."""
 
     def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
         self.layout = layout
         self.rng = rng
-        self.items: list[Item] = []
+        self.objects: list[PlacedObject] = []
 
     def put_down(self) -> None:
-        """Put one thing at rest on the table, if there is room."""
-        article, color = self._draw(KINDS)
-        if article is None:
+        """Add an object at rest on the table, if there is room."""
+        entry, color = self._draw(OBJECT_CATEGORIES)
+        if entry is None:
             return
-        lying = article.kind in ('can', 'bottle') and self.rng.uniform() < 0.25
-        for _ in range(TRIES):
-            if self._place(article, color, angle=self.rng.uniform(0, 2 * np.pi), lying=lying):
+        lying = entry.category in ('can', 'bottle') and self.rng.uniform() < 0.25
+        for _ in range(MAX_TRIES):
+            if self._place(entry, color, angle=self.rng.uniform(0, 2 * np.pi), lying=lying):
                 return
 
     def set_moving(self) -> None:
-        """Put one moving thing on the table, if there is room for all of its way."""
+        """Add a moving object on the table, if there is room for its whole path."""
         manner = str(
             self.rng.choice(('pushed', 'rolling', 'lifted', 'path'), p=(0.4, 0.25, 0.15, 0.2))
         )
-        article, color = self._draw(ROLLERS if manner == 'rolling' else KINDS)
-        if article is None:
+        entry, color = self._draw(ROLLERS if manner == 'rolling' else OBJECT_CATEGORIES)
+        if entry is None:
             return
-        for _ in range(TRIES):
-            motion = self._motion(manner, article)
+        for _ in range(MAX_TRIES):
+            motion = self._motion(manner, entry)
             angle = self.rng.uniform(0, 2 * np.pi)
-            lying = manner == 'rolling' and article.kind == 'can'
-            if isinstance(motion, Shuttle) and (lying or article.kind == 'car'):
+            lying = manner == 'rolling' and entry.category == 'can'
+            if isinstance(motion, Shuttle) and (lying or entry.category == 'car'):
                 angle = np.arctan2(motion.direction[1], motion.direction[0])
                 angle += np.pi / 2 if lying else np.pi * self.rng.integers(2)
-            if self._place(article, color, angle=angle, lying=lying, motion=motion):
+            if self._place(entry, color, angle=angle, lying=lying, motion=motion):
                 return
 
-    def load(self, carrier: Item) -> None:
-        """Put something on or into a thing at rest, if it can carry it."""
-        inside = carrier.article.shape.hollow is not None
-        kinds = PUT_IN[carrier.article.kind] if inside else PUT_ON
+    def load(self, carrier: PlacedObject) -> None:
+        """Put another object on or into one at rest, if it can carry it."""
+        inside = carrier.entry.shape.hollow is not None
+        categories = PUT_IN[carrier.entry.category] if inside else PUT_ON
         for _ in range(6):
-            article, color = self._draw(kinds)
-            if article is None:
+            entry, color = self._draw(categories)
+            if entry is None:
                 continue
-            put = (into if inside else onto)(carrier, article, self.rng)
-            if put is None or not self._claim(carrier, article, *put):
+            put = (into if inside else onto)(carrier, entry, self.rng)
+            if put is None or not self._claim(carrier, entry, *put):
                 continue
             self._add(
-                article,
+                entry,
                 color,
                 *put,
                 on=None if inside else carrier.label,
@@ -226,39 +222,41 @@ class Arranger:
             )
             return
 
-    def _draw(self, kinds: tuple[str, ...]) -> tuple[Article | None, str]:
-        """An article that is not in use yet, and a colour; kinds and colours tend to repeat."""
-        there = [i.article.kind for i in self.items if i.article.kind in kinds]
-        kind = str(self.rng.choice(there if there and self.rng.uniform() < 0.35 else kinds))
-        colors = [i.color for i in self.items]
+    def _draw(self, categories: tuple[str, ...]) -> tuple[CatalogueEntry | None, str]:
+        """Draw an unused catalogue entry and a color; categories and colors tend to repeat."""
+        there = [i.entry.category for i in self.objects if i.entry.category in categories]
+        category = str(
+            self.rng.choice(there if there and self.rng.uniform() < 0.35 else categories)
+        )
+        colors = [i.color for i in self.objects]
         again = colors and self.rng.uniform() < 0.3
         color = str(self.rng.choice(colors if again else list(COLORS)))
         size = str(self.rng.choice(list(SIZES)))
         used = {
-            i.article.variant
-            for i in self.items
-            if (i.article.kind, i.article.size) == (kind, size)
+            i.entry.variant
+            for i in self.objects
+            if (i.entry.category, i.entry.size) == (category, size)
         }
         left = [v for v in range(VARIANTS) if v not in used]
         if not left:
             return None, color
-        return catalogue()[kind, size, int(self.rng.choice(left))], color
+        return catalogue()[category, size, int(self.rng.choice(left))], color
 
     def _place(
         self,
-        article: Article,
+        entry: CatalogueEntry,
         color: str,
         *,
         angle: float,
         lying: bool,
         motion: Motion | None = None,
     ) -> bool:
-        shape = article.shape
+        shape = entry.shape
         spot = self.layout.spot(self.rng)
         height, discs, orientation = shape.height, shape.discs, yaw(angle)
         if lying and shape.roll is not None:
             height, discs = 2 * shape.roll, strip(shape.height, 2 * shape.roll)
-            orientation = compose(orientation, DOWN_X)
+            orientation = multiply(orientation, DOWN_X)
         ground = placed(discs, spot, angle)
         if motion is not None:
             ways = motion.sweep()
@@ -270,12 +268,12 @@ class Arranger:
             return False
         self.layout.take(ground)
         center = spot + np.array([0.0, 0.0, height / 2])
-        self._add(article, color, center, orientation, motion=motion)
+        self._add(entry, color, center, orientation, motion=motion)
         return True
 
     def _add(
         self,
-        article: Article,
+        entry: CatalogueEntry,
         color: str,
         center: np.ndarray,
         orientation: np.ndarray,
@@ -284,9 +282,9 @@ class Arranger:
         on: int | None = None,
         inside: int | None = None,
     ) -> None:
-        item = Item(
-            label=len(self.items) + 1,
-            article=article,
+        obj = PlacedObject(
+            label=len(self.objects) + 1,
+            entry=entry,
             color=color,
             rgb=_shade(color, self.rng),
             center=center,
@@ -295,23 +293,27 @@ class Arranger:
             on=on,
             inside=inside,
         )
-        self.items.append(item)
+        self.objects.append(obj)
 
     def _claim(
-        self, carrier: Item, article: Article, center: np.ndarray, orientation: np.ndarray
+        self,
+        carrier: PlacedObject,
+        entry: CatalogueEntry,
+        center: np.ndarray,
+        orientation: np.ndarray,
     ) -> bool:
-        """Take the ground under a thing that a just placed carrier holds, if it is free."""
-        discs, turned = article.shape.discs, to_matrix(orientation)
+        """Occupy the ground below an object on the carrier that was placed last, if it is free."""
+        discs, turned = entry.shape.discs, to_matrix(orientation)
         ends = discs[:, :2] @ turned[:, :2].T + center
         ground = np.column_stack([ends[:, :2], discs[:, 2]])
-        top = ends[:, 2].max() + 0.5 * article.shape.height
-        below = len(carrier.article.shape.discs)
+        top = ends[:, 2].max() + 0.5 * entry.shape.height
+        below = len(carrier.entry.shape.discs)
         if not (self.layout.in_view(ground, top) and self.layout.free(ground, but=below)):
             return False
         self.layout.take(ground)
         return True
 
-    def _motion(self, manner: str, article: Article) -> Motion:
+    def _motion(self, manner: str, entry: CatalogueEntry) -> Motion:
         rng = self.rng
         right, away = self.layout.camera.table_axes()
         if manner == 'path':
@@ -347,12 +349,12 @@ class Arranger:
             back=speed,
             rest=rest,
             phase=phase,
-            roll=article.shape.roll if manner == 'rolling' else None,
+            roll=entry.shape.roll if manner == 'rolling' else None,
         )
 
 
 def random_scene(seed: int) -> Scene:
-    """The scene of a seed: 4 to 10 things, half of the scenes with one to three that move."""
+    """Draw a scene of 4 to 10 objects; in half of the scenes one to three of them move."""
     rng = np.random.default_rng(seed)
     camera, room = random_camera(rng), random_room(rng)
     arranger = Arranger(Layout(camera=camera, room=room), rng)
@@ -361,12 +363,12 @@ def random_scene(seed: int) -> Scene:
         for _ in range(int(rng.integers(1, 4))):
             arranger.set_moving()
     for _ in range(4 * wanted):
-        if len(arranger.items) >= wanted:
+        if len(arranger.objects) >= wanted:
             break
-        before = len(arranger.items)
+        before = len(arranger.objects)
         arranger.put_down()
-        if before < len(arranger.items) < wanted:
-            newest = arranger.items[-1]
-            if rng.uniform() < LOADED.get(newest.article.kind, 0.0):
+        if before < len(arranger.objects) < wanted:
+            newest = arranger.objects[-1]
+            if rng.uniform() < LOADED.get(newest.entry.category, 0.0):
                 arranger.load(newest)
-    return Scene(camera=camera, room=room, items=tuple(arranger.items))
+    return Scene(camera=camera, room=room, objects=tuple(arranger.objects))

@@ -8,29 +8,28 @@ from functools import lru_cache
 
 import numpy as np
 
-from instructseg_ros.tabletop.world import object_shapes as solids
-from instructseg_ros.tabletop.world import object_shapes as tools
-from instructseg_ros.tabletop.world import object_shapes as vessels
+from instructseg_ros.tabletop.world import object_shapes as shapes
 from instructseg_ros.tabletop.world.shapes import Shape
 
-KINDS = (
-    'mug',
-    'bowl',
-    'bottle',
-    'can',
-    'box',
-    'ball',
-    'plate',
-    'spoon',
-    'knife',
-    'banana',
-    'apple',
-    'book',
-    'car',
-    'hammer',
-    'pen',
-    'teapot',
-)
+BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
+    'mug': shapes.mug,
+    'bowl': shapes.bowl,
+    'bottle': shapes.bottle,
+    'can': shapes.can,
+    'box': shapes.carton,
+    'ball': shapes.ball,
+    'plate': shapes.plate,
+    'spoon': shapes.spoon,
+    'knife': shapes.knife,
+    'banana': shapes.banana,
+    'apple': shapes.apple,
+    'book': shapes.book,
+    'car': shapes.car,
+    'hammer': shapes.hammer,
+    'pen': shapes.pen,
+    'teapot': shapes.teapot,
+}
+OBJECT_CATEGORIES = tuple(BUILDERS)
 
 COLORS: dict[str, tuple[float, float, float]] = {
     'red': (0.80, 0.06, 0.06),
@@ -44,37 +43,15 @@ COLORS: dict[str, tuple[float, float, float]] = {
     'white': (0.93, 0.93, 0.92),
     'black': (0.05, 0.05, 0.06),
 }
-
-SIZES: dict[str, float] = {'small': 0.75, 'medium': 1.0, 'large': 1.3}
-
-
+SIZES = {'small': 0.75, 'medium': 1.0, 'large': 1.3}
 VARIANTS = 3
-
-BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
-    'mug': vessels.mug,
-    'bowl': vessels.bowl,
-    'bottle': vessels.bottle,
-    'can': vessels.can,
-    'box': solids.carton,
-    'ball': solids.ball,
-    'plate': vessels.plate,
-    'spoon': tools.spoon,
-    'knife': tools.knife,
-    'banana': solids.banana,
-    'apple': solids.apple,
-    'book': solids.book,
-    'car': solids.car,
-    'hammer': tools.hammer,
-    'pen': tools.pen,
-    'teapot': vessels.teapot,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Article:
-    """One entry of the catalogue; `variant` is 0..VARIANTS - 1."""
+class CatalogueEntry:
+    """An object that scenes are made of; `variant` is 0..VARIANTS - 1."""
 
-    kind: str
+    category: str
     size: str
     variant: int
     shape: Shape
@@ -82,19 +59,18 @@ class Article:
     @property
     def name(self) -> str:
         """A unique name."""
-        return f'{self.kind}-{self.size}-{self.variant}'
+        return f'{self.category}-{self.size}-{self.variant}'
 
 
 @lru_cache(maxsize=1)
-def catalogue() -> dict[tuple[str, str, int], Article]:
-    """All articles by (kind, size, variant)."""
-    articles = {}
-    for number, kind in enumerate(KINDS):
+def catalogue() -> dict[tuple[str, str, int], CatalogueEntry]:
+    """All entries by (category, size, variant)."""
+    entries = {}
+    for number, (category, build) in enumerate(BUILDERS.items()):
         for variant in range(VARIANTS):
-            natural = BUILDERS[kind](np.random.default_rng((number, variant)))
+            natural = build(np.random.default_rng((number, variant)))
             for size, factor in SIZES.items():
-                article = Article(
-                    kind=kind, size=size, variant=variant, shape=natural.scaled(factor)
+                entries[category, size, variant] = CatalogueEntry(
+                    category=category, size=size, variant=variant, shape=natural.scaled(factor)
                 )
-                articles[kind, size, variant] = article
-    return articles
+    return entries

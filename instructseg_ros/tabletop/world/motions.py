@@ -1,4 +1,4 @@
-"""How things move: pure, periodic functions of time."""
+"""Motions of objects: pure, periodic functions of time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.quaternions import IDENTITY, turn
+from instructseg_ros.spatial.quaternions import IDENTITY, from_axis_angle
 
 UP = np.array([0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shuttle:
-    """Back and forth on a straight line, with a rest at both ends.
+    """Motion back and forth on a straight line, with a rest at both ends.
 
-    `direction` is a unit vector of the table's frame, `length` m, `there` and `back` m/s, `rest` s
-    at either end, `phase` s; `roll` is the radius in m on which the thing rolls, None if it slides.
+    Attributes:
+        manner: One of `scene_graph.MANNERS`.
+        direction: (3,) unit vector in the table's frame.
+        length: Of the line, m.
+        there: Speed on the way out, m/s.
+        back: Speed on the way back, m/s.
+        rest: Time at either end, s.
+        phase: Offset in time, s.
+        roll: Radius on which the object rolls, m; None if it slides.
     """
 
     manner: str
@@ -36,24 +43,24 @@ class Shuttle:
         return max(self.length - (t - out - self.rest) * self.back, 0.0)
 
     def offset(self, time: float) -> np.ndarray:
-        """The displacement (3,) in metres from where the thing was placed."""
+        """Displacement (3,) from the pose at rest, m."""
         return self._distance(time) * self.direction
 
     def rotation(self, time: float) -> np.ndarray:
-        """The quaternion by which the thing has turned since."""
+        """Rotation (x, y, z, w) from the pose at rest."""
         if self.roll is None:
             return IDENTITY
-        return turn(np.cross(UP, self.direction), self._distance(time) / self.roll)
+        return from_axis_angle(np.cross(UP, self.direction), self._distance(time) / self.roll)
 
     def sweep(self) -> np.ndarray:
-        """Displacements (n, 3), a centimetre or two apart, that cover all it will ever reach."""
+        """Displacements (n, 3) at most 2 cm apart that cover the whole line, m."""
         count = max(2, int(np.ceil(self.length / 0.02)) + 1)
         return np.linspace(0.0, self.length, count)[:, None] * self.direction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """Round and round an ellipse on the table; half axes (3,) in metres, `period` in s."""
+    """Motion around an ellipse on the table; half axes (3,) in m, `period` in s."""
 
     manner: str
     first: np.ndarray
@@ -62,16 +69,16 @@ class Loop:
     phase: float
 
     def offset(self, time: float) -> np.ndarray:
-        """The displacement (3,) in metres from where the thing was placed."""
+        """Displacement (3,) from the pose at rest, m."""
         angle = 2 * np.pi * (time / self.period + self.phase)
         return np.cos(angle) * self.first + np.sin(angle) * self.second
 
     def rotation(self, time: float) -> np.ndarray:
-        """The quaternion by which the thing has turned since: none, it keeps its heading."""
+        """Rotation (x, y, z, w) from the pose at rest: none."""
         return IDENTITY
 
     def sweep(self) -> np.ndarray:
-        """Displacements (n, 3) that cover all it will ever reach."""
+        """Displacements (n, 3) that cover the whole ellipse, m."""
         return np.stack([self.offset(t) for t in np.linspace(0.0, self.period, 33)[:-1]])
 
 
@@ -79,12 +86,12 @@ Motion = Shuttle | Loop
 
 
 def velocity(motion: Motion, time: float, *, over: float = 2e-3) -> np.ndarray:
-    """The mean velocity (3,) in m/s during the last `over` seconds."""
+    """Mean velocity (3,) during the last `over` seconds, m/s."""
     return (motion.offset(time) - motion.offset(time - over)) / over
 
 
 def direction(moved: np.ndarray, right: np.ndarray, away: np.ndarray) -> str | None:
-    """The dominant direction of a velocity (3,) in the table's frame, None below 3 cm/s or down."""
+    """Name the main direction of a velocity (3,) on the table; None below 3 cm/s or downwards."""
     along = {'right': moved @ right, 'away': moved @ away, 'up': moved[2]}
     name = max(along, key=lambda key: abs(along[key]))
     if abs(along[name]) < 0.03:

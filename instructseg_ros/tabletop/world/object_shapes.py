@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from instructseg_ros.tabletop.world.meshes import Mesh, box, extrude, lathe, sphere, sweep
-from instructseg_ros.tabletop.world.shapes import Hollow, Part, Platform, Shape, disc, strip
+from instructseg_ros.tabletop.world.shapes import (
+    Hollow,
+    Mesh,
+    Part,
+    Platform,
+    Shape,
+    box,
+    disc,
+    extrude,
+    lathe,
+    sphere,
+    strip,
+    sweep,
+)
 
-# z up, turned so that an extrusion's thickness points along -y.
+# Rotates z to -y, the direction in which an upright extrusion is thick.
 UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+def _turned(radii: Sequence[float], heights: Sequence[float], segments: int = 24) -> Mesh:
+    """A `lathe` whose profile is given as two rows."""
+    return lathe(list(zip(radii, heights, strict=True)), segments=segments)
 
 
 def carton(rng: np.random.Generator) -> Shape:
@@ -28,14 +47,8 @@ def carton(rng: np.random.Generator) -> Shape:
 def _band(radius: float, width: float, turn: np.ndarray) -> Mesh:
     outer = radius + 0.0012
     inner = 0.9 * radius
-    return lathe(
-        [
-            (inner, -width),
-            (outer * 0.995, -width),
-            (outer, 0),
-            (outer * 0.995, width),
-            (inner, width),
-        ]
+    return _turned(
+        [inner, outer * 0.995, outer, outer * 0.995, inner], [-width, -width, 0, width, width]
     ).rotated(turn)
 
 
@@ -52,21 +65,9 @@ def ball(rng: np.random.Generator) -> Shape:
 def apple(rng: np.random.Generator) -> Shape:
     """An apple with a dimple and a stem."""
     r = 0.047 * rng.uniform(0.93, 1.07)
-    profile = [
-        (0.0, 0.08),
-        (0.22, 0.02),
-        (0.42, 0.0),
-        (0.62, 0.12),
-        (0.82, 0.42),
-        (0.97, 0.85),
-        (1.0, 1.2),
-        (0.9, 1.56),
-        (0.66, 1.8),
-        (0.4, 1.85),
-        (0.18, 1.72),
-        (0, 1.55),
-    ]
-    body = lathe([(x * r, z * r) for x, z in profile])
+    radii = [0.0, 0.22, 0.42, 0.62, 0.82, 0.97, 1.0, 0.9, 0.66, 0.4, 0.18, 0]
+    heights = [0.08, 0.02, 0.0, 0.12, 0.42, 0.85, 1.2, 1.56, 1.8, 1.85, 1.72, 1.55]
+    body = lathe([(x * r, z * r) for x, z in zip(radii, heights, strict=True)])
     t = np.linspace(0, 1, 5)
     path = np.column_stack([0.25 * r * t**2, 0 * t, r * (1.5 + 0.75 * t)])
     stem = sweep(path, 0.0032, up=(0.0, 1.0, 0.0), segments=6)
@@ -133,7 +134,7 @@ def car(rng: np.random.Generator) -> Shape:
     return Shape(parts=tuple(parts), discs=strip(x, y), height=0.4 * wheel + 1.4 * depth)
 
 
-# z to x: lays a lathe's axis along x.
+# Rotates the z axis of a lathe to x.
 LYING = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
@@ -199,24 +200,14 @@ def pen(rng: np.random.Generator) -> Shape:
     """A thick pen: barrel, darker cap with a clip, pointed tip."""
     length, r = 0.165 * rng.uniform(0.93, 1.08), 0.0115 * rng.uniform(0.92, 1.08)
     half = length / 2
-    barrel = lathe(
-        [
-            (0, -half + 0.35 * length),
-            (r, -half + 0.35 * length),
-            (r, half - 0.02),
-            (0.0035, half),
-            (0, half),
-        ],
+    barrel = _turned(
+        [0, r, r, 0.0035, 0],
+        [-half + 0.35 * length, -half + 0.35 * length, half - 0.02, half, half],
         segments=14,
     ).rotated(LYING)
-    cap = lathe(
-        [
-            (0, -half),
-            (0.8 * r, -half),
-            (1.15 * r, -half + 0.006),
-            (1.15 * r, -half + 0.37 * length),
-            (0, -half + 0.37 * length),
-        ],
+    cap = _turned(
+        [0, 0.8 * r, 1.15 * r, 1.15 * r, 0],
+        [-half, -half, -half + 0.006, -half + 0.37 * length, -half + 0.37 * length],
         segments=14,
     ).rotated(LYING)
     clip = box(0.28 * length, 0.005, 0.003).moved(x=-half + 0.17 * length, z=1.25 * r)
@@ -242,17 +233,9 @@ def mug(rng: np.random.Generator) -> Shape:
     """A cylinder with a handle, open at the top."""
     r, h = 0.042 * rng.uniform(0.92, 1.08), 0.092 * rng.uniform(0.9, 1.12)
     wall, foot = 0.004, rng.uniform(0.88, 1.0)
-    body = lathe(
-        [
-            (0, 0),
-            (r * foot, 0),
-            (r, 0.2 * h),
-            (r, h),
-            (r - wall, h),
-            (r - wall, 0.2 * h),
-            (r * foot - wall, 0.007),
-            (0, 0.007),
-        ]
+    body = _turned(
+        [0, r * foot, r, r, r - wall, r - wall, r * foot - wall, 0],
+        [0, 0, 0.2 * h, h, h, 0.2 * h, 0.007, 0.007],
     )
     handle = _arc_handle(r - 0.003, 0.52 * h, 0.034 * rng.uniform(0.9, 1.15), 0.32 * h, 0.0065)
     discs = np.array([[0.0, 0.0, r], [r + 0.018, 0.0, 0.018]])
@@ -284,19 +267,10 @@ def bowl(rng: np.random.Generator) -> Shape:
 def bottle(rng: np.random.Generator) -> Shape:
     """A bottle with a neck and a cap in a darker shade."""
     r, h = 0.036 * rng.uniform(0.9, 1.1), 0.215 * rng.uniform(0.92, 1.08)
-    neck, shoulder = 0.014, rng.uniform(0.52, 0.62) * h
-    body = lathe(
-        [
-            (0, 0),
-            (0.92 * r, 0),
-            (r, 0.02 * h),
-            (r, shoulder),
-            (0.88 * r, shoulder + 0.02),
-            (0.6 * r, shoulder + 0.04),
-            (neck, shoulder + 0.055),
-            (neck, 0.9 * h),
-            (0, 0.9 * h),
-        ]
+    neck, shoulder, top = 0.014, rng.uniform(0.52, 0.62) * h, 0.9 * h
+    body = _turned(
+        [0, 0.92 * r, r, r, 0.88 * r, 0.6 * r, neck, neck, 0],
+        [0, 0, 0.02 * h, shoulder, shoulder + 0.02, shoulder + 0.04, shoulder + 0.055, top, top],
     )
     cap = lathe([(0, 0.88 * h), (neck + 0.003, 0.88 * h), (neck + 0.003, h), (0, h)], segments=16)
     return Shape(
@@ -308,15 +282,9 @@ def can(rng: np.random.Generator) -> Shape:
     """A drinks can with metal ends."""
     r, h = 0.036 * rng.uniform(0.93, 1.07), 0.122 * rng.uniform(0.9, 1.1)
     body = lathe([(0, 0.006), (r, 0.006), (r, 0.9 * h), (0.86 * r, 0.95 * h), (0, 0.95 * h)])
-    top = lathe(
-        [
-            (0, 0.93 * h),
-            (0.86 * r, 0.93 * h),
-            (0.86 * r, h),
-            (0.76 * r, h),
-            (0.74 * r, 0.965 * h),
-            (0, 0.965 * h),
-        ]
+    top = _turned(
+        [0, 0.86 * r, 0.86 * r, 0.76 * r, 0.74 * r, 0],
+        [0.93 * h, 0.93 * h, h, h, 0.965 * h, 0.965 * h],
     )
     base = lathe([(0, 0), (0.84 * r, 0), (0.98 * r, 0.008), (0, 0.008)])
     parts = (Part(mesh=body), Part(mesh=top, shade='metal'), Part(mesh=base, shade='metal'))
@@ -326,16 +294,9 @@ def can(rng: np.random.Generator) -> Shape:
 def plate(rng: np.random.Generator) -> Shape:
     """A flat plate with a raised rim."""
     r, h = 0.112 * rng.uniform(0.92, 1.06), 0.020 * rng.uniform(0.85, 1.15)
-    body = lathe(
-        [
-            (0, 0),
-            (0.6 * r, 0),
-            (r, h - 0.004),
-            (r, h),
-            (0.95 * r, h),
-            (0.66 * r, 0.007),
-            (0, 0.007),
-        ],
+    body = _turned(
+        [0, 0.6 * r, r, r, 0.95 * r, 0.66 * r, 0],
+        [0, 0, h - 0.004, h, h, 0.007, 0.007],
         segments=36,
     )
     well = lathe([(0, 0.004), (0.66 * r, 0.004), (0.655 * r, 0.0075), (0, 0.0075)], segments=36)
@@ -354,16 +315,9 @@ def teapot(rng: np.random.Generator) -> Shape:
     low, high = np.sin(angle[0]), np.sin(angle[-1])
     side = [(r * np.cos(a), h * (np.sin(a) - low) / (high - low)) for a in angle]
     body = lathe([(0, 0), *side, (0, h)], segments=28)
-    lid = lathe(
-        [
-            (0, h),
-            (0.46 * r, h),
-            (0.4 * r, 1.09 * h),
-            (0.12 * r, 1.14 * h),
-            (0.12 * r, 1.2 * h),
-            (0.2 * r, 1.27 * h),
-            (0, 1.32 * h),
-        ],
+    lid = _turned(
+        [0, 0.46 * r, 0.4 * r, 0.12 * r, 0.12 * r, 0.2 * r, 0],
+        [h, h, 1.09 * h, 1.14 * h, 1.2 * h, 1.27 * h, 1.32 * h],
         segments=20,
     )
     t = np.linspace(0, 1, 8)

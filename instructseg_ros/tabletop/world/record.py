@@ -1,8 +1,8 @@
-"""Records tabletops to a rosbag2 MCAP file: `python -m instructseg_ros.tabletop.world.record`.
+"""Records simulated scenes to a rosbag2 file: `python -m instructseg_ros.tabletop.world.record`.
 
-Half a minute of 640x480 colour, depth and labels at 15 Hz fits into a few megabytes because the
-chunks are long and zstd finds what stayed the same from frame to frame. Two things are given up
-for it: colours keep six of eight bits, depth comes in steps of 4 mm.
+Half a minute of 640x480 color, depth and labels at 15 Hz takes a few megabytes: zstd compresses
+long chunks, in which most pixels stay the same from frame to frame, colors keep six of eight bits,
+and depth has steps of 4 mm.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode, StoragePlu
 from rosbags.rosbag2.storage_mcap import McapWriter, zstd
 
 from instructseg_ros import interruption
-from instructseg_ros.tabletop.world.recording import (
-    SCENE_SECONDS,
-    SHIPPED,
-    TOPICS,
-    to_messages,
-    typestore,
-)
+from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, SHIPPED, TOPICS, to_messages
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
+from instructseg_ros.video.bag import standard_types
 
 SCENES = (684, 1749, 2191, 2422)
 CHUNK = 24 * 2**20
@@ -36,7 +31,7 @@ LEVEL, WINDOW = 19, 26
 
 
 class _LongChunks(McapWriter):
-    """rosbags' writer, but with chunks of many frames, compressed as a whole."""
+    """The MCAP writer of rosbags with chunks of many frames, each compressed as a whole."""
 
     def __init__(self, path: Path, compression: CompressionMode) -> None:
         super().__init__(path, compression)
@@ -62,8 +57,8 @@ class _BagWriter(Writer):
     STORAGE_PLUGINS = {StoragePlugin.MCAP: _LongChunks}
 
 
-def thrifty(seen: Observation) -> Observation:
-    """The observation as it will be read back: colours in steps of 4, depth in steps of 4 mm."""
+def quantized(seen: Observation) -> Observation:
+    """Quantize an observation: colors in steps of 4, depth in steps of 4 mm."""
     assert seen.depth is not None
     depth = np.rint(seen.depth * 250).astype(np.float32) / 250
     return replace(seen, rgb=(seen.rgb & 0xFC) | 2, depth=depth)
@@ -72,12 +67,12 @@ def thrifty(seen: Observation) -> Observation:
 def frames(
     scenes: Sequence[int], *, seconds: float, rate: float, width: int, height: int
 ) -> Iterator[tuple[int, Observation]]:
-    """Scene and frame, `seconds` of each scene at `rate` Hz."""
+    """Render `seconds` of each scene at `rate` frames/s; yields the seed and the observation."""
     with Tabletop(width=width, height=height, seed=scenes[0]) as tabletop:
         for scene in scenes:
             tabletop.reset(scene)
             for number in range(round(seconds * rate)):
-                yield scene, thrifty(tabletop.observe(number / rate))
+                yield scene, quantized(tabletop.observe(number / rate))
 
 
 def record(
@@ -89,15 +84,15 @@ def record(
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """Write a recording of some scenes, one after the other; an old file is replaced."""
+    """Record scenes one after the other; an existing file is replaced."""
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / 'tabletop'
         writer = _BagWriter(bag, version=9, storage_plugin=StoragePlugin.MCAP)
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
             connections = {
-                topic: writer.add_connection(topic, kind, typestore=typestore())
-                for topic, kind in TOPICS.items()
+                topic: writer.add_connection(topic, message_type, typestore=standard_types())
+                for topic, message_type in TOPICS.items()
             }
             taken = frames(scenes, seconds=seconds, rate=rate, width=width, height=height)
             for number, (scene, seen) in enumerate(taken):
@@ -109,14 +104,21 @@ def record(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Record to a file; return the exit status."""
+    """Record to a file and return the exit status."""
     interruption.raise_again()
     parser = argparse.ArgumentParser(
         prog='python -m instructseg_ros.tabletop.world.record',
-        description='Record simulated tabletops.',
+        description='Record simulated scenes with ground truth to a rosbag2 file.',
     )
-    parser.add_argument('--output', type=Path, default=SHIPPED, help='the .mcap file to write')
-    parser.add_argument('--scenes', type=int, nargs='+', default=list(SCENES), help='their seeds')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=SHIPPED,
+        help='.mcap file to write (default: the one in the package)',
+    )
+    parser.add_argument(
+        '--scenes', type=int, nargs='+', default=list(SCENES), help='seeds of the scenes'
+    )
     parser.add_argument('--rate', type=float, default=15.0, help='frames per second')
     options = parser.parse_args(arguments)
     try:

@@ -1,24 +1,21 @@
-"""Writes and plays recorded tabletops as rosbag2 files."""
+"""Converts observations to ROS messages and back, and plays recorded scenes (rosbag2 MCAP)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2.errors import ReaderError
-from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
-from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
+from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Observation
+from instructseg_ros.video.bag import decode_message, open_storage, standard_types
+from instructseg_ros.video.source import SourceError
 
 FRAME_ID = 'camera_optical_frame'
 LABELS = '/camera/truth/labels'
@@ -31,14 +28,8 @@ TOPICS = {
 }
 
 
-@lru_cache(maxsize=1)
-def typestore() -> Typestore:
-    """The standard messages, the same from Humble to Kilted."""
-    return get_typestore(Stores.ROS2_HUMBLE)
-
-
 def _header(nanoseconds: int) -> Any:
-    types = typestore().types
+    types = standard_types().types
     second, rest = divmod(nanoseconds, 10**9)
     stamp = types['builtin_interfaces/msg/Time'](sec=second, nanosec=rest)
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
@@ -47,7 +38,7 @@ def _header(nanoseconds: int) -> Any:
 def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
     height, width = pixels.shape[:2]
     data = np.frombuffer(np.ascontiguousarray(pixels).tobytes(), np.uint8)
-    return typestore().types['sensor_msgs/msg/Image'](
+    return standard_types().types['sensor_msgs/msg/Image'](
         header=header,
         height=height,
         width=width,
@@ -58,8 +49,8 @@ def _image(pixels: np.ndarray, encoding: str, header: Any) -> Any:
     )
 
 
-def _camera_info(k: Intrinsics, header: Any) -> Any:
-    types = typestore().types
+def _camera_info(k: Pinhole, header: Any) -> Any:
+    types = standard_types().types
     region = types['sensor_msgs/msg/RegionOfInterest'](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
     )
@@ -81,68 +72,70 @@ def _camera_info(k: Intrinsics, header: Any) -> Any:
 
 
 def to_messages(seen: Observation, nanoseconds: int, scene: int) -> dict[str, bytes]:
-    """The serialised messages of a frame with truth, by topic; depth as 16UC1 in mm."""
+    """Serialise an observation with ground truth, by topic; depth becomes 16UC1 in mm."""
     assert seen.depth is not None and seen.labels is not None
     header = _header(nanoseconds)
     depth = np.rint(1000 * seen.depth).astype(np.uint16)
     graph = to_json(seen.graph, stamp=nanoseconds, scene=scene, time=seen.time)
     messages = {
         '/camera/image': _image(seen.rgb, 'rgb8', header),
-        '/camera/camera_info': _camera_info(seen.intrinsics, header),
+        '/camera/camera_info': _camera_info(seen.pinhole, header),
         '/camera/depth/image': _image(depth, '16UC1', header),
         LABELS: _image(seen.labels, 'mono8', header),
-        '/camera/scene': typestore().types['std_msgs/msg/String'](data=graph),
+        '/camera/scene': standard_types().types['std_msgs/msg/String'](data=graph),
     }
     return {
-        topic: bytes(typestore().serialize_cdr(message, TOPICS[topic]))
+        topic: bytes(standard_types().serialize_cdr(message, TOPICS[topic]))
         for topic, message in messages.items()
     }
 
 
-def _pixels(raw: bytes, kind: Any, channels: int) -> np.ndarray:
-    message: Any = typestore().deserialize_cdr(raw, 'sensor_msgs/msg/Image')
+def _pixels(raw: bytes, dtype: type, channels: int) -> np.ndarray:
+    message: Any = decode_message(raw, 'sensor_msgs/msg/Image')
     shape = (message.height, message.width, channels)[: 3 if channels > 1 else 2]
-    return np.frombuffer(message.data.tobytes(), kind).reshape(shape)
+    return np.frombuffer(message.data.tobytes(), dtype).reshape(shape)
 
 
 def from_messages(raw: dict[str, bytes], time: float, *, truth: bool) -> Observation:
-    """The observation of one frame's serialised messages; without truth only its picture."""
+    """Deserialise an observation; without `truth` only its image."""
     topic = '/camera/camera_info'
-    info: Any = typestore().deserialize_cdr(raw[topic], TOPICS[topic])
+    info: Any = decode_message(raw[topic], TOPICS[topic])
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
     depth, labels = None, None
     graph: SceneGraph = ()
     if truth:
         depth = _pixels(raw['/camera/depth/image'], np.uint16, 1) * np.float32(1e-3)
         labels = _pixels(raw[LABELS], np.uint8, 1)
-        text: Any = typestore().deserialize_cdr(raw['/camera/scene'], TOPICS['/camera/scene'])
+        text: Any = decode_message(raw['/camera/scene'], TOPICS['/camera/scene'])
         graph = from_json(text.data)
     return Observation(
         rgb=_pixels(raw['/camera/image'], np.uint8, 3),
         depth=depth,
         labels=labels,
         graph=graph,
-        intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=info.width, height=info.height),
+        pinhole=Pinhole(fx=fx, fy=fy, cx=cx, cy=cy, width=info.width, height=info.height),
         time=time,
     )
 
 
 SHIPPED = Path(__file__).parent / 'recordings' / 'tabletop.mcap'
 SCENE_SECONDS = 8.0
-# The label images of the shipped recording have this name.
+# Name of the label images in the shipped recording.
 PLAIN_LABELS = '/camera/labels'
 
 
 class RecordingError(RuntimeError):
-    """A recording that is missing or unreadable; the message names the remedy."""
+    """A recording is missing or unreadable; the message names the remedy."""
 
 
 class Recording:
-    """A recording as a camera: `observe` like a Tabletop, over and over; iterate for one pass.
+    """Plays a recording in an endless loop, with the interface of `Tabletop`; iterate for one pass.
 
-    A rosbag2 MCAP file of the topics in `bag.TOPICS`, all messages of a frame with one log time.
-    Reading onwards is fast; jumping back or far ahead opens a chunk anew (0.1 s).
-    Raises RecordingError for a missing, truncated or foreign file.
+    The file is a rosbag2 MCAP file with the topics of TOPICS, in which all messages of a frame have
+    one log time. Reading forward is fast; a jump back or far ahead opens another chunk (0.1 s).
+
+    Raises:
+        RecordingError: The file is missing, truncated or not such a recording.
     """
 
     def __init__(self, path: Path | str = SHIPPED) -> None:
@@ -153,9 +146,8 @@ class Recording:
                 '`python -m instructseg_ros.tabletop.world.record`'
             )
         try:
-            self._reader = Reader(self.path)
-            self._reader.open()
-        except (ReaderError, OSError, ValueError) as error:
+            self._reader = open_storage(self.path)
+        except SourceError as error:
             raise RecordingError(f'{self.path} is not a readable MCAP file: {error}') from error
         self._names: dict[str, str] = {}
         self._index()
@@ -178,17 +170,17 @@ class Recording:
         self.duration = self.frames / self.rate
 
     def reset(self, seed: int) -> None:
-        """Let time 0 be the start of another recorded scene: number `seed` modulo their count."""
+        """Make time 0 the start of recorded scene number `seed` modulo their count."""
         scenes = max(1, round(self.duration / SCENE_SECONDS))
         self._offset = (seed % scenes) * SCENE_SECONDS
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds; the recording repeats itself for ever, both ways."""
+        """The frame at `time` seconds; the recording repeats in both directions."""
         number = math.floor((time + self._offset) * self.rate + 1e-6) % self.frames
         return from_messages(self._seek(number), float(time), truth=truth)
 
     def __iter__(self) -> Iterator[Observation]:
-        """All frames once, with their truth."""
+        """All frames once, with ground truth."""
         for number, raw in enumerate(self._read(0)):
             yield from_messages(raw, number / self.rate, truth=True)
 
@@ -223,7 +215,7 @@ class Recording:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

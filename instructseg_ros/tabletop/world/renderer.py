@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.quaternions import compose, from_matrix, turn, yaw
-from instructseg_ros.tabletop.world.scene import Item, Light, Room, Scene
+from instructseg_ros.spatial.quaternions import from_axis_angle, from_matrix, multiply, yaw
+from instructseg_ros.tabletop.world.scene import Light, PlacedObject, Room, Scene
 from instructseg_ros.tabletop.world.shapes import tinted
 from instructseg_ros.tabletop.world.world_model import (
     GLOSSES,
@@ -27,7 +27,7 @@ from instructseg_ros.tabletop.world.world_model import (
 class Renderer:
     """Owns one OpenGL context for images of one size; use it from one thread at a time."""
 
-    # Whose context is current, in which thread: the number of a thread is used again.
+    # The renderer whose context is current, and its thread (a thread id can be reused).
     _current: tuple[Renderer, threading.Thread] | None = None
 
     def __init__(self, model: Any, *, width: int, height: int) -> None:
@@ -52,12 +52,12 @@ class Renderer:
         self._z = np.empty((height, width), np.float32)
 
     def upload_texture(self, number: int) -> None:
-        """Take over a texture that was changed in the model."""
+        """Upload a texture that was changed in the model."""
         self._make_current()
         self._mujoco.mjr_uploadTexture(self._model, self._context, number)
 
-    def look(self, data: Any) -> None:
-        """Take over the poses; needed before rendering."""
+    def update_poses(self, data: Any) -> None:
+        """Update the poses; call it before rendering."""
         mujoco = self._mujoco
         self._make_current()
         mujoco.mjv_updateScene(
@@ -71,13 +71,13 @@ class Renderer:
         )
 
     def color(self) -> np.ndarray:
-        """The picture (H, W, 3) uint8 RGB."""
+        """Render the (H, W, 3) uint8 RGB image."""
         self._draw(number_geoms=False)
         self._mujoco.mjr_readPixels(self._flip, None, self._rect, self._context)
         return self._flip[::-1].copy()
 
     def geoms_and_depth(self) -> tuple[np.ndarray, np.ndarray]:
-        """Geom number plus one (H, W) int32, 0 for none, and depth (H, W) float32 along z in m."""
+        """Render (H, W) int32 geom ids plus one (0: none) and (H, W) float32 depth along z, m."""
         self._draw(number_geoms=True)
         self._mujoco.mjr_readPixels(self._flip, self._z, self._rect, self._context)
         part = self._flip[::-1].astype(np.int32)
@@ -109,7 +109,7 @@ class Renderer:
             Renderer._current = None
 
     def _make_current(self) -> None:
-        """Switch to this context where another one is current: OSMesa rebuilds its buffers."""
+        """Make this context current unless it is: OSMesa rebuilds its buffers at every switch."""
         owner = (self, threading.current_thread())
         if Renderer._current != owner:
             self._gl.make_current()
@@ -117,33 +117,42 @@ class Renderer:
 
 
 # MuJoCo's cameras look along -z with y up.
-OPTICAL_TO_CAMERA = turn(np.array([1.0, 0.0, 0.0]), np.pi)
-# Turns a plane's normal from z to -x.
-FACING = turn(np.array([0.0, 1.0, 0.0]), -np.pi / 2)
+OPTICAL_TO_CAMERA = from_axis_angle(np.array([1.0, 0.0, 0.0]), np.pi)
+# Rotates the normal of a plane from z to -x.
+FACING = from_axis_angle(np.array([0.0, 1.0, 0.0]), -np.pi / 2)
 BRIGHTNESS = {'table': (0.34, 0.8), 'floor': (0.15, 0.6), 'wall': (0.35, 0.8)}
 
 
+def wxyz(quaternion: np.ndarray) -> np.ndarray:
+    """The (w, x, y, z) quaternion that MuJoCo expects for an (x, y, z, w) one."""
+    return np.roll(quaternion, 1)
+
+
 def dress(
-    model: Any, renderer: Renderer, scene: Scene, items: Sequence[tuple[Item, Body]], fovy: float
+    model: Any,
+    renderer: Renderer,
+    scene: Scene,
+    objects: Sequence[tuple[PlacedObject, Body]],
+    fovy: float,
 ) -> None:
-    """Apply a scene to a model; the poses of its items are set per frame."""
-    _show(model, scene.room, items)
+    """Apply a scene to a model, except for the poses of its objects."""
+    _show(model, scene.room, objects)
     _paint(model, renderer, scene.room)
     _furnish(model, scene)
     for number, light in enumerate(scene.room.lights):
         _shine(model, number, light)
     model.cam_pos[0] = scene.camera.position
-    model.cam_quat[0] = compose(from_matrix(scene.camera.rotation), OPTICAL_TO_CAMERA)
+    model.cam_quat[0] = wxyz(multiply(from_matrix(scene.camera.rotation), OPTICAL_TO_CAMERA))
     model.cam_fovy[0] = fovy
 
 
-def _show(model: Any, room: Room, items: Sequence[tuple[Item, Body]]) -> None:
+def _show(model: Any, room: Room, objects: Sequence[tuple[PlacedObject, Body]]) -> None:
     model.geom_group[:] = np.where(model.geom_bodyid > 0, HIDDEN, 0)
     glosses = [model.material(f'gloss-{number}').id for number in range(len(GLOSSES))]
-    for item, body in items:
+    for obj, body in objects:
         model.geom_group[body.geoms] = 0
-        model.geom_matid[body.geoms] = glosses[room.gloss[item.label % len(room.gloss)]]
-        model.geom_rgba[body.geoms, :3] = [tinted(item.rgb, shade) for shade in body.shades]
+        model.geom_matid[body.geoms] = glosses[room.gloss[obj.label % len(room.gloss)]]
+        model.geom_rgba[body.geoms, :3] = [tinted(obj.rgb, shade) for shade in body.shades]
 
 
 def _paint(model: Any, renderer: Renderer, room: Room) -> None:
@@ -160,10 +169,10 @@ def _paint(model: Any, renderer: Renderer, room: Room) -> None:
 def _furnish(model: Any, scene: Scene) -> None:
     table, wall = model.geom('table').id, model.geom('wall').id
     model.geom_size[table] = (*scene.room.table, TABLE_THICKNESS / 2)
-    model.geom_quat[table] = yaw(scene.room.turn)
+    model.geom_quat[table] = wxyz(yaw(scene.room.turn))
     _, away = scene.camera.table_axes()
     model.geom_pos[wall] = scene.room.wall * away
-    model.geom_quat[wall] = compose(yaw(np.arctan2(away[1], away[0])), FACING)
+    model.geom_quat[wall] = wxyz(multiply(yaw(np.arctan2(away[1], away[0])), FACING))
 
 
 def _shine(model: Any, number: int, light: Light) -> None:

@@ -1,4 +1,4 @@
-"""A scene: what stands where, how it moves, the light and the camera; drawn from a seed."""
+"""The parts of a scene: camera, surroundings and placed objects."""
 
 from __future__ import annotations
 
@@ -6,22 +6,69 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.catalogue import Article
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.quaternions import multiply, to_matrix
+from instructseg_ros.tabletop.world.catalogue import CatalogueEntry
 from instructseg_ros.tabletop.world.motions import Motion
-from instructseg_ros.tabletop.world.pinhole_camera import Camera, looking_at
-from instructseg_ros.tabletop.world.quaternions import compose, to_matrix
+
+ASPECT = 4.0 / 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """A thing placed in a scene.
+class Camera:
+    """The pose and field of view of a camera over the table.
 
-    `center` (3,) is where its middle, half its height above its base, lies in the table's frame
-    before it moves; `orientation` is a quaternion. `on` and `inside` are labels of other items.
+    Attributes:
+        position: (3,) in the table's frame (z up), m.
+        rotation: (3, 3) from the optical frame (x right, y down, z ahead) to the table's frame.
+        fovy: Vertical field of view of a 4:3 image, degrees.
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+    fovy: float
+
+    def vertical_view(self, width: int, height: int) -> float:
+        """Vertical field of view, degrees; images narrower than 4:3 keep their horizontal one."""
+        wider = max(1.0, ASPECT * height / width)
+        return float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(self.fovy) / 2) * wider)))
+
+    def pinhole(self, width: int, height: int) -> Pinhole:
+        """The pinhole model of images of that size, pixels."""
+        focal = 0.5 * height / np.tan(np.deg2rad(self.vertical_view(width, height)) / 2)
+        return Pinhole(
+            fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2, width=width, height=height
+        )
+
+    def to_optical(self, points: np.ndarray) -> np.ndarray:
+        """Transform points (..., 3) from the table's frame to the optical frame, m."""
+        return (points - self.position) @ self.rotation
+
+    def table_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors (3,) on the table that point right and away as seen by the camera."""
+        right = self.rotation[:, 0] * np.array([1.0, 1.0, 0.0])
+        right /= np.linalg.norm(right)
+        return right, np.array([-right[1], right[0], 0.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedObject:
+    """An object placed in a scene.
+
+    Attributes:
+        label: Its value in label images, from 1.
+        entry: Its catalogue entry.
+        color: Name of its color.
+        rgb: (3,) its color, 0 to 1.
+        center: (3,) its middle, half its height above its base, in the table's frame at rest, m.
+        orientation: (x, y, z, w) quaternion at rest.
+        motion: How it moves; None at rest.
+        on: Label of the object it lies on.
+        inside: Label of the container it is in.
     """
 
     label: int
-    article: Article
+    entry: CatalogueEntry
     color: str
     rgb: np.ndarray
     center: np.ndarray
@@ -31,18 +78,18 @@ class Item:
     inside: int | None = None
 
     def pose(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Centre, base point (both (3,), m) and orientation quaternion at a time in seconds."""
+        """Centre and base point (3,), m, and orientation (x, y, z, w) at `time` seconds."""
         center, orientation = self.center, self.orientation
         if self.motion is not None:
             center = center + self.motion.offset(time)
-            orientation = compose(self.motion.rotation(time), orientation)
+            orientation = multiply(self.motion.rotation(time), orientation)
         up = to_matrix(orientation)[:, 2]
-        return center, center - 0.5 * self.article.shape.height * up, orientation
+        return center, center - 0.5 * self.entry.shape.height * up, orientation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """One light: where it is, where it shines (unit vector), RGB of its parts (0..1)."""
+    """A light: position (m), direction (unit vector) and the RGB (0..1) of its parts."""
 
     position: np.ndarray
     direction: np.ndarray
@@ -54,7 +101,16 @@ class Light:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """The table (half sides in m, turn about z in rad), the wall behind it and the two lights."""
+    """The surroundings.
+
+    Attributes:
+        table: Half sides of the table, m.
+        turn: Angle of the table about z, rad.
+        wall: Distance of the wall behind it, m.
+        lights: Main light and fill light.
+        gloss: Index of the gloss of each object, by label.
+        texture_seed: Seed of the textures.
+    """
 
     table: tuple[float, float]
     turn: float
@@ -66,11 +122,11 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything a picture needs but the time."""
+    """Everything that determines an image, except the time."""
 
     camera: Camera
     room: Room
-    items: tuple[Item, ...]
+    objects: tuple[PlacedObject, ...]
 
 
 def _tint(rng: np.random.Generator, spread: float) -> np.ndarray:
@@ -112,7 +168,7 @@ def _lights(rng: np.random.Generator) -> tuple[Light, Light]:
 
 
 def random_room(rng: np.random.Generator) -> Room:
-    """Table, wall and light."""
+    """Draw table, wall and lights."""
     return Room(
         table=(rng.uniform(0.55, 0.95), rng.uniform(0.5, 0.8)),
         turn=rng.uniform(0, 2 * np.pi),
@@ -123,8 +179,27 @@ def random_room(rng: np.random.Generator) -> Room:
     )
 
 
+def looking_at(
+    target: np.ndarray,
+    *,
+    distance: float,
+    azimuth: float,
+    elevation: float,
+    roll: float,
+    fovy: float,
+) -> Camera:
+    """A camera `distance` metres from `target`; angles in radians, fovy in degrees."""
+    level = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
+    ahead = np.cos(elevation) * level - np.sin(elevation) * np.array([0.0, 0.0, 1.0])
+    right = np.array([level[1], -level[0], 0.0])
+    down = np.cross(ahead, right)
+    c, s = np.cos(roll), np.sin(roll)
+    rotation = np.stack([c * right + s * down, c * down - s * right, ahead], axis=1)
+    return Camera(position=target - distance * ahead, rotation=rotation, fovy=fovy)
+
+
 def random_camera(rng: np.random.Generator) -> Camera:
-    """A camera on a robot that looks down at the table."""
+    """Draw a camera that looks down at the table, as one on a robot does."""
     target = np.array([rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06), 0.0])
     fovy = rng.uniform(45, 60)
     nearest = 0.56 + 0.2 * (60 - fovy) / 15

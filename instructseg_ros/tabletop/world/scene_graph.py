@@ -1,27 +1,51 @@
-"""The true state of a frame: which objects are visible and where."""
+"""The scene graph of a frame: which objects are visible, where they are and how they move."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.spatial.quaternions import to_matrix
+from instructseg_ros.tabletop.world.motions import direction, velocity
+from instructseg_ros.tabletop.world.scene import PlacedObject, Scene
+from instructseg_ros.tabletop.world.world_model import Body
+
 MOTIONS = ('left', 'right', 'towards', 'away', 'up')
 MANNERS = ('pushed', 'rolling', 'lifted', 'path')
+MIN_AREA = 150 / (640 * 480)
+MIN_VISIBLE_SHARE = 0.35
+MOTION_MEMORY = 0.3  # s for which an object must have kept its direction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
-    """One visible thing; metres in the camera optical frame (x right, y down, z ahead).
+class SceneObject:
+    """One visible object; metres in the camera optical frame (x right, y down, z ahead).
 
-    `motion` is the direction the thing has kept for the last moments as seen from the camera, and
-    None at rest, while it has only just started or turned, and while a lifted thing comes down.
-    `on` and `inside` are labels of other things, None on the table; they may name a thing that is
-    too hidden to be in the graph.
+    Attributes:
+        label: Its value in the label image.
+        category: Its category in the catalogue.
+        color: Name of its color.
+        size: 'small', 'medium' or 'large'.
+        extent: Its longest side, m.
+        position: Its centre, m.
+        velocity: Its velocity, m/s.
+        motion: The direction in which the camera sees it move, one of MOTIONS. None at rest, just
+            after it started or turned, and while a lifted object comes down.
+        manner: How it moves, one of MANNERS; None at rest.
+        pixel: Mean column and row of its visible pixels.
+        area: Number of its visible pixels.
+        on: Label of the object it lies on; None on the table. That object may be too hidden to be
+            in the graph.
+        inside: Label of the container it is in, likewise.
     """
 
     label: int
-    kind: str
+    category: str
     color: str
     size: str
     extent: float
@@ -35,20 +59,120 @@ class Thing:
     inside: int | None
 
 
-SceneGraph = tuple[Thing, ...]
+SceneGraph = tuple[SceneObject, ...]
 
 
 def to_json(graph: SceneGraph, *, stamp: int, scene: int, time: float) -> str:
-    """A scene graph as JSON, with the stamp of its image in ns, its scene's seed and its time."""
-    things = [asdict(thing) for thing in graph]
-    return json.dumps({'stamp': stamp, 'scene': scene, 'time': time, 'things': things})
+    """Write a scene graph as JSON.
+
+    Args:
+        graph: The scene graph.
+        stamp: Of its image, ns.
+        scene: Seed of the scene.
+        time: Of the observation, s.
+    """
+    objects = [asdict(obj) for obj in graph]
+    return json.dumps({'stamp': stamp, 'scene': scene, 'time': time, 'objects': objects})
 
 
 def from_json(text: str) -> SceneGraph:
-    """The scene graph that `to_json` wrote."""
-    return tuple(_thing(values) for values in json.loads(text)['things'])
+    """Read what `to_json` wrote, and the older names in the shipped recording."""
+    fields = json.loads(text)
+    return tuple(map(_read_object, fields['objects'] if 'objects' in fields else fields['things']))
 
 
-def _thing(values: dict[str, Any]) -> Thing:
+def _read_object(values: dict[str, Any]) -> SceneObject:
+    category = values.pop('kind') if 'kind' in values else values['category']
     points = {name: tuple(values[name]) for name in ('position', 'velocity', 'pixel')}
-    return Thing(**{**values, **points})
+    return SceneObject(**{**values, **points, 'category': category})
+
+
+def scene_graph(
+    scene: Scene,
+    placed: Sequence[tuple[PlacedObject, Body]],
+    labels: np.ndarray,
+    pinhole: Pinhole,
+    time: float,
+) -> SceneGraph:
+    """Describe the objects of which enough is visible to refer to them, ordered by label.
+
+    Args:
+        scene: The scene.
+        placed: Its objects and their bodies in the model.
+        labels: (H, W) label image.
+        pinhole: The camera that took it.
+        time: Of the observation, s.
+    """
+    count = len(placed) + 1
+    flat = labels.ravel()
+    area = np.bincount(flat, minlength=count)
+    columns = np.tile(np.arange(labels.shape[1], dtype=float), labels.shape[0])
+    rows = np.repeat(np.arange(labels.shape[0], dtype=float), labels.shape[1])
+    u = np.bincount(flat, columns, count) / np.maximum(area, 1)
+    v = np.bincount(flat, rows, count) / np.maximum(area, 1)
+    objects = []
+    for obj, body in placed:
+        size = int(area[obj.label])
+        if size < MIN_AREA * labels.size:
+            continue
+        if visible_share(scene, obj, body.points, labels, pinhole, time) < MIN_VISIBLE_SHARE:
+            continue
+        pixel = (float(u[obj.label]), float(v[obj.label]))
+        objects.append(_describe(scene, obj, body, pixel, size, time))
+    return tuple(objects)
+
+
+def visible_share(
+    scene: Scene,
+    obj: PlacedObject,
+    surface: np.ndarray,
+    labels: np.ndarray,
+    pinhole: Pinhole,
+    time: float,
+) -> float:
+    """Estimate the share of an object's outline that no other object hides.
+
+    Args:
+        scene: The scene.
+        obj: The object.
+        surface: (n, 3) points on its surface, m in its own frame.
+        labels: (H, W) label image.
+        pinhole: The camera that took it.
+        time: Of the observation, s.
+    """
+    _, base, orientation = obj.pose(time)
+    points = scene.camera.to_optical(surface @ to_matrix(orientation).T + base)
+    at = np.rint(pinhole.project(points)).astype(int)
+    inside = ((at >= 0) & (at < [pinhole.width, pinhole.height])).all(1)
+    seen = labels[at[inside, 1], at[inside, 0]] == obj.label
+    return float(seen.sum() / len(at))
+
+
+def _describe(
+    scene: Scene, obj: PlacedObject, body: Body, pixel: tuple[float, float], area: int, time: float
+) -> SceneObject:
+    camera, moved, motion = scene.camera, np.zeros(3), None
+    if obj.motion is not None:
+        moved = velocity(obj.motion, time)
+        directions = [
+            direction(v, *camera.table_axes())
+            for v in (moved, velocity(obj.motion, time, over=MOTION_MEMORY))
+        ]
+        motion = directions[0] if directions[0] == directions[1] else None
+    x, y, z = camera.to_optical(obj.pose(time)[0]).tolist()
+    dx, dy, dz = (moved @ camera.rotation).tolist()
+    return SceneObject(
+        label=obj.label,
+        category=obj.entry.category,
+        color=obj.color,
+        size=obj.entry.size,
+        extent=body.extent,
+        position=(x, y, z),
+        velocity=(dx, dy, dz),
+        motion=motion,
+        manner=obj.motion.manner if obj.motion is not None and moved.any() else None,
+        pixel=pixel,
+        area=area,
+        on=obj.on,
+        inside=obj.inside,
+    )

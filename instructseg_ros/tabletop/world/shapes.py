@@ -1,12 +1,139 @@
-"""The geometry of one thing: coloured parts and what its neighbours need to know of it."""
+"""Triangle meshes, and the shapes of objects that are composed of them; metres."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.meshes import Mesh
+CREASE = np.cos(np.deg2rad(42.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """A closed triangle mesh: `vertices` (n, 3) in metres, `faces` (m, 3), outward winding."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
+        """Translate the mesh, m."""
+        return replace(self, vertices=self.vertices + np.array([x, y, z]))
+
+    def scaled(self, x: float, y: float, z: float) -> Mesh:
+        """Scale the mesh along the axes by positive factors."""
+        return replace(self, vertices=self.vertices * np.array([x, y, z]))
+
+    def rotated(self, matrix: np.ndarray) -> Mesh:
+        """Rotate the mesh by a (3, 3) matrix."""
+        return replace(self, vertices=self.vertices @ np.asarray(matrix).T)
+
+    def creased(self) -> Mesh:
+        """Duplicate the vertices at creases, so that smooth shading stops there."""
+        a, b, c = (self.vertices[self.faces[:, i]] for i in range(3))
+        weighted = np.cross(b - a, c - a)
+        unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
+        corner = np.argsort(self.faces.ravel(), kind='stable')
+        starts = np.flatnonzero(np.diff(self.faces.ravel()[corner], prepend=-1))
+        faces = np.empty(self.faces.size, int)
+        origin: list[int] = []
+        for around in np.split(corner, starts[1:]):
+            normals = unit[around // 3]
+            summed = (normals @ normals.T > CREASE) @ weighted[around // 3]
+            _, side = np.unique(_rounded(summed), axis=0, return_inverse=True)
+            faces[around] = len(origin) + side.ravel()
+            origin += [int(self.faces.ravel()[around[0]])] * (int(side.max()) + 1)
+        return Mesh(vertices=self.vertices[origin], faces=faces.reshape(-1, 3))
+
+
+def _rounded(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.round(vectors / np.maximum(length, 1e-12), 2) + 0.0
+
+
+def _grid_faces(rows: int, columns: int) -> np.ndarray:
+    """Faces of a tube of `rows` rings with `columns` vertices each."""
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing='ij')
+    here, beside = i * columns + j, i * columns + (j + 1) % columns
+    above, across = here + columns, beside + columns
+    first = np.stack([here, beside, across], -1)
+    second = np.stack([here, across, above], -1)
+    return np.concatenate([first.reshape(-1, 3), second.reshape(-1, 3)])
+
+
+def _capped(rings: np.ndarray, low: np.ndarray, high: np.ndarray) -> Mesh:
+    """A tube of rings (rows, columns, 3), closed by fans around the points `low` and `high`."""
+    rows, columns, _ = rings.shape
+    start, end = rows * columns, rows * columns + 1
+    j = np.arange(columns)
+    following = (j + 1) % columns
+    last = (rows - 1) * columns
+    bottom = np.stack([np.full(columns, start), following, j], -1)
+    top = np.stack([np.full(columns, end), last + j, last + following], -1)
+    vertices = np.concatenate([rings.reshape(-1, 3), low[None], high[None]])
+    return Mesh(vertices=vertices, faces=np.concatenate([_grid_faces(rows, columns), bottom, top]))
+
+
+def lathe(profile: Sequence[tuple[float, float]], *, segments: int = 24) -> Mesh:
+    """Revolve a profile of (radius, z) points around the z axis.
+
+    The outside is listed upwards; ends that are not on the axis are closed by a flat disc.
+    """
+    points = np.asarray(profile, float)
+    low, high = np.array([0.0, 0.0, points[0, 1]]), np.array([0.0, 0.0, points[-1, 1]])
+    points = points[points[:, 0] > 1e-9]
+    angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], -1)
+    around = points[:, None, :1] * circle[None]
+    height = np.broadcast_to(points[:, None, 1:], (len(points), segments, 1))
+    return _capped(np.concatenate([around, height], -1), low, high)
+
+
+def sphere(radius: float, *, rings: int = 14, segments: int = 24) -> Mesh:
+    """A ball around the origin."""
+    angle = np.linspace(-np.pi / 2, np.pi / 2, rings)
+    return lathe(
+        list(zip(radius * np.cos(angle), radius * np.sin(angle), strict=True)), segments=segments
+    )
+
+
+def extrude(outline: Sequence[tuple[float, float]], thickness: float) -> Mesh:
+    """Extrude a counter-clockwise outline, star-shaped about its mean, upwards from z = 0."""
+    flat = np.asarray(outline, float)
+    rings = np.stack([np.column_stack([flat, np.full(len(flat), z)]) for z in (0.0, thickness)])
+    return _capped(rings, rings[0].mean(0), rings[1].mean(0))
+
+
+def box(x: float, y: float, z: float) -> Mesh:
+    """A cuboid centred in x and y that stands on z = 0."""
+    corners = [(-x / 2, -y / 2), (x / 2, -y / 2), (x / 2, y / 2), (-x / 2, y / 2)]
+    return extrude(corners, z)
+
+
+def sweep(
+    path: np.ndarray,
+    radius: float | np.ndarray,
+    *,
+    up: Sequence[float] = (0.0, 0.0, 1.0),
+    flatness: float = 1.0,
+    segments: int = 10,
+) -> Mesh:
+    """A tube along a path (n, 3), flattened along `up`, which no tangent may be parallel to."""
+    points = np.asarray(path, float)
+    tangent = np.gradient(points, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    side = np.cross(np.asarray(up, float), tangent)
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    over = np.cross(tangent, side)
+    angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
+    radii = np.broadcast_to(radius, (len(points),))[:, None, None]
+    ring = (
+        np.cos(angle)[None, :, None] * side[:, None]
+        + flatness * np.sin(angle)[None, :, None] * over[:, None]
+    )
+    return _capped(points[:, None] + radii * ring, points[0], points[-1])
+
 
 TRIMS: dict[str, tuple[float, float, float]] = {
     'pages': (0.90, 0.87, 0.78),
@@ -15,12 +142,11 @@ TRIMS: dict[str, tuple[float, float, float]] = {
     'glass': (0.20, 0.25, 0.30),
     'stem': (0.28, 0.17, 0.08),
 }
-SHADES = ('main', 'dark', 'light', *TRIMS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A mesh and its shade: the thing's own colour, a shade of it, or one of TRIMS."""
+    """A mesh and its shade: the object's own color, a shade of it, or one of TRIMS."""
 
     mesh: Mesh
     shade: str = 'main'
@@ -28,7 +154,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Hollow:
-    """The room inside a container: radius of its mouth and floor, height of its floor (m)."""
+    """Inside of a container: radius of its mouth and of its floor, height of its floor, m."""
 
     mouth: float
     floor: float
@@ -37,7 +163,7 @@ class Hollow:
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """The flat top that can carry another thing: its radius and its height (m)."""
+    """Flat top that can carry another object: its radius and height, m."""
 
     radius: float
     height: float
@@ -45,10 +171,15 @@ class Platform:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A thing at rest on z = 0 around the z axis, long side along x; metres.
+    """The shape of an object that stands on z = 0 with its long side along x; metres.
 
-    `discs` (n, 3) are circles (x, y, radius) that cover its footprint; `roll` is the radius on
-    which it rolls, None when it does not turn as it moves.
+    Attributes:
+        parts: Its colored parts.
+        discs: (n, 3) circles of x, y and radius that cover its footprint.
+        height: Its height.
+        hollow: Its inside, if it is a container.
+        platform: Its top, if it can carry objects.
+        roll: Radius on which it rolls; None if it does not.
     """
 
     parts: tuple[Part, ...]
@@ -59,7 +190,7 @@ class Shape:
     roll: float | None = None
 
     def scaled(self, factor: float) -> Shape:
-        """The same shape, larger or smaller in all directions."""
+        """Scale the shape in all directions."""
         hollow, platform = self.hollow, self.platform
         if hollow is not None:
             hollow = Hollow(
@@ -80,12 +211,12 @@ class Shape:
 
     @property
     def length(self) -> float:
-        """How far it reaches along x, by its footprint."""
+        """Length of its footprint along x."""
         return float(2 * (np.abs(self.discs[:, 0]) + self.discs[:, 2]).max())
 
     @property
     def reach(self) -> float:
-        """The radius around the z axis that its footprint stays in."""
+        """Radius of its footprint around the z axis."""
         return float((np.hypot(self.discs[:, 0], self.discs[:, 1]) + self.discs[:, 2]).max())
 
     def vertices(self) -> np.ndarray:
@@ -99,7 +230,7 @@ def disc(radius: float) -> np.ndarray:
 
 
 def strip(length: float, width: float) -> np.ndarray:
-    """The footprint of something long, covered by a row of circles along x."""
+    """A long footprint, covered by a row of circles along x."""
     radius = 0.5 * np.hypot(width, width)
     count = max(1, int(np.ceil(length / width)))
     centres = (np.arange(count) + 0.5) * length / count - length / 2
@@ -107,7 +238,7 @@ def strip(length: float, width: float) -> np.ndarray:
 
 
 def tinted(color: np.ndarray, shade: str) -> np.ndarray:
-    """The RGB of a part of a thing of that colour."""
+    """The RGB of a part with that shade of an object with that color."""
     if shade in TRIMS:
         return np.array(TRIMS[shade])
     if shade == 'light' or (shade == 'dark' and color.max() < 0.2):

@@ -1,4 +1,4 @@
-"""A table with things on it, seen by a simulated RGB-D camera: the source of frames and truth."""
+"""Renders scenes as seen by an RGB-D camera, with ground truth."""
 
 from __future__ import annotations
 
@@ -7,35 +7,42 @@ from types import TracebackType
 
 import numpy as np
 
+from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.ground_truth import scene_graph
-from instructseg_ros.tabletop.world.pinhole_camera import Intrinsics
-from instructseg_ros.tabletop.world.renderer import Renderer, dress
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph
+from instructseg_ros.tabletop.world.renderer import Renderer, dress, wxyz
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, scene_graph
 from instructseg_ros.tabletop.world.world_model import load_mujoco, world
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One frame and its truth.
+    """A frame with its ground truth.
 
-    `rgb` (H, W, 3) uint8; `depth` (H, W) float32 m along the optical axis; `labels` (H, W) uint8,
-    0 for the background; `time` in seconds. Without truth depth and labels are None, the graph ().
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32 along the optical axis, m; None without ground truth.
+        labels: (H, W) uint8, 0 for the background; None without ground truth.
+        graph: The visible objects; () without ground truth.
+        pinhole: The camera.
+        time: Time in the scene, s.
     """
 
     rgb: np.ndarray
     depth: np.ndarray | None
     labels: np.ndarray | None
     graph: SceneGraph
-    intrinsics: Intrinsics
+    pinhole: Pinhole
     time: float
 
 
 class Tabletop:
-    """Random scenes and their frames; a context manager that owns one renderer.
+    """Renders random scenes; a context manager that owns one renderer.
 
-    A frame is a function of the seed and the time alone, and the same scene at any image size.
-    Use it from one thread at a time. Raises OpenGLError where there is nothing to render with.
+    A frame depends only on seed, time and image size, and all sizes show the same scene. Use it
+    from one thread at a time.
+
+    Raises:
+        OpenGLError: There is no OpenGL to render with; the message names the remedy.
     """
 
     def __init__(self, *, width: int = 640, height: int = 480, seed: int = 0) -> None:
@@ -50,55 +57,50 @@ class Tabletop:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Put up the scene of that seed."""
-        self._open()
+        """Switch to the scene of that seed."""
+        self._check_open()
         self.scene = random_scene(seed)
-        self._items = [
-            (i, self._bodies[i.article.kind, i.article.size, i.article.variant])
-            for i in self.scene.items
+        self._objects = [
+            (i, self._bodies[i.entry.category, i.entry.size, i.entry.variant])
+            for i in self.scene.objects
         ]
         dress(
             self._model,
             self._renderer,
             self.scene,
-            self._items,
+            self._objects,
             self.scene.camera.vertical_view(self.width, self.height),
         )
         self._label_of_geom = np.zeros(self._model.ngeom + 1, np.uint8)
-        for item, body in self._items:
-            self._label_of_geom[body.geoms + 1] = item.label
+        for obj, body in self._objects:
+            self._label_of_geom[body.geoms + 1] = obj.label
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds, also before 0; without `truth` it takes half as long."""
-        self._open()
+        """Render the frame at `time` seconds, which may be negative; `truth` doubles the time."""
+        self._check_open()
         self._move(time)
         rgb, depth, labels = self._renderer.color(), None, None
         graph: SceneGraph = ()
-        intrinsics = self.scene.camera.intrinsics(self.width, self.height)
+        pinhole = self.scene.camera.pinhole(self.width, self.height)
         if truth:
             geoms, depth = self._renderer.geoms_and_depth()
             labels = self._label_of_geom[geoms]
-            graph = scene_graph(self.scene, self._items, labels, intrinsics, time)
+            graph = scene_graph(self.scene, self._objects, labels, pinhole, time)
         return Observation(
-            rgb=rgb,
-            depth=depth,
-            labels=labels,
-            graph=graph,
-            intrinsics=intrinsics,
-            time=float(time),
+            rgb=rgb, depth=depth, labels=labels, graph=graph, pinhole=pinhole, time=float(time)
         )
 
     def _move(self, time: float) -> None:
         mujoco = load_mujoco()
-        for item, body in self._items:
-            _, base, orientation = item.pose(time)
+        for obj, body in self._objects:
+            _, base, orientation = obj.pose(time)
             self._data.mocap_pos[body.mocap] = base
-            self._data.mocap_quat[body.mocap] = orientation
+            self._data.mocap_quat[body.mocap] = wxyz(orientation)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        self._renderer.look(self._data)
+        self._renderer.update_poses(self._data)
 
-    def _open(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError('this Tabletop is closed: make a new one')
 
@@ -113,7 +115,7 @@ class Tabletop:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The MuJoCo model that holds every object and texture, compiled once per process."""
+"""Builds the MuJoCo model of all catalogue entries and surfaces, once per process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.catalogue import Article, catalogue
+from instructseg_ros.tabletop.world.catalogue import CatalogueEntry, catalogue
 
 SIDE = 256
 
 
 def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise (SIDE, SIDE) in -1..1 with that many bumps a side."""
+    """Smooth noise (SIDE, SIDE) from -1 to 1 with that many cells per side."""
     grid = rng.uniform(-1.0, 1.0, (cells + 1, cells + 1))
     at = np.linspace(0.0, cells, SIDE, endpoint=False)
     low = at.astype(int)
@@ -33,42 +33,42 @@ def _ramp() -> tuple[np.ndarray, np.ndarray]:
     return at[None, :], at[:, None]
 
 
-def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Brightness (SIDE, SIDE), about -1..1."""
+def _pattern(pattern: str, rng: np.random.Generator) -> np.ndarray:
+    """Brightness (SIDE, SIDE) of a pattern, about -1 to 1."""
     u, v = _ramp()
-    if kind == 'wood':
+    if pattern == 'wood':
         rings = u * rng.integers(5, 14) + 0.35 * _noise(rng, 3) + 0.06 * _noise(rng, 40)
         return 0.7 * np.sin(2 * np.pi * rings) + 0.3 * _noise(rng, 64)
-    if kind == 'checker':
+    if pattern == 'checker':
         count = int(rng.integers(3, 9))
         return np.where((np.floor(u * count) + np.floor(v * count)) % 2, 0.8, -0.8)
-    if kind == 'noise':
+    if pattern == 'noise':
         return 0.5 * _noise(rng, 6) + 0.35 * _noise(rng, 24) + 0.35 * _noise(rng, 100)
-    if kind == 'gradient':
+    if pattern == 'gradient':
         a, b = rng.uniform(-1, 1, 2)
         return 1.4 * (a * (u - 0.5) + b * (v - 0.5)) + 0.1 * _noise(rng, 30)
-    if kind == 'stripes':
+    if pattern == 'stripes':
         bands = 0.8 * np.sin(2 * np.pi * u * rng.integers(4, 16))
         return np.broadcast_to(bands, (SIDE, SIDE))
     return 0.12 * _noise(rng, 80)
 
 
 def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np.ndarray:
-    """A random muted texture (SIDE, SIDE, 3) uint8 with a mean brightness in that range (0..1)."""
-    kinds = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
-    kind = str(rng.choice(kinds, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
+    """Draw a muted (SIDE, SIDE, 3) uint8 texture with a mean brightness (0 to 1) in that range."""
+    patterns = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
+    pattern = str(rng.choice(patterns, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
     hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
-    if kind == 'wood' or rng.uniform() < 0.3:
+    if pattern == 'wood' or rng.uniform() < 0.3:
         hue, saturation = rng.uniform(0.05, 0.11), rng.uniform(0.2, 0.42)
     value = rng.uniform(darkest, brightest)
     base = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     contrast = rng.uniform(0.06, 0.16)
-    image = base * (1.0 + contrast * _pattern(kind, rng)[..., None])
+    image = base * (1.0 + contrast * _pattern(pattern, rng)[..., None])
     return (np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
 
 
 class OpenGLError(RuntimeError):
-    """No OpenGL to render with; the message names the remedy."""
+    """There is no OpenGL to render with; the message names the remedy."""
 
 
 REMEDY = (
@@ -78,10 +78,10 @@ REMEDY = (
 
 
 def load_mujoco() -> ModuleType:
-    """Import mujoco with an off-screen OpenGL; an already set MUJOCO_GL is kept."""
+    """Import mujoco with off-screen OpenGL; MUJOCO_GL keeps its value if it is set."""
     gpu = Path('/proc/driver/nvidia/version').exists()
     os.environ.setdefault('MUJOCO_GL', 'egl' if gpu else 'osmesa')
-    # llvmpipe threads cost more than they bring at camera sizes.
+    # At camera resolutions, threads slow llvmpipe down.
     os.environ.setdefault('LP_NUM_THREADS', '1')
     try:
         import mujoco
@@ -101,9 +101,14 @@ FLOOR = -0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Where an article lives in the model: index of its mocap pose, its geoms and their shades.
+    """A catalogue entry in the model.
 
-    `points` (n, 3) are spread over its surface, in metres in its own frame.
+    Attributes:
+        mocap: Index of its mocap pose.
+        geoms: Ids of its geoms.
+        shades: Shade of each geom.
+        points: (n, 3) points on its surface, m in its own frame.
+        extent: Its longest side, m.
     """
 
     mocap: int
@@ -122,7 +127,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
             height=SIDE,
             builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
         )
-        # A wall with a light of its own: at its distance the shadow map is too coarse.
+        # The wall glows: at its distance the shadow map is too coarse.
         glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
         material = spec.add_material(
             name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1], emission=glow, rgba=rgba
@@ -130,7 +135,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world = spec.worldbody
-    # A turned pose keeps the compiler from taking the body's own for good (geom_sameframe).
+    # A rotated pose, so that the compiler does not fix it to that of the body (geom_sameframe).
     turned = [0.8, 0.0, 0.0, 0.6]
     world.add_geom(
         name='table',
@@ -146,10 +151,10 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
     )
 
 
-def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
-    body = spec.worldbody.add_body(name=article.name, mocap=True)
-    for number, part in enumerate(article.shape.parts):
-        name = f'{article.name}-{number}'
+def _add_entry(spec: Any, mujoco: Any, entry: CatalogueEntry) -> None:
+    body = spec.worldbody.add_body(name=entry.name, mocap=True)
+    for number, part in enumerate(entry.shape.parts):
+        name = f'{entry.name}-{number}'
         mesh = part.mesh.creased()
         spec.add_mesh(
             name=name,
@@ -168,9 +173,9 @@ def _add_article(spec: Any, mujoco: Any, article: Article) -> None:
         )
 
 
-def surface_points(article: Article, count: int = 96) -> np.ndarray:
-    """Points (count, 3) spread over the surface, a little inside of it."""
-    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in article.shape.parts])
+def surface_points(entry: CatalogueEntry, count: int = 96) -> np.ndarray:
+    """Draw points (count, 3) on the surface of an object, m."""
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in entry.shape.parts])
     area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
@@ -190,27 +195,27 @@ def _compiled() -> tuple[Any, dict[tuple[str, str, int], Body]]:
     spec.worldbody.add_camera(name='camera')
     for number in range(2):
         spec.worldbody.add_light(name=f'light-{number}', castshadow=number == 0)
-    for article in catalogue().values():
-        _add_article(spec, mujoco, article)
+    for entry in catalogue().values():
+        _add_entry(spec, mujoco, entry)
     model = spec.compile()
-    return model, {key: _find(model, article) for key, article in catalogue().items()}
+    return model, {key: _find(model, entry) for key, entry in catalogue().items()}
 
 
-def _find(model: Any, article: Article) -> Body:
-    body = model.body(article.name).id
+def _find(model: Any, entry: CatalogueEntry) -> Body:
+    body = model.body(entry.name).id
     start = model.body_geomadr[body]
-    corners = article.shape.vertices()
+    corners = entry.shape.vertices()
     return Body(
         mocap=int(model.body_mocapid[body]),
         geoms=np.arange(start, start + model.body_geomnum[body]),
-        shades=tuple(part.shade for part in article.shape.parts),
-        points=surface_points(article),
+        shades=tuple(part.shade for part in entry.shape.parts),
+        points=surface_points(entry),
         extent=float(np.ptp(corners, axis=0).max()),
     )
 
 
 def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
-    """A model of its own for one renderer of that image size, and where each article is in it."""
+    """A copy of the model for one renderer of that image size, and the bodies in it."""
     compiled, bodies = _compiled()
     model = copy.copy(compiled)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height

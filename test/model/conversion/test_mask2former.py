@@ -1,4 +1,4 @@
-"""A Mask2Former in transformers' published layout as the start of training."""
+"""The mask branch of a Mask2Former in transformers' layout, which training starts from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from small_models import released_config, scramble
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
-from instructseg_ros.model.checkpoints import ModelError
-from instructseg_ros.model.conversion.training_start import WEIGHTS, convert_mask2former
+from instructseg_ros.model.conversion.training_start import mask_branch
 from instructseg_ros.model.mask_decoder import MaskDecoderLayer
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 
 QUERIES = 12
@@ -40,13 +40,11 @@ def source(theirs: Mask2FormerModel, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope='module')
-def started(source: Path, tmp_path_factory: pytest.TempPathFactory) -> InstructSegModel:
+def started(source: Path) -> InstructSegModel:
     config = released_config()
-    target = tmp_path_factory.mktemp('start') / 'branch'
-    convert_mask2former(source, target, num_queries=config.num_queries)
+    weights = mask_branch(source, num_queries=config.num_queries)
     torch.manual_seed(1)
     model = InstructSegModel(config).eval()
-    weights = load_file(target / WEIGHTS)
     report = model.load_state_dict(weights, strict=False)
     assert not report.unexpected_keys
     branch = ('pixel_branch.', 'mask_decoder.')
@@ -112,16 +110,16 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(source: Path, tmp_path: Path
     del tensors['model.transformer_module.level_embed.weight']
     save_file(tensors, tmp_path / 'model.safetensors', {'format': 'pt'})
     with pytest.raises(ModelError, match=r'level_embed\.weight'):
-        convert_mask2former(tmp_path, tmp_path / 'out', num_queries=8)
+        mask_branch(tmp_path, num_queries=8)
 
 
 def test_pickled_weights_are_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text((source / 'config.json').read_text())
     (tmp_path / 'pytorch_model.bin').write_bytes(b'\x80\x04.')
     with pytest.raises(ModelError, match='pickled'):
-        convert_mask2former(tmp_path, tmp_path / 'out')
+        mask_branch(tmp_path, num_queries=8)
 
 
-def test_more_queries_than_there_are_is_refused(source: Path, tmp_path: Path) -> None:
+def test_more_queries_than_there_are_is_refused(source: Path) -> None:
     with pytest.raises(ModelError, match='12 queries, not 100'):
-        convert_mask2former(source, tmp_path / 'out')
+        mask_branch(source, num_queries=100)

@@ -1,4 +1,4 @@
-"""A whole checkpoint of the release at small sizes: converted, used, and refused where damaged."""
+"""A complete checkpoint in the released layout at small sizes: converted, used, and refused."""
 
 from __future__ import annotations
 
@@ -27,13 +27,21 @@ from released_checkpoint import (
 )
 from released_layout import INDEX_BUFFER, Sizes, tensor_shapes
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, find_model, load_head, load_model
-from instructseg_ros.model.conversion.released import convert_released, restore_released
-from instructseg_ros.model.conversion.tensors import TensorFolder
+from instructseg_ros.model.checkpoints import load_head, load_model
+from instructseg_ros.model.conversion.released import convert_released
+from instructseg_ros.model.conversion.released_layout import is_unused, our_names
+from instructseg_ros.model.conversion.tensors import TensorFolder, TensorSlice
+from instructseg_ros.model.model_files import (
+    MANIFEST,
+    ModelError,
+    check_manifest,
+    find_model,
+    model_hash,
+)
 from instructseg_ros.model.segmenter import Segmenter
 
 RELEASED = Sizes(
@@ -59,6 +67,7 @@ RELEASED = Sizes(
     resampler_width=1024,
 )
 EMBEDDINGS = 'model.embed_tokens.weight'
+LAYERS = Sizes().vision_layers - 1  # that the model uses
 
 
 @pytest.fixture(scope='module')
@@ -99,29 +108,29 @@ def test_at_the_released_sizes_the_layout_has_as_many_parameters_as_the_release(
     assert buffers == 497_664
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Content of every file below a folder."""
-    found = (file for file in folder.rglob('*') if file.is_file())
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in found}
+def stored(folder: Path) -> Tensors:
+    """Every tensor of a folder."""
+    files = sorted(folder.glob('*.safetensors'))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
-def assert_the_same_back(source: Path, ours: Path, back: Path) -> None:
-    restore_released(ours, back)
-    before, after = files(source), files(back)
-    assert set(after) == set(before)
-    assert [name for name in before if after[name] != before[name]] == []
+def assert_stored_bit_for_bit(source: Path, ours: Path, unknown: Iterable[str] = ()) -> None:
+    """Every tensor that the model uses is there as it was, and nothing else is."""
+    mine = stored(ours)
+    for name, tensor in stored(source).items():
+        parts = [mine.pop(each) for each in our_names(name, vision_layers=LAYERS) if each in mine]
+        if name == 'lm_head.weight':
+            parts = [mine.pop(name)]
+        if parts:
+            kept = torch.cat(parts)
+            assert kept.dtype == tensor.dtype and torch.equal(kept, tensor), name
+        else:
+            assert is_unused(name, vision_layers=LAYERS) or name in unknown, name
+    assert mine == {}
 
 
-def test_the_way_there_and_back_changes_no_bit_of_any_file(
-    source: Path, ours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert set(files(source)) == {
-        *('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'),
-        *('vocab.json', 'merges.txt', 'added_tokens.json', 'special_tokens_map.json'),
-        *('.gitattributes', INDEX, *SHARDS),
-    }
-    assert_the_same_back(source, ours, tmp_path / 'back')
-    assert caplog.records == []
+def test_no_bit_of_a_used_tensor_changes(source: Path, ours: Path) -> None:
+    assert_stored_bit_for_bit(source, ours)
 
 
 def test_a_released_checkpoint_is_converted_without_a_warning(
@@ -148,12 +157,12 @@ def test_every_number_keeps_its_format(source: Path, ours: Path) -> None:
     assert not any(name.startswith(language) for name in mine['F32'])
 
 
-def test_the_configuration_tells_the_precision_of_the_language_side(ours: Path) -> None:
+def test_the_configuration_records_the_precision_of_the_language_side(ours: Path) -> None:
     values = json.loads((ours / 'config.json').read_text())
     assert (values['dtype'], values['language_dtype']) == ('float32', 'float16')
 
 
-def test_what_is_converted_loads_with_the_release_s_numbers_of_tokens(ours: Path) -> None:
+def test_a_converted_model_has_the_token_counts_of_the_release(ours: Path) -> None:
     model, processor = load_model(find_model(str(ours)))
     assert model.get_parameter('language_model.embed_tokens.weight').shape == (50296, 40)
     assert model.config.image_tokens == processor.config.image_tokens == 729
@@ -194,38 +203,36 @@ def assert_the_same_answers(folder: Path, plain: list[np.ndarray]) -> Segmenter:
     return segmenter
 
 
-def test_22_extra_tensors_are_named_in_one_warning_and_change_no_answer_and_return(
+def test_22_extra_tensors_are_named_in_one_warning_and_change_no_answer(
     tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_released_checkpoint(tmp_path / 'source', change=add_extra_tensors)
     convert_released(source, tmp_path / 'ours')
     [record] = caplog.records
-    assert len(EXTRA_TENSORS) == 22 and '(22)' in record.getMessage()
+    assert len(EXTRA_TENSORS) == 22 and ' 22 tensors ' in record.getMessage()
     for name, shape in EXTRA_TENSORS.items():
         assert f'{name} {tuple(shape)}' in record.getMessage()
-    assert 'unused.safetensors' in record.getMessage() and '--reverse' in record.getMessage()
     assert_the_same_answers(tmp_path / 'ours', plain)
-    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+    assert_stored_bit_for_bit(source, tmp_path / 'ours', unknown=EXTRA_TENSORS)
     assert len(caplog.records) == 1
 
 
-def test_the_command_converts_a_checkpoint_with_extra_tensors_and_reverses_it(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_the_command_converts_a_checkpoint_and_writes_the_hashes_of_its_files(
+    source: Path, ours: Path, tmp_path: Path
 ) -> None:
-    source = write_released_checkpoint(tmp_path / 'source', change=add_extra_tensors)
     assert main(['convert', str(source), str(tmp_path / 'ours')]) == 0
-    assert main(['convert', '--reverse', str(tmp_path / 'ours'), str(tmp_path / 'back')]) == 0
-    assert files(source) == files(tmp_path / 'back')
+    check_manifest(tmp_path / 'ours')
+    assert (tmp_path / 'ours' / MANIFEST).is_file()
+    assert model_hash(tmp_path / 'ours') == model_hash(ours)
 
 
-def test_a_checkpoint_without_relative_position_index_answers_the_same_and_returns(
+def test_a_checkpoint_without_relative_position_index_answers_the_same(
     tmp_path: Path, plain: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_released_checkpoint(tmp_path / 'source', change=drop_index_buffers)
     assert not any(name.endswith(INDEX_BUFFER) for name in TensorFolder(source).shapes)
     convert_released(source, tmp_path / 'ours')
     assert_the_same_answers(tmp_path / 'ours', plain)
-    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
     assert caplog.records == []
 
 
@@ -252,75 +259,18 @@ def test_embeddings_and_head_may_have_different_numbers_of_rows(
     assert len(load_head(tmp_path / 'ours')) == head
     model, _ = load_model(tmp_path / 'ours')
     assert len(model.get_parameter('language_model.embed_tokens.weight')) == embeddings
-    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+    assert_stored_bit_for_bit(source, tmp_path / 'ours')
 
 
-def test_files_that_are_no_weights_return_also_hidden_ones_and_those_in_folders(
-    tmp_path: Path,
-) -> None:
-    source = write_released_checkpoint(tmp_path / 'source')
-    for file in (
-        'LICENSE',
-        'README.md',
-        '.hidden',
-        'manifest.json',
-        'images/model.jpg',
-        'eval/notes/.keep',
-        'notes.jinja',
-        'model.py',
-    ):
-        (source / file).parent.mkdir(parents=True, exist_ok=True)
-        (source / file).write_bytes(f'{file} \xff\n'.encode('latin-1'))
-    convert_released(source, tmp_path / 'ours')
-    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
-
-
-def test_what_is_not_kept_for_the_way_back_is_named_and_bookkeeping_is_left_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = write_released_checkpoint(tmp_path / 'source')
-    before = set(files(source))
-    left = ('training_args.bin', 'old/model.safetensors', 'model.GGUF')
-    for file in (*left, '.git/config', '.cache/huggingface/download/config.json.metadata'):
-        (source / file).parent.mkdir(parents=True, exist_ok=True)
-        (source / file).write_bytes(b'\x80\x04.')
-    (source / 'gone.txt').symlink_to(source / 'nowhere')
-    (source / 'elsewhere').symlink_to(tmp_path)
-    convert_released(source, tmp_path / 'ours')
-    [record] = caplog.records
-    for file in (*left, 'gone.txt', 'elsewhere'):
-        assert file in record.getMessage()
-    assert '.git' not in record.getMessage() and '.cache' not in record.getMessage()
-    restore_released(tmp_path / 'ours', tmp_path / 'back')
-    assert set(files(tmp_path / 'back')) == before
-
-
-def test_files_of_the_hubs_cache_which_are_links_return_as_files(
-    source: Path, tmp_path: Path
+def test_files_of_the_hubs_cache_which_are_links_are_converted(
+    source: Path, ours: Path, tmp_path: Path
 ) -> None:
     snapshot = tmp_path / 'snapshot'
     snapshot.mkdir()
     for file in source.iterdir():
         (snapshot / file.name).symlink_to(file)
     convert_released(snapshot, tmp_path / 'ours')
-    restore_released(tmp_path / 'ours', tmp_path / 'back')
-    assert files(tmp_path / 'back') == files(source)
-
-
-def test_the_way_back_names_the_files_whose_weights_were_changed(
-    ours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    shutil.copytree(ours, tmp_path / 'ours')
-    head = load_file(tmp_path / 'ours' / 'lm_head.safetensors')
-    save_file(
-        {name: tensor + 1 for name, tensor in head.items()},
-        tmp_path / 'ours' / 'lm_head.safetensors',
-    )
-    where = json.loads((ours / 'released' / 'files' / INDEX).read_text())['weight_map']
-    restore_released(tmp_path / 'ours', tmp_path / 'back')
-    [record] = caplog.records
-    assert where['lm_head.weight'] in record.getMessage()
-    assert [shard for shard in SHARDS if shard in record.getMessage()] == [where['lm_head.weight']]
+    assert model_hash(tmp_path / 'ours') == model_hash(ours)
 
 
 def drop(tensors: Tensors) -> None:
@@ -340,7 +290,7 @@ def reshape(tensors: Tensors) -> None:
     [
         (drop, r'no tensors for: \S*layers\.1\.mlp\.fc2\.weight\.'),
         (rename, r'no tensors for: mask_decoder\.norm\.bias\.'),
-        (reshape, r'vmtf_layers\.layers\.1\.0\.to_kv\.weight \(256, 24\) in place of \(256, 32\)'),
+        (reshape, r'vmtf_layers\.layers\.1\.0\.to_kv\.weight \(256, 24\) instead of \(256, 32\)'),
     ],
 )
 def test_a_checkpoint_of_other_tensors_is_refused_and_the_tensor_named(
@@ -400,11 +350,11 @@ def test_a_tensor_that_only_the_index_has_is_named(tmp_path: Path) -> None:
     assert f'{name} is not in {SHARDS[1]}' in refused(edited(tmp_path / 'source', INDEX, add))
 
 
-def test_an_index_reaches_only_files_beside_it(tmp_path: Path) -> None:
+def test_an_index_reaches_only_files_next_to_it(tmp_path: Path) -> None:
     def leave(index: dict[str, object]) -> None:
         index['weight_map'][EMBEDDINGS] = f'../source/{SHARDS[0]}'  # type: ignore[index]
 
-    assert 'not a file beside it' in refused(edited(tmp_path / 'source', INDEX, leave))
+    assert 'not a file next to it' in refused(edited(tmp_path / 'source', INDEX, leave))
 
 
 @pytest.mark.parametrize(
@@ -416,7 +366,9 @@ def test_an_index_reaches_only_files_beside_it(tmp_path: Path) -> None:
         {'num_attention_heads': 0},
     ],
 )
-def test_a_config_of_wrong_kinds_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+def test_a_config_with_fields_of_wrong_types_is_refused(
+    change: dict[str, object], tmp_path: Path
+) -> None:
     message = refused(edited(tmp_path / 'source', 'config.json', lambda old: old.update(change)))
     assert 'copy' in message.lower()
 
@@ -430,7 +382,7 @@ def test_fewer_rows_than_the_tokenizer_has_tokens_are_refused(
         tensors[name] = tensors[name][:rows].clone()
 
     message = refused(write_released_checkpoint(tmp_path / 'source', change=cut))
-    assert f'{name} ({rows}, 40) in place of at least (50296, 40)' in message
+    assert f'{name} ({rows}, 40) instead of at least (50296, 40)' in message
 
 
 def test_a_missing_head_is_named(tmp_path: Path) -> None:
@@ -440,11 +392,12 @@ def test_a_missing_head_is_named(tmp_path: Path) -> None:
     assert 'lm_head.weight' in refused(source)
 
 
-def test_everybody_may_read_what_was_converted(ours: Path) -> None:
+def test_every_user_may_read_the_converted_files(ours: Path) -> None:
     assert [file for file in ours.rglob('*.safetensors') if not file.stat().st_mode & 0o044] == []
 
 
 TOWER = 'model.vision_tower.vision_model.'
+BENT = torch.zeros(2, 2)
 
 
 def test_tensors_that_only_look_like_those_of_the_release_are_not_used_but_named(
@@ -469,7 +422,7 @@ def test_tensors_that_only_look_like_those_of_the_release_are_not_used_but_named
     for name in names:
         assert f'{name} (3,)' in record.getMessage()
     assert_the_same_answers(tmp_path / 'ours', plain)
-    assert_the_same_back(source, tmp_path / 'ours', tmp_path / 'back')
+    assert_stored_bit_for_bit(source, tmp_path / 'ours', unknown=names)
 
 
 @pytest.mark.parametrize(
@@ -478,17 +431,12 @@ def test_tensors_that_only_look_like_those_of_the_release_are_not_used_but_named
 def test_an_unused_tensor_may_be_missing_or_of_another_shape(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = write_released_checkpoint(tmp_path / 'lost' / 'source', change=lambda old: old.pop(name))
-    convert_released(lost, tmp_path / 'lost' / 'ours')
+    changes = {'lost': lambda old: old.pop(name), 'bent': lambda old: old.update({name: BENT})}
+    for case, change in changes.items():
+        source = write_released_checkpoint(tmp_path / case / 'source', change=change)
+        convert_released(source, tmp_path / case / 'ours')
+        assert_stored_bit_for_bit(source, tmp_path / case / 'ours')
     assert caplog.records == []
-    assert_the_same_back(lost, tmp_path / 'lost' / 'ours', tmp_path / 'lost' / 'back')
-    other = {name: torch.zeros(2, 2)}
-    bent = write_released_checkpoint(
-        tmp_path / 'bent' / 'source', change=lambda old: old.update(other)
-    )
-    convert_released(bent, tmp_path / 'bent' / 'ours')
-    assert f'{name} (2, 2)' in caplog.records[0].getMessage()
-    assert_the_same_back(bent, tmp_path / 'bent' / 'ours', tmp_path / 'bent' / 'back')
 
 
 def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Path) -> None:
@@ -498,7 +446,7 @@ def test_a_misshapen_joined_tensor_is_named_once_with_its_own_shape(tmp_path: Pa
         write_released_checkpoint(tmp_path / 'source', change=lambda old: old.update(other))
     )
     width = Sizes().mask_width
-    assert message.count(f'{name} (7,) in place of ({3 * width},)') == 1
+    assert message.count(f'{name} (7,) instead of ({3 * width},)') == 1
 
 
 def changed_config(folder: Path, change: dict[str, object]) -> None:
@@ -514,7 +462,7 @@ def only_mipha_s(tensors: Tensors) -> None:
 @pytest.mark.parametrize(
     ('model_type', 'change', 'remedy'),
     [
-        ('mipha_phi', drop, 'another download of them does not help'),
+        ('mipha_phi', drop, 'downloading them again does not help'),
         ('phi', drop, 'has the model_type "phi" and not "mipha_phi"'),
         ('mipha_phi', only_mipha_s, 'name a Mask2Former with --mask2former'),
     ],
@@ -530,7 +478,7 @@ def test_a_refusal_advises_what_fits_the_files_that_are_there(
 
 def test_a_folder_that_is_converted_already_is_refused_as_such(ours: Path, tmp_path: Path) -> None:
     shutil.copytree(ours, tmp_path / 'source')
-    assert 'is converted already' in refused(tmp_path / 'source')
+    assert 'is already converted' in refused(tmp_path / 'source')
 
 
 def test_a_shard_that_is_missing_or_a_pointer_of_git_lfs_is_named_with_its_remedy(
@@ -561,30 +509,10 @@ def test_an_index_of_pickled_shards_is_refused_as_such(tmp_path: Path) -> None:
     assert 'is pickled' in refused(edited(tmp_path / 'source', INDEX, rename))
 
 
-@pytest.mark.parametrize(
-    'damage',
-    [
-        '{}',
-        '[]',
-        '{"shards": {"../x": {"tensors": ["a"]}}, "sha256": {}}',
-        '{"shards": {"a/x": {"tensors": ["a"]}}, "sha256": {}}',
-        '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"a/../../x": ""}}',
-        '{"shards": {"x": {"tensors": ["a"]}}, "sha256": {"/x": ""}}',
-    ],
-)
-def test_the_way_back_needs_a_sound_manifest(damage: str, ours: Path, tmp_path: Path) -> None:
-    copy = tmp_path / 'ours'
-    shutil.copytree(ours, copy)
-    (copy / 'released' / 'manifest.json').write_text(damage)
-    with pytest.raises(ModelError, match=r'manifest\.json is damaged'):
-        restore_released(copy, tmp_path / 'back')
-    assert not (tmp_path / 'back').exists()
-
-
 def test_memory_holds_a_shard_and_not_the_whole_checkpoint(source: Path) -> None:
     tensors = TensorFolder(source)
     before = mapped(source)
-    kept = tensors.read(EMBEDDINGS)
+    kept = tensors.read(TensorSlice(EMBEDDINGS))
     assert mapped(source) > before == 0
     del kept
     assert mapped(source) == 0

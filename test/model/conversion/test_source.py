@@ -13,9 +13,9 @@ import pytest
 from huggingface_hub import constants
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, find_model
 from instructseg_ros.model.conversion import source
 from instructseg_ros.model.conversion.source import find_source, read_config
+from instructseg_ros.model.model_files import ModelError, find_model
 
 NAME = 'nobody/nothing-of-this-name'
 COMMIT = '0' * 40
@@ -24,6 +24,7 @@ FILES = {
     '.gitattributes': '*.safetensors -text\n',
     'images/a.txt': 'a',
     'pytorch_model.bin': '\x80\x04.',
+    'model.py': 'print()',
     'model.gguf': 'GGUF',
 }
 
@@ -141,7 +142,7 @@ def test_a_name_that_no_model_of_the_hub_has_is_refused_without_asking_it(
     name: str, silent_hub: list[socket.socket]
 ) -> None:
     message = refused(name)
-    assert 'nor can a hub id have this name' in message
+    assert 'not a valid hub id' in message
     assert_the_files_to_copy_are_named(message)
     assert silent_hub == []
 
@@ -156,14 +157,14 @@ def test_offline_the_hub_is_not_asked_and_the_files_to_copy_are_named(
     assert silent_hub == []
 
 
-def test_a_hub_that_refuses_is_given_up_and_the_files_to_copy_are_named() -> None:
+def test_if_the_hub_refuses_the_files_to_copy_are_named() -> None:
     message = refused(NAME)
     assert f'the hub ({constants.ENDPOINT}) does not answer' in message
     assert f'hf download {NAME}' in message
     assert_the_files_to_copy_are_named(message)
 
 
-def test_a_hub_that_never_answers_is_asked_once_and_given_up_within_seconds(
+def test_a_hub_that_never_answers_is_asked_once_for_seconds(
     monkeypatch: pytest.MonkeyPatch, silent_hub: list[socket.socket]
 ) -> None:
     assert 0 < source._REQUEST_TIMEOUT <= source._HUB_TIMEOUT <= 10
@@ -175,7 +176,9 @@ def test_a_hub_that_never_answers_is_asked_once_and_given_up_within_seconds(
     assert len(silent_hub) == 1
 
 
-def test_a_name_server_that_never_answers_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_server_that_never_answers_costs_only_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     over = threading.Event()
 
     def look_up(*_: object, **__: object) -> list[object]:
@@ -191,9 +194,7 @@ def test_a_name_server_that_never_answers_is_given_up_too(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize('endpoint', ['http://hub.invalid', 'no address', 'http://127.0.0.1:1'])
-def test_an_endpoint_that_cannot_be_reached_is_named(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_endpoint_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     look_up = socket.getaddrinfo
 
     def known(host: str, *arguments: object, **options: object) -> object:
@@ -207,12 +208,12 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
 
 
 @pytest.mark.usefixtures('answering_hub')
-def test_all_files_of_a_hub_but_pickled_ones_and_other_weights_are_downloaded(
+def test_only_files_that_conversion_reads_are_downloaded_from_the_hub(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = find_source(NAME)
     found = {file.relative_to(folder).as_posix() for file in folder.rglob('*') if file.is_file()}
-    assert found == {'config.json', '.gitattributes', 'images/a.txt'}
+    assert found == {'config.json', 'images/a.txt'}
     monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:1')
     assert find_source(NAME) == folder
 
@@ -226,7 +227,7 @@ def test_a_model_that_the_hub_does_not_have_is_refused_without_advice_to_downloa
 def test_a_model_is_loaded_by_its_hub_id_without_asking_the_hub(
     silent_hub: list[socket.socket],
 ) -> None:
-    with pytest.raises(ModelError, match='loading asks no network'):
+    with pytest.raises(ModelError, match='loading never uses the network'):
         find_model(NAME)
     assert silent_hub == []
 
@@ -239,7 +240,9 @@ def test_a_folder_that_is_in_use_is_refused_before_a_download(
     assert 'is not empty' in capsys.readouterr().err and silent_hub == []
 
 
-def test_the_help_says_that_the_disk_is_needed_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_mentions_that_the_disk_is_needed_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(['convert', '--help'])
     assert 'disk is needed twice' in ' '.join(capsys.readouterr().out.split())
@@ -264,7 +267,7 @@ def test_a_pickled_file_is_refused_as_such(tmp_path: Path) -> None:
         find_source(str(file))
 
 
-def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_file_is_not_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / 'model.safetensors'
     file.touch()
     with pytest.raises(ModelError, match='name the folder'):

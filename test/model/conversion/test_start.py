@@ -1,4 +1,4 @@
-"""Mipha and a Mask2Former, joined to what the paper's training begins with."""
+"""Mipha and a Mask2Former joined to the model that the paper's training starts from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from torch import nn
 from transformers import Mask2FormerConfig, Mask2FormerModel
 
 from instructseg_ros.cli.main import main
-from instructseg_ros.model.checkpoints import ModelError, load_head, load_model
+from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.conversion.training_start import write_start
+from instructseg_ros.model.model_files import ModelError
 
 QUERIES = 8
 
@@ -118,7 +119,7 @@ def test_a_tensor_of_another_shape_is_named(mask2former: Path, tmp_path: Path) -
         tensors['model.mm_projector.0.weight'] = weight[:, :-1].contiguous()
 
     base = write_released_checkpoint(tmp_path / 'mipha', change=cut)
-    with pytest.raises(ModelError, match=r'mm_projector\.0\.weight is'):
+    with pytest.raises(ModelError, match=r'mm_projector\.0\.weight has the shape'):
         write_start(base, mask2former, tmp_path / 'start', num_queries=QUERIES)
 
 
@@ -158,7 +159,7 @@ def test_a_tensor_that_the_model_does_not_have_is_named_and_left_out(
     base = write_released_checkpoint(tmp_path / 'mipha', change=add)
     write_start(base, mask2former, tmp_path / 'start', num_queries=QUERIES)
     [record] = caplog.records
-    assert f'does not use (1): {name} (2,). They are left out.' in record.getMessage()
+    assert f'left out: {name} (2,)' in record.getMessage()
     load_model(tmp_path / 'start')
 
 

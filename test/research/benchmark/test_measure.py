@@ -11,8 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from instructseg_ros.model.language import PackedLinear
-from instructseg_ros.model.precision import onednn_has_bfloat16
+from instructseg_ros.model.precision import PackedLinear, onednn_has_bfloat16
 from instructseg_ros.research.benchmark import measure as measuring
 from instructseg_ros.research.benchmark.measure import PeakMemory, gemm_gflops, measure
 

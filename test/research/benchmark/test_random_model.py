@@ -7,7 +7,7 @@ import torch
 from released_tokenizer import write_tokenizer
 from transformers import AutoTokenizer
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
@@ -163,4 +163,6 @@ def test_a_prompt_is_laid_out_as_the_processor_lays_it_out(
     assert mine.prefix_length == expected.prefix_length
     assert mine.read_from == expected.read_from
     assert mine.refer_stop == expected.refer_stop
-    assert [min(token, 0) for token in mine.lead] == [min(token, 0) for token in expected.lead]
+    assert [min(token, 0) for token in mine.start_ids] == [
+        min(token, 0) for token in expected.start_ids
+    ]

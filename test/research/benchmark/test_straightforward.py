@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 from small_models import SmallModel, compact_model, released_model
 
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.research.benchmark import straightforward
 from instructseg_ros.research.benchmark.straightforward import (
     make_straightforward,
     straightforward_frame,
 )
 
+CPU = torch.device('cpu')
 LAYOUTS = {'compact': compact_model, 'released': released_model}
 
 
@@ -40,3 +45,24 @@ def test_the_authors_procedure_gives_the_exact_answer(
     clear = np.abs(expected.probability - 0.5) > 1e-3
     assert clear.mean() > 0.9
     assert np.array_equal(mask[clear], expected.mask[clear])
+
+
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize('kept', [False, True])
+def test_freed_memory_is_kept_only_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    settings: list[str] = []
+    monkeypatch.setattr(straightforward, 'keep_freed_memory', lambda: settings.append('kept'))
+    cost = straightforward._measure_here('tiny', CPU, 1, kept, torch.get_num_threads())
+    assert cost.seconds > 0 and cost.gflop > 0
+    assert settings == ['kept'] * kept
+
+
+def test_a_killed_process_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(straightforward, '_measure_here', killed)
+    with pytest.raises(RuntimeError, match='leave out --naive'):
+        straightforward.measure_naive('tiny', CPU, frames=1, kept=False)

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_samples import make_sample
 from PIL import Image
 
+import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros.cli.main import main
-from instructseg_ros.research.data import coco, revos
+from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data.check import check
-from instructseg_ros.research.data.reading import DataError, DataSet
-from instructseg_ros.research.data.registry import NAMES, data_set
+from instructseg_ros.research.data.dataset import DataSet
+from instructseg_ros.research.data.reading import DataError
+from instructseg_ros.research.data.registry import data_set, names
 
 
 def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
@@ -47,7 +50,7 @@ def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(
     assert len(written['train']['problems']) == 3 and len(written['train']['warnings']) == 1
 
 
-def test_data_check_is_content_with_warnings(
+def test_data_check_succeeds_with_warnings(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder.make_sample(tmp_path, 0)
@@ -60,7 +63,7 @@ def test_data_check_is_content_with_warnings(
     assert '0 problems, 1 warnings' in shown and 'save masks as PNG' in shown
 
 
-def test_data_check_and_segment_say_the_same_of_a_picture(
+def test_data_check_and_segment_report_the_same_error_for_an_image(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder.make_sample(tmp_path, 0)
@@ -87,10 +90,10 @@ def test_data_check_and_segment_say_the_same_of_a_picture(
         'text',
     ],
 )
-def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
+def test_damaged_run_lengths_of_revos_affect_only_their_sentences(
     tmp_path: Path, runs: object
 ) -> None:
-    revos.make_sample(tmp_path, 0)
+    make_sample('revos', tmp_path)
     file = tmp_path / 'mask_dict.json'
     content = json.loads(file.read_text())
     content['1'][3] = runs  # the second thing, which two of three sentences mean
@@ -107,7 +110,7 @@ def test_run_lengths_of_revos_that_are_damaged_cost_their_sentences_alone(
 
 
 def test_a_missing_annotation_of_revos_is_named_with_its_file(tmp_path: Path) -> None:
-    revos.make_sample(tmp_path, 0)
+    make_sample('revos', tmp_path)
     file = tmp_path / 'mask_dict.json'
     content = json.loads(file.read_text())
     del content['1']
@@ -175,10 +178,10 @@ CHANGES: dict[str, Callable[[str], Iterator[str]]] = {
 }
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('bag', 'tabletop')])
-def test_whatever_stands_in_a_file_is_an_error_in_words(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize('name', [name for name in names() if name not in ('bag', 'tabletop')])
+def test_junk_in_any_file_is_reported_in_words(tmp_path: Path, name: str) -> None:
     data = data_set(name)
-    data.make_sample(tmp_path, 0)
+    make_sample(name, tmp_path)
     if name == 'refcoco+':  # read as published, the others in the authors' form
         for file in (tmp_path / name).glob(f'{name}_*.json'):
             file.unlink()

@@ -79,7 +79,7 @@ def texts_of(file: Path) -> list[str]:
         ('10 10 30 10 30 20', 'each a list of numbers: x, y, x, y'),
     ],
 )
-def test_a_region_that_is_damaged_is_a_problem_of_its_annotation(
+def test_a_damaged_region_is_a_problem_of_its_annotation(
     write: Write, segmentation: Any, reason: str
 ) -> None:
     findings = checked(write(thing(image_id=2), thing(segmentation)))
@@ -88,7 +88,7 @@ def test_a_region_that_is_damaged_is_a_problem_of_its_annotation(
     assert findings.samples == 1
 
 
-def test_an_image_of_a_million_by_a_million_pixels_does_not_end_the_process(write: Write) -> None:
+def test_an_image_of_a_million_by_a_million_pixels_does_not_crash_the_process(write: Write) -> None:
     huge = image(1, 'a.jpg') | {'height': 10**6, 'width': 10**6}
     [problem] = checked(write(thing(), images=[huge])).problems
     assert 'more than an image has' in problem.what
@@ -101,7 +101,7 @@ def test_an_image_without_a_size_is_a_problem_of_its_annotations(write: Write, s
     assert len(findings.problems) == findings.samples == 1
 
 
-def test_two_images_of_one_id_are_a_problem_and_their_annotations_are_left_out(
+def test_two_images_with_one_id_are_a_problem_and_their_annotations_are_left_out(
     write: Write,
 ) -> None:
     images = [image(1, 'a.jpg'), image(1, 'b.jpg'), image(3, 'b.jpg')]
@@ -112,7 +112,7 @@ def test_two_images_of_one_id_are_a_problem_and_their_annotations_are_left_out(
     assert findings.samples == 1
 
 
-def test_two_categories_of_one_id_are_a_problem_and_their_annotations_are_left_out(
+def test_two_categories_with_one_id_are_a_problem_and_their_annotations_are_left_out(
     write: Write,
 ) -> None:
     categories = [{'id': 1, 'name': 'cat'}, {'id': 1, 'name': 'dog'}]
@@ -133,7 +133,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(write: Write, encoding: str) -
     assert findings.problems == () and findings.samples == 1
 
 
-def test_a_two_corner_polygon_beside_good_ones_is_dropped_and_said(write: Write) -> None:
+def test_a_two_corner_polygon_among_good_ones_is_dropped_with_a_warning(write: Write) -> None:
     file = write(thing((BOX, [1, 2, 3, 4], OTHER)))
     findings = checked(file)
     assert findings.problems == () and findings.samples == 1
@@ -157,12 +157,12 @@ def test_ids_are_the_same_as_texts_and_as_numbers(write: Write, listed: Any, nam
     assert findings.problems == () and findings.samples == 1
 
 
-def test_an_annotation_of_no_image_is_named_with_the_id(write: Write) -> None:
+def test_an_annotation_without_its_image_is_reported_with_the_id(write: Write) -> None:
     [problem] = checked(write(thing(), thing(image_id=9))).problems
     assert problem.where.endswith('annotation 1') and 'no image with the id 9' in problem.what
 
 
-def test_the_same_annotation_twice_is_one_thing_and_a_warning(write: Write) -> None:
+def test_the_same_annotation_twice_is_one_object_and_a_warning(write: Write) -> None:
     file = write(thing(), thing(), thing((OTHER,), category_id=2))
     findings = checked(file)
     assert findings.problems == ()
@@ -194,18 +194,18 @@ def test_a_file_without_the_lists_is_not_coco(write: Write, content: dict[str, A
         coco.read(file.parent, 'train')
 
 
-def test_a_thing_without_words_is_a_problem(write: Write) -> None:
+def test_an_object_without_sentence_or_category_is_a_problem(write: Write) -> None:
     file = write(thing(category_id=None), thing(category_id=7), thing(sentences=['', 'x']), thing())
     findings = checked(file)
     assert [problem.what for problem in findings.problems] == [
         'it has neither sentences nor a category',
         'category 7 has no name',
-        'sentences is a text or a list of texts',
+        'sentences is a list of texts',
     ]
     assert findings.samples == 1
 
 
-def test_a_picture_of_another_size_is_named(write: Write) -> None:
+def test_an_image_of_another_size_is_reported(write: Write) -> None:
     odd = image(1, 'a.jpg') | {'height': 30}
     [problem] = checked(write(thing(), images=[odd])).problems
     assert 'a mask of 30 x 60 pixels for' in problem.what and 'a.jpg of 40 x 60' in problem.what

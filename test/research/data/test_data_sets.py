@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_samples import make_sample
 
+import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros.research.data.check import check
 from instructseg_ros.research.data.reading import DataError, MissingError
-from instructseg_ros.research.data.registry import NAMES, data_set
-from instructseg_ros.research.data.sample import Kind, Sample
+from instructseg_ros.research.data.registry import data_set, names
+from instructseg_ros.research.data.sample import Sample, SampleTask
 
 UNPUBLISHED = {('ref-youtube-vos', 'valid')}
 
@@ -20,21 +22,21 @@ UNPUBLISHED = {('ref-youtube-vos', 'valid')}
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a sample of every data set in it."""
     folder = tmp_path_factory.mktemp('sets')
-    for name in NAMES:
-        data_set(name).make_sample(folder / name, 0)
+    for name in names():
+        make_sample(name, folder / name)
     return folder
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_a_sample_is_whole(sets: Path, name: str) -> None:
+@pytest.mark.parametrize('name', names())
+def test_a_sample_has_no_problems(sets: Path, name: str) -> None:
     data = data_set(name)
     for findings in check(data, sets / name, data.splits):
         assert findings.samples > 0
         assert findings.problems == ()
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
+@pytest.mark.parametrize('name', names())
+def test_samples_have_what_their_task_needs(sets: Path, name: str) -> None:
     data = data_set(name)
     for split in data.splits:
         samples = data.read(sets / name, split).samples
@@ -43,8 +45,8 @@ def test_samples_have_what_their_kind_needs(sets: Path, name: str) -> None:
             check_sample(sample, published=(name, split) not in UNPUBLISHED)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_samples_know_the_file_that_they_were_read_from(sets: Path, name: str) -> None:
+@pytest.mark.parametrize('name', names())
+def test_samples_know_the_file_they_were_read_from(sets: Path, name: str) -> None:
     data = data_set(name)
     for split in data.splits:
         for sample in data.read(sets / name, split).samples:
@@ -69,7 +71,7 @@ POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n'
         ('ref-davis17', 'val', 'davis_text_annotations/Davis17_annot1.txt'),
     ],
 )
-def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
+def test_a_git_lfs_pointer_is_reported_with_its_remedy(
     sets: Path, tmp_path: Path, name: str, split: str, path: str
 ) -> None:
     folder = shutil.copytree(sets / name, tmp_path / name)
@@ -100,7 +102,7 @@ def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
         ('tabletop', 'val', ['val']),
     ],
 )
-def test_a_split_that_is_not_there_is_missing_and_no_problem(
+def test_a_split_that_does_not_exist_is_missing_and_not_a_problem(
     sets: Path, tmp_path: Path, name: str, split: str | None, paths: list[str]
 ) -> None:
     data = data_set(name)
@@ -115,21 +117,20 @@ def test_a_split_that_is_not_there_is_missing_and_no_problem(
 
 
 def check_sample(sample: Sample, *, published: bool) -> None:
-    if sample.kind is Kind.CONVERSATION:
+    if sample.task is SampleTask.CONVERSATION:
         assert sample.turns and not sample.instructions and not sample.targets
         return
     assert sample.instructions and not sample.turns
     assert len(sample.targets) == len(sample.frames)
     assert all((target is not None) == published for target in sample.targets)
-    if not sample.kind.is_video:
+    if not sample.task.is_video:
         assert len(sample.frames) == 1
 
 
 # A bag says when it was written.
-@pytest.mark.parametrize('name', [name for name in NAMES if name != 'bag'])
+@pytest.mark.parametrize('name', [name for name in names() if name != 'bag'])
 def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: str) -> None:
-    data = data_set(name)
-    data.make_sample(tmp_path / 'again', 0)
+    make_sample(name, tmp_path / 'again')
     first, again = sets / name, tmp_path / 'again'
     files = sorted(file.relative_to(first) for file in first.rglob('*') if file.is_file())
     assert files == sorted(f.relative_to(again) for f in again.rglob('*') if f.is_file())
@@ -139,8 +140,8 @@ def test_the_same_seed_makes_the_same_sample(sets: Path, tmp_path: Path, name: s
     assert different == []
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('mmbench', 'bag')])
-def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
+@pytest.mark.parametrize('name', [name for name in names() if name not in ('mmbench', 'bag')])
+def test_a_damaged_image_is_reported_and_the_others_are_used(
     sets: Path, tmp_path: Path, name: str
 ) -> None:
     data = data_set(name)
@@ -159,16 +160,18 @@ def test_a_picture_that_is_damaged_is_named_and_the_others_are_used(
     assert findings.samples < len(whole)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_a_folder_without_the_set_is_answered_with_the_layout(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize('name', names())
+def test_a_folder_without_the_data_set_is_refused_with_the_layout(
+    tmp_path: Path, name: str
+) -> None:
     data = data_set(name)
     with pytest.raises(DataError, match='is not') as error:
         check(data, tmp_path, data.splits)
     assert data.layout in str(error.value)
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_files_that_macos_adds_are_no_part_of_a_set(sets: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize('name', names())
+def test_files_added_by_macos_are_ignored(sets: Path, tmp_path: Path, name: str) -> None:
     data = data_set(name)
     folder = tmp_path / 'set'
     shutil.copytree(sets / name, folder)
@@ -180,7 +183,7 @@ def test_files_that_macos_adds_are_no_part_of_a_set(sets: Path, tmp_path: Path, 
     assert check(data, folder, data.splits) == clean
 
 
-def test_targets_of_a_sample_show_its_things(sets: Path) -> None:
+def test_targets_of_a_sample_show_its_objects(sets: Path) -> None:
     samples = data_set('refcoco').read(sets / 'refcoco', 'val').samples
     colours = {'red': 0, 'green': 1, 'blue': 2}
     for sample in samples:
@@ -191,14 +194,12 @@ def test_targets_of_a_sample_show_its_things(sets: Path) -> None:
             assert mean.argmax() == colours[colour]
 
 
-def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match='there are refcoco'):
         data_set('cityscapes')
 
 
-def test_a_split_that_is_damaged_is_a_problem_and_one_that_is_not_there_is_none(
-    sets: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_split_is_a_problem_and_a_missing_one_is_not(sets: Path, tmp_path: Path) -> None:
     data = data_set('revos')
     folder = shutil.copytree(sets / 'revos', tmp_path / 'set')
     file = folder / 'meta_expressions_valid_.json'
@@ -212,7 +213,7 @@ def test_a_split_that_is_damaged_is_a_problem_and_one_that_is_not_there_is_none(
 
 
 @pytest.mark.parametrize('name', ['pope', 'refcoco'])
-def test_a_split_that_there_is_not_is_answered_with_those_that_there_are(name: str) -> None:
+def test_an_unknown_split_is_refused_with_the_known_ones(name: str) -> None:
     data = data_set(name)
     assert data.known_split(None) == data.splits[0]
     with pytest.raises(DataError, match=f"{name} has no split 'tset'; there are {data.splits[0]}"):

@@ -20,23 +20,26 @@ from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.check import check
+from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError, MissingError
 from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.data.sample import Kind
+from instructseg_ros.research.data.sample import SampleTask
 from instructseg_ros.tabletop import dataset as tabletop
-from instructseg_ros.video.bag_messages import standard_types
+from instructseg_ros.video.bag import standard_types
 
 
-def test_a_line_of_a_folder_is_a_picture_or_a_video(tmp_path: Path) -> None:
+def test_a_line_of_a_folder_describes_an_image_or_a_video(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     samples = folder.read(tmp_path, 'train').samples
-    assert [sample.kind for sample in samples] == [
-        *[Kind.IMAGE_REFERRING] * 4,
-        Kind.VIDEO_REASONING,
-        Kind.IMAGE_REFERRING,
+    assert [sample.task for sample in samples] == [
+        *[SampleTask.IMAGE_REFERRING] * 4,
+        SampleTask.VIDEO_REASONING,
+        SampleTask.IMAGE_REFERRING,
+        SampleTask.IMAGE_REASONING,
     ]
     assert samples[0].targets[0].mask().any()
-    assert not samples[-1].targets[0].mask().any()
+    assert not samples[-2].targets[0].mask().any()
+    assert samples[-1].explanation
 
 
 @pytest.mark.parametrize(
@@ -66,11 +69,11 @@ def test_a_wrong_line_is_named_with_what_is_wrong(
     reading = folder.read(tmp_path, 'train')
     first, second = sorted(str(problem) for problem in reading.problems)
     assert first.startswith(f'{file} line 2: ') and reason in first
-    assert second.startswith(f'{file} line 7: not JSON')
-    assert len(reading.samples) == 5
+    assert second.startswith(f'{file} line 8: not JSON')
+    assert len(reading.samples) == 6
 
 
-def test_pixels_of_one_value_may_be_the_thing(tmp_path: Path) -> None:
+def test_pixels_of_one_value_may_be_the_object(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     file = tmp_path / 'train' / folder.FILE
     entry = json.loads(file.read_text().splitlines()[0])
@@ -81,7 +84,7 @@ def test_pixels_of_one_value_may_be_the_thing(tmp_path: Path) -> None:
         wrong.targets[0].mask()
 
 
-def test_coco_things_are_named_by_sentence_or_category(tmp_path: Path) -> None:
+def test_coco_objects_are_named_by_sentence_or_category(tmp_path: Path) -> None:
     coco.make_sample(tmp_path, 0)
     samples = coco.read(tmp_path, 'train').samples
     texts = [text for sample in samples for text in sample.instructions]
@@ -89,7 +92,7 @@ def test_coco_things_are_named_by_sentence_or_category(tmp_path: Path) -> None:
     assert any(text.startswith('all ') for text in texts)
 
 
-def test_several_things_of_a_category_are_one_target(tmp_path: Path) -> None:
+def test_several_objects_of_a_category_are_one_target(tmp_path: Path) -> None:
     coco.make_sample(tmp_path, 0)
     for sample in coco.read(tmp_path, 'train').samples:
         parts = sample.targets[0].target.parts  # type: ignore[union-attr]
@@ -117,7 +120,7 @@ def test_labels_of_a_bag_are_videos(tmp_path: Path) -> None:
     assert picture.shape[:2] == first.targets[3].mask().shape
 
 
-def test_a_bag_for_each_split_may_be_in_a_folder_and_one_alone_is_train(tmp_path: Path) -> None:
+def test_a_folder_may_have_a_bag_per_split_and_a_single_bag_is_train(tmp_path: Path) -> None:
     bag.make_sample(tmp_path / 'bags', 0)
     train, val = (bag.read(tmp_path / 'bags', split).samples for split in ('train', 'val'))
     assert train[0].instructions != val[0].instructions
@@ -149,9 +152,9 @@ def test_a_label_image_is_decoded_once_for_all_of_its_labels(
     bag.write_sample(tmp_path / 'bag', 0)
     samples = bag.read(tmp_path / 'bag', 'train').samples
     read = []
-    read_message = bag.Message.read
+    read_message = bag.BagMessage.read
     monkeypatch.setattr(
-        bag.Message, 'read', lambda self: (read.append(self), read_message(self))[1]
+        bag.BagMessage, 'read', lambda self: (read.append(self), read_message(self))[1]
     )
     masks = [sample.targets[0].mask() for sample in samples]  # type: ignore[union-attr]
     assert len(masks) == 2 and len(read) == 1
@@ -180,7 +183,7 @@ def serialized(message: Any) -> bytes:
     return bytes(standard_types().serialize_cdr(message, 'sensor_msgs/msg/Image'))
 
 
-def test_images_that_share_a_log_time_are_told_apart_by_their_stamps(tmp_path: Path) -> None:
+def test_images_with_the_same_log_time_are_distinguished_by_their_stamps(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     copy = rewritten(tmp_path / 'bag', lambda topic, logged, value: (0, serialized(value)))
     expected = bag.read(tmp_path / 'bag', 'train').samples
@@ -191,7 +194,7 @@ def test_images_that_share_a_log_time_are_told_apart_by_their_stamps(tmp_path: P
             np.testing.assert_array_equal(mine.targets[index].mask(), theirs.targets[index].mask())  # type: ignore[union-attr]
 
 
-def test_images_without_stamps_of_their_own_are_left_out_as_a_problem(tmp_path: Path) -> None:
+def test_images_with_repeated_stamps_are_left_out_as_a_problem(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
 
     def unstamped(topic: str, logged: int, value: Any) -> tuple[int, bytes]:
@@ -226,7 +229,7 @@ def test_a_damaged_message_of_a_bag_is_named_and_the_rest_is_used(
     assert findings.samples == 2 and findings.frames == 10
 
 
-def test_a_bag_of_damaged_messages_alone_is_refused_with_the_first_of_them(tmp_path: Path) -> None:
+def test_a_bag_with_only_damaged_messages_is_refused_with_the_first_problem(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     copy = rewritten(tmp_path / 'bag', lambda topic, logged, value: (logged, b'damaged'))
     with pytest.raises(DataError, match=r'has the stamp .*/camera/.* at 0 ns: a message is damag'):
@@ -252,9 +255,7 @@ def test_a_label_image_that_contradicts_itself_is_named(tmp_path: Path, damage: 
 
 
 @pytest.mark.parametrize('bigendian', [False, True])
-def test_labels_of_16_bits_are_read_in_either_order_of_bytes(
-    tmp_path: Path, bigendian: bool
-) -> None:
+def test_16_bit_labels_are_read_in_either_byte_order(tmp_path: Path, bigendian: bool) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
 
     def widened(topic: str, logged: int, value: Any) -> tuple[int, bytes]:
@@ -270,7 +271,9 @@ def test_labels_of_16_bits_are_read_in_either_order_of_bytes(
         np.testing.assert_array_equal(mine.targets[3].mask(), theirs.targets[3].mask())  # type: ignore[union-attr]
 
 
-def test_a_bag_that_is_not_there_is_missing_and_one_without_words_is_not(tmp_path: Path) -> None:
+def test_a_missing_bag_is_a_missing_split_but_a_bag_without_sentences_is_an_error(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(MissingError, match='is missing'):
         bag.read(tmp_path / 'none', 'train')
     bag.make_sample(tmp_path / 'bags', 0)
@@ -280,7 +283,7 @@ def test_a_bag_that_is_not_there_is_missing_and_one_without_words_is_not(tmp_pat
     assert not isinstance(refusal.value, MissingError)
 
 
-def test_processes_that_fork_do_not_share_an_open_bag(tmp_path: Path) -> None:
+def test_forked_processes_do_not_share_an_open_bag(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     frames = bag.read(tmp_path / 'bag', 'train').samples[0].frames
     expected = [np.array(frame.load()) for frame in frames]  # opened before the fork
@@ -290,13 +293,13 @@ def test_processes_that_fork_do_not_share_an_open_bag(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(mine, expected[index])
 
 
-def loaded(frame: bag.BagPicture) -> np.ndarray:
+def loaded(frame: bag.BagImage) -> np.ndarray:
     """Pixels of a frame."""
     return np.array(frame.load())
 
 
 @pytest.mark.parametrize('text', ['no', 'on', 'null', '1.10', '7'])
-def test_words_of_a_bag_keep_every_letter(tmp_path: Path, text: str) -> None:
+def test_sentences_of_a_bag_are_kept_literally(tmp_path: Path, text: str) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     (tmp_path / 'bag' / 'labels.yaml').write_text(f'sentences: {{1: [{text}], 2: {text}}}')
     samples = bag.read(tmp_path / 'bag', 'train').samples
@@ -304,9 +307,7 @@ def test_words_of_a_bag_keep_every_letter(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize('sentences', ['[]', "['']", '[[red, mug]]', '{a: b}', 'x: [the mug]'])
-def test_labels_and_sentences_of_a_bag_that_are_none_are_problems(
-    tmp_path: Path, sentences: str
-) -> None:
+def test_invalid_labels_and_sentences_of_a_bag_are_problems(tmp_path: Path, sentences: str) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     entry = sentences if sentences.startswith('x') else f'1: {sentences}'
     (tmp_path / 'bag' / 'labels.yaml').write_text(f'sentences: {{{entry}, 2: the bowl}}')
@@ -322,12 +323,12 @@ def read_without_topics(folder: Path) -> list[str]:
     return [target.target.message.topic for sample in samples for target in sample.targets]
 
 
-def test_the_truth_of_a_bag_is_read_where_no_topic_is_named(tmp_path: Path) -> None:
+def test_the_ground_truth_topic_is_the_default(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/truth/labels'}
 
 
-def test_a_bag_whose_labels_have_the_plain_name_is_read_where_no_topic_is_named(
+def test_the_plain_label_topic_is_read_if_there_is_no_ground_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -336,7 +337,7 @@ def test_a_bag_whose_labels_have_the_plain_name_is_read_where_no_topic_is_named(
     assert set(read_without_topics(tmp_path / 'bag')) == {'/camera/labels'}
 
 
-def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path) -> None:
+def test_images_and_labels_with_different_stamps_are_not_paired(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     words = yaml.safe_load((tmp_path / 'bag' / 'labels.yaml').read_text())
     (tmp_path / 'bag' / 'labels.yaml').write_text(yaml.safe_dump(words | {'labels': '/other'}))
@@ -345,7 +346,7 @@ def test_images_and_labels_of_other_stamps_do_not_belong_together(tmp_path: Path
 
 
 @pytest.mark.parametrize('text', ['', '[1, 2]', 'sentences: [a]', '{:'])
-def test_words_of_a_bag_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_labels_file_is_refused(tmp_path: Path, text: str) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     (tmp_path / 'bag' / 'labels.yaml').write_text(text)
     with pytest.raises(DataError, match=r'labels\.yaml'):
@@ -401,7 +402,7 @@ def masks(split: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize('kind', ['alpha only', 'black', 'probabilities', 'colours for a value'])
-def test_a_mask_that_comes_out_empty_is_a_problem(tmp_path: Path, kind: str) -> None:
+def test_an_empty_mask_is_a_problem(tmp_path: Path, kind: str) -> None:
     split = line_with(tmp_path)
     thing = np.array(Image.open(split / 'masks/0.png'))
     empty = np.zeros_like(thing)
@@ -418,7 +419,7 @@ def test_a_mask_that_comes_out_empty_is_a_problem(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize(('value', 'right'), [(None, True), (1, True), (255, False)])
-def test_a_mask_of_one_bit_has_no_255(tmp_path: Path, value: int | None, right: bool) -> None:
+def test_a_1_bit_mask_has_no_value_255(tmp_path: Path, value: int | None, right: bool) -> None:
     split = line_with(tmp_path, value=value)
     thing = np.array(Image.open(split / 'masks/0.png'))
     Image.fromarray(thing).convert('1').save(split / 'masks/0.png')
@@ -429,7 +430,7 @@ def test_a_mask_of_one_bit_has_no_255(tmp_path: Path, value: int | None, right: 
         masks(split)
 
 
-def test_a_mask_with_ids_in_one_channel_shows_the_thing(tmp_path: Path) -> None:
+def test_a_mask_with_ids_in_one_channel_shows_the_object(tmp_path: Path) -> None:
     split = line_with(tmp_path)
     thing = np.array(Image.open(split / 'masks/0.png')) > 0
     Image.fromarray(np.stack([thing * 0, thing * 0, thing * 1], axis=2).astype(np.uint8)).save(
@@ -438,21 +439,21 @@ def test_a_mask_with_ids_in_one_channel_shows_the_thing(tmp_path: Path) -> None:
     assert np.array_equal(masks(split)[0], thing)
 
 
-def test_a_thing_may_leave_a_video_but_not_be_missing_in_all_of_it(tmp_path: Path) -> None:
+def test_an_object_may_leave_a_video_but_must_appear_in_it(tmp_path: Path) -> None:
     folder.make_sample(tmp_path, 0)
     file = tmp_path / 'train' / folder.FILE
     video = json.loads(file.read_text().splitlines()[4])
     file.write_text(json.dumps(video))
     for name in video['masks'][1:]:
-        folder.save_mask(file.parent / name, np.zeros((96, 128), bool))
+        write_mask(file.parent / name, np.zeros((96, 128), bool))
     assert [mask.any() for mask in masks(file.parent)] == [True] + 5 * [False]
-    folder.save_mask(file.parent / video['masks'][0], np.zeros((96, 128), bool))
+    write_mask(file.parent / video['masks'][0], np.zeros((96, 128), bool))
     [findings] = check(data_set('folder'), tmp_path, ('train',))
     [problem] = findings.problems  # not one for each frame
     assert problem.where == f'{file} line 1 frame 0' and 'is all 0' in problem.what
 
 
-def test_a_mask_that_is_a_jpeg_is_a_warning(tmp_path: Path) -> None:
+def test_a_jpeg_mask_is_a_warning(tmp_path: Path) -> None:
     split = line_with(tmp_path, mask='masks/0.jpg')
     Image.open(split / 'masks/0.png').save(split / 'masks/0.jpg')
     [findings] = check(data_set('folder'), tmp_path, ('train',))
@@ -464,7 +465,7 @@ def test_a_mask_that_is_a_jpeg_is_a_warning(tmp_path: Path) -> None:
     )
 
 
-def test_pictures_behind_a_link_are_of_the_folder(tmp_path: Path) -> None:
+def test_images_behind_a_link_belong_to_the_folder(tmp_path: Path) -> None:
     split = line_with(tmp_path / 'set')
     (split / 'images').rename(tmp_path / 'elsewhere')
     (split / 'images').symlink_to(tmp_path / 'elsewhere')
@@ -472,7 +473,7 @@ def test_pictures_behind_a_link_are_of_the_folder(tmp_path: Path) -> None:
     assert findings.problems == () and findings.samples == 1
 
 
-def test_names_may_be_whole_paths_into_the_folder(
+def test_file_names_may_be_absolute_paths_into_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = line_with(tmp_path / 'set')
@@ -493,7 +494,7 @@ def test_lines_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -
     assert reading.samples[0].instructions == ('die grüne Tür',)
 
 
-def test_lines_of_another_encoding_are_answered_with_the_remedy(tmp_path: Path) -> None:
+def test_lines_in_another_encoding_are_refused_with_the_remedy(tmp_path: Path) -> None:
     split = line_with(tmp_path)
     file = split / folder.FILE
     file.write_text(file.read_text(), encoding='utf-16')
@@ -501,7 +502,7 @@ def test_lines_of_another_encoding_are_answered_with_the_remedy(tmp_path: Path) 
         folder.read(tmp_path, 'train')
 
 
-def test_brackets_without_end_are_a_problem_of_their_line(tmp_path: Path) -> None:
+def test_endless_brackets_are_a_problem_of_their_line(tmp_path: Path) -> None:
     split = line_with(tmp_path)
     with (split / folder.FILE).open('a') as file:
         file.write('\n' + '[' * 200_000)
@@ -509,9 +510,7 @@ def test_brackets_without_end_are_a_problem_of_their_line(tmp_path: Path) -> Non
     assert len(reading.samples) == len(reading.problems) == 1
 
 
-def test_a_mask_beside_its_picture_that_exif_data_turn_is_answered_with_the_reason(
-    tmp_path: Path,
-) -> None:
+def test_a_mask_that_does_not_follow_the_exif_rotation_is_explained(tmp_path: Path) -> None:
     split = line_with(tmp_path)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -522,7 +521,7 @@ def test_a_mask_beside_its_picture_that_exif_data_turn_is_answered_with_the_reas
     assert 'by its EXIF data' in problem.what and str(split / 'images/0.jpg') in problem.what
 
 
-def test_a_label_that_no_image_of_a_bag_has_is_a_problem(tmp_path: Path) -> None:
+def test_a_label_that_never_occurs_in_a_bag_is_a_problem(tmp_path: Path) -> None:
     bag.write_sample(tmp_path / 'bag', 0)
     file = tmp_path / 'bag' / 'labels.yaml'
     words = yaml.safe_load(file.read_text())

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructseg_ros.research.data.images import PictureBytes, PictureFile
+from instructseg_ros.research.data.sample import ImageBytes, ImageFile
 from instructseg_ros.research.data.targets import (
     CocoPolygons,
+    EmptyMask,
     MaskFile,
-    Nothing,
     Polygons,
     RunLengths,
     Union,
@@ -27,7 +27,7 @@ def test_polygons_have_their_outline() -> None:
 
 
 @pytest.mark.parametrize('ring', [(1.0, 2.0), (1.0, 2.0, 3.0, 4.0, 5.0), (float('nan'),) * 6])
-def test_a_polygon_that_is_none_is_refused(ring: tuple[float, ...]) -> None:
+def test_a_degenerate_polygon_is_refused(ring: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match='at least three corners'):
         CocoPolygons((9, 9), (ring,)).mask()
 
@@ -39,12 +39,12 @@ def test_the_authors_polygons_may_be_points_and_lines(ring: tuple[float, ...], p
 
 
 @pytest.mark.parametrize('ring', [(1.0, 2.0, 3.0), (float('nan'),) * 6, (1.0, float('inf'))])
-def test_corners_that_are_none_are_refused_in_the_authors_polygons(ring: tuple[float, ...]) -> None:
+def test_invalid_corners_are_refused_in_the_authors_polygons(ring: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match='x and y of each corner'):
         Polygons((9, 9), (ring,)).mask()
 
 
-def test_run_lengths_come_as_text_or_as_counts() -> None:
+def test_run_lengths_are_text_or_counts() -> None:
     mask = np.zeros((4, 5), bool)
     mask[1:3, 2] = True
     np.testing.assert_array_equal(RunLengths.parse(encode_mask(mask)).mask(), mask)
@@ -80,10 +80,10 @@ def test_counts_that_do_not_fill_the_size_are_refused_instead_of_random_pixels(
 
 
 @pytest.mark.parametrize('size', [(10**6, 10**6), (-4, 5), ('4', '5'), (4.5, 5)])
-def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, int]) -> None:
+def test_every_target_refuses_an_impossible_size(size: tuple[int, int]) -> None:
     for make in (
         lambda: RunLengths.parse({'size': list(size), 'counts': '0'}),
-        lambda: Nothing(size),
+        lambda: EmptyMask(size),
         lambda: Polygons(size, (SQUARE,)),
         lambda: CocoPolygons(size, (SQUARE,)),
     ):
@@ -91,13 +91,13 @@ def test_a_size_that_no_picture_has_is_refused_by_every_target(size: tuple[int, 
             make()
 
 
-def test_a_corner_at_the_end_of_the_world_does_not_end_the_process() -> None:
-    with pytest.raises(ValueError, match='corners are x, y in pixels of the picture'):
+def test_a_very_distant_corner_does_not_crash_the_process() -> None:
+    with pytest.raises(ValueError, match='corners are x, y in pixels of the image'):
         CocoPolygons((9, 9), ((0.0, 0.0, 1e9, 0.0, 1e9, 1e9),)).mask()
 
 
 def test_a_union_has_all_of_its_parts() -> None:
-    both = Union((Nothing((9, 9)), Polygons((9, 9), (SQUARE,))))
+    both = Union((EmptyMask((9, 9)), Polygons((9, 9), (SQUARE,))))
     assert both.mask().sum() == 25
 
 
@@ -111,40 +111,40 @@ def test_a_mask_file_has_all_or_one_of_its_values(tmp_path: Path) -> None:
         MaskFile(tmp_path / 'a.png').mask()
 
 
-def test_sixteen_bits_of_grey_are_not_clipped_to_white(tmp_path: Path) -> None:
+def test_16_bit_gray_is_not_clipped_to_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 40_000]], np.uint16)).save(tmp_path / 'grey.png')
-    loaded = np.array(PictureFile(tmp_path / 'grey.png').load())
+    loaded = np.array(ImageFile(tmp_path / 'grey.png').load())
     assert loaded[0].tolist() == [[0] * 3, [156] * 3]
 
 
-def test_a_mask_file_may_have_numbers_of_sixteen_bits(tmp_path: Path) -> None:
+def test_a_mask_file_may_have_16_bits(tmp_path: Path) -> None:
     Image.fromarray(np.array([[255, 300, 40_000]], np.uint16)).save(tmp_path / 'a.png')
     assert MaskFile(tmp_path / 'a.png', 300).mask().tolist() == [[False, True, False]]
 
 
-def test_pictures_are_rgb_and_upright(tmp_path: Path) -> None:
+def test_images_are_rgb_and_upright(tmp_path: Path) -> None:
     image = Image.new('L', (8, 4), 9)
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / 'a.jpg', exif=exif)
-    loaded = PictureFile(tmp_path / 'a.jpg').load()
+    loaded = ImageFile(tmp_path / 'a.jpg').load()
     assert (loaded.mode, loaded.size) == ('RGB', (4, 8))
     content = (tmp_path / 'a.jpg').read_bytes()
-    assert PictureBytes('a', content).load().size == (4, 8)
+    assert ImageBytes('a', content).load().size == (4, 8)
     with pytest.raises(ValueError, match='b cannot be read as an image'):
-        PictureBytes('b', content[:50]).load()
+        ImageBytes('b', content[:50]).load()
 
 
 def test_the_size_of_a_target_is_that_of_its_mask(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / 'mask.png')
     mask = np.zeros((9, 7), bool)
     targets = [
-        Nothing((9, 7)),
+        EmptyMask((9, 7)),
         Polygons((9, 7), (SQUARE,)),
         CocoPolygons((9, 7), (SQUARE,)),
         RunLengths.parse(encode_mask(mask)),
         MaskFile(tmp_path / 'mask.png'),
-        Union((Nothing((9, 7)), MaskFile(tmp_path / 'mask.png'))),
+        Union((EmptyMask((9, 7)), MaskFile(tmp_path / 'mask.png'))),
     ]
     for target in targets:
         assert target.size == target.mask().shape == (9, 7)

@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_samples import make_sample
 from deadlines import PROCESS_TIMEOUT
 from lock_holder import lock_holder
 from PIL import Image
 from training_start import Start, make_start
 
 from instructseg_ros.cli import main as cli
-from instructseg_ros.model.checkpoints import find_model
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.data.registry import data_set
-from instructseg_ros.research.evaluation.benchmarks import NAMES
-from instructseg_ros.research.evaluation.own_data import OWN_DATA
-from instructseg_ros.research.evaluation.published import own_row, published
+from instructseg_ros.research.data.dataset import PAPER, Benchmark, MaskBenchmark
+from instructseg_ros.research.data.registry import data_set, names
 
-SCORED = ('refcoco', 'refcoco+', 'refcocog', 'reasonseg', 'revos', 'ref-davis17', *OWN_DATA)
+NAMES = names('evaluate')
+OWN_DATA = names('make-sample')[:3]
 
 
 @pytest.fixture(scope='module')
@@ -37,8 +37,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
 
 
 def make(name: str, folder: Path) -> Path:
-    data_set(name).make_sample(folder / 'data', 0)
-    return folder / 'data'
+    return make_sample(name, folder / 'data')
 
 
 def arguments(name: str, data: Path, start: Start, output: Path) -> list[str]:
@@ -61,23 +60,18 @@ def figures(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_benchmark_is_made_checked_evaluated_and_scored(
+def test_a_benchmark_is_checked_evaluated_and_scored(
     name: str, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / 'data'
-    assert cli.main(['data', 'make-sample', name, str(data)]) == 0
+    data = make(name, tmp_path)
     assert cli.main(['data', 'check', name, str(data)]) == 0
     output = tmp_path / 'output'
     assert cli.main(arguments(name, data, start, output)) == 0
     shown = capsys.readouterr().out
     assert ('InstructSeg (paper)' in shown) == ('this model' in shown) == (name not in OWN_DATA)
-    assert (
-        ('SYNTHETIC SAMPLES' in shown) == ('do not compare them' in shown) == (name not in OWN_DATA)
-    )
-    assert figures(output)['synthetic']
     mine = figures(output)
     assert mine['skipped'] == mine['problems'] == []
-    if name in SCORED:
+    if name in names('score'):
         assert (
             cli.main(
                 [
@@ -98,7 +92,7 @@ def test_a_benchmark_is_made_checked_evaluated_and_scored(
 
 
 @pytest.mark.parametrize('name', ['refcoco', 'revos', 'pope'])
-def test_what_is_done_is_not_done_again(name: str, start: Start, tmp_path: Path) -> None:
+def test_existing_predictions_are_not_repeated(name: str, start: Start, tmp_path: Path) -> None:
     data = make(name, tmp_path)
     output = tmp_path / 'output'
     assert cli.main(arguments(name, data, start, output)) == 0
@@ -126,7 +120,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize('name', ['ref-davis17'])
-def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path: Path) -> None:
+def test_two_processes_get_the_figures_of_one(name: str, start: Start, tmp_path: Path) -> None:
     data = make(name, tmp_path)
     with one_thread():  # as each of the two: numbers of threads round otherwise
         assert cli.main(arguments(name, data, start, tmp_path / 'one')) == 0
@@ -151,7 +145,7 @@ def test_two_processes_have_the_figures_of_one(name: str, start: Start, tmp_path
     assert figures(tmp_path / 'two') == figures(tmp_path / 'one')
 
 
-def test_a_picture_that_is_broken_is_named_and_the_rest_is_evaluated(
+def test_a_damaged_image_is_reported_and_the_rest_is_evaluated(
     start: Start, tmp_path: Path
 ) -> None:
     data = make('refcoco', tmp_path)
@@ -164,7 +158,7 @@ def test_a_picture_that_is_broken_is_named_and_the_rest_is_evaluated(
     assert len(mine['joined']['missing']) == 3
 
 
-def test_a_video_that_is_broken_is_named_and_done_when_it_is_mended(
+def test_a_damaged_video_is_reported_and_predicted_once_repaired(
     start: Start, tmp_path: Path
 ) -> None:
     data = make('ref-davis17', tmp_path)
@@ -182,7 +176,7 @@ def test_a_video_that_is_broken_is_named_and_done_when_it_is_mended(
     assert figures(output)['skipped'] == [] and 'J&F-Mean' in figures(output)
 
 
-def test_where_no_picture_can_be_read_it_is_said(
+def test_an_evaluation_without_readable_images_is_an_error(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ('refcoco', 'revos', 'pope'):
@@ -191,10 +185,10 @@ def test_where_no_picture_can_be_read_it_is_said(
         for file in data.rglob('*.jpg'):
             file.write_bytes(b'no picture')
         assert cli.main(command) == 1
-        assert f'nothing of {name} could be put to the model' in capsys.readouterr().err
+        assert f'nothing of {name} could be predicted' in capsys.readouterr().err
 
 
-def test_a_question_that_is_too_long_is_named_and_the_rest_is_answered(
+def test_a_question_that_is_too_long_is_reported_and_the_rest_is_answered(
     start: Start, tmp_path: Path
 ) -> None:
     data = make('gqa', tmp_path)
@@ -209,23 +203,13 @@ def test_a_question_that_is_too_long_is_named_and_the_rest_is_answered(
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_split_that_there_is_not_is_an_error(
+def test_an_unknown_split_is_an_error(
     name: str, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make(name, tmp_path)
     command = [*arguments(name, data, start, tmp_path / 'output'), '--split', 'none']
     assert cli.main(command) == 1
     assert f"{name} has no split 'none'; there are" in capsys.readouterr().err
-
-
-def test_a_set_that_was_not_made_by_make_sample_is_not_called_synthetic(
-    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = make('pope', tmp_path)
-    assert cli.main(arguments('pope', data, start, tmp_path / 'output')) == 0
-    shown = capsys.readouterr().out
-    assert 'InstructSeg (paper)' in shown and 'SYNTHETIC' not in shown
-    assert not figures(tmp_path / 'output')['synthetic']
 
 
 def test_two_evaluations_in_one_output_are_refused(
@@ -238,7 +222,7 @@ def test_two_evaluations_in_one_output_are_refused(
     assert cli.main(arguments('folder', data, start, tmp_path / 'output')) == 0
 
 
-def test_own_data_is_evaluated_on_val_and_without_one_on_train_which_is_said(
+def test_own_data_is_evaluated_on_val_or_else_on_train_with_a_note(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make('folder', tmp_path)
@@ -251,7 +235,7 @@ def test_own_data_is_evaluated_on_val_and_without_one_on_train_which_is_said(
     assert shown.startswith('folder train\n') and 'There is no val split' in shown
 
 
-def test_a_frame_of_own_data_that_is_broken_is_named_and_the_others_are_done(
+def test_a_damaged_frame_of_own_data_is_reported_and_the_others_are_predicted(
     start: Start, tmp_path: Path
 ) -> None:
     data = make('folder', tmp_path)
@@ -266,7 +250,7 @@ def test_a_frame_of_own_data_that_is_broken_is_named_and_the_others_are_done(
     assert len(list((output / 'predictions' / '1_0').iterdir())) == 5
 
 
-def test_own_data_without_a_sample_that_can_be_used_is_an_error(
+def test_own_data_without_a_usable_sample_is_an_error(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make('folder', tmp_path)
@@ -276,7 +260,7 @@ def test_own_data_without_a_sample_that_can_be_used_is_an_error(
     assert 'no sample of folder val that can be used' in error and 'line 1' in error
 
 
-def test_lines_that_were_added_to_own_data_do_not_get_their_neighbours_masks(
+def test_added_lines_of_own_data_do_not_get_the_masks_of_other_lines(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make('folder', tmp_path)
@@ -289,7 +273,7 @@ def test_lines_that_were_added_to_own_data_do_not_get_their_neighbours_masks(
     assert 'holds predictions of samples' in capsys.readouterr().err
 
 
-def test_an_image_that_was_replaced_does_not_keep_the_mask_of_the_old_one(
+def test_a_replaced_image_does_not_keep_the_old_mask(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, file in (('folder', 'val/images/1.jpg'), ('bag', 'val/val.mcap')):
@@ -338,7 +322,7 @@ def test_data_and_output_are_checked_before_the_model_is_loaded(
     assert remedy in capsys.readouterr().err
 
 
-def test_predictions_of_another_split_or_dtype_are_not_taken_for_one_s(
+def test_predictions_of_another_split_or_dtype_are_refused(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make('refcoco', tmp_path)
@@ -350,7 +334,7 @@ def test_predictions_of_another_split_or_dtype_are_not_taken_for_one_s(
     assert cli.main(command) == 0
 
 
-def test_masks_of_a_video_are_those_of_its_frames(start: Start, tmp_path: Path) -> None:
+def test_masks_of_a_video_equal_those_of_its_frames(start: Start, tmp_path: Path) -> None:
     data = make('revos', tmp_path)
     output = tmp_path / 'output'
     assert cli.main(arguments('revos', data, start, output)) == 0
@@ -358,18 +342,18 @@ def test_masks_of_a_video_are_those_of_its_frames(start: Start, tmp_path: Path) 
     sample = data_set('revos').read(data, 'valid').samples[1]
     images = [frame.load() for frame in sample.frames]
     references = segmenter.encode([images[index] for index in (1, 2, 4, 5)])
-    expression = segmenter.read(sample.instructions[0], verbatim=True)
+    expression = segmenter.query(sample.instructions[0], verbatim=True)
     understood = segmenter.reason([[expression]], segmenter.encode([images[3]]), [references])
     [[alone]] = segmenter.decode(understood, segmenter.encode_pixels([images[3]]))
     file = output / 'predictions' / 'Annotations' / sample.key / '00003.png'
     np.testing.assert_array_equal(np.array(Image.open(file)) > 0, alone.mask)
 
 
-def test_without_a_folder_of_data_it_is_asked_for(
+def test_a_missing_data_option_is_an_error(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(['evaluate', 'pope', '--model', str(start.model)]) == 1
-    assert 'say where pope is: --data DIR' in capsys.readouterr().err
+    assert 'name the folder of pope: --data DIR' in capsys.readouterr().err
 
 
 def test_a_model_without_words_cannot_answer_questions(
@@ -380,16 +364,26 @@ def test_a_model_without_words_cannot_answer_questions(
     assert 'generates no text' in capsys.readouterr().err
 
 
-def test_own_figures_stand_beside_the_published_ones() -> None:
-    rows = published('revos', 'valid')
-    assert rows['InstructSeg (paper)']['overall.JF'] == 54.5
-    assert own_row({'overall': {'JF': 17.5}}, ['overall.JF', 'other.JF']) == {'overall.JF': 17.5}
-    assert own_row({'F1': 0.5}, ['F1']) == {'F1': 50}
+def test_the_figures_of_a_model_are_compared_with_the_published_ones() -> None:
+    revos, pope, folder = (data_set(name) for name in ('revos', 'pope', 'folder'))
+    assert isinstance(revos, Benchmark) and isinstance(pope, Benchmark)
+    rows = revos.comparison('valid', 'mine', {'overall': {'JF': 17.5}})
+    assert rows[PAPER]['overall.JF'] == 54.5 and rows['mine'] == {'overall.JF': 17.5}
+    assert pope.comparison('test', 'mine', {'F1': 0.5})['mine'] == {'F1': 50}
+    assert revos.comparison('train', 'mine', {'overall': {'JF': 17.5}}) == {}
+    assert isinstance(folder, Benchmark) and folder.comparison('val', 'mine', {'gIoU': 1}) == {}
 
 
-def test_pictures_of_sixteen_bits_are_evaluated_as_those_of_eight(
-    start: Start, tmp_path: Path
-) -> None:
+def test_the_list_of_names_agrees_with_the_benchmarks() -> None:
+    for name in names():
+        data = data_set(name)
+        assert isinstance(data, Benchmark) == (name in NAMES)
+        scored = isinstance(data, MaskBenchmark) and data.score is not None
+        assert scored == (name in names('score'))
+        assert data.make_sample is not None or name not in names('make-sample')
+
+
+def test_16_bit_images_are_evaluated_like_8_bit_ones(start: Start, tmp_path: Path) -> None:
     data = make('refcoco', tmp_path)
     answers = []
     for bits in (8, 16):

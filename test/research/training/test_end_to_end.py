@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmark_samples import make_sample
 from deadlines import PROCESS_TIMEOUT
 from safetensors.torch import load_file
-from training_start import Start
+from training_start import SOURCES, Start
 
 from instructseg_ros.cli import main as cli
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.registry import make_sample
 from instructseg_ros.research.training.recipe import Recipe, RecipeError, SourceConfig, load_recipe
 from instructseg_ros.research.training.smoke import Curves, read_curves, smoke, write_tiny_model
 from instructseg_ros.research.training.train import build_training_model, train
@@ -32,6 +32,8 @@ ARGUMENTS = (
     'train',
     '--recipe',
     'smoke',
+    '--set',
+    SOURCES,
     '--set',
     'lora.dropout=0',
     '--set',

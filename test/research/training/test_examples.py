@@ -7,11 +7,11 @@ import pytest
 import torch
 from training_start import Start
 
-from instructseg_ros.model.processor import InstructSegProcessor, shown
+from instructseg_ros.model.processor import InstructSegProcessor, denormalize
 from instructseg_ros.model.prompt_rows import IGNORED
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample
-from instructseg_ros.research.data.targets import Nothing
+from instructseg_ros.research.data.targets import EmptyMask
 from instructseg_ros.research.training.examples import Batch, ExampleConfig, ExampleMaker, form_of
 
 
@@ -35,7 +35,7 @@ def test_a_target_lies_on_the_canvas_as_its_picture_does(start: Start) -> None:
     batch = made.batch([made.make(sample, 0)])
     [target] = batch.targets
     assert target.shape == (1, *made.processor.config.mask_size)
-    picture = shown(batch.pixel_values[0])
+    picture = denormalize(batch.pixel_values[0])
     inside = picture[:, target[0]].mean(dim=1)
     truth = np.array(sample.frames[0].load())[sample.targets[0].mask()].mean(axis=0)
     np.testing.assert_allclose(inside, truth, atol=12)
@@ -69,7 +69,7 @@ def test_a_batch_has_what_its_kind_needs(start: Start, name: str, references: in
 def test_clips_are_drawn_until_the_target_is_in_the_key_frame(start: Start, name: str) -> None:
     sample = samples(start, name)[0]
     seen = len(sample.frames) // 2
-    nothing = Nothing(sample.targets[0].mask().shape)
+    nothing = EmptyMask(sample.targets[0].mask().shape)
     targets = tuple(
         target if index == seen else nothing for index, target in enumerate(sample.targets)
     )
@@ -83,7 +83,7 @@ def test_clips_are_drawn_until_the_target_is_in_the_key_frame(start: Start, name
 
 def test_a_video_whose_target_is_in_no_key_frame_is_named(start: Start) -> None:
     sample = samples(start, 'revos')[0]
-    nothing = Nothing(sample.targets[0].mask().shape)
+    nothing = EmptyMask(sample.targets[0].mask().shape)
     sample = dataclasses.replace(sample, targets=(nothing,) * len(sample.frames))
     with pytest.raises(ValueError, match='in the key frames of 200 random clips'):
         maker(start).make(sample, 0)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from instructseg_ros.research.data.images import PictureFile
-from instructseg_ros.research.data.sample import Kind, Sample
-from instructseg_ros.research.data.targets import Nothing, Polygons
+from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
+from instructseg_ros.research.data.targets import EmptyMask, Polygons
 from instructseg_ros.research.training.batches import Mixture, Source
 from instructseg_ros.research.training.examples import ExampleConfig, form_of
 
@@ -17,17 +16,17 @@ CONFIG = ExampleConfig()
 
 
 def sample(key: str, frames: int = 1) -> Sample:
-    kind = Kind.VIDEO_REFERRING if frames > 1 else Kind.IMAGE_REFERRING
-    return Sample(key=key, kind=kind, frames=(None,) * frames)  # type: ignore[arg-type]
+    task = SampleTask.VIDEO_REFERRING if frames > 1 else SampleTask.IMAGE_REFERRING
+    return Sample(key=key, task=task, frames=(None,) * frames)  # type: ignore[arg-type]
 
 
 def sentence(video: int, number: int, *, target: bool = True) -> Sample:
     """One of the sentences about a video."""
-    frames = tuple(PictureFile(Path(f'{video}/{index}.jpg')) for index in range(6))
-    nothing = Nothing((4, 4))
+    frames = tuple(ImageFile(Path(f'{video}/{index}.jpg')) for index in range(6))
+    nothing = EmptyMask((4, 4))
     targets = (nothing, Polygons((4, 4), ((1, 1),)) if target else nothing, *[nothing] * 4)
     return Sample(
-        key=f'{video}/{number}', kind=Kind.VIDEO_REASONING, frames=frames, targets=targets
+        key=f'{video}/{number}', task=SampleTask.VIDEO_REASONING, frames=frames, targets=targets
     )
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.tabletop.demo.report import COLUMNS, Answer, contact_sheet, save_film
+from instructseg_ros.tabletop.demo.report import COLUMNS, Answer, contact_sheet, save_video
 
 IMAGE = np.full((48, 64, 3), 120, np.uint8)
 
@@ -18,20 +18,22 @@ def found() -> Answer:
     result = Segmentation(
         instruction=Instruction(text='the mug'), state=State.FOUND, score=0.9, mask=mask
     )
-    return Answer(text='the mug', kind='use', image=IMAGE, truth=mask, result=result, latency=0.1)
+    return Answer(
+        text='the mug', category='use', image=IMAGE, truth=mask, result=result, latency=0.1
+    )
 
 
 def test_the_sheet_grows_by_rows_and_takes_answers_that_never_came() -> None:
     heights = [
-        contact_sheet([found(), Answer(text='the bowl', kind='use')] * pairs).height
+        contact_sheet([found(), Answer(text='the bowl', category='use')] * pairs).height
         for pairs in (1, COLUMNS)
     ]
     assert heights[0] < heights[1] < 2 * heights[0]
 
 
-def test_the_film_has_a_picture_for_every_frame(tmp_path: Path) -> None:
+def test_the_video_has_an_image_for_every_frame(tmp_path: Path) -> None:
     frames = [np.full((48, 64, 3), level, np.uint8) for level in (0, 100, 200)]
-    save_film(frames, tmp_path / 'film.gif', seconds_per_frame=0.25)
-    with Image.open(tmp_path / 'film.gif') as film:
-        assert film.n_frames == 3
-        assert film.info['duration'] == 250
+    save_video(frames, tmp_path / 'video.gif', seconds_per_frame=0.25)
+    with Image.open(tmp_path / 'video.gif') as video:
+        assert video.n_frames == 3
+        assert video.info['duration'] == 250

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from instructseg_ros.ros import processes
+from instructseg_ros.ros.launching import NodeProcess
 
 pytestmark = pytest.mark.ros
 
@@ -30,7 +29,7 @@ def run_demo(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_leaves_its_pictures_and_figures_and_untrained_weights_fail_it(
+def test_the_demo_leaves_its_image_and_figures_and_untrained_weights_fail_it(
     tmp_path: Path, tiny_model_dir: Path
 ) -> None:
     done = run_demo(tmp_path / 'demo', '--model', str(tiny_model_dir), '--source', 'recording')
@@ -47,9 +46,7 @@ def test_the_demo_leaves_its_pictures_and_figures_and_untrained_weights_fail_it(
 
 def test_a_process_that_ends_ends_the_demo_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / 'sim_camera.log'
-    with processes.NodeProcess(
-        'sim_camera', log, arguments=[], parameters={'source': 'dreams'}
-    ) as camera:
+    with NodeProcess('sim_camera', log, arguments=[], parameters={'source': 'dreams'}) as camera:
         camera._process.wait()
         with pytest.raises(RuntimeError, match='source "dreams" does not exist'):
             camera.check()
@@ -61,15 +58,3 @@ def test_a_model_that_is_missing_ends_the_demo_with_the_nodes_own_words(tmp_path
     assert 'cannot configure' in done.stderr
     assert '/nowhere' in done.stderr
     assert 'Traceback' not in done.stderr
-
-
-def test_the_demo_stays_on_this_machine_unless_a_domain_was_chosen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, 'environ', {})
-    processes.choose_environment()
-    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
-    assert int(os.environ['ROS_DOMAIN_ID']) in processes.DOMAINS
-    monkeypatch.setattr(os, 'environ', {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'})
-    processes.choose_environment()
-    assert dict(os.environ) == {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'}

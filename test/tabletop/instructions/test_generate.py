@@ -1,4 +1,4 @@
-"""What holds for the instructions of every kind."""
+"""What holds for the instructions of every category."""
 
 from __future__ import annotations
 
@@ -9,47 +9,49 @@ import pytest
 from instruction_scenes import random_scenes
 
 from instructseg_ros.tabletop.instructions import (
-    KINDS,
+    INSTRUCTION_CATEGORIES,
     TabletopInstruction,
     generate,
     new_words,
     vocabulary,
     wording,
 )
-from instructseg_ros.tabletop.instructions.generate import MODULES, WORD, wordings
+from instructseg_ros.tabletop.instructions.generate import WORD, all_wordings
 from instructseg_ros.tabletop.instructions.wording import SLOT
-from instructseg_ros.tabletop.world.catalogue import KINDS as THING_KINDS
+from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 
 SCENES = random_scenes(40)
 
 
 @cache
-def made(kind: str | None, **options: bool) -> list[TabletopInstruction]:
+def made(category: str | None, **options: bool) -> list[TabletopInstruction]:
     rng = np.random.default_rng(7)
-    drawn = [generate(graph, rng, kind=kind, **options) for graph in SCENES for _ in range(8)]
+    drawn = [
+        generate(graph, rng, category=category, **options) for graph in SCENES for _ in range(8)
+    ]
     return [one for one in drawn if one is not None]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
 @pytest.mark.parametrize('absent', [False, True])
-def test_most_scenes_give_an_instruction_of_every_kind(kind: str, absent: bool) -> None:
-    assert len(made(kind, absent=absent)) >= 0.7 * 8 * len(SCENES)
+def test_most_scenes_give_an_instruction_of_every_category(category: str, absent: bool) -> None:
+    assert len(made(category, absent=absent)) >= 0.7 * 8 * len(SCENES)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_only_absent_instructions_have_no_targets(kind: str) -> None:
-    assert all(one.targets for one in made(kind))
-    assert not any(one.targets for one in made(kind, absent=True))
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
+def test_only_absent_instructions_have_no_targets(category: str) -> None:
+    assert all(one.targets for one in made(category))
+    assert not any(one.targets for one in made(category, absent=True))
 
 
-@pytest.mark.parametrize('kind', ['attribute', 'superlative', 'relation', 'motion'])
-def test_singular_instructions_mean_one_thing(kind: str) -> None:
-    assert {len(one.targets) for one in made(kind)} == {1}
+@pytest.mark.parametrize('category', ['attribute', 'superlative', 'relation', 'motion'])
+def test_singular_instructions_mean_one_object(category: str) -> None:
+    assert {len(one.targets) for one in made(category)} == {1}
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_targets_are_candidates_and_never_anchors(kind: str) -> None:
-    for one in made(kind):
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
+def test_targets_are_candidates_and_never_anchors(category: str) -> None:
+    for one in made(category):
         assert one.targets <= one.candidates
         assert not one.targets & one.anchors
 
@@ -63,8 +65,8 @@ def test_the_same_seed_gives_the_same_instructions(absent: bool) -> None:
     assert drawn() == drawn()
 
 
-def test_without_a_kind_every_kind_comes_up() -> None:
-    assert {one.kind for one in made(None)} == set(KINDS)
+def test_without_a_category_every_category_comes_up() -> None:
+    assert {one.category for one in made(None)} == set(INSTRUCTION_CATEGORIES)
 
 
 def test_an_empty_scene_gives_nothing() -> None:
@@ -72,26 +74,26 @@ def test_an_empty_scene_gives_nothing() -> None:
     assert generate((), np.random.default_rng(0), absent=True) is None
 
 
-def test_an_unknown_kind_is_refused_by_name() -> None:
+def test_an_unknown_category_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'colour'.*attribute"):
-        generate(SCENES[0], np.random.default_rng(0), kind='colour')
+        generate(SCENES[0], np.random.default_rng(0), category='colour')
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
 @pytest.mark.parametrize('absent', [False, True])
-def test_training_wordings_have_no_words_outside_the_vocabulary(kind: str, absent: bool) -> None:
+def test_training_wordings_stay_within_the_vocabulary(category: str, absent: bool) -> None:
     known = set(vocabulary())
-    for one in made(kind, absent=absent):
+    for one in made(category, absent=absent):
         assert set(WORD.findall(one.text.lower())) <= known
         assert not one.held_out
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
 @pytest.mark.parametrize('absent', [False, True])
-def test_held_out_texts_are_never_training_texts(kind: str, absent: bool) -> None:
+def test_held_out_texts_are_never_training_texts(category: str, absent: bool) -> None:
     rng = np.random.default_rng(11)
     for graph in SCENES[:4]:
-        options = {'kind': kind, 'absent': absent}
+        options = {'category': category, 'absent': absent}
         trained = {_bare(generate(graph, rng, **options)) for _ in range(800)}
         held_out = {_bare(generate(graph, rng, held_out=True, **options)) for _ in range(60)}
         assert not (trained & held_out) - {''}
@@ -102,7 +104,7 @@ def _bare(one: TabletopInstruction | None) -> str:
 
 
 def test_no_wording_is_both_trained_and_held_out() -> None:
-    for words in wordings():
+    for words in all_wordings():
         assert words.trained or not words.held_out
         assert not set(words.trained) & set(words.held_out)
 
@@ -113,31 +115,31 @@ def test_new_words_are_those_of_no_training_wording() -> None:
 
 
 def test_most_held_out_words_are_known_from_elsewhere() -> None:
-    texts = {text for words in wordings() for text in words.held_out}
+    texts = {text for words in all_wordings() for text in words.held_out}
     new = [text for text in texts if new_words(SLOT.sub(' ', text))]
     assert len(new) <= 0.12 * len(texts)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_every_kind_has_many_templates_and_some_held_out(kind: str) -> None:
-    sentences = MODULES[kind].SENTENCES
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
+def test_every_category_has_many_templates_and_some_held_out(category: str) -> None:
+    sentences = INSTRUCTION_CATEGORIES[category].sentences
     assert len(set(sentences.trained)) >= 10
     assert len(set(sentences.held_out)) >= 0.15 * len(set(sentences.trained))
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
 @pytest.mark.parametrize('held_out', [False, True])
-def test_texts_are_short_and_well_formed(kind: str, held_out: bool) -> None:
-    for one in made(kind, held_out=held_out) + made(kind, held_out=held_out, absent=True):
+def test_texts_are_short_and_well_formed(category: str, held_out: bool) -> None:
+    for one in made(category, held_out=held_out) + made(category, held_out=held_out, absent=True):
         assert len(one.text.split()) <= 20
         assert one.text == one.text.strip()
         assert '  ' not in one.text
         assert '{' not in one.text
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_groundings_lie_on_whole_words_of_the_text(kind: str) -> None:
-    for one in made(kind) + made(kind, absent=True):
+@pytest.mark.parametrize('category', INSTRUCTION_CATEGORIES)
+def test_groundings_lie_on_whole_words_of_the_text(category: str) -> None:
+    for one in made(category) + made(category, absent=True):
         labels = {label for grounding in one.groundings for label in grounding.weights}
         assert labels <= set(range(1, 11))
         for grounding in one.groundings:
@@ -156,5 +158,5 @@ def test_the_vocabulary_is_sorted_lower_case_and_moderate() -> None:
     assert 200 <= len(words) <= 350
 
 
-def test_every_kind_of_thing_can_be_named() -> None:
-    assert set(wording.NOUNS) == set(THING_KINDS)
+def test_every_category_of_object_can_be_named() -> None:
+    assert set(wording.NOUNS) == set(OBJECT_CATEGORIES)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from instruction_scenes import random_scene, thing
+from instruction_scenes import random_scene, scene_object
 
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
@@ -15,36 +15,36 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
 from instructseg_ros.tabletop.instructions.wording import Phrase, Writer
 
 
-def writer(*things: object, seed: int = 0) -> Writer:
-    return Writer(things, np.random.default_rng(seed), held_out=False)  # type: ignore[arg-type]
+def writer(*objects: object, seed: int = 0) -> Writer:
+    return Writer(objects, np.random.default_rng(seed), held_out=False)  # type: ignore[arg-type]
 
 
 def test_a_phrase_fits_what_has_all_that_it_names() -> None:
-    small_mug = thing(1, 'mug', 'red', size='small')
+    small_mug = scene_object(1, 'mug', 'red', size='small')
     assert NounPhrase().fits(small_mug)
-    assert NounPhrase(kind='mug', color='red', size='small').fits(small_mug)
-    assert not NounPhrase(kind='mug', color='blue').fits(small_mug)
+    assert NounPhrase(category='mug', color='red', size='small').fits(small_mug)
+    assert not NounPhrase(category='mug', color='blue').fits(small_mug)
 
 
 @pytest.mark.parametrize(('size', 'nearly'), [('small', True), ('medium', True), ('large', False)])
 def test_neighbouring_sizes_nearly_fit(size: str, nearly: bool) -> None:
-    small_mug = thing(1, 'mug', 'red', size='small')
-    assert NounPhrase(kind='mug', size=size).nearly_fits(small_mug) is nearly
+    small_mug = scene_object(1, 'mug', 'red', size='small')
+    assert NounPhrase(category='mug', size=size).nearly_fits(small_mug) is nearly
 
 
-def test_a_unique_phrase_names_what_tells_a_thing_from_the_others() -> None:
-    red_mug, blue_mug, red_box = thing(1, 'mug'), thing(2, 'mug', 'blue'), thing(3, 'box')
-    phrase = unique_phrase(red_mug, writer(red_mug, blue_mug, red_box))
-    assert phrase == NounPhrase(kind='mug', color='red')
+def test_a_unique_phrase_names_what_tells_an_object_from_the_others() -> None:
+    red_mug, blue_mug = scene_object(1, 'mug'), scene_object(2, 'mug', 'blue')
+    phrase = unique_phrase(red_mug, writer(red_mug, blue_mug, scene_object(3, 'box')))
+    assert phrase == NounPhrase(category='mug', color='red')
 
 
 def test_twins_have_no_unique_phrase() -> None:
-    twins = thing(1, 'mug'), thing(2, 'mug')
+    twins = scene_object(1, 'mug'), scene_object(2, 'mug')
     assert unique_phrase(twins[0], writer(*twins)) is None
 
 
 @pytest.mark.parametrize('seed', range(40))
-def test_an_absent_phrase_is_one_attribute_away_from_a_thing(seed: int) -> None:
+def test_an_absent_phrase_is_one_attribute_away_from_an_object(seed: int) -> None:
     graph = random_scene(seed)
     phrase = absent_phrase(writer(*graph, seed=seed), sized=True)
     assert phrase is not None
@@ -55,9 +55,10 @@ def test_an_absent_phrase_is_one_attribute_away_from_a_thing(seed: int) -> None:
 
 
 def test_words_point_at_everything_they_are_true_of() -> None:
-    things = thing(1, 'mug', 'red'), thing(2, 'mug', 'blue'), thing(3, 'box', 'red')
-    named = nominal(NounPhrase(kind='mug', color='red'), writer(*things), plain=True)
-    pointed = {named.text[one.start : one.end]: set(one.weights) for one in named.groundings}
+    named = ('mug', 'red'), ('mug', 'blue'), ('box', 'red')
+    objects = [scene_object(label, *names) for label, names in enumerate(named, 1)]
+    phrase = nominal(NounPhrase(category='mug', color='red'), writer(*objects), plain=True)
+    pointed = {phrase.text[one.start : one.end]: set(one.weights) for one in phrase.groundings}
     assert pointed.pop('red') == {1, 3}
     assert list(pointed.values()) == [{1, 2}]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.instructions import KINDS, generate
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 from instructseg_ros.tabletop.world.simulator import Tabletop
 
@@ -20,24 +20,26 @@ def scenes(shared_tabletop: Tabletop) -> list[SceneGraph]:
 
 
 @pytest.mark.parametrize('absent', [False, True])
-@pytest.mark.parametrize('kind', [kind for kind in KINDS if kind != 'motion'])
-def test_most_tabletops_give_every_kind(kind: str, absent: bool, scenes: list[SceneGraph]) -> None:
+@pytest.mark.parametrize('category', sorted({*INSTRUCTION_CATEGORIES} - {'motion'}))
+def test_most_scenes_give_every_category(
+    category: str, absent: bool, scenes: list[SceneGraph]
+) -> None:
     rng = np.random.default_rng(0)
-    made = [generate(graph, rng, kind=kind, absent=absent) for graph in scenes]
+    made = [generate(graph, rng, category=category, absent=absent) for graph in scenes]
     assert sum(one is not None for one in made) >= 0.8 * len(scenes)
 
 
 def test_where_something_moves_motion_is_spoken_of(scenes: list[SceneGraph]) -> None:
     rng = np.random.default_rng(0)
-    moving = [graph for graph in scenes if any(thing.motion for thing in graph)]
-    made = [generate(graph, rng, kind='motion') for graph in moving]
+    moving = [graph for graph in scenes if any(obj.motion for obj in graph)]
+    made = [generate(graph, rng, category='motion') for graph in moving]
     assert moving
     assert sum(one is not None for one in made) >= 0.8 * len(moving)
 
 
 def test_nothing_that_moves_is_missing_where_nothing_moves(scenes: list[SceneGraph]) -> None:
     rng = np.random.default_rng(0)
-    still = [g for g in scenes if not any(any(thing.velocity) for thing in g)]
+    still = [g for g in scenes if not any(any(obj.velocity) for obj in g)]
     assert still
-    assert all(generate(graph, rng, kind='motion') is None for graph in still)
-    assert all(generate(graph, rng, kind='motion', absent=True) for graph in still)
+    assert all(generate(graph, rng, category='motion') is None for graph in still)
+    assert all(generate(graph, rng, category='motion', absent=True) for graph in still)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.model.checkpoints import find_model
+from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS

@@ -8,7 +8,7 @@ from instruction_scenes import random_scenes
 from small_scenes import filled_store
 
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.scene_store import (
     ANCHORS,
     CANDIDATES,
@@ -43,10 +43,11 @@ def test_roles_name_things_of_the_scene(store: SceneStore) -> None:
     assert (store.roles[:] < 2 ** count[:, None, None]).all()
     targets, candidates = store.roles[..., TARGETS], store.roles[..., CANDIDATES]
     narrowed = np.isin(
-        store.categories[:], [KINDS.index(kind) for kind in ('superlative', 'relation')]
+        store.categories[:],
+        [list(INSTRUCTION_CATEGORIES).index(kind) for kind in ('superlative', 'relation')],
     )
     assert (targets[narrowed] & ~candidates[narrowed] == 0).all()
-    relation = store.categories[:] == KINDS.index('relation')
+    relation = store.categories[:] == list(INSTRUCTION_CATEGORIES).index('relation')
     assert (store.roles[..., ANCHORS][~relation] == 0).all()
 
 
@@ -89,7 +90,7 @@ def test_about_one_target_in_five_is_absent() -> None:
     drawn = [draw_instruction(graph, rng) for graph in random_scenes(100) for _ in range(3)]
     absent = [not instruction.targets for instruction in drawn]
     assert 0.12 < np.mean(absent) < 0.28
-    assert {instruction.kind for instruction in drawn} == set(KINDS)
+    assert {instruction.category for instruction in drawn} == set(INSTRUCTION_CATEGORIES)
 
 
 def test_held_out_wordings_come_only_when_asked_for() -> None:

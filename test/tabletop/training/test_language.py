@@ -7,7 +7,7 @@ from small_models import released_model
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training import language
 from instructseg_ros.tabletop.training.language import (
     InstructionBatch,
@@ -143,7 +143,7 @@ def test_vocabulary_comes_before_comparisons(
         return float(np.mean(drawn))
 
     # Only relations have anchors.
-    assert 'relation' in KINDS
+    assert 'relation' in INSTRUCTION_CATEGORIES
     assert share_of_comparisons(0.0) < share_of_comparisons(1.0)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.tabletop.training.pixels import PixelStage, draw_prompts, keep_full_precision
 from instructseg_ros.tabletop.training.scene_store import CATEGORY, COLOR, EXISTS, SceneStore, U, V
-from instructseg_ros.tabletop.world.catalogue import COLORS, KINDS
+from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
 
 COUNT = 40
 
@@ -32,7 +32,7 @@ def looks(prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One-hot kind and colour of each prompt; all zero where it does not say."""
     end = prompts.shape[-1] - 3
     colors = prompts[..., end - len(COLORS) : end]
-    return prompts[..., end - len(COLORS) - len(KINDS) : end - len(COLORS)], colors
+    return prompts[..., end - len(COLORS) - len(OBJECT_CATEGORIES) : end - len(COLORS)], colors
 
 
 def test_a_place_means_the_one_thing_that_is_there(objects: np.ndarray) -> None:

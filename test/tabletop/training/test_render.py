@@ -17,7 +17,7 @@ from instructseg_ros.tabletop.training.scene_store import (
     V,
     render_scenes,
 )
-from instructseg_ros.tabletop.world.catalogue import KINDS
+from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 
 SHAPE = StoreShape(
     first_seed=1_000_000, scenes=2, instructions=1, vision_size=64, mask_size=(60, 80)
@@ -39,8 +39,8 @@ def test_every_thing_of_the_graph_is_described_in_its_slot(rendered: SceneStore)
         objects = rendered.objects[index]
         assert 1 <= len(graph) == int(objects[:, EXISTS].sum())
         assert (objects[: len(graph), EXISTS] == 1).all()
-        assert [KINDS[int(kind)] for kind in objects[: len(graph), CATEGORY]] == [
-            thing.kind for thing in graph
+        assert [OBJECT_CATEGORIES[int(kind)] for kind in objects[: len(graph), CATEGORY]] == [
+            one.category for one in graph
         ]
 
 

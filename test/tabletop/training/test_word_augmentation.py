@@ -7,7 +7,7 @@ import pytest
 from small_scenes import taught
 
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import KINDS
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, TARGETS, SceneStore
 from instructseg_ros.tabletop.training.word_augmentation import (
     MAX_ADDED,
@@ -104,7 +104,7 @@ def test_the_target_of_an_unknown_noun_is_absent(store: SceneStore) -> None:
             assert np.array_equal(roles, meant)
             continue
         unknown_noun += 1
-        assert kind != KINDS.index('use')
+        assert kind != list(INSTRUCTION_CATEGORIES).index('use')
         assert meant[TARGETS] == 0 and meant[ANCHORS] == roles[ANCHORS]
         unknown = after.ids == UNKNOWN
         assert unknown.any() and not after.groundings[unknown].any() and after.groups[unknown].all()

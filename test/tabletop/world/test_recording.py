@@ -43,7 +43,7 @@ def test_what_was_recorded_comes_back(small: Path) -> None:
         assert np.allclose(before.depth, after.depth, atol=1e-3)
         assert after.depth.dtype == np.float32
         assert after.graph == before.graph
-        assert after.intrinsics == before.intrinsics
+        assert after.pinhole == before.pinhole
 
 
 def test_it_is_observed_like_a_tabletop_and_repeats_itself(small: Path) -> None:
@@ -57,7 +57,7 @@ def test_it_is_observed_like_a_tabletop_and_repeats_itself(small: Path) -> None:
             assert seen.time == time
 
 
-def test_without_truth_only_the_picture_is_read(small: Path) -> None:
+def test_without_truth_only_the_image_is_read(small: Path) -> None:
     with Recording(small) as recording:
         seen = recording.observe(0.5, truth=False)
         assert seen.depth is None and seen.labels is None and seen.graph == ()
@@ -65,7 +65,7 @@ def test_without_truth_only_the_picture_is_read(small: Path) -> None:
 
 
 def test_a_missing_recording_names_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r'instructseg_ros\.simulation\.record'):
+    with pytest.raises(RecordingError, match=r'instructseg_ros\.tabletop\.world\.record'):
         Recording(tmp_path / 'none.mcap')
 
 
@@ -83,16 +83,16 @@ def test_any_other_file_is_refused(tmp_path: Path) -> None:
         Recording(other)
 
 
-def test_the_shipped_recording_is_small_and_shows_things_of_all_sorts() -> None:
+def test_the_shipped_recording_is_small_and_shows_objects_of_all_sorts() -> None:
     assert SHIPPED.stat().st_size < 5e6
     with Recording() as recording:
         seen = [recording.observe(time) for time in np.arange(1.0, recording.duration, 2.0)]
-    things = [thing for frame in seen for thing in frame.graph]
+    objects = [obj for frame in seen for obj in frame.graph]
     assert seen[0].rgb.shape == (480, 640, 3)
-    assert len({thing.kind for thing in things}) >= 12
-    assert len({thing.color for thing in things}) >= 8
-    assert any(t.motion for t in things)
-    assert any(t.on for t in things) and any(t.inside for t in things)
+    assert len({obj.category for obj in objects}) >= 12
+    assert len({obj.color for obj in objects}) >= 8
+    assert any(t.motion for t in objects)
+    assert any(t.on for t in objects) and any(t.inside for t in objects)
 
 
 def test_a_command_makes_no_scenes_of_another_length_than_players_expect(

@@ -1,0 +1,117 @@
+"""What goes into a segmentation and what is kept of it: queries, frame features, embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from PIL import Image
+
+from instructseg_ros.model.tasks import Task, choose_task
+
+if TYPE_CHECKING:
+    import torch
+
+    from instructseg_ros.model.pixel_branch import PixelFeatures
+    from instructseg_ros.model.states import PrefixCache
+
+# (H, W, 3) uint8 RGB, or an image of PIL.
+ImageInput: TypeAlias = np.ndarray | Image.Image
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Query:
+    """An instruction for the model, with everything that is kept for it between frames.
+
+    Queries are compared by identity: equal texts on two cameras have caches of their own.
+
+    Args:
+        text: Instruction in natural language.
+        task: AUTO chooses referring or reasoning from the text.
+        verbatim: Pass the text to the model letter for letter, as benchmarks do; otherwise
+            whitespace is normalised and a referring phrase gets a full stop.
+
+    Attributes:
+        prompt_text: Text for the prompt; None until `Segmenter.prepare`.
+        known: Whether the tokenizer has tokens for any part of the text.
+        unknown: Words of the text that the tokenizer has no tokens for.
+        prefix: Key/value cache of the prompt's start with `prefix_frames`.
+        prefix_frames: Reference frames that `prefix` was computed from.
+        embedding: The language model's last output.
+        reasoned_at: Stamp of the frame that `embedding` was computed on, ns.
+        reference_frames: Number of reference frames that `embedding` was computed with.
+        failed: The model failed on this query last; it is then run apart from the others.
+    """
+
+    text: str
+    task: Task = Task.AUTO
+    verbatim: bool = False
+    prompt_text: str | None = dataclasses.field(default=None, init=False)
+    known: bool = dataclasses.field(default=True, init=False)
+    unknown: tuple[str, ...] = dataclasses.field(default=(), init=False)
+    prefix: PrefixCache | None = dataclasses.field(default=None, init=False, repr=False)
+    prefix_frames: tuple[FrameFeatures, ...] = dataclasses.field(default=(), init=False, repr=False)
+    embedding: InstructionEmbedding | None = dataclasses.field(default=None, init=False, repr=False)
+    reasoned_at: int = dataclasses.field(default=0, init=False)
+    reference_frames: int = dataclasses.field(default=0, init=False)
+    failed: bool = dataclasses.field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.task is Task.AUTO:
+            self.task = choose_task(self.text)
+
+    def clear(self) -> None:
+        """Release everything that the model computed."""
+        self.prefix, self.prefix_frames, self.embedding = None, (), None
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class FrameFeatures:
+    """Vision tokens of a frame, and the reference tokens that queries made of them.
+
+    Args:
+        vision: (V, D) vision tokens.
+        perceived: (num_latents, D) reference tokens of each active query.
+    """
+
+    vision: torch.Tensor = dataclasses.field(repr=False)
+    perceived: WeakKeyDictionary[Query, torch.Tensor] = dataclasses.field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class InstructionEmbedding:
+    """The language model's output for a query on a frame: input of the mask decoder.
+
+    Args:
+        mask_tokens: (Q, D) states of the mask tokens.
+        pooled: (D,) mean state of the instruction's tokens.
+        cells: (V, D) states of the image tokens, one tensor shared by all queries of the frame;
+            None without a pointer.
+        known: As in `Query`.
+        unknown: As in `Query`.
+    """
+
+    mask_tokens: torch.Tensor = dataclasses.field(repr=False)
+    pooled: torch.Tensor = dataclasses.field(repr=False)
+    cells: torch.Tensor | None = dataclasses.field(repr=False)
+    known: bool
+    unknown: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PixelBatch:
+    """The mask branch's features of F frames, with the frames.
+
+    Args:
+        features: Features of all frames, in one batch.
+        images: The F frames.
+        canvas: (height, width) at which the mask branch saw each frame.
+    """
+
+    features: PixelFeatures
+    images: tuple[ImageInput, ...] = dataclasses.field(repr=False)
+    canvas: tuple[int, int]

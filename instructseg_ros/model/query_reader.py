@@ -1,0 +1,325 @@
+"""Runs the language model over the queries of several frames, in batches of equal shape.
+
+Nothing is computed twice: reference tokens are kept in the frame's features, the key/value cache of
+a prompt's start in the query, tokenised prompts and the cache of their common text here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Final, TypeVar
+
+import torch
+
+from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.query import FrameFeatures, InstructionEmbedding, Query
+from instructseg_ros.model.states import PrefixCache, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.tasks import TEMPORAL_ID, Task
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+# The tokenised prompt of K queries on each of F frames, with so many reference frames.
+PromptFunction = Callable[[Sequence[Sequence[Query]], int], Prompt]
+Texts = tuple[tuple[tuple[str, Task], ...], ...]
+MAX_PROMPTS: Final = 32  # sets of queries whose tokens are kept
+MAX_TEXT_PREFIXES: Final = 8  # kinds of prompts; a model has four
+
+
+def group(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Indices of equal keys, in the order in which the keys first appear."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def in_batches(
+    items: Sequence[Item],
+    keys: Iterable[Hashable],
+    work: Callable[[Sequence[Item]], Sequence[Result]],
+) -> list[Result]:
+    """Process items with equal keys in one batch.
+
+    Args:
+        items: Items to process.
+        keys: Key of each item.
+        work: Returns one result for each item of a batch.
+
+    Returns:
+        The results in the order of the items.
+    """
+    results: dict[int, Result] = {}
+    for indices in group(keys):
+        results.update(zip(indices, work([items[index] for index in indices]), strict=True))
+    return [results[index] for index in range(len(items))]
+
+
+class PromptCache:
+    """Tokenises prompts and keeps the newest of them on the device."""
+
+    def __init__(
+        self, processor: InstructSegProcessor, *, device: torch.device, max_length: int
+    ) -> None:
+        """Create an empty cache.
+
+        Args:
+            processor: The model's processor.
+            device: Device of the prompts.
+            max_length: Tokens that the language model can read.
+        """
+        self._processor = processor
+        self._device = device
+        self._max_length = max_length
+        self._multiple = 1
+        self._kept = functools.lru_cache(maxsize=MAX_PROMPTS)(self._tokenize)
+
+    def pad(self, multiple: int) -> None:
+        """Pad prompts to a multiple of so many tokens from now on."""
+        self._multiple = multiple
+        self.clear()
+
+    def clear(self) -> None:
+        """Release all prompts."""
+        self._kept.cache_clear()
+
+    def __call__(self, queries: Sequence[Sequence[Query]], references: int) -> Prompt:
+        """The prompt of K queries on each of F frames.
+
+        Args:
+            queries: Prepared queries of each frame, equally many for all.
+            references: Reference frames of each; 0 for still images.
+
+        Raises:
+            ValueError: The prompt is longer than the model reads.
+        """
+        texts = tuple(tuple((each.prompt_text or '', each.task) for each in row) for row in queries)
+        prompt = self._kept(texts, references)
+        length = prompt.input_ids.shape[-1]
+        if length > self._max_length:
+            raise ValueError(
+                f'the instruction and {references} reference frames take {length} tokens, and the '
+                f'model reads {self._max_length}: shorten the text or give fewer reference frames'
+            )
+        return prompt
+
+    def _tokenize(self, texts: Texts, references: int) -> Prompt:
+        prompt = self._processor.prompt(
+            [[text for text, _ in row] for row in texts],
+            task=[[task for _, task in row] for row in texts],
+            reference_frames=references,
+            multiple_of=self._multiple,
+            verbatim=True,
+        )
+        return prompt.to(self._device)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class QueryBatch:
+    """One frame with its queries and reference frames; those of one shape form a batch.
+
+    Args:
+        queries: Queries to run on the frame.
+        features: Features of the frame.
+        references: Features of earlier frames, oldest first; none for a still image.
+    """
+
+    queries: Sequence[Query]
+    features: FrameFeatures
+    references: tuple[FrameFeatures, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries and of reference frames."""
+        return len(self.queries), len(self.references)
+
+    @property
+    def perceived_frames(self) -> tuple[FrameFeatures, ...]:
+        """The reference frames; a still image is its own, as in the authors' code."""
+        return self.references or (self.features,)
+
+
+class QueryReader:
+    """Runs the language model; each stage gets one batch for all frames of equal shape."""
+
+    def __init__(self, model: InstructSegModel, prompt_of: PromptFunction) -> None:
+        self._model = model
+        self._prompt_of = prompt_of
+        self._text_prefixes: dict[tuple[int, ...], PrefixCache] = {}
+
+    def clear(self) -> None:
+        """Release what is kept here; frames and queries keep their own."""
+        self._text_prefixes.clear()
+
+    def reason(
+        self, frames: Sequence[QueryBatch], *, keep_references: bool
+    ) -> list[list[InstructionEmbedding]]:
+        """Embed the queries of each frame, in their order.
+
+        Args:
+            frames: Frames with their queries.
+            keep_references: Keep the key/value cache of the reference frames in each query.
+        """
+        return in_batches(
+            frames,
+            [frame.shape for frame in frames],
+            lambda batch: self._reason(batch, keep_references=keep_references),
+        )
+
+    def reference_tokens(self, batch: Sequence[QueryBatch]) -> torch.Tensor:
+        """(F, K, T * num_latents, D) tokens of T reference frames for K queries on F frames."""
+        self._perceive_missing(batch)
+        pairs = [(query, frame.perceived_frames) for frame in batch for query in frame.queries]
+        return _perceived(pairs).unflatten(0, (len(batch), -1))
+
+    def text_prefix(self, prompt: Prompt) -> PrefixCache | None:
+        """The key/value cache of the text that every prompt of a kind begins with."""
+        if not prompt.text:
+            return None
+        if prompt.text not in self._text_prefixes:
+            if len(self._text_prefixes) >= MAX_TEXT_PREFIXES:
+                self._text_prefixes.clear()
+            self._text_prefixes[prompt.text] = self._model.prefill_text(prompt)
+        return self._text_prefixes[prompt.text]
+
+    def reference_prefix(self, batch: Sequence[QueryBatch], prompt: Prompt) -> PrefixCache:
+        """The key/value cache of F * K prompts up to the end of their reference tokens.
+
+        Pairs of a query and its reference frames that are not cached yet are computed together,
+        whatever their frames are.
+        """
+        pairs = [(query, frame.references) for frame in batch for query in frame.queries]
+        rows = {
+            index: query.prefix
+            for index, (query, frames) in enumerate(pairs)
+            if query.prefix is not None and query.prefix_frames == frames
+        }
+        new = [index for index in range(len(pairs)) if index not in rows]
+        if new:
+            self._perceive_missing(batch)
+            rows.update(zip(new, self._prefill([pairs[index] for index in new]), strict=True))
+        prefixes = [rows[index] for index in range(len(pairs))]
+        assert all(prefix.ids == prompt.start_ids for prefix in prefixes)
+        return PrefixCache.join(prefixes) if len(prefixes) > 1 else prefixes[0]
+
+    def _reason(
+        self, batch: Sequence[QueryBatch], *, keep_references: bool
+    ) -> list[list[InstructionEmbedding]]:
+        queries, references = batch[0].shape
+        if not queries:
+            return [[] for _ in batch]
+        prompt = self._prompt_of([frame.queries for frame in batch], references)
+        context, prefix = self._context(batch, prompt, keep_references=keep_references)
+        return _embeddings(batch, self._model.reason(context, prompt, prefix_cache=prefix))
+
+    def _context(
+        self, batch: Sequence[QueryBatch], prompt: Prompt, *, keep_references: bool
+    ) -> tuple[VisualContext, PrefixCache | None]:
+        """The language model's visual input, and the cache that it continues from."""
+        image = torch.stack([frame.features.vision for frame in batch])
+        if self._model.config.motion_perceiver:
+            return self._model.perceive(image, _reference_vision(batch), prompt), None
+        if keep_references and self._prefix_holds_references(prompt, len(batch[0].references)):
+            prefix = self.reference_prefix(batch, prompt)
+            return VisualContext(image_tokens=image, reference_tokens=None), prefix
+        tokens = self.reference_tokens(batch)
+        context = VisualContext(image_tokens=image, reference_tokens=tokens)
+        return context, self.text_prefix(prompt)
+
+    def _prefix_holds_references(self, prompt: Prompt, references: int) -> bool:
+        """Whether all reference tokens come in the prompts' start, as in the released ones."""
+        tokens = references * self._model.config.num_latents
+        return 0 < tokens == prompt.start_ids.count(TEMPORAL_ID) and not prompt.prefix_length
+
+    def _prefill(
+        self, pairs: Sequence[tuple[Query, tuple[FrameFeatures, ...]]]
+    ) -> list[PrefixCache]:
+        """Compute and keep the prefixes of N queries with their reference frames in one batch."""
+        for query, _ in pairs:
+            query.prefix = None  # before the next one takes as much memory
+        prompt = self._prompt_of([[query] for query, _ in pairs], len(pairs[0][1]))
+        together = self._model.prefill_references(prompt, _perceived(pairs)[:, None])
+        prefixes = [together.row(row) for row in range(len(pairs))]
+        for (query, frames), prefix in zip(pairs, prefixes, strict=True):
+            query.prefix, query.prefix_frames = prefix, frames
+        return prefixes
+
+    def _perceive_missing(self, batch: Sequence[QueryBatch]) -> None:
+        """Perceive reference frames for queries that have no tokens of them yet.
+
+        Reference frames that lack equally many queries go through the perceiver in one batch.
+        """
+        references = len(batch[0].perceived_frames)
+        gaps = [gap for frame in batch for gap in _gaps(frame)]
+        tokens = in_batches(
+            gaps,
+            [(len(queries), len(frames)) for queries, frames in gaps],
+            lambda some: self._perceive(some, references),
+        )
+        for (queries, frames), rows in zip(gaps, tokens, strict=True):
+            for row, query in enumerate(queries):
+                for column, frame in enumerate(frames):
+                    # A copy: a view would keep the tokens of all others.
+                    frame.perceived[query] = rows[row, column].clone()
+
+    def _perceive(
+        self, gaps: Sequence[tuple[Sequence[Query], Sequence[FrameFeatures]]], references: int
+    ) -> list[torch.Tensor]:
+        """(K, T, num_latents, D) for each gap of T frames that lack K queries."""
+        prompt = self._prompt_of([queries for queries, _ in gaps], references)
+        vision = torch.stack([frame.vision for _, frames in gaps for frame in frames])
+        return list(self._model.perceive_frames(vision.unflatten(0, (len(gaps), -1)), prompt))
+
+
+def own_rows(batch: torch.Tensor) -> list[torch.Tensor]:
+    """The rows of a batch, to be kept: a view of one among several would keep them all."""
+    return [row.clone() for row in batch] if len(batch) > 1 else list(batch)
+
+
+def _gaps(frame: QueryBatch) -> list[tuple[Sequence[Query], Sequence[FrameFeatures]]]:
+    """Queries with the reference frames that lack exactly these."""
+    shown = frame.perceived_frames
+    missing = [tuple(q for q in frame.queries if q not in each.perceived) for each in shown]
+    return [
+        (missing[indices[0]], [shown[index] for index in indices])
+        for indices in group(missing)
+        if missing[indices[0]]
+    ]
+
+
+def _perceived(pairs: Sequence[tuple[Query, tuple[FrameFeatures, ...]]]) -> torch.Tensor:
+    """(N, T * num_latents, D) reference tokens of N queries with T frames each."""
+    return torch.stack(
+        [torch.cat([frame.perceived[query] for frame in frames]) for query, frames in pairs]
+    )
+
+
+def _reference_vision(batch: Sequence[QueryBatch]) -> torch.Tensor | None:
+    """(F, T, V, D), or None for still images."""
+    if not batch[0].references:
+        return None
+    return torch.stack(
+        [torch.stack([reference.vision for reference in frame.references]) for frame in batch]
+    )
+
+
+def _embeddings(
+    batch: Sequence[QueryBatch], reasoning: Reasoning
+) -> list[list[InstructionEmbedding]]:
+    tokens, pooled = own_rows(reasoning.mask_tokens), own_rows(reasoning.pooled)
+    cells = [None] * len(batch) if reasoning.cells is None else own_rows(reasoning.cells)
+    return [
+        [
+            InstructionEmbedding(
+                mask_tokens=tokens[f][k],
+                pooled=pooled[f][k],
+                cells=cells[f],
+                known=query.known,
+                unknown=query.unknown,
+            )
+            for k, query in enumerate(frame.queries)
+        ]
+        for f, frame in enumerate(batch)
+    ]

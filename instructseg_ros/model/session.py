@@ -1,0 +1,206 @@
+"""VideoSession: one batch per step for the frames and queries of all streams."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+from weakref import WeakSet
+
+import numpy as np
+
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
+from instructseg_ros.model.video_stream import AnyQuery, FrameTask, ReferencePolicy, VideoStream
+
+logger = logging.getLogger(__name__)
+Results: TypeAlias = list[tuple[FrameTask[AnyQuery], AnyQuery, Prediction | Exception]]
+
+
+class StagedModel(Protocol):
+    """The model's stages, as `instructseg_ros.model.segmenter.Segmenter` has them.
+
+    Features and embeddings are kept by the session and passed back, never looked into.
+    """
+
+    @property
+    def threshold(self) -> float:
+        """Minimum score of a target that counts as found."""
+
+    @property
+    def release_threshold(self) -> float:
+        """Score below which a target found before counts as gone."""
+
+    def prepare(self, query: Query) -> None:
+        """Tokenise a query where that has not been done."""
+
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return the features of each of some (H, W, 3) uint8 images."""
+
+    def reason(
+        self,
+        queries: Sequence[Sequence[Any]],
+        features: Sequence[Any],
+        references: Sequence[Sequence[Any]],
+        *,
+        keep_references: bool,
+    ) -> Sequence[Sequence[Any]]:
+        """Return the embeddings of queries on frames, given the features of earlier frames."""
+
+    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Any:
+        """Return the features of images from which masks are decoded."""
+
+    def decode(
+        self, embeddings: Sequence[Sequence[Any]], pixels: Any
+    ) -> Sequence[Sequence[Prediction]]:
+        """Return the predictions of embeddings on each of the images."""
+
+    def forget(self) -> None:
+        """Release memory."""
+
+
+class VideoSession:
+    """Segments the frames of any number of streams, and keeps what later frames can reuse.
+
+    Each stream keeps its recent frames with their features and chooses reference frames; each query
+    keeps its key/value prefix and its last embedding. `step` runs the model, one batch per stage
+    for all streams, and needs no lock; streams are planned and changed under their owner's lock.
+
+    Attributes:
+        model: The model; only `step` and `clear` use it.
+    """
+
+    def __init__(
+        self,
+        model: StagedModel,
+        policy: ReferencePolicy | None = None,
+        *,
+        queries_per_pass: int | None = None,
+    ) -> None:
+        """Create a session without streams.
+
+        Args:
+            model: The model.
+            policy: Choice of reference frames in all streams.
+            queries_per_pass: Maximum number of queries of a frame in one batch; None: no limit.
+        """
+        self.model = model
+        self._policy = policy or ReferencePolicy()
+        self._queries_per_pass = queries_per_pass
+        self._streams: WeakSet[VideoStream] = WeakSet()
+        self._queries: WeakSet[Query] = WeakSet()
+
+    def open_stream(self) -> VideoStream:
+        """Return a new stream; it closes when nothing refers to it."""
+        stream = VideoStream(self._policy)
+        self._streams.add(stream)
+        return stream
+
+    def step(self, tasks: Sequence[FrameTask[AnyQuery]]) -> Iterator[Results[AnyQuery]]:
+        """Answer the queries of the tasks of some streams in one batch.
+
+        A query that makes the model raise yields the exception. It is run apart from the others
+        until it works again, so that they get their predictions.
+
+        Yields:
+            After each batch (one, unless a query fails) its tasks, queries and predictions.
+
+        Raises:
+            MemoryError: The device is out of memory.
+        """
+        healthy = [
+            task.for_queries([query for query in task.queries if not query.failed])
+            for task in tasks
+        ]
+        alone = [
+            task.for_queries([query]) for task in tasks for query in task.queries if query.failed
+        ]
+        for batch in ([task for task in healthy if task.queries], *([task] for task in alone)):
+            if batch:
+                yield from self._run(batch)
+
+    def clear(self) -> None:
+        """Release everything that the model computed for streams and queries."""
+        for stream in self._streams:
+            stream.clear()
+        for query in self._queries:
+            query.clear()
+
+    def _run(self, tasks: Sequence[FrameTask[AnyQuery]]) -> Iterator[Results[AnyQuery]]:
+        pairs = [(task, query) for task in tasks for query in task.queries]
+        try:
+            predictions = self._infer(tasks)
+        except MemoryError:
+            raise
+        except Exception as error:
+            logger.debug('the model failed', exc_info=True)
+            failure = _without_traceback(error)
+        else:
+            for _, query in pairs:
+                query.failed = False
+            yield [(*pair, each) for pair, each in zip(pairs, predictions, strict=True)]
+            return
+        if len(pairs) > 1:
+            for task, query in pairs:
+                yield from self._run([task.for_queries([query])])
+            return
+        [(task, query)] = pairs
+        query.failed, query.embedding = True, None
+        yield [(task, query, failure)]
+
+    def _infer(self, tasks: Sequence[FrameTask[AnyQuery]]) -> list[Prediction]:
+        """Predictions of all queries, in the order of the tasks."""
+        # First, because a GPU does it in parallel with the rest.
+        pixels = self.model.encode_pixels(
+            [task.frame.image for task in tasks], scale=tasks[0].scale
+        )
+        self._encode([task for task in tasks if task.to_reason])
+        most = max(len(task.queries) for task in tasks)
+        size = self._queries_per_pass or most
+        predictions: list[list[Prediction]] = [[] for _ in tasks]
+        for start in range(0, most, size):
+            parts = tasks
+            if size < most:
+                parts = [task.for_queries(task.queries[start : start + size]) for task in tasks]
+            self._reason([part for part in parts if part.to_reason])
+            embeddings = [[query.embedding for query in part.queries] for part in parts]
+            decoded = self.model.decode(embeddings, pixels)
+            for row, some in zip(predictions, decoded, strict=True):
+                row += some
+        return [prediction for row in predictions for prediction in row]
+
+    def _encode(self, tasks: Sequence[FrameTask[AnyQuery]]) -> None:
+        frames = dict.fromkeys(
+            frame
+            for task in tasks
+            for frame in (*task.references, task.frame)
+            if frame.features is None
+        )
+        if frames:
+            features = self.model.encode([frame.image for frame in frames])
+            for frame, its_features in zip(frames, features, strict=True):
+                frame.features = its_features
+
+    def _reason(self, tasks: Sequence[FrameTask[AnyQuery]]) -> None:
+        if not tasks:
+            return
+        for query in (query for task in tasks for query in task.to_reason):
+            self._queries.add(query)
+            self.model.prepare(query)
+        embeddings = self.model.reason(
+            [task.to_reason for task in tasks],
+            [task.frame.features for task in tasks],
+            [[frame.features for frame in task.references] for task in tasks],
+            keep_references=tasks[0].keep_references,
+        )
+        for task, row in zip(tasks, embeddings, strict=True):
+            for query, embedding in zip(task.to_reason, row, strict=True):
+                query.embedding = embedding
+                query.reasoned_at = task.frame.stamp
+                query.reference_frames = len(task.references)
+
+
+def _without_traceback(error: Exception) -> Exception:
+    """The error without what would keep the tensors of the attempt alive."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

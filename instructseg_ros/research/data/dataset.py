@@ -1,0 +1,154 @@
+"""Data sets, and the benchmarks among them: everything that one of them needs to be evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from instructseg_ros.research.data.reading import DataError, MissingError, Reading
+from instructseg_ros.research.data.sample import Sample
+
+Answers = Mapping[str, str]  # key of a sample -> the model's answer
+Figures = dict[str, Any]
+PublishedFigures = Mapping[str, Mapping[str, Mapping[str, float]]]
+PAPER: Final = 'InstructSeg (paper)'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set.
+
+    Args:
+        name: Name on the command line.
+        splits: All splits.
+        read: (folder, split) -> samples and problems, without opening an image. Raises DataError
+            where nothing can be read; the message names the missing file.
+        layout: Files and folders of the data set for people, one a line.
+        preferred: Splits to evaluate on unless another one is named: the first one that exists.
+            Empty: the first of `splits`.
+        make_sample: (folder, seed) -> writes a tiny synthetic set in this layout, if there is one.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    read: Callable[[Path, str], Reading]
+    layout: str
+    preferred: tuple[str, ...] = ()
+    make_sample: Callable[[Path, int], None] | None = None
+
+    def known_split(self, split: str | None) -> str:
+        """Return the split of that name, or by default the first one.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        if split is not None and split not in self.splits:
+            known = ', '.join(self.splits)
+            raise DataError(f'{self.name} has no split {split!r}; there are {known}')
+        return split or self.splits[0]
+
+    def read_split(self, folder: Path, split: str | None) -> tuple[str, Reading]:
+        """Read a split, by default the preferred one; return its name too.
+
+        Raises:
+            DataError: There is no such split, or it cannot be read.
+        """
+        if split is None:
+            for preferred in self.preferred[:-1]:
+                try:
+                    return preferred, self.read(folder, preferred)
+                except MissingError:
+                    continue
+            split = self.preferred[-1] if self.preferred else None
+        split = self.known_split(split)
+        return split, self.read(folder, split)
+
+
+class Procedure(enum.Enum):
+    """How a model is asked for masks, and how their files are named (see `work_units`)."""
+
+    JOINED = enum.auto()  # image: all sentences of a sample as one instruction
+    JOINED_AND_SINGLE = enum.auto()  # image: also each sentence as an instruction
+    VIDEO = enum.auto()  # a binary mask for each frame and sample
+    VIDEO_LABELS = enum.auto()  # a label image for each frame, with all objects of a video
+    ROBOT = enum.auto()  # like the node: each sentence alone, past frames only, "not found" allowed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Benchmark(DataSet):
+    """A data set that a model is evaluated on.
+
+    Args:
+        published: Results of other methods in percent: figure, by its dotted name in the scores ->
+            split -> method -> value.
+        percent: The scores are in percent; otherwise they are shares.
+    """
+
+    published: PublishedFigures = dataclasses.field(default_factory=dict)
+    percent: bool = False
+
+    def comparison(self, split: str, own: str, figures: Figures) -> dict[str, dict[str, float]]:
+        """Compare a model with published results.
+
+        Args:
+            split: Split that was evaluated.
+            own: Name of the model.
+            figures: The scores of the model.
+
+        Returns:
+            Method -> figure -> percent, with the model last; figures that only a server computes
+            are left out. Empty without published results.
+        """
+        rows: dict[str, dict[str, float]] = {}
+        for figure, splits in self.published.items():
+            for method, value in splits.get(split, {}).items():
+                rows.setdefault(method, {})[figure] = value
+        if rows:
+            scale = 1 if self.percent else 100
+            found = {name: _at(figures, name) for name in self.published}
+            rows[own] = {name: scale * value for name, value in found.items() if value is not None}
+        return rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskBenchmark(Benchmark):
+    """A benchmark whose answers are masks.
+
+    Args:
+        procedure: How the model is asked, and the names of its prediction files.
+        score: (data folder, prediction folder, split) -> figures; None: only a server knows the
+            targets.
+        zipped: The submission file is a zip archive of the predictions' folder `Annotations`.
+    """
+
+    procedure: Procedure
+    score: Callable[[Path, Path, str | None], Figures] | None = None
+    zipped: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionBenchmark(Benchmark):
+    """A benchmark whose answers are words.
+
+    Args:
+        score: (samples, answers) -> figures.
+        submit: (samples, answers, folder) -> the submission file, if the benchmark has one.
+    """
+
+    score: Callable[[Sequence[Sample], Answers], Figures]
+    submit: Callable[[Sequence[Sample], Answers, Path], Path] | None = None
+
+
+def row(own: float, **others: float) -> dict[str, float]:
+    """One line of a published table: percent by method, the paper's last; `_` stands for `-`."""
+    return {**{name.replace('_', '-'): value for name, value in others.items()}, PAPER: own}
+
+
+def _at(figures: Mapping[str, Any], name: str) -> float | None:
+    value: Any = figures
+    for part in name.split('.'):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

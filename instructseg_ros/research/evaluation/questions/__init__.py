@@ -1,1 +1,0 @@
-"""Benchmarks whose answers are words."""

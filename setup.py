@@ -172,6 +172,7 @@ setup(
             'models/**/*',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',
+            'tabletop/training/recipes/*.yaml',
         ]
     },
     data_files=[],

@@ -1,7 +1,7 @@
-"""Draws docs/images/learning.png from docs/data/embedded_curve.csv.
+"""Plots a learning curve: docs/images/learning.png from docs/data/embedded_curve.csv.
 
-python scripts/plot_learning.py [CURVE [PICTURE]]: needs matplotlib. A curve's columns are `step`
-and figures between 0 and 1, one line for each time the model was measured.
+Usage: python scripts/plot_learning.py [CURVE [IMAGE]]; needs matplotlib. The columns of a curve are
+`step` and figures between 0 and 1, with one line for each measurement.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).resolve().parents[1] / 'docs'
 
 
-def main(curve: str = '', picture: str = '') -> None:
-    """Draw one curve."""
+def main(curve: str = '', image: str = '') -> None:
+    """Plot one curve."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -28,20 +28,20 @@ def main(curve: str = '', picture: str = '') -> None:
 
     columns = read(Path(curve) if curve else DOCS / 'data' / 'embedded_curve.csv')
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout='constrained')
-    draw(left, columns, tuple(INSTRUCTION_CATEGORIES), 'mean IoU by instruction category')
+    draw(left, columns, tuple(INSTRUCTION_CATEGORIES), 'mean IoU by category of instruction')
     draw(right, columns, ('absent_right',), 'absent targets answered right')
-    figure.savefig(Path(picture) if picture else DOCS / 'images' / 'learning.png', dpi=120)
+    figure.savefig(Path(image) if image else DOCS / 'images' / 'learning.png', dpi=120)
 
 
 def read(file: Path) -> dict[str, list[float]]:
-    """The columns of a curve, by name."""
+    """Read the columns of a curve, by name."""
     with file.open(newline='') as lines:
         rows = list(csv.DictReader(lines))
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def draw(axes: Axes, columns: dict[str, list[float]], names: tuple[str, ...], title: str) -> None:
-    """Draw some columns over the steps."""
+    """Plot some columns over the steps."""
     for name in names:
         axes.plot(columns['step'], columns[name], marker='.', label=name.replace('_', ' '))
     axes.set(title=title, xlabel='step')

@@ -35,6 +35,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default='auto',
         help="number format; float16_weights computes in float32 as the paper's evaluation did",
     )
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that `set_threads` reads."""
+    parser.add_argument(
+        '--threads',
+        type=positive,
+        help='CPU threads; fewer than cores is faster where other processes use some of them',
+    )
+
+
+def set_threads(options: argparse.Namespace, default: int | None = None) -> None:
+    """Limit torch's threads, whose idle ones spin; None: torch's own choice."""
+    if threads := options.threads or default:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def load_segmenter(options: argparse.Namespace) -> Segmenter:
@@ -43,6 +61,7 @@ def load_segmenter(options: argparse.Namespace) -> Segmenter:
     from instructseg_ros.model.segmenter import Segmenter
 
     keep_freed_memory()
+    set_threads(options)
     return Segmenter.from_pretrained(
         options.model, device=options.device, dtype=DTYPES[options.dtype]
     )

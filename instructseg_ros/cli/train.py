@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from instructseg_ros.cli.arguments import Subparsers
+from instructseg_ros.cli.arguments import Subparsers, add_threads, set_threads
 from instructseg_ros.video.run_folder import make_folder
 
 
@@ -16,8 +15,9 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'train',
         help='train a model',
-        description='Trains a model end to end on data sets, by a recipe. Started again with the '
-        'same output, it goes on where it stopped. `accelerate launch` spreads it over GPUs.',
+        description='Trains a model on data sets by a recipe, or the embedded model on its '
+        'simulation. Resumes the training in the output. `accelerate launch` or `torchrun` starts '
+        'several processes.',
     )
     parser.add_argument(
         'source',
@@ -27,26 +27,29 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument(
         '--recipe',
-        help='paper, fine_tune or a YAML file; of tabletop: full (default), polish or smoke',
+        help='a YAML file, or paper, fine_tune; for tabletop: embedded (default), polish, smoke',
     )
-    parser.add_argument('--model', help='go on from this model: a folder, a hub id or "embedded"')
+    parser.add_argument('--model', help='start from this model: a folder, a hub id or "embedded"')
     parser.add_argument(
-        '--data', action='append', default=[], metavar='NAME=DIR', help='where a data set is'
+        '--data', action='append', default=[], metavar='NAME=DIR', help='folder of a data set'
     )
     parser.add_argument(
         '--set', action='append', default=[], metavar='KEY=VALUE', help='override a recipe value'
     )
     parser.add_argument(
-        '--output', '--folder', type=Path, help='its state, logs and model (default: runs/RECIPE)'
+        '--output',
+        '--folder',
+        type=Path,
+        help='checkpoints, logs and the model (default: runs/RECIPE or runs/tabletop)',
     )
-    parser.add_argument('--workers', type=int, default=2, help='processes beside the training')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that open images or render scenes'
+    )
     parser.add_argument(
         '--smoke', action='store_true', help='try every task on a tiny model and synthetic data'
     )
-    parser.add_argument('--stages', nargs='+', default=(), help='of tabletop: only these, in order')
-    parser.add_argument(
-        '--first-scene', type=int, help='of tabletop: seed of its first scene, from 1000000 on'
-    )
+    parser.add_argument('--stages', nargs='+', default=(), help='for tabletop: only these stages')
+    add_threads(parser)
     parser.set_defaults(run=run)
 
 
@@ -57,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     if options.source == 'tabletop':
         return _train_tabletop(options)
+    set_threads(options)
     if options.smoke:
         return _smoke(options)
     return _train(options)
@@ -69,7 +73,7 @@ def _train(options: argparse.Namespace) -> int:
 
     if not options.recipe or not options.model:
         raise ValueError(
-            'name what to do and what to begin with: --recipe paper|fine_tune|FILE.yaml --model M '
+            'name a recipe and a model to start from: --recipe paper|fine_tune|FILE.yaml --model M '
             '(or `instructseg train tabletop`)'
         )
     output = options.output or Path('runs') / Path(options.recipe).stem
@@ -77,13 +81,10 @@ def _train(options: argparse.Namespace) -> int:
     folders = {name: Path(place) for name, place in _pairs(options.data, '--data').items()}
     trainer = train(recipe, find_model(options.model), folders, output, workers=options.workers)
     if trainer.accelerator.is_main_process:
-        record = trainer.record
-        which = f'the best on val (gIoU {record.best.gIoU:.3f}), step' if record else 'step'
-        step = record.best.step if record else trainer.step
-        print(
-            f'{output / "model"} is the model, {which} {step}; its losses: '
-            f'tensorboard --logdir {output}'
-        )
+        best = trainer.record.best if trainer.record else None
+        step = f'{best.step}, the best on val (gIoU {best.gIoU:.3f})' if best else trainer.step
+        print(f'model: {output / "model"}, from step {step}')
+        print(f'losses: tensorboard --logdir {output}')
     return 0
 
 
@@ -100,25 +101,17 @@ def _smoke(options: argparse.Namespace) -> int:
 
 
 def _train_tabletop(options: argparse.Namespace) -> int:
-    from instructseg_ros.tabletop.benchmark import TRAINING_SEED
     from instructseg_ros.tabletop.training.stages import TabletopTraining
-    from instructseg_ros.tabletop.training.training_config import RECIPES
+    from instructseg_ros.tabletop.training.training_config import load_tabletop_recipe
 
-    recipe = options.recipe or 'full'
-    if recipe not in RECIPES:
-        raise ValueError(f'recipes of tabletop are {", ".join(RECIPES)}, not {recipe!r}')
-    first = TRAINING_SEED if options.first_scene is None else options.first_scene
-    if first < TRAINING_SEED:
-        raise ValueError(f'scenes below {TRAINING_SEED} are there to evaluate: train on later ones')
-    output = options.output or Path('runs/tabletop')
+    set_threads(options, default=1)  # several processes with one thread each are faster
     training = TabletopTraining(
-        output,
-        dataclasses.replace(RECIPES[recipe], seed=first),
+        options.output or Path('runs/tabletop'),
+        load_tabletop_recipe(options.recipe or 'embedded', _pairs(options.set, '--set')),
         processes=options.workers,
         start=options.model,
         stages=options.stages,
     )
-    make_folder(output)
     training.run()
     return 0
 

@@ -124,9 +124,9 @@ def test_an_unknown_device_is_one_clear_line(
         (['train'], '--recipe paper|fine_tune|FILE.yaml --model M'),
         (
             ['train', 'tabletop', '--recipe', 'secret'],
-            'recipes of tabletop are full, polish, smoke',
+            'recipes of the package are embedded, polish, smoke',
         ),
-        (['train', 'tabletop', '--first-scene', '7'], 'scenes below 1000000 are there to evaluate'),
+        (['train', 'tabletop', '--set', 'first_scene=7'], 'first_scene must be at least 1000000'),
         (['train', '--recipe', 'secret', '--model', 'embedded'], 'recipes of the package are'),
         (['train', '--recipe', 'fine_tune', '--model', 'embedded'], '--data folder=DIR'),
         (['train', '--recipe', 'smoke', '--model', 'embedded', '--data', 'x'], 'give NAME=VALUE'),

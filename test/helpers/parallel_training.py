@@ -3,47 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import distributed, nn
+from torch import nn
 
-from instructseg_ros.tabletop.training import loop as parallel
-from instructseg_ros.tabletop.training.loop import Loop, Schedule
+from instructseg_ros.research.training.recipe import Schedule
+from instructseg_ros.research.training.trainer import LossOutput, Trainer, make_accelerator
 
-SCHEDULE = Schedule(steps=5, batch=8, learning_rate=0.05, warmup=1)
+SCHEDULE = Schedule(steps=5, learning_rate=0.05, warmup=1)
 DATA = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
 
 
-def train(file: Path) -> dict[str, torch.Tensor]:
-    """Train without noise, so that every split of a batch means the same."""
+class Regression(nn.Linear):
+    """Predicts the first column of `DATA`."""
+
+    def forward(self, indices: np.ndarray) -> LossOutput:  # type: ignore[override]
+        """Compute the mean squared error of some rows."""
+        loss = (super().forward(DATA[indices])[:, 0] - DATA[indices, 0]).square().mean()
+        return LossOutput(loss=loss, parts={})
+
+
+def train(folder: Path) -> dict[str, torch.Tensor]:
+    """Train without noise, so that every split of a batch gives the same weights."""
     torch.manual_seed(1)
-    module = nn.Linear(6, 1)
+    accelerator = make_accelerator('no', cpu=True)
 
-    def draw(rng: np.random.Generator, batch: int) -> np.ndarray:
-        return rng.choice(len(DATA), batch, replace=False)
+    def batches(steps: range) -> Iterator[tuple[np.ndarray]]:
+        for step in steps:
+            drawn = np.random.default_rng(step).choice(len(DATA), 8, replace=False)
+            yield (drawn[accelerator.process_index :: accelerator.num_processes],)
 
-    def loss(
-        indices: np.ndarray, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        with torch.autocast('cpu', enabled=False):
-            return (module(DATA[indices])[:, 0] - DATA[indices, 0]).square().mean(), {}
-
-    loop = Loop(module, SCHEDULE, file, seed=0)
-    loop.run(draw, loss)
-    loop.finish()
-    return {name: value.detach() for name, value in module.state_dict().items()}
+    trainer = Trainer(
+        accelerator, Regression(6, 1), SCHEDULE, batches, folder, seed=0, averaging=0.9
+    )
+    trainer.run()
+    weights = {name: value.detach() for name, value in trainer.finish().state_dict().items()}
+    accelerator.end_training()
+    return weights
 
 
-def train_beside_others(rank: int, count: int, folder: Path) -> None:
-    """Train as process `rank` of `count` and leave the result in a file of its own."""
-    os.environ |= {'RANK': str(rank), 'WORLD_SIZE': str(count)}
+def train_in_parallel(rank: int, count: int, folder: Path) -> None:
+    """Train as process `rank` of `count` and save the weights to a file of its own."""
+    os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count)}
     os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': (folder / 'port').read_text()}
     torch.set_num_threads(1)
-    parallel.join()
-    weights = train(folder / 'state.safetensors')
-    save_file(weights, folder / f'weights{rank}.safetensors')
-    parallel.wait()
-    distributed.destroy_process_group()
+    save_file(train(folder / 'together'), folder / f'weights{rank}.safetensors')

@@ -24,7 +24,7 @@ SHAPE = StoreShape(
 
 
 def filled_store(folder: Path) -> SceneStore:
-    """Random things as squares on noise; every fourth scene is at rest."""
+    """Fill a store with random objects as squares on noise; every fourth scene is still."""
     store = SceneStore.create(folder, SHAPE)
     for index in range(SCENES):
         rng = np.random.default_rng(index)
@@ -50,7 +50,7 @@ def taught(seed: int = 0) -> tuple[InstructSegModel, InstructSegProcessor]:
 
 
 def _placed(graph: SceneGraph, rng: np.random.Generator, *, at_rest: bool) -> SceneGraph:
-    """Give the things different places, pixels from 0 to 1, and none a motion in a still scene."""
+    """Move the objects apart, with pixels from 0 to 1, and stop them in a still scene."""
     rest = {'motion': None, 'manner': None, 'velocity': (0.0, 0.0, 0.0)} if at_rest else {}
     places = rng.permutation(24)[: len(graph)]
     return tuple(
@@ -72,7 +72,7 @@ def _draw(store: SceneStore, index: int, slot: int, thing: SceneObject) -> None:
     row, column = int(v * height), int(u * width)
     store.labels[index, row - 6 : row + 6, column - 6 : column + 6] = slot + 1
     motion = MOTIONS.index(thing.motion) + 1 if thing.motion else 0
-    store.things[index, slot] = [
+    store.objects[index, slot] = [
         1,
         OBJECT_CATEGORIES.index(thing.category),
         list(COLORS).index(thing.color),

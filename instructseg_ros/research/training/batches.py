@@ -18,14 +18,14 @@ from instructseg_ros.research.training.examples import Batch, Example, ExampleMa
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """Samples that are drawn from as one.
+    """Samples that form one source of batches.
 
     Args:
-        name: for logs.
-        share: how often a batch comes from it, relative to the other sources.
-        samples: at least one.
-        per_video: a video is drawn, then one of the samples of it that have a target, as by
-            `Reason_VOS_dataset` of the authors' InstructSegDatasets.py.
+        name: Name in logs.
+        share: How often a batch comes from this source, relative to the other sources.
+        samples: At least one sample.
+        per_video: Draw a video, then one of its samples with a target, as `Reason_VOS_dataset` in
+            the authors' InstructSegDatasets.py does.
     """
 
     name: str
@@ -36,11 +36,12 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """A sample of a batch.
+    """One sample of a batch.
 
     Args:
-        source, index: which of the samples.
-        seed: for what is drawn for it.
+        source: Index of the source.
+        index: Index of the sample in the source.
+        seed: Seed of everything that is drawn for the sample.
     """
 
     source: int
@@ -49,7 +50,7 @@ class Draw:
 
 
 class Mixture:
-    """Homogeneous batches: all samples of one are of one source and one form (spec 6)."""
+    """Draws batches of one source and one form, as the authors' InstructSegDatasets.py does."""
 
     def __init__(
         self,
@@ -62,8 +63,9 @@ class Mixture:
         """Mix sources.
 
         Args:
-            form: what the samples of a batch must have in common.
-            batch: samples of a step, those of all processes together.
+            form: Returns what all samples of a batch must have in common.
+            batch: Samples of a step, over all processes.
+            seed: Seed of the order and of the draws.
         """
         self.sources = sources
         self._form = form
@@ -75,19 +77,19 @@ class Mixture:
 
     @property
     def period(self) -> int:
-        """Steps after which the sources come in the same order again."""
+        """Steps after which the order of the sources repeats."""
         return len(self._order)
 
     def source_of(self, step: int) -> int:
-        """The source of a step's batch."""
+        """Return the source of a step's batch."""
         return self._order[step % len(self._order)]
 
     def batches_of(self, source: int) -> int:
-        """Batches of one pass over a source."""
+        """Return the number of batches in one pass over a source."""
         return len(self._epoch(source, 0))
 
     def draw(self, step: int) -> list[Draw]:
-        """The batch of a step."""
+        """Draw the batch of a step."""
         source = self.source_of(step)
         rounds, place = divmod(step, len(self._order))
         earlier = rounds * self._order.count(source) + self._order[:place].count(source)
@@ -99,7 +101,7 @@ class Mixture:
         ]
 
     def _shuffle(self, source: int, epoch: int) -> list[list[int]]:
-        """Batches of one pass over a source; a form with too few samples for one repeats them."""
+        """Draw the batches of one pass; a form with too few samples for a batch repeats them."""
         rng = np.random.default_rng([self._seed, source, epoch])
         samples, choices = self.sources[source].samples, self._choices[source]
         forms: dict[Hashable, list[int]] = defaultdict(list)
@@ -116,10 +118,10 @@ class Mixture:
 
 
 def _choices(source: Source) -> list[list[int]]:
-    """Indices of the samples, one of each list a pass: all of a video, or one alone.
+    """Group the indices of a source's samples; one index of each group is drawn in a pass.
 
     Raises:
-        ValueError: no sample has a target, of a source whose videos are drawn.
+        ValueError: Videos are drawn, but no sample has a target.
     """
     if not source.per_video:
         return [[index] for index in range(len(source.samples))]
@@ -133,7 +135,7 @@ def _choices(source: Source) -> list[list[int]]:
 
 
 def _interleaved(shares: Sequence[int]) -> list[int]:
-    """Each source as often as its share, spread evenly: 4:2 becomes 0 1 0 0 1 0."""
+    """Repeat each source as often as its share, spread evenly: 4:2 becomes 0 1 0 0 1 0."""
     places = [
         ((turn + 0.5) / share, source)
         for source, share in enumerate(shares)
@@ -142,11 +144,11 @@ def _interleaved(shares: Sequence[int]) -> list[int]:
     return [source for _, source in sorted(places)]
 
 
-_TRIES = 20  # samples that are tried in place of a broken one
+_MAX_TRIES = 20  # samples, where they are broken
 
 
 class Steps(Dataset[Batch]):
-    """The share of one process of every step's batch."""
+    """One process's share of each step's batch."""
 
     def __init__(self, mixture: Mixture, maker: ExampleMaker, *, rank: int, batch: int) -> None:
         self._mixture = mixture
@@ -154,20 +156,20 @@ class Steps(Dataset[Batch]):
         self._share = slice(rank * batch, (rank + 1) * batch)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Load the batch of a step."""
         skipped: list[str] = []
         draws = self._mixture.draw(step)[self._share]
         examples = [self._example(draw, skipped) for draw in draws]
         return dataclasses.replace(self._maker.batch(examples), skipped=tuple(skipped))
 
     def _example(self, draw: Draw, skipped: list[str]) -> Example:
-        """The example that was drawn, or where it is broken, that of another of its form."""
-        for tries, sample in enumerate(islice(self._alike(draw), _TRIES)):
+        """Load the drawn example; a broken one is replaced by another of the same form."""
+        for tries, sample in enumerate(islice(self._alike(draw), _MAX_TRIES)):
             try:
                 return self._maker.make(sample, draw.seed + tries)
             except (OSError, ValueError) as error:
                 skipped.append(f'{sample.where or sample.key}: {error}')
-        raise ValueError(f'{_TRIES} broken samples in a row: {skipped[-1]}')
+        raise ValueError(f'{_MAX_TRIES} broken samples in a row: {skipped[-1]}')
 
     def _alike(self, draw: Draw) -> Iterator[Sample]:
         samples = self._mixture.sources[draw.source].samples
@@ -180,9 +182,9 @@ class Steps(Dataset[Batch]):
 
 
 def batches(steps: Steps, order: range, workers: int) -> DataLoader[Batch]:
-    """The batches of some steps, in order.
+    """Load the batches of some steps, in order.
 
     Args:
-        workers: processes that make them; 0: this one.
+        workers: Processes that load them; 0: this one.
     """
     return DataLoader(steps, batch_size=None, sampler=order, num_workers=workers)

@@ -1,4 +1,4 @@
-"""Losses of masks and scores, with the matching of mask tokens to targets (Mask2Former)."""
+"""Losses of masks and scores, with Mask2Former's matching of mask tokens to targets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Draws(Protocol):
     """Uniform random points for the losses of a batch."""
 
     def __call__(self, sample: int, masks: int, count: int) -> torch.Tensor:
-        """(masks, count, 2) x, y in 0..1 for a sample of the batch, on the CPU."""
+        """Draw (masks, count, 2) x, y in 0..1 for a sample of the batch, on the CPU."""
         ...
 
 
 class RandomDraws:
-    """Points of each sample from a generator of its own.
+    """Points of each sample, from its own generator.
 
-    The same samples get the same points however a batch is shared among processes.
+    A sample gets the same points no matter how a batch is shared among processes.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -35,34 +35,35 @@ class RandomDraws:
 
 
 def at_points(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(N, h, w) maps, (N, P, 2) x, y in 0..1 -> (N, P): bilinear, zero outside."""
+    """Sample (N, h, w) maps at (N, P, 2) x, y in 0..1, to (N, P): bilinear, zero outside."""
     grid = 2 * points[:, None] - 1
     return functional.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
 
 
 @torch.no_grad()
 def most_uncertain(logits: torch.Tensor, candidates: torch.Tensor, count: int) -> torch.Tensor:
-    """The candidates at which masks are least decided.
+    """Choose the points at which masks are most uncertain.
 
     Args:
-        logits: (N, h, w).
-        candidates: (N, C, 2).
-        count: how many of them.
+        logits: (N, h, w) mask logits.
+        candidates: (N, C, 2) points to choose from.
+        count: Number of points to choose.
 
     Returns:
-        (N, count, 2), the least decided first.
+        (N, count, 2) points, the most uncertain first.
     """
-    undecided = -at_points(logits, candidates).abs()
-    chosen = undecided.topk(count, dim=1).indices
+    uncertain = -at_points(logits, candidates).abs()
+    chosen = uncertain.topk(count, dim=1).indices
     return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """Pairs of a sample's mask tokens and targets, tokens rising.
+    """Pairs of a sample's mask tokens and targets, in the order of the tokens.
 
     Args:
-        queries, targets: (M,) int64 indices.
+        queries: (M,) int64 indices of mask tokens.
+        targets: (M,) int64 indices of targets.
     """
 
     queries: torch.Tensor
@@ -70,59 +71,25 @@ class Match:
 
 
 @torch.no_grad()
-def matching_costs(
-    mask_logits: torch.Tensor,
-    targets: torch.Tensor,
-    points: torch.Tensor,
-    *,
-    mask_weight: float,
-    dice_weight: float,
-) -> torch.Tensor:
-    """Cross entropy and dice of every token with every target, at shared points.
-
-    The authors' matcher counts scores with weight 0.
-
-    Args:
-        mask_logits: (Q, h, w).
-        targets: (M, H, W) 0 or 1.
-        points: (1, P, 2).
-
-    Returns:
-        (Q, M) float32.
-    """
-    predicted = at_points(mask_logits.float(), points.expand(len(mask_logits), -1, -1))
-    true = at_points(targets.float(), points.expand(len(targets), -1, -1))
-    count = predicted.shape[1]
-    entropy = (
-        functional.softplus(-predicted) @ true.T + functional.softplus(predicted) @ (1 - true).T
-    )
-    return mask_weight * entropy / count + dice_weight * _dice_costs(predicted.sigmoid(), true)
-
-
-@torch.no_grad()
 def match(costs: torch.Tensor) -> Match:
-    """Assign targets to tokens (Hungarian method); (Q, M) with at most as many targets."""
+    """Assign targets to tokens by (Q, M) costs with M <= Q (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
 
     queries, targets = linear_sum_assignment(costs.float().cpu().numpy())
     return Match(torch.as_tensor(queries), torch.as_tensor(targets))
 
 
-def _dice_costs(probabilities: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    overlap = probabilities @ true.T
-    total = probabilities.sum(dim=1)[:, None] + true.sum(dim=1)[None]
-    return 1 - (2 * overlap + 1) / (total + 1)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CriterionConfig:
-    """Numbers of the losses; the defaults are the paper's.
+    """Settings of the losses; the defaults are the paper's.
 
     Args:
-        score_weight, mask_weight, dice_weight: of the three losses, and of the matching's costs.
-        points: at which a mask is compared.
-        oversampling: candidates for each of them.
-        importance: share of the points that are where the mask is least decided.
+        score_weight: Weight of the score loss.
+        mask_weight: Weight of the cross entropy of masks, in the loss and in the matching.
+        dice_weight: Weight of the Dice loss, in the loss and in the matching.
+        points: Number of points at which a mask is compared.
+        oversampling: Candidates for each uncertain point.
+        importance: Share of the points where the mask is most uncertain.
     """
 
     score_weight: float = 2.0
@@ -155,14 +122,13 @@ class Criterion:
         draws: Sequence[Draws],
         num_masks: float,
     ) -> list[MaskLosses]:
-        """Losses of every prediction.
+        """Compute the losses of every prediction.
 
         Args:
-            predictions: of B frames with one instruction each.
-            targets: of each frame (M, H, W) 0 or 1 on the mask branch's canvas, M may be 0.
-            draws: of each prediction.
-            num_masks: targets of the batch, or where it is one of several that are learned from
-                together, their mean number; at least 1.
+            predictions: Predictions of B frames with one instruction each.
+            targets: (M, H, W) 0 or 1 of each frame, on the mask branch's canvas; M may be 0.
+            draws: Random points of each prediction.
+            num_masks: Number of targets, at least 1: the mean over the processes' batches.
         """
         return [
             self._losses(prediction, targets, points, num_masks)
@@ -170,46 +136,65 @@ class Criterion:
         ]
 
     def total(self, losses: Sequence[MaskLosses]) -> torch.Tensor:
-        """The weighted sum that is learned from."""
-        return sum((self._weighted(each) for each in losses), torch.zeros(()))
+        """Return the weighted sum of all losses."""
+        config, total = self.config, torch.zeros(())
+        for each in losses:
+            masks = config.mask_weight * each.mask + config.dice_weight * each.dice
+            total = total + (config.score_weight * each.score + masks)
+        return total
 
     def match(
         self, masks: torch.Tensor, targets: Sequence[torch.Tensor], draws: Draws
     ) -> list[Match]:
-        """Assign each sample's targets to its tokens, (B, Q, h, w) mask logits."""
+        """Assign each sample's targets to its tokens with (B, Q, h, w) mask logits."""
         matches = []
         for sample, (logits, true) in enumerate(zip(masks, targets, strict=True)):
             points = draws(sample, 1, self.config.points).to(logits.device)
             matches.append(match(self.costs(logits, true, points)))
         return matches
 
+    @torch.no_grad()
     def costs(
         self, logits: torch.Tensor, targets: torch.Tensor, points: torch.Tensor
     ) -> torch.Tensor:
-        """(Q, M) costs of a sample's assignment, see `matching_costs`."""
-        return matching_costs(
-            logits,
-            targets,
-            points,
-            mask_weight=self.config.mask_weight,
-            dice_weight=self.config.dice_weight,
-        )
+        """Compute cross entropy and Dice of every token with every target, at shared points.
 
-    def points(self, logits: torch.Tensor, counts: Sequence[int], draws: Draws) -> torch.Tensor:
-        """Points at which matched masks are compared: the undecided ones, and some of all.
+        Scores do not count, as in the authors' matcher.
 
         Args:
-            logits: (N, h, w) of the matched tokens, sample after sample.
-            counts: of each sample how many are matched.
+            logits: (Q, h, w) mask logits of a sample's tokens.
+            targets: (M, H, W) 0 or 1.
+            points: (1, P, 2) x, y in 0..1.
 
         Returns:
-            (N, P, 2).
+            (Q, M) float32.
+        """
+        predicted = at_points(logits.float(), points.expand(len(logits), -1, -1))
+        true = at_points(targets.float(), points.expand(len(targets), -1, -1))
+        entropy = functional.softplus(-predicted) @ true.T
+        entropy = entropy + functional.softplus(predicted) @ (1 - true).T
+        probabilities = predicted.sigmoid()
+        total = probabilities.sum(dim=1)[:, None] + true.sum(dim=1)[None]
+        dice = 1 - (2 * (probabilities @ true.T) + 1) / (total + 1)
+        weights = self.config
+        return weights.mask_weight * entropy / predicted.shape[1] + weights.dice_weight * dice
+
+    def points(self, logits: torch.Tensor, counts: Sequence[int], draws: Draws) -> torch.Tensor:
+        """Draw the points at which matched masks are compared: uncertain ones and random ones.
+
+        Args:
+            logits: (N, h, w) logits of the matched tokens, sample after sample.
+            counts: Number of matched tokens of each sample.
+            draws: Random points to choose from.
+
+        Returns:
+            (N, P, 2) x, y in 0..1.
         """
         config = self.config
-        undecided = int(config.importance * config.points)
+        uncertain = int(config.importance * config.points)
         candidates = _draw(draws, counts, int(config.points * config.oversampling))
-        rest = _draw(draws, counts, config.points - undecided)
-        chosen = most_uncertain(logits, candidates.to(logits.device), undecided)
+        rest = _draw(draws, counts, config.points - uncertain)
+        chosen = most_uncertain(logits, candidates.to(logits.device), uncertain)
         return torch.cat([chosen, rest.to(logits.device)], dim=1)
 
     def _losses(
@@ -233,21 +218,13 @@ class Criterion:
             dice=_dice_loss(predicted, expected) / num_masks,
         )
 
-    def _weighted(self, losses: MaskLosses) -> torch.Tensor:
-        config = self.config
-        return (
-            config.score_weight * losses.score
-            + config.mask_weight * losses.mask
-            + config.dice_weight * losses.dice
-        )
-
 
 def _draw(draws: Draws, counts: Sequence[int], points: int) -> torch.Tensor:
     return torch.cat([draws(sample, count, points) for sample, count in enumerate(counts)])
 
 
 def _score_loss(scores: torch.Tensor, matches: Sequence[Match], num_masks: float) -> torch.Tensor:
-    """Matched tokens say yes, all others no, which together weigh the same."""
+    """Cross entropy of scores; matched and other tokens have the same total weight."""
     true = torch.zeros_like(scores)
     for row, found in zip(true, matches, strict=True):
         row[found.queries] = 1

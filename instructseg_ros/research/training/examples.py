@@ -1,4 +1,4 @@
-"""Converts samples to training examples."""
+"""Converts samples of data sets to training examples and batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from instructseg_ros.model.states import Prompt
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
-_REACHES = range(2, 10)  # frames; drawn for each clip
+_GAPS = range(2, 10)  # frames; the largest gap is drawn for each clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Clip:
     """Frames of a video, by index.
 
     Args:
-        key: the frame that is segmented.
-        references: in the order in which they are shown.
+        key: The frame that is segmented.
+        references: Reference frames, in the order of the prompt.
     """
 
     key: int
@@ -40,16 +40,16 @@ def draw_clip(
     causal: bool = False,
     reversed_share: float = 0.3,
 ) -> Clip:
-    """Draw a key frame and frames near it, in one order of time or the other.
+    """Draw a key frame and frames near it, forwards or backwards in time.
 
-    The authors walk at random: every frame is within a reach of one that was drawn before. The key
-    frame is in the middle of the clip.
+    As in the authors' IVS_mapper.py, every frame lies within a random gap of one that was drawn
+    before, and the key frame is in the middle of the clip.
 
     Args:
-        frames: of the video, at least 1.
-        references: wanted; a shorter video gives what it has.
-        causal: the key frame is the last, and time is not reversed: what a robot sees.
-        reversed_share: of the clips, in which time runs backwards.
+        frames: Number of frames of the video, at least 1.
+        references: Number of reference frames; short videos have fewer.
+        causal: Make the last frame the key frame and never reverse time, as on a robot.
+        reversed_share: Share of the clips with reversed time.
     """
     wanted = min(references + 1, frames)
     drawn = sorted(_walk(frames, wanted, rng))
@@ -62,13 +62,13 @@ def draw_clip(
 
 
 def _walk(frames: int, wanted: int, rng: np.random.Generator) -> set[int]:
-    reach = int(rng.choice(_REACHES))
+    gap = int(rng.choice(_GAPS))
     drawn = {int(rng.integers(frames))}
     while len(drawn) < wanted:
         near = {
             place
             for frame in drawn
-            for place in range(max(0, frame - reach), min(frames, frame + reach + 1))
+            for place in range(max(0, frame - gap), min(frames, frame + gap + 1))
         }
         drawn.add(int(rng.choice(sorted(near - drawn))))
     return drawn
@@ -76,19 +76,19 @@ def _walk(frames: int, wanted: int, rng: np.random.Generator) -> set[int]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B samples of one form: all still images, all videos of as many frames, or conversations.
+    """B samples of one form: images, videos with as many frames, or conversations.
 
     Args:
-        keys: of the samples.
-        seeds: of each sample's random points.
+        keys: Keys of the samples.
+        seeds: Seeds of each sample's random points.
         vision_values: (B, 3, S, S) key frames of the vision tower.
         reference_values: (B, T, 3, S, S) reference frames, or None.
         pixel_values: (B, 3, H, W) key frames of the mask branch; None for conversations.
-        prompt: one instruction or conversation each, with its answer.
-        labels: (B, L) for each token of the prompt the one to be said after it, or `IGNORED`.
-        targets: of each sample (M, H, W) bool on the mask branch's canvas: one mask, or none where
-            the target is not there. Empty for conversations.
-        skipped: what was wrong with samples in whose places others are.
+        prompt: One instruction or conversation each, with its answer.
+        labels: (B, L) the next token for each token of the prompt, or `IGNORED`.
+        targets: (M, H, W) bool of each sample, on the mask branch's canvas: one mask, or none where
+            the target is absent. Empty for conversations.
+        skipped: Problems of samples that other samples replace.
     """
 
     keys: tuple[str, ...]
@@ -102,7 +102,7 @@ class Batch:
     skipped: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Copy the batch to another device."""
         moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in dataclasses.fields(self)
@@ -118,24 +118,24 @@ _TASKS: Final = {
     SampleTask.IMAGE_REASONING: Task.REASONING,
     SampleTask.VIDEO_REASONING: Task.REASONING,
 }
-_CLIPS: Final = 200  # of a video that are drawn at most, by the authors too
+_MAX_CLIPS: Final = 200  # draws for one sample, as in the authors' IVS_mapper.py
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExampleConfig:
-    """How samples are made into examples; the defaults are the paper's.
+    """Conversion of samples to examples; the defaults are the paper's.
 
     Args:
-        reference_frames: of a video beside its key frame.
-        causal: references come before the key frame, as on a robot.
-        reversed_share: of the clips whose time runs backwards; never of causal ones.
-        explained_share: of the samples with an explanation, in which the answer gives it.
-        key_frame_has_target: clips of a video are drawn until the target is in the key frame, as
-            by `preprocess_refvos` and `preprocess_revos` of the authors' IVS_mapper.py; false: the
-            first clip is taken, so that videos also teach that a target is not there.
-        authors_labels: answers are learned from the colon before the first of them on, and later
-            ones without their first token, as the authors' scripts count; false: every answer is
-            learned from its first token to its end, which is the better choice for new models.
+        reference_frames: Reference frames of a video, besides its key frame.
+        causal: Take reference frames from before the key frame, as on a robot.
+        reversed_share: Share of the clips with reversed time; causal clips are never reversed.
+        explained_share: Share of the samples with an explanation whose answer contains it.
+        key_frame_has_target: Draw clips until the target is in the key frame, as
+            `preprocess_refvos` and `preprocess_revos` in the authors' IVS_mapper.py do; false: take
+            the first clip, so that videos also have absent targets.
+        authors_labels: Count labels as the authors' scripts do: from the colon before the first
+            answer, and without the first token of later answers; false: label every answer from
+            its first token to its end, which is better for new models.
     """
 
     reference_frames: int = 4
@@ -156,29 +156,30 @@ class Example:
     reference_values: torch.Tensor | None
     pixel_values: torch.Tensor | None
     row: PromptRow
-    says: bool
+    has_answer: bool
     target: torch.Tensor | None
 
 
 def form_of(sample: Sample, config: ExampleConfig) -> tuple[bool, int]:
-    """What samples of one batch have in common: whether they are conversations, and references."""
+    """Return what samples of a batch must share: being a conversation, and reference frames."""
     conversation = sample.task is SampleTask.CONVERSATION
     references = min(config.reference_frames, len(sample.frames) - 1) if sample.task.is_video else 0
     return conversation, references
 
 
 class ExampleMaker:
-    """Opens pictures, draws clips and sentences, and tokenises them."""
+    """Loads images, draws clips and sentences, and tokenises them."""
 
     def __init__(self, processor: InstructSegProcessor, config: ExampleConfig) -> None:
         self.processor = processor
         self.config = config
 
     def make(self, sample: Sample, seed: int) -> Example:
-        """An example of a sample; what is drawn for it depends on the seed alone.
+        """Make an example of a sample; everything that is drawn depends on the seed alone.
 
         Raises:
-            OSError, ValueError: a picture or target is missing or damaged.
+            OSError: An image or target is missing.
+            ValueError: An image or target is damaged.
         """
         rng = np.random.default_rng(seed)
         if sample.task is SampleTask.CONVERSATION:
@@ -186,14 +187,14 @@ class ExampleMaker:
         return self._segmentation(sample, seed, rng)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
-        """Put examples of one form side by side."""
+        """Combine examples of one form."""
         end = self.processor.tokenizer.eos_token_id
         prompt = join_rows([example.row for example in examples], instructions=1)
         labels = torch.full((len(examples), prompt.input_ids.shape[-1]), IGNORED)
         for row, example in zip(labels, examples, strict=True):
-            if example.says and end is not None:
-                said = example.row.labels(end, as_authors=self.config.authors_labels)
-                row[: len(said)] = torch.tensor(said)
+            if example.has_answer and end is not None:
+                answer = example.row.labels(end, as_authors=self.config.authors_labels)
+                row[: len(answer)] = torch.tensor(answer)
         targets = [example.target for example in examples]
         return Batch(
             keys=tuple(example.key for example in examples),
@@ -215,7 +216,7 @@ class ExampleMaker:
             reference_values=None,
             pixel_values=None,
             row=self.processor.dialogue(turns),
-            says=True,
+            has_answer=True,
             target=None,
         )
 
@@ -229,18 +230,18 @@ class ExampleMaker:
             reference_values=self._reference_values(references),
             pixel_values=self.processor.pixel_values(image),
             row=self._row(sample, len(references), rng),
-            says=sample.task is SampleTask.IMAGE_REASONING,
+            has_answer=sample.task is SampleTask.IMAGE_REASONING,
             target=self._on_canvas(target, image),
         )
 
     def _draw_frames(
         self, sample: Sample, rng: np.random.Generator
     ) -> tuple[int, tuple[ImageSource, ...], np.ndarray]:
-        """The key frame, its references, and (H, W) bool where the target is in it."""
+        """Draw the key frame, its reference frames, and the key frame's (H, W) bool target."""
         if not sample.task.is_video:
             return 0, (), _mask(sample, 0)
         empty: set[int] = set()
-        for _ in range(_CLIPS):
+        for _ in range(_MAX_CLIPS):
             clip = self._draw_clip(sample, rng)
             if clip.key in empty:
                 continue
@@ -248,7 +249,9 @@ class ExampleMaker:
             if self._shown(mask).any() or not self.config.key_frame_has_target:
                 return clip.key, tuple(sample.frames[index] for index in clip.references), mask
             empty.add(clip.key)
-        raise ValueError(f'{sample.key} has its target in the key frame of none of {_CLIPS} clips')
+        raise ValueError(
+            f'{sample.key} has no target in the key frames of {_MAX_CLIPS} random clips'
+        )
 
     def _draw_clip(self, sample: Sample, rng: np.random.Generator) -> Clip:
         return draw_clip(
@@ -278,22 +281,22 @@ class ExampleMaker:
         )
 
     def _on_canvas(self, mask: np.ndarray, image: Image.Image) -> torch.Tensor:
-        """(M, H, W) bool, where the image is on the mask branch's canvas; M = 0 if it is empty."""
+        """Return (M, H, W) bool, the mask on the mask branch's canvas; M = 0 for an empty mask."""
         if mask.shape != (image.height, image.width):
-            raise ValueError(f'a mask of {mask.shape} for a picture of {image.height, image.width}')
+            raise ValueError(f'a mask of {mask.shape} for an image of {image.height, image.width}')
         canvas = torch.zeros(self.processor.config.mask_size, dtype=torch.bool)
         shown = self._shown(mask)
         canvas[: shown.shape[0], : shown.shape[1]] = torch.from_numpy(shown)
         return canvas[None] if canvas.any() else canvas[None][:0]
 
     def _shown(self, mask: np.ndarray) -> np.ndarray:
-        """(h, w) bool, a mask as large as its image is on the canvas: small things may vanish."""
+        """Resize a mask as its image is resized on the canvas; small objects may vanish."""
         height, width = self.processor.resized_size(*mask.shape)
         return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _mask(sample: Sample, frame: int) -> np.ndarray:
-    """(H, W) bool, where a sample's target is in a frame."""
+    """Return the (H, W) bool target of a frame."""
     target = sample.targets[frame]
     if target is None:
         raise ValueError(f'{sample.key} has no target in frame {frame}')

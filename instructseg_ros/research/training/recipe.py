@@ -21,19 +21,70 @@ T = TypeVar('T')
 
 
 class RecipeError(ValueError):
-    """A recipe is not one; the message names the key and the remedy."""
+    """An invalid recipe; the message names the key and the remedy."""
+
+
+def require(config: object, names: str, smallest: int) -> None:
+    """Check numbers of a recipe.
+
+    Args:
+        names: Attributes of `config`, separated by spaces.
+
+    Raises:
+        RecipeError: A number is below `smallest`.
+    """
+    for name in names.split():
+        if getattr(config, name) < smallest:
+            raise RecipeError(f'{name} must be at least {smallest}, not {getattr(config, name)}')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Optimisation with AdamW: a linear warm-up, then a cosine decay to 0.
+
+    Args:
+        steps: Updates of the weights.
+        learning_rate: Peak, reached at the end of the warm-up.
+        warmup: Steps of the warm-up; a value below 1 is a share of all steps.
+        decay: Largest share of the steps over which the rate decays, at the end of the training.
+        weight_decay: Weight decay of AdamW.
+        clip: Largest norm of the gradients; 0 disables clipping.
+        beta2: Decay of AdamW's second moment.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: float = 0.03
+    decay: float = 1.0
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        require(self, 'steps', 1)
+        require(self, 'warmup clip', 0)
+        if not 0 < self.decay <= 1:
+            raise RecipeError(f'decay must be above 0 and at most 1, not {self.decay}')
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        warmup = self.warmup if self.warmup >= 1 else self.warmup * self.steps
+        rise = min(1.0, (step + 1) / max(1, math.ceil(warmup)))
+        decaying = max(1.0, min(self.decay * self.steps, self.steps - warmup))
+        left = min(1.0, (self.steps - step) / decaying)
+        return self.learning_rate * rise * 0.5 * (1 - math.cos(math.pi * left))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """Data sets that are drawn from as one.
+    """Data sets that form one source of batches.
 
     Args:
-        sets: names, see `instructseg data`.
-        share: how often a batch comes from them, relative to the other sources.
-        split: of each set.
-        per_video: a video is drawn, then one of its sentences with a target, so that each video
-            comes equally often; false: a sentence is.
+        sets: Names, see `instructseg data`.
+        share: How often a batch comes from this source, relative to the other sources.
+        split: Split of each set.
+        per_video: Draw a video, then one of its sentences with a target, so that every video is
+            equally frequent; false: draw a sentence.
     """
 
     sets: tuple[str, ...]
@@ -44,9 +95,10 @@ class SourceConfig:
     def __post_init__(self) -> None:
         for name in self.sets:
             if name not in names():
-                raise RecipeError(f'no data set is called {name!r}; there are {", ".join(names())}')
+                known = ', '.join(names())
+                raise RecipeError(f'no data set is called {name!r}; choose from {known}')
         if self.share < 1 or not self.sets:
-            raise RecipeError('a source has at least one set, and a share from 1 on')
+            raise RecipeError('a source needs at least one set and a share of at least 1')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +106,10 @@ class LoraConfig:
     """Low-rank adapters of the language model.
 
     Args:
-        rank: of the adapters; 0: none.
-        alpha: their output is scaled by alpha / rank.
-        dropout: of their input.
-        targets: names of the linear layers.
+        rank: Rank of the adapters; 0 disables them.
+        alpha: Their output is scaled by alpha / rank.
+        dropout: Dropout on their input.
+        targets: Names of the adapted linear layers.
     """
 
     rank: int = 8
@@ -66,61 +118,53 @@ class LoraConfig:
     targets: tuple[str, ...] = ('q_proj', 'v_proj')
 
 
+_TRAINED: Final = (
+    'language_model.embed_tokens head seg_query perceiver text_fusion pixel_branch.decoder '
+    'mask_decoder'
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained; the defaults are the paper's (spec 6).
+class Recipe(Schedule):
+    """Training of a model on data sets; see `Schedule` for the optimisation.
+
+    The defaults are the paper's, from the authors' scripts/seg/train.sh. Gradients are not clipped
+    by default: the authors' DeepSpeed configuration, scripts/seg/zero1.json, does not clip either.
 
     Args:
-        sources: what is learned from.
-        trained: parts of the model that learn, by the start of their parameters' names; `head` is
-            the language model's for text. All others rest.
-        lora: adapters, which learn too.
-        residual_dropout: in the language model's layers.
-        steps: updates of the weights.
-        batch: samples of each process in one pass.
-        accumulation: passes of one update.
-        learning_rate: the highest; it rises over `warmup` and falls along a cosine to 0.
-        warmup: share of the steps.
-        weight_decay: of AdamW.
-        clip: greatest norm of the gradients; 0: they are not clipped, as by the authors, whose
-            DeepSpeed configuration scripts/seg/zero1.json says nothing of it.
+        sources: Data to train on.
+        trained: Parts of the model to train, by the start of their parameters' names; `head` is
+            the language model's output layer. All other parts stay frozen.
+        lora: Adapters, which are trained too.
+        residual_dropout: Dropout in the language model's layers.
+        batch: Samples of each process in one forward pass.
+        accumulation: Forward passes of one update.
         precision: `no` or `bf16`, or `fp16` on a GPU.
-        gradient_checkpointing: compute activations twice to keep fewer of them.
-        seed: of everything that is drawn.
-        save_every, log_every, picture_every: steps.
-        save_minutes: time between checkpoints at most, so that slow steps lose minutes, not hours.
-        validate_every: steps between measurements on the `val` splits of the sources, after which
-            the best model is kept; 0: never.
-        validation_samples: of all `val` splits together that are measured on at most.
-        examples: how samples are made into examples.
-        criterion: the losses.
+        gradient_checkpointing: Recompute activations in the backward pass to save memory.
+        seed: Seed of every random number.
+        save_every, log_every, image_every: Intervals in steps.
+        save_minutes: Longest time between checkpoints.
+        validate_every: Steps between measurements on the `val` splits of the sources, after which
+            the best model is kept; 0 disables them.
+        validation_samples: Largest number of samples to measure on, over all `val` splits.
+        examples: Conversion of samples to examples.
+        criterion: Losses.
     """
 
     sources: tuple[SourceConfig, ...]
-    trained: tuple[str, ...] = (
-        'language_model.embed_tokens',
-        'head',
-        'seg_query',
-        'perceiver',
-        'text_fusion',
-        'pixel_branch.decoder',
-        'mask_decoder',
-    )
+    trained: tuple[str, ...] = tuple(_TRAINED.split())
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
     residual_dropout: float = 0.1
     steps: int = 100_000
     batch: int = 4
     accumulation: int = 1
     learning_rate: float = 4e-5
-    warmup: float = 0.03
-    weight_decay: float = 0.0
-    clip: float = 0.0
     precision: str = 'bf16'
     gradient_checkpointing: bool = True
     seed: int = 0
     save_every: int = 500
     log_every: int = 10
-    picture_every: int = 500
+    image_every: int = 500
     save_minutes: float = 10.0
     validate_every: int = 0
     validation_samples: int = 100
@@ -128,52 +172,49 @@ class Recipe:
     criterion: CriterionConfig = dataclasses.field(default_factory=CriterionConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sources:
-            raise RecipeError('a recipe has at least one source')
+            raise RecipeError('a recipe needs at least one source')
         if self.precision not in ('no', 'bf16', 'fp16'):
-            raise RecipeError(f'precision is no, bf16 or fp16, not {self.precision!r}')
-        for name in (
-            'steps',
-            'batch',
-            'accumulation',
-            'save_every',
-            'log_every',
-            'picture_every',
-            'validation_samples',
-        ):
-            if getattr(self, name) < 1:
-                raise RecipeError(f'{name} is a whole number from 1 on')
-        if self.validate_every < 0:
-            raise RecipeError('validate_every is a whole number from 0 on; 0: never')
+            raise RecipeError(f'precision must be no, bf16 or fp16, not {self.precision!r}')
+        require(self, 'batch accumulation save_every log_every image_every validation_samples', 1)
+        require(self, 'validate_every', 0)
         if not self.save_minutes > 0:
-            raise RecipeError('save_minutes is a number above 0')
-        if self.clip < 0:
-            raise RecipeError(f'clip is a number from 0 on, and 0 for none, not {self.clip}')
+            raise RecipeError('save_minutes must be above 0')
 
 
 def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
-    """Read a recipe.
+    """Read a recipe for data sets, see `read_recipe`."""
+    return read_recipe(Recipe, name, changes, shipped=_SHIPPED)
+
+
+def read_recipe(
+    cls: type[T], name: str, changes: Mapping[str, str] | None = None, *, shipped: Path
+) -> T:
+    """Read a recipe from a YAML file.
 
     Args:
-        name: of one that comes with the package, or a YAML file.
-        changes: values in place of the file's, by dotted key, each as YAML.
+        cls: Dataclass of the recipe; its fields are the known keys.
+        name: Name of a recipe in `shipped`, or a YAML file.
+        changes: Values that override those of the file, by dotted key, each as YAML.
+        shipped: Folder of the recipes in the package.
 
     Raises:
-        RecipeError: there is none, or it has a key that no recipe has, or a value of a wrong kind.
+        RecipeError: There is no such file, or it has an unknown key or a value of a wrong type.
     """
-    file = Path(name) if name.endswith(('.yaml', '.yml')) else _SHIPPED / f'{name}.yaml'
+    file = Path(name) if name.endswith(('.yaml', '.yml')) else shipped / f'{name}.yaml'
     try:
         values = _parse(file.read_text(encoding='utf-8-sig'))
     except OSError:
-        there = ', '.join(sorted(each.stem for each in _SHIPPED.glob('*.yaml')))
-        raise RecipeError(f'{file} is not there; recipes of the package are {there}') from None
+        known = ', '.join(sorted(each.stem for each in shipped.glob('*.yaml')))
+        raise RecipeError(f'{file} does not exist; recipes of the package are {known}') from None
     except (UnicodeError, yaml.YAMLError) as error:
         raise RecipeError(f'{file} is not YAML in UTF-8: {error}') from error
     if not isinstance(values, dict):
-        raise RecipeError(f'{file}: a recipe is keys with values')
+        raise RecipeError(f'{file}: a recipe must consist of keys with values')
     for key, text in (changes or {}).items():
         _change(values, key, text)
-    return _build(Recipe, values, '')
+    return _build(cls, values, '')
 
 
 def _change(values: dict[str, Any], key: str, text: str) -> None:
@@ -189,58 +230,58 @@ def _change(values: dict[str, Any], key: str, text: str) -> None:
 
 
 def _parse(text: str) -> Any:
-    """YAML whose scalars stay texts: the type of a setting decides how its text is read.
+    """Parse YAML and leave its scalars as strings: each setting's type decides how to read them.
 
-    YAML by itself takes `no` for a truth value, `1.10` for a number and `4e-5` for a text.
+    YAML alone reads `no` as a boolean, `1.10` as a number and `4e-5` as a string.
     """
-    return yaml.load(text, yaml.BaseLoader)  # constructs texts, lists and mappings only
+    return yaml.load(text, yaml.BaseLoader)  # constructs strings, lists and mappings only
 
 
 def _build(cls: type[T], values: Any, where: str) -> T:
-    """A dataclass from the values of a YAML file."""
+    """Make a dataclass from the values of a YAML file."""
     if not isinstance(values, Mapping):
-        wrong = f'keys with values, not {values}' if values else 'empty: give it keys with values'
-        raise RecipeError(f'{where.rstrip(".") or "a recipe"} is {wrong}')
-    kinds = typing.get_type_hints(cls)
+        wrong = f'keys with values, not {values}' if values else 'keys with values, not empty'
+        raise RecipeError(f'{where.rstrip(".") or "a recipe"} must be {wrong}')
+    types = typing.get_type_hints(cls)
     for key in values:
-        if key not in kinds:
-            near = difflib.get_close_matches(str(key), kinds, 1)
-            hint = f': did you mean {near[0]}?' if near else f'; there are {", ".join(kinds)}'
+        if key not in types:
+            near = difflib.get_close_matches(str(key), types, 1)
+            hint = f': did you mean {near[0]}?' if near else f'; its keys are {", ".join(types)}'
             raise RecipeError(f'{where}{key} is not a key of a recipe{hint}')
-    given = {key: _value(kinds[key], value, f'{where}{key}') for key, value in values.items()}
+    given = {key: _value(types[key], value, f'{where}{key}') for key, value in values.items()}
     try:
         return cls(**given)
     except TypeError as error:
         raise RecipeError(f'{where.rstrip(".") or "the recipe"}: {error}') from error
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast('type[Any]', kind), value, f'{where}.')
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
+def _value(expected: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(expected):
+        return _build(typing.cast('type[Any]', expected), value, f'{where}.')
+    if typing.get_origin(expected) is tuple:
+        item = typing.get_args(expected)[0]
         if not isinstance(value, list):
-            raise RecipeError(f'{where} is a list, not {value!r}')
+            raise RecipeError(f'{where} must be a list, not {value!r}')
         return tuple(_value(item, each, f'{where}[{i}]') for i, each in enumerate(value))
     if not isinstance(value, str):
-        raise RecipeError(f'{where} is one value, not {value!r}')
-    return value if kind is str else _scalar(kind, value, where)
+        raise RecipeError(f'{where} must be one value, not {value!r}')
+    return value if expected is str else _scalar(expected, value, where)
 
 
-def _scalar(kind: type, text: str, where: str) -> Any:
-    """A number or a truth value."""
-    if kind is float:
+def _scalar(expected: type, text: str, where: str) -> Any:
+    """Read a number or a boolean."""
+    if expected is float:
         try:
             number = float(text)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise RecipeError(f'{where} is a number, not {text!r}')
+            raise RecipeError(f'{where} must be a number, not {text!r}')
         return number
     try:
         value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):  # YAML takes 2026-13-01 for a date
+    except (ValueError, yaml.YAMLError):  # YAML reads 2026-13-01 as a date
         value = text
-    if type(value) is not kind:
-        raise RecipeError(f'{where} is of type {kind.__name__}, not {value!r}')
+    if type(value) is not expected:
+        raise RecipeError(f'{where} must be of type {expected.__name__}, not {value!r}')
     return value

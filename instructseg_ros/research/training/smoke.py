@@ -1,4 +1,4 @@
-"""Trains a tiny model for a few steps and checks that every loss falls."""
+"""Smoke test of training: a tiny model on synthetic data, whose losses must all fall."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -25,91 +26,56 @@ from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN
 from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.training.recipe import Recipe
-from instructseg_ros.research.training.train import build_learner, read_source, train
+from instructseg_ros.research.training.train import build_training_model, read_source, train
 
 _END: Final = '<|endoftext|>'
 _CANVAS: Final = (128, 128)
-_WIDTH: Final = 64
-_VISION: Final = {
-    'hidden_size': 32,
-    'intermediate_size': 64,
-    'num_hidden_layers': 2,
-    'num_attention_heads': 2,
-    'image_size': 84,
-    'patch_size': 14,
-    'vision_use_head': False,
-}
-_TEXT: Final = {
-    'hidden_size': _WIDTH,
-    'intermediate_size': 128,
-    'num_hidden_layers': 2,
-    'num_attention_heads': 4,
-    'partial_rotary_factor': 0.4,
-    'max_position_embeddings': 1024,
-    'pad_token_id': None,
-}
-_SWIN: Final = {
-    'model_type': 'swin',
-    'image_size': 128,
-    'embed_dim': 16,
-    'depths': [1, 1, 2, 1],
-    'num_heads': [1, 2, 2, 4],
-    'window_size': 4,
-    'drop_path_rate': 0.1,
-    'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
-}
-_MASKS: Final = {
-    'backbone_config': _SWIN,
-    'feature_size': 64,
-    'mask_feature_size': 32,
-    'hidden_dim': 64,
-    'encoder_layers': 1,
-    'encoder_feedforward_dim': 64,
-    'decoder_layers': 4,
-    'dim_feedforward': 128,
-    'num_attention_heads': 4,
-    'num_queries': 4,
-}
+_CONFIG: Final = """
+num_latents: 8
+perceiver_layers: 2
+perceiver_heads: 2
+perceiver_head_dim: 16
+fusion_width: 32
+fusion_layers: 2
+fusion_heads: 2
+fusion_head_dim: 16
+vision_config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
+  num_attention_heads: 2, image_size: 84, patch_size: 14, vision_use_head: false}
+text_config: {hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2,
+  num_attention_heads: 4, partial_rotary_factor: 0.4, max_position_embeddings: 1024,
+  pad_token_id: null}
+mask_config: {feature_size: 64, mask_feature_size: 32, hidden_dim: 64, encoder_layers: 1,
+  encoder_feedforward_dim: 64, decoder_layers: 4, dim_feedforward: 128, num_attention_heads: 4,
+  num_queries: 4, backbone_config: {model_type: swin, image_size: 128, embed_dim: 16,
+  depths: [1, 1, 2, 1], num_heads: [1, 2, 2, 4], window_size: 4, drop_path_rate: 0.1,
+  out_features: [stage1, stage2, stage3, stage4]}}
+"""
 
 
 def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> None:
-    """Write a model with random weights, its head for text, and its processor.
+    """Write a model with random weights, its output layer for text, and its processor.
 
     Args:
-        texts: that the tokenizer learns its tokens from.
+        texts: Training texts of the tokenizer.
     """
     tokenizer = _tokenizer([*texts, *RELEASED.values(), CHAT, EXPLAIN])
-    config = _config(len(tokenizer))
+    sizes: dict[str, Any] = yaml.safe_load(_CONFIG)
+    sizes['text_config']['vocab_size'] = len(tokenizer)
+    config = InstructSegConfig(**sizes)
     torch.manual_seed(seed)
     model = InstructSegModel(config)
-    # As from a pretrained start: the authors' zeros would make all mask tokens alike.
+    # The authors start at zero, where all mask tokens of an untrained model would be equal.
     torch.nn.init.normal_(model.seg_query, std=0.02)
     with quiet():
         model.save_pretrained(folder)
-    sizes = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED)
-    InstructSegProcessor(tokenizer, sizes).save_pretrained(folder)
-    save_file({HEAD: torch.randn(len(tokenizer), _WIDTH) * 0.02}, folder / HEAD_FILE)
-
-
-def _config(words: int) -> InstructSegConfig:
-    text: dict[str, Any] = {**_TEXT, 'vocab_size': words}
-    return InstructSegConfig(
-        vision_config=dict(_VISION),
-        text_config=text,
-        mask_config=dict(_MASKS),
-        num_latents=8,
-        perceiver_layers=2,
-        perceiver_heads=2,
-        perceiver_head_dim=16,
-        fusion_width=32,
-        fusion_layers=2,
-        fusion_heads=2,
-        fusion_head_dim=16,
-    )
+    inputs = ProcessorConfig.from_model(config, mask_size=_CANVAS, prompts=RELEASED)
+    InstructSegProcessor(tokenizer, inputs).save_pretrained(folder)
+    head = torch.randn(len(tokenizer), config.text_config.hidden_size) * 0.02
+    save_file({HEAD: head}, folder / HEAD_FILE)
 
 
 def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE, as Phi's."""
+    """Train a byte-level BPE tokenizer, like that of Phi."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -130,30 +96,30 @@ Curves = dict[str, list[tuple[int, float]]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What came of a smoke test.
+    """Result of a smoke test.
 
     Args:
-        falls: for each loss its mean before anything was learned, over a batch of each source, and
-            over the last third of its steps.
-        moved: for each part of the recipe and the adapters whether all of its weights moved.
-        rested: whether every other weight is bit for bit what it was.
+        falls: Mean of each loss at the start, over a batch of each source, and over the last third
+            of its steps.
+        changed: Whether all weights of each trained part, and of the adapters, changed.
+        frozen_unchanged: Whether every other weight is bit for bit the same.
     """
 
     falls: Mapping[str, tuple[float, float]]
-    moved: Mapping[str, bool]
-    rested: bool
+    changed: Mapping[str, bool]
+    frozen_unchanged: bool
 
     @property
     def passed(self) -> bool:
-        """Whether all is as it should be."""
+        """Whether all losses fell, and exactly the trained weights changed."""
         falling = all(last < first for first, last in self.falls.values())
-        return falling and all(self.moved.values()) and self.rested
+        return falling and all(self.changed.values()) and self.frozen_unchanged
 
     def __str__(self) -> str:
         lines = [f'{name:40} {a:8.3f} -> {b:8.3f}' for name, (a, b) in self.falls.items()]
-        for name, moved in self.moved.items():
-            lines.append(f'{name:40} {"moved" if moved else "DID NOT MOVE"}')
-        lines.append(f'{"all others":40} {"at rest" if self.rested else "MOVED"}')
+        for name, changed in self.changed.items():
+            lines.append(f'{name:40} {"trained" if changed else "NOT TRAINED"}')
+        lines.append(f'{"frozen weights":40} {"same" if self.frozen_unchanged else "CHANGED"}')
         return '\n'.join(lines)
 
 
@@ -161,10 +127,10 @@ def smoke(recipe: Recipe, output: Path) -> Report:
     """Train the tiny model on synthetic sets of all tasks of a recipe.
 
     Args:
-        output: folder for the sets, the model and the training; one that stopped there goes on.
+        output: Folder of the sets, the model and the training; an interrupted one resumes.
 
     Raises:
-        ValueError: a training was finished there.
+        ValueError: The output has a finished training.
     """
     if (output / 'model').exists():
         raise ValueError(f'{output} has a finished training: remove it or name another --output')
@@ -173,12 +139,13 @@ def smoke(recipe: Recipe, output: Path) -> Report:
     samples = [read_source(source, folders).samples for source in recipe.sources]
     write_tiny_model(start, [text for each in chain(*samples) for text in _texts(each)])
     train(recipe, start, folders, output)
-    moved, rested = _compare(recipe, start, output / 'model')
-    return Report(falls=_falls(read_curves(output)), moved=moved, rested=rested)
+    changed, frozen_unchanged = _compare(recipe, start, output / 'model')
+    falls = _falls(read_curves(output))
+    return Report(falls=falls, changed=changed, frozen_unchanged=frozen_unchanged)
 
 
 def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
-    """Write a synthetic data set for each that a recipe names.
+    """Write a synthetic set for each data set of a recipe.
 
     Raises:
         ValueError: A data set has no synthetic form.
@@ -194,7 +161,7 @@ def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
 
 
 def read_curves(output: Path) -> Curves:
-    """What a training logged: (step, value) by name."""
+    """Read what a training logged: (step, value) by name."""
     events = EventAccumulator(str(output / 'logs'), {'scalars': 0})
     events.Reload()
     return {
@@ -204,7 +171,7 @@ def read_curves(output: Path) -> Curves:
 
 
 def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
-    """The total of each source, and each part over all sources."""
+    """Return start and end of each source's total loss, and of each part over all sources."""
     parts: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for tag, curve in curves.items():
         source, _, part = tag.rpartition('/')
@@ -225,20 +192,20 @@ def _ends(curve: list[tuple[int, float]], sources: int) -> tuple[float, float]:
 
 
 def _compare(recipe: Recipe, start: Path, end: Path) -> tuple[dict[str, bool], bool]:
-    """(whether all weights of each trained part moved, whether all others rested)."""
+    """Return whether each trained part changed, and whether all other weights are the same."""
     plain = dataclasses.replace(recipe, lora=dataclasses.replace(recipe.lora, rank=0))
-    before, after = build_learner(plain, start), build_learner(plain, end)
-    moved: dict[str, bool] = defaultdict(lambda: True)
-    rested = True
+    before, after = build_training_model(plain, start), build_training_model(plain, end)
+    changed: dict[str, bool] = defaultdict(lambda: True)
+    frozen_unchanged = True
     for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
         part = next((each for each in recipe.trained if f'.{each}' in f'.{name}'), None)
         if part is None and any(f'.{target}.weight' in name for target in recipe.lora.targets):
             part = 'adapters' if 'language_model' in name else None
         if part is None:
-            rested &= torch.equal(old, new)
+            frozen_unchanged &= torch.equal(old, new)
         else:
-            moved[part] &= not torch.equal(old, new)
-    return dict(moved), rested
+            changed[part] &= not torch.equal(old, new)
+    return dict(changed), frozen_unchanged
 
 
 def _texts(sample: Sample) -> Iterator[str]:

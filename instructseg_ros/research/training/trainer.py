@@ -2,284 +2,328 @@
 
 from __future__ import annotations
 
-import logging
-import math
+import dataclasses
+import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedType, broadcast
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from instructseg_ros.research.training.batches import Mixture, Steps, batches
-from instructseg_ros.research.training.examples import Batch, ExampleMaker
-from instructseg_ros.research.training.recipe import Recipe
-from instructseg_ros.research.training.training_model import LossOutput, TrainingModel
-from instructseg_ros.research.training.validation import (
-    FILE,
-    Record,
-    Validation,
-    panel,
-    read_record,
-)
+from instructseg_ros.research.evaluation.run_metadata import claim
+from instructseg_ros.research.training.recipe import Schedule
 
+# Makes the arguments of the module for each of some forward passes, by number.
+BatchesOf = Callable[[range], Iterable[tuple[Any, ...]]]
+
+_NOTE: Final = 'training.json'
+_STATE: Final = 'state.safetensors'
 _KEPT: Final = 2  # checkpoints
-_log = logging.getLogger(__name__)
+# Engines that keep a whole copy of the weights and of the optimiser's state in every process.
+_REPLICATED: Final = ('NO', 'MULTI_CPU', 'MULTI_GPU')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossOutput:
+    """Losses of one batch.
+
+    Args:
+        loss: Total loss, to be minimised.
+        parts: Figures for the log by name, such as losses before their weights.
+        masks: (B, Q, h, w) final mask logits of images; None for conversations.
+        scores: (B, Q) final score logits.
+    """
+
+    loss: torch.Tensor
+    parts: Mapping[str, torch.Tensor]
+    masks: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
+
+
+def make_accelerator(
+    precision: str, *, accumulation: int = 1, cpu: bool | None = None
+) -> Accelerator:
+    """Make the engine of a training.
+
+    Args:
+        precision: `no`, `bf16` or `fp16`.
+        accumulation: Forward passes of one update.
+        cpu: Whether to train on the CPU; None: only without a GPU.
+    """
+    return Accelerator(
+        cpu=not torch.cuda.is_available() if cpu is None else cpu,
+        mixed_precision=precision,
+        gradient_accumulation_steps=accumulation,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
 
 
 class Trainer:
-    """Trains a learner by a recipe, from the newest checkpoint in its folder on.
+    """Trains a module, starting at the newest checkpoint in its folder.
 
-    Everything that is drawn depends on the seed and the step alone, so that a training that was
-    killed goes on as if it had not been.
+    Batches and torch's random numbers depend on the seed and the step alone, so an interrupted
+    training ends with the same weights as an uninterrupted one.
 
     Attributes:
-        step: updates that were done.
-        record: the newest and the best measurement on the validation samples, or None.
+        accelerator: Engine of the training.
+        folder: Folder of `checkpoints` and `logs`.
+        module: The module as the engine wraps it.
+        step: Number of updates done.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        build: Callable[[], TrainingModel],
-        mixture: Callable[[int], Mixture],
-        maker: ExampleMaker,
+        accelerator: Accelerator,
+        module: nn.Module,
+        schedule: Schedule,
+        batches: BatchesOf,
         folder: Path,
         *,
-        validation: Callable[[int], Mixture] | None = None,
-        workers: int = 0,
+        seed: int,
+        averaging: float = 0.0,
+        save_every: int = 0,
+        save_minutes: float = 2.0,
+        log_every: int = 100,
     ) -> None:
-        """Prepare the engine, and go on where a training in the folder stopped.
+        """Prepare the engine and load the newest checkpoint.
 
         Args:
-            build: makes the learner, its resting weights chosen.
-            mixture: makes the mixture for a number of samples in a step.
-            folder: for `checkpoints`, `logs` and `validation.json`.
-            validation: makes the mixture of the samples to measure on; None: nothing is measured.
-            workers: processes that open pictures; 0: this one.
+            module: Returns a `LossOutput`; its parameters that require gradients are trained.
+            batches: Makes the arguments of the module for each forward pass.
+            seed: Seed of torch's random numbers.
+            averaging: Decay of the moving average of the weights; 0 disables it.
+            save_every: Steps between checkpoints; 0: only `save_minutes` counts.
+            save_minutes: Longest time between checkpoints.
+            log_every: Steps between entries in the log.
         """
-        self.recipe = recipe
-        self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision=recipe.precision,
-            gradient_accumulation_steps=recipe.accumulation,
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        self.accelerator = accelerator
+        self.folder = folder
+        self.schedule = schedule
+        self._batches = batches
+        self._seed = seed
+        self._averaging = averaging
+        self._save_every = save_every
+        self._save_minutes = save_minutes
+        self._log_every = log_every
+        self._noted: dict[str, list[torch.Tensor]] = defaultdict(list)  # since the last log entry
+        self.writer: SummaryWriter | None = None  # in the first process, while it runs
+        self._trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(
+            self._trained.values(),
+            lr=schedule.learning_rate,
+            betas=(0.9, schedule.beta2),
+            weight_decay=schedule.weight_decay,
         )
-        self._folder = folder
-        self._workers = workers
-        self._build = build
-        self._writer: SummaryWriter | None = None  # in the first process
-        self._noted: dict[str, list[torch.Tensor]] = defaultdict(list)  # since the last log
-        self._skipped = 0
-        self.mixture = mixture(recipe.batch * self.accelerator.num_processes)
-        self._steps = Steps(
-            self.mixture, maker, rank=self.accelerator.process_index, batch=recipe.batch
-        )
-        learner = build()
-        threshold = learner.model.config.score_threshold
-        self._validation = validation and self._validator(validation, maker, threshold)
-        self._prepare(learner)
-        self.step = self._saved_step = self._resume()
+        self.module, self._optimizer = accelerator.prepare(module, optimizer)
+        kept = self._trained if averaging else {}
+        self._average = {name: parameter.detach().clone() for name, parameter in kept.items()}
+        self.step = self._saved_step = saved_step(folder)
         self._saved_at = time.monotonic()
-        self.record = self._read_record() if validation else None
+        if self.step:
+            self.load(self.step)
 
     def run(self, until: int | None = None) -> None:
-        """Train to the recipe's last step, or to an earlier one."""
-        last = min(self.recipe.steps, until or self.recipe.steps)
-        count = self.recipe.accumulation
-        order = range(self.step * count, last * count)
-        loader = iter(batches(self._steps, order, self._workers))
-        self._learner.train()
+        """Train to the schedule's last step, or to an earlier one, and save."""
+        last = min(self.schedule.steps, until or self.schedule.steps)
+        passes = self.accelerator.gradient_accumulation_steps
+        batches = iter(self._batches(range(self.step * passes, last * passes)))
+        self.module.train()
         main = self.accelerator.is_main_process
         if main:
-            self._writer = SummaryWriter(self._folder / 'logs', purge_step=self.step)
-        self._validate()  # a training that was killed may have saved and not measured
-        for _ in tqdm(range(self.step, last), initial=self.step, total=last, disable=not main):
-            self._update([next(loader) for _ in range(count)])
+            self.writer = SummaryWriter(self.folder / 'logs', purge_step=self.step)
+        self.after_step()  # an interrupted training may have saved this step but not finished it
+        self._progress = tqdm(
+            range(self.step, last), self.folder.name, last, initial=self.step, disable=not main
+        )
+        for _ in self._progress:
+            self._update([next(batches) for _ in range(passes)])
             if self._save_is_due():
-                self._save()
-            self._validate()
+                self.save()
+            self.after_step()
         if self.step != self._saved_step:
-            self._save()
-        if self._writer is not None:
-            self._writer.close()
+            self.save()
+        if self.writer is not None:
+            self.writer.close()
 
-    def learned(self) -> TrainingModel | None:
-        """A learner with what was learned, on the CPU; None but in the first process.
+    def observe(self, number: int, batch: tuple[Any, ...], output: LossOutput) -> None:
+        """Note the figures of forward pass `number` for the log."""
+        self.note({'loss': output.loss, **output.parts})
 
-        Its weights are those that were best on the validation samples, or without such samples the
-        last ones.
-        """
-        if self.record is not None:
-            self.accelerator.load_state(str(self._checkpoint(self.record.best.step)))
-        state = self.accelerator.get_state_dict(self._learner)
-        if not self.accelerator.is_main_process:
-            return None
-        learner = self._build()
-        learner.load_state_dict(state)
-        return learner.eval()
+    def after_step(self) -> None:
+        """Hook for subclasses; called before the first step too."""
 
-    def _prepare(self, learner: TrainingModel) -> None:
-        recipe = self.recipe
-        if recipe.gradient_checkpointing:
-            learner.model.gradient_checkpointing_enable({'use_reentrant': False})
-        plugin = self.accelerator.state.deepspeed_plugin
-        if plugin is not None:
-            plugin.deepspeed_config['train_micro_batch_size_per_gpu'] = recipe.batch
-            plugin.deepspeed_config['gradient_clipping'] = recipe.clip  # DeepSpeed clips itself
-        optimizer = torch.optim.AdamW(
-            [each for each in learner.parameters() if each.requires_grad],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
-        self._learner, self._optimizer = self.accelerator.prepare(learner, optimizer)
+    def kept_steps(self) -> set[int]:
+        """Steps whose checkpoints are kept in addition to the newest ones."""
+        return set()
 
-    def _update(self, passes: list[Batch]) -> None:
-        """One update of the weights."""
-        for group in self._optimizer.param_groups:
-            group['lr'] = rate(self.recipe, self.step)
-        for number, batch in enumerate(passes):
-            place = self.step * len(passes) + number
-            # Dropout differs from process to process, and is the same again after a resume.
-            torch.manual_seed(hash((self.recipe.seed, place, self.accelerator.process_index)))
-            with self.accelerator.accumulate(self._learner):
-                lesson = self._learner(batch.to(self.accelerator.device))
-                self.accelerator.backward(lesson.loss)
-                if self.accelerator.sync_gradients and self.recipe.clip:
-                    self.accelerator.clip_grad_norm_(self._learner.parameters(), self.recipe.clip)
-                self._optimizer.step()
-                self._optimizer.zero_grad()
-            self._note(batch, lesson, self.mixture.sources[self.mixture.source_of(place)].name)
-        if (self.step + 1) % self.recipe.log_every == 0:
-            self._log()
-        self.step += 1
+    def note(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Note figures, whose means the next log entry shows."""
+        for name, value in values.items():
+            self._noted[name].append(value.detach())
 
-    def _validator(
-        self, mixture: Callable[[int], Mixture], maker: ExampleMaker, threshold: float
-    ) -> Validation:
-        processes = self.accelerator.num_processes
-        samples = mixture(processes)
-        wanted = math.ceil(self.recipe.validation_samples / processes)
-        return Validation(
-            Steps(samples, maker, rank=self.accelerator.process_index, batch=1),
-            min(wanted, samples.batches_of(0)),
-            threshold=threshold,
-            workers=self._workers,
-        )
+    def finish(self) -> nn.Module:
+        """Release the engine; return the module for evaluation, with its averaged weights."""
+        module: nn.Module = self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
+        with torch.no_grad():
+            for name, average in self._average.items():
+                self._trained[name].copy_(average)
+        self.module = module
+        self.accelerator.free_memory()
+        return module.eval()
 
-    def _validate(self) -> None:
-        """Measure where it is due, and keep the checkpoint of the best step."""
-        done = self.record.newest.step if self.record else 0
-        if self._validation is None or self.step <= done:
-            return
-        if self.step % self.recipe.validate_every and self.step < self.recipe.steps:
-            return
-        figures = self._validation.measure(self.accelerator, self._learner, self.step, self._report)
-        best = self.record.best if self.record else None
-        if figures.better_than(best):
-            if self.step != self._saved_step:
-                self._save()
-            best = figures
-        self._note_figures(Record(newest=figures, best=best or figures))
-
-    def _note_figures(self, record: Record) -> None:
-        self.record = record
-        if self._writer is None:
-            return
-        record.write(self._folder / FILE)
-        newest = record.newest
-        self._writer.add_scalar('validation/gIoU', newest.gIoU, newest.step)
-        self._writer.add_scalar('validation/loss', newest.loss, newest.step)
-        tqdm.write(f'{newest}; the best is that of step {record.best.step}')
-
-    def _report(self, problem: str) -> None:
-        _log.warning('skipped %s', problem)
-
-    def _note(self, batch: Batch, lesson: LossOutput, source: str) -> None:
-        """Keep the figures of a pass for the log, and log its masks where they are due."""
-        for problem in batch.skipped:
-            self._report(problem)
-        self._skipped += len(batch.skipped)
-        self._noted['loss'].append(lesson.loss.detach())
-        for name, value in {'loss': lesson.loss, **lesson.parts}.items():
-            self._noted[f'{source}/{name}'].append(value.detach())
-        # A few in a row, so that every source has its pictures.
-        due = self.step % self.recipe.picture_every < self.mixture.period
-        if due and lesson.masks is not None and self._writer is not None:
-            self._writer.add_image(f'{source}/masks', panel(batch, lesson), self.step)
-
-    def _log(self) -> None:
-        """Log the means of all passes since the last log, over all processes."""
-        means = {name: torch.stack(values).mean() for name, values in self._noted.items()}
-        means = self.accelerator.reduce(means, 'mean')
-        skipped = torch.tensor(self._skipped, device=self.accelerator.device)
-        skipped = self.accelerator.reduce(skipped, 'sum')
-        self._noted.clear()
-        self._skipped = 0
-        if self._writer is None:
-            return
-        for name, value in means.items():
-            self._writer.add_scalar(name, float(value), self.step)
-        self._writer.add_scalar('learning_rate', rate(self.recipe, self.step), self.step)
-        self._writer.add_scalar('skipped', int(skipped), self.step)
-
-    def _save(self) -> None:
-        """Write a checkpoint; one that was begun and not ended has another name."""
+    def save(self) -> None:
+        """Write a checkpoint, whole or not at all, and remove old ones."""
         folder = self._checkpoint(self.step)
         partial = folder.with_suffix('.partial')
-        self.accelerator.save_state(str(partial))
+        if not self._is_replicated:
+            self.accelerator.save_state(str(partial))
+        elif self.accelerator.is_main_process:
+            partial.mkdir(parents=True, exist_ok=True)
+            scaler = self.accelerator.scaler
+            save_file(
+                self._state(),
+                partial / _STATE,
+                {'scaler': json.dumps(scaler.state_dict())} if scaler else None,
+            )
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-            for old in self._checkpoints()[:-_KEPT]:
-                if self.record is None or old != self._checkpoint(self.record.best.step):
+            kept = {self._checkpoint(step) for step in self.kept_steps()}
+            for old in checkpoints(self.folder)[:-_KEPT]:
+                if old not in kept:
                     shutil.rmtree(old)
-        if self._writer is not None:
-            self._writer.flush()
+        if self.writer is not None:
+            self.writer.flush()
         self.accelerator.wait_for_everyone()
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
+    def load(self, step: int) -> None:
+        """Load the checkpoint of a step."""
+        folder = self._checkpoint(step)
+        if not self._is_replicated:
+            self.accelerator.load_state(str(folder))
+            return
+        state = load_file(folder / _STATE)
+        module = self.accelerator.unwrap_model(self.module)
+        module.load_state_dict(_part(state, 'module.'), strict=False)  # frozen weights are absent
+        for name, value in _part(state, 'average.').items():
+            self._average[name].copy_(value)
+        optimizer = self._optimizer.state_dict()
+        optimizer['state'] = {
+            index: values
+            for index, name in enumerate(self._trained)
+            if (values := _part(state, f'optimizer.{name}.'))
+        }
+        self._optimizer.load_state_dict(optimizer)
+        if self.accelerator.scaler:
+            with safe_open(folder / _STATE, 'pt') as opened:
+                self.accelerator.scaler.load_state_dict(json.loads(opened.metadata()['scaler']))
+
+    @property
+    def _is_replicated(self) -> bool:
+        return DistributedType(self.accelerator.distributed_type).value in _REPLICATED
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        """Trained weights, buffers, moving average and the optimiser's state, by name."""
+        module = self.accelerator.unwrap_model(self.module)
+        frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+        state = {f'module.{n}': t for n, t in module.state_dict().items() if n not in frozen}
+        state |= {f'average.{name}': value for name, value in self._average.items()}
+        optimizer = self._optimizer.state_dict()['state']
+        for index, name in enumerate(self._trained):
+            for key, value in optimizer.get(index, {}).items():
+                state[f'optimizer.{name}.{key}'] = value
+        return {name: value.contiguous() for name, value in state.items()}
+
+    def _update(self, passes: list[tuple[Any, ...]]) -> None:
+        """Update the weights once."""
+        for group in self._optimizer.param_groups:
+            group['lr'] = self.schedule.learning_rate_at(self.step)
+        for number, batch in enumerate(passes, self.step * len(passes)):
+            # Dropout differs between processes, and is repeated exactly after a resume.
+            torch.manual_seed(hash((self._seed, number, self.accelerator.process_index)))
+            with self.accelerator.accumulate(self.module):
+                output = self.module(*batch)
+                self.accelerator.backward(output.loss)
+                if self.accelerator.sync_gradients and self.schedule.clip:
+                    self.accelerator.clip_grad_norm_(self.module.parameters(), self.schedule.clip)
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+            self.observe(number, batch, output)
+        weight = 1 - min(self._averaging, (self.step + 1) / (self.step + 20))
+        with torch.no_grad():
+            for name, average in self._average.items():
+                average.lerp_(self._trained[name], weight)
+        if (self.step + 1) % self._log_every == 0:
+            self._log()
+        self.step += 1
+
+    def _log(self) -> None:
+        """Log the mean of each noted figure, over all processes."""
+        means = {name: torch.stack(values).mean() for name, values in self._noted.items()}
+        means = self.accelerator.reduce(means, 'mean')
+        self._noted.clear()
+        if self.writer is None:
+            return
+        for name, value in means.items():
+            self.writer.add_scalar(name, float(value), self.step)
+        self.writer.add_scalar(
+            'learning_rate', self.schedule.learning_rate_at(self.step), self.step
+        )
+        shown = {name: f'{float(value):.3f}' for name, value in means.items() if '/' not in name}
+        self._progress.set_postfix(shown, refresh=False)
+
     def _save_is_due(self) -> bool:
-        """Whether a checkpoint is due by steps or by minutes; the first process's clock decides."""
-        late = time.monotonic() - self._saved_at > 60 * self.recipe.save_minutes
+        """Whether a checkpoint is due by steps or by the clock of the first process."""
+        late = time.monotonic() - self._saved_at > 60 * self._save_minutes
         if self.accelerator.num_processes > 1:
             flag = torch.tensor(late, dtype=torch.uint8, device=self.accelerator.device)
             late = bool(broadcast(flag))
-        return late or self.step % self.recipe.save_every == 0
-
-    def _resume(self) -> int:
-        newest = self._checkpoints()[-1:]
-        if not newest:
-            return 0
-        self.accelerator.load_state(str(newest[0]))
-        return int(newest[0].name.removeprefix('step_'))
-
-    def _read_record(self) -> Record | None:
-        """The measurements so far; None where the best one's checkpoint was removed."""
-        record = read_record(self._folder / FILE)
-        there = record is not None and self._checkpoint(record.best.step).is_dir()
-        return record if there else None
+        return late or (self._save_every > 0 and self.step % self._save_every == 0)
 
     def _checkpoint(self, step: int) -> Path:
-        return self._folder / 'checkpoints' / f'step_{step:07}'
-
-    def _checkpoints(self) -> list[Path]:
-        """Whole ones, the newest last."""
-        found = (self._folder / 'checkpoints').glob('step_*')
-        return sorted(each for each in found if each.suffix != '.partial')
+        return self.folder / 'checkpoints' / f'step_{step:07}'
 
 
-def rate(recipe: Recipe, step: int) -> float:
-    """Learning rate of a step: a linear rise, then a cosine down to 0."""
-    warm = recipe.warmup * recipe.steps
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / math.ceil(warm)
-    progress = (step - warm) / max(1.0, recipe.steps - warm)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a training, the newest last."""
+    found = (folder / 'checkpoints').glob('step_*')
+    return sorted(each for each in found if each.suffix != '.partial')
+
+
+def saved_step(folder: Path) -> int:
+    """Number of updates in the newest checkpoint of a training; 0 without one."""
+    names = [each.name for each in checkpoints(folder)]
+    return int(names[-1].removeprefix('step_')) if names else 0
+
+
+def claim_training(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Note the origin of a training in its folder, or make sure that it is the same.
+
+    A training without a checkpoint may be started again with another origin.
+
+    Args:
+        origin: Settings and data that the checkpoints depend on, see `run_metadata.claim`.
+
+    Raises:
+        ValueError: The checkpoints have another origin; the message names it and the remedy.
+    """
+    note = folder / _NOTE
+    if not checkpoints(folder):
+        note.unlink(missing_ok=True)
+    claim(note, origin, holds='a training with')
+
+
+def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import distributed, nn
@@ -15,32 +14,17 @@ from instructseg_ros.model.states import InstructSegOutput, VisualContext
 from instructseg_ros.research.training.criterion import Criterion, Draws, MaskLosses, RandomDraws
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.recipe import LoraConfig, Recipe, RecipeError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LossOutput:
-    """What one batch taught.
-
-    Args:
-        loss: that is learned from.
-        parts: losses by name, before their weights: `words`, and `score`, `mask` and `dice` of the
-            final prediction, with `_0`, `_1`, ... those of earlier ones.
-        masks: (B, Q, h, w) final mask logits, for pictures; None for conversations.
-        scores: (B, Q) final score logits.
-    """
-
-    loss: torch.Tensor
-    parts: Mapping[str, torch.Tensor]
-    masks: torch.Tensor | None = None
-    scores: torch.Tensor | None = None
+from instructseg_ros.research.training.trainer import LossOutput
 
 
 class TrainingModel(nn.Module):
-    """One forward pass for every kind of batch, so that engines can wrap it.
+    """A model and its losses as one module, for every type of batch.
 
     Attributes:
-        model: what learns.
-        head: of the language model, (rows, D) without bias; None where it says nothing.
+        model: The model to train.
+        head: The language model's output layer, (rows, D) without bias; None where the model
+            generates no text.
+        criterion: Losses of masks and scores.
     """
 
     def __init__(
@@ -52,7 +36,7 @@ class TrainingModel(nn.Module):
         self.criterion = criterion
 
     def train(self, mode: bool = True) -> TrainingModel:
-        """Training mode, in which batch statistics stay: these batches are too small for them."""
+        """Set the mode, but keep the statistics of batch norms: these batches are too small."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -60,10 +44,13 @@ class TrainingModel(nn.Module):
         return self
 
     def forward(self, batch: Batch, draws: Sequence[Draws] | None = None) -> LossOutput:
-        """Losses of a batch.
+        """Compute the losses of a batch.
+
+        The parts are `words`, and `score`, `mask` and `dice` of the final prediction; those of
+        earlier predictions have the endings `_0`, `_1`, ...
 
         Args:
-            draws: random points of each prediction; None: from the batch's seeds.
+            draws: Random points of each prediction; None: from the batch's seeds.
         """
         tokens = self.model.encode_frame(batch.vision_values)
         if batch.pixel_values is None:
@@ -103,7 +90,7 @@ class TrainingModel(nn.Module):
         states = self.model.language_model.prefill(embeddings)[-1]
         words = self._word_loss(states, batch.labels)
         if words is None:
-            raise ValueError('a conversation teaches nothing to a model without a head for text')
+            raise ValueError('conversations need a model with an output layer for text')
         return LossOutput(loss=words, parts={'words': words})
 
     def _mask_losses(
@@ -117,7 +104,7 @@ class TrainingModel(nn.Module):
         return self.criterion(output.predictions, batch.targets, draws, num_masks)
 
     def _word_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Cross entropy of the labelled words: their mean, over all processes together."""
+        """Mean cross entropy of the labelled words, over all processes; None without such words."""
         if self.head is None:
             return None
         said = labels != IGNORED
@@ -137,7 +124,6 @@ def _mean_over_processes(count: int, device: torch.device) -> float:
 
 
 def _named(losses: Sequence[MaskLosses]) -> dict[str, torch.Tensor]:
-    """The final prediction's by their names, the earlier ones' with their number."""
     endings = [f'_{index}' for index in range(len(losses) - 1)] + ['']
     return {
         f'{name}{ending}': value
@@ -146,30 +132,30 @@ def _named(losses: Sequence[MaskLosses]) -> dict[str, torch.Tensor]:
     }
 
 
-def choose_weights(learner: TrainingModel, recipe: Recipe) -> None:
-    """Add the recipe's adapters, and let them and the parts that it names learn.
+def choose_weights(training_model: TrainingModel, recipe: Recipe) -> None:
+    """Add the recipe's adapters, and freeze everything but them and the parts that it names.
 
     Raises:
-        RecipeError: the model has no part of a name.
+        RecipeError: The model has no such part.
     """
-    for layer in learner.model.language_model.layers:
+    for layer in training_model.model.language_model.layers:
         layer.resid_dropout.p = recipe.residual_dropout
     if recipe.lora.rank:
-        _add_adapters(learner.model.language_model, recipe.lora)
+        _add_adapters(training_model.model.language_model, recipe.lora)
     names = dict.fromkeys(recipe.trained, False)
-    for name, parameter in learner.named_parameters():
+    for name, parameter in training_model.named_parameters():
         part = next((each for each in names if _belongs(name, each)), None)
         parameter.requires_grad_(part is not None or '.lora_' in name)
         if part is not None:
             names[part] = True
     missing = [name for name, found in names.items() if not found and name != 'head']
     if missing:
-        parts = ', '.join(sorted({name for name, _ in learner.model.named_children()}))
+        parts = ', '.join(sorted({name for name, _ in training_model.model.named_children()}))
         raise RecipeError(f'trained: the model has no {missing[0]!r}; its parts are {parts}')
 
 
 def merge_adapters(module: nn.Module) -> None:
-    """Put what adapters learned into the weights that they adapt, and remove them."""
+    """Merge adapters into the weights that they adapt."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for parent in list(module.modules()):

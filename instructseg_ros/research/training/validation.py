@@ -1,4 +1,4 @@
-"""Measures a model during training on samples it does not learn from."""
+"""Measures a model during training on samples that it is not trained on."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from instructseg_ros.research.data.reading import read_json
 from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
 from instructseg_ros.research.training.examples import Batch
-from instructseg_ros.research.training.training_model import LossOutput
+from instructseg_ros.research.training.trainer import LossOutput
 
 FILE: Final = 'validation.json'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figures:
-    """How a model did on the validation samples.
+    """Results of a model on the validation samples.
 
     Args:
         step: Updates of the weights before the measurement.
-        gIoU: Mean over the samples of the intersection over union, 0 to 1. A target that is not
-            there counts 1 if the model says so, else 0; a missed target counts 0.
-        loss: Mean of the training's loss.
-        samples: Number of them.
+        gIoU: Mean intersection over union, 0 to 1. An absent target counts 1 if the model finds
+            nothing, else 0; a missed target counts 0.
+        loss: Mean training loss.
+        samples: Number of samples.
     """
 
     step: int
@@ -43,7 +43,7 @@ class Figures:
     samples: int
 
     def better_than(self, other: Figures | None) -> bool:
-        """Compare by gIoU, then by loss; a loss that is not finite is the worst."""
+        """Compare by gIoU, then by loss; a loss that is not finite ranks last."""
         return other is None or self._rank() > other._rank()
 
     def _rank(self) -> tuple[float, float]:
@@ -57,7 +57,7 @@ class Figures:
 
 
 class Validation:
-    """Fixed samples, a share of them for each process."""
+    """Measures a model on fixed samples; each process takes a share of them."""
 
     def __init__(self, steps: Steps, count: int, *, threshold: float, workers: int) -> None:
         """Prepare the measurement.
@@ -76,25 +76,25 @@ class Validation:
     def measure(
         self,
         accelerator: Accelerator,
-        learner: torch.nn.Module,
+        module: torch.nn.Module,
         step: int,
         report: Callable[[str], None],
     ) -> Figures:
-        """Measure a learner; it is back in training mode afterwards.
+        """Measure a module, and return it to training mode.
 
         Args:
-            report: Is called with what is wrong with a sample that another one replaces.
+            report: Called with the problem of each sample that another one replaces.
         """
         overlap, loss = 0.0, 0.0
-        learner.eval()
+        module.eval()
         with torch.no_grad():
             for batch in batches(self._steps, range(self._count), self._workers):
                 for problem in batch.skipped:
                     report(problem)
-                lesson = learner(batch.to(accelerator.device))
-                overlap += overlap_of(batch, lesson, self._threshold)
-                loss += lesson.loss.item()
-        learner.train()
+                output = module(batch.to(accelerator.device))
+                overlap += overlap_of(batch, output, self._threshold)
+                loss += output.loss.item()
+        module.train()
         sums = torch.tensor([overlap, loss, self._count], device=accelerator.device)
         overlap, loss, samples = accelerator.reduce(sums, 'sum').tolist()
         return Figures(
@@ -134,20 +134,20 @@ def read_record(file: Path) -> Record | None:
         return Record(newest=Figures(**values['newest']), best=Figures(**values['best']))
     except (LookupError, TypeError) as error:
         raise ValueError(
-            f'{file} is damaged ({error}): remove it to choose the best anew'
+            f'{file} is damaged ({error}): remove it to choose the best again'
         ) from error
 
 
-def overlap_of(batch: Batch, lesson: LossOutput, threshold: float) -> float:
-    """IoU of the answer to a batch of one sample, on the mask branch's canvas."""
-    assert lesson.masks is not None and lesson.scores is not None
+def overlap_of(batch: Batch, output: LossOutput, threshold: float) -> float:
+    """Compute the IoU of a batch of one sample, on the mask branch's canvas."""
+    assert output.masks is not None and output.scores is not None
     [target] = batch.targets
     size = target.shape[-2:]
 
     def restore(logits: torch.Tensor) -> torch.Tensor:
         return functional.interpolate(logits[None], size, mode='bilinear')[0]
 
-    masks, scores = lesson.masks[0].float(), lesson.scores[0].float()
+    masks, scores = output.masks[0].float(), output.scores[0].float()
     if not scores.isfinite().all():
         return 0.0
     logits, score = best_mask(masks, scores, restore)
@@ -159,17 +159,17 @@ def overlap_of(batch: Batch, lesson: LossOutput, threshold: float) -> float:
 _TINT = torch.tensor([255.0, 60.0, 60.0])[:, None, None]
 
 
-def panel(batch: Batch, lesson: LossOutput) -> torch.Tensor:
-    """(3, H, 3 W) uint8 of a batch's first sample: picture, target, and the best-scored mask."""
+def panel(batch: Batch, output: LossOutput) -> torch.Tensor:
+    """Draw a batch's first sample, (3, H, 3 W) uint8: image, target, and the best-scored mask."""
     assert batch.pixel_values is not None
-    assert lesson.masks is not None and lesson.scores is not None
-    picture = denormalize(batch.pixel_values[0].cpu())
+    assert output.masks is not None and output.scores is not None
+    image = denormalize(batch.pixel_values[0].cpu())
     target = batch.targets[0].any(dim=0).cpu()
-    logits = lesson.masks[0, lesson.scores[0].argmax()].float().cpu()
-    answer = functional.interpolate(logits[None, None], picture.shape[-2:], mode='bilinear')[0, 0]
-    parts = [picture, _tinted(picture, target), _tinted(picture, answer > 0)]
+    logits = output.masks[0, output.scores[0].argmax()].float().cpu()
+    answer = functional.interpolate(logits[None, None], image.shape[-2:], mode='bilinear')[0, 0]
+    parts = [image, _tinted(image, target), _tinted(image, answer > 0)]
     return torch.cat(parts, dim=-1).to(torch.uint8)
 
 
-def _tinted(picture: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return torch.where(mask, 0.5 * picture + 0.5 * _TINT, picture)
+def _tinted(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask, 0.5 * image + 0.5 * _TINT, image)

@@ -1,1 +1,1 @@
-"""Training of the embedded model on the simulated tabletop, from nothing, in stages."""
+"""Training of the embedded model on the simulated tabletop, in stages."""

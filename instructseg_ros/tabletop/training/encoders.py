@@ -1,4 +1,4 @@
-"""Stages 1 and 2: the vision tower, then the motion perceiver."""
+"""Stages 1 and 2: the vision tower, then the perceiver of motion, with their cached features."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.images import close_ups, vision_batch
-from instructseg_ros.tabletop.training.scene_store import (
-    COLOR,
-    DEPTH,
-    FLOW_U,
-    FLOW_V,
-    KIND,
-    MOTION,
-    MOTIONS,
-    SCALE,
-    SIZE,
-    SceneStore,
-)
-from instructseg_ros.tabletop.training.targets import CellLabels, cell_labels
+from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.tabletop.training import scene_store as columns
+from instructseg_ros.tabletop.training.images import encode_once, random_crops, vision_batch
+from instructseg_ros.tabletop.training.losses import CellLabels, Stage, cell_labels
+from instructseg_ros.tabletop.training.scene_store import FRAMES, MOTIONS, SceneStore
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 
 _SCALE = 0.2  # m, a typical extent
@@ -29,113 +20,108 @@ _CENTRE_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), len(SIZES), 2, 1, 1)
 _COVER_SIZES = (1, len(OBJECT_CATEGORIES), len(COLORS), 2)
 
 
-class TowerStage(nn.Module):
-    """Vision tower and projector, with heads that are dropped after training."""
+class TowerStage(Stage):
+    """Vision tower and projector, with auxiliary heads that label the cells of an image."""
 
     def __init__(self, model: InstructSegModel, store: SceneStore) -> None:
-        super().__init__()
+        super().__init__(store)
         self.tower = model.vision_tower
         self.projector = model.projector
         self.centre_head = nn.Linear(model.config.hidden_size, sum(_CENTRE_SIZES))
         self.cover_head = nn.Linear(model.config.hidden_size, sum(_COVER_SIZES))
-        self._store = store
         self._side = int(model.config.image_tokens**0.5)
 
     def heads(self) -> list[nn.Module]:
-        """The parts that teach and are dropped after training."""
+        """Auxiliary heads."""
         return [self.centre_head, self.cover_head]
 
-    def loss(
-        self, indices: np.ndarray, rng: np.random.Generator | None
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss on the key frames of some scenes; with a generator on parts and mirror images."""
+    def forward(
+        self, indices: np.ndarray, rng: np.random.Generator | None, progress: float = 1.0
+    ) -> LossOutput:
+        """Compute the loss on key frames; with `rng` on crops and mirror images of them."""
         if rng is None:
             frames = self._store.vision[indices, -1]
-            things, labels = self._store.key_frames(indices)
+            objects, labels = self._store.key_frames(indices)
         else:
             mirrored = bool(rng.integers(2))
-            frames, things, labels = close_ups(self._store, indices, rng, mirrored=mirrored)
-        return self.cell_loss(self.encode(vision_batch(frames, rng)), things, labels)
+            frames, objects, labels = random_crops(self._store, indices, rng, mirrored=mirrored)
+        return self.cell_loss(self.encode(vision_batch(frames, rng)), objects, labels)
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) in [-1, 1] -> (B, V, D) vision tokens, with gradients."""
-        return self.projector(self.tower(pictures.contiguous(memory_format=torch.channels_last)))
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode (B, 3, S, S) images in [-1, 1] as (B, V, D) vision tokens, with gradients."""
+        return self.projector(self.tower(images.contiguous(memory_format=torch.channels_last)))
 
     def cell_loss(
-        self, tokens: torch.Tensor, things: np.ndarray, labels: np.ndarray
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """What the tokens (B, V, D) of pictures miss of their things and labels."""
-        cells = cell_labels(things, labels, self._side)
-        centre, figures = self._centre_loss(self.centre_head(tokens).float(), cells)
-        return centre + 0.5 * self._cover_loss(self.cover_head(tokens).float(), cells), figures
+        self, tokens: torch.Tensor, objects: np.ndarray, labels: np.ndarray
+    ) -> LossOutput:
+        """Compute the loss of (B, V, D) tokens of images with some objects and labels."""
+        cells = cell_labels(objects, labels, self._side)
+        centre, parts = self._centre_loss(self.centre_head(tokens).float(), cells)
+        cover = self._cover_loss(self.cover_head(tokens).float(), cells)
+        return LossOutput(loss=centre + 0.5 * cover, parts=parts)
 
     def _centre_loss(
         self, out: torch.Tensor, labels: CellLabels
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        there = labels.centre >= 0
-        thing, kind, color, size, offset, scale, depth = out.split(_CENTRE_SIZES, dim=-1)
-        is_kind = labels.of(labels.centre, KIND).long()
-        is_color = labels.of(labels.centre, COLOR).long()
-        error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
-        loss = (
-            4 * functional.binary_cross_entropy_with_logits(thing[..., 0], there.float())
-            + functional.cross_entropy(kind[there], is_kind)
-            + functional.cross_entropy(color[there], is_color)
-            + functional.cross_entropy(size[there], labels.of(labels.centre, SIZE).long())
-            + 3 * error
-            + 3 * (scale[there][:, 0] - labels.of(labels.centre, SCALE) / _SCALE).abs().mean()
-            + 3 * (depth[there][:, 0] - labels.of(labels.centre, DEPTH)).abs().mean()
-        )
-        return loss, {
-            'kind': _accuracy(kind[there], is_kind),
-            'color': _accuracy(color[there], is_color),
-            'size': _accuracy(size[there], labels.of(labels.centre, SIZE).long()),
-            'offset': error.item(),
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        there, found = labels.centre >= 0, labels.objects_at(labels.centre)
+        exists, category, color, size, offset, scale, depth = out.split(_CENTRE_SIZES, dim=-1)
+        named = {
+            'category': (category[there], found[:, columns.CATEGORY].long()),
+            'color': (color[there], found[:, columns.COLOR].long()),
+            'size': (size[there], found[:, columns.SIZE].long()),
         }
+        offset_error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
+        scale_error = (scale[there][:, 0] - found[:, columns.SCALE] / _SCALE).abs().mean()
+        depth_error = (depth[there][:, 0] - found[:, columns.DEPTH]).abs().mean()
+        loss = 4 * functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
+        for logits, truth in named.values():
+            loss = loss + functional.cross_entropy(logits, truth)
+        loss = loss + 3 * offset_error + 3 * scale_error + 3 * depth_error
+        accuracies = {name: _accuracy(logits, truth) for name, (logits, truth) in named.items()}
+        return loss, {**accuracies, 'offset': offset_error}
 
     def _cover_loss(self, out: torch.Tensor, labels: CellLabels) -> torch.Tensor:
-        there = labels.cover >= 0
-        thing, kind, color, offset = out.split(_COVER_SIZES, dim=-1)
+        there, found = labels.cover >= 0, labels.objects_at(labels.cover)
+        exists, category, color, offset = out.split(_COVER_SIZES, dim=-1)
         return (
-            functional.binary_cross_entropy_with_logits(thing[..., 0], there.float())
-            + functional.cross_entropy(kind[there], labels.of(labels.cover, KIND).long())
-            + functional.cross_entropy(color[there], labels.of(labels.cover, COLOR).long())
+            functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
+            + functional.cross_entropy(category[there], found[:, columns.CATEGORY].long())
+            + functional.cross_entropy(color[there], found[:, columns.COLOR].long())
             + (offset[there] - labels.offsets(labels.cover)).abs().mean()
         )
 
 
-def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    return (logits.argmax(dim=-1) == labels).float().mean().item()
+def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (logits.argmax(dim=-1) == labels).float().mean()
 
 
 _SIZES = (len(MOTIONS) + 1, 2)
-_FLOW = 0.025  # picture widths per stride, a typical flow
-_STILL_SHARE = 0.1  # of the pictures: the key frame stands in for its reference frames
+_FLOW = 0.025  # image widths per stride, a typical flow
+_STILL_SHARE = 0.1  # of the scenes: the key frame stands in for its reference frames
 _ONE_REFERENCE_SHARE = 0.1
 
 
-class MotionStage(nn.Module):
-    """The perceiver on cached tokens of three frames."""
+class MotionStage(Stage):
+    """Perceiver on cached tokens of three frames, with an auxiliary head that predicts motion."""
 
     def __init__(self, model: InstructSegModel, store: SceneStore, tokens: np.ndarray) -> None:
-        super().__init__()
+        super().__init__(store)
         self.perceiver = model.perceiver
         self.head = nn.Linear(model.config.hidden_size, sum(_SIZES))
-        self._store = store
         self._tokens = tokens
         self._side = int(model.config.image_tokens**0.5)
 
-    def draw(self, rng: np.random.Generator, batch: int) -> np.ndarray:
-        """Three quarters of the scenes have something that moves."""
-        moves = (self._store.things[:, :, MOTION] > 0).any(axis=1)
-        moving = rng.choice(np.flatnonzero(moves), batch * 3 // 4, replace=False)
-        still = rng.choice(np.flatnonzero(~moves), batch - len(moving), replace=False)
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draw scenes, three quarters of them with a moving object."""
+        moves = (self._store.objects[:, :, columns.MOTION] > 0).any(axis=1)
+        moving = rng.choice(np.flatnonzero(moves), count * 3 // 4, replace=False)
+        still = rng.choice(np.flatnonzero(~moves), count - len(moving), replace=False)
         return np.concatenate([moving, still])
 
-    def loss(
-        self, indices: np.ndarray, rng: np.random.Generator | None
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss on some scenes."""
+    def forward(
+        self, indices: np.ndarray, rng: np.random.Generator | None, progress: float = 1.0
+    ) -> LossOutput:
+        """Compute the loss of the motion at every cell with an object."""
         tokens = torch.from_numpy(self._tokens[indices]).float()
         labels = cell_labels(*self._store.key_frames(indices), self._side)
         if rng is not None:
@@ -143,31 +129,59 @@ class MotionStage(nn.Module):
         out = self.head(self.perceiver(tokens[:, -1], tokens[:, :-1])).float()
         centre, right = self._loss_at(out, labels, labels.centre)
         cover, _ = self._loss_at(out, labels, labels.cover)
-        return centre + 0.5 * cover, {'movers': right}
+        return LossOutput(loss=centre + 0.5 * cover, parts={'direction': right})
 
     def _loss_at(
         self, out: torch.Tensor, labels: CellLabels, slots: torch.Tensor
-    ) -> tuple[torch.Tensor, float]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the loss at some cells, and the accuracy of the direction of moving objects."""
         direction, flow = out[slots >= 0].split(_SIZES, dim=-1)
-        motion = labels.of(slots, MOTION).long()
-        moved = torch.stack([labels.of(slots, FLOW_U), labels.of(slots, FLOW_V)], dim=-1)
+        found = labels.objects_at(slots)
+        motion = found[:, columns.MOTION].long()
+        moved = found[:, [columns.FLOW_U, columns.FLOW_V]]
         entropy = functional.cross_entropy(direction, motion, reduction='none')
         error = (flow - moved / _FLOW).abs().mean(dim=-1)
-        movers = motion > 0
-        # One thing in seven moves: without balance, "everything rests" is too good an answer.
+        moving = motion > 0
+        # One object in seven moves: without balance, predicting no motion would pay off.
         loss = torch.zeros(())
-        for mine in (movers, ~movers):
+        for mine in (moving, ~moving):
             loss = loss + (entropy[mine].sum() + error[mine].sum()) / mine.sum().clamp(min=1)
-        right = (direction.argmax(dim=-1) == motion)[movers].float().mean().item()
+        right = (direction.argmax(dim=-1) == motion)[moving].float().mean()
         return loss, right
 
 
 def _drop_references(tokens: torch.Tensor, labels: CellLabels, draw: np.ndarray) -> None:
-    """Still pictures, in which nothing moves, and pictures with a single reference frame."""
+    """Turn some scenes into still images, and some into scenes with a single reference frame."""
     still = torch.from_numpy(draw < _STILL_SHARE)
     single = torch.from_numpy((draw >= _STILL_SHARE) & (draw < _STILL_SHARE + _ONE_REFERENCE_SHARE))
     tokens[still, :-1] = tokens[still, -1:].expand(-1, tokens.shape[1] - 1, -1, -1)
     tokens[single, :-1] = tokens[single, -2:-1].expand(-1, tokens.shape[1] - 1, -1, -1)
-    labels.things[still, :, MOTION] = 0
-    labels.things[still, :, FLOW_U] = 0
-    labels.things[still, :, FLOW_V] = 0
+    labels.objects[still, :, columns.MOTION] = 0
+    labels.objects[still, :, columns.FLOW_U] = 0
+    labels.objects[still, :, columns.FLOW_V] = 0
+
+
+def cache_tokens(model: InstructSegModel, store: SceneStore) -> np.ndarray:
+    """Encode every frame with the vision tower, once: (N, 3, V, D) float16."""
+    config = model.config
+    tokens = store.feature('tokens', (FRAMES, config.image_tokens, config.hidden_size))
+
+    def encode(indices: np.ndarray) -> None:
+        images = vision_batch(store.vision[indices].reshape(-1, *store.vision.shape[2:]), None)
+        out = model.encode_frame(images.contiguous(memory_format=torch.channels_last))
+        tokens[indices] = out.float().numpy().reshape(len(indices), *tokens.shape[1:])
+
+    encode_once('tokens', store, model, encode)
+    return tokens
+
+
+def cache_motion(model: InstructSegModel, store: SceneStore, tokens: np.ndarray) -> np.ndarray:
+    """Encode the motion at every cell of the key frames, once: (N, V, D) float16."""
+    motion = store.feature('motion', tokens.shape[2:])
+
+    def encode(indices: np.ndarray) -> None:
+        frames = torch.from_numpy(tokens[indices]).float()
+        motion[indices] = model.perceiver(frames[:, -1], frames[:, :-1]).float().numpy()
+
+    encode_once('motion', store, model, encode)
+    return motion

@@ -1,37 +1,51 @@
-"""Images of a scene store as tensors, whole or seen from nearer."""
+"""Images of scenes as tensors, and features that a frozen encoder computes of them once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from accelerate import PartialState
 from PIL import Image
+from tqdm import tqdm
 
+from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.tabletop.training.scene_store import DEPTH, EXISTS, SceneStore, U, V
 
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+_BATCH = 16  # scenes that are encoded together
 
 
-def as_seen(pictures: np.ndarray, *, mirrored: bool) -> np.ndarray:
-    """(..., H, W, 3) pictures, or their mirror images."""
-    return pictures[..., ::-1, :] if mirrored else pictures
+def flipped(images: np.ndarray, *, mirrored: bool) -> np.ndarray:
+    """Return (..., H, W, 3) images, or their mirror images."""
+    return images[..., ::-1, :] if mirrored else images
 
 
-def vision_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """(B, ..., S, S, 3) uint8 -> (B, ..., 3, S, S) in [-1, 1], disturbed with a generator.
+def vision_batch(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    """Convert images for the vision tower, with random colors and noise where `rng` is given.
 
     The frames of one scene share their exposure, as those of one camera do.
+
+    Args:
+        images: (B, ..., S, S, 3) uint8.
+        rng: Source of the augmentation; None: no augmentation.
+
+    Returns:
+        (B, ..., 3, S, S) in [-1, 1].
     """
-    return _disturbed(pictures, rng) / 127.5 - 1
+    return _augmented(images, rng) / 127.5 - 1
 
 
-def mask_batch(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) as the mask branch expects it."""
-    return (_disturbed(pictures, rng) - _MEAN) / _STD
+def mask_batch(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    """Convert (B, H, W, 3) uint8 images to the mask branch's (B, 3, H, W), see `vision_batch`."""
+    values = (_augmented(images, rng) - _MEAN) / _STD
+    return values.contiguous(memory_format=torch.channels_last)
 
 
-def _disturbed(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float()
+def _augmented(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    x = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float()
     if rng is None:
         return x
     size = (len(x), *[1] * (x.dim() - 1))
@@ -42,45 +56,75 @@ def _disturbed(pictures: np.ndarray, rng: np.random.Generator | None) -> torch.T
     return (x * gain * balance + noise).clamp(0, 255)
 
 
-_WHOLE = 0.5  # share of the pictures that stay as they are
-_MOST = 1.3  # how much nearer others come
+_WHOLE_SHARE = 0.5  # of the images, which are not cropped
+_MAX_ZOOM = 1.3
 
 
-def close_ups(
+def random_crops(
     store: SceneStore, indices: np.ndarray, rng: np.random.Generator, *, mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parts of key frames or of their mirror images, each as large as the whole was.
+    """Crop key frames or their mirror images at random, and resize the crops to the whole's size.
 
     Returns:
-        (B, S, S, 3) uint8 pictures, (B, MAX_THINGS, 11) things and (B, H, W) labels.
+        (B, S, S, 3) uint8 images, (B, MAX_OBJECTS, 11) objects and (B, H, W) labels.
     """
-    things, labels = store.key_frames(indices, mirrored=mirrored)
-    pictures = as_seen(store.vision[indices, -1], mirrored=mirrored)
-    for one in np.flatnonzero(rng.random(len(indices)) >= _WHOLE):
-        nearer = float(np.exp(rng.uniform(0, np.log(_MOST))))
-        corner = rng.uniform(0, 1 - 1 / nearer, 2)
-        image = as_seen(store.image[indices[one]], mirrored=mirrored)
-        pictures[one] = _part(image, corner, nearer, pictures.shape[1:3], 'BICUBIC')
-        labels[one] = _part(labels[one], corner, nearer, labels.shape[1:], 'NEAREST')
-        _come_nearer(things[one], corner, nearer)
-    return pictures, things, labels
+    objects, labels = store.key_frames(indices, mirrored=mirrored)
+    images = flipped(store.vision[indices, -1], mirrored=mirrored)
+    for one in np.flatnonzero(rng.random(len(indices)) >= _WHOLE_SHARE):
+        zoom = float(np.exp(rng.uniform(0, np.log(_MAX_ZOOM))))
+        corner = rng.uniform(0, 1 - 1 / zoom, 2)
+        image = flipped(store.image[indices[one]], mirrored=mirrored)
+        images[one] = _crop(image, corner, zoom, images.shape[1:3], 'BICUBIC')
+        labels[one] = _crop(labels[one], corner, zoom, labels.shape[1:], 'NEAREST')
+        _crop_objects(objects[one], corner, zoom)
+    return images, objects, labels
 
 
-def _part(
-    picture: np.ndarray, corner: np.ndarray, nearer: float, size: tuple[int, ...], method: str
+def _crop(
+    image: np.ndarray, corner: np.ndarray, zoom: float, size: tuple[int, ...], method: str
 ) -> np.ndarray:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     left, top = corner * (width, height)
-    box = (left, top, left + width / nearer, top + height / nearer)
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize(size[::-1], Image.Resampling[method], box))
+    box = (left, top, left + width / zoom, top + height / zoom)
+    whole = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(whole.resize(size[::-1], Image.Resampling[method], box))
 
 
-def _come_nearer(things: np.ndarray, corner: np.ndarray, nearer: float) -> None:
-    """Move (MAX_THINGS, 11) things in place; a thing whose centre is left out counts as gone.
+def _crop_objects(objects: np.ndarray, corner: np.ndarray, zoom: float) -> None:
+    """Move (MAX_OBJECTS, 11) objects in place; those whose centre is outside count as absent.
 
-    A camera that much nearer would see such a picture: depths shrink, sizes in metres stay.
+    A camera at 1 / zoom of the distance would see such an image: depths shrink, sizes in metres
+    stay.
     """
-    things[:, [U, V]] = (things[:, [U, V]] - corner) * nearer
-    things[:, DEPTH] /= nearer
-    things[:, EXISTS] *= ((things[:, [U, V]] >= 0) & (things[:, [U, V]] < 1)).all(axis=-1)
+    objects[:, [U, V]] = (objects[:, [U, V]] - corner) * zoom
+    objects[:, DEPTH] /= zoom
+    objects[:, EXISTS] *= ((objects[:, [U, V]] >= 0) & (objects[:, [U, V]] < 1)).all(axis=-1)
+
+
+def encode_once(
+    name: str,
+    store: SceneStore,
+    model: InstructSegModel,
+    encode: Callable[[np.ndarray], None],
+    scenes: int | None = None,
+) -> None:
+    """Encode the scenes of a store, unless a marker file says that it is done.
+
+    Args:
+        name: Name of the features, for the marker file `NAME.done` and the progress bar.
+        encode: Encodes and stores the scenes of some indices.
+        scenes: Number of scenes, counted from the first; None: all.
+    """
+    marker = store.folder / f'{name}.done'
+    processes = PartialState(cpu=True)
+    processes.wait_for_everyone()  # every process has opened the arrays
+    if marker.exists():
+        return
+    model.eval()
+    count = scenes or store.shape.scenes
+    starts = range(_BATCH * processes.process_index, count, _BATCH * processes.num_processes)
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+        for start in tqdm(starts, f'cache {name}', disable=not processes.is_main_process):
+            encode(np.arange(start, min(start + _BATCH, count)))
+    processes.wait_for_everyone()
+    marker.touch()

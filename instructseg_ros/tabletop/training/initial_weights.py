@@ -1,7 +1,7 @@
-"""Start values for training: from nothing, or from another model.
+"""Initial weights of a training: random ones, or those of another model.
 
-transformers initialises its parts for fine-tuning (a spread of 0.02 everywhere); layers as wide as
-the embedded model's learn faster from PyTorch's own start values, which grow as width shrinks.
+transformers initialises its layers for fine-tuning, with a standard deviation of 0.02. Layers as
+narrow as the embedded model's train faster from PyTorch's defaults, which grow as width shrinks.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from instructseg_ros.model.processor import InstructSegProcessor
 
 _EMBEDDINGS = 0.1
 _WORDS = 'language_model.embed_tokens.weight'
-# What belongs to the cells of a picture.
-_PLACES = {
+# Position embeddings of the cells of an image.
+_POSITIONS = {
     'vision_tower.embeddings.position_embedding.weight',
     'perceiver.position',
     'image_token_fusion.position',
@@ -33,8 +33,8 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
 @torch.no_grad()
-def start_from_nothing(model: InstructSegModel) -> None:
-    """Give every parameter its start value, from torch's current random state."""
+def initialize_from_scratch(model: InstructSegModel) -> None:
+    """Initialise every parameter, from torch's current random state."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=_EMBEDDINGS)
@@ -42,47 +42,55 @@ def start_from_nothing(model: InstructSegModel) -> None:
             module.reset_parameters()
     for module in model.modules():
         if isinstance(module, Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
-            _look_around(module)
+            _spread_sampling_points(module)
         elif isinstance(module, WindowedCrossAttention):
-            # Keys start as queries do: what looks alike attends to each other.
+            # Keys start equal to queries, so that similar tokens attend to each other.
             module.to_kv.weight[: len(module.to_q.weight)] = module.to_q.weight
-    # Zeros, the start value of the released model, cannot be told apart by a small one.
+    # The released model starts them at zero; a small model cannot separate equal tokens.
     nn.init.normal_(model.seg_query, std=_EMBEDDINGS)
     nn.init.normal_(model.pixel_branch.decoder.level_embed, std=_EMBEDDINGS)
 
 
 @torch.no_grad()
-def start_from_model(name: str, processor: InstructSegProcessor, model: InstructSegModel) -> None:
-    """Give a model the weights of another, which may know fewer words and see other picture sizes.
+def initialize_from_model(
+    name: str, processor: InstructSegProcessor, model: InstructSegModel
+) -> None:
+    """Copy the weights of another model, which may have fewer words and another image size.
+
+    Args:
+        name: "embedded", or the other model's folder or hub id.
+        processor: Processor of `model`.
 
     Raises:
-        ValueError: the other one knows words that this one does not, or has another shape.
+        ValueError: The other model has words that this one lacks, or another architecture.
     """
     other, other_processor = load_model(find_model(name))
-    words, known = processor.tokenizer.get_vocab(), other_processor.tokenizer.get_vocab()
-    if not known.keys() <= words.keys():
-        raise ValueError(f'{name} knows other words than the tabletop: train from nothing')
+    words, others = processor.tokenizer.get_vocab(), other_processor.tokenizer.get_vocab()
+    if not others.keys() <= words.keys():
+        raise ValueError(f'{name} has words unknown to the tabletop: train without --model')
     state, embeddings = other.state_dict(), model.get_input_embeddings().weight.clone()
     try:
-        embeddings[[words[word] for word in known]] = state[_WORDS][[*known.values()]]
+        embeddings[[words[word] for word in others]] = state[_WORDS][[*others.values()]]
         state[_WORDS] = embeddings
-        for place in state.keys() & _PLACES:
-            state[place] = _spread(state[place], model.config.image_tokens)
+        for key in state.keys() & _POSITIONS:
+            state[key] = _resize(state[key], model.config.image_tokens)
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f'{name} has another shape than the embedded model: {error}') from error
 
 
-def _spread(places: torch.Tensor, cells: int) -> torch.Tensor:
-    """(V, D) embeddings of the cells of a square -> (cells, D) of a finer or coarser one."""
-    side, wanted = math.isqrt(len(places)), math.isqrt(cells)
-    square = places.T.unflatten(1, (side, side))[None]
+def _resize(positions: torch.Tensor, cells: int) -> torch.Tensor:
+    """Resize (V, D) embeddings of a square of cells to (cells, D)."""
+    side, wanted = math.isqrt(len(positions)), math.isqrt(cells)
+    square = positions.T.unflatten(1, (side, side))[None]
     resized = functional.interpolate(square, (wanted, wanted), mode='bilinear')
     return resized[0].flatten(1).T.contiguous()
 
 
-def _look_around(attention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention) -> None:
-    """Sampling points in a different direction for each head, further out for each point."""
+def _spread_sampling_points(
+    attention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
+) -> None:
+    """Start with a different direction for each head, and a larger distance for each point."""
     angles = torch.arange(attention.n_heads) * (2 * math.pi / attention.n_heads)
     direction = torch.stack([angles.cos(), angles.sin()], dim=-1)
     direction = direction / direction.abs().amax(dim=-1, keepdim=True)

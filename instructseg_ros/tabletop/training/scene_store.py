@@ -25,20 +25,28 @@ if TYPE_CHECKING:
     from instructseg_ros.tabletop.world.scene_graph import SceneObject
 
 
-MAX_THINGS: Final = 14
+MAX_OBJECTS: Final = 14
 MAX_WORDS: Final = 28
 FRAMES: Final = 3  # two reference frames, then the key frame
 _GRAPH_BYTES = 16384
 
-# Columns of `things`: indices into the vocabularies of the simulation, then pictures and metres.
-EXISTS, KIND, COLOR, SIZE, U, V, SCALE, DEPTH, MOTION, FLOW_U, FLOW_V = range(11)
-# Columns of `roles`: bit sets of things.
+# Columns of `objects`: indices into the catalogue (0 to 3), then image widths, heights and metres.
+EXISTS, CATEGORY, COLOR, SIZE, U, V, SCALE, DEPTH, MOTION, FLOW_U, FLOW_V = range(11)
+# Columns of `roles`: bit sets of objects.
 TARGETS, ANCHORS, CANDIDATES = range(3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreShape:
-    """Numbers that fix what a store holds: scene i is that of seed `first_seed` + i."""
+    """Content of a store, and the size of its images.
+
+    Args:
+        first_seed: Seed of the first scene; scene i has the seed `first_seed` + i.
+        scenes: Number of scenes.
+        instructions: Instructions of each scene.
+        vision_size: Side of the vision tower's images, in pixels.
+        mask_size: (height, width) of the mask branch's images, in pixels.
+    """
 
     first_seed: int
     scenes: int
@@ -48,20 +56,20 @@ class StoreShape:
 
 
 class SceneStore:
-    """Arrays over scenes, on disk.
+    """Scenes and instructions as arrays on disk.
 
     Attributes:
         vision: (N, 3, S, S, 3) uint8, reference frames (oldest first) and key frame, squashed.
         image: (N, H, W, 3) uint8 key frame.
-        labels: (N, H, W) uint8, k = slot k - 1 of `things`.
-        things: (N, MAX_THINGS, 11) float32, see the column names.
+        labels: (N, H, W) uint8, k = slot k - 1 of `objects`, 0 = background.
+        objects: (N, MAX_OBJECTS, 11) float32, see the names of its columns.
         graphs: (N, 16384) uint8 scene graph of the key frame as JSON, padded with zeros.
         words: (N, I, MAX_WORDS) uint16 token ids with [SEG], 0 = padding.
         roles: (N, I, 3) uint16 bit sets of slots: targets, anchors, candidates.
-        kinds: (N, I) uint8 kind of instruction.
-        pointed: (N, I, MAX_WORDS, MAX_THINGS) uint8, 255 = the word is true of the thing.
-        groups: (N, I, MAX_WORDS) uint8, 0 = the word points at nothing, else its group + 1.
-        done: (N,) bool, scenes already rendered.
+        categories: (N, I) uint8 category of the instruction.
+        groundings: (N, I, MAX_WORDS, MAX_OBJECTS) uint8, 255 = the word describes the object.
+        groups: (N, I, MAX_WORDS) uint8, 0 = a word without a grounding, else its group + 1.
+        done: (N,) bool, True for rendered scenes.
     """
 
     def __init__(self, folder: Path, shape: StoreShape) -> None:
@@ -71,25 +79,30 @@ class SceneStore:
         self.vision = self._array('vision', (n, FRAMES, s, s, 3), 'uint8')
         self.image = self._array('image', (n, *shape.mask_size, 3), 'uint8')
         self.labels = self._array('labels', (n, *shape.mask_size), 'uint8')
-        self.things = self._array('things', (n, MAX_THINGS, 11), 'float32')
+        self.objects = self._array('objects', (n, MAX_OBJECTS, 11), 'float32')
         self.graphs = self._array('graphs', (n, _GRAPH_BYTES), 'uint8')
         self.words = self._array('words', (n, i, MAX_WORDS), 'uint16')
         self.roles = self._array('roles', (n, i, 3), 'uint16')
-        self.kinds = self._array('kinds', (n, i), 'uint8')
-        self.pointed = self._array('pointed', (n, i, MAX_WORDS, MAX_THINGS), 'uint8')
+        self.categories = self._array('categories', (n, i), 'uint8')
+        self.groundings = self._array('groundings', (n, i, MAX_WORDS, MAX_OBJECTS), 'uint8')
         self.groups = self._array('groups', (n, i, MAX_WORDS), 'uint8')
         self.done = self._array('done', (n,), 'bool')
 
     @classmethod
     def open(cls, folder: Path) -> SceneStore:
-        """Open a store that `create` made."""
+        """Open a store that exists."""
         values = json.loads((folder / 'store.json').read_text())
         values['mask_size'] = tuple(values['mask_size'])
         return cls(folder, StoreShape(**values))
 
     @classmethod
     def create(cls, folder: Path, shape: StoreShape) -> SceneStore:
-        """Make a store, or open the one that is there if it has the same shape."""
+        """Create a store, or open the one in the folder.
+
+        Raises:
+            NotADirectoryError: The folder is a file.
+            ValueError: The folder holds other scenes.
+        """
         make_folder(folder)
         description = json.dumps(dataclasses.asdict(shape)) + '\n'
         file = folder / 'store.json'
@@ -100,29 +113,29 @@ class SceneStore:
         return cls(folder, shape)
 
     def write_graph(self, index: int, graph: SceneGraph) -> None:
-        """Keep the scene graph of scene `index`."""
+        """Store the scene graph of scene `index`."""
         text = to_json(graph, stamp=0, scene=index, time=0).encode()
         self.graphs[index] = np.frombuffer(text.ljust(_GRAPH_BYTES, b'\0'), np.uint8)
 
     def read_graph(self, index: int) -> SceneGraph:
-        """The scene graph of scene `index`."""
+        """Read the scene graph of scene `index`."""
         return from_json(self.graphs[index].tobytes().rstrip(b'\0').decode())
 
     def key_frames(
         self, indices: np.ndarray, *, mirrored: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Things (B, MAX_THINGS, 11) and labels (B, H, W) of key frames, or of their mirror images.
+        """Read (B, MAX_OBJECTS, 11) objects and (B, H, W) labels of key frames, maybe mirrored.
 
-        What a picture shows stays the same in a mirror; words like "left" do not.
+        Only the places change: instructions with words like "left" must be mirrored too.
         """
-        things, labels = np.array(self.things[indices]), self.labels[indices]
+        objects, labels = np.array(self.objects[indices]), self.labels[indices]
         if mirrored:
-            things[..., U] = np.where(things[..., EXISTS] > 0, 1 - things[..., U], 0)
+            objects[..., U] = np.where(objects[..., EXISTS] > 0, 1 - objects[..., U], 0)
             labels = labels[:, :, ::-1]
-        return things, labels
+        return objects, labels
 
     def feature(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A float16 array over scenes for features of a trained stage: (N, *shape)."""
+        """Open a float16 array (N, *shape) for features of a trained stage."""
         return self._array(name, (self.shape.scenes, *shape), 'float16')
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -138,15 +151,16 @@ _CHUNK = 8
 
 
 def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
-    """Fill the scenes of a store that are not done yet.
+    """Render the scenes of a store that are missing.
 
-    OpenGL in software crashes once in ten thousand scenes: others take a dead renderer's place.
+    Software OpenGL crashes once in ten thousand scenes: a renderer that crashed is replaced.
 
     Args:
-        stride: seconds between the frames of a scene, jittered by 30 %.
+        stride: Seconds between the frames of a scene, jittered by 30 %.
+        processes: Renderers that run in parallel.
 
     Raises:
-        RuntimeError: renderers died before they had done anything; what is rendered stays.
+        RuntimeError: All renderers crashed before they finished a scene.
     """
     render = functools.partial(_render, store.folder, stride)
     while len(todo := np.flatnonzero(~store.done)):
@@ -155,7 +169,9 @@ def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
         except BrokenProcessPool as error:
             if store.done[todo].any():
                 continue
-            raise RuntimeError('renderers die at once: does the demo run?') from error
+            raise RuntimeError(
+                'renderers crash immediately: check that `make demo` runs'
+            ) from error
 
 
 def _render_all(render: Callable[[np.ndarray], None], scenes: np.ndarray, processes: int) -> None:
@@ -189,11 +205,11 @@ class SceneWriter:
         height, width = store.shape.mask_size
         store.vision[index] = [_resize(frame, (side, side), 'BICUBIC') for frame in frames]
         store.image[index] = _resize(key.rgb, (width, height), 'BILINEAR')
-        graph = key.graph[:MAX_THINGS]
+        graph = key.graph[:MAX_OBJECTS]
         slots = np.zeros(256, np.uint8)
-        for slot, thing in enumerate(graph):
-            slots[thing.label] = slot + 1
-            store.things[index, slot] = _describe(thing, stride)
+        for slot, one in enumerate(graph):
+            slots[one.label] = slot + 1
+            store.objects[index, slot] = _describe(one, stride)
         store.labels[index] = slots[_resize(key.labels, (width, height), 'NEAREST')]
         store.write_graph(index, graph)
         store.done[index] = True
@@ -207,26 +223,26 @@ def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _writer(folder: Path, stride: float) -> SceneWriter:
-    """This process's writer: made in a task, whose errors reach the one who asked."""
+    """Make this process's writer; done within a task so that errors reach the caller."""
     return SceneWriter(SceneStore.open(folder), stride)
 
 
-def _describe(thing: SceneObject, stride: float) -> list[float]:
-    x, y, z = thing.position
-    # The image flow of its centre over one stride, in picture widths of a camera of focal 1.
-    flow_u = (thing.velocity[0] - x / z * thing.velocity[2]) / z * stride
-    flow_v = (thing.velocity[1] - y / z * thing.velocity[2]) / z * stride
+def _describe(one: SceneObject, stride: float) -> list[float]:
+    x, y, z = one.position
+    # Image flow of its centre over one stride, for a camera with focal length 1.
+    flow_u = (one.velocity[0] - x / z * one.velocity[2]) / z * stride
+    flow_v = (one.velocity[1] - y / z * one.velocity[2]) / z * stride
     width, height = _RENDER_SIZE
     return [
         1,
-        OBJECT_CATEGORIES.index(thing.category),
-        list(COLORS).index(thing.color),
-        list(SIZES).index(thing.size),
-        thing.pixel[0] / width,
-        thing.pixel[1] / height,
-        thing.extent,
+        OBJECT_CATEGORIES.index(one.category),
+        list(COLORS).index(one.color),
+        list(SIZES).index(one.size),
+        one.pixel[0] / width,
+        one.pixel[1] / height,
+        one.extent,
         z,
-        MOTIONS.index(thing.motion) + 1 if thing.motion else 0,
+        MOTIONS.index(one.motion) + 1 if one.motion else 0,
         flow_u,
         flow_v,
     ]

@@ -1,77 +1,93 @@
-"""What each stage of the tabletop training sees and how long it trains."""
+"""Recipes of the tabletop training: its scenes, and the schedule of every stage."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+from instructseg_ros.research.training.recipe import RecipeError, Schedule, read_recipe, require
 from instructseg_ros.tabletop.benchmark import TRAINING_SEED
-from instructseg_ros.tabletop.training.loop import Schedule
+
+STAGES: Final = ('tower', 'motion', 'pixels', 'language', 'joint', 'finetune')
+# Stages that train an existing model: first its auxiliary heads, which no saved model contains.
+STAGES_FROM_MODEL: Final = ('heads', 'tower', 'finetune')
+_SHIPPED: Final = Path(__file__).parent / 'recipes'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Numbers of one training run.
+class StageConfig(Schedule):
+    """Optimisation of one stage.
 
     Args:
-        scenes, instructions: rendered scenes and instructions of each.
-        seed: of the scenes; scene i is that of seed + i.
-        joint_scenes: scenes whose pixel features are cached for the joint stage.
-        language_instructions, joint_instructions: instructions of a scene in one step.
-        heads, finetune: ask about half of each batch; the tower learns from all of it.
-            For a model that is there already, `tower` comes between them.
+        batch: Scenes of one update, over all processes.
+        averaging: Decay of the moving average of the weights, with which the stage ends.
+    """
+
+    batch: int
+    warmup: float = 100
+    decay: float = 0.7
+    weight_decay: float = 0.03
+    clip: float = 2.0
+    beta2: float = 0.98
+    averaging: float = 0.998
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TabletopRecipe:
+    """Scenes and stages of one training.
+
+    Args:
+        scenes: Number of rendered scenes.
+        instructions: Instructions of each scene.
+        first_scene: Seed of the first scene; the others count up from it.
+        joint_scenes: Scenes whose pixel features are cached for the joint stage.
+        language_instructions: Instructions of each scene in one step of the language stage.
+        joint_instructions: Instructions of each scene in one step of the later stages.
+        tower: Vision tower, on single frames.
+        motion: Perceiver of the reference frames.
+        pixels: Pixel branch and mask decoder.
+        language: Language model and pointer.
+        joint: Everything after the encoders.
+        heads: Auxiliary heads of an existing model.
+        finetune: The whole model. Half of each batch has instructions, as in `heads`; the vision
+            tower is trained on all of it.
     """
 
     scenes: int
     instructions: int
-    seed: int
+    first_scene: int
     joint_scenes: int
     language_instructions: int
     joint_instructions: int
-    tower: Schedule
-    motion: Schedule
-    pixels: Schedule
-    language: Schedule
-    joint: Schedule
-    heads: Schedule
-    finetune: Schedule
+    tower: StageConfig
+    motion: StageConfig
+    pixels: StageConfig
+    language: StageConfig
+    joint: StageConfig
+    heads: StageConfig
+    finetune: StageConfig
+
+    def __post_init__(self) -> None:
+        require(self, 'instructions language_instructions joint_instructions', 1)
+        if self.first_scene < TRAINING_SEED:
+            raise RecipeError(
+                f'first_scene must be at least {TRAINING_SEED}: scenes below are for evaluation'
+            )
+        largest = max(self.stage(name).batch for name in (*STAGES, *STAGES_FROM_MODEL))
+        if not largest <= self.joint_scenes <= self.scenes:
+            raise RecipeError(
+                f'joint_scenes must be between the largest batch, {largest}, and scenes, '
+                f'{self.scenes}, not {self.joint_scenes}'
+            )
+
+    def stage(self, name: str) -> StageConfig:
+        """Return the optimisation of a stage."""
+        config: StageConfig = getattr(self, name)
+        return config
 
 
-FULL: Final = Recipe(
-    scenes=28_000,
-    instructions=32,
-    seed=TRAINING_SEED,
-    joint_scenes=9_000,
-    language_instructions=10,
-    joint_instructions=8,
-    tower=Schedule(steps=2100, batch=48, learning_rate=2e-3),
-    motion=Schedule(steps=900, batch=64, learning_rate=2e-3, weight_decay=0.02),
-    pixels=Schedule(steps=2400, batch=16, learning_rate=1.5e-3),
-    language=Schedule(steps=2600, batch=16, learning_rate=2e-3, clip=1.0, weight_decay=0.02),
-    joint=Schedule(steps=1200, batch=12, learning_rate=1e-3, weight_decay=0.02),
-    heads=Schedule(steps=250, batch=24, learning_rate=2e-3, warmup=20, decay=0.5, averaging=0.9),
-    finetune=Schedule(steps=6000, batch=24, learning_rate=6e-4, warmup=200, weight_decay=0.02),
-)
-# For a model that a full finetune has made: shorter, at lower rates.
-POLISH: Final = dataclasses.replace(
-    FULL,
-    scenes=40_000,
-    tower=Schedule(steps=600, batch=48, learning_rate=1.2e-3),
-    finetune=Schedule(steps=2400, batch=24, learning_rate=5e-4, decay=0.8, weight_decay=0.02),
-)
-SMOKE: Final = Recipe(
-    scenes=16,
-    instructions=8,
-    seed=TRAINING_SEED,
-    joint_scenes=16,
-    language_instructions=4,
-    joint_instructions=4,
-    tower=Schedule(steps=3, batch=8, learning_rate=1e-3, warmup=1),
-    motion=Schedule(steps=3, batch=8, learning_rate=1e-3, warmup=1),
-    pixels=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
-    language=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
-    joint=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
-    heads=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
-    finetune=Schedule(steps=3, batch=4, learning_rate=1e-3, warmup=1),
-)
-RECIPES: Final = {'full': FULL, 'polish': POLISH, 'smoke': SMOKE}
+def load_tabletop_recipe(name: str, changes: Mapping[str, str] | None = None) -> TabletopRecipe:
+    """Read a recipe for the tabletop, see `read_recipe`."""
+    return read_recipe(TabletopRecipe, name, changes, shipped=_SHIPPED)

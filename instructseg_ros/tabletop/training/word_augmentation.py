@@ -1,4 +1,4 @@
-"""Draws training instructions and perturbs their words, so that unseen wordings are understood."""
+"""Draws training instructions, and augments their words so that unseen wordings are understood."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
 _ABSENT_SHARE = 0.2
-_CATEGORIES = tuple(INSTRUCTION_CATEGORIES.values())
+_CATEGORIES: Final = tuple(INSTRUCTION_CATEGORIES.values())
 
 
 def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, seed: int) -> None:
-    """Give every scene its instructions, once; a marker file says that it is done."""
+    """Draw the instructions of every scene, unless a marker file says that it is done."""
     marker = store.folder / 'instructions.done'
     if marker.exists():
         return
@@ -58,16 +58,23 @@ def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, se
 def draw_instruction(
     graph: SceneGraph, rng: np.random.Generator, *, held_out: bool = False
 ) -> TabletopInstruction:
-    """An instruction of a random kind that the scene can give; one in five is absent."""
+    """Draw an instruction of a random category; the target of one in five is absent.
+
+    Args:
+        held_out: Use wordings that are held out from training.
+
+    Raises:
+        ValueError: No category has an instruction for the scene.
+    """
     absent = bool(rng.random() < _ABSENT_SHARE)
-    moving = any(thing.motion for thing in graph)
+    moving = any(each.motion for each in graph)
     weights = np.array([one.share if moving else one.share_at_rest for one in _CATEGORIES])
     for index in rng.choice(len(_CATEGORIES), size=64, p=weights / weights.sum()):
         category = _CATEGORIES[index].name
         instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
         if instruction is not None:
             return instruction
-    raise ValueError('the scene gives no instruction of any kind')
+    raise ValueError('no category has an instruction for this scene')
 
 
 def _write(
@@ -78,16 +85,16 @@ def _write(
     instruction: TabletopInstruction,
     graph: SceneGraph,
 ) -> None:
-    slot_of = {thing.label: slot for slot, thing in enumerate(graph)}
+    slot_of = {each.label: slot for slot, each in enumerate(graph)}
     encoded = processor.tokenizer(
         instruction.text, add_special_tokens=False, return_offsets_mapping=True
     )
     words = [*encoded['input_ids'], processor.seg_token_id][:MAX_WORDS]
     store.words[index, number] = 0
     store.groups[index, number] = 0
-    store.pointed[index, number] = 0
+    store.groundings[index, number] = 0
     store.words[index, number, : len(words)] = words
-    store.kinds[index, number] = list(INSTRUCTION_CATEGORIES).index(instruction.category)
+    store.categories[index, number] = list(INSTRUCTION_CATEGORIES).index(instruction.category)
     roles = (instruction.targets, instruction.anchors, instruction.candidates)
     store.roles[index, number] = [sum(1 << slot_of[k] for k in role) for role in roles]
     for grounding in instruction.groundings:
@@ -95,29 +102,30 @@ def _write(
             if start < grounding.end and end > grounding.start:
                 store.groups[index, number, position] = GROUPS.index(grounding.group) + 1
                 for label, weight in grounding.weights.items():
-                    store.pointed[index, number, position, slot_of[label]] = round(255 * weight)
+                    store.groundings[index, number, position, slot_of[label]] = round(255 * weight)
 
 
 _, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
 _MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
 _ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
 _USE = list(INSTRUCTION_CATEGORIES).index('use')
-_ALSO = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases as well as in them
-_MOST_ADDED = 3
-MOST_MORE: Final = _MOST_ADDED + 1
+_FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases and within them
+_MAX_EXTENSION = 3
+MAX_ADDED: Final = _MAX_EXTENSION + 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shares:
-    """How often words are disturbed.
+class AugmentationRates:
+    """Probabilities of the changes to an instruction's words.
 
     Args:
-        hidden, replaced, dropped: of the words that point at nothing, those that become unknown
-            (but for "thing" and the like), another such word, or nothing.
-        blurred: of the words of longer nouns, uses and movements, those that become unknown.
-        extended: of the instructions, those that get up to three more words that point at nothing.
-        specified: of the instructions, those that get one more word before a noun or behind it.
-        unheard: of the instructions, those one noun of which becomes unknown.
+        hidden: A word without a grounding becomes unknown, except for "thing" and the like.
+        replaced: A word without a grounding becomes another such word.
+        dropped: A word without a grounding is removed.
+        blurred: A word of a phrase with several words (noun, use, movement) becomes unknown.
+        extended: An instruction gets up to three more words without a grounding.
+        specified: An instruction gets one more word before or after a noun.
+        unknown_noun: One noun of an instruction becomes unknown, so that its target is absent.
     """
 
     hidden: float = 0.08
@@ -126,71 +134,85 @@ class Shares:
     blurred: float = 0.04
     extended: float = 0.2
     specified: float = 0.25
-    unheard: float = 0.04
+    unknown_noun: float = 0.04
 
 
 @dataclasses.dataclass(kw_only=True)
 class Words:
-    """The words of one instruction, up to [SEG]: ids (R,), groups (R,) and pointed (R, S)."""
+    """Words of one instruction, up to [SEG].
+
+    Attributes:
+        ids: (R,) token ids.
+        groups: (R,) 0 for words without a grounding, else group + 1.
+        groundings: (R, S) 255 where a word describes an object.
+    """
 
     ids: np.ndarray
     groups: np.ndarray
-    pointed: np.ndarray
+    groundings: np.ndarray
 
-    def put(self, place: int, word: int) -> None:
-        """Insert a word that points at nothing."""
+    def insert(self, place: int, word: int) -> None:
+        """Insert a word without a grounding."""
         self.ids = np.insert(self.ids, place, word)
         self.groups = np.insert(self.groups, place, 0)
-        self.pointed = np.insert(self.pointed, place, 0, axis=0)
+        self.groundings = np.insert(self.groundings, place, 0, axis=0)
 
-    def take(self, kept: np.ndarray) -> None:
-        """Leave out all other words."""
-        self.ids, self.groups, self.pointed = self.ids[kept], self.groups[kept], self.pointed[kept]
+    def keep(self, kept: np.ndarray) -> None:
+        """Remove all words but some."""
+        self.ids, self.groups, self.groundings = (
+            self.ids[kept],
+            self.groups[kept],
+            self.groundings[kept],
+        )
 
     def inside(self) -> np.ndarray:
-        """(R + 1,) whether a place is within a phrase that points as a whole."""
+        """Return (R + 1,) whether the gap before each word is inside a phrase of one grounding."""
         alike = (self.groups[1:] == self.groups[:-1]) & (self.groups[1:] > 0)
-        alike &= (self.pointed[1:] == self.pointed[:-1]).all(axis=-1)
+        alike &= (self.groundings[1:] == self.groundings[:-1]).all(axis=-1)
         return np.concatenate([[False], alike, [True]])
 
 
-class WordNoise:
-    """Disturbs instructions in the ids of the embedded model's words."""
+class WordAugmentation:
+    """Changes the words of instructions, as token ids of the embedded model.
 
-    def __init__(self, shares: Shares = Shares()) -> None:
-        self._shares = shares
+    Attributes:
+        mirrored: Token id of each word's mirror image: "right" for "left", itself for "red".
+    """
+
+    def __init__(self, rates: AugmentationRates = AugmentationRates()) -> None:
+        self._rates = rates
         numbers = {word: i for i, word in enumerate([*SPECIAL_TOKENS, *vocabulary()])}
         heads, modifiers = _nouns()
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
-        # In place of a noun: an unknown word there would be a thing that nobody knows.
-        self._things = _mask(
-            numbers, _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
-        )
-        told = _words(_telling()) | heads
-        self._fillers = _ids(numbers, set(numbers) - set(SPECIAL_TOKENS) - told - modifiers | _ALSO)
-        self._modifiers = _ids(numbers, (modifiers | _words(_used())) - heads - _words(_plain()))
+        # Words in place of a noun, where an unknown word would mean an unknown object.
+        pronouns = _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
+        self._pronouns = _mask(numbers, pronouns)
+        grounded = _words(_plain()) | _words(_uses()) | heads
+        fillers = set(numbers) - set(SPECIAL_TOKENS) - grounded - modifiers
+        self._fillers = _ids(numbers, fillers | _FUNCTION_WORDS)
+        self._modifiers = _ids(numbers, (modifiers | _words(_uses())) - heads - _words(_plain()))
         self.mirrored = np.arange(len(numbers))
         for one, other in _MIRRORED.items():
             self.mirrored[[numbers[one], numbers[other]]] = numbers[other], numbers[one]
 
-    def disturb(
-        self, words: Words, roles: np.ndarray, kind: int, rng: np.random.Generator
+    def augment(
+        self, words: Words, roles: np.ndarray, category: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Disturb the words in place; return the (3,) bit sets of roles that they now mean."""
-        shares = self._shares
-        if kind != _USE and rng.random() < shares.unheard and self._unhear(words, rng):
+        """Change the words in place, and return the (3,) bit sets of roles that they now have."""
+        rates = self._rates
+        if category != _USE and rng.random() < rates.unknown_noun and self._hide_noun(words, rng):
             roles = np.where(np.arange(3) == ANCHORS, roles, 0)
         self._blur(words, rng)
         self._exchange(words, rng)
-        if rng.random() < shares.specified:
+        if rng.random() < rates.specified:
             self._specify(words, rng)
-        if rng.random() < shares.extended:
+        if rng.random() < rates.extended:
             self._extend(words, rng)
         return roles
 
-    def _unhear(self, words: Words, rng: np.random.Generator) -> bool:
-        """Make one noun unknown, whatever its length."""
+    def _hide_noun(self, words: Words, rng: np.random.Generator) -> bool:
+        """Make all words of one noun unknown; return whether there was a noun."""
         noun = (words.groups == _ATTRIBUTE) & self._nouns[words.ids]
         starts = np.flatnonzero(noun & ~words.inside()[:-1])
         if not len(starts):
@@ -199,52 +221,52 @@ class WordNoise:
         while words.inside()[stop + 1] and noun[stop + 1]:
             stop += 1
         words.ids[start : stop + 1] = _UNKNOWN
-        words.pointed[start : stop + 1] = 0
-        if rng.random() < 0.5:  # one unknown word in place of all
+        words.groundings[start : stop + 1] = 0
+        if rng.random() < 0.5:  # replace them by one unknown word
             gone = np.zeros(len(words.ids), dtype=bool)
             gone[start:stop] = True
-            words.take(~gone)
+            words.keep(~gone)
         return True
 
     def _blur(self, words: Words, rng: np.random.Generator) -> None:
         inside = words.inside()
         inside[-1] = False
         longer = (inside[:-1] | inside[1:]) & np.isin(words.groups, (_ATTRIBUTE, _MOTION))
-        words.ids[longer & (rng.random(len(longer)) < self._shares.blurred)] = _UNKNOWN
+        words.ids[longer & (rng.random(len(longer)) < self._rates.blurred)] = _UNKNOWN
 
     def _exchange(self, words: Words, rng: np.random.Generator) -> None:
-        """Hide, replace and drop words that point at nothing."""
-        shares = self._shares
+        """Hide, replace and drop words without a grounding."""
+        rates = self._rates
         free = (words.groups == 0) & (words.ids > _END)
         drawn = np.where(free, rng.random(len(free)), 1)
-        words.ids[(drawn < shares.hidden) & ~self._things[words.ids]] = _UNKNOWN
-        replaced = (drawn >= shares.hidden) & (drawn < shares.hidden + shares.replaced)
+        words.ids[(drawn < rates.hidden) & ~self._pronouns[words.ids]] = _UNKNOWN
+        replaced = (drawn >= rates.hidden) & (drawn < rates.hidden + rates.replaced)
         words.ids[replaced] = rng.choice(self._fillers, int(replaced.sum()))
-        dropped = (drawn > 1 - shares.dropped) & free
-        words.take(~dropped)
+        dropped = (drawn > 1 - rates.dropped) & free
+        words.keep(~dropped)
 
     def _extend(self, words: Words, rng: np.random.Generator) -> None:
         place = int(rng.choice(np.flatnonzero(~words.inside())))
-        for word in rng.choice(self._fillers, rng.integers(1, _MOST_ADDED + 1)):
-            words.put(place, int(word))
+        for word in rng.choice(self._fillers, rng.integers(1, _MAX_EXTENSION + 1)):
+            words.insert(place, int(word))
 
     def _specify(self, words: Words, rng: np.random.Generator) -> None:
-        """Say one noun with one more word, as in 'tea mug'."""
+        """Add a word to one noun, as in 'tea mug'."""
         nouns = np.flatnonzero((words.groups == _ATTRIBUTE) & self._heads[words.ids])
         if len(nouns):
-            behind = rng.random() < 0.2
+            after = rng.random() < 0.2
             word = _UNKNOWN if rng.random() < 0.3 else int(rng.choice(self._modifiers))
-            words.put(int(rng.choice(nouns)) + behind, word)
+            words.insert(int(rng.choice(nouns)) + after, word)
 
 
 @functools.lru_cache(maxsize=1)
-def word_noise() -> WordNoise:
-    """The noise of the usual shares."""
-    return WordNoise()
+def default_augmentation() -> WordAugmentation:
+    """Return the augmentation with the default rates."""
+    return WordAugmentation()
 
 
 def _nouns() -> tuple[set[str], set[str]]:
-    """The last words of nouns, and the words before them."""
+    """Return the last words of nouns, and the words before them."""
     heads, modifiers = set(), set()
     for wordings in NOUNS.values():
         for noun in wordings.trained:
@@ -255,7 +277,7 @@ def _nouns() -> tuple[set[str], set[str]]:
 
 
 def _plain() -> Iterable[Wordings]:
-    """Wordings of what is no noun and no use."""
+    """Wordings with a grounding that are neither nouns nor uses."""
     yield from (*COLORS.values(), *SIZES.values())
     for superlative in SUPERLATIVES.values():
         yield from (superlative.before, superlative.after)
@@ -265,15 +287,9 @@ def _plain() -> Iterable[Wordings]:
     yield from motions.DIRECTIONS.values()
 
 
-def _used() -> Iterable[Wordings]:
+def _uses() -> Iterable[Wordings]:
     for use in USES.values():
         yield from (use.actions, use.properties)
-
-
-def _telling() -> Iterable[Wordings]:
-    """Wordings of all that points at things, but for nouns."""
-    yield from _plain()
-    yield from _used()
 
 
 def _words(wordings: Iterable[Wordings]) -> set[str]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-
 from instructseg_ros.research.evaluation.boundary import boundary_accuracy
 
 SHAPE = (1080, 1920)

@@ -25,8 +25,7 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.training.recipe import Recipe, RecipeError, SourceConfig, load_recipe
 from instructseg_ros.research.training.smoke import Curves, read_curves, smoke, write_tiny_model
-from instructseg_ros.research.training.train import build_learner, train
-from instructseg_ros.research.training.trainer import rate
+from instructseg_ros.research.training.train import build_training_model, train
 from instructseg_ros.research.training.validation import read_record
 
 ARGUMENTS = (
@@ -88,10 +87,10 @@ def assert_same_curves(mine: Curves, theirs: Curves, relative: float = 1e-4) -> 
         assert values == pytest.approx([value for _, value in curve], rel=relative), name
 
 
-def test_every_loss_falls_what_learns_moves_and_what_rests_rests(tmp_path: Path) -> None:
+def test_every_loss_falls_and_exactly_the_trained_weights_change(tmp_path: Path) -> None:
     report = smoke(load_recipe('smoke'), tmp_path)
     assert report.passed, report
-    assert set(report.moved) == {*load_recipe('smoke').trained, 'adapters'}
+    assert set(report.changed) == {*load_recipe('smoke').trained, 'adapters'}
     assert Segmenter.from_pretrained(str(tmp_path / 'model')).reference_frames == 4
 
 
@@ -104,7 +103,7 @@ def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(
+def test_a_killed_training_resumes_with_the_same_results(
     start: Start, trained: Path, tmp_path: Path
 ) -> None:
     arguments = command(start, tmp_path, '--set', 'steps=15', '--set', 'save_every=5')
@@ -190,7 +189,7 @@ def test_a_training_resumes_with_more_steps_and_another_rhythm_of_saving_and_mea
         save_every=1,
         save_minutes=1.0,
         log_every=2,
-        picture_every=2,
+        image_every=2,
         validate_every=1,
         validation_samples=1,
         gradient_checkpointing=True,
@@ -201,7 +200,7 @@ def test_a_training_resumes_with_more_steps_and_another_rhythm_of_saving_and_mea
     assert names == ['step_0000002', 'step_0000003']
 
 
-def test_an_attempt_that_learned_nothing_does_not_bind_the_next_one(
+def test_an_attempt_without_a_checkpoint_does_not_bind_the_next_one(
     start: Start, sets: tuple[Recipe, Path, Path], tmp_path: Path
 ) -> None:
     recipe, one, _ = sets
@@ -276,7 +275,7 @@ def test_two_processes_measure_and_keep_the_best(start: Start, tmp_path: Path) -
     assert (tmp_path / 'model').is_dir()
 
 
-def test_two_processes_learn_as_one_with_twice_the_batch(start: Start, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_twice_the_batch(start: Start, tmp_path: Path) -> None:
     alone = dataclasses.replace(start.recipe, steps=10, batch=4)
     train(alone, start.model, start.folders, tmp_path / 'one')
     arguments = command(
@@ -316,7 +315,7 @@ def test_activations_may_be_computed_twice(start: Start, tmp_path: Path) -> None
     assert_same_curves(*curves)
 
 
-def test_a_broken_picture_is_named_and_another_taken(
+def test_a_broken_image_is_named_and_replaced(
     start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = tmp_path / 'reasonseg'
@@ -331,13 +330,13 @@ def test_a_broken_picture_is_named_and_another_taken(
     assert re.search(r'skipped .*000\.jpg cannot be read as an image', caplog.text)
 
 
-def test_a_set_that_is_nowhere_is_asked_for(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='say where it is, --data refcoco=DIR'):
+def test_a_set_without_a_folder_is_named(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='name its folder with --data refcoco=DIR'):
         train(start.recipe, start.model, {}, tmp_path)
 
 
 def test_a_set_that_the_recipe_does_not_name_is_refused(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='does not learn from coco: name it in its `sources`'):
+    with pytest.raises(DataError, match='does not use coco: name it in its `sources`'):
         train(start.recipe, start.model, {**start.folders, 'coco': tmp_path}, tmp_path)
 
 
@@ -347,19 +346,19 @@ def test_a_set_without_a_training_split_teaches_nothing(start: Start, tmp_path: 
         train(recipe, start.model, {'vqav2': tmp_path}, tmp_path)
 
 
-def test_a_smoke_test_of_old_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+def test_a_finished_smoke_test_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'model').mkdir()
     with pytest.raises(ValueError, match='has a finished training: remove it'):
         smoke(load_recipe('smoke'), tmp_path)
 
 
-def test_a_part_that_the_model_has_not_is_named(start: Start) -> None:
+def test_an_unknown_part_of_the_model_is_named(start: Start) -> None:
     recipe = dataclasses.replace(start.recipe, trained=('brain',))
     with pytest.raises(RecipeError, match="no 'brain'; its parts are language_model"):
-        build_learner(recipe, start.model)
+        build_training_model(recipe, start.model)
 
 
 def test_the_rate_rises_and_falls() -> None:
     recipe = load_recipe('paper')
-    rates = [rate(recipe, step) for step in (0, 1499, 2999, 51_500, 99_999)]
+    rates = [recipe.learning_rate_at(step) for step in (0, 1499, 2999, 51_500, 99_999)]
     assert rates == pytest.approx([4e-5 / 3000, 2e-5, 4e-5, 2e-5, 0], rel=1e-3, abs=1e-12)

@@ -18,7 +18,8 @@ from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.prompt_rows import IGNORED
 from instructseg_ros.research.training.criterion import Criterion, CriterionConfig
 from instructseg_ros.research.training.examples import Batch
-from instructseg_ros.research.training.training_model import LossOutput, TrainingModel
+from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.research.training.training_model import TrainingModel
 
 CASES = [case for case in golden.cases(*golden.FOLDERS) if golden.is_training(case)]
 CRITERION = Criterion(CriterionConfig(points=112))

@@ -17,7 +17,7 @@ from instructseg_ros.research.training.examples import Batch, ExampleConfig, Exa
 from instructseg_ros.research.training.recipe import Recipe, SourceConfig
 from instructseg_ros.research.training.smoke import read_curves
 from instructseg_ros.research.training.train import train
-from instructseg_ros.research.training.training_model import LossOutput
+from instructseg_ros.research.training.trainer import LossOutput
 from instructseg_ros.research.training.validation import Figures, overlap_of, read_record
 
 
@@ -76,7 +76,7 @@ def test_the_model_is_that_of_the_best_measurement_and_its_checkpoint_is_kept(
     # After its second step a training that measures nothing has the same weights.
     plain = dataclasses.replace(recipe, validate_every=0)
     trainer = train(plain, start.model, {'folder': data}, tmp_path / 'plain', until=2)
-    learner = trainer.learned()
+    learner = trainer.trained_model()
     assert learner is not None
     expected = learner.model.mask_decoder.state_dict()
     mine = weights(out / 'model')

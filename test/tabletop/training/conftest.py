@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 from small_scenes import filled_store, taught
 
 from instructseg_ros.model.modeling import InstructSegModel
@@ -37,3 +38,9 @@ def taught_model() -> InstructSegModel:
 def processor() -> InstructSegProcessor:
     """The processor of `taught_model`."""
     return taught()[1]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def fresh_engine() -> None:
+    """Forget the precision that trainings of other test modules chose for the whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -26,9 +26,10 @@ def test_a_step_teaches_the_whole_model(
 ) -> None:
     stage.train()
     with torch.autocast('cpu', torch.bfloat16):
-        loss, figures = stage.loss(INDICES, np.random.default_rng(0))
-    assert loss.isfinite() and all(np.isfinite(value) for value in figures.values())
-    loss.backward()
+        output = stage(INDICES, np.random.default_rng(0))
+    assert output.loss.isfinite()
+    assert all(value.isfinite() for value in output.parts.values())
+    output.loss.backward()
     assert [name for name, p in stage.named_parameters() if p.grad is None] == []
     assert [name for name, p in taught_model.named_parameters() if p.grad is None] == []
 
@@ -42,7 +43,7 @@ def test_heads_are_what_the_model_does_not_keep(
 
 def test_small_batches_leave_the_statistics_of_the_encoders_alone(stage: FinetuneStage) -> None:
     before = {name: value.clone() for name, value in stage.named_buffers()}
-    stage.train().loss(INDICES, np.random.default_rng(0))
+    stage.train()(INDICES, np.random.default_rng(0))
     norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms and not any(norm.training for norm in norms)
     assert stage.training and stage.mask_decoder.training

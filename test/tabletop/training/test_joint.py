@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.joint import JointStage, cache_pixels
+from instructseg_ros.tabletop.training.joint import JointStage
 from instructseg_ros.tabletop.training.language import LanguageStage
+from instructseg_ros.tabletop.training.pixels import cache_pixels
 from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 INDICES = np.array([1, 3, 6])
@@ -23,14 +24,15 @@ def stage(filled: Path, tmp_path: Path, taught_model: InstructSegModel) -> Joint
     tokens, motion = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float16)
     language = LanguageStage(taught_model, store, tokens, motion)
     language.instructions = 3
-    return JointStage(taught_model, language, cache_pixels(taught_model, store, 8), store)
+    return JointStage(taught_model, language, store, features=cache_pixels(taught_model, store, 8))
 
 
 def test_a_step_teaches_everything_after_the_encoders(stage: JointStage) -> None:
-    loss, figures = stage.loss(INDICES, np.random.default_rng(0))
-    assert loss.isfinite() and all(np.isfinite(value) for value in figures.values())
-    assert {'point', 'words', 'dice', 'present'} <= set(figures)
-    loss.backward()
+    output = stage(INDICES, np.random.default_rng(0))
+    assert output.loss.isfinite()
+    assert all(value.isfinite() for value in output.parts.values())
+    assert {'pointer', 'grounding', 'dice', 'present'} <= set(output.parts)
+    output.loss.backward()
     assert [name for name, p in stage.named_parameters() if p.grad is None] == []
     names = {name.split('.')[0] for name, _ in stage.named_parameters()}
     assert names == {'language', 'seg_query_projector', 'text_fusion', 'mask_decoder'}
@@ -40,7 +42,7 @@ def test_masks_and_scores_are_learnt(stage: JointStage) -> None:
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
     losses = []
     for _ in range(12):
-        loss, _ = stage.loss(INDICES, np.random.default_rng(2))
+        loss = stage(INDICES, np.random.default_rng(2)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

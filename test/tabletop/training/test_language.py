@@ -10,14 +10,14 @@ from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training import language
 from instructseg_ros.tabletop.training.language import (
+    InstructionBatch,
     LanguageStage,
-    Lesson,
-    read_lesson,
+    read_instructions,
     word_prompt,
 )
+from instructseg_ros.tabletop.training.losses import centre_cells
 from instructseg_ros.tabletop.training.scene_store import EXISTS, TARGETS, SceneStore
-from instructseg_ros.tabletop.training.targets import cell_of
-from instructseg_ros.tabletop.training.word_augmentation import Shares, WordNoise
+from instructseg_ros.tabletop.training.word_augmentation import AugmentationRates, WordAugmentation
 
 INDICES = np.array([2, 5, 9])
 NUMBERS = np.array([[0, 3], [5, 1], [2, 4]])
@@ -33,49 +33,49 @@ def stage(model: InstructSegModel, store: SceneStore, instructions: int = 3) -> 
     return made
 
 
-def test_a_lesson_says_what_the_store_says(
-    store: SceneStore, taught_model: InstructSegModel
-) -> None:
-    lesson = read_lesson(store, INDICES, NUMBERS, taught_model, None)
+def test_instructions_are_read_as_stored(store: SceneStore, taught_model: InstructSegModel) -> None:
+    batch = read_instructions(store, INDICES, NUMBERS, taught_model, None)
     words = store.words[INDICES[:, None], NUMBERS]
     length = int((words > 0).sum(axis=-1).max())
-    assert lesson.pointed.shape == (3, 2, length, 14) and lesson.groups.shape == (3, 2, length)
+    assert batch.groundings.shape == (3, 2, length, 14) and batch.groups.shape == (3, 2, length)
     for scene in range(3):
         for number in range(2):
             bits = int(store.roles[INDICES[scene], NUMBERS[scene, number], TARGETS])
-            said = lesson.roles[scene, number, TARGETS].tolist()
+            said = batch.roles[scene, number, TARGETS].tolist()
             assert said == [float(bits >> slot & 1) for slot in range(14)]
-    expected = store.pointed[INDICES[:, None], NUMBERS][:, :, :length] / 255
-    np.testing.assert_allclose(lesson.pointed.numpy(), expected, atol=1e-6)
-    assert lesson.pointed.dtype == torch.float32
-    assert lesson.exists.tolist() == store.things[INDICES, :, EXISTS].tolist()
-    assert lesson.cells.tolist() == cell_of(store.things[INDICES], 4).tolist()
+    expected = store.groundings[INDICES[:, None], NUMBERS][:, :, :length] / 255
+    np.testing.assert_allclose(batch.groundings.numpy(), expected, atol=1e-6)
+    assert batch.groundings.dtype == torch.float32
+    assert batch.exists.tolist() == store.objects[INDICES, :, EXISTS].tolist()
+    assert batch.cells.tolist() == centre_cells(store.objects[INDICES], 4).tolist()
 
 
-def test_a_lesson_with_a_generator_is_worded_otherwise_and_means_the_same(
+def test_augmented_instructions_are_worded_differently_and_mean_the_same(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
-    plain = read_lesson(store, INDICES, NUMBERS, taught_model, None)
+    plain = read_instructions(store, INDICES, NUMBERS, taught_model, None)
     before = store.words[INDICES[:, None], NUMBERS].copy()
     changed = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        lesson = read_lesson(store, INDICES, NUMBERS, taught_model, rng)
-        changed += lesson.prompt.input_ids.tolist() != plain.prompt.input_ids.tolist()
-        kept = lesson.roles[:, :, TARGETS].any(dim=-1)
-        assert torch.equal(lesson.roles[kept], plain.roles[kept])
-        assert torch.equal(lesson.cells, plain.cells)
-        assert lesson.groups.shape == lesson.pointed.shape[:-1]
+        batch = read_instructions(store, INDICES, NUMBERS, taught_model, rng)
+        changed += batch.prompt.input_ids.tolist() != plain.prompt.input_ids.tolist()
+        kept = batch.roles[:, :, TARGETS].any(dim=-1)
+        assert torch.equal(batch.roles[kept], plain.roles[kept])
+        assert torch.equal(batch.cells, plain.cells)
+        assert batch.groups.shape == batch.groundings.shape[:-1]
     assert changed > 15
     assert np.array_equal(store.words[INDICES[:, None], NUMBERS], before)
 
 
-def test_a_mirrored_lesson_is_about_the_mirror_image(
+def test_mirrored_instructions_belong_to_the_mirror_image(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
-    plain = read_lesson(store, INDICES, NUMBERS, taught_model, None)
-    mirrored = read_lesson(store, INDICES, NUMBERS, taught_model, None, mirrored=True)
-    assert torch.equal(mirrored.roles, plain.roles) and torch.equal(mirrored.pointed, plain.pointed)
+    plain = read_instructions(store, INDICES, NUMBERS, taught_model, None)
+    mirrored = read_instructions(store, INDICES, NUMBERS, taught_model, None, mirrored=True)
+    assert torch.equal(mirrored.roles, plain.roles) and torch.equal(
+        mirrored.groundings, plain.groundings
+    )
     there = plain.exists > 0
     assert torch.equal(mirrored.cells[there] // 4, plain.cells[there] // 4)
     assert torch.equal(mirrored.cells[there] % 4, 3 - plain.cells[there] % 4)
@@ -98,32 +98,32 @@ def test_a_prompt_of_words_is_the_processors_prompt(
 def test_values_of_things_land_on_their_cells() -> None:
     cells = torch.zeros(1, 14, dtype=torch.long)
     cells[0, :3] = torch.tensor([5, 2, 5])
-    lesson = Lesson(
+    batch = InstructionBatch(
         prompt=None,  # type: ignore[arg-type]
         roles=torch.zeros(0),
         cells=cells,
-        pointed=torch.zeros(0),
+        groundings=torch.zeros(0),
         groups=torch.zeros(0),
         exists=torch.zeros(0),
     )
     values = torch.zeros(1, 2, 14)
     values[0, 0, :3] = torch.tensor([0.25, 1.0, 0.75])
-    at = lesson.at_cells(values, 6)
+    at = batch.at_cells(values, 6)
     assert at.shape == (1, 2, 6)
     assert at[0, 0].tolist() == [0, 0, 1, 0, 0, 0.75]  # the larger one where two share a cell
     assert not at[0, 1].any()
 
 
-def test_a_lesson_has_different_instructions_of_a_scene(
+def test_a_batch_has_different_instructions_of_a_scene(
     store: SceneStore, taught_model: InstructSegModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With a noun that becomes unknown an instruction would mean nothing.
-    heard = WordNoise(Shares(unheard=0))
-    monkeypatch.setattr(language, 'word_noise', lambda: heard)
+    augmentation = WordAugmentation(AugmentationRates(unknown_noun=0))
+    monkeypatch.setattr(language, 'default_augmentation', lambda: augmentation)
     everything = stage(taught_model, store, instructions=6)
-    lesson = everything.lesson(INDICES, np.random.default_rng(0), progress=1.0)
+    batch = everything.draw_instructions(INDICES, np.random.default_rng(0), progress=1.0)
     for scene, index in enumerate(INDICES):
-        drawn = sorted(lesson.roles[scene, :, TARGETS].sum(dim=-1).tolist())
+        drawn = sorted(batch.roles[scene, :, TARGETS].sum(dim=-1).tolist())
         bits = store.roles[index, :, TARGETS]
         assert drawn == sorted(float(bin(int(bit)).count('1')) for bit in bits)
 
@@ -138,8 +138,8 @@ def test_vocabulary_comes_before_comparisons(
         drawn = []
         for seed in range(30):
             rng = np.random.default_rng(seed)
-            lesson = single.lesson(everyone, rng, progress=progress)
-            drawn.append(lesson.roles[:, 0, 1].any(dim=-1).float().mean().item())
+            batch = single.draw_instructions(everyone, rng, progress=progress)
+            drawn.append(batch.roles[:, 0, 1].any(dim=-1).float().mean().item())
         return float(np.mean(drawn))
 
     # Only relations have anchors.
@@ -147,13 +147,14 @@ def test_vocabulary_comes_before_comparisons(
     assert share_of_comparisons(0.0) < share_of_comparisons(1.0)
 
 
-def test_a_step_teaches_language_model_and_pointer(
+def test_a_step_trains_language_model_and_pointer(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
     taught = stage(taught_model, store)
-    loss, figures = taught.loss(INDICES, np.random.default_rng(0), progress=0.5)
-    assert loss.isfinite() and all(np.isfinite(value) for value in figures.values())
-    loss.backward()
+    output = taught(INDICES, np.random.default_rng(0), progress=0.5)
+    assert output.loss.isfinite()
+    assert all(value.isfinite() for value in output.parts.values())
+    output.loss.backward()
     untouched = {name for name, p in taught.named_parameters() if p.grad is None}
     # What reads the pointed cells belongs to the next stage.
     assert untouched == {
@@ -161,14 +162,14 @@ def test_a_step_teaches_language_model_and_pointer(
     }
 
 
-def test_pointing_right_costs_less_than_pointing_wrong(
+def test_training_lowers_the_pointer_loss(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
     taught = stage(taught_model, store)
     optimizer = torch.optim.Adam(taught.parameters(), lr=5e-3)
     losses = []
     for _ in range(12):
-        loss, _ = taught.loss(INDICES, np.random.default_rng(1), progress=0.5)
+        loss = taught(INDICES, np.random.default_rng(1), progress=0.5).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -176,7 +177,7 @@ def test_pointing_right_costs_less_than_pointing_wrong(
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_model_without_a_pointer_cannot_be_taught(store: SceneStore) -> None:
+def test_a_model_without_a_pointer_is_refused(store: SceneStore) -> None:
     nothing = np.zeros((12, 16, 40), np.float16)
     with pytest.raises(ValueError, match='pointer'):
         LanguageStage(released_model().model, store, nothing, nothing)

@@ -8,8 +8,8 @@ import pytest
 
 from instructseg_ros.tabletop.training import scene_store as render
 from instructseg_ros.tabletop.training.scene_store import (
+    CATEGORY,
     EXISTS,
-    KIND,
     SceneStore,
     SceneWriter,
     StoreShape,
@@ -36,25 +36,25 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> SceneStore:
 def test_every_thing_of_the_graph_is_described_in_its_slot(rendered: SceneStore) -> None:
     for index in range(SHAPE.scenes):
         graph = rendered.read_graph(index)
-        things = rendered.things[index]
-        assert 1 <= len(graph) == int(things[:, EXISTS].sum())
-        assert (things[: len(graph), EXISTS] == 1).all()
-        assert [OBJECT_CATEGORIES[int(kind)] for kind in things[: len(graph), KIND]] == [
-            obj.category for obj in graph
+        objects = rendered.objects[index]
+        assert 1 <= len(graph) == int(objects[:, EXISTS].sum())
+        assert (objects[: len(graph), EXISTS] == 1).all()
+        assert [OBJECT_CATEGORIES[int(kind)] for kind in objects[: len(graph), CATEGORY]] == [
+            one.category for one in graph
         ]
 
 
 def test_labels_are_slots_and_lie_around_the_centres(rendered: SceneStore) -> None:
     height, width = SHAPE.mask_size
     for index in range(SHAPE.scenes):
-        labels, things = rendered.labels[index], rendered.things[index]
-        count = int(things[:, EXISTS].sum())
+        labels, objects = rendered.labels[index], rendered.objects[index]
+        count = int(objects[:, EXISTS].sum())
         assert labels.max() <= count
         for slot in range(count):
             rows, columns = np.nonzero(labels == slot + 1)
             if len(rows) >= 20:
-                assert abs((columns.mean() + 0.5) / width - things[slot, U]) < 0.02
-                assert abs((rows.mean() + 0.5) / height - things[slot, V]) < 0.02
+                assert abs((columns.mean() + 0.5) / width - objects[slot, U]) < 0.02
+                assert abs((rows.mean() + 0.5) / height - objects[slot, V]) < 0.02
 
 
 def test_pictures_show_the_same_scene_at_three_times(rendered: SceneStore) -> None:
@@ -93,5 +93,5 @@ def test_renderers_that_die_at_once_end_the_rendering(
 ) -> None:
     monkeypatch.setattr(render, '_render', dying_renderers.die_at_once)
     store = SceneStore.create(tmp_path, SHAPE)
-    with pytest.raises(RuntimeError, match='die at once'):
+    with pytest.raises(RuntimeError, match='crash immediately'):
         render_scenes(store, stride=0.2, processes=1)

@@ -15,10 +15,11 @@ def test_a_step_teaches_tower_and_projector(
 ) -> None:
     stage = TowerStage(taught_model, store).train()
     with torch.autocast('cpu', torch.bfloat16):
-        loss, figures = stage.loss(INDICES, np.random.default_rng(0))
-    assert loss.isfinite() and all(np.isfinite(value) for value in figures.values())
-    assert all(0 <= figures[name] <= 1 for name in ('kind', 'color', 'size'))
-    loss.backward()
+        output = stage(INDICES, np.random.default_rng(0))
+    assert output.loss.isfinite()
+    assert all(value.isfinite() for value in output.parts.values())
+    assert all(0 <= output.parts[name] <= 1 for name in ('category', 'color', 'size'))
+    output.loss.backward()
     assert [name for name, p in stage.named_parameters() if p.grad is None] == []
     taught = {name.split('.')[0] for name, _ in stage.named_parameters()}
     assert taught == {'tower', 'projector', 'centre_head', 'cover_head'}
@@ -31,7 +32,7 @@ def test_the_tower_learns_what_lies_where(
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
     losses = []
     for _ in range(15):
-        loss, _ = stage.loss(INDICES, None)
+        loss = stage(INDICES, None).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -43,6 +44,6 @@ def test_without_a_generator_the_loss_is_always_the_same(
     store: SceneStore, taught_model: InstructSegModel
 ) -> None:
     stage = TowerStage(taught_model, store).eval()
-    first, _ = stage.loss(INDICES, None)
-    again, _ = stage.loss(INDICES, None)
+    first = stage(INDICES, None).loss
+    again = stage(INDICES, None).loss
     assert torch.equal(first, again)

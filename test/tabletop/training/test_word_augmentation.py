@@ -9,9 +9,16 @@ from small_scenes import taught
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, TARGETS, SceneStore
-from instructseg_ros.tabletop.training.word_augmentation import MOST_MORE, Shares, WordNoise, Words
+from instructseg_ros.tabletop.training.word_augmentation import (
+    MAX_ADDED,
+    AugmentationRates,
+    WordAugmentation,
+    Words,
+)
 
-QUIET = Shares(hidden=0, replaced=0, dropped=0, blurred=0, extended=0, specified=0, unheard=0)
+QUIET = AugmentationRates(
+    hidden=0, replaced=0, dropped=0, blurred=0, extended=0, specified=0, unknown_noun=0
+)
 UNKNOWN, SEG = 1, 2
 
 
@@ -26,87 +33,89 @@ def words_of(store: SceneStore, scene: int, number: int) -> Words:
     return Words(
         ids=store.words[scene, number, :count].astype(np.int64),
         groups=store.groups[scene, number, :count].astype(np.int64),
-        pointed=np.array(store.pointed[scene, number, :count]),
+        groundings=np.array(store.groundings[scene, number, :count]),
     )
 
 
-def disturbed(
-    store: SceneStore, shares: Shares, seed: int = 0
+def augmented(
+    store: SceneStore, rates: AugmentationRates, seed: int = 0
 ) -> list[tuple[int, Words, Words, np.ndarray, np.ndarray]]:
     """Kind, words before and after, and roles before and after of every instruction."""
-    noise, rng = WordNoise(shares), np.random.default_rng(seed)
+    augmentation, rng = WordAugmentation(rates), np.random.default_rng(seed)
     rows = []
-    for place in np.ndindex(store.kinds.shape):
+    for place in np.ndindex(store.categories.shape):
         before, after = words_of(store, *place), words_of(store, *place)
-        kind, roles = int(store.kinds[place]), np.array(store.roles[place])
-        rows.append((kind, before, after, roles, noise.disturb(after, roles, kind, rng)))
+        kind, roles = int(store.categories[place]), np.array(store.roles[place])
+        rows.append((kind, before, after, roles, augmentation.augment(after, roles, kind, rng)))
     return rows
 
 
-def test_without_noise_instructions_stay(store: SceneStore) -> None:
-    for _, before, after, roles, meant in disturbed(store, QUIET):
+def test_without_augmentation_instructions_stay(store: SceneStore) -> None:
+    for _, before, after, roles, meant in augmented(store, QUIET):
         assert before.ids.tolist() == after.ids.tolist()
-        assert np.array_equal(before.pointed, after.pointed) and np.array_equal(roles, meant)
+        assert np.array_equal(before.groundings, after.groundings) and np.array_equal(roles, meant)
 
 
-def test_words_groups_and_what_they_point_at_stay_together(store: SceneStore) -> None:
-    for _, before, after, _, _ in disturbed(store, Shares(unheard=0, blurred=0), seed=1):
-        assert len(after.ids) == len(after.groups) == len(after.pointed)
-        assert len(after.ids) <= len(before.ids) + MOST_MORE
+def test_words_groups_and_groundings_stay_together(store: SceneStore) -> None:
+    for _, before, after, _, _ in augmented(
+        store, AugmentationRates(unknown_noun=0, blurred=0), seed=1
+    ):
+        assert len(after.ids) == len(after.groups) == len(after.groundings)
+        assert len(after.ids) <= len(before.ids) + MAX_ADDED
         assert after.ids[-1] == SEG and (after.ids[:-1] != SEG).all() and (after.ids > 0).all()
-        told, still = before.groups > 0, after.groups > 0
-        assert after.ids[still].tolist() == before.ids[told].tolist()
-        assert np.array_equal(after.pointed[still], before.pointed[told])
-        assert not after.pointed[~still].any()
+        grounded, kept = before.groups > 0, after.groups > 0
+        assert after.ids[kept].tolist() == before.ids[grounded].tolist()
+        assert np.array_equal(after.groundings[kept], before.groundings[grounded])
+        assert not after.groundings[~kept].any()
 
 
 @pytest.mark.parametrize('share', ['hidden', 'replaced', 'dropped'])
-def test_only_words_that_point_at_nothing_are_exchanged(store: SceneStore, share: str) -> None:
+def test_only_words_without_a_grounding_are_exchanged(store: SceneStore, share: str) -> None:
     changed = 0
-    for _, before, after, roles, meant in disturbed(
+    for _, before, after, roles, meant in augmented(
         store, dataclasses.replace(QUIET, **{share: 1})
     ):
-        told, still = before.groups > 0, after.groups > 0
-        assert after.ids[still].tolist() == before.ids[told].tolist()
+        grounded, kept = before.groups > 0, after.groups > 0
+        assert after.ids[kept].tolist() == before.ids[grounded].tolist()
         assert np.array_equal(roles, meant)
         changed += before.ids.tolist() != after.ids.tolist()
     assert changed > 10
 
 
 def test_thing_is_never_hidden(store: SceneStore, names: dict[str, int]) -> None:
-    for _, before, after, _, _ in disturbed(store, dataclasses.replace(QUIET, hidden=1)):
+    for _, before, after, _, _ in augmented(store, dataclasses.replace(QUIET, hidden=1)):
         thing = before.ids == names['thing']
         assert (after.ids[thing] == names['thing']).all()
 
 
-def test_phrases_are_not_torn_apart(store: SceneStore) -> None:
-    shares = dataclasses.replace(QUIET, extended=1)
-    for _, before, after, _, _ in disturbed(store, shares):
+def test_phrases_are_not_split(store: SceneStore) -> None:
+    rates = dataclasses.replace(QUIET, extended=1)
+    for _, before, after, _, _ in augmented(store, rates):
         assert len(before.ids) < len(after.ids) <= len(before.ids) + 3
         assert before.inside().sum() == after.inside().sum()
 
 
-def test_an_unknown_noun_is_not_there(store: SceneStore) -> None:
-    unheard = 0
-    for kind, before, after, roles, meant in disturbed(
-        store, dataclasses.replace(QUIET, unheard=1)
+def test_the_target_of_an_unknown_noun_is_absent(store: SceneStore) -> None:
+    unknown_noun = 0
+    for kind, before, after, roles, meant in augmented(
+        store, dataclasses.replace(QUIET, unknown_noun=1)
     ):
         if np.array_equal(before.ids, after.ids):
             assert np.array_equal(roles, meant)
             continue
-        unheard += 1
+        unknown_noun += 1
         assert kind != list(INSTRUCTION_CATEGORIES).index('use')
         assert meant[TARGETS] == 0 and meant[ANCHORS] == roles[ANCHORS]
         unknown = after.ids == UNKNOWN
-        assert unknown.any() and not after.pointed[unknown].any() and after.groups[unknown].all()
-    assert unheard > 20
+        assert unknown.any() and not after.groundings[unknown].any() and after.groups[unknown].all()
+    assert unknown_noun > 20
 
 
 def test_a_noun_gets_one_more_word(store: SceneStore, names: dict[str, int]) -> None:
     known = {number: word for word, number in names.items()}
     colors = {names[color] for color in ('red', 'blue', 'white')}
     more = 0
-    for _, before, after, _, _ in disturbed(store, dataclasses.replace(QUIET, specified=1)):
+    for _, before, after, _, _ in augmented(store, dataclasses.replace(QUIET, specified=1)):
         added = len(after.ids) - len(before.ids)
         assert added in (0, 1)
         more += added
@@ -116,7 +125,7 @@ def test_a_noun_gets_one_more_word(store: SceneStore, names: dict[str, int]) -> 
 
 
 def test_a_mirror_exchanges_left_and_right_and_nothing_else(names: dict[str, int]) -> None:
-    mirrored = WordNoise().mirrored
+    mirrored = WordAugmentation().mirrored
     pairs = {('left', 'right'), ('leftmost', 'rightmost'), ('leftwards', 'rightwards')}
     for one, other in pairs:
         assert mirrored[names[one]] == names[other] and mirrored[names[other]] == names[one]
@@ -127,4 +136,4 @@ def test_a_mirror_exchanges_left_and_right_and_nothing_else(names: dict[str, int
 
 
 def test_the_ids_are_those_of_the_embedded_models_tokenizer(names: dict[str, int]) -> None:
-    assert len(WordNoise().mirrored) == len(names) == len(taught()[1].tokenizer)
+    assert len(WordAugmentation().mirrored) == len(names) == len(taught()[1].tokenizer)

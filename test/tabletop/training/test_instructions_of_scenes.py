@@ -39,18 +39,20 @@ def test_no_word_of_training_is_unknown(store: SceneStore) -> None:
 
 
 def test_roles_name_things_of_the_scene(store: SceneStore) -> None:
-    count = store.things[:, :, EXISTS].sum(axis=1).astype(int)
+    count = store.objects[:, :, EXISTS].sum(axis=1).astype(int)
     assert (store.roles[:] < 2 ** count[:, None, None]).all()
     targets, candidates = store.roles[..., TARGETS], store.roles[..., CANDIDATES]
-    names = list(INSTRUCTION_CATEGORIES)
-    narrowed = np.isin(store.kinds[:], [names.index('superlative'), names.index('relation')])
+    narrowed = np.isin(
+        store.categories[:],
+        [list(INSTRUCTION_CATEGORIES).index(kind) for kind in ('superlative', 'relation')],
+    )
     assert (targets[narrowed] & ~candidates[narrowed] == 0).all()
-    relation = store.kinds[:] == names.index('relation')
+    relation = store.categories[:] == list(INSTRUCTION_CATEGORIES).index('relation')
     assert (store.roles[..., ANCHORS][~relation] == 0).all()
 
 
 def test_words_that_point_belong_to_a_group(store: SceneStore) -> None:
-    pointing = store.pointed[:].any(axis=-1)
+    pointing = store.groundings[:].any(axis=-1)
     assert pointing.any()
     assert (store.groups[:][pointing] > 0).all()
     assert store.groups[:].max() <= len(GROUPS)
@@ -59,8 +61,8 @@ def test_words_that_point_belong_to_a_group(store: SceneStore) -> None:
 
 
 def test_words_point_only_at_things_that_are_there(store: SceneStore) -> None:
-    missing = store.things[:, :, EXISTS] == 0
-    assert not store.pointed[:].any(axis=(1, 2))[missing].any()
+    missing = store.objects[:, :, EXISTS] == 0
+    assert not store.groundings[:].any(axis=(1, 2))[missing].any()
 
 
 def test_instructions_are_written_once(tmp_path: Path, processor: InstructSegProcessor) -> None:
@@ -83,7 +85,7 @@ def test_the_seed_decides_about_the_instructions(
     assert not np.array_equal(other.words, store.words)
 
 
-def test_about_one_instruction_in_five_means_what_is_not_there() -> None:
+def test_about_one_target_in_five_is_absent() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_instruction(graph, rng) for graph in random_scenes(100) for _ in range(3)]
     absent = [not instruction.targets for instruction in drawn]
@@ -99,5 +101,5 @@ def test_held_out_wordings_come_only_when_asked_for() -> None:
 
 
 def test_an_empty_scene_gives_no_instruction() -> None:
-    with pytest.raises(ValueError, match='no instruction'):
+    with pytest.raises(ValueError, match='no category has an instruction'):
         draw_instruction((), np.random.default_rng(0))

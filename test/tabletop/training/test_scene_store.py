@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_scenes import SHAPE, filled_store
 
-from instructseg_ros.tabletop.training.scene_store import EXISTS, MAX_THINGS, SceneStore, U
+from instructseg_ros.tabletop.training.scene_store import EXISTS, MAX_OBJECTS, SceneStore, U
 
-ARRAYS = ('vision', 'image', 'labels', 'things', 'graphs', 'words', 'roles', 'kinds', 'done')
+ARRAYS = ('vision', 'image', 'labels', 'objects', 'graphs', 'words', 'roles', 'categories', 'done')
 
 
 def test_a_store_comes_back_as_it_was_left(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_store_comes_back_as_it_was_left(tmp_path: Path) -> None:
 
 def test_a_new_store_is_empty(tmp_path: Path) -> None:
     store = SceneStore.create(tmp_path / 'a' / 'b', SHAPE)
-    assert not store.done.any() and not store.things.any() and not store.words.any()
+    assert not store.done.any() and not store.objects.any() and not store.words.any()
     assert store.vision.shape == (12, 3, 64, 64, 3) and store.labels.shape == (12, 64, 96)
 
 
@@ -55,7 +55,7 @@ def test_a_scene_graph_is_read_back_exactly(tmp_path: Path) -> None:
     graph = store.read_graph(3)
     store.write_graph(5, graph)
     assert SceneStore.open(tmp_path).read_graph(5) == graph
-    assert len(graph) == np.count_nonzero(store.things[3, :, EXISTS])
+    assert len(graph) == np.count_nonzero(store.objects[3, :, EXISTS])
     store.write_graph(5, graph[:1])  # a shorter one leaves nothing of the longer one
     assert store.read_graph(5) == graph[:1]
 
@@ -70,18 +70,18 @@ def test_features_of_a_stage_are_kept_beside_the_scenes(tmp_path: Path) -> None:
 
 def test_a_mirrored_key_frame_has_its_things_on_the_other_side(store: SceneStore) -> None:
     indices = np.array([0, 5])
-    things, labels = store.key_frames(indices)
+    objects, labels = store.key_frames(indices)
     mirrored, flipped = store.key_frames(indices, mirrored=True)
     assert np.array_equal(flipped[:, :, ::-1], labels)
-    there = things[..., EXISTS] > 0
-    np.testing.assert_allclose(mirrored[there][:, U], 1 - things[there][:, U])
+    there = objects[..., EXISTS] > 0
+    np.testing.assert_allclose(mirrored[there][:, U], 1 - objects[there][:, U])
     assert not mirrored[~there].any()
-    others = [column for column in range(things.shape[-1]) if column != U]
-    assert np.array_equal(mirrored[..., others], things[..., others])
+    others = [column for column in range(objects.shape[-1]) if column != U]
+    assert np.array_equal(mirrored[..., others], objects[..., others])
 
 
 def test_changing_what_was_read_does_not_change_the_store(store: SceneStore) -> None:
-    things, _ = store.key_frames(np.arange(3))
-    things[:] = -1
-    assert (store.things[:3, 0, EXISTS] == 1).all()
-    assert store.things.shape[1] == MAX_THINGS
+    objects, _ = store.key_frames(np.arange(3))
+    objects[:] = -1
+    assert (store.objects[:3, 0, EXISTS] == 1).all()
+    assert store.objects.shape[1] == MAX_OBJECTS

@@ -8,13 +8,16 @@ from small_models import compact_config, processor_of
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.initial_weights import start_from_model, start_from_nothing
+from instructseg_ros.tabletop.training.initial_weights import (
+    initialize_from_model,
+    initialize_from_scratch,
+)
 
 
 def fresh(seed: int) -> InstructSegModel:
     torch.manual_seed(seed)
     model = InstructSegModel(compact_config())
-    start_from_nothing(model)
+    initialize_from_scratch(model)
     return model
 
 
@@ -75,7 +78,7 @@ def test_places_of_a_model_that_saw_smaller_pictures_are_spread_over_more_cells(
     config = compact_config()
     config.vision_config.image_size = 128
     finer = InstructSegModel(config)
-    start_from_model(str(tmp_path), processor, finer)
+    initialize_from_model(str(tmp_path), processor, finer)
     assert torch.equal(finer.projector[0].weight, model.projector[0].weight)
     spread = finer.perceiver.position.unflatten(0, (8, 8))
     assert torch.equal(spread[:, 0], spread[:, -1])

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lock_holder import lock_holder
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_scenes import taught
 
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.research.training.recipe import RecipeError
+from instructseg_ros.research.training.trainer import checkpoints, saved_step
 from instructseg_ros.tabletop.instructions import vocabulary
-from instructseg_ros.tabletop.training.stages import LATER_STAGES, STAGES, TabletopTraining
-from instructseg_ros.tabletop.training.training_config import RECIPES, SMOKE, Recipe
+from instructseg_ros.tabletop.training.stages import TabletopTraining
+from instructseg_ros.tabletop.training.training_config import (
+    STAGES,
+    STAGES_FROM_MODEL,
+    load_tabletop_recipe,
+)
 from instructseg_ros.video.run_folder import LockError
 
+SMOKE = load_tabletop_recipe('smoke')
 EMBEDDINGS = 'language_model.embed_tokens.weight'
 
 
@@ -31,6 +36,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('training')
     TabletopTraining(folder, SMOKE, processes=1).run()
     return folder
+
+
+def state_of(folder: Path, stage: str) -> dict[str, torch.Tensor]:
+    """Read the newest checkpoint of a stage."""
+    return dict(load_file(checkpoints(folder / stage)[-1] / 'state.safetensors'))
 
 
 def test_the_trained_model_answers(folder: Path) -> None:
@@ -51,9 +61,11 @@ def test_the_trained_model_knows_the_words_of_the_tabletop(folder: Path) -> None
 
 def test_every_stage_leaves_its_state(folder: Path) -> None:
     for stage in STAGES:
-        with safe_open(folder / f'{stage}.safetensors', 'pt') as opened:
-            assert int(opened.metadata()['step']) == getattr(SMOKE, stage).steps
-    assert list(folder.glob('*.partial')) == []
+        assert saved_step(folder / stage) == SMOKE.stage(stage).steps
+        assert [each.name for each in (folder / stage / 'checkpoints').rglob('*')] == [
+            'step_0000003',
+            'state.safetensors',
+        ]
 
 
 def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -> None:
@@ -65,7 +77,7 @@ def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -
         'average.language.language_model.': 'language_model.',
     }
     model = load_file(folder / 'model' / 'model.safetensors')
-    state = load_file(folder / 'finetune.safetensors')
+    state = state_of(folder, 'finetune')
     for kept, saved in parts.items():
         names = [name for name in state if name.startswith(kept)]
         assert names
@@ -74,45 +86,44 @@ def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -
 
 
 def test_a_stage_that_another_process_trains_is_refused(folder: Path) -> None:
-    with lock_holder(folder, name='.tower.lock') as (holder, _):
+    with lock_holder(folder / 'tower') as (holder, _):
         TabletopTraining(folder, SMOKE, processes=1, stages=['pixels']).run()  # may go on beside it
         with pytest.raises(LockError, match=f'process {holder.pid} on '):
             TabletopTraining(folder, SMOKE, processes=1, stages=['tower']).run()
 
 
-def test_running_again_trains_nothing_anew(folder: Path) -> None:
-    files = [folder / f'{stage}.safetensors' for stage in STAGES]
+def test_a_finished_stage_is_not_trained_again(folder: Path) -> None:
+    files = [checkpoints(folder / stage)[-1] / 'state.safetensors' for stage in STAGES]
     before = [file.read_bytes() for file in files]
     TabletopTraining(folder, SMOKE, processes=1, stages=['language']).run()
     assert [file.read_bytes() for file in files] == before
 
 
-def test_a_model_that_is_there_is_trained_on(folder: Path, tmp_path: Path) -> None:
+def test_an_existing_model_is_trained(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / 'scenes', tmp_path / 'scenes')
     start = folder / 'model'
     TabletopTraining(tmp_path, SMOKE, processes=1, start=str(start)).run()
-    assert {file.stem for file in tmp_path.glob('*.safetensors')} == set(LATER_STAGES)
+    assert {file.parent.name for file in tmp_path.glob('*/checkpoints')} == set(STAGES_FROM_MODEL)
     before = load_file(start / 'model.safetensors')
-    heads = load_file(tmp_path / 'heads.safetensors')
-    tower = load_file(tmp_path / 'tower.safetensors')
+    heads, tower = state_of(tmp_path, 'heads'), state_of(tmp_path, 'tower')
     after = load_file(tmp_path / 'model' / 'model.safetensors')
     assert set(after) == set(before)
     for name in ('embeddings.position_embedding.weight', 'encoder.layers.0.mlp.fc1.weight'):
         was = before[f'vision_tower.{name}']
-        assert torch.equal(heads[f'module.tower.tower.{name}'], was)
+        assert f'module.tower.tower.{name}' not in heads  # it was frozen
         assert not torch.equal(tower[f'module.tower.{name}'], was)
         assert not torch.equal(after[f'vision_tower.{name}'], was)
 
 
-def test_only_a_model_of_the_same_words_is_trained_on(folder: Path, tmp_path: Path) -> None:
+def test_a_model_with_other_words_is_refused(folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
     text = (other / 'tokenizer.json').read_text()
     (other / 'tokenizer.json').write_text(text.replace('"mug"', '"gum"'))
-    with pytest.raises(ValueError, match='other words'):
+    with pytest.raises(ValueError, match='words unknown to the tabletop'):
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
 
 
-def test_only_a_model_of_the_same_shape_is_trained_on(tmp_path: Path) -> None:
+def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     model, processor = taught()
     model.save_pretrained(tmp_path / 'other')
     processor.save_pretrained(tmp_path / 'other')
@@ -120,7 +131,7 @@ def test_only_a_model_of_the_same_shape_is_trained_on(tmp_path: Path) -> None:
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(tmp_path / 'other'))
 
 
-def test_a_model_that_knows_fewer_words_keeps_what_they_mean(folder: Path, tmp_path: Path) -> None:
+def test_a_model_with_fewer_words_keeps_their_embeddings(folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
     _forget(other, 'mug')
     shutil.copytree(folder / 'scenes', tmp_path / 'run' / 'scenes')
@@ -149,27 +160,63 @@ def _forget(model: Path, word: str) -> None:
     (model / 'config.json').write_text(json.dumps(config))
 
 
-def test_stages_are_those_of_the_training(folder: Path) -> None:
+def test_an_unknown_stage_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown stages \['heads'\]: choose from tower"):
         TabletopTraining(folder, SMOKE, processes=1, stages=['heads'])
 
 
-def test_a_folder_of_another_recipe_is_left_alone(folder: Path) -> None:
+def test_a_folder_with_other_scenes_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match='other scenes'):
-        TabletopTraining(folder, replace(SMOKE, scenes=17), processes=1)
+        TabletopTraining(folder, load_tabletop_recipe('smoke', {'scenes': '17'}), processes=1)
 
 
-@pytest.mark.parametrize('recipe', RECIPES.values(), ids=RECIPES)
-def test_a_recipe_has_enough_scenes_for_its_batches(recipe: Recipe) -> None:
-    assert recipe.joint_scenes <= recipe.scenes
-    for stage in STAGES:
-        schedule = getattr(recipe, stage)
-        assert schedule.batch <= recipe.joint_scenes
+@pytest.mark.parametrize('name', ['embedded', 'polish', 'smoke'])
+def test_every_recipe_of_the_package_is_valid(name: str) -> None:
+    recipe = load_tabletop_recipe(name)
+    for stage in (*STAGES, *STAGES_FROM_MODEL):
+        schedule = recipe.stage(stage)
         assert schedule.warmup < schedule.steps
 
 
+def test_the_recipe_of_the_embedded_model_keeps_its_schedules() -> None:
+    recipe = load_tabletop_recipe('embedded')
+    assert [recipe.stage(name).steps for name in STAGES] == [2100, 900, 2400, 2600, 1200, 6000]
+    assert recipe.tower.learning_rate_at(99) == pytest.approx(2e-3)
+    assert recipe.tower.learning_rate_at(49) == pytest.approx(1e-3)
+    assert recipe.tower.learning_rate_at(2100 - 735) == pytest.approx(1e-3)  # half of the decay
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'reason'),
+    [
+        ('joint_scenes', '17', 'joint_scenes must be between the largest batch, 8, and scenes, 16'),
+        ('motion.batch', '64', 'the largest batch, 64, and scenes, 16, not 16'),
+        ('first_scene', '7', 'first_scene must be at least 1000000: scenes below are for eval'),
+        ('tower.step', '7', r'tower\.step is not a key of a recipe: did you mean steps'),
+    ],
+)
+def test_a_wrong_value_is_named(key: str, value: str, reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        load_tabletop_recipe('smoke', {key: value})
+
+
+def test_a_training_does_not_resume_with_another_recipe_or_start_model(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / 'run'))
+    other = load_tabletop_recipe('smoke', {'pixels.learning_rate': '2e-3'})
+    refusal = 'pixels holds a training with learning_rate 0.001, not 0.002: remove it or name'
+    for stages in ([], ['joint']):  # trained and loaded
+        with pytest.raises(ValueError, match=refusal):
+            TabletopTraining(copy, other, processes=1, stages=stages).run()
+    start = str(folder / 'model')
+    training = TabletopTraining(copy, SMOKE, processes=1, start=start, stages=['heads', 'tower'])
+    with pytest.raises(ValueError, match='tower holds a training with model from scratch with'):
+        training.run()
+
+
 def test_a_stage_waits_for_those_that_it_needs(folder: Path, tmp_path: Path) -> None:
-    longer = replace(SMOKE, tower=replace(SMOKE.tower, steps=SMOKE.tower.steps + 1))
+    longer = load_tabletop_recipe('smoke', {'tower.steps': '4'})
     copy = Path(shutil.copytree(folder, tmp_path / 'run'))
     training = TabletopTraining(copy, longer, processes=1, stages=['motion'])
     with pytest.raises(ValueError, match='motion needs stage tower'):

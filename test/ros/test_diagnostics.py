@@ -42,7 +42,7 @@ def test_an_active_node_reports_its_model_and_its_camera(probe: Probe) -> None:
     probe.show(encoding='teapot8')
     probe.answer(lambda result: result.reason.startswith('image on'))
     probe.request(id='mug', instruction='the bowl')
-    probe.answer(lambda result: 'live already' in result.reason)
+    probe.answer(lambda result: 'active already' in result.reason)
     reports = statuses(probe, '/robot')
     model = reports['segmentation_node: segmentation']
     assert (model.level, model.message) == (DiagnosticStatus.OK, '1 active, streaming')

@@ -178,7 +178,7 @@ def test_the_ninth_command_and_an_active_id_are_rejected(probe: Probe) -> None:
     probe.request(id='3', instruction='the bowl')
     rejected = probe.answer(lambda result: result.final)
     assert (rejected.command_id, rejected.state) == ('3', Segmentation.REJECTED)
-    assert 'live already' in rejected.reason
+    assert 'active already' in rejected.reason
 
 
 def test_a_text_that_is_repeated_is_answered_under_one_id_and_ends_nothing(probe: Probe) -> None:

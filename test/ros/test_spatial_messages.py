@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from geometry_msgs.msg import Quaternion, Transform, Vector3
-from instructseg_ros.spatial.quaternions import to_matrix
 from std_msgs.msg import Header
 
 from instructseg_ros.ros.messages import box_to_pose, points_to_cloud, transform_box
 from instructseg_ros.spatial.box import Box
+from instructseg_ros.spatial.quaternions import to_matrix
 
 QUARTER = np.array([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)])  # about z, from x to y
 

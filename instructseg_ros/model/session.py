@@ -4,59 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
-
-import numpy as np
 
 from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.query import Query
 from instructseg_ros.model.video_stream import AnyQuery, FrameTask, ReferencePolicy, VideoStream
 
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
+
 logger = logging.getLogger(__name__)
 Results: TypeAlias = list[tuple[FrameTask[AnyQuery], AnyQuery, Prediction | Exception]]
-
-
-class StagedModel(Protocol):
-    """The model's stages, as `instructseg_ros.model.segmenter.Segmenter` has them.
-
-    Features and embeddings are kept by the session and passed back, never looked into.
-    """
-
-    @property
-    def threshold(self) -> float:
-        """Minimum score of a target that counts as found."""
-
-    @property
-    def release_threshold(self) -> float:
-        """Score below which a target found before counts as gone."""
-
-    def prepare(self, query: Query) -> None:
-        """Tokenise a query where that has not been done."""
-
-    def encode(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
-        """Return the features of each of some (H, W, 3) uint8 images."""
-
-    def reason(
-        self,
-        queries: Sequence[Sequence[Any]],
-        features: Sequence[Any],
-        references: Sequence[Sequence[Any]],
-        *,
-        keep_references: bool,
-    ) -> Sequence[Sequence[Any]]:
-        """Return the embeddings of queries on frames, given the features of earlier frames."""
-
-    def encode_pixels(self, images: Sequence[np.ndarray], *, scale: float) -> Any:
-        """Return the features of images from which masks are decoded."""
-
-    def decode(
-        self, embeddings: Sequence[Sequence[Any]], pixels: Any
-    ) -> Sequence[Sequence[Prediction]]:
-        """Return the predictions of embeddings on each of the images."""
-
-    def forget(self) -> None:
-        """Release memory."""
 
 
 class VideoSession:
@@ -72,7 +31,7 @@ class VideoSession:
 
     def __init__(
         self,
-        model: StagedModel,
+        model: Segmenter,
         policy: ReferencePolicy | None = None,
         *,
         queries_per_pass: int | None = None,
@@ -163,7 +122,10 @@ class VideoSession:
             if size < most:
                 parts = [task.for_queries(task.queries[start : start + size]) for task in tasks]
             self._reason([part for part in parts if part.to_reason])
-            embeddings = [[query.embedding for query in part.queries] for part in parts]
+            embeddings = [
+                [query.embedding for query in part.queries if query.embedding is not None]
+                for part in parts
+            ]
             decoded = self.model.decode(embeddings, pixels)
             for row, some in zip(predictions, decoded, strict=True):
                 row += some
@@ -189,8 +151,11 @@ class VideoSession:
             self.model.prepare(query)
         embeddings = self.model.reason(
             [task.to_reason for task in tasks],
-            [task.frame.features for task in tasks],
-            [[frame.features for frame in task.references] for task in tasks],
+            [task.frame.features for task in tasks if task.frame.features is not None],
+            [
+                [frame.features for frame in task.references if frame.features is not None]
+                for task in tasks
+            ],
             keep_references=tasks[0].keep_references,
         )
         for task, row in zip(tasks, embeddings, strict=True):

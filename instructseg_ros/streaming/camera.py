@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.prediction import Prediction
-from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget, FrameTask, VideoStream
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.instruction import Instruction, describe_error
@@ -21,6 +21,9 @@ from instructseg_ros.streaming.segmentation import (
 )
 from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Stopwatch
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
 
 Answers = Mapping[ActiveInstruction, Segmentation]
 
@@ -247,7 +250,7 @@ def answer(
 
 
 def _outcome(
-    model: StagedModel,
+    model: Segmenter,
     task: FrameTask[ActiveInstruction],
     active: ActiveInstruction,
     prediction: Prediction | Exception,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.camera import Answers, Camera, CameraTask, Refusal, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
@@ -21,6 +21,8 @@ from instructseg_ros.streaming.statistics import Statistics, Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from instructseg_ros.model.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Engine:
 
     def __init__(
         self,
-        model: StagedModel,
+        model: Segmenter,
         *,
         on_results: Callable[[Sequence[Segmentation]], object],
         settings: EngineSettings,

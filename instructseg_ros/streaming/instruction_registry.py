@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from instructseg_ros.model.frame_buffer import Frame
@@ -147,7 +147,16 @@ class InstructionRegistry:
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
         """Return the answers of active instructions; end those that they complete."""
-        return list(self._settle(camera, answers))
+        results = []
+        for each, result in answers.items():
+            if each not in camera.active:
+                continue
+            each.last_reason = result.reason
+            if each.instruction.ends(found=result.state is State.FOUND):
+                self._drop(each.instruction)
+                result = replace(result, final=True)
+            results.append(result)
+        return results
 
     def next_event(self, *, paused: bool) -> float:
         """Return when the next report is due or an instruction ends, s of the steady clock."""
@@ -162,16 +171,6 @@ class InstructionRegistry:
             for active in camera.active:
                 if active.last_frame is not None:  # it may have left its stream
                     active.last_frame.features = None
-
-    def _settle(self, camera: Camera, answers: Answers) -> Iterator[Segmentation]:
-        for each, result in answers.items():
-            if each not in camera.active:
-                continue
-            each.last_reason = result.reason
-            if each.instruction.ends(found=result.state is State.FOUND):
-                self._drop(each.instruction)
-                result = replace(result, final=True)
-            yield result
 
     def _repeated_by(self, instruction: Instruction) -> Instruction | None:
         cameras = set(self._cameras_of(instruction))
@@ -197,15 +196,15 @@ class InstructionRegistry:
 
     def _last_reasons(self, instruction: Instruction) -> str:
         """Return why the last answers were not FOUND; '' if they were, or without answers."""
-        reasons = [
-            (camera.name, each.last_reason)
+        reasons = {
+            camera.name: each.last_reason
             for camera in self._all()
             for each in camera.active
             if each.instruction is instruction
-        ]
+        }
         return '; '.join(
             f'{name}: {reason}' if len(reasons) > 1 else reason
-            for name, reason in reasons
+            for name, reason in reasons.items()
             if reason
         )
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.session import StagedModel, VideoSession
+from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Camera, answer
@@ -15,6 +15,7 @@ from instructseg_ros.streaming.settings import EngineSettings
 if TYPE_CHECKING:
     import numpy as np
 
+    from instructseg_ros.model.segmenter import Segmenter
     from instructseg_ros.streaming.instruction import Instruction
     from instructseg_ros.streaming.segmentation import Segmentation
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class OfflineEngine:
     """The engine without threads and clock: every frame is answered, none is dropped."""
 
-    def __init__(self, model: StagedModel, settings: EngineSettings) -> None:
+    def __init__(self, model: Segmenter, settings: EngineSettings) -> None:
         """Create an engine without instructions, for the first camera of the settings."""
         self._session = VideoSession(model, settings.reference_policy)
         name = next(iter(settings.topics))

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.model.video_stream import ReferencePolicy
 from instructseg_ros.streaming.schedule import RateController, Schedule, budgets
 
-
-class ReferenceDefaults(Protocol):
-    """The reference frames that a model was trained with."""
-
-    reference_frames: int
-    reference_stride: float
-    max_reference_stride: float
+if TYPE_CHECKING:
+    from instructseg_ros.model.segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +52,7 @@ class EngineSettings:
     target_latency: float = 0.0
 
     @classmethod
-    def from_model(cls, model: ReferenceDefaults, **others: Any) -> EngineSettings:
+    def from_model(cls, model: Segmenter, **others: Any) -> EngineSettings:
         """Return settings with the reference frames of a model's training.
 
         Args:

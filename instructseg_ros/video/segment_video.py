@@ -33,7 +33,6 @@ from instructseg_ros.video.video_file import import_av
 
 if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
-    from instructseg_ros.model.session import StagedModel
 
 
 FORMATS = ('png', 'rle', 'overlay', 'bag')
@@ -64,7 +63,7 @@ def segment_video(
     texts: Sequence[str],
     folder: Path,
     *,
-    load: Callable[[], tuple[StagedModel, EngineSettings]],
+    load: Callable[[], tuple[Segmenter, EngineSettings]],
     model: str,
     formats: Sequence[str] = ('rle', 'overlay'),
     topic: str | None = None,
@@ -126,7 +125,7 @@ def _clean(texts: Sequence[str]) -> list[str]:
 def _answer_all(
     source: Source,
     texts: Sequence[str],
-    load: Callable[[], tuple[StagedModel, EngineSettings]],
+    load: Callable[[], tuple[Segmenter, EngineSettings]],
     file: Path,
 ) -> int:
     """Append the answers of all missing frames to a record; return its number of frames."""

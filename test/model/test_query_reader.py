@@ -327,7 +327,7 @@ def test_a_prefix_leaves_with_its_query(released: SmallModel) -> None:
     assert prefix() is None
 
 
-def test_the_text_before_the_reference_frames_is_read_once_for_all_expressions(
+def test_the_text_before_the_reference_frames_is_read_once_for_all_queries(
     released: SmallModel,
 ) -> None:
     reader = reader_of(released)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -129,21 +130,24 @@ def weight_files(folder: Path) -> list[str]:
 def write_shards(
     folder: Path, sizes: Mapping[str, int], read: Callable[[str], torch.Tensor]
 ) -> None:
-    """Write tensors to files of about a gigabyte, with their index.
+    """Write tensors to files of at most a gigabyte, with an index if there are several.
 
     Args:
         folder: Existing folder.
         sizes: Bytes of each tensor, in the order of writing.
         read: Returns the tensor of a name; only one file's tensors are held at a time.
     """
-    shards = list(_grouped(sizes))
-    weight_map: dict[str, str] = {}
-    for number, names in enumerate(shards, start=1):
-        file = f'model-{number:05}-of-{len(shards):05}.safetensors'
+    split = split_state_dict_into_shards_factory(
+        dict(sizes),
+        get_storage_size=int,
+        filename_pattern='model{suffix}.safetensors',
+        max_shard_size=_SHARD_BYTES,
+    )
+    for file, names in split.filename_to_tensors.items():
         save({name: read(name).contiguous() for name in names}, folder / file)
-        weight_map |= dict.fromkeys(names, file)
-    index = {'metadata': {'total_size': sum(sizes.values())}, 'weight_map': weight_map}
-    (folder / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    if split.is_sharded:
+        index = {'metadata': split.metadata, 'weight_map': split.tensor_to_filename}
+        (folder / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2) + '\n')
 
 
 def save(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
@@ -180,16 +184,3 @@ def _weight_map(folder: Path) -> dict[str, str]:
     if outside := [file for file in files.values() if Path(str(file)).name != file]:
         raise ModelError(f'{index} names "{outside[0]}", which is not a file next to it.')
     return files
-
-
-def _grouped(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    group: list[str] = []
-    total = 0
-    for name, size in sizes.items():
-        if group and total + size > _SHARD_BYTES:
-            yield group
-            group, total = [], 0
-        group.append(name)
-        total += size
-    if group:
-        yield group

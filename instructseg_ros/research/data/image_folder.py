@@ -148,16 +148,13 @@ def make_sample(folder: Path, seed: int) -> None:
     for split in _SPLITS:
         place = folder / split
         entries = [_write_image(place, rng, number) for number in range(4)]
+        entries[3] |= {
+            'explanation': f'It is {entries[3]["sentences"][0]}, which covers the others.',
+            'sentences': ['what is in front of the others?'],
+            'reasoning': True,
+        }
         entries.append(_write_video(place, rng))
         entries.append(entries[0] | {'mask': None, 'sentences': ['the black star']})
-        entries.append(
-            entries[1]
-            | {
-                'sentences': ['what is in front of the others?'],
-                'reasoning': True,
-                'explanation': f'It is {entries[1]["sentences"][0]}, because it covers the others.',
-            }
-        )
         write_entries(place, entries)
 
 

@@ -32,14 +32,14 @@ def test_a_line_of_a_folder_describes_an_image_or_a_video(tmp_path: Path) -> Non
     folder.make_sample(tmp_path, 0)
     samples = folder.read(tmp_path, 'train').samples
     assert [sample.task for sample in samples] == [
-        *[SampleTask.IMAGE_REFERRING] * 4,
+        *[SampleTask.IMAGE_REFERRING] * 3,
+        SampleTask.IMAGE_REASONING,
         SampleTask.VIDEO_REASONING,
         SampleTask.IMAGE_REFERRING,
-        SampleTask.IMAGE_REASONING,
     ]
     assert samples[0].targets[0].mask().any()
-    assert not samples[-2].targets[0].mask().any()
-    assert samples[-1].explanation
+    assert not samples[-1].targets[0].mask().any()
+    assert samples[3].explanation
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_a_wrong_line_is_named_with_what_is_wrong(
     reading = folder.read(tmp_path, 'train')
     first, second = sorted(str(problem) for problem in reading.problems)
     assert first.startswith(f'{file} line 2: ') and reason in first
-    assert second.startswith(f'{file} line 8: not JSON')
-    assert len(reading.samples) == 6
+    assert second.startswith(f'{file} line 7: not JSON')
+    assert len(reading.samples) == 5
 
 
 def test_pixels_of_one_value_may_be_the_object(tmp_path: Path) -> None:

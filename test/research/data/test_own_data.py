@@ -35,6 +35,7 @@ def test_a_line_of_a_folder_describes_an_image_or_a_video(tmp_path: Path) -> Non
         *[SampleTask.IMAGE_REFERRING] * 3,
         SampleTask.IMAGE_REASONING,
         SampleTask.VIDEO_REASONING,
+        SampleTask.VIDEO_REFERRING,
         SampleTask.IMAGE_REFERRING,
     ]
     assert samples[0].targets[0].mask().any()
@@ -69,8 +70,8 @@ def test_a_wrong_line_is_named_with_what_is_wrong(
     reading = folder.read(tmp_path, 'train')
     first, second = sorted(str(problem) for problem in reading.problems)
     assert first.startswith(f'{file} line 2: ') and reason in first
-    assert second.startswith(f'{file} line 7: not JSON')
-    assert len(reading.samples) == 5
+    assert second.startswith(f'{file} line 8: not JSON')
+    assert len(reading.samples) == 6
 
 
 def test_pixels_of_one_value_may_be_the_object(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ PAPER: Final = 'InstructSeg (paper)'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A data set.
+    """A data set: its names, its layout and its reader.
 
     Args:
         name: Name on the command line.

@@ -148,16 +148,13 @@ def make_sample(folder: Path, seed: int) -> None:
     for split in _SPLITS:
         place = folder / split
         entries = [_write_image(place, rng, number) for number in range(4)]
-        entries.append(_write_video(place, rng))
+        entries[3] |= {
+            'explanation': f'It is {entries[3]["sentences"][0]}, which covers the others.',
+            'sentences': ['what is in front of the others?'],
+            'reasoning': True,
+        }
+        entries += _write_video(place, rng)
         entries.append(entries[0] | {'mask': None, 'sentences': ['the black star']})
-        entries.append(
-            entries[1]
-            | {
-                'sentences': ['what is in front of the others?'],
-                'reasoning': True,
-                'explanation': f'It is {entries[1]["sentences"][0]}, because it covers the others.',
-            }
-        )
         write_entries(place, entries)
 
 
@@ -175,15 +172,19 @@ def _write_image(folder: Path, rng: np.random.Generator, number: int) -> dict[st
     return {'image': image, 'mask': mask, 'sentences': [f'the {shapes[-1].name}']}
 
 
-def _write_video(folder: Path, rng: np.random.Generator) -> dict[str, Any]:
+def _write_video(folder: Path, rng: np.random.Generator) -> list[dict[str, Any]]:
     images, seen = clip(rng)
     frames = [f'video/{index}.jpg' for index in range(len(images))]
     masks = [f'video/{index}.png' for index in range(len(images))]
     for frame, mask, rgb, shapes in zip(frames, masks, images, seen, strict=True):
         save_jpeg(folder / frame, rgb)
         write_mask(folder / mask, shapes[0].mask)
-    sentence = f'what has the color {seen[0][0].color}?'
-    return {'frames': frames, 'masks': masks, 'sentences': [sentence], 'reasoning': True}
+    video = {'frames': frames, 'masks': masks}
+    question = f'what has the color {seen[0][0].color}?'
+    return [
+        video | {'sentences': [question], 'reasoning': True},
+        video | {'sentences': [f'the {seen[0][0].name}']},
+    ]
 
 
 DATA_SETS: Final = (

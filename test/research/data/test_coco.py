@@ -200,7 +200,7 @@ def test_an_object_without_sentence_or_category_is_a_problem(write: Write) -> No
     assert [problem.what for problem in findings.problems] == [
         'it has neither sentences nor a category',
         'category 7 has no name',
-        'sentences is a list of texts',
+        'sentences is a list of texts, at least one',
     ]
     assert findings.samples == 1
 

@@ -32,14 +32,15 @@ def test_a_line_of_a_folder_describes_an_image_or_a_video(tmp_path: Path) -> Non
     folder.make_sample(tmp_path, 0)
     samples = folder.read(tmp_path, 'train').samples
     assert [sample.task for sample in samples] == [
-        *[SampleTask.IMAGE_REFERRING] * 4,
-        SampleTask.VIDEO_REASONING,
-        SampleTask.IMAGE_REFERRING,
+        *[SampleTask.IMAGE_REFERRING] * 3,
         SampleTask.IMAGE_REASONING,
+        SampleTask.VIDEO_REASONING,
+        SampleTask.VIDEO_REFERRING,
+        SampleTask.IMAGE_REFERRING,
     ]
     assert samples[0].targets[0].mask().any()
-    assert not samples[-2].targets[0].mask().any()
-    assert samples[-1].explanation
+    assert not samples[-1].targets[0].mask().any()
+    assert samples[3].explanation
 
 
 @pytest.mark.parametrize(

@@ -320,8 +320,7 @@ def test_a_broken_image_is_named_and_replaced(
 ) -> None:
     broken = tmp_path / 'reasonseg'
     shutil.copytree(start.folders['reasonseg'], broken)
-    recipe = load_recipe('smoke')
-    recipe = dataclasses.replace(recipe, sources=recipe.sources[3:4], steps=2, batch=4)
+    recipe = dataclasses.replace(start.recipe, sources=start.recipe.sources[3:4], steps=2, batch=4)
     for picture in sorted((broken / 'train').glob('*.jpg'))[:1]:
         data = picture.read_bytes()
         picture.write_bytes(data[: len(data) // 2])

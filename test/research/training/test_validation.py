@@ -56,7 +56,7 @@ def test_the_val_split_is_measured_during_a_training_and_logged(
     curves = read_curves(tmp_path / 'out')
     assert [step for step, _ in curves['validation/gIoU']] == [2, 4, 5]
     assert [step for step, _ in curves['validation/loss']] == [2, 4, 5]
-    assert trainer.record is not None and trainer.record.newest.samples == 6
+    assert trainer.record is not None and trainer.record.newest.samples == 7
     assert trainer.record == read_record(tmp_path / 'out' / 'validation.json')
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from instructseg_ros.research.evaluation.overlap import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.streaming.overlay import draw_overlay, outline
 from instructseg_ros.streaming.segmentation import Segmentation, State
 

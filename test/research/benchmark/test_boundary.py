@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from instructseg_ros.research.evaluation.boundary import boundary_accuracy
+
+from instructseg_ros.research.evaluation.metrics import boundary_accuracy
 
 SHAPE = (1080, 1920)
 TOLERANCE = 0.008

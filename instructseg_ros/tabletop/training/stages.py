@@ -48,7 +48,7 @@ from instructseg_ros.tabletop.training.training_config import (
     TabletopRecipe,
 )
 from instructseg_ros.tabletop.training.word_augmentation import write_instructions
-from instructseg_ros.video.run_folder import locked
+from instructseg_ros.video.run_folder import locked, make_folder
 
 # Stages of a training from scratch that do not need all earlier ones.
 _NEEDS: Final = {'pixels': (), 'language': ('tower', 'motion')}
@@ -90,6 +90,7 @@ class TabletopTraining:
         if unknown := set(self._chosen) - set(self._stages):
             known = ', '.join(self._stages)
             raise ValueError(f'unknown stages {sorted(unknown)}: choose from {known}')
+        make_folder(folder)
         self._accelerator = make_accelerator('bf16', cpu=True)
         self._folder = folder
         self._recipe = recipe

@@ -277,7 +277,7 @@ def test_the_one_topic_that_is_missing_is_named_once(
     show_until(
         probe,
         camera,
-        lambda: 's on /space/depth/image; check that its' in node.output(),
+        lambda: 's on /space/depth/image; check its driver' in node.output(),
         with_depth=False,
     )
 

@@ -113,13 +113,13 @@ class NodeTester:
         self._commands.publish(Command(**fields))
 
     def request(self, timeout: float = RESULT_TIMEOUT) -> bool:
-        """Publish a valid image; return whether the steady instruction was answered on it."""
+        """Publish a valid image; return whether the steady instruction got a result on it."""
         message = self.image()
         self.publish_image(message)
         return self.wait(lambda: _key(message.header) in self._answered, timeout=timeout)
 
     def connect(self) -> bool:
-        """Wait for the node and send the steady instruction; return whether it was answered."""
+        """Wait for the node and send the steady instruction; return whether it got a result."""
         inputs = (self.images, self._compressed, self._commands)
         self.wait(
             lambda: (

@@ -30,11 +30,11 @@ class Tally:
 
     Attributes:
         valid_requests: Valid images published between the disturbances.
-        unanswered: Valid images on which the instruction was not answered.
+        unanswered: Valid images without a result for the instruction.
         disturbances: Dropouts, floods, restarts and commands of floods.
-        failures: Names of the expected reactions that did not come.
-        header_mismatches: Results with the header of no image, or another header than their mask.
-        restarts_survived: How often the node answered again after it was killed.
+        failures: Expected reactions that did not occur.
+        header_mismatches: Results whose header is not that of an image or not that of their mask.
+        restarts_survived: Number of kills after which the node, restarted, gave results again.
     """
 
     valid_requests: int = 0
@@ -65,7 +65,7 @@ class MemorySamples:
             self.idle.append(resident)
 
     def growth(self) -> float:
-        """Return by which share the last tenth of idle samples exceeds the one after warm-up."""
+        """Return the relative growth of idle memory from warm-up to the last tenth of samples."""
         if not self.idle:
             return 0.0
         tenth = max(1, len(self.idle) // 10)
@@ -81,7 +81,7 @@ def soak(
     device: str = 'auto',
     report: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Disturb a node for some minutes, and check that it keeps answering.
+    """Disturb a node for some minutes, and check that it keeps publishing results.
 
     Args:
         log: File for the output of the node.
@@ -91,7 +91,7 @@ def soak(
         report: Called with the name of each phase.
 
     Returns:
-        The counts of `Tally`; `memory_growth`, by which share the idle memory of the node grew
+        The counts of `Tally`; `memory_growth`, by which fraction the idle memory of the node grew
         after warm-up; the idle memory in each dropout; and the peak.
     """
     with start_node(log, model=model, device=device, image_timeout=IMAGE_TIMEOUT) as process:

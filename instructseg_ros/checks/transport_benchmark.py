@@ -1,4 +1,4 @@
-"""Measures what a node does with an image besides running the model: reading and publishing."""
+"""Measures the cost of an image without the model: reading it and publishing the results."""
 
 from __future__ import annotations
 

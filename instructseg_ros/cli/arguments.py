@@ -43,12 +43,12 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads',
         type=positive,
-        help='CPU threads; fewer than cores is faster where other processes use some of them',
+        help='CPU threads; use fewer than the number of cores if other processes need some',
     )
 
 
 def set_threads(options: argparse.Namespace, default: int | None = None) -> None:
-    """Limit torch's threads, whose idle ones spin; None: torch's own choice."""
+    """Limit torch's threads, because idle ones spin; None keeps torch's default."""
     if threads := options.threads or default:
         import torch
 

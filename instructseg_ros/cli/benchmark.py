@@ -107,7 +107,7 @@ def _add_stream(subcommands: Subparsers) -> None:
         help='fixed_references: frames between two changes of the reference frames',
     )
     parser.add_argument(
-        '--target-rate', type=float, default=30.0, help='auto: frames per second to hold'
+        '--target-rate', type=float, default=30.0, help='auto: target rate in frames per second'
     )
     parser.add_argument('--scenes', type=int, default=4, help='embedded: number of videos for J&F')
     parser.add_argument('--naive', action='store_true', help="also measure the authors' procedure")

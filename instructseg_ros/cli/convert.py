@@ -18,10 +18,10 @@ def _add_convert(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'convert',
         help="convert the authors' checkpoint to a model folder",
-        description="Converts the authors' checkpoint to a model folder. The disk is needed twice: "
-        'the source stays as it is, and the new folder is as large, 7.4 GB each for the release. A '
-        'hub id is downloaded first, unless it was downloaded before; without a network the '
-        'command ends after seconds and names the files to copy.',
+        description="Converts the authors' checkpoint to a model folder. Needs disk space for both "
+        'the source, which is not changed, and the new folder: 7.4 GB each for the release. A hub '
+        'id is downloaded first, unless it was downloaded before; without a network the command '
+        'ends within seconds and names the files to copy.',
     )
     parser.add_argument('source', help='folder or hub id of the release; with --mask2former: Mipha')
     parser.add_argument('target', type=Path, help='new folder')

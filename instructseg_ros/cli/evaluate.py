@@ -136,7 +136,7 @@ def run_score(options: argparse.Namespace) -> int:
 
 
 def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
-    """Yield the figures as lines of text; of a long list only its length and first item."""
+    """Yield the figures as lines of text; for a long list only its length and first item."""
     numbers = {
         name: value
         for name, value in figures.items()

@@ -130,7 +130,7 @@ def run_video(options: argparse.Namespace) -> int:
 
 
 def _identity(options: argparse.Namespace) -> str:
-    """Tell a model from another one of the same name or in another number format."""
+    """Identify a model by its weights and number format, not by its name."""
     from instructseg_ros.model.model_files import find_model, model_hash
 
     weights = model_hash(find_model(options.model))[:16]

@@ -118,7 +118,7 @@ def _scores(
 
 
 def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a mask to add to scores; adding is faster than filling the scores of each head."""
+    """Convert a mask to values to add to scores; faster than filling the scores of each head."""
     if mask.dtype != torch.bool:
         return mask
     # Half of the lowest number, so that no sum becomes infinite.

@@ -108,7 +108,7 @@ def quiet() -> Iterator[None]:
 
 
 def _check_description(folder: Path) -> None:
-    """Refuse another model's config.json, whose defaults would build the 14 GB released model."""
+    """Refuse the config.json of another model: defaults would fill in the 14 GB released model."""
     try:
         values = json.loads((folder / CONFIG).read_text())
         model_type = values.get('model_type') if isinstance(values, dict) else None
@@ -155,4 +155,4 @@ def _check_processor(
 
 
 def _does_not_load(folder: Path, reason: str) -> ModelError:
-    return ModelError(f'{folder} does not load: {reason}. Copy the whole folder again.')
+    return ModelError(f'{folder} cannot be loaded: {reason}. Copy the whole folder again.')

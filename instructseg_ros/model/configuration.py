@@ -64,10 +64,10 @@ class InstructSegConfig(PretrainedConfig):
         num_latents: Reference tokens per frame that the video perceiver computes.
         perceiver_layers, perceiver_heads, perceiver_head_dim: Cross attention of the perceiver.
         fusion_width, fusion_layers, fusion_heads, fusion_head_dim: Vision-guided text fusion.
-        reference_frames: Earlier frames that the model reads besides the key frame.
+        reference_frames: Number of earlier frames that the model reads besides the key frame.
         reference_stride: Seconds between reference frames.
         max_reference_stride: Longest stride, in seconds, that the model was trained with.
-        score_threshold: Calibrated score from which a target counts as found.
+        score_threshold: Calibrated minimum score of a target that counts as found.
         release_threshold: Calibrated score below which a found target counts as lost; None: the
             same as `score_threshold`.
         language_dtype: Number format of vision tower, projector and language model if it differs

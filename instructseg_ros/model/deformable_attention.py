@@ -32,7 +32,7 @@ class SamplePoints(NamedTuple):
 
 
 class MapExtents(NamedTuple):
-    """The map of each of levels * points samples: its size, and its first row in the table."""
+    """For each of levels * points samples, the size of its map and that map's first table row."""
 
     height: torch.Tensor
     width: torch.Tensor
@@ -104,7 +104,7 @@ def _sample_points(offsets: torch.Tensor, shapes: Shapes) -> SamplePoints:
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
     """Softmax over the last dimension of (B, N, heads, few), as (B, heads, N, few) float32.
 
-    Computed along another dimension, it takes a third of the time, because a dozen numbers in a row
+    Computing it along another dimension takes a third of the time, because a dozen numbers in a row
     do not fill a vector register.
     """
     rows = logits.float().permute(0, 3, 1, 2).contiguous()

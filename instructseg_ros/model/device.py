@@ -1,4 +1,4 @@
-"""Work on a device: copies to it, concurrent work on a GPU, and running out of memory."""
+"""Device helpers: copies, concurrent work on a GPU, and out-of-memory errors."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class FrameBuffer:
         return len(self._frames)
 
     def add(self, frame: Frame) -> bool:
-        """Add the newest frame; return whether the one before it was never taken.
+        """Add the newest frame; return whether the previous one was never taken.
 
         A frame with the stamp of the newest one replaces it. A stamp before that means that time
         jumped back, as when a recording starts over: all earlier frames are then released.
@@ -81,7 +81,7 @@ class FrameBuffer:
         self._taken = True
 
     def newest(self, *, now: float, max_age: float) -> Frame | None:
-        """Return the newest frame, taken or not; None where it arrived too long ago.
+        """Return the newest frame, taken or not; None if it arrived too long ago.
 
         Args:
             now: Seconds of the steady clock.
@@ -95,7 +95,7 @@ class FrameBuffer:
         """Choose the reference frames of `key`, oldest first, all captured before it.
 
         For k = count..1 the frame nearest to `key.stamp - k * stride` is chosen, at most half a
-        stride away; frames with features are preferred. Fewer frames are returned where there are
+        stride away; frames with features are preferred. Fewer frames are returned if there are
         none to choose from.
         """
         earlier = [frame for frame in self._frames if frame.stamp < key.stamp]
@@ -124,7 +124,7 @@ class FrameBuffer:
         return self._frames[-1].stamp - self._frames[0].stamp
 
     def _is_crowded(self, frame: Frame) -> bool:
-        """Tell whether the frame that was newest so far is not worth keeping behind `frame`."""
+        """Return whether the previous newest frame need not be kept once `frame` is added."""
         if frame.stamp == self._frames[-1].stamp:
             return True
         if len(self._frames) < 2:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-_RADIUS: Final = 2  # of a window, in coarse pixels
+_RADIUS: Final = 2  # radius of a window, in coarse pixels
 _SMOOTHNESS: Final = 1e-4  # the paper's epsilon: a variance of colours from 0 to 1
 _FULLY_EXPLAINED: Final = 0.5  # share of the variance from which a linear model is used in full
 _MIN_VARIANCE: Final = 1e-6
@@ -19,7 +19,7 @@ _MIN_PROBABILITY: Final = 1e-4
 def follow_edges(logits: torch.Tensor, image: Image.Image, *, cell: float) -> torch.Tensor:
     """Move the edges of a mask to nearby edges of the image.
 
-    A mask locates its edge to a fraction of the cell it was decoded in, the image to a pixel.
+    A mask gives its edge to within a fraction of a decoder cell, the image to within a pixel.
 
     Args:
         logits: (H, W) of the mask.
@@ -53,7 +53,7 @@ def guided_filter(values: torch.Tensor, guide: torch.Tensor, *, step: int) -> to
     Args:
         values: (H, W).
         guide: (3, H, W), 0 to 1.
-        step: Factor by which the smaller images are smaller.
+        step: Downsampling factor of the smaller images.
 
     Returns:
         (H, W), which may slightly exceed the range of the values.

@@ -28,7 +28,7 @@ class LanguageModel(PhiModel):
         Args:
             embeddings: (B, L, D), positioned after the cached tokens.
             cache: Keys and values of the preceding tokens; those of the sequence are appended.
-            causal: Whether a token sees only those before it.
+            causal: Whether a token sees only earlier tokens.
             read_from: First position whose final state is needed. In the last layer, earlier tokens
                 are computed as keys and values only, which changes no result.
 
@@ -57,7 +57,7 @@ class LanguageModel(PhiModel):
         return [*(states[:, :length] for states in layers), final[:, : length - read_from]]
 
     def remember(self, embeddings: torch.Tensor) -> DynamicCache:
-        """Return keys and values of the (B, L, D) start of sequences, for prefills of the rest."""
+        """Return keys and values of the (B, L, D) start of sequences, to prefill the rest later."""
         cache = DynamicCache(config=self.config)
         layers, rotary = self._run_all_but_last(embeddings, cache, causal=True)
         _remember(self.layers[-1], layers[-1], rotary, cache)

@@ -18,7 +18,7 @@ from instructseg_ros.model.attention import attend_with_heads
 from instructseg_ros.model.configuration import MaskConfig
 from instructseg_ros.model.pixel_branch import PixelFeatures, resize
 
-_EPSILON: Final = 1e-6  # of the authors' mask quality
+_EPSILON: Final = 1e-6  # epsilon in the authors' mask quality
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class MaskPredictions:
 
 
 class MaskDecoder(nn.Module):
-    """Refines the queries of K instructions on each of F frames by the frame's features.
+    """Refines the queries of K instructions on each of F frames with the frame's features.
 
     Follows the authors' mask2former_transformer_decoder.py: queries start from the language
     model's states, and text enters only through them and through the scores.
@@ -66,14 +66,14 @@ class MaskDecoder(nn.Module):
         *,
         final_only: bool = False,
     ) -> list[MaskPredictions]:
-        """Predict before the first layer and after each layer; the last prediction is the answer.
+        """Predict before the first layer and after each layer; the last prediction is the result.
 
         Args:
             queries: (F, K, Q, C) projected mask tokens.
             condition: (F, K, C) fused text; a score is a product with it.
             features: Features of the F frames.
             evidence: (F, K, Q, C) added to the queries before scoring, or None.
-            final_only: Return only the answer; only losses need the others.
+            final_only: Return only the last prediction; only losses need the others.
         """
         fine = features.mask_features
         coarse = functional.avg_pool2d(fine, self.upsampling) if self.upsampling > 1 else fine
@@ -236,7 +236,7 @@ def mask_quality(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _cells(x: torch.Tensor) -> torch.Tensor:
-    """Flatten (F, C, h, w) to (F, C, h * w), in a layout that products do not copy."""
+    """Flatten (F, C, h, w) to (F, C, h * w), in a layout that matrix products need not copy."""
     if x.is_contiguous(memory_format=torch.channels_last):
         # Flattened directly, a batch of one would get strides that `bmm` copies.
         return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)

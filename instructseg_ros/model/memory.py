@@ -1,4 +1,4 @@
-"""Memory of this process: its size, and whether freed memory is kept or returned."""
+"""Memory of this process: its resident size, and keeping or returning freed memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _C = ctypes.CDLL(None)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory of images and tensors instead of mapping new pages for each.
+    """Let glibc reuse the freed memory of images and tensors instead of mapping new pages.
 
-    Page faults are most of the cost of a 1080p message, and half of a training step on a CPU. Does
-    nothing if the C library has no `mallopt`.
+    Page faults make up most of the cost of a 1080p message, and half of a training step on a CPU.
+    Does nothing if the C library has no `mallopt`.
     """
     mallopt = getattr(_C, 'mallopt', None)
     if mallopt is None:
@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return the memory that `keep_freed_memory` kept to the system; takes milliseconds.
+    """Return the memory that `keep_freed_memory` retained to the system; takes milliseconds.
 
     Does nothing if the C library has no `malloc_trim`.
     """

@@ -1,4 +1,4 @@
-"""The files of a model folder: where they are, whether they are whole, and the model's hash.
+"""The files of a model folder: finding them, checking their integrity, and hashing the model.
 
 Imports neither torch nor transformers, so that commands can refuse a bad folder at once.
 """
@@ -28,7 +28,7 @@ _CHUNK: Final = 1 << 20
 
 
 class ModelError(ValueError):
-    """A model cannot be found or loaded; the message names the remedy."""
+    """A model cannot be found or loaded; the message says how to fix it."""
 
 
 def find_model(model: str) -> Path:
@@ -55,7 +55,7 @@ def find_model(model: str) -> Path:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files a model is loaded from, without hidden ones such as macOS' `._*`."""
+    """Return the files that a model is loaded from, without hidden ones such as macOS' `._*`."""
     return sorted(
         file
         for file in folder.iterdir()
@@ -91,7 +91,7 @@ def check_manifest(folder: Path) -> None:
 
 
 def model_hash(folder: Path) -> str:
-    """Identify a model by the content of its files, wherever the folder is.
+    """Identify a model by the content of its files, independently of its folder.
 
     Hashes come from SHA256SUMS if it exists, because loading the model checks them anyway; hashing
     7 GB takes seconds.
@@ -126,7 +126,7 @@ def is_lfs_pointer(file: Path) -> bool:
 
 def explain_lfs_pointer(file: Path) -> str:
     """Return the error message for a git-lfs pointer, with the remedy."""
-    return f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}'
+    return f'{file} is only a git-lfs pointer: run `git lfs pull` in {file.parent}'
 
 
 def refuse_pointers(files: Iterable[Path]) -> None:

@@ -252,7 +252,7 @@ class InstructSegModel(PreTrainedModel):
         return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
 
     def _all_references(self, references: torch.Tensor) -> torch.Tensor:
-        """Take the newest frames that the model reads; if there are fewer, repeat the oldest."""
+        """Return the newest frames, as many as the model reads; repeat the oldest if needed."""
         newest = references[:, -self.config.reference_frames :]
         missing = self.config.reference_frames - newest.shape[1]
         return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)

@@ -91,7 +91,7 @@ class LatentResampler(nn.Module):
 
 
 class LatentAttention(nn.Module):
-    """Cross attention of latents to memory, own memory and the latents themselves, without biases.
+    """Cross attention of latents to shared memory, own memory and the latents; without biases.
 
     The keys include the latents, as in the `PerceiverAttention` that the authors' ovp.py uses.
     """

@@ -50,7 +50,7 @@ class Precision:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device named `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`...
+    """Return the device for `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`...
 
     Raises:
         ModelError: This machine has no such device.
@@ -78,7 +78,7 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
       branch in float32 costs little; bfloat16 on CPUs and boards (Jetson) that compute in it, where
       it takes a third of the time; `mixed` on older boards and float32 on older CPUs.
     - `int8`: like `auto`, with one byte per weight on the language side, see `quantize_weights`.
-    - `float16_weights`: what the paper's figures were computed with, see `round_to_float16`.
+    - `float16_weights`: the format of the paper's published figures, see `round_to_float16`.
 
     Args:
         name: One of `DTYPES`.
@@ -98,7 +98,7 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
         language = torch.float32 if overflows else computed.language
         return dataclasses.replace(computed, language=language, int8=True)
     if name not in DTYPES:
-        raise ModelError(f'dtype "{name}" is none of {", ".join(DTYPES)}.')
+        raise ModelError(f'dtype "{name}" is not one of {", ".join(DTYPES)}.')
     if device.type == 'cpu':
         _refuse_slow(name, large=large)
     if name == 'mixed':
@@ -147,7 +147,7 @@ def round_to_float16(model: nn.Module, folder: Path, *, is_release: bool) -> Non
         if tensor.is_floating_point():
             rounded = _rounded(tensor)
             if not torch.equal(rounded.isfinite(), tensor.isfinite()):
-                raise ModelError(f'{folder}: float16 cannot hold {name}: use "float32".')
+                raise ModelError(f'{folder}: float16 cannot represent {name}: use "float32".')
             tensor.copy_(rounded)
     model.language_model.rotary_emb.register_forward_hook(_round_outputs)
 
@@ -220,12 +220,12 @@ def _best_dtype(device: torch.device) -> str:
 def _refuse_slow(name: str, *, large: bool) -> None:
     if name == 'float16':
         raise ModelError(
-            'float16 is computed hundreds of times slower than float32 on a CPU: use "auto", '
+            'float16 is hundreds of times slower than float32 on a CPU: use "auto", '
             '"float32" or, if the CPU supports it, "bfloat16".'
         )
     if large and name in ('bfloat16', 'mixed') and not onednn_has_bfloat16():
         raise ModelError(
-            f'dtype "{name}": bfloat16 is computed many times slower than float32 on this CPU: '
+            f'dtype "{name}": bfloat16 is many times slower than float32 on this CPU: '
             'use "float32", "int8" (less memory) or "auto".'
         )
 

@@ -1,4 +1,4 @@
-"""The prediction of a query on an image, and its explanation."""
+"""Prediction: the model's output for one query on one image, and why nothing was found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN_LENGTH: Final = 40  # characters of a word
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """The model's answer to one query on one image.
+    """The model's output for one query on one image.
 
     Args:
         mask: (H, W) bool at the image's size.

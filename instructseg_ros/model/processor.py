@@ -297,7 +297,7 @@ class InstructSegProcessor:
         return follow_edges(logits, image, cell=canvas[0] / grid[0] / scale)
 
     def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
-        """Append a template, filled with an instruction or question, up to and with its answer."""
+        """Append a template with an instruction or question, up to and including its answer."""
         question, assistant, answer = template.rpartition(ASSISTANT)
         parts = ((question + assistant, False), (answer, True)) if assistant else ((answer, False),)
         for part, said in parts:

@@ -1,4 +1,4 @@
-"""What goes into a segmentation and what is kept of it: queries, frame features, embeddings."""
+"""Inputs and cached intermediate results of a segmentation: queries, features, embeddings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from instructseg_ros.model.pixel_branch import PixelFeatures
     from instructseg_ros.model.states import PrefixCache
 
-# (H, W, 3) uint8 RGB, or an image of PIL.
+# (H, W, 3) uint8 RGB, or a PIL image.
 ImageInput: TypeAlias = np.ndarray | Image.Image
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class Query:
-    """An instruction for the model, with everything that is kept for it between frames.
+    """An instruction for the model, with everything that is cached for it between frames.
 
     Queries are compared by identity: equal texts on two cameras have caches of their own.
 
@@ -42,7 +42,7 @@ class Query:
         embedding: The language model's last output.
         reasoned_at: Stamp of the frame that `embedding` was computed on, ns.
         reference_frames: Number of reference frames that `embedding` was computed with.
-        failed: The model failed on this query last; it is then run apart from the others.
+        failed: Whether the model failed on this query last time; it then runs in its own batch.
     """
 
     text: str
@@ -69,7 +69,7 @@ class Query:
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class FrameFeatures:
-    """Vision tokens of a frame, and the reference tokens that queries made of them.
+    """Vision tokens of a frame, and the reference tokens that were computed from them per query.
 
     Args:
         vision: (V, D) vision tokens.

@@ -21,7 +21,7 @@ from instructseg_ros.model.tasks import TEMPORAL_ID, Task
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-# The tokenised prompt of K queries on each of F frames, with so many reference frames.
+# Tokenised prompt of K queries on each of F frames, with a given number of reference frames.
 PromptFunction = Callable[[Sequence[Sequence[Query]], int], Prompt]
 Texts = tuple[tuple[tuple[str, Task], ...], ...]
 MAX_PROMPTS: Final = 32  # sets of queries whose tokens are kept
@@ -29,7 +29,7 @@ MAX_TEXT_PREFIXES: Final = 8  # kinds of prompts; a model has four
 
 
 def group(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Indices of equal keys, in the order in which the keys first appear."""
+    """Return the indices of equal keys, in the order in which the keys first appear."""
     groups: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
@@ -77,7 +77,7 @@ class PromptCache:
         self._kept = functools.lru_cache(maxsize=MAX_PROMPTS)(self._tokenize)
 
     def pad(self, multiple: int) -> None:
-        """Pad prompts to a multiple of so many tokens from now on."""
+        """Pad all later prompts to a multiple of this many tokens."""
         self._multiple = multiple
         self.clear()
 
@@ -86,11 +86,11 @@ class PromptCache:
         self._kept.cache_clear()
 
     def __call__(self, queries: Sequence[Sequence[Query]], references: int) -> Prompt:
-        """The prompt of K queries on each of F frames.
+        """Return the prompt of K queries on each of F frames.
 
         Args:
-            queries: Prepared queries of each frame, equally many for all.
-            references: Reference frames of each; 0 for still images.
+            queries: Prepared queries of each frame, the same number for all.
+            references: Number of reference frames; 0 for still images.
 
         Raises:
             ValueError: The prompt is longer than the model reads.
@@ -101,7 +101,8 @@ class PromptCache:
         if length > self._max_length:
             raise ValueError(
                 f'the instruction and {references} reference frames take {length} tokens, and the '
-                f'model reads {self._max_length}: shorten the text or give fewer reference frames'
+                f'model reads at most {self._max_length}: shorten the text or use fewer reference '
+                f'frames'
             )
         return prompt
 
@@ -118,7 +119,7 @@ class PromptCache:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class QueryBatch:
-    """One frame with its queries and reference frames; those of one shape form a batch.
+    """One frame with its queries and reference frames; entries of equal shape form a batch.
 
     Args:
         queries: Queries to run on the frame.
@@ -137,7 +138,7 @@ class QueryBatch:
 
     @property
     def perceived_frames(self) -> tuple[FrameFeatures, ...]:
-        """The reference frames; a still image is its own, as in the authors' code."""
+        """Reference frames; a still image is its own reference, as in the authors' code."""
         return self.references or (self.features,)
 
 
@@ -150,7 +151,7 @@ class QueryReader:
         self._text_prefixes: dict[tuple[int, ...], PrefixCache] = {}
 
     def clear(self) -> None:
-        """Release what is kept here; frames and queries keep their own."""
+        """Release the caches of this object; frames and queries keep theirs."""
         self._text_prefixes.clear()
 
     def reason(
@@ -175,7 +176,7 @@ class QueryReader:
         return _perceived(pairs).unflatten(0, (len(batch), -1))
 
     def text_prefix(self, prompt: Prompt) -> PrefixCache | None:
-        """The key/value cache of the text that every prompt of a kind begins with."""
+        """Return the key/value cache of the text that all prompts of a type begin with."""
         if not prompt.text:
             return None
         if prompt.text not in self._text_prefixes:
@@ -188,7 +189,7 @@ class QueryReader:
         """The key/value cache of F * K prompts up to the end of their reference tokens.
 
         Pairs of a query and its reference frames that are not cached yet are computed together,
-        whatever their frames are.
+        even if they belong to different frames.
         """
         pairs = [(query, frame.references) for frame in batch for query in frame.queries]
         rows = {
@@ -217,7 +218,7 @@ class QueryReader:
     def _context(
         self, batch: Sequence[QueryBatch], prompt: Prompt, *, keep_references: bool
     ) -> tuple[VisualContext, PrefixCache | None]:
-        """The language model's visual input, and the cache that it continues from."""
+        """Return the language model's visual input and the prefix cache."""
         image = torch.stack([frame.features.vision for frame in batch])
         if self._model.config.motion_perceiver:
             return self._model.perceive(image, _reference_vision(batch), prompt), None
@@ -229,7 +230,7 @@ class QueryReader:
         return context, self.text_prefix(prompt)
 
     def _prefix_holds_references(self, prompt: Prompt, references: int) -> bool:
-        """Whether all reference tokens come in the prompts' start, as in the released ones."""
+        """Whether the prompts start with all reference tokens, as in the released model."""
         tokens = references * self._model.config.num_latents
         return 0 < tokens == prompt.start_ids.count(TEMPORAL_ID) and not prompt.prefix_length
 
@@ -247,9 +248,9 @@ class QueryReader:
         return prefixes
 
     def _perceive_missing(self, batch: Sequence[QueryBatch]) -> None:
-        """Perceive reference frames for queries that have no tokens of them yet.
+        """Compute the reference tokens that queries still lack.
 
-        Reference frames that lack equally many queries go through the perceiver in one batch.
+        Reference frames that lack tokens for the same number of queries form one batch.
         """
         references = len(batch[0].perceived_frames)
         gaps = [gap for frame in batch for gap in _gaps(frame)]
@@ -267,19 +268,19 @@ class QueryReader:
     def _perceive(
         self, gaps: Sequence[tuple[Sequence[Query], Sequence[FrameFeatures]]], references: int
     ) -> list[torch.Tensor]:
-        """(K, T, num_latents, D) for each gap of T frames that lack K queries."""
+        """Return (K, T, num_latents, D) tokens for each gap: T frames that lack K queries."""
         prompt = self._prompt_of([queries for queries, _ in gaps], references)
         vision = torch.stack([frame.vision for _, frames in gaps for frame in frames])
         return list(self._model.perceive_frames(vision.unflatten(0, (len(gaps), -1)), prompt))
 
 
 def own_rows(batch: torch.Tensor) -> list[torch.Tensor]:
-    """The rows of a batch, to be kept: a view of one among several would keep them all."""
+    """Return the rows of a batch as separate tensors: a view would keep the whole batch alive."""
     return [row.clone() for row in batch] if len(batch) > 1 else list(batch)
 
 
 def _gaps(frame: QueryBatch) -> list[tuple[Sequence[Query], Sequence[FrameFeatures]]]:
-    """Queries with the reference frames that lack exactly these."""
+    """Return sets of queries, each with the reference frames that lack tokens for this set."""
     shown = frame.perceived_frames
     missing = [tuple(q for q in frame.queries if q not in each.perceived) for each in shown]
     return [

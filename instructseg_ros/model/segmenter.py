@@ -42,7 +42,7 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.states import Reasoning
 from instructseg_ros.model.tasks import Task
 
-# Compiled prompts are padded to multiples of so many tokens: fewer shapes to compile.
+# Compiled prompts are padded to a multiple of this many tokens: fewer shapes to compile.
 PROMPT_BUCKET: Final = 8
 
 
@@ -62,7 +62,7 @@ def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> Non
 
 
 class Segmenter:
-    """InstructSeg on one device; its model can afterwards not be trained or saved.
+    """InstructSeg on one device, for inference only: its model can no longer be trained or saved.
 
     `segment` answers in one call. `instructseg_ros.model.session.VideoSession` calls the stages
     that it consists of, each only where its inputs changed: `prepare` a query, `encode` frames,
@@ -151,7 +151,7 @@ class Segmenter:
 
     @property
     def release_threshold(self) -> float:
-        """Score below which a target found before counts as gone; scales with `threshold`."""
+        """Score below which a found target counts as lost; scales with `threshold`."""
         return self.threshold * self._release
 
     def segment(
@@ -163,10 +163,10 @@ class Segmenter:
         task: Task = Task.AUTO,
         features: FrameFeatures | None = None,
     ) -> Prediction:
-        """Segment the target of an instruction; one without a known word is not found, score 0.
+        """Segment the target of an instruction; if no word is known, the score is 0.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or an image of PIL.
+            image: (H, W, 3) uint8 RGB, or a PIL image.
             instruction: Natural language.
             references: Features of earlier frames, oldest first; none for a still image.
             task: AUTO chooses referring or reasoning from the text.
@@ -185,7 +185,7 @@ class Segmenter:
     ) -> list[Prediction]:
         """Segment several instructions on one image in one pass; see `segment`."""
         if isinstance(instructions, str):
-            raise ValueError('instructions is a list of texts; for one text there is `segment`')
+            raise ValueError('instructions must be a list of texts; use `segment` for one text')
         if not instructions:
             return []
         queries = [self.query(text, task) for text in instructions]
@@ -216,7 +216,7 @@ class Segmenter:
         """Compute the vision tokens of each frame in one pass.
 
         Args:
-            images: (H, W, 3) uint8 RGB or of PIL, of any sizes.
+            images: (H, W, 3) uint8 RGB or PIL images, of any sizes.
         """
         if not images:
             return []
@@ -242,11 +242,11 @@ class Segmenter:
             features: Features of each frame.
             references: For each frame the features of earlier ones, oldest first; none for a still
                 image.
-            keep_references: The same references will be shown with later frames: keep their
+            keep_references: Later frames will have the same references: keep their
                 key/value cache in each query.
 
         Returns:
-            For each frame the embeddings, in the order of its queries.
+            The embeddings of each frame, in the order of its queries.
 
         Raises:
             ValueError: A text and its reference frames are longer than the model reads.
@@ -262,7 +262,7 @@ class Segmenter:
         """Compute the mask branch's features of frames in one pass.
 
         Args:
-            images: (H, W, 3) uint8 RGB or of PIL, at least one, of any sizes.
+            images: (H, W, 3) uint8 RGB or PIL images, at least one, of any sizes.
             scale: Scale of the mask branch's input side; smaller is faster and coarser.
         """
         processor = self._processor
@@ -281,20 +281,20 @@ class Segmenter:
         different frames do not share image tokens, and are decoded in batches of their own.
 
         Args:
-            embeddings: For each frame those of the frame or of an earlier one; none where no mask
+            embeddings: For each frame, embeddings of it or of an earlier one; none where no mask
                 is wanted.
             pixels: Features of the F frames.
 
         Returns:
-            For each frame the predictions, in the order of the embeddings.
+            The predictions of each frame, in the order of the embeddings.
 
         Raises:
             ValueError: The numbers of frames of embeddings and pixels differ.
         """
         if len(embeddings) != len(pixels.images):
             raise ValueError(
-                f'embeddings of {len(embeddings)} frames for the pixels of '
-                f'{len(pixels.images)}: give an empty list for a frame without any'
+                f'got embeddings of {len(embeddings)} frames and pixels of {len(pixels.images)}: '
+                f'pass an empty list for a frame without embeddings'
             )
         self._side.join()
         rows = [
@@ -340,7 +340,7 @@ class Segmenter:
         """Answer a question about an image in words.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or an image of PIL.
+            image: (H, W, 3) uint8 RGB, or a PIL image.
             text: Question; with `explain`, the instruction.
             explain: As in `TextGenerator.generate`, like all further arguments.
 
@@ -369,7 +369,7 @@ class Segmenter:
         embeddings: Sequence[Sequence[InstructionEmbedding]],
         pixels: PixelBatch,
     ) -> list[list[Prediction]]:
-        """Decode equally many embeddings on each of some frames, in one batch."""
+        """Decode the same number of embeddings on each of some frames, in one batch."""
         answer = self._model.decode(
             _join(embeddings), pixels.features.of(frames), final_only=True
         ).final
@@ -388,7 +388,7 @@ class Segmenter:
         scores: torch.Tensor,
         canvas: tuple[int, int],
     ) -> list[Prediction]:
-        """The best of (K, Q, h, w) masks with (K, Q) scores, at the size of the image."""
+        """Return the best of (K, Q, h, w) masks by (K, Q) scores, at the size of the image."""
         processor = self._processor
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
@@ -421,9 +421,10 @@ class Segmenter:
 
 
 def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:
-    """Indices of embeddings that share image tokens, and how many such rows of this size precede.
+    """Yield the indices of embeddings that share image tokens, and a number for each such row.
 
-    Both are equal for rows of several frames that are decoded in one batch.
+    The number tells rows of equal size on one frame apart. Rows of several frames with equal size
+    and number are decoded in one batch.
     """
     sizes: Counter[int] = Counter()
     for indices in group(id(embedding.cells) for embedding in embeddings):
@@ -432,7 +433,7 @@ def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int
 
 
 def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
-    """One batch of F rows of K embeddings; those of a row share their image tokens."""
+    """Combine F rows of K embeddings to one batch; those of a row share their image tokens."""
     flat = [embedding for row in embeddings for embedding in row]
     shape = (len(embeddings), -1)
     cells = [row[0].cells for row in embeddings if row[0].cells is not None]

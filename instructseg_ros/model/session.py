@@ -56,10 +56,10 @@ class VideoSession:
         return stream
 
     def step(self, tasks: Sequence[FrameTask[AnyQuery]]) -> Iterator[Results[AnyQuery]]:
-        """Answer the queries of the tasks of some streams in one batch.
+        """Run the queries of the tasks of some streams in one batch.
 
-        A query that makes the model raise yields the exception. It is run apart from the others
-        until it works again, so that they get their predictions.
+        If the model raises on a query, the exception is yielded for it. The query then runs in its
+        own batch until it works again, so that the other queries get their predictions.
 
         Yields:
             After each batch (one, unless a query fails) its tasks, queries and predictions.
@@ -166,6 +166,6 @@ class VideoSession:
 
 
 def _without_traceback(error: Exception) -> Exception:
-    """The error without what would keep the tensors of the attempt alive."""
+    """Return the error without its traceback, which would keep the tensors alive."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error

@@ -16,20 +16,20 @@ from instructseg_ros.model.query import Query
 AnyQuery = TypeVar('AnyQuery', bound=Query)
 NANO: Final = 1_000_000_000
 THUMBNAIL_COLUMNS: Final = 64
-MIN_CHANGE: Final = 24  # of 255, above a camera's noise
+MIN_CHANGE: Final = 24  # out of 255, above a camera's noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencePolicy:
-    """Which earlier frames are shown to the model, and when the language model runs early.
+    """Policy that selects reference frames and lets the language model run early.
 
     Attributes:
         count: Maximum number of reference frames.
         stride: Seconds between them.
-        max_stride: Maximum number of seconds between them where the language model ran on frames
-            further apart than the stride: those are then shown, and no other has to be encoded.
-            None: the stride.
-        scene_change: Share of the image whose change makes the language model run at once.
+        max_stride: Maximum number of seconds between them if the language model runs less often
+            than the stride: the frames that it ran on then serve as reference frames, and no
+            other frame has to be encoded. None: the stride.
+        scene_change: Share of the image that must change to run the language model at once.
     """
 
     count: int = 0
@@ -40,12 +40,12 @@ class ReferencePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeBudget:
-    """How often each part of the model runs.
+    """Limits on how often, and on how much input, each part of the model runs.
 
     Attributes:
         reason_every: Frames from one run of the language model to the next; frames in between are
             decoded with its last output.
-        refresh_every: Frames for which reference frames stay the same; 0: they are chosen anew for
+        refresh_every: Frames for which reference frames stay the same; 0: they are chosen again for
             each frame.
         reference_frames: Maximum number of earlier frames shown to the model.
         scale: Scale of the mask branch's input side.
@@ -70,7 +70,7 @@ class FrameTask(Generic[AnyQuery]):
 
     Attributes:
         frame: The frame.
-        queries: The queries answered on it.
+        queries: The queries to run on it.
         to_reason: Queries that the language model runs for on this frame; the others are decoded
             with their last embedding.
         references: Earlier frames shown with it, oldest first.
@@ -121,7 +121,7 @@ class VideoStream:
     ) -> FrameTask[AnyQuery]:
         """Decide what the model computes for queries on the newest frame.
 
-        The same frame may be planned again, for queries that came after it.
+        The same frame may be planned again for queries that arrived after it.
         """
         is_new = frame is not self._frame
         if is_new:
@@ -198,7 +198,7 @@ class VideoStream:
         return all(self._stride < gap <= self._max_stride for gap in gaps)
 
     def _keeps_references(self, budget: ComputeBudget) -> bool:
-        """Tell whether the references stay: once all are there, for some frames."""
+        """Return whether the references stay the same for the next frame."""
         return (
             len(self._references) == budget.reference_frames
             and self._references_age < budget.refresh_every

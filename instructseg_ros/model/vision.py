@@ -12,7 +12,7 @@ from instructseg_ros.model.configuration import InstructSegConfig
 class VisionTower(nn.Module):
     """SigLIP up to its last used layer, without post-LayerNorm and pooling head.
 
-    The authors select `hidden_states[-2]` (siglip_encoder.py), which the last layer does not enter.
+    The authors select `hidden_states[-2]` (siglip_encoder.py), the second-to-last layer.
     """
 
     def __init__(self, config: InstructSegConfig) -> None:

@@ -1,1 +1,1 @@
-"""What a robot never runs: data sets, training, evaluation and benchmarks."""
+"""Everything that never runs on a robot: data sets, training, evaluation and benchmarks."""

@@ -32,7 +32,7 @@ Arrivals = dict[int, float]  # stamp in ns -> arrival time of its message, s of 
 
 @dataclass(frozen=True)
 class _StampedHeader:
-    """Stands for a color image in the synchronizer, which would otherwise keep its pixels."""
+    """Stands in for a color image in the synchronizer, so that its pixels are not kept alive."""
 
     header: Header
 
@@ -85,7 +85,7 @@ class DepthInput:
         self._synchronizer.registerCallback(self._on_synchronized)
 
     def enable(self, value: bool) -> None:
-        """Subscribe or unsubscribe, unless that is already so."""
+        """Subscribe or unsubscribe; does nothing if that is already the case."""
         if value and not self._subscriptions:
             self._monitor.reset()
             for message_type, name, topic, add in (
@@ -146,7 +146,7 @@ class MatchMonitor:
         warn: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with an empty history.
+        """Start with an empty history.
 
         Args:
             topics: Resolved names of the topics that are matched with images.
@@ -175,7 +175,7 @@ class MatchMonitor:
             self._unmatched = 0
 
     def note_match(self) -> None:
-        """Note that an image was matched on all topics."""
+        """Record that an image was matched on all topics."""
         with self._lock:
             self._last_check = self._clock()
             self._unmatched = 0
@@ -183,12 +183,12 @@ class MatchMonitor:
                 self._reported.clear()
 
     def note(self, topic: str, stamp: int) -> None:
-        """Note a message, stamped in ns, on one of the topics."""
+        """Record a message, stamped in ns, on one of the topics."""
         with self._lock:
             self._remember(self._others[topic], stamp)
 
     def note_image(self, stamp: int) -> None:
-        """Note an image, stamped in ns, and report a fault if none was matched for too long."""
+        """Record an image, stamped in ns, and report a fault if none was matched for too long."""
         with self._lock:
             self._remember(self._images, stamp)
             self._unmatched += 1
@@ -222,7 +222,7 @@ class MatchMonitor:
         for topic, arrivals in self._others.items():
             if not arrivals:
                 return f'{topic} missing', (
-                    f'no message has come on {topic}; check that it is published under this '
+                    f'no message has arrived on {topic}; check that it is published under this '
                     f"name, and that its driver's transport is set up (see README)"
                 )
             silence = self._clock() - max(arrivals.values())
@@ -251,7 +251,7 @@ class MatchMonitor:
         delays = {topic: self._delay(arrivals) for topic, arrivals in self._others.items()}
         topic = max(delays, key=lambda each: delays[each])
         return f'{topic} late', (
-            f'messages on {topic} come {delays[topic]:.2f} s after their images, and only '
+            f'messages on {topic} arrive {delays[topic]:.2f} s after their images, and only '
             f'{self._queue} images wait (sync_queue); raise sync_queue'
         )
 

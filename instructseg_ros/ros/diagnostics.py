@@ -73,7 +73,7 @@ class Diagnostics:
     """Reports the state of the model and, while the node is active, of each camera."""
 
     def __init__(self, node: Node, *, why_closed: Callable[[], str]) -> None:
-        """Start to publish.
+        """Start publishing.
 
         Args:
             node: Owner of the topic.

@@ -35,7 +35,7 @@ class StampCheck:
     """Warns once if the images of a topic have no stamps or all the same one."""
 
     def __init__(self, topic: str, warn: Callable[[str], object]) -> None:
-        """Begin before the first image of a topic."""
+        """Start without any stamp."""
         self._topic = topic
         self._warn = warn
         self._last: int | None = None
@@ -43,7 +43,7 @@ class StampCheck:
         self._warned = False
 
     def note(self, stamp: int) -> None:
-        """Note the stamp of an image, ns."""
+        """Record the stamp of an image, ns."""
         self._repeats = self._repeats + 1 if self._last == stamp else 0
         self._last = stamp
         if stamp == 0:
@@ -165,7 +165,7 @@ class TokenBucket:
     def __init__(
         self, *, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with a full bucket; `clock` returns seconds."""
+        """Start with a full bucket; `clock` returns seconds."""
         self.rate = rate
         self.burst = burst
         self._clock = clock
@@ -259,7 +259,7 @@ class CommandInput:
         self._bucket.burst = self._parameter('command_burst')
         if not self._bucket.take():
             raise InstructionError(
-                f'commands come faster than {self._bucket.rate:g} a second; send fewer, or raise '
+                f'more than {self._bucket.rate:g} commands per second; send fewer, or raise '
                 f'max_command_rate'
             )
 

@@ -132,7 +132,7 @@ def instruction_from_command(
         message: The command.
         cameras: Names of the node's cameras.
         max_length: Longest text, characters.
-        until: What ends the instruction besides its lifetime.
+        until: Condition that ends the instruction, besides its lifetime.
 
     Raises:
         InstructionError: Text, task, cameras or lifetime are invalid.

@@ -230,7 +230,7 @@ class ResultPublisher:
         }
 
     def note_image(self, camera: str, header: Header) -> None:
-        """Note an image, and subscribe to its depth if an output needs it."""
+        """Record an image, and subscribe to its depth if an output needs it."""
         outputs = self._cameras[camera]
         outputs.depth.enable(self._uses_depth and outputs.needs_depth())
         outputs.depth.add(header)

@@ -47,7 +47,7 @@ Found = list[tuple[Segmentation, Box]]
 
 
 class TransformError(RuntimeError):
-    """A transform is not available; the message names it and the remedy."""
+    """A transform is not available; the message names it and says how to fix it."""
 
 
 class Transforms:
@@ -248,7 +248,7 @@ class TargetOutputs:
         )
 
     def _pinhole_of(self, info: CameraInfo) -> Pinhole:
-        """Return the camera model of a calibration; the same object while it does not change.
+        """Return the camera model of a calibration; an unchanged calibration gives the same object.
 
         Raises:
             CalibrationError: The calibration is invalid.

@@ -201,7 +201,7 @@ def _check_choice(field: dataclasses.Field[Any], value: Any) -> None:
     choices = field.metadata['choices']
     for text in [value] if isinstance(value, str) else value or () if choices else ():
         if choices and text not in choices:
-            raise ParameterError(f'{field.name} "{text}" is none of {", ".join(choices)}')
+            raise ParameterError(f'{field.name} "{text}" is not one of {", ".join(choices)}')
 
 
 def _describe(field: dataclasses.Field[Any]) -> ParameterDescriptor:

@@ -45,7 +45,7 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     """Load the model and run it once, so that the first frame is not slow.
 
     Raises:
-        ModelError: The model cannot be loaded; the message names the remedy.
+        ModelError: The model cannot be loaded; the message says how to fix it.
         StopRequested: The process received a signal to stop meanwhile.
     """
     # Imported here because torch and transformers take seconds.
@@ -161,7 +161,7 @@ class Pipeline:
             warn: Called with a description of each invalid image or command.
 
         Raises:
-            ModelError: The model cannot be loaded; the message names the remedy.
+            ModelError: The model cannot be loaded; the message says how to fix it.
             ParameterError: Parameters contradict each other.
         """
         self._node = node
@@ -278,7 +278,7 @@ class IdleMemoryTrimmer:
     """Returns freed memory to the system, once, when no camera has sent an image for a while."""
 
     def __init__(self, node: Node, statistics: Statistics, *, after: float) -> None:
-        """Start to poll until `destroy`.
+        """Poll until `destroy`.
 
         Args:
             node: Owner of the timer.

@@ -56,7 +56,7 @@ class RequestBroker:
     """
 
     def __init__(self, node: Node) -> None:
-        """Begin closed.
+        """Start without an engine: requests are rejected until `open`.
 
         Args:
             node: Owner of the parameters that commands are checked against.
@@ -80,7 +80,7 @@ class RequestBroker:
         """The engine.
 
         Raises:
-            InstructionError: The node is not active; the message gives the reason and the remedy.
+            InstructionError: The node is not active; the message says why and how to fix it.
         """
         if self._engine is None:
             name = self._node.get_fully_qualified_name()
@@ -96,7 +96,7 @@ class RequestBroker:
         self.cameras = cameras
 
     def close(self, reason: str) -> None:
-        """Reject requests from now on; the engine ends those that wait."""
+        """Reject requests from now on; the engine ends waiting ones."""
         self._engine = None
         self._why_closed = reason
 
@@ -112,7 +112,7 @@ class RequestBroker:
 
         Args:
             command: The instruction and its options.
-            until: What ends the instruction.
+            until: Condition that ends the instruction.
             image: Image to segment; None for those of the cameras.
             on_result: Called in the engine's thread with each result before the final one.
 
@@ -226,7 +226,7 @@ class FindAction:
         self._server.destroy()
 
     def _accept(self, goal: Find.Goal) -> GoalResponse:
-        """Accept every goal, because only a result can contain the reason of a rejection."""
+        """Accept every goal, because only a result can contain the reason for a rejection."""
         goal.command.id = goal.command.id or uuid.uuid4().hex[:12]
         return GoalResponse.ACCEPT
 

@@ -168,7 +168,7 @@ class NamesakeWarning:
     """Warns when another node with the same full name appears in the ROS graph."""
 
     def __init__(self, node: Node) -> None:
-        """Start to poll until `destroy`."""
+        """Poll until `destroy`."""
         self._node = node
         self._others = 0
         self._timer = SteadyTimer(node, NAMESAKE_PERIOD, self._poll)

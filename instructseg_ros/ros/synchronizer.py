@@ -34,7 +34,7 @@ class ClockJumpGuard:
         self._jumps = [0 for _ in queues]
 
     def note(self, index: int, stamp: int) -> None:
-        """Note the stamp, ns, of a message of an input before it is queued."""
+        """Record the stamp, ns, of a message of an input before it is queued."""
         newest = self._newest[index]
         if newest is not None and stamp < newest - MAX_DISORDER:
             self._empty_queues(index)

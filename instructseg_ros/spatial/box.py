@@ -136,7 +136,7 @@ def hidden_points(view: TargetView, points: np.ndarray, up: np.ndarray) -> np.nd
     """Estimate the hidden points of a target from its symmetry.
 
     Half turns about an upright axis are tried first, then upright mirrors. The best symmetry moves
-    the most points onto visible points, and the fewest into space that the camera sees is empty.
+    the most points onto visible points, and the fewest into space that is visibly empty.
 
     Args:
         view: The target and its surroundings.

@@ -78,7 +78,7 @@ def check_same_view(shape: tuple[int, ...], image: tuple[int, ...], name: str) -
     Args:
         shape: (h, w) of the depth image or calibration.
         image: (H, W) of the image that it belongs to.
-        name: Name of what has `shape`, for the error.
+        name: Name of the depth image or calibration, for the error.
 
     Raises:
         FieldOfViewError: The aspect ratios differ.
@@ -117,7 +117,7 @@ def depth_in_metres(message: ImageMessage) -> np.ndarray:
     or not positive have no depth.
 
     Raises:
-        ConversionError: The message contradicts itself, or its encoding is none of REP 118.
+        ConversionError: The message contradicts itself, or REP 118 does not define its encoding.
     """
     raw = _depth_view(message)
     metres = raw.astype(np.float32)

@@ -18,7 +18,7 @@ _POLYNOMIALS: Final = ('plumb_bob', 'rational_polynomial')
 _COUNTS: Final = (4, 5, 8, 12, 14)  # possible numbers of coefficients in OpenCV
 _FISHEYE: Final = 'equidistant'
 _TILT: Final = 12  # index of the first coefficient of a tilted sensor
-_MAX_ANGLE: Final = np.deg2rad(85.0)  # to the optical axis; depth along it says little beyond
+_MAX_ANGLE: Final = np.deg2rad(85.0)  # to the optical axis; depth is unreliable beyond
 _TABLE_SIZE: Final = 4096  # entries of the table from which the inverse starts
 _NEWTON_STEPS: Final = 4
 
@@ -209,7 +209,7 @@ def _fisheye_table(lens: Fisheye) -> Coordinates:
 
 
 def _increasing_part(given: np.ndarray, distorted: np.ndarray) -> Coordinates:
-    """Cut off a table where it stops growing: beyond, a position would have two rays."""
+    """Truncate a table where it stops growing; beyond that, a position would have two rays."""
     falls = ~(np.diff(distorted) > 0)
     stop = int(falls.argmax()) + 1 if falls.any() else len(given)
     return given[:stop], distorted[:stop]

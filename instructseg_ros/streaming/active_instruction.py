@@ -19,10 +19,10 @@ TRACK_MEMORY: Final = 1_000_000_000  # ns that a target may be out of sight and 
 
 @dataclass(kw_only=True, eq=False)
 class TargetTracker:
-    """Decides whether a target is there, with hysteresis, and numbers its tracks.
+    """Decides whether a target is present, with hysteresis, and numbers its tracks.
 
     Attributes:
-        found: Whether the target was there on the last frame.
+        found: Whether the target was present on the last frame.
         track_id: Id of the track; it stays while masks overlap from one detection to the next.
     """
 
@@ -34,14 +34,14 @@ class TargetTracker:
     def update(
         self, mask: np.ndarray, score: float, *, stamp: int, threshold: float, release: float
     ) -> bool:
-        """Decide whether the target is there.
+        """Decide whether the target is present.
 
         Args:
             mask: (H, W) bool.
             score: 0..1.
             stamp: Time of capture of the frame, ns.
             threshold: Minimum score of a target that counts as found.
-            release: Score below which a target found before counts as gone.
+            release: Score below which a found target counts as lost.
         """
         was_found = self.found
         self.found = bool(score >= (release if was_found else threshold) and mask.any())
@@ -62,13 +62,13 @@ class ActiveInstruction(Query):
 
     Attributes:
         instruction: The instruction.
-        given: Time at which it was given.
-        lifetime: Seconds for which it stays active since it was given or renewed; None: for ever.
+        given: Time at which the engine received it.
+        lifetime: Seconds for which it stays active after it was given or renewed; None: no limit.
         deadline: Time at which it expires, infinity without a lifetime.
-        last_frame: Newest frame on which it was answered, or is being answered.
+        last_frame: Newest frame that was or is being segmented for it.
         silence_reported: Whether missing images were reported for it.
         tracker: Tracker of its target.
-        last_reason: Reason of its last answer, '' when that was FOUND; None before the first.
+        last_reason: Reason of its last result, '' if that was FOUND; None before the first.
     """
 
     def __init__(self, instruction: Instruction, *, given: float) -> None:

@@ -1,4 +1,4 @@
-"""The state of one camera in the engine: its stream, its active instructions and their answers."""
+"""State of one camera in the engine: its stream, active instructions and their results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CameraTask:
 
     Attributes:
         camera: The camera.
-        frame_task: What the session computes.
+        frame_task: The task of the session.
         dropped: Frames of the camera that were replaced unseen before this one.
     """
 
@@ -57,10 +57,10 @@ class Camera:
 
     Attributes:
         name: Name of the camera, returned in every result.
-        topic: Name of its stream in messages to people.
+        topic: Name of its stream in messages to users.
         stream: Its recent frames and their plan.
-        image_timeout: Seconds without an image after which active instructions get a report.
-        max_age: A frame that arrived longer ago is not segmented, s.
+        image_timeout: Seconds without an image after which active instructions get a FAILED result.
+        max_age: Maximum time from the arrival of a frame to its segmentation, s.
         active: The instructions that are active on it.
         dropped: Frames replaced unseen while an instruction was active.
         served: Start of the last rate-limited turn, s of the steady clock.
@@ -103,7 +103,7 @@ class Camera:
         )
 
     def add(self, frame: Frame) -> bool:
-        """Take in a frame; a waiting one is replaced and counted.
+        """Add a frame; a waiting frame is replaced and counted as dropped.
 
         Returns:
             Whether missing images had been reported for an instruction.
@@ -120,15 +120,15 @@ class Camera:
     def next_task(
         self, *, now: float, budget: ComputeBudget, paused: bool = False, period: float = 0.0
     ) -> CameraTask | None:
-        """Plan the newest frame for the active instructions that were not answered on it yet.
+        """Plan the newest frame for the active instructions that have no result on it yet.
 
         Args:
             now: Seconds of the steady clock.
             budget: How often each part of the model runs.
-            paused: Answer only instructions on demand.
-            period: Minimum time between turns, s. A frame that comes before its turn waits, and
+            paused: Segment only for instructions on demand.
+            period: Minimum time between turns, s. A frame that arrives before its turn waits, and
                 a newer frame replaces it. An instruction on demand does not wait for the turn,
-                and its frame is then answered for the others too.
+                and its frame is then segmented for the others too.
         """
         frame = self.stream.frames.newest(now=now, max_age=self.max_age)
         if frame is None:
@@ -158,7 +158,7 @@ class Camera:
     def overdue(
         self, *, now: float, paused: bool = False
     ) -> Iterator[tuple[ActiveInstruction, Segmentation]]:
-        """Answer refused frames, and report missing images once."""
+        """Return FAILED results for refused frames and, once, for missing images."""
         refusal, self.refusal = self.refusal, None
         for each in self._answerable(paused):
             if refusal:
@@ -180,7 +180,7 @@ class Camera:
         header: Any = None,
         timing: Timing | None = None,
     ) -> Segmentation:
-        """Return the FAILED answer to an instruction."""
+        """Return the FAILED result of an instruction."""
         return Segmentation(
             instruction=active.instruction,
             state=State.FAILED,
@@ -220,7 +220,7 @@ class Camera:
 def answer(
     session: VideoSession, tasks: Iterable[CameraTask], *, clock: Callable[[], int]
 ) -> dict[ActiveInstruction, Segmentation]:
-    """Answer the instructions of the tasks of some cameras in one batch.
+    """Run the tasks of some cameras in one batch and return the results.
 
     Args:
         session: The session that the cameras' streams belong to.

@@ -185,7 +185,7 @@ def decode_image(message: ImageMessage, bits: BitDepth | None = None) -> np.ndar
         bits: Bit depth of the camera, kept from frame to frame; None infers it from this image.
 
     Raises:
-        ConversionError: The message contradicts itself, or its encoding is none of ENCODINGS.
+        ConversionError: The message contradicts itself, or its encoding is not one of ENCODINGS.
     """
     check_not_empty(message)
     refuse_depth(message.encoding)

@@ -1,4 +1,4 @@
-"""The engine of the node: answers active instructions on the newest frames, in two threads."""
+"""The engine of the node: segments the newest frames for active instructions, in two threads."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-SHRINK_FACTOR: Final = 0.75  # of the input scale, each time that memory runs out
+SHRINK_FACTOR: Final = 0.75  # of the input scale, applied each time memory runs out
 MIN_SCALE: Final = 0.5
 RETRY_DELAY: Final = 1.0  # s, after an error in the engine itself
 
 
 class Engine:
-    """Answers active instructions on the newest frames; every method but `stop` returns at once.
+    """Segments the newest frames for active instructions; all methods but `stop` return at once.
 
     A worker thread owns the model: the newest frames of all cameras and all their active
     instructions go through it in one batch. A frame that arrives meanwhile replaces the waiting
-    one. A second thread reports at once what ends while the model is busy. Each active instruction
+    one. A second thread reports instructions that end while the model is busy. Each instruction
     gets exactly one result for each segmented frame, and one final result when it ends.
 
     Attributes:
         statistics: Statistics of frames and results.
-        paused: Answer only instructions on demand; the others stay active.
+        paused: Segment only for instructions on demand; the others stay active.
         max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
             Instructions on demand are not limited.
     """
@@ -132,7 +132,7 @@ class Engine:
                 self._news.notify()
 
     def refuse_frame(self, reason: str, *, header: Any = None, camera: str = '') -> None:
-        """Answer active instructions FAILED, as an image of the camera could not be read."""
+        """Give active instructions a FAILED result, because a camera image was unreadable."""
         self.statistics.note_refusal(camera, reason)
         with self._lock:
             self._registry.cameras[camera].refuse(
@@ -158,7 +158,7 @@ class Engine:
     def ask(
         self, instruction: Instruction, image: np.ndarray, *, stamp: int, header: Any = None
     ) -> None:
-        """Answer an instruction once, on an image that comes with it.
+        """Segment the image of a request once.
 
         Args:
             instruction: The instruction; its `until` must be ANSWERED.
@@ -183,7 +183,7 @@ class Engine:
         self._end(lambda each: each is instruction, 'cancelled')
 
     def reject(self, result: Segmentation) -> None:
-        """Deliver the answer to an invalid instruction, in order with all other results."""
+        """Deliver the result of an invalid instruction, in order with all other results."""
         with self._lock:
             self._notices.append(result)
             self._news.notify()
@@ -195,7 +195,7 @@ class Engine:
 
     @property
     def paused(self) -> bool:
-        """Whether only instructions on demand are answered."""
+        """Whether only instructions on demand are segmented."""
         return self._paused
 
     @paused.setter
@@ -242,7 +242,7 @@ class Engine:
         self._news.notify()
 
     def _repeat(self, step: Callable[[], bool], condition: threading.Condition) -> None:
-        """Run the steps of a thread until the engine stops, whatever one of them raises."""
+        """Run the steps of a thread until the engine stops, even if a step raises."""
         while True:
             try:
                 if not step():
@@ -256,7 +256,7 @@ class Engine:
                     return
 
     def _recover(self, error: BaseException) -> None:
-        """Report an unexpected error, and answer all active instructions FAILED."""
+        """Report an unexpected error, and give all active instructions a FAILED result."""
         try:
             reason = self._note_fault(
                 'internal engine error; the engine keeps running, please report it', error
@@ -353,7 +353,7 @@ class Engine:
         }
 
     def _free_memory(self, reason: str) -> None:
-        """Release everything kept, and use smaller images from now on."""
+        """Release all cached features, and use smaller images from now on."""
         with self._lock:
             self._registry.clear_caches()
         try:
@@ -363,10 +363,10 @@ class Engine:
         before = self.budget
         self._max_scale = max(MIN_SCALE, SHRINK_FACTOR * before.scale)
         if self.budget != before:
-            self._notify_user(f'{reason}: kept features were released, now {self.budget}')
+            self._notify_user(f'{reason}: cached features were released; now {self.budget}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
-        """Deliver final results, then the answers of instructions that are still active."""
+        """Deliver final results, then the results of instructions that are still active."""
         with self._delivery:
             with self._lock:
                 frames = [self._registry.settle(camera, answers) for camera, answers in rounds]

@@ -1,4 +1,4 @@
-"""Reads image files and compressed image messages; all of the package reads images here."""
+"""Reads image files and compressed image messages, for the whole package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from instructseg_ros.streaming.instruction import describe_error, quote
 # Larger files are damaged or hostile. Pillow's own limit is the same unless a program lifted it.
 MAX_PIXELS: Final = 178_956_970
 MAX_MESSAGE_PIXELS: Final = 64 << 20
-# Without EPS, which Pillow hands to a program, and TGA, for which other files may be mistaken.
+# Excludes EPS, which Pillow passes to an external program, and TGA, which matches other files.
 _FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
 _SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I means 16 bits, not 32
 _TURNS: Final = {
@@ -46,7 +46,7 @@ class ImageError(ValueError):
 def is_clutter(file: Path) -> bool:
     """Whether a file manager made a file, such as `._a.jpg` of macOS next to a.jpg.
 
-    Whoever lists a folder skips these.
+    Code that lists a folder must skip such files.
     """
     return file.name.startswith('.') or '__MACOSX' in file.parts
 
@@ -145,7 +145,7 @@ def _reason(error: Exception, source: Path | bytes) -> str:
         return explain_lfs_pointer(source)
     if not (source if isinstance(source, bytes) else source.stat().st_size):
         return 'it is empty'
-    return f'it is none of {", ".join(_formats())}: save it as PNG or JPEG'
+    return f'its format is not one of {", ".join(_formats())}: save it as PNG or JPEG'
 
 
 def _upright(pixels: Image.Image, original: Image.Image) -> Image.Image:
@@ -184,7 +184,7 @@ def _to_eight_bits(image: Image.Image, bits: BitDepth | None) -> np.ndarray:
 
 
 def _to_values(image: Image.Image) -> Image.Image:
-    """Return an image whose array has the values of a mask, of 1 to 32 bits or RGB."""
+    """Convert an image so that its array has the values of a mask: 1 to 32 bits, or RGB."""
     image.load()
     _refuse_fractions(image)
     if image.mode in ('1', 'L', 'P') or image.mode.startswith('I'):
@@ -216,7 +216,7 @@ def _refuse_hidden_shape(image: Image.Image) -> None:
     opaque = values[..., 3] > 0
     if not opaque.all() and (opaque != values[..., :3].any(axis=2)).any():
         raise ValueError(
-            'its transparency has another shape than its colors: save the mask as a '
+            'its transparency and its colors show different shapes: save the mask as a '
             'gray PNG without transparency'
         )
 

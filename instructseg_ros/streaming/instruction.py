@@ -47,7 +47,7 @@ class InstructionError(ValueError):
 
 
 class Until(enum.Enum):
-    """What ends an instruction, besides its lifetime and a cancellation."""
+    """Condition that ends an instruction, besides its lifetime and a cancellation."""
 
     ENDED = 'ended'  # nothing else
     FOUND = 'found'  # the first answer that it was found
@@ -63,10 +63,10 @@ class Instruction:
         id: Id chosen by the sender, returned in every result.
         task: How to interpret the text.
         cameras: Names of its cameras; () for all of them.
-        lifetime: Seconds for which it stays active; None: for ever.
+        lifetime: Seconds for which it stays active; None: no limit.
         slot: Name of a slot, which holds one active instruction: a new one replaces the last; '':
             no slot.
-        until: What ends it.
+        until: Condition that ends it.
         generated_id: Whether the node chose the id, because the command had none.
     """
 
@@ -81,17 +81,17 @@ class Instruction:
 
     @property
     def on_demand(self) -> bool:
-        """Whether a client waits for its end; it is answered even while streaming is paused."""
+        """Whether a client waits for its end; it is processed even while streaming is paused."""
         return self.until is not Until.ENDED
 
     def ends(self, *, found: bool) -> bool:
-        """Tell whether an answer, which found the target or not, is its last."""
+        """Return whether a result, with or without a found target, is its last one."""
         return self.until is Until.ANSWERED or (found and self.until is Until.FOUND)
 
     def is_repeated_by(self, other: Instruction) -> bool:
-        """Tell whether another instruction repeats this one, cameras not considered.
+        """Return whether another instruction repeats this one, ignoring cameras.
 
-        A sender that chose another id expects answers with that id, so its instruction is new.
+        A sender that chose another id expects results with that id, so its instruction is new.
         Without a slot, an instruction with a chosen id is not shared with other senders. Requests
         that wait for their end (`on_demand`) are never repeated, as each has its own end.
         """
@@ -115,7 +115,7 @@ class Instruction:
                 )
         if self.lifetime is not None and not self.lifetime > 0.0:
             raise InstructionError(
-                f'lifetime must be positive, got {self.lifetime} s; leave it 0 for no limit'
+                f'lifetime must be positive, got {self.lifetime} s; use 0 for no limit'
             )
 
 

@@ -18,7 +18,7 @@ from instructseg_ros.streaming.settings import EngineSettings
 class InstructionRegistry:
     """The cameras and their active instructions; not thread-safe, the engine holds the lock.
 
-    An instruction always ends here, on all its cameras and with one final result.
+    Ending an instruction always removes it from all its cameras and gives one final result.
     """
 
     def __init__(self, settings: EngineSettings, session: VideoSession) -> None:
@@ -76,7 +76,7 @@ class InstructionRegistry:
     def end(self, instructions: Sequence[Instruction], reason: str) -> list[Segmentation]:
         """Deactivate instructions on all their cameras, with one final result each.
 
-        The final result also names the reason of the last answers, which the end would hide.
+        The final result also contains the reasons of the previous results.
         """
         finals = []
         for instruction in instructions:
@@ -86,7 +86,7 @@ class InstructionRegistry:
                 Segmentation(
                     instruction=instruction,
                     state=State.EXPIRED,
-                    reason=f'{reason}; last answer: {last_reasons}' if last_reasons else reason,
+                    reason=f'{reason}; last result: {last_reasons}' if last_reasons else reason,
                     camera=cameras[0].name if len(cameras) == 1 else '',
                     dropped=sum(each.dropped for each in cameras),
                     final=True,
@@ -95,7 +95,7 @@ class InstructionRegistry:
         return finals
 
     def overdue(self, *, now: float, paused: bool) -> list[Segmentation]:
-        """Return the reports that are due without the model, and end expired instructions."""
+        """Return the results that are due without the model, and end expired instructions."""
         results = []
         for instruction in self.active():
             states = self._active_of(instruction)
@@ -105,7 +105,7 @@ class InstructionRegistry:
                     [instruction],
                     (
                         f'its lifetime of {states[0].lifetime} s is over'
-                        f'{", and no image was answered in that time" if unseen else ""}'
+                        f'{", and no image was segmented in that time" if unseen else ""}'
                     ),
                 )
         for camera in self._all():
@@ -113,7 +113,7 @@ class InstructionRegistry:
         return results
 
     def fail(self, reason: str) -> list[Segmentation]:
-        """Answer all active instructions FAILED, on each of their cameras."""
+        """Return a FAILED result for each active instruction on each of its cameras."""
         return [
             result
             for camera in self._all()
@@ -146,7 +146,7 @@ class InstructionRegistry:
         return min((turn for turn in turns if turn > now), default=float('inf'))
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
-        """Return the answers of active instructions; end those that they complete."""
+        """Return the results of active instructions; end the instructions that they complete."""
         results = []
         for each, result in answers.items():
             if each not in camera.active:
@@ -195,7 +195,7 @@ class InstructionRegistry:
         ]
 
     def _last_reasons(self, instruction: Instruction) -> str:
-        """Return why the last answers were not FOUND; '' if they were, or without answers."""
+        """Return why the last results were not FOUND; '' if they were, or if there are none."""
         reasons = {
             camera.name: each.last_reason
             for camera in self._all()

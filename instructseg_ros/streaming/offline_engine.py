@@ -1,4 +1,4 @@
-"""Answers instructions on frames given one at a time, such as those of a file."""
+"""Segments frames given one at a time, such as those of a file, for fixed instructions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OfflineEngine:
-    """The engine without threads and clock: every frame is answered, none is dropped."""
+    """The engine without threads and clock: every frame is segmented, none is dropped."""
 
     def __init__(self, model: Segmenter, settings: EngineSettings) -> None:
         """Create an engine without instructions, for the first camera of the settings."""
@@ -36,22 +36,22 @@ class OfflineEngine:
         return self._rate_controller.budget
 
     def give(self, instruction: Instruction) -> None:
-        """Answer an instruction from the next frame on."""
+        """Activate an instruction from the next frame on."""
         self._camera.active.append(ActiveInstruction(instruction, given=0.0))
 
     def drop(self, id: str) -> None:
-        """Stop answering the instruction of that id."""
+        """Deactivate the instruction with this id."""
         self._camera.active = [
             active for active in self._camera.active if active.instruction.id != id
         ]
 
     def segment(self, image: np.ndarray, *, stamp: int, header: Any = None) -> list[Segmentation]:
-        """Return one answer for each instruction, in the order in which they were given.
+        """Return one result for each instruction, in the order in which they were given.
 
         Args:
             image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
             stamp: Time of capture, ns.
-            header: Opaque value, returned with the answers.
+            header: Opaque value, returned with the results.
 
         Raises:
             MemoryError: The device is out of memory.

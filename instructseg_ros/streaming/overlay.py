@@ -31,14 +31,14 @@ def draw_overlay(
     opacity: float = 0.45,
     colors: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Draw answers into a copy of the image.
+    """Draw results on a copy of the image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        results: The answers for this image; masks must have the image's size.
+        results: The results for this image; masks must have the image's size.
         opacity: Opacity of the masks, 0..1.
-        colors: A number of a color for each answer; their order by default. If two numbers stand
-            for the same color, the later answer gets the next free one.
+        colors: Color number of each result; their order by default. If two numbers stand
+            for the same color, the later result gets the next free one.
     """
     drawn = np.array(image)
     chosen = _choose_colors(colors or range(len(results)))
@@ -73,7 +73,7 @@ def _with_captions(
     results: Sequence[Segmentation],
     colors: Sequence[tuple[int, int, int]] | None,
 ) -> np.ndarray:
-    """Write each answer in its own strip, the first at the bottom, up to half of the image."""
+    """Caption each result in its own strip, the first at the bottom, up to half of the image."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     size = max(10, canvas.height // 26)

@@ -98,7 +98,7 @@ class RateController:
         return self._weigh(load)
 
     def _load(self, cameras: int) -> float:
-        """Share of the available time that is used; 1: the target is just reached."""
+        """Share of the available time that is used; at 1, the target is just reached."""
         load = sum(self._seconds) / len(self._seconds) * self._rate * cameras
         if self._latency:
             load = max(load, max(self._seconds) / self._latency)

@@ -1,4 +1,4 @@
-"""Segmentation: the answer to one instruction on one frame."""
+"""Segmentation: the result of one instruction on one frame."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """Answer to one instruction, on one frame if there is one.
+    """Result of one instruction, on one frame if there is one.
 
     Attributes:
         instruction: The instruction.
@@ -64,7 +64,7 @@ class Segmentation:
         camera: Name of the frame's camera, or ''.
         header: The frame's header as the caller passed it, or None without a frame.
         image: (H, W, 3) uint8 RGB, the frame, or None if nothing was segmented.
-        score: Confidence that the target is there, 0..1.
+        score: Confidence that the target is present, 0..1.
         mask: (H, W) bool, or None if nothing was segmented.
         probability: (H, W) float32 0..1, or None if nothing was segmented.
         source: Origin of the mask.

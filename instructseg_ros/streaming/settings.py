@@ -18,12 +18,12 @@ class EngineSettings:
     """Bounds and schedule of the engine.
 
     Attributes:
-        topics: Name of each camera -> name of its stream in messages to people.
+        topics: Name of each camera -> name of its stream in messages to users.
         reference_frames: Maximum number of earlier frames shown to the model with the newest.
         reference_stride: Seconds between them.
         max_reference_stride: Maximum number of seconds between them, see `ReferencePolicy`.
-        max_age: A frame that arrived longer ago is not segmented, s.
-        image_timeout: Seconds without an image after which active instructions get a report.
+        max_age: Maximum time from the arrival of a frame to its segmentation, s.
+        image_timeout: Seconds without an image after which active instructions get a FAILED result.
         max_instructions: Maximum number of active instructions.
         max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
             Instructions on demand are not limited.

@@ -109,7 +109,7 @@ class Statistics:
             return min(camera.silence(now) for camera in self._cameras.values())
 
     def note_frame(self, camera: str, frame: Frame, *, unstamped: bool = False) -> None:
-        """Record an image that arrived, with or without a stamp by its camera."""
+        """Record the arrival of an image, with or without a camera stamp."""
         with self._lock:
             seen = self._cameras[camera]
             seen.unstamped = unstamped

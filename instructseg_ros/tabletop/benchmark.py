@@ -236,8 +236,8 @@ class Thresholds:
     """Two score thresholds (hysteresis) that keep a found target from flickering.
 
     Attributes:
-        found: Score from which a target counts as found.
-        release: Score below which a found target counts as gone.
+        found: Minimum score of a target that counts as found.
+        release: Score below which a found target counts as lost.
     """
 
     found: float
@@ -260,7 +260,7 @@ def calibrate(answers: Sequence[ScoredAnswer]) -> Thresholds:
     """Choose the thresholds of a model from its answers.
 
     `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
-    ones: a robot must not grasp something else, but a missed target can be asked for again.
+    ones: a robot must not grasp something else, but a missed target can be requested again.
     `release` is the highest threshold that misses at most 1 % of the present targets, limited to
     the range from half of `found` to `found`.
 

@@ -28,7 +28,7 @@ def timing_clip(frames: int, *, rate: float) -> Clip:
 
 
 def tabletop_clips(*, scenes: int, seconds: float = SCENE_SECONDS) -> Iterator[Clip]:
-    """The scenes of the recording, with instructions whose targets stay the same all the time.
+    """The scenes of the recording, with instructions whose targets never change.
 
     Args:
         scenes: Number of scenes, limited to those that were recorded.

@@ -1,1 +1,1 @@
-"""From video files, image folders and bags to masks: `instructseg video`."""
+"""Segments video files, image folders and bags: `instructseg video`."""

@@ -158,7 +158,7 @@ class BagReader:
                 for each, logged, raw in storage.messages(mine, start, stop) if mine else ():
                     yield chosen[each.topic, each.msgtype], logged, bytes(raw)
             except Exception as error:  # A damaged bag makes rosbags raise almost anything.
-                logger.warning('%s is damaged, the rest of it is left out: %s', storage.path, error)
+                logger.warning('%s is damaged, the rest of it is skipped: %s', storage.path, error)
 
 
 def open_storage(path: Path) -> Reader:
@@ -246,7 +246,7 @@ class TruncatedMcap:
             reason = str(error) or type(error).__name__
         if not counts:
             raise SourceError(
-                f'{path} cannot be read as a bag: it is cut off before its first message ({reason})'
+                f'{path} cannot be read as a bag: it has no complete message ({reason})'
             )
         self.connections = [Topic(*name, count) for name, count in counts.items()]
         _warn_once(path, sum(counts.values()))
@@ -299,7 +299,7 @@ class TruncatedMcap:
 @lru_cache(maxsize=64)
 def _warn_once(file: Path, count: int) -> None:
     """Report a truncated file the first time it is opened."""
-    logger.warning('%s is cut off: the %d messages before its end are read', file, count)
+    logger.warning('%s is truncated: only its first %d messages are read', file, count)
 
 
 class BagImages:

@@ -251,7 +251,7 @@ class ReplayWindow:
 
 
 class TrackNumbering:
-    """Numbers the tracks of a run 1, 2, 3, ..., whatever their ids are in this process."""
+    """Numbers the tracks of a run 1, 2, 3, ..., independently of their ids in this process."""
 
     def __init__(self, count: int = 0) -> None:
         """Start after the tracks of earlier processes."""

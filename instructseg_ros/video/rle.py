@@ -1,6 +1,6 @@
 """COCO run-length encoding of masks: pycocotools, with a check of what other programs wrote.
 
-pycocotools reads beyond the end of a text that breaks off, and leaves pixels unset where the counts
+pycocotools reads beyond the end of a truncated text, and leaves pixels unset where the counts
 are too few, so every reader decodes here.
 """
 
@@ -40,7 +40,7 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
     if mask is None or (mask.size and _decode(counts, mask.size - 1, 1) is not None):
         raise ValueError(
             f'the run lengths do not fill {height} x {width} pixels: write the mask '
-            f'anew, for instance with pycocotools.mask.encode'
+            f'again, for instance with pycocotools.mask.encode'
         )
     return np.ascontiguousarray(mask).view(bool)
 
@@ -54,7 +54,7 @@ def checked_size(size: Any) -> tuple[int, int]:
     if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
         raise ValueError(f'a size is [height, width], not {str(size)[:80]}')
     if any(isinstance(side, bool) or not isinstance(side, int) or side < 0 for side in size):
-        raise ValueError(f'height and width are whole numbers, not {str(size)[:80]}')
+        raise ValueError(f'height and width must be whole numbers, not {str(size)[:80]}')
     height, width = size
     if height * width > MAX_PIXELS:
         raise ValueError(f'{height} x {width} pixels are more than an image has ({MAX_PIXELS})')
@@ -68,8 +68,8 @@ def _checked_counts(counts: Any, pixels: int) -> str:
     if isinstance(counts, str):
         if not _COMPRESSED.fullmatch(counts):
             raise ValueError(
-                'the run lengths are not compressed text: they break off, do not fill an image, '
-                'or have a character outside "0" to "o"'
+                'the run lengths are not compressed text: they are truncated, do not fill an '
+                'image, or have a character outside "0" to "o"'
             )
         return counts
     if not isinstance(counts, Sequence):

@@ -28,18 +28,18 @@ _log = logging.getLogger(__name__)
 
 
 class LockError(ValueError):
-    """Another run writes to the folder; the error names it and the remedy."""
+    """Another run writes to the folder; the error names it and says how to fix it."""
 
 
 class OutputError(ValueError):
-    """A run cannot be written to a folder; the error names the remedy."""
+    """A run cannot be written to a folder; the error says how to fix it."""
 
 
 def make_folder(folder: Path) -> None:
     """Create an output folder if missing.
 
     Raises:
-        NotADirectoryError: A file has its name; the error names it and the remedy.
+        NotADirectoryError: A file has its name; the error names it and says how to fix it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class RunFolder:
         """Start a run in the folder, or resume the same run.
 
         Args:
-            run: What identifies a run: source, instructions and model.
+            run: Values that identify a run: source, instructions and model.
             overwrite: Delete the output of earlier runs.
 
         Raises:
@@ -153,7 +153,7 @@ class RunFolder:
         return frames
 
     def complete(self, frames: int) -> None:
-        """Note that the record holds all frames."""
+        """Mark the record as complete."""
         self._write(self._read() | {'frames': frames})
 
     def make(self, target: Path, fill: Callable[[Path], object]) -> None:

@@ -108,7 +108,7 @@ def segment_video(
 
 
 def _identity(source: VideoSource) -> dict[str, str | int]:
-    """Tell a source from another one of its name: where it is, its size, and when it changed."""
+    """Identify a source by its location, its size and its modification time."""
     stats = [file.stat() for file in source.files]
     modified = max((stat.st_mtime_ns for stat in stats), default=0)
     return {
@@ -132,7 +132,7 @@ def _answer_all(
     load: Callable[[], tuple[Segmenter, EngineSettings]],
     file: Path,
 ) -> int:
-    """Append the answers of all missing frames to a record; return its number of frames."""
+    """Append the results of all missing frames to a record; return its number of frames."""
     model, settings = load()
     engine = OfflineEngine(model, settings)
     for text in texts:
@@ -155,7 +155,7 @@ def _answer_all(
 def _remaining(
     source: VideoSource, history: ReplayWindow, engine: OfflineEngine, tracks: TrackNumbering
 ) -> Iterator[VideoFrame]:
-    """Yield the frames that are not in the record, after showing the last ones in it again."""
+    """Yield the frames that are not in the record, after replaying the last recorded ones."""
     again = history.frames()
     if not again:
         yield from source.read()
@@ -222,7 +222,7 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     """Load a model, and settings to run all of it on every frame with its reference frames.
 
     Raises:
-        ModelError: The model cannot be loaded; the message names the remedy.
+        ModelError: The model cannot be loaded; the message says how to fix it.
     """
     from instructseg_ros.model.segmenter import Segmenter
 

@@ -188,7 +188,7 @@ def skip_unreadable(frames: Iterable[Callable[[], VideoFrame]]) -> Iterator[Vide
             frame = read()
         except SourceError as error:
             first_error = first_error or error
-            logger.warning('a frame is left out: %s', error)
+            logger.warning('a frame is skipped: %s', error)
             continue
         is_empty = False
         yield frame

@@ -60,15 +60,15 @@ def import_av() -> ModuleType:
 
 
 def open_video(file: Path, mode: str = 'r', **options: Any) -> Any:
-    """Open a video file with `av.open`; a name with a colon is no address."""
+    """Open a video file with `av.open`; a name with a colon is not treated as a URL."""
     return import_av().open(f'file:{file}', mode, **options)
 
 
 class VideoFile:
     """The upright frames of the first video stream of a file, as a VideoSource.
 
-    Frame rates may vary. Times that start over, as in joined files, continue instead. Cover images
-    are skipped, and damaged frames are left out and reported.
+    Frame rates may vary. If times start over, as in joined files, later times are shifted. Cover
+    images are skipped; damaged frames are skipped and reported.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ class VideoFile:
         from av.stream import Disposition
 
         try:
-            # Only this file: playlists may name addresses.
+            # Only this file: playlists may contain URLs.
             with open_video(self.path, options={'protocol_whitelist': 'file'}) as container:
                 streams = [
                     stream
@@ -140,7 +140,7 @@ class VideoFile:
             try:
                 yield from packet.decode()
             except av.error.InvalidDataError:
-                logger.warning('%s: a damaged frame is left out', self.path)
+                logger.warning('%s: a damaged frame is skipped', self.path)
 
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
@@ -182,7 +182,7 @@ class VideoWriter:
     """
 
     def __init__(self, file: Path, size: tuple[int, int]) -> None:
-        """Begin a video of that height and width, made even with a black row or column."""
+        """Start a video of this height and width; odd sizes get a black row or column."""
         av = import_av()
         self._av = av
         self._file = file
@@ -198,7 +198,7 @@ class VideoWriter:
         self._stream.codec_context.max_b_frames = 0
 
     def write(self, image: np.ndarray, time: int) -> None:
-        """Add an (H, W, 3) uint8 RGB image, shown from a time on (ns)."""
+        """Add an (H, W, 3) uint8 RGB image, displayed from this time (ns) on."""
         fitted = ImageOps.pad(Image.fromarray(image), (self._width, self._height))
         canvas = np.zeros((self._stream.height, self._stream.width, 3), np.uint8)
         canvas[: self._height, : self._width] = fitted
@@ -209,7 +209,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Complete the file, which has another name until then."""
+        """Finish the file and give it its final name."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
         os.replace(_draft(self._file), self._file)

@@ -336,7 +336,7 @@ def _commands() -> list[tuple[str, Send, str]]:
         ('active id', ask(id=STEADY), 'is active already'),
         ('nothing to stop', ask(id='nobody', instruction=''), 'nothing to stop: no instruction'),
         ('one more than the limit', crowd, 'which is the limit'),
-        ('a flood', flood, 'commands come faster than'),
+        ('a flood', flood, 'commands per second'),
     ]
 
 

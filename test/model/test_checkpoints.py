@@ -131,7 +131,7 @@ def test_a_pointer_of_git_lfs_is_named_with_its_remedy_alone(
         write_manifest(folder)
     (folder / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
     assert refused(folder) == (
-        f'{folder / name} is only a pointer to its content: run `git lfs pull` in {folder}.'
+        f'{folder / name} is only a git-lfs pointer: run `git lfs pull` in {folder}.'
     )
 
 

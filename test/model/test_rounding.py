@@ -114,7 +114,7 @@ def test_a_weight_that_float16_cannot_hold_is_named(folder: Path, tmp_path: Path
     name = 'seg_query_projector.bias'
     tensors[name][0] = 1e5
     save_file(tensors, tmp_path / 'copy' / WEIGHTS, {'format': 'pt'})
-    with pytest.raises(ModelError, match=f'float16 cannot hold {name}: use "float32"'):
+    with pytest.raises(ModelError, match=f'float16 cannot represent {name}: use "float32"'):
         load_model(tmp_path / 'copy', ROUNDED)
 
 

@@ -305,5 +305,5 @@ def test_what_is_kept_of_a_frame_does_not_hold_that_of_others(segmenter: Segment
 
 def test_as_many_frames_are_decoded_as_there_are_pixels_of(segmenter: Segmenter) -> None:
     given = answer(segmenter, STILL)
-    with pytest.raises(ValueError, match='2 frames for the pixels of 3'):
+    with pytest.raises(ValueError, match='2 frames and pixels of 3'):
         segmenter.decode(given.embeddings[:2], given.pixels)

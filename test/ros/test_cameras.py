@@ -131,7 +131,10 @@ def test_compressed_images_are_read_where_a_camera_sends_them(start: Callable[..
         ({'cameras': '[front, front]'}, 'must be different names'),
         ({'cameras': '[front, ""]'}, 'must be different names'),
         ({'cameras': '["9 lives"]'}, 'camera "9 lives" cannot be the name of a topic'),
-        ({'image_transports': '[theora]'}, 'image_transports "theora" is none of raw, compressed'),
+        (
+            {'image_transports': '[theora]'},
+            'image_transports "theora" is not one of raw, compressed',
+        ),
         ({'image_transports': '[raw, raw]'}, 'has 2 entries for 1 cameras'),
     ],
 )

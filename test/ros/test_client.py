@@ -93,9 +93,9 @@ def test_a_search_that_ends_by_time_keeps_the_reason_of_its_last_answer(
     reasons = []
     for timeout in TIMES:
         reasons.append(client.find('the red mug', timeout=timeout).reason)
-        if 'last answer' in reasons[-1]:  # else the machine was too busy to answer an image
+        if 'last result' in reasons[-1]:  # else the machine was too busy to answer an image
             break
-    assert f'its lifetime of {timeout} s is over; last answer: nothing in the image' in reasons[-1]
+    assert f'its lifetime of {timeout} s is over; last result: nothing in the image' in reasons[-1]
 
 
 def test_a_search_reports_each_image_until_it_ends(

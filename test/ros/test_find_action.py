@@ -90,7 +90,7 @@ def test_until_then_each_image_gives_feedback(probe: Probe, finder: Finder, doub
     goal.cancel_goal_async()
     status, result = finder.result(goal)
     assert (status, result.state) == (GoalStatus.STATUS_CANCELED, Segmentation.EXPIRED)
-    assert result.reason == f'cancelled; last answer: {finder.feedback[-1].reason}'
+    assert result.reason == f'cancelled; last result: {finder.feedback[-1].reason}'
 
 
 def test_a_search_ends_when_its_time_is_over(finder: Finder, doubtful: None) -> None:

@@ -478,7 +478,7 @@ def test_an_unknown_schedule_fails_to_configure_and_names_those_there_are(
     node = make_node(model=tiny_model_dir, schedule='lazy')
     assert node.trigger_configure() == FAILURE
     output = ''.join(capfd.readouterr())
-    assert 'schedule "lazy" is none of exact, fixed_references, two_rate, auto' in output
+    assert 'schedule "lazy" is not one of exact, fixed_references, two_rate, auto' in output
 
 
 def test_an_unknown_device_fails_to_configure(
@@ -519,7 +519,7 @@ def test_only_a_choice_can_be_chosen(
     node = make_node(model=tiny_model_dir)
     refused = set_parameter(node, 'image_transports', ['theora'])
     assert not refused.successful
-    assert refused.reason == 'image_transports "theora" is none of raw, compressed'
+    assert refused.reason == 'image_transports "theora" is not one of raw, compressed'
     assert set_parameter(node, 'schedule', 'auto').successful
 
 

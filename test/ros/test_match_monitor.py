@@ -61,7 +61,7 @@ def test_a_topic_without_any_message_is_named_once(
     assert reports == []
     show(10.0, **offsets)
     [text] = reports
-    assert f'no message has come on {topic}' in text and text.count('/cam/') == 1
+    assert f'no message has arrived on {topic}' in text and text.count('/cam/') == 1
 
 
 def test_a_topic_that_fell_silent_is_named(
@@ -92,7 +92,7 @@ def test_messages_that_come_late_ask_for_a_longer_queue(
 ) -> None:
     show(5.0, depth=-2000 * MS, info=0)  # two seconds after the images that they belong to
     [text] = reports
-    assert f'messages on {DEPTH} come 2.00 s after their images' in text
+    assert f'messages on {DEPTH} arrive 2.00 s after their images' in text
     assert 'raise sync_queue' in text
 
 
@@ -167,5 +167,5 @@ def test_another_fault_is_named_as_well(show: Show, reports: list[str]) -> None:
     show(5.0, depth=0)
     show(10.0, depth=0, info=30 * MS)
     assert len(reports) == 2
-    assert f'no message has come on {INFO}' in reports[0]
+    assert f'no message has arrived on {INFO}' in reports[0]
     assert f'no message on {INFO} stamped within' in reports[1]

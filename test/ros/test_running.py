@@ -392,7 +392,7 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
     assert process.wait(TIMEOUT) == 0
     assert '"sorce" has no effect' in log.read_text() and 'mean "source"?' in log.read_text()
     assert '"xyzzy" has no effect' in log.read_text()
-    assert '"sim_camera --help" lists those there are' in log.read_text()
+    assert '"sim_camera --help" lists all parameters' in log.read_text()
     assert log.read_text().count('has no effect') == 2
 
 

@@ -291,7 +291,7 @@ def test_of_a_flood_of_commands_each_ends_once_and_those_too_many_are_rejected(
     assert sorted(result.command_id for result in finals) == sorted(ids)
     rejected = [result for result in finals if result.state == Segmentation.REJECTED]
     assert len(ids) > len(rejected) > 100
-    assert 'commands come faster than 0.1 a second' in rejected[-1].reason
+    assert 'more than 0.1 commands per second' in rejected[-1].reason
 
 
 def test_two_rate_results_are_marked_as_propagated_with_their_age(

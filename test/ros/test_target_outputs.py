@@ -266,7 +266,7 @@ def test_the_one_topic_that_is_missing_is_named_once(
     got = gather(probe, points=PointCloud2)
     probe.request(id='mug', instruction='the red mug')
     camera.wait()
-    missing = 'no message has come on /space/camera_info'
+    missing = 'no message has arrived on /space/camera_info'
     show_until(probe, camera, lambda: missing in node.output(), with_info=False)
     for _ in range(20):
         camera.show(with_info=False)

@@ -817,7 +817,8 @@ def test_memory_that_runs_out_fails_a_frame_and_the_next_is_answered_with_less(
     assert [each.header for each in results] == [('header', stamp)] * 2
     assert stream.model.forgotten == 1
     assert stream.notices.get(timeout=60.0) == (
-        'no room: kept features were released, now language model every frame, 1 reference frames, '
+        'no room: cached features were released; now language model every frame, '
+        '1 reference frames, '
         'input size 75%'
     )
     encoded = stream.model.encoded

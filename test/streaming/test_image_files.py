@@ -158,7 +158,7 @@ def test_the_size_is_known_from_the_header(tmp_path: Path, suffix: str, orientat
 
 def test_the_size_of_a_damaged_file_is_refused_too(tmp_path: Path) -> None:
     (tmp_path / 'a.png').write_bytes(b'no image')
-    with pytest.raises(ImageError, match='it is none of'):
+    with pytest.raises(ImageError, match='its format is not one of'):
         read_size(tmp_path / 'a.png')
     with pytest.raises(FileNotFoundError, match=r'b\.png'):
         read_size(tmp_path / 'b.png')
@@ -216,7 +216,7 @@ def test_no_program_is_started_for_an_image(
 
     monkeypatch.setattr(subprocess, 'Popen', start)
     Image.fromarray(image()).save(tmp_path / 'drawing.jpg', 'EPS')
-    assert 'it is none of' in unreadable(tmp_path / 'drawing.jpg')
+    assert 'its format is not one of' in unreadable(tmp_path / 'drawing.jpg')
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_same_instruction_in_the_same_slot_renews_the_lifetime() -> None:
     assert registry.active() == [first]
     assert expired(registry, now=3.0) == []
     assert expired(registry, now=3.5) == [
-        'its lifetime of 2.0 s is over, and no image was answered in that time'
+        'its lifetime of 2.0 s is over, and no image was segmented in that time'
     ]
 
 
@@ -168,7 +168,7 @@ def test_a_search_that_ends_by_time_keeps_the_reason_why_nothing_was_found() -> 
     registry = make(said(until=Until.FOUND, lifetime=1.0))
     answer(registry, state=State.NOT_FOUND, reason='unknown words: "gizmo"')
     assert expired(registry, now=1.0) == [
-        'its lifetime of 1.0 s is over; last answer: unknown words: "gizmo"'
+        'its lifetime of 1.0 s is over; last result: unknown words: "gizmo"'
     ]
 
 
@@ -176,7 +176,7 @@ def test_whatever_ends_an_instruction_the_last_reason_is_kept() -> None:
     registry = make(said())
     answer(registry, state=State.FAILED, reason='no image')
     [ended] = registry.give(said('find green', id='green'), now=1.0)
-    assert ended.reason == 'replaced by instruction green; last answer: no image'
+    assert ended.reason == 'replaced by instruction green; last result: no image'
 
 
 def test_the_last_reasons_of_several_cameras_name_them() -> None:
@@ -184,7 +184,7 @@ def test_the_last_reasons_of_several_cameras_name_them() -> None:
     answer(registry, 'front', state=State.NOT_FOUND, reason='nothing matches')
     answer(registry, 'wrist', state=State.FAILED, reason='no image')
     [ended] = registry.end(registry.active(), 'cancelled')
-    assert ended.reason == ('cancelled; last answer: front: nothing matches; wrist: no image')
+    assert ended.reason == ('cancelled; last result: front: nothing matches; wrist: no image')
 
 
 def test_what_was_found_last_ends_without_an_older_reason() -> None:

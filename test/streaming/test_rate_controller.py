@@ -12,7 +12,7 @@ from instructseg_ros.streaming.schedule import (
     budgets,
 )
 
-# Seconds a frame at a target of 10 frames a second.
+# Seconds a frame at a target of 10 frames per second.
 SLOW, TIGHT, FAST = 0.2, 0.08, 0.01
 LADDER = [ComputeBudget(scale=1.0), ComputeBudget(scale=0.75), ComputeBudget(scale=0.5)]
 

@@ -279,7 +279,7 @@ def test_a_truncated_mcap_is_read_up_to_the_cut(
             np.array_equal(frame.image, image) for frame, image in zip(frames, images, strict=False)
         )
         assert next(read_from(source, frames[-1].info)).info == frames[-1].info
-    assert f'{file} is cut off: the {len(frames)} messages before its end are read' in caplog.text
+    assert f'{file} is truncated: only its first {len(frames)} messages are read' in caplog.text
 
 
 def test_a_storage_file_without_messages_does_not_hide_the_others(
@@ -317,7 +317,7 @@ def test_a_damaged_file_is_read_up_to_the_damage(
     source = BagImages(bag)
     frames = list(source.read())
     assert 0 < len(frames) < 60 == source.count
-    assert f'{file.parent} is damaged, the rest of it is left out' in caplog.text
+    assert f'{file.parent} is damaged, the rest of it is skipped' in caplog.text
     assert len(list(read_from(source, frames[-1].info))) == 1
 
 
@@ -394,7 +394,8 @@ def test_a_pointer_of_git_lfs_is_refused_with_the_command_that_fetches_the_file(
         file.write_text(pointer)
         path = folder if file.parent == folder else file
         for read in (open_source, BagReader, open_storage):
-            with pytest.raises(SourceError, match=f'{file} is only a pointer .* `git lfs pull`'):
+            pointer_error = f'{file} is only a git-lfs pointer.* `git lfs pull`'
+            with pytest.raises(SourceError, match=pointer_error):
                 read(path)
 
 
@@ -416,7 +417,7 @@ def test_an_unreadable_image_is_left_out_and_reported(
     )
     frames = list(bag.read())
     assert [frame.info.recorded for frame in frames] == [0, 2, 3]
-    assert 'a frame is left out' in caplog.text and str(bag.path) in caplog.text
+    assert 'a frame is skipped' in caplog.text and str(bag.path) in caplog.text
     assert [frame.info for frame in read_from(bag, frames[1].info)] == [
         frame.info for frame in frames[1:]
     ]

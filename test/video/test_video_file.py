@@ -130,7 +130,7 @@ def test_damaged_frames_are_left_out_and_reported(
     file.write_bytes(content)
     stamps = [frame.info.stamp for frame in VideoFile(file).read()]
     assert 28 <= len(stamps) <= 29 and stamps == sorted(stamps)
-    assert 'a damaged frame is left out' in caplog.text
+    assert 'a damaged frame is skipped' in caplog.text
 
 
 def test_a_name_with_a_colon_is_a_file_and_not_an_address(

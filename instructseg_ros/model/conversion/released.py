@@ -87,9 +87,9 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
 
 
 def find_slices(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, TensorSlice]:
-    """Return the released tensor, or part of one, that each of the model's tensors comes from.
+    """Map each of the model's tensors to the released tensor, or part of one, that it comes from.
 
-    Tensors that the model lacks are left out; a warning lists those that no release is known to
+    Tensors that the model lacks are skipped; a warning lists those that no release is known to
     have.
 
     Raises:
@@ -122,7 +122,7 @@ def find_slices(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, T
 def check_complete(
     slices: Mapping[str, TensorSlice], tensors: TensorFolder, wanted: Iterable[str]
 ) -> None:
-    """Raise ModelError if the checkpoint lacks one of the model's tensors that are wanted."""
+    """Raise ModelError if the checkpoint lacks one of the required tensors of the model."""
     if missing := [ours for ours in wanted if ours not in slices]:
         raise _error(tensors, 'no tensors for', missing)
 

@@ -248,7 +248,7 @@ def _resampler_sizes(ours: str, released: str, shapes: Shapes) -> dict[str, Any]
 
 
 def _count(name: str, shapes: Shapes) -> int:
-    """Count the tensors whose names have 0, 1, 2... in place of the braces."""
+    """Count the tensors whose names match a template with 0, 1, 2... for the braces."""
     count = 0
     while name.format(count) in shapes:
         count += 1

@@ -19,7 +19,7 @@ from huggingface_hub.utils import validate_repo_id
 from instructseg_ros.model.conversion.tensors import refuse_pickled
 from instructseg_ros.model.model_files import CONFIG, ModelError, first_line, refuse_pointers
 
-_PATTERNS: Final = ['*.json', '*.txt', '*.safetensors']  # of the files that conversion reads
+_PATTERNS: Final = ['*.json', '*.txt', '*.safetensors']  # files that conversion reads
 _REQUEST_TIMEOUT: Final = 5.0  # seconds without a byte from the hub
 _HUB_TIMEOUT: Final = 10.0  # seconds in total: a name look-up has no timeout of its own
 _FILES: Final = (
@@ -92,7 +92,7 @@ def _download(name: str) -> Path:
             f'read ({first_line(error)}). Check the name; for a private or gated model, run '
             '`hf auth login` first.'
         ) from error
-    except Exception as error:  # of the hub, its transport or the disk
+    except Exception as error:  # raised by the hub's client, its transport or the disk
         raise ModelError(
             f'"{name}" cannot be downloaded ({type(error).__name__}: {first_line(error)}). Run the '
             'command again: finished files are not downloaded twice. Or run '

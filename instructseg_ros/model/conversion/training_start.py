@@ -65,7 +65,7 @@ _UNUSED: Final = ('transformer_module.queries_features.', _LAST_NORM)
 def write_start(
     base: Path, mask2former: Path, target: Path, *, num_queries: int = 100, seed: int = 0
 ) -> None:
-    """Write a model whose parts are pretrained where the paper's are, and random elsewhere.
+    """Write a model with the same pretrained parts as in the paper; the other parts are random.
 
     Needs 14 GB of memory for Mipha-3B, which is held as float32.
 
@@ -140,7 +140,7 @@ def _load(source: Path) -> Mask2FormerModel:
                 use_safetensors=True,
             )
     except Exception as error:  # a damaged file raises errors of up to three libraries
-        raise ModelError(f'{source} does not load: {first_line(error)}') from error
+        raise ModelError(f'{source} cannot be loaded: {first_line(error)}') from error
     wrong = [name for name in report['missing_keys'] if not name.startswith(_LAST_NORM)]
     wrong += [str(name) for name in report['mismatched_keys']]
     if wrong:

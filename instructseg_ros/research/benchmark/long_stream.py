@@ -98,7 +98,7 @@ def soak(
 
     Returns:
         The content of the JSON file. Memory is the mean over the second and over the last tenth of
-        the frames; `worst_excess_ms` is by how much the age of a result exceeded its time in the
+        the frames; `worst_excess_ms` is the largest excess of a result's age over its time in the
         model plus one frame.
     """
     monitor = ResultMonitor()

@@ -36,7 +36,7 @@ class Cost:
 
 
 def measure(work: Callable[[], Result], device: torch.device, *, runs: int) -> tuple[Result, Cost]:
-    """Run a function once to count operations and warm up, then `runs` times on the clock."""
+    """Run a function once to count operations and warm up, then time `runs` further runs."""
     memory = PeakMemory(device)
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
         result = work()

@@ -105,7 +105,7 @@ SIZES: Final = tuple(_SIZES)
 _STILL_TEXT: Final = (36, 16, 15)
 _VIDEO_TEXT: Final = (39, 23, 16)
 _INSTRUCTION: Final = 6
-_IMAGE_SIZE: Final = (720, 1280)  # of a camera, pixels
+_IMAGE_SIZE: Final = (720, 1280)  # height and width of a camera image, pixels
 
 
 def configuration(size: str) -> InstructSegConfig:

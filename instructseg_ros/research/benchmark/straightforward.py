@@ -143,7 +143,7 @@ def measure_naive(size: str, device: torch.device, *, frames: int, kept: bool) -
             maps new pages for every large tensor.
 
     Raises:
-        RuntimeError: The process was killed, which systems do for lack of memory.
+        RuntimeError: The process was killed, probably for lack of memory.
     """
     release_freed_memory()
     spawn = multiprocessing.get_context('spawn')

@@ -36,28 +36,28 @@ NAIVE: Final = 'naive'
 # Few frames are timed of the authors' procedure and of four instructions at once: both are slow.
 _NAIVE: Final = 3
 _FOUR: Final = 4
-_NAIVE_STEP: Final = 4  # J&F of every so many frames
+_NAIVE_STEP: Final = 4  # J&F of every fourth frame
 _WARM_UP: Final = 6
 _AUTO_ROUND: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is measured.
+    """Options of the benchmark.
 
     Args:
         size: `embedded`, or one of `random_model.SIZES`.
-        dtype: name of the number format, see `choose_precision`.
-        device: where.
-        schedules: which.
-        frames: that are timed, and as many more as complete a round of the schedule.
-        reason_every, refresh_every: of `two_rate` and `fixed_references`.
-        target_rate: of `auto`.
-        scenes: of `scored_clips`, on which J&F is measured; only of the embedded model.
-        naive: the authors' procedure beside them.
-        compiled: let torch compile the model, but not for the authors' procedure.
-        timing_clip: gives a clip of some frames at a rate (frames a second).
-        scored_clips: gives clips with true masks of some scenes.
+        dtype: Name of the number format, see `choose_precision`.
+        device: Device of the model.
+        schedules: Schedules to measure.
+        frames: Minimum number of timed frames; rounded up to whole rounds of the schedule.
+        reason_every, refresh_every: Parameters of `two_rate` and `fixed_references`.
+        target_rate: Parameter of `auto`.
+        scenes: Number of `scored_clips` to measure J&F on; only for the embedded model.
+        naive: Also measure the authors' procedure.
+        compiled: Compile the model with torch, except for the authors' procedure.
+        timing_clip: Returns a clip of some frames at a rate (frames per second).
+        scored_clips: Returns clips with true masks of some scenes.
     """
 
     size: str
@@ -75,7 +75,7 @@ class Options:
     scored_clips: Callable[..., Iterable[Clip]]
 
     def settings(self, model: StreamModel, schedule: Schedule) -> EngineSettings:
-        """The engine's settings for a schedule."""
+        """Return the engine's settings for a schedule."""
         return EngineSettings.from_model(
             model.segmenter,
             schedule=schedule,
@@ -168,7 +168,7 @@ class Span:
 
 
 class Videos:
-    """The videos that everything is measured on."""
+    """Test videos that all measurements share."""
 
     def __init__(self, options: Options, *, references: int, rate: float) -> None:
         self._options = options
@@ -198,7 +198,7 @@ class Videos:
         Args:
             start: Starts a stream.
             span: Numbers of frames.
-            step: Score J&F on one frame out of so many.
+            step: Score J&F on every `step`-th frame.
         """
         memory = PeakMemory(self._options.device)
         costs = _costs(self._run(start(), self._clip.instructions[:1], span))
@@ -315,6 +315,6 @@ def _draw_accuracy(axes: Any, schedules: dict[str, Any]) -> None:
     for name, row in schedules.items():
         axes.plot(row['fps'], row['jf'], 'o')
         axes.annotate(name, (row['fps'], row['jf']), xytext=(5, 5), textcoords='offset points')
-    axes.set_xlabel('frames a second')
+    axes.set_xlabel('frames per second')
     axes.set_ylabel('J&F, %')
     axes.margins(x=0.4, y=0.25)

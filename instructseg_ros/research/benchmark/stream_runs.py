@@ -1,4 +1,4 @@
-"""Runs a clip through a model, frame by frame, on the clock."""
+"""Runs a clip through a model, frame by frame, and measures the time."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from instructseg_ros.streaming.settings import EngineSettings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A video with what is asked of it.
+    """A video with instructions and, if known, their true masks.
 
     Args:
         images: (H, W, 3) uint8 RGB each.
-        stamps: when they were captured, ns.
-        instructions: asked one by one, or all at once.
-        truths: for each instruction its (H, W) bool mask on each image; () where it is not known.
+        stamps: Capture time of each image, ns.
+        instructions: Texts, given one by one or all at once.
+        truths: For each instruction, its (H, W) bool mask on each image; () if unknown.
     """
 
     images: Sequence[np.ndarray]
@@ -53,7 +53,7 @@ class Clip:
         return len(self.images)
 
 
-CAMERA_RATE: Final = 30.0  # frames a second, for counting the frames that would be dropped
+CAMERA_RATE: Final = 30.0  # frames per second, for counting the frames that would be dropped
 
 # Segments instructions on the frame of that index of a clip; None: not found.
 Answer = Callable[[Clip, int, Sequence[str]], list[np.ndarray | None]]
@@ -91,7 +91,7 @@ def run(
         clip: The frames.
         instructions: Texts of the instructions.
         first: Index of the first frame.
-        step: Segment one frame out of so many.
+        step: Segment every `step`-th frame.
         warm_up: Number of frames before the clock starts.
         counted: Number of last frames whose operations are counted instead of their time.
     """
@@ -148,7 +148,7 @@ def straightforward(
 
 
 def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
-    """Share of a camera's frames that are dropped when frames take so long."""
+    """Return the share of a camera's frames that would be dropped at these times per frame."""
     now, last, lost = 0.0, -1, 0
     for each in seconds:
         shown = max(int(now * rate), last + 1)
@@ -181,7 +181,7 @@ class StreamModel:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StraightforwardModel:
-    """A model without our optimisations."""
+    """The model without this package's optimisations."""
 
     model: InstructSegModel
     processor: InstructSegProcessor
@@ -228,7 +228,7 @@ def _precision(size: str, dtype: str, device: torch.device) -> Precision:
 
 
 def _processor(config: InstructSegConfig) -> InstructSegProcessor:
-    """A processor with the released prompts, whose words are all unknown: about as many tokens."""
+    """Return a processor with the released prompts, about as many tokens, and no known words."""
     side = config.mask_config.backbone_config.image_size
     settings = ProcessorConfig.from_model(config, mask_size=(side, side), prompts=RELEASED)
     return InstructSegProcessor(word_tokenizer(['mug']), settings)

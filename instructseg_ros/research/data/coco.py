@@ -1,4 +1,4 @@
-"""A user's data as COCO JSON, which most annotation tools write."""
+"""Reads a user's data in COCO JSON, which most annotation tools write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SPLITS: Final = ('train', 'val')
 _FILES: Final = ('annotations/instances_{}.json', '{}.json', '{}/_annotations.coco.json')
 _SENTENCES: Final = ('sentences', 'caption')
 _MAX_NAMED: Final = 5  # annotations in a message
-_MIN_NUMBERS: Final = 6  # of a polygon: three corners
+_MIN_NUMBERS: Final = 6  # numbers of a polygon: three corners
 _Numbered = tuple[int, Mapping[str, Any]]  # index in the file, annotation
 
 
@@ -70,7 +70,7 @@ def read(folder: Path, split: str) -> Reading:
             if first is None:
                 groups[group].append((number, annotation))
             else:
-                reading.warn(where, f'it repeats annotation {first} and counts once')
+                reading.warn(where, f'it duplicates annotation {first} and is counted once')
     places = [folder / split, folder / 'images' / split, folder / 'images', folder]
     for key, (group, annotated) in enumerate(groups.items()):
         numbers = ', '.join(str(number) for number, _ in annotated[:_MAX_NAMED])
@@ -107,7 +107,7 @@ def _by_id(
         noun: `image` or `category`, for messages.
         label: Key of an entry's name.
         file: The file, for messages.
-        reading: Gets the problems.
+        reading: Receives the problems.
 
     Raises:
         DataError: There is no such list.
@@ -136,7 +136,7 @@ def _by_id(
 def _id(value: Any) -> str:
     """Convert an id to text: tools write 7, "7" and 7.0 for the same id."""
     if not isinstance(value, int | str | float):
-        raise ValueError(f'an id is a number or a text, not {value!r}')
+        raise ValueError(f'an id must be a number or a text, not {value!r}')
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
@@ -169,7 +169,7 @@ def _group(
 
 
 def _sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sentences of an annotation, if it has some."""
+    """Return the sentences of an annotation; () if it has none."""
     for name in _SENTENCES:
         if value := annotation.get(name):
             return checked_texts([value] if isinstance(value, str) else value, name)
@@ -199,7 +199,7 @@ def _sample(
         texts = tuple(f'{word} {texts[0]}' for word in words)
     files = [place / image['file_name'] for place in places]
     region = Union(tuple(_target(each['segmentation'], size, warn) for _, each in annotated))
-    mistake = 'the segmentation has no pixel: draw it anew, or remove the annotation'
+    mistake = 'the segmentation has no pixel: draw it again, or remove the annotation'
     return Sample(
         key=key,
         task=SampleTask.IMAGE_REFERRING,

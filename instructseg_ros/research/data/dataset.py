@@ -1,4 +1,4 @@
-"""Data sets, and the benchmarks among them: everything that one of them needs to be evaluated."""
+"""Descriptions of data sets, and of the benchmarks among them with everything they need."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class DataSet:
         splits: All splits.
         read: (folder, split) -> samples and problems, without opening an image. Raises DataError
             where nothing can be read; the message names the missing file.
-        layout: Files and folders of the data set for people, one a line.
-        preferred: Splits to evaluate on unless another one is named: the first one that exists.
+        layout: Description of the files and folders for users, one per line.
+        preferred: Splits to evaluate on by default: the first one that exists.
             Empty: the first of `splits`.
         make_sample: (folder, seed) -> writes a tiny synthetic set in this layout, if there is one.
     """
@@ -47,7 +47,7 @@ class DataSet:
         """
         if split is not None and split not in self.splits:
             known = ', '.join(self.splits)
-            raise DataError(f'{self.name} has no split {split!r}; there are {known}')
+            raise DataError(f'{self.name} has no split {split!r}; its splits are {known}')
         return split or self.splits[0]
 
     def read_split(self, folder: Path, split: str | None) -> tuple[str, Reading]:
@@ -68,7 +68,7 @@ class DataSet:
 
 
 class Procedure(enum.Enum):
-    """How a model is asked for masks, and how their files are named (see `work_units`)."""
+    """How a benchmark queries the model for masks and names the files (see `work_units`)."""
 
     JOINED = enum.auto()  # image: all sentences of a sample as one instruction
     JOINED_AND_SINGLE = enum.auto()  # image: also each sentence as an instruction
@@ -118,7 +118,7 @@ class MaskBenchmark(Benchmark):
     """A benchmark whose answers are masks.
 
     Args:
-        procedure: How the model is asked, and the names of its prediction files.
+        procedure: How the model is queried, and the names of its prediction files.
         score: (data folder, prediction folder, split) -> figures; None: only a server knows the
             targets.
         zipped: The submission file is a zip archive of the predictions' folder `Annotations`.

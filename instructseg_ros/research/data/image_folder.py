@@ -1,4 +1,4 @@
-"""A user's data as a folder of images and masks, with a line of JSON for each object."""
+"""Reads a user's data as a folder of images and masks, with a line of JSON for each object."""
 
 from __future__ import annotations
 
@@ -85,15 +85,16 @@ def _check(entry: Mapping[str, Any]) -> None:
     """Check the keys of a line, and its values except file names and sentences.
 
     Raises:
-        ValueError: A value is unknown or malformed; the message names the remedy.
+        ValueError: A value is unknown or malformed; the message says how to fix it.
     """
     if unknown := entry.keys() - _KEYS:
-        raise ValueError(f'{min(unknown)!r} is not known; there are {", ".join(sorted(_KEYS))}')
+        valid = ', '.join(sorted(_KEYS))
+        raise ValueError(f'{min(unknown)!r} is an unknown key; valid keys are {valid}')
     value = entry.get('value')
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f'value is a whole number, not {value!r}')
+        raise ValueError(f'value must be a whole number, not {value!r}')
     if not isinstance(entry.get('explanation') or '', str):
-        raise ValueError(f'explanation is a text, not {entry["explanation"]!r}')
+        raise ValueError(f'explanation must be a text, not {entry["explanation"]!r}')
 
 
 def _targets(
@@ -131,7 +132,7 @@ def _inside(folder: Path, name: str) -> Path:
     Only the name counts: links in the folder may lead anywhere.
     """
     if not isinstance(name, str):
-        raise ValueError(f'a file is named by a text, not {name!r}')
+        raise ValueError(f'a file name must be a text, not {name!r}')
     normal = Path(os.path.normpath(name))
     if normal.is_absolute():
         inside = normal.is_relative_to(os.path.abspath(folder))

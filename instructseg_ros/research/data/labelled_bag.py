@@ -1,4 +1,4 @@
-"""A user's data as a bag of images and label images, with sentences for each label."""
+"""Reads a user's data as a bag of images and label images, with sentences for each label."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class BagMessage:
         bag: Folder of the bag.
         topic: Topic of the message.
         logged: Log time in ns.
-        stamp: Header stamp in ns; it tells messages with the same log time apart.
+        stamp: Header stamp in ns; it distinguishes messages with the same log time.
     """
 
     bag: Path

@@ -18,12 +18,12 @@ class DataError(ValueError):
 
 
 class MissingError(DataError):
-    """A file that a split is read from does not exist."""
+    """A file that the split needs does not exist."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a data set.
+    """A problem in a data set.
 
     Args:
         where: The file, and the entry in it.
@@ -82,7 +82,7 @@ class Reading:
 
 
 def describe(error: Exception) -> str:
-    """Describe an error: a KeyError names only the missing key, a TypeError only the operation."""
+    """Describe an error in words: the message of a KeyError, for instance, is only the key."""
     if isinstance(error, KeyError):
         return f'{error.args[0]!r} is missing'
     if isinstance(error, AttributeError | TypeError):
@@ -91,13 +91,13 @@ def describe(error: Exception) -> str:
 
 
 def checked_texts(value: Any, name: str) -> tuple[str, ...]:
-    """Return the texts of a list that must have at least one, and none of them blank.
+    """Return a list of texts after checking that it has at least one and that none is blank.
 
     Raises:
-        ValueError: The value is something else; the message has its name.
+        ValueError: The value is something else; the message contains its name.
     """
     if not (isinstance(value, list) and value and all(map(_is_text, value))):
-        raise ValueError(f'{name} is a list of texts, at least one')
+        raise ValueError(f'{name} must be a list of at least one text')
     return tuple(value)
 
 
@@ -109,7 +109,7 @@ def resolve_folder(folder: Path) -> Path:
     """Return the absolute path of a data set's folder.
 
     Raises:
-        MissingError: There is no such folder; the message names the remedy.
+        MissingError: There is no such folder; the message says how to fix it.
     """
     if not folder.is_dir():
         raise MissingError(f'{folder} is not a folder: name the one of the data set with --data')

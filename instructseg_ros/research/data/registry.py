@@ -1,4 +1,4 @@
-"""Data sets and benchmarks by name. A module is imported only when its data set is asked for."""
+"""Data sets and benchmarks by name; their modules are imported on demand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def data_set(name: str) -> DataSet:
         ValueError: There is no such data set.
     """
     if name not in _MODULES:
-        raise ValueError(f'no data set is called {name!r}; there are {", ".join(names())}')
+        raise ValueError(f'no data set is called {name!r}; choose from {", ".join(names())}')
     sets: tuple[DataSet, ...] = importlib.import_module(_MODULES[name][0]).DATA_SETS
     return next(each for each in sets if each.name == name)
 

@@ -16,7 +16,7 @@ from instructseg_ros.streaming.image_files import read_rgb, read_size
 
 
 class SampleTask(str, enum.Enum):
-    """What a sample asks for.
+    """Task of a sample.
 
     Each task has its own prompt, as in the authors' datasets/InstructSegDatasets.py.
     """
@@ -34,13 +34,13 @@ class SampleTask(str, enum.Enum):
 
 
 class ImageSource(Protocol):
-    """An image that is decoded on demand and can be compared without decoding it."""
+    """An image that is decoded on demand and has a version to detect changes without decoding."""
 
     def load(self) -> Image.Image:
         """Decode the image as upright RGB.
 
         Raises:
-            ValueError: The image is damaged; the message names it and the remedy.
+            ValueError: The image is damaged; the message names it and says how to fix it.
             OSError: The image is missing.
         """
         ...
@@ -125,7 +125,7 @@ class Sample:
 
     Args:
         key: Name that is unique in a split; prediction files are named after it.
-        task: What is asked for.
+        task: The task.
         frames: The image, or the frames of the video in order.
         targets: The region that the instruction means in each frame; None where it is not
             published. Empty for conversations.
@@ -134,7 +134,7 @@ class Sample:
         joined: All sentences form one instruction, see `joined`; otherwise each is one.
         verbatim: The model gets the sentences unchanged, as the benchmark requires; otherwise they
             are worded like an instruction to the node.
-        explanation: Why the target is meant, where the data set says so.
+        explanation: Why the target is meant, if the data set says so.
         turns: Questions and answers of a conversation.
         group: Group whose figures are also averaged separately, such as `referring`; '' for none.
         details: Further values that the benchmark's scorer or submission file needs.

@@ -133,7 +133,7 @@ class RunLengths:
         """
         size, counts = value.get('size'), value.get('counts')
         if not isinstance(counts, str | list):
-            raise ValueError(f'run lengths have a size and counts, not {str(value)[:80]}')
+            raise ValueError(f'run lengths must have a size and counts, not {str(value)[:80]}')
         return cls(checked_size(size), counts if isinstance(counts, str) else tuple(counts))
 
     def mask(self) -> np.ndarray:

@@ -43,7 +43,7 @@ def score_images(
     Args:
         files: Samples with the names of their predictions.
         predictions: Folder of the predictions.
-        problems: Gets the damaged targets; their samples are left out.
+        problems: Receives the damaged targets; their samples are left out.
         counted: Returns the (H, W) bool pixels of a target that count; None: all.
 
     Returns:
@@ -86,7 +86,7 @@ def score_sentences(name: str, truth: Path, predictions: Path, split: str | None
     Returns:
         Shares 0 to 1: gIoU (mean over sentences of their mean IoU over frames), cIoU (over all
         pixels), P@0.5 (share of sentences with a higher IoU) and n, the number of sentences. Under
-        `absent` the share of frames without the target that were answered "not there", under
+        `absent` the share of frames without the target whose result is NOT_FOUND, under
         `present` the share of the others that were missed; under `instructions` IoU and n of each
         wording; under `missing` the missing files, under `problems` the data left out.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 _THRESHOLDS: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 _EPSILON: Final = 1e-5
-_TOLERANCE: Final = 0.008  # of the diagonal, as in DAVIS
+_TOLERANCE: Final = 0.008  # share of the diagonal, as in DAVIS
 _WORD: Final = 64
 _ONE: Final = np.uint64(1)  # numpy 1 converts uint64 and a Python integer to float
 _LAST: Final = np.uint64(_WORD - 1)
@@ -89,7 +89,9 @@ def boundary_accuracy(mask: np.ndarray, truth: np.ndarray) -> float:
         ValueError: The masks differ in size.
     """
     if mask.shape != truth.shape:
-        raise ValueError(f'a mask of {mask.shape} has a truth of {truth.shape}: resize the mask')
+        raise ValueError(
+            f'the mask has the size {mask.shape} and the true mask {truth.shape}: resize the mask'
+        )
     boundary, true_boundary = _cropped(_boundary(mask), _boundary(truth))
     size, true_size = _count(boundary), _count(true_boundary)
     if not (size and true_size):
@@ -125,7 +127,7 @@ def region_and_boundary_of_frames(
         for mask, truth in zip(masks, truths, strict=True)
     ]
     if not frames:
-        raise ValueError('a video without frames has no J and F: give at least one mask')
+        raise ValueError('J and F of a video need at least one frame: pass at least one mask')
     return np.array(frames).T
 
 

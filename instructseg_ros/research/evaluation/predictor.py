@@ -41,7 +41,7 @@ def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
 
 
 def references_before(frame: int, count: int) -> tuple[int, ...]:
-    """Indices of the `count` frames before a frame; fewer at the start of a video."""
+    """Return the indices of the `count` frames before a frame; fewer at the start of a video."""
     return tuple(range(max(0, frame - count), frame))
 
 
@@ -50,7 +50,7 @@ MIN_FRAMES: Final = 8  # kept with their features: a frame and the references ar
 
 
 class Predictor:
-    """Answers of a model to samples; the frames of a video are decoded and encoded once."""
+    """Runs a model on samples; the frames of a video are decoded and encoded once."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
@@ -103,7 +103,7 @@ class Predictor:
         return [predictions[query] for query in queries]
 
     def _frame(self, image: ImageSource) -> Frame:
-        """The frame of an image, decoded once; the last used ones are kept."""
+        """Return the frame of an image, decoded once; recently used frames are cached."""
         if image not in self._frames:
             self._frames[image] = Frame(image=np.asarray(image.load()), stamp=0)
         self._frames.move_to_end(image)
@@ -113,13 +113,13 @@ class Predictor:
 
 
 def whole_instruction(sample: Sample, segmenter: Segmenter) -> Query:
-    """A sample's instruction as its benchmark words it: all sentences, or the first."""
+    """Return a sample's instruction in its benchmark's form: all sentences joined, or the first."""
     text = joined(sample.instructions) if sample.joined else sample.instructions[0]
     return segmenter.query(text, task_of(sample), verbatim=sample.joined or sample.verbatim)
 
 
 def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Query]:
-    """Each sentence of a sample as an instruction of its own."""
+    """Return each sentence of a sample as a separate instruction."""
     task = task_of(sample)
     return [
         segmenter.query(joined([sentence]), task, verbatim=True) for sentence in sample.instructions
@@ -127,6 +127,6 @@ def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Query]:
 
 
 def task_of(sample: Sample) -> Task:
-    """The task whose prompt is used for a sample."""
+    """Return the task whose prompt is used for a sample."""
     reasoning = sample.task in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
     return Task.REASONING if reasoning else Task.REFERRING

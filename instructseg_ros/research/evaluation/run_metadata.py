@@ -21,7 +21,7 @@ _DESCRIBED_SEPARATELY: Final = ('model', 'samples', 'images')
 def origin_of(
     benchmark: str, data: Path, split: str, samples: Iterable[Sample], model: str, dtype: str
 ) -> dict[str, Any]:
-    """Collect everything that predictions depend on and that their files do not contain.
+    """Collect everything that predictions depend on but that their files do not contain.
 
     Args:
         benchmark: Name of the benchmark.
@@ -60,8 +60,8 @@ def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = Tr
         first: Whether this is the process that writes the record.
 
     Raises:
-        ValueError: The folder belongs to another run; the message names the difference and the
-            remedy.
+        ValueError: The folder belongs to another run; the message names the difference and
+            how to fix it.
     """
     origin = json.loads(json.dumps(origin))
     recorded = read_json(file) if file.is_file() else origin

@@ -1,4 +1,4 @@
-"""Runs a benchmark: a model predicts what the output folder lacks, and the result is scored."""
+"""Runs a benchmark: computes the predictions that the output folder lacks, and scores them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Outcome:
     Args:
         benchmark: The benchmark.
         split: Split that was evaluated.
-        figures: Figures of the scorer; `skipped`: samples that could not be predicted; `problems`
-            in the data; instead of the scorer's figures `not scored`, the reason, if too little was
-            predicted.
+        figures: Figures of the scorer, or only `not scored` with the reason if too little was
+            predicted; also `skipped`, samples that could not be predicted, and `problems` in the
+            data.
         submission: The submission file, or the folder of predictions.
     """
 
@@ -69,7 +69,7 @@ def evaluate(
         load: Loads the model, after data and output have been checked.
         output: Folder for predictions and submission file.
         model: Name or folder of the model.
-        split: Split to evaluate on; None: the data set's first one, of a user's data `val`, or
+        split: Split to evaluate on. None: the data set's first one; for a user's data `val`, or
             `train` if there is no `val`.
         dtype: Number format that the model is loaded with.
         processes: All processes of this evaluation.
@@ -173,7 +173,7 @@ def _outcome(
 ) -> Outcome:
     """Score the predictions."""
     all_skipped = len(skipped) == len(reading.samples)
-    nothing = f'nothing of {benchmark.name} could be predicted, the first reason: '
+    nothing = f'no sample of {benchmark.name} could be predicted; the first reason: '
     # With the robot procedure a video counts as skipped if one of its frames is.
     robot = isinstance(benchmark, MaskBenchmark) and benchmark.procedure is Procedure.ROBOT
     if all_skipped and not robot:

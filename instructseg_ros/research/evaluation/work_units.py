@@ -1,4 +1,4 @@
-"""Work units of mask benchmarks: what one process predicts at a time, and what is already done."""
+"""Work units of mask benchmarks, each predicted by one process; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) ->
 def _write_missing(
     files: Sequence[Path], predictions: Sequence[Prediction], *, only_found: bool = False
 ) -> None:
-    """Write masks; with `only_found` a target that was not found gets an empty mask."""
+    """Write masks; with `only_found`, the mask of a target that was not found is empty."""
     for file, prediction in zip(files, predictions, strict=True):
         if not file.is_file():
             shown = prediction.found or not only_found

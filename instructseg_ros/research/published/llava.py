@@ -1,4 +1,4 @@
-"""LLaVA-1.5's training conversations: those of its 665,000 that are about an image."""
+"""LLaVA-1.5's training conversations about images (a part of its 665,000 conversations)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(folder: Path, split: str) -> Reading:
 
 def _sample(item: Mapping[str, Any], index: int, folder: Path) -> Sample:
     return Sample(
-        key=str(index),  # not the published id, which is that of the image and not unique
+        key=str(index),  # the published id is the image's and is not unique
         task=SampleTask.CONVERSATION,
         frames=(ImageFile(folder / item['image']),),
         turns=tuple(_turns(item['conversations'])),

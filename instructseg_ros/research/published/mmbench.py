@@ -23,7 +23,7 @@ from instructseg_ros.research.published.questions import (
 )
 
 _FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_20230712.tsv'}
-_MAX_CHARACTERS: Final = 32 << 20  # of an image in the table
+_MAX_CHARACTERS: Final = 32 << 20  # characters of an image in the table
 # Cells without a value: those that `pandas.read_table` drops, which the authors use, and those that
 # `VQA_Dataset_MMB.is_none` of their datasets/InstructSegDatasets.py drops.
 _NULLS = '#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|n/a|null'
@@ -89,7 +89,7 @@ def _is_missing(value: str | None) -> bool:
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
     """Count right letters; `circular` counts questions that are right in all rotations.
 
-    Only the counts where the true answers are not published (the test split).
+    If the true answers are not published (test split), only `n` and `missing` are returned.
     """
     if not samples or not all(sample.turns[0].answer for sample in samples):
         return {'n': len(samples), 'missing': count_missing(samples, answers)}

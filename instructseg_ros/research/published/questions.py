@@ -1,4 +1,4 @@
-"""What the question-answering benchmarks share: wording, accuracy and answer files."""
+"""Shared parts of the question-answering benchmarks: wording, accuracy and answer files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def question(
 
 
 def with_options(text: str, options: Sequence[str]) -> str:
-    """Append options to a question, which is to be answered by a letter."""
+    """Append options to a question, to be answered with a letter."""
     if not text.strip():
         raise ValueError('there is no question')
     lines = [f'{letter}. {option}' for letter, option in zip(LETTERS, options, strict=False)]

@@ -37,7 +37,7 @@ class PaintedPolygons:
 
     Args:
         size: (height, width).
-        shapes: (label, x, y, x, y, ...) each; what a label with `ignore` covers is no target.
+        shapes: (label, x, y, x, y, ...) each; areas whose label contains `ignore` are not targets.
     """
 
     size: tuple[int, int]

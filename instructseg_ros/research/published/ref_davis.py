@@ -1,4 +1,4 @@
-"""Ref-DAVIS17: objects of DAVIS' videos in the words of several annotators (Khoreva et al., 2018).
+"""Ref-DAVIS17: objects in DAVIS videos, described by several annotators (Khoreva et al., 2018).
 
 The figures equal those of the official davis2017 evaluator for unsupervised predictions.
 """
@@ -117,7 +117,7 @@ def _sample(
 
 
 def score_davis(truth: Path, predictions: Path, split: str | None = None) -> Figures:
-    """Score label images; predicted objects are matched with true ones for the best mean.
+    """Score label images; predicted and true objects are matched to maximise the mean.
 
     Args:
         truth: Folder of the data set.

@@ -45,7 +45,7 @@ EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    """Reads a pickle of plain values; every other instruction is unknown to it.
+    """Reads a pickle of plain values; refuses every other pickle instruction.
 
     This is the standard library's unpickler in Python: the one in C can neither be restricted to
     some instructions, nor does it check how much memory a malicious file asks for.
@@ -61,7 +61,7 @@ class _PlainUnpickler(pickle._Unpickler):
 
 
 def read_plain_pickle(file: Path) -> Any:
-    """Read a pickle that contains nothing but plain values, without running any of its code.
+    """Read a pickle that contains only plain values, without running any of its code.
 
     Raises:
         ValueError: The pickle contains something else, or is damaged.

@@ -109,10 +109,9 @@ def score_revos(truth: Path, predictions: Path, split: str | None = None) -> Fig
 
     Returns:
         For `referring`, `reasoning` and `overall` J, F, JF, A and R in percent, A and R also
-        corrected; under `expressions` the same for each sentence; under `missing` the predictions
-        that do not exist; under `problems` the damaged ones and those of a wrong size, which score
-        0 with the rest of their sentence, and gaps in the data set: without the foreground of its
-        video a sentence's R is 0.
+        corrected; `expressions`, the same for each sentence; `missing`, predictions that do not
+        exist; and `problems`: predictions that are damaged or of a wrong size, whose whole sentence
+        scores 0, and gaps in the data set (R is 0 if the foreground of a video is missing).
 
     Raises:
         DataError: The data set cannot be read.

@@ -26,12 +26,12 @@ _LLAVA: Final = 'llava_vqav2_mscoco_test-dev2015.jsonl'
 _TEST: Final = 'v2_OpenEnded_mscoco_test-dev2015_questions.json'
 _VAL: Final = 'v2_OpenEnded_mscoco_val2014_questions.json'
 _ANSWERS: Final = 'v2_mscoco_val2014_annotations.json'
-_ENOUGH: Final = 3  # people who gave the same answer make it fully right
+_ENOUGH: Final = 3  # this many equal human answers make an answer fully right
 _ARTICLES: Final = ('a', 'an', 'the')
 _PUNCTUATION: Final = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER: Final = re.compile(r'\d,\d')
 _PERIOD: Final = re.compile(r'\.(?!\d)')
-_MAX_PERIODS: Final = 32  # that the official script removes
+_MAX_PERIODS: Final = 32  # maximum that the official script removes
 _DIGITS: Final = {
     word: str(value)
     for value, word in enumerate(
@@ -123,7 +123,7 @@ def normalized(answer: str) -> str:
 
 
 def agreement(answer: str, people: Sequence[str]) -> float:
-    """Compute the accuracy of an answer, 0 to 1: the mean over leaving out each person.
+    """Compute the accuracy of an answer, 0 to 1: the mean over all subsets without one person.
 
     As in the official script, answers are not normalised where all people agree.
     """
@@ -138,7 +138,7 @@ def agreement(answer: str, people: Sequence[str]) -> float:
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
     """Average the accuracy of submitted answers over all questions and by answer type.
 
-    Only the counts where the true answers are not published.
+    If the true answers are not published, only `n` and `missing` are meaningful.
     """
     known = [sample for sample in samples if sample.details.get('answers')]
     figures = accuracy(

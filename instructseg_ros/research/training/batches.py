@@ -41,7 +41,7 @@ class Draw:
     Args:
         source: Index of the source.
         index: Index of the sample in the source.
-        seed: Seed of everything that is drawn for the sample.
+        seed: Seed of all random choices for the sample.
     """
 
     source: int
@@ -50,7 +50,7 @@ class Draw:
 
 
 class Mixture:
-    """Draws batches of one source and one form, as the authors' InstructSegDatasets.py does."""
+    """Draws batches of one source and form each, as the authors' InstructSegDatasets.py does."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Mixture:
         """Mix sources.
 
         Args:
-            form: Returns what all samples of a batch must have in common.
+            form: Returns the key that all samples of a batch must share.
             batch: Samples of a step, over all processes.
             seed: Seed of the order and of the draws.
         """
@@ -118,7 +118,7 @@ class Mixture:
 
 
 def _choices(source: Source) -> list[list[int]]:
-    """Group the indices of a source's samples; one index of each group is drawn in a pass.
+    """Group the indices of a source's samples; one index per group is drawn in each pass.
 
     Raises:
         ValueError: Videos are drawn, but no sample has a target.
@@ -185,6 +185,6 @@ def batches(steps: Steps, order: range, workers: int) -> DataLoader[Batch]:
     """Load the batches of some steps, in order.
 
     Args:
-        workers: Processes that load them; 0: this one.
+        workers: Number of processes that load them; 0: this process.
     """
     return DataLoader(steps, batch_size=None, sampler=order, num_workers=workers)

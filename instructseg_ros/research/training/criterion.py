@@ -102,7 +102,7 @@ class CriterionConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskLosses:
-    """Losses of one prediction, before their weights."""
+    """Unweighted losses of one prediction."""
 
     score: torch.Tensor
     mask: torch.Tensor

@@ -161,7 +161,7 @@ class Example:
 
 
 def form_of(sample: Sample, config: ExampleConfig) -> tuple[bool, int]:
-    """Return what samples of a batch must share: being a conversation, and reference frames."""
+    """Return what all samples of a batch share: the type, and the number of reference frames."""
     conversation = sample.task is SampleTask.CONVERSATION
     references = min(config.reference_frames, len(sample.frames) - 1) if sample.task.is_video else 0
     return conversation, references
@@ -175,7 +175,7 @@ class ExampleMaker:
         self.config = config
 
     def make(self, sample: Sample, seed: int) -> Example:
-        """Make an example of a sample; everything that is drawn depends on the seed alone.
+        """Make an example of a sample; all random choices depend on the seed alone.
 
         Raises:
             OSError: An image or target is missing.

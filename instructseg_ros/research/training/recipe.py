@@ -1,4 +1,4 @@
-"""Training recipes: YAML files whose every key is known."""
+"""Training recipes: YAML files in which every key is checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar('T')
 
 
 class RecipeError(ValueError):
-    """An invalid recipe; the message names the key and the remedy."""
+    """An invalid recipe; the message names the key and says how to fix it."""
 
 
 def require(config: object, names: str, smallest: int) -> None:

@@ -1,4 +1,4 @@
-"""Smoke test of training: a tiny model on synthetic data, whose losses must all fall."""
+"""Smoke test of training: a tiny model on synthetic data; all losses must fall."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
 
 
 def read_curves(output: Path) -> Curves:
-    """Read what a training logged: (step, value) by name."""
+    """Read the log of a training: (step, value) pairs by name."""
     events = EventAccumulator(str(output / 'logs'), {'scalars': 0})
     events.Reload()
     return {

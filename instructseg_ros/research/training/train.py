@@ -78,14 +78,14 @@ class RecipeTrainer(Trainer):
         validation: Source | None = None,
         workers: int = 0,
     ) -> None:
-        """Prepare the engine, and load the newest checkpoint in the folder.
+        """Prepare the accelerator, and load the newest checkpoint in the folder.
 
         Args:
             model: Folder of the model to start from.
             sources: Samples to train on.
             folder: Folder of `checkpoints`, `logs` and `validation.json`.
             validation: Samples to measure on; None: nothing is measured.
-            workers: Processes that open images; 0: this one.
+            workers: Number of processes that load images; 0: this process.
         """
         accelerator = make_accelerator(recipe.precision, accumulation=recipe.accumulation)
         plugin = accelerator.state.deepspeed_plugin
@@ -139,7 +139,7 @@ class RecipeTrainer(Trainer):
         return model.eval()
 
     def observe(self, number: int, batch: tuple[Any, ...], output: LossOutput) -> None:
-        """Note the figures of a forward pass, and log its masks where they are due."""
+        """Record the figures of a forward pass, and log its masks if they are due."""
         examples: Batch = batch[0]
         for problem in examples.skipped:
             _report(problem)
@@ -153,7 +153,7 @@ class RecipeTrainer(Trainer):
             self.writer.add_image(f'{source}/masks', panel(examples, output), self.step)
 
     def after_step(self) -> None:
-        """Measure where it is due, and keep the checkpoint of the best step."""
+        """Measure if it is due, and keep the checkpoint of the best step."""
         done = self.record.newest.step if self.record else 0
         if self._validation is None or self.step <= done:
             return
@@ -201,8 +201,8 @@ def train(
         model: Folder of the model to start from.
         folders: Folders of the recipe's data sets, by name.
         output: Folder of checkpoints, logs and the model; a training in it resumes.
-        workers: Processes that open images; 0: this one.
-        until: Stop at an earlier step, with a checkpoint and without a model.
+        workers: Number of processes that load images; 0: this process.
+        until: Stop at this earlier step, with a checkpoint but without writing a model.
 
     Raises:
         DataError: A data set has no folder, nothing in it can be read, or the recipe does not use
@@ -294,7 +294,7 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
 def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | None:
     """Read the `val` splits of a recipe's data sets; None where no set has one.
 
-    Sets whose `val` split is trained on are left out, and so are conversations, which have no
+    Sets whose `val` split is used for training are left out, and so are conversations without
     masks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The training loop: one process or many, on the engine that `accelerate` is configured for."""
+"""The training loop, for one process or many, with the backend configured in `accelerate`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BatchesOf = Callable[[range], Iterable[tuple[Any, ...]]]
 _NOTE: Final = 'training.json'
 _STATE: Final = 'state.safetensors'
 _KEPT: Final = 2  # checkpoints
-# Engines that keep a whole copy of the weights and of the optimiser's state in every process.
+# Backends that keep a full copy of the weights and of the optimiser's state in every process.
 _REPLICATED: Final = ('NO', 'MULTI_CPU', 'MULTI_GPU')
 
 
@@ -39,7 +39,7 @@ class LossOutput:
 
     Args:
         loss: Total loss, to be minimised.
-        parts: Figures for the log by name, such as losses before their weights.
+        parts: Figures for the log by name, such as unweighted losses.
         masks: (B, Q, h, w) final mask logits of images; None for conversations.
         scores: (B, Q) final score logits.
     """
@@ -53,7 +53,7 @@ class LossOutput:
 def make_accelerator(
     precision: str, *, accumulation: int = 1, cpu: bool | None = None
 ) -> Accelerator:
-    """Make the engine of a training.
+    """Make the accelerator of a training.
 
     Args:
         precision: `no`, `bf16` or `fp16`.
@@ -75,9 +75,9 @@ class Trainer:
     training ends with the same weights as an uninterrupted one.
 
     Attributes:
-        accelerator: Engine of the training.
+        accelerator: The accelerator of the training.
         folder: Folder of `checkpoints` and `logs`.
-        module: The module as the engine wraps it.
+        module: The module as wrapped by the accelerator.
         step: Number of updates done.
     """
 
@@ -95,7 +95,7 @@ class Trainer:
         save_minutes: float = 2.0,
         log_every: int = 100,
     ) -> None:
-        """Prepare the engine and load the newest checkpoint.
+        """Prepare the accelerator and load the newest checkpoint.
 
         Args:
             module: Returns a `LossOutput`; its parameters that require gradients are trained.
@@ -133,7 +133,7 @@ class Trainer:
             self.load(self.step)
 
     def run(self, until: int | None = None) -> None:
-        """Train to the schedule's last step, or to an earlier one, and save."""
+        """Train to the schedule's last step or to an earlier one, then save a checkpoint."""
         last = min(self.schedule.steps, until or self.schedule.steps)
         passes = self.accelerator.gradient_accumulation_steps
         batches = iter(self._batches(range(self.step * passes, last * passes)))
@@ -156,7 +156,7 @@ class Trainer:
             self.writer.close()
 
     def observe(self, number: int, batch: tuple[Any, ...], output: LossOutput) -> None:
-        """Note the figures of forward pass `number` for the log."""
+        """Record the figures of forward pass `number` for the log."""
         self.note({'loss': output.loss, **output.parts})
 
     def after_step(self) -> None:
@@ -167,12 +167,12 @@ class Trainer:
         return set()
 
     def note(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Note figures, whose means the next log entry shows."""
+        """Record figures; the next log entry shows their means."""
         for name, value in values.items():
             self._noted[name].append(value.detach())
 
     def finish(self) -> nn.Module:
-        """Release the engine; return the module for evaluation, with its averaged weights."""
+        """Release the accelerator; return the module for evaluation, with its averaged weights."""
         module: nn.Module = self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
         with torch.no_grad():
             for name, average in self._average.items():
@@ -309,15 +309,15 @@ def saved_step(folder: Path) -> int:
 
 
 def claim_training(folder: Path, origin: Mapping[str, Any]) -> None:
-    """Note the origin of a training in its folder, or make sure that it is the same.
+    """Record which training a folder belongs to, or check that it belongs to the same training.
 
-    A training without a checkpoint may be started again with another origin.
+    A training without a checkpoint may be replaced by a different one.
 
     Args:
         origin: Settings and data that the checkpoints depend on, see `run_metadata.claim`.
 
     Raises:
-        ValueError: The checkpoints have another origin; the message names it and the remedy.
+        ValueError: The checkpoints belong to another training; the message says how to fix it.
     """
     note = folder / _NOTE
     if not checkpoints(folder):

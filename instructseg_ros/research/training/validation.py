@@ -1,4 +1,4 @@
-"""Measures a model during training on samples that it is not trained on."""
+"""Measures a model during training on samples that are not used for training."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class Validation:
         Args:
             steps: Batches of one sample; the same in every measurement.
             count: Number of batches of each process.
-            threshold: Score from which a target counts as found.
-            workers: Processes that open images; 0: this one.
+            threshold: Minimum score of a target that counts as found.
+            workers: Number of processes that load images; 0: this process.
         """
         self._steps = steps
         self._count = count
@@ -83,7 +83,7 @@ class Validation:
         """Measure a module, and return it to training mode.
 
         Args:
-            report: Called with the problem of each sample that another one replaces.
+            report: Called with a description of each broken sample, which another sample replaces.
         """
         overlap, loss = 0.0, 0.0
         module.eval()
@@ -125,7 +125,7 @@ def read_record(file: Path) -> Record | None:
     """Read the record of a training; None where there is none.
 
     Raises:
-        ValueError: The file is damaged; the message names the remedy.
+        ValueError: The file is damaged; the message says how to fix it.
     """
     if not file.is_file():
         return None

@@ -97,7 +97,7 @@ def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 _SIZES = (len(MOTIONS) + 1, 2)
 _FLOW = 0.025  # image widths per stride, a typical flow
-_STILL_SHARE = 0.1  # of the scenes: the key frame stands in for its reference frames
+_STILL_SHARE = 0.1  # share of scenes in which the key frame replaces its reference frames
 _ONE_REFERENCE_SHARE = 0.1
 
 

@@ -56,7 +56,7 @@ def _augmented(images: np.ndarray, rng: np.random.Generator | None) -> torch.Ten
     return (x * gain * balance + noise).clamp(0, 255)
 
 
-_WHOLE_SHARE = 0.5  # of the images, which are not cropped
+_WHOLE_SHARE = 0.5  # share of the images that are not cropped
 _MAX_ZOOM = 1.3
 
 

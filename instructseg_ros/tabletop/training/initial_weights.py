@@ -76,7 +76,7 @@ def initialize_from_model(
             state[key] = _resize(state[key], model.config.image_tokens)
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f'{name} has another shape than the embedded model: {error}') from error
+        raise ValueError(f'{name} differs in shape from the embedded model: {error}') from error
 
 
 def _resize(positions: torch.Tensor, cells: int) -> torch.Tensor:

@@ -199,7 +199,7 @@ class LanguageStage(Stage):
 
 
 class WordHead(nn.Module):
-    """Points from words to image cells."""
+    """Scores image cells against each word."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ def object_masks(labels: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
 
 
 def union_masks(masks: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-    """Unite (B, S, h, w) masks of (B, K, Q, S) members to (B, K, Q, h, w)."""
+    """Merge the (B, S, h, w) masks of the (B, K, Q, S) members of each query: (B, K, Q, h, w)."""
     return torch.einsum('bkqs,bshw->bkqhw', members, masks).clamp(max=1)
 
 

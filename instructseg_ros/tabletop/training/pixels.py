@@ -22,7 +22,7 @@ _PLACE = 4 * _OCTAVES
 _PROMPT = _PLACE + len(OBJECT_CATEGORIES) + len(COLORS) + 3
 # Shares of prompts that give the place, or the place and the looks; the others give the looks.
 _PLACE_SHARE, _ALL_SHARE = 0.45, 0.15
-_WRONG_SHARE = 0.15  # of the prompts by looks: their target is mostly absent
+_WRONG_SHARE = 0.15  # share of the prompts by looks whose target is usually absent
 
 
 class PixelStage(Stage):

@@ -157,7 +157,7 @@ def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
 
     Args:
         stride: Seconds between the frames of a scene, jittered by 30 %.
-        processes: Renderers that run in parallel.
+        processes: Number of renderers that run in parallel.
 
     Raises:
         RuntimeError: All renderers crashed before they finished a scene.

@@ -76,7 +76,7 @@ class TabletopTraining:
         """Initialise the model, and render the scenes that are missing.
 
         Args:
-            processes: Renderers that run in parallel.
+            processes: Number of renderers that run in parallel.
             start: Model to train with `STAGES_FROM_MODEL`; None: from scratch, with `STAGES`.
             stages: Stages to run; none: all.
 

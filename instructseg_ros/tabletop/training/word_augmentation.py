@@ -185,7 +185,7 @@ class WordAugmentation:
         heads, modifiers = _nouns()
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
-        # Words in place of a noun, where an unknown word would mean an unknown object.
+        # Words that stand for a noun: in their place, an unknown word would mean an unknown object.
         pronouns = _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
         self._pronouns = _mask(numbers, pronouns)
         grounded = _words(_plain()) | _words(_uses()) | heads

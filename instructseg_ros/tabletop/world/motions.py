@@ -18,9 +18,9 @@ class ShuttleMotion:
     Attributes:
         manner: One of `scene_graph.MANNERS`.
         direction: (3,) unit vector in the table's frame.
-        length: Of the line, m.
-        there: Speed on the way out, m/s.
-        back: Speed on the way back, m/s.
+        length: Length of the line, m.
+        there: Speed in this direction, m/s.
+        back: Speed in the opposite direction, m/s.
         rest: Time at either end, s.
         phase: Offset in time, s.
         roll: Radius on which the object rolls, m; None if it slides.

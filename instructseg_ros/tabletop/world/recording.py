@@ -125,7 +125,7 @@ PLAIN_LABELS = '/camera/labels'
 
 
 class RecordingError(RuntimeError):
-    """A recording is missing or unreadable; the message names the remedy."""
+    """A recording is missing or unreadable; the message says how to fix it."""
 
 
 class Recording:

@@ -67,9 +67,9 @@ def to_json(graph: SceneGraph, *, stamp: int, scene: int, time: float) -> str:
 
     Args:
         graph: The scene graph.
-        stamp: Of its image, ns.
+        stamp: Stamp of its image, ns.
         scene: Seed of the scene.
-        time: Of the observation, s.
+        time: Time of the observation, s.
     """
     objects = [asdict(obj) for obj in graph]
     return json.dumps({'stamp': stamp, 'scene': scene, 'time': time, 'objects': objects})
@@ -101,7 +101,7 @@ def scene_graph(
         placed: Its objects and their bodies in the model.
         labels: (H, W) label image.
         pinhole: The camera that took it.
-        time: Of the observation, s.
+        time: Time of the observation, s.
     """
     count = len(placed) + 1
     flat = labels.ravel()
@@ -138,7 +138,7 @@ def visible_share(
         surface: (n, 3) points on its surface, m in its own frame.
         labels: (H, W) label image.
         pinhole: The camera that took it.
-        time: Of the observation, s.
+        time: Time of the observation, s.
     """
     _, base, orientation = obj.pose(time)
     points = scene.camera.to_optical(surface @ to_matrix(orientation).T + base)

@@ -42,12 +42,12 @@ class Tabletop:
     from one thread at a time.
 
     Raises:
-        OpenGLError: There is no OpenGL to render with; the message names the remedy.
+        OpenGLError: There is no OpenGL to render with; the message says how to fix it.
     """
 
     def __init__(self, *, width: int = 640, height: int = 480, seed: int = 0) -> None:
         if width < 16 or height < 16:
-            raise ValueError(f'an image of {width}x{height} is too small, 16x16 is the least')
+            raise ValueError(f'an image of {width}x{height} is too small, the minimum is 16x16')
         self.width, self.height = width, height
         mujoco = load_mujoco()
         self._model, self._bodies = world(width=width, height=height)
@@ -102,7 +102,7 @@ class Tabletop:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError('this Tabletop is closed: make a new one')
+            raise RuntimeError('this Tabletop is closed: create a new one')
 
     def close(self) -> None:
         """Free the renderer; closing twice is fine."""

@@ -68,7 +68,7 @@ def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np
 
 
 class OpenGLError(RuntimeError):
-    """There is no OpenGL to render with; the message names the remedy."""
+    """There is no OpenGL to render with; the message says how to fix it."""
 
 
 REMEDY = (

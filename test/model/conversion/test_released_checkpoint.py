@@ -498,7 +498,7 @@ def test_a_description_that_is_a_pointer_of_git_lfs_is_named_with_its_remedy(
     source = write_released_checkpoint(tmp_path / 'source')
     (source / name).write_text('version https://git-lfs.github.com/spec/v1\noid sha256:1\n')
     assert refused(source) == (
-        f'{source / name} is only a pointer to its content: run `git lfs pull` in {source}.'
+        f'{source / name} is only a git-lfs pointer: run `git lfs pull` in {source}.'
     )
 
 

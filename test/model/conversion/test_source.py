@@ -245,7 +245,7 @@ def test_the_help_mentions_that_the_disk_is_needed_twice(
 ) -> None:
     with pytest.raises(SystemExit):
         main(['convert', '--help'])
-    assert 'disk is needed twice' in ' '.join(capsys.readouterr().out.split())
+    assert 'for both the source' in ' '.join(capsys.readouterr().out.split())
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_frame_on_which_nothing_is_found_has_no_mask() -> None:
     ('seconds', 'share'),
     [
         ([], 0),
-        ([5.5], 0),  # what comes after the last answer is not known
+        ([5.5], 0),  # what comes after the last result is not known
         ([0.5, 0.5, 0.5, 0.5], 0),  # faster than the camera, and waits for it
         ([1.0, 1.0, 1.0], 0),  # as fast as the camera
         ([2.5, 1.0, 1.0], 1 / 4),  # 0 until 2.5: 1 is lost; 2 until 3.5, 3 until 4.5

@@ -69,7 +69,7 @@ def texts_of(file: Path) -> list[str]:
         ({'size': [40, 60], 'counts': [-100, 2500]}, 'whole numbers from 0 on'),
         ({'size': [40, 60], 'counts': 'no run lengths'}, 'run lengths'),
         ({'size': [10**6, 10**6], 'counts': [10**12]}, 'more than an image has'),
-        ({'size': ['40', '60'], 'counts': [2400]}, 'height and width are whole numbers'),
+        ({'size': ['40', '60'], 'counts': [2400]}, 'height and width must be whole numbers'),
         ({'size': [1, 60], 'counts': [30, 30]}, 'run lengths of (1, 60) for an image of (40, 60)'),
         ({'size': [40, 60], 'counts': [2400]}, 'the segmentation has no pixel'),
         (([0.1, 0.1, 0.2, 0.1, 0.2, 0.2],), 'the segmentation has no pixel'),
@@ -168,7 +168,7 @@ def test_the_same_annotation_twice_is_one_object_and_a_warning(write: Write) -> 
     assert findings.problems == ()
     [warning] = findings.warnings
     assert warning.where.endswith('annotation 1')
-    assert warning.what == 'it repeats annotation 0 and counts once'
+    assert warning.what == 'it duplicates annotation 0 and is counted once'
     assert texts_of(file) == ['the cat', 'the dog']  # not "all cat"
 
 
@@ -200,7 +200,7 @@ def test_an_object_without_sentence_or_category_is_a_problem(write: Write) -> No
     assert [problem.what for problem in findings.problems] == [
         'it has neither sentences nor a category',
         'category 7 has no name',
-        'sentences is a list of texts, at least one',
+        'sentences must be a list of at least one text',
     ]
     assert findings.samples == 1
 

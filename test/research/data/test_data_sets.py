@@ -82,7 +82,7 @@ def test_a_git_lfs_pointer_is_reported_with_its_remedy(
         data_set(name).read(folder, split)
     assert not isinstance(refusal.value, MissingError)
     assert str(refusal.value) == (
-        f'{file} is only a pointer to its content: run `git lfs pull` in {file.parent}'
+        f'{file} is only a git-lfs pointer: run `git lfs pull` in {file.parent}'
     )
 
 
@@ -195,7 +195,7 @@ def test_targets_of_a_sample_show_its_objects(sets: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match='there are refcoco'):
+    with pytest.raises(ValueError, match='choose from refcoco'):
         data_set('cityscapes')
 
 
@@ -216,5 +216,6 @@ def test_a_damaged_split_is_a_problem_and_a_missing_one_is_not(sets: Path, tmp_p
 def test_an_unknown_split_is_refused_with_the_known_ones(name: str) -> None:
     data = data_set(name)
     assert data.known_split(None) == data.splits[0]
-    with pytest.raises(DataError, match=f"{name} has no split 'tset'; there are {data.splits[0]}"):
+    known = f"{name} has no split 'tset'; its splits are {data.splits[0]}"
+    with pytest.raises(DataError, match=known):
         data.known_split('tset')

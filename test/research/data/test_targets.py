@@ -50,7 +50,7 @@ def test_run_lengths_are_text_or_counts() -> None:
     np.testing.assert_array_equal(RunLengths.parse(encode_mask(mask)).mask(), mask)
     counts = {'size': [4, 5], 'counts': [9, 2, 9]}
     np.testing.assert_array_equal(RunLengths.parse(counts).mask(), mask)
-    with pytest.raises(ValueError, match='have a size and counts'):
+    with pytest.raises(ValueError, match='must have a size and counts'):
         RunLengths.parse({'size': [4]})
 
 

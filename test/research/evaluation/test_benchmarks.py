@@ -209,7 +209,7 @@ def test_an_unknown_split_is_an_error(
     data = make(name, tmp_path)
     command = [*arguments(name, data, start, tmp_path / 'output'), '--split', 'none']
     assert cli.main(command) == 1
-    assert f"{name} has no split 'none'; there are" in capsys.readouterr().err
+    assert f"{name} has no split 'none'; its splits are" in capsys.readouterr().err
 
 
 def test_two_evaluations_in_one_output_are_refused(

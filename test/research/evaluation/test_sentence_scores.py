@@ -142,7 +142,7 @@ def test_own_data_is_read_from_val_or_else_from_train(tmp_path: Path) -> None:
     assert data.read_split(tmp_path, None)[0] == 'val'
     assert data.read_split(tmp_path, 'train')[0] == 'train'
     assert data.read_split(tmp_path / 'train', None)[0] == 'train'
-    with pytest.raises(DataError, match="bag has no split 'test'; there are train, val"):
+    with pytest.raises(DataError, match="bag has no split 'test'; its splits are train, val"):
         data.read_split(tmp_path, 'test')
 
 

@@ -341,7 +341,7 @@ def test_a_set_that_the_recipe_does_not_name_is_refused(start: Start, tmp_path: 
 
 def test_a_set_without_a_training_split_teaches_nothing(start: Start, tmp_path: Path) -> None:
     recipe = dataclasses.replace(start.recipe, sources=(SourceConfig(sets=('vqav2',), share=1),))
-    with pytest.raises(DataError, match="vqav2 has no split 'train'; there are test-dev, val"):
+    with pytest.raises(DataError, match="vqav2 has no split 'train'; its splits are test-dev, val"):
         train(recipe, start.model, {'vqav2': tmp_path}, tmp_path)
 
 

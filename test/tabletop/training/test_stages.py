@@ -127,7 +127,7 @@ def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     model, processor = taught()
     model.save_pretrained(tmp_path / 'other')
     processor.save_pretrained(tmp_path / 'other')
-    with pytest.raises(ValueError, match='/other has another shape than the embedded'):
+    with pytest.raises(ValueError, match='/other differs in shape from the embedded'):
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(tmp_path / 'other'))
 
 

@@ -131,7 +131,7 @@ class NodeTester:
         return self.wait(self._try_request, timeout=START_TIMEOUT)
 
     def _try_request(self) -> bool:
-        # With the instruction each time: the graph may still show a node that was killed.
+        # Repeat the instruction each time: the graph may still show a killed node.
         self.send(id=STEADY, instruction='the red mug', cameras=['front', 'wrist'])
         return self.request(timeout=1.0)
 

@@ -109,7 +109,7 @@ def _attend_by_products(
 def _scores(
     query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, unit: float = 1.0
 ) -> torch.Tensor:
-    # A product copies a key that is not contiguous by itself, several times more slowly.
+    # Otherwise the product would copy the key itself, several times more slowly.
     keys = key.contiguous().transpose(-1, -2)
     scores = (query * (unit * query.shape[-1] ** -0.5)) @ keys
     if mask is not None:

@@ -1,4 +1,4 @@
-"""Loads a model and its processor from a folder; every error names the file and the remedy."""
+"""Loads a model and its processor from a folder; errors name the file and the fix."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_model(
             config = InstructSegConfig.from_pretrained(folder, local_files_only=True)
             stored = config.language_dtype
             config.language_dtype = str(precision.language).removeprefix('torch.')
-            # Mismatches are reported instead of raised, so that they can be named.
+            # Mismatches are reported instead of raised, so that the error can name them.
             model, report = InstructSegModel.from_pretrained(
                 folder,
                 config=config,

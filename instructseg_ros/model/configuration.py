@@ -32,7 +32,7 @@ _PHI2: dict[str, Any] = {
     'intermediate_size': 10240,
     'num_hidden_layers': 32,
     'num_attention_heads': 32,
-    # The same function as the release's gelu_new in one kernel.
+    # Computes the release's gelu_new in one kernel.
     'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
     'pad_token_id': None,

@@ -17,7 +17,7 @@ class DeviceMemoryError(MemoryError):
 
 
 def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function run without gradients and raise DeviceMemoryError if memory runs out."""
+    """Decorate a function: no gradients, and DeviceMemoryError if memory runs out."""
 
     @functools.wraps(work)
     def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -61,6 +61,6 @@ class SideStream:
             return work()
 
     def join(self) -> None:
-        """Let the current stream wait for the work started by `run`."""
+        """Make the current stream wait for the work started by `run`."""
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)

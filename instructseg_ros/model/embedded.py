@@ -82,7 +82,7 @@ _TEXT: Final[dict[str, Any]] = {
     'intermediate_size': 256,
     'num_hidden_layers': 4,
     'num_attention_heads': 4,
-    # The same function as Phi's gelu_new in one kernel.
+    # Computes Phi's gelu_new in one kernel.
     'hidden_act': 'gelu_pytorch_tanh',
     'partial_rotary_factor': 0.4,
     'max_position_embeddings': 640,

@@ -1,4 +1,4 @@
-"""The language model: Phi-2, run once over embeddings with a fixed answer."""
+"""The language model: Phi-2, run once over embeddings with a fixed response."""
 
 from __future__ import annotations
 

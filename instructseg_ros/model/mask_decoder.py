@@ -114,7 +114,7 @@ class MaskDecoder(nn.Module):
 
     @torch.no_grad()
     def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        """Let each query read the cells of its mask, or all if the mask is empty.
+        """Return which cells each query may read: those of its mask, or all if the mask is empty.
 
         Returns:
             (F, K, Q, cells) bool.

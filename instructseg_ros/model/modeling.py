@@ -185,7 +185,7 @@ class InstructSegModel(PreTrainedModel):
         prefix_cache: PrefixCache | None = None,
         output_layers: bool = False,
     ) -> Reasoning:
-        """Run one prefill of the language model with a fixed, teacher-forced answer.
+        """Run one prefill of the language model with a fixed, teacher-forced response.
 
         Args:
             context: Result of `perceive`.
@@ -272,7 +272,7 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: Result of `perceive`.
             prompt: K instructions on each of F frames.
-            start: Position of the first token of the rest; earlier ones are left out.
+            start: Position of the first token to embed of the rest; earlier ones are skipped.
 
         Returns:
             (F, P, D) embeddings of the prefix, shared by all instructions on a frame, and

@@ -40,7 +40,7 @@ class Precision:
 
     @property
     def name(self) -> str:
-        """Description for users: one format, or that of `dtype` and that of `language`."""
+        """Name of the format for users, or both names if `dtype` and `language` differ."""
         rest, language = (str(each).removeprefix('torch.') for each in (self.dtype, self.language))
         if self.int8:
             language = 'int8'
@@ -283,7 +283,7 @@ def _fused(activation: Any) -> tuple[str, str] | None:
 
 
 def _can_be_packed(layer: Any) -> bool:
-    # int8 weights have a type of their own.
+    # int8 weights have their own type.
     if type(layer) is not nn.Linear or type(layer.weight) is not nn.Parameter:
         return False
     return layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == 'cpu'

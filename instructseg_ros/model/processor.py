@@ -79,7 +79,7 @@ class ProcessorConfig:
         prompts: Mapping[str, str],
         guided_filter: bool = False,
     ) -> ProcessorConfig:
-        """Take the sizes from a model's configuration."""
+        """Create a configuration with the sizes of a model."""
         return cls(
             vision_size=config.vision_config.image_size,
             mask_size=mask_size,

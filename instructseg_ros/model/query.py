@@ -25,7 +25,7 @@ ImageInput: TypeAlias = np.ndarray | Image.Image
 class Query:
     """An instruction for the model, with everything that is cached for it between frames.
 
-    Queries are compared by identity: equal texts on two cameras have caches of their own.
+    Queries are compared by identity: equal texts on two cameras have separate caches.
 
     Args:
         text: Instruction in natural language.

@@ -24,8 +24,8 @@ Result = TypeVar('Result')
 # Tokenised prompt of K queries on each of F frames, with a given number of reference frames.
 PromptFunction = Callable[[Sequence[Sequence[Query]], int], Prompt]
 Texts = tuple[tuple[tuple[str, Task], ...], ...]
-MAX_PROMPTS: Final = 32  # sets of queries whose tokens are kept
-MAX_TEXT_PREFIXES: Final = 8  # kinds of prompts; a model has four
+MAX_PROMPTS: Final = 32  # sets of queries whose tokens are cached
+MAX_TEXT_PREFIXES: Final = 8  # types of prompts; a model has four
 
 
 def group(keys: Iterable[Hashable]) -> list[list[int]]:
@@ -239,7 +239,7 @@ class QueryReader:
     ) -> list[PrefixCache]:
         """Compute and keep the prefixes of N queries with their reference frames in one batch."""
         for query, _ in pairs:
-            query.prefix = None  # before the next one takes as much memory
+            query.prefix = None  # before the next one needs the same memory
         prompt = self._prompt_of([[query] for query, _ in pairs], len(pairs[0][1]))
         together = self._model.prefill_references(prompt, _perceived(pairs)[:, None])
         prefixes = [together.row(row) for row in range(len(pairs))]
@@ -262,7 +262,7 @@ class QueryReader:
         for (queries, frames), rows in zip(gaps, tokens, strict=True):
             for row, query in enumerate(queries):
                 for column, frame in enumerate(frames):
-                    # A copy: a view would keep the tokens of all others.
+                    # A copy: a view would keep all other tokens alive.
                     frame.perceived[query] = rows[row, column].clone()
 
     def _perceive(

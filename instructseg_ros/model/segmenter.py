@@ -64,10 +64,10 @@ def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> Non
 class Segmenter:
     """InstructSeg on one device, for inference only: its model can no longer be trained or saved.
 
-    `segment` answers in one call. `instructseg_ros.model.session.VideoSession` calls the stages
-    that it consists of, each only where its inputs changed: `prepare` a query, `encode` frames,
-    `reason` about both, `encode_pixels` of frames, `decode` the masks. Each stage takes the frames
-    of several cameras and gives the same results as for each alone. Not thread-safe.
+    `segment` runs all stages in one call. `instructseg_ros.model.session.VideoSession` calls each
+    stage only if its inputs changed: `prepare` a query, `encode` frames, `reason` about both,
+    `encode_pixels` of frames, `decode` the masks. Each stage takes the frames of several cameras
+    and gives the same results as for each camera alone. Not thread-safe.
 
     Attributes:
         name: Name that the model was loaded by.
@@ -189,7 +189,7 @@ class Segmenter:
         if not instructions:
             return []
         queries = [self.query(text, task) for text in instructions]
-        self._prompts([queries], len(references))  # refuses too long a text before any pass
+        self._prompts([queries], len(references))  # refuses a text that is too long before any pass
         pixels = self.encode_pixels([image])
         [features] = self.encode([image]) if features is None else [features]
         return self.decode(self.reason([queries], [features], [references]), pixels)[0]
@@ -278,7 +278,7 @@ class Segmenter:
         """Decode the masks of F frames.
 
         Frames with equal numbers of embeddings are decoded in one batch. Embeddings computed on
-        different frames do not share image tokens, and are decoded in batches of their own.
+        different frames do not share image tokens, and are decoded in separate batches.
 
         Args:
             embeddings: For each frame, embeddings of it or of an earlier one; none where no mask
@@ -304,7 +304,7 @@ class Segmenter:
         ]
         decoded = in_batches(
             rows,
-            # No batch holds a frame twice, as its features are in the batch once.
+            # No batch contains a frame twice, because its features are in the batch once.
             [(len(indices), turn) for _, indices, turn in rows],
             lambda batch: self._decode(
                 [frame for frame, _, _ in batch],

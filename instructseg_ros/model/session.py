@@ -109,7 +109,7 @@ class VideoSession:
 
     def _infer(self, tasks: Sequence[FrameTask[AnyQuery]]) -> list[Prediction]:
         """Predictions of all queries, in the order of the tasks."""
-        # First, because a GPU does it in parallel with the rest.
+        # First, because a GPU runs it in parallel with the rest.
         pixels = self.model.encode_pixels(
             [task.frame.image for task in tasks], scale=tasks[0].scale
         )

@@ -20,7 +20,7 @@ _MASKED: Final = -1e4
 
 def make_fast(backbone: SwinBackbone) -> None:
     """Turn a SwinBackbone of transformers into the faster classes of this module."""
-    # Only classification uses it: every feature map has a norm of its own.
+    # Only classification uses it: every feature map has its own norm.
     backbone.swin.layernorm = nn.Identity()
     backbone.__class__ = FastSwinBackbone
     for module in backbone.modules():

@@ -112,7 +112,7 @@ class SegmentationClient:
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
         self._loop = EventLoop()
-        # Runs while the threads still do, and ends the instructions of a script without close().
+        # Runs before the threads stop; ends the instructions of a script without close().
         atexit.register(self.close)
 
     def __enter__(self) -> SegmentationClient:

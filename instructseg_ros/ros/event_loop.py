@@ -41,7 +41,7 @@ class EventLoop:
 
         def finish() -> None:
             done.put(None)
-            done.put(None)  # for a caller interrupted right after receiving the first
+            done.put(None)  # for a caller that is interrupted right after it receives the first
 
         def begin() -> None:
             begun.append(self._loop.create_task(work))

@@ -28,7 +28,7 @@ from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError, quote
 
 MAX_EQUAL_STAMPS: Final = 10  # images in a row with one stamp, before it is reported
-COMMAND_DEPTH: Final = 100  # commands of a burst that are kept, each of which is answered
+COMMAND_DEPTH: Final = 100  # queued commands of a burst; each gets a result
 
 
 class StampCheck:
@@ -173,7 +173,7 @@ class TokenBucket:
         self._last = clock()
 
     def take(self) -> bool:
-        """Take a token; return False if there is none."""
+        """Take a token; return False if none is left."""
         now = self._clock()
         self._tokens = min(float(self.burst), self._tokens + (now - self._last) * self.rate)
         self._last = now

@@ -165,7 +165,7 @@ class CameraOutputs:
             results: All results of the frame that have masks.
             numbers: Id of each instruction -> its label.
         """
-        # First the names, which consumers of label images need to interpret them.
+        # Names first: consumers need them to interpret label images.
         self.publish_labels(results[0].header)
         self._images.publish(results)
         self._vision.publish_2d(results, numbers)
@@ -282,7 +282,7 @@ class ResultPublisher:
         self._transforms.destroy()
 
     def _publish_frame(self, camera: str, results: Sequence[Segmentation]) -> None:
-        # An instruction that arrived later gets a later result on the same frame.
+        # An instruction that arrives later gets a separate, later result on the same frame.
         before = [each for each in self._last.get(camera, ()) if each.header is results[0].header]
         self._last[camera] = [*before, *results]
         # Fixed now: a number may have been reused by the time the depth of this frame arrives.

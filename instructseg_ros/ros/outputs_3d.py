@@ -179,7 +179,7 @@ class TargetOutputs:
         self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
-        # By the identity of the image's header, which the values keep alive: stamps may repeat.
+        # Keyed by the identity of the image's header (kept alive by the values): stamps may repeat.
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
         self._pinhole: Pinhole | None = None  # the newest calibration, with its cached rays

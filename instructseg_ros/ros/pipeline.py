@@ -209,7 +209,7 @@ class Pipeline:
         self._active.append(
             IdleMemoryTrimmer(self._node, self.engine.statistics, after=self._values.image_timeout)
         )
-        # Also without images: a lazy node reports missing images as soon as it has a subscriber.
+        # Even without images: a lazy node reports missing images as soon as it has a subscriber.
         self._active.append(SteadyTimer(self._node, POLL_PERIOD, self._update_pause))
         self._broker.open(self.engine, self._values.cameras)
         self._diagnostics.start(
@@ -224,7 +224,7 @@ class Pipeline:
 
     def stop(self) -> None:
         """End active instructions and unsubscribe; does nothing when stopped."""
-        with ExitStack() as stops:  # each of them, even if another raises
+        with ExitStack() as stops:  # stop each of them, even if another one raises
             stops.callback(release_freed_memory)
             stops.callback(self._results.stop)
             stops.callback(self.engine.stop)

@@ -66,7 +66,7 @@ class RequestBroker:
         self._why_closed = 'the node is not configured'
         self.cameras: Sequence[str] = ('',)
         self.callback_group = ReentrantCallbackGroup()
-        # By identity: two instructions have the same id until the engine rejects the second.
+        # Keyed by identity: two instructions have the same id until the engine rejects the second.
         self._listeners: dict[int, tuple[Instruction, Command, Listener]] = {}
         self._lock = threading.Lock()
 
@@ -345,7 +345,7 @@ class FailureReporter:
         """
         self._node = node
         self._reason = reason
-        # No lifecycle publisher, which publishes only while the node is active.
+        # A plain publisher: a lifecycle publisher publishes only while the node is active.
         self._results = node.create_publisher(SegmentationMessage, 'segmentation', qos.reliable())
         self._subscriptions = [
             node.create_subscription(String, 'command', self._on_text, qos.reliable(10)),

@@ -183,7 +183,7 @@ class NamesakeWarning:
         if others > self._others:
             self._node.get_logger().warning(
                 f'another node with the name {self._node.get_fully_qualified_name()} is running: '
-                'both answer the same services and publish the same topics. Stop one of them, or '
+                'both offer the same services and publish the same topics. Stop one of them, or '
                 'start it with another name or namespace: '
                 '--ros-args -r __node:=NAME -r __ns:=/NAMESPACE'
             )

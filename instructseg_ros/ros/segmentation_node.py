@@ -39,7 +39,9 @@ class SegmentationNode(LifecycleNode):
         self._cleanup = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failure_reporter: FailureReporter | None = None
-        self._labels = Labels()  # for all configurations: consumers remember the numbers
+        self._labels = (
+            Labels()
+        )  # shared by all configurations, because consumers remember the numbers
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         self._cleanup.callback(PackageLog(self).close)
@@ -204,7 +206,7 @@ class SegmentationNode(LifecycleNode):
         return (
             'streaming is on'
             if value
-            else 'streaming is off: active instructions wait; services and actions are answered'
+            else 'streaming is off: active instructions wait; services and the action work'
         )
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:

@@ -165,7 +165,7 @@ class SegmentationParameters:
     )
     image_timeout: float = parameter(
         3.0,
-        'Time without images after which active instructions are answered with FAILED, s',
+        'Time without images after which active instructions get a FAILED result, s',
         minimum=0.1,
         maximum=600.0,
     )

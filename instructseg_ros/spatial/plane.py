@@ -80,7 +80,7 @@ class TargetView:
 
     @staticmethod
     def from_depth(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> TargetView:
-        """Cut out a target with a margin of its own size.
+        """Cut out a target with a margin as large as the target.
 
         Args:
             depth: (h, w) m along the optical axis, NaN without depth.

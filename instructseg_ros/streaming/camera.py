@@ -140,7 +140,7 @@ class Camera:
             return None
         self.stream.frames.take()
         if len(on_demand) < len(waiting):
-            # A turn that begins late does not delay the next ones, unless a whole one is lost.
+            # A turn that begins late does not delay the next ones, unless a whole turn was missed.
             self.served = turn if turn <= now < turn + period else now
         for each in waiting:
             each.last_frame = frame

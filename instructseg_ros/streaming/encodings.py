@@ -50,7 +50,7 @@ def bayer_to_rgb(mosaic: np.ndarray, pattern: str) -> np.ndarray:
         (H, W, 3) uint8.
     """
     cv2 = _import_cv2()
-    # OpenCV copies border pixels from their neighbours. Reflected by two, the pattern continues.
+    # OpenCV copies border pixels from neighbours; reflecting two pixels continues the pattern.
     padded = cv2.copyMakeBorder(mosaic, 2, 2, 2, 2, cv2.BORDER_REFLECT_101)
     return cv2.cvtColor(padded, getattr(cv2, f'COLOR_{BAYER_CODES[pattern]}'))[2:-2, 2:-2]
 

@@ -265,9 +265,7 @@ class Engine:
                 self._notices += self._registry.fail(reason)
             self._deliver([])
         except Exception as second_error:
-            self._note_fault(
-                'active instructions could not be answered; restart the node', second_error
-            )
+            self._note_fault('active instructions got no result; restart the node', second_error)
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'

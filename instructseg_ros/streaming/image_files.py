@@ -20,7 +20,7 @@ from instructseg_ros.streaming.encodings import (
 )
 from instructseg_ros.streaming.instruction import describe_error, quote
 
-# Larger files are damaged or hostile. Pillow's own limit is the same unless a program lifted it.
+# Larger files are damaged or hostile. Pillow has the same limit unless a program raised it.
 MAX_PIXELS: Final = 178_956_970
 MAX_MESSAGE_PIXELS: Final = 64 << 20
 # Excludes EPS, which Pillow passes to an external program, and TGA, which matches other files.
@@ -275,7 +275,7 @@ def _decode_samples(data: Any, format: str, bits: BitDepth | None) -> np.ndarray
         raise
     # Pillow raises ValueError and others for files that were damaged deliberately.
     except Exception as error:
-        # The words for an unknown format differ each time: they hold an address.
+        # The message for an unknown format contains an address, which differs each time.
         if not isinstance(error, UnidentifiedImageError):
             reason = f' ({describe_error(error)})'
         raise ConversionError(

@@ -50,8 +50,8 @@ class Until(enum.Enum):
     """Condition that ends an instruction, besides its lifetime and a cancellation."""
 
     ENDED = 'ended'  # nothing else
-    FOUND = 'found'  # the first answer that it was found
-    ANSWERED = 'answered'  # its first answer
+    FOUND = 'found'  # the first FOUND result
+    ANSWERED = 'answered'  # its first result
 
 
 @dataclass(frozen=True, kw_only=True)

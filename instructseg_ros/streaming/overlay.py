@@ -62,7 +62,7 @@ def _choose_colors(numbers: Sequence[int]) -> Sequence[tuple[int, int, int]]:
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Return the pixels of an (H, W) bool mask at its border, or at the image's."""
+    """Return the border pixels of an (H, W) bool mask, including those at the image border."""
     padded = np.pad(mask, 1)
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside

@@ -59,7 +59,7 @@ def decode_message(raw: bytes, msgtype: str) -> Any:
     """
     try:
         return standard_types().deserialize_cdr(raw, msgtype)
-    except Exception as error:  # A damaged message makes rosbags raise almost anything.
+    except Exception as error:  # rosbags raises errors of almost any type for a damaged message.
         raise SourceError(f'a message is damaged ({error})') from error
 
 
@@ -154,10 +154,12 @@ class BagReader:
         for storage in self._storages:
             mine = [each for each in storage.connections if (each.topic, each.msgtype) in chosen]
             try:
-                # rosbags takes an empty collection for all topics.
+                # rosbags interprets an empty collection as all topics.
                 for each, logged, raw in storage.messages(mine, start, stop) if mine else ():
                     yield chosen[each.topic, each.msgtype], logged, bytes(raw)
-            except Exception as error:  # A damaged bag makes rosbags raise almost anything.
+            except (
+                Exception
+            ) as error:  # rosbags raises errors of almost any type for a damaged bag.
                 logger.warning('%s is damaged, the rest of it is skipped: %s', storage.path, error)
 
 
@@ -171,7 +173,7 @@ def open_storage(path: Path) -> Reader:
     try:
         reader = Reader(path)
         reader.open()
-    except Exception as error:  # A damaged bag makes rosbags raise almost anything.
+    except Exception as error:  # rosbags raises errors of almost any type for a damaged bag.
         raise SourceError(f'{path} cannot be read as a bag: {error}') from error
     return reader
 
@@ -242,7 +244,7 @@ class TruncatedMcap:
                     times = [message.log_time for message in messages]
                     self._positions.append((position, min(times), max(times)))
                 counts.update(self._channels[message.channel_id] for message in messages)
-        except Exception as error:  # A truncated file makes mcap raise almost anything.
+        except Exception as error:  # mcap raises errors of almost any type for a truncated file.
             reason = str(error) or type(error).__name__
         if not counts:
             raise SourceError(
@@ -269,7 +271,7 @@ class TruncatedMcap:
         """Yield the records from a position on, each with its own position."""
         from mcap.stream_reader import StreamReader
 
-        limit = self.path.stat().st_size  # A damaged length must not fill the memory.
+        limit = self.path.stat().st_size  # A damaged length must not exhaust the memory.
         with self.path.open('rb') as stream:
             stream.seek(position or len(_MCAP_MAGIC))
             reader = StreamReader(

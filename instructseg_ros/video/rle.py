@@ -36,7 +36,7 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
     height, width = checked_size(encoded.get('size'))
     counts = _checked_counts(encoded.get('counts'), height * width)
     mask = _decode(counts, height, width)
-    # One pixel less is too few for counts that fill the mask.
+    # Counts that fill the mask exceed a mask with one pixel less.
     if mask is None or (mask.size and _decode(counts, mask.size - 1, 1) is not None):
         raise ValueError(
             f'the run lengths do not fill {height} x {width} pixels: write the mask '

@@ -148,7 +148,7 @@ class RunFolder:
 
     @property
     def frames(self) -> int | None:
-        """Number of frames of the source, once all of them are in the record."""
+        """Number of frames of the source; None until all of them are in the record."""
         frames: int | None = self._read()['frames']
         return frames
 
@@ -167,7 +167,7 @@ class RunFolder:
         unfinished.mkdir(parents=True, exist_ok=True)
         fill(unfinished)
         unfinished.replace(target)
-        with contextlib.suppress(OSError):  # It holds another unfinished folder.
+        with contextlib.suppress(OSError):  # It contains another unfinished folder.
             self.incomplete.rmdir()
 
     def _check(self, run: dict[str, Any]) -> None:

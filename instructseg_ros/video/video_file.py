@@ -96,7 +96,7 @@ class VideoFile:
                 return
         if not since:
             raise SourceError(f'{self.path} holds no frame that can be read')
-        yield from self.read()  # The index of the file is wrong, and led past `since`.
+        yield from self.read()  # The index of the file is wrong and led past `since`.
 
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:

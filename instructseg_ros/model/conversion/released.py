@@ -42,8 +42,8 @@ _log = logging.getLogger(__name__)
 def convert_released(source: Path, target: Path) -> None:
     """Convert a released checkpoint to the layout of `InstructSegModel.from_pretrained`.
 
-    The language model's output head, which only text answers need, gets a file of its own. Tensors
-    that segmentation does not use are left out.
+    The language model's output head, which only text answers need, is written to a separate file.
+    Tensors that segmentation does not use are skipped.
 
     Args:
         source: Folder with config.json, safetensors and tokenizer files.

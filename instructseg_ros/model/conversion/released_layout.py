@@ -99,13 +99,13 @@ _SECTIONS: Final = (
 )
 # Tensors of the release that its segmentation never reads.
 _UNUSED: Final = (
-    r'lm_head\.weight',  # only text answers need it
+    r'lm_head\.weight',  # needed only for text answers
     # Features come from before the last norm and the pooling head.
     re.escape(_TOWER) + r'(post_layernorm|head\.layernorm|head\.mlp\.fc[12])\.(weight|bias)',
     re.escape(_TOWER) + r'head\.(probe|attention\.(in_proj_|out_proj\.)(weight|bias))',
     # Follows from the window size.
     r'model\.vision_tower_mask\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index',
-    # Queries start from the language model's states; the option of the other is off.
+    # Queries start from the language model's states; the option that uses the other is off.
     r'predictor\.(query_feat|SEG_query_embed)\.weight',
 )
 _VISION_LAYER: Final = re.compile(
@@ -211,7 +211,7 @@ def _mask_sizes(shapes: Shapes) -> dict[str, Any]:
         'encoder_layers': _count(f'{encoder}.{{}}.norm1.weight', shapes),
         'encoder_feedforward_dim': shapes[f'{encoder}.0.linear1.weight'][0],
         'hidden_dim': shapes['predictor.decoder_norm.weight'][0],
-        # Mask2Former counts one more than there are.
+        # Mask2Former's number is one higher.
         'decoder_layers': _count(f'{decoder}_ffn_layers.{{}}.norm.weight', shapes) + 1,
         'dim_feedforward': shapes[f'{decoder}_ffn_layers.0.linear1.weight'][0],
         'num_attention_heads': 8,  # fixed in the authors' code

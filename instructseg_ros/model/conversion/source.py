@@ -21,7 +21,7 @@ from instructseg_ros.model.model_files import CONFIG, ModelError, first_line, re
 
 _PATTERNS: Final = ['*.json', '*.txt', '*.safetensors']  # files that conversion reads
 _REQUEST_TIMEOUT: Final = 5.0  # seconds without a byte from the hub
-_HUB_TIMEOUT: Final = 10.0  # seconds in total: a name look-up has no timeout of its own
+_HUB_TIMEOUT: Final = 10.0  # seconds in total: a name look-up has no timeout
 _FILES: Final = (
     'config.json, model.safetensors.index.json and every shard that it names, tokenizer.json, '
     'tokenizer_config.json, special_tokens_map.json, vocab.json, merges.txt, added_tokens.json'
@@ -123,10 +123,10 @@ def _ask_hub(answered: threading.Event) -> None:
     try:
         with urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=_REQUEST_TIMEOUT):
             answered.set()
-    except HTTPError:  # an answer too
+    except HTTPError:  # also proves that the hub can be reached
         answered.set()
     except URLError as error:
         if isinstance(error.reason, SSLCertVerificationError):
-            answered.set()  # the hub's client has certificates of its own
+            answered.set()  # the hub's client has its own certificates
     except (OSError, HTTPException, ValueError):
         pass  # ValueError: the endpoint is not an address

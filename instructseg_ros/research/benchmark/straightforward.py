@@ -47,7 +47,7 @@ _PLAIN = {
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """Give Phi its original activation, the same function computed by several kernels."""
+    """Restore Phi's original activation, the same function computed with several kernels."""
     config.text_config.hidden_act = 'gelu_new'
     return config
 

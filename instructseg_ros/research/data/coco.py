@@ -125,7 +125,7 @@ def _by_id(
             reading.reject(
                 f'{file} {noun} id {found}',
                 f'{names} have the same id, their annotations are left out: '
-                f'give each {noun} an id of its own',
+                f'give each {noun} a unique id',
             )
     return {
         found: next(iter(named.values())) if len(named) == 1 else None

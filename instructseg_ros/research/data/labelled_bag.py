@@ -78,7 +78,7 @@ class BagMessage:
             reader = _reader(self.bag, os.getpid())
             mine = [each for each in reader.connections if each.topic == self.topic]
             for connection, _, raw in reader.messages(mine, self.logged, self.logged + 1):
-                with contextlib.suppress(SourceError):  # another one is damaged
+                with contextlib.suppress(SourceError):  # another image is damaged
                     if read_stamp(raw, connection.msgtype) == self.stamp:
                         return raw, connection.msgtype
         except SourceError as error:

@@ -52,7 +52,7 @@ class ImageSource(Protocol):
     def __hash__(self) -> int: ...
 
     def __str__(self) -> str:
-        """Name the image in messages."""
+        """Return the name of the image for messages."""
         ...
 
 

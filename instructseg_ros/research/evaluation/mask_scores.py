@@ -20,12 +20,12 @@ from instructseg_ros.streaming.image_files import read_mask
 
 
 def joined_file(sample: Sample) -> str:
-    """Name the prediction for all sentences of an image's sample as one instruction."""
+    """Return the file name of the prediction for all sentences of an image as one instruction."""
     return f'{sample.key}.png'
 
 
 def sentence_file(sample: Sample, number: int, frame: int = 0) -> str:
-    """Name the prediction for one sentence of a sample, on one frame if it is a video."""
+    """Return the file name of the prediction for one sentence of a sample; in videos, per frame."""
     if not sample.task.is_video:
         return f'{sample.key}_{number}.png'
     return f'{sample.key}_{number}/{frame:05}.png'

@@ -144,7 +144,7 @@ def _boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def _cropped(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crop both to the words with a pixel of either; the others cannot match."""
+    """Crop both to the words with a set pixel in either; the others cannot match."""
     either = first | second
     box = tuple(_extent(either.any(axis)) for axis in (1, 0))
     return first[box], second[box]
@@ -174,7 +174,7 @@ def _dilated(words: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _widened(words: np.ndarray) -> np.ndarray:
-    """Set the pixels left and right of those that are set."""
+    """Also set the left and right neighbours of all set pixels."""
     wide = _one_left(words)
     wide |= words
     wide |= words << _ONE
@@ -197,5 +197,5 @@ def _packed(mask: np.ndarray) -> np.ndarray:
 
 
 def _count(words: np.ndarray) -> int:
-    """Count the pixels that are set."""
+    """Count the set pixels."""
     return int(np.count_nonzero(np.unpackbits(words.view(np.uint8)).view(bool)))

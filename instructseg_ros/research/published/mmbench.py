@@ -133,7 +133,7 @@ def submit(samples: Sequence[Sample], answers: Answers, folder: Path) -> Path:
 
 
 def _cell(sheet: Any, value: int | str) -> Any:
-    """Make a cell that shows any text literally."""
+    """Create a cell that shows any text literally."""
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 

@@ -24,7 +24,7 @@ def question(
     group: str = '',
     details: Mapping[str, Any] | None = None,
 ) -> Sample:
-    """Make a sample of one question about one image."""
+    """Create a sample from one question about one image."""
     if not text.strip():
         raise ValueError('there is no question')
     return Sample(
@@ -85,7 +85,7 @@ class AnswerFile:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             rows = list(_rows(file))
-            # Replaced as a whole: other processes may read it now, and a kill must lose nothing.
+            # Replaced atomically: other processes may be reading it, and a kill must not lose data.
             scratch = file.with_suffix('.partial')
             scratch.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
             scratch.replace(file)

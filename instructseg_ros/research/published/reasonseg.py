@@ -81,7 +81,7 @@ def read(folder: Path, split: str) -> Reading:
 
 
 def _sample(file: Path, explanations: Mapping[str, str]) -> Sample:
-    # Some published files are in Windows' encoding, and the authors read them so.
+    # Some published files have Windows' encoding; the authors read them with it.
     annotation = json.loads(read_text(file.with_suffix('.json'), 'cp1252'))
     image = ImageFile(file)
     text = annotation['text']

@@ -144,7 +144,7 @@ def _interleaved(shares: Sequence[int]) -> list[int]:
     return [source for _, source in sorted(places)]
 
 
-_MAX_TRIES = 20  # samples, where they are broken
+_MAX_TRIES = 20  # broken samples in a row
 
 
 class Steps(Dataset[Batch]):
@@ -175,7 +175,7 @@ class Steps(Dataset[Batch]):
         samples = self._mixture.sources[draw.source].samples
         yield samples[draw.index]
         form = form_of(samples[draw.index], self._maker.config)
-        # Neighbours may be other sentences of the same broken video.
+        # Neighbouring samples may be other sentences of the same broken video.
         for index in np.random.default_rng(draw.seed).permutation(len(samples)):
             if index != draw.index and form_of(samples[index], self._maker.config) == form:
                 yield samples[index]

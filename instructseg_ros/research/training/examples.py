@@ -175,7 +175,7 @@ class ExampleMaker:
         self.config = config
 
     def make(self, sample: Sample, seed: int) -> Example:
-        """Make an example of a sample; all random choices depend on the seed alone.
+        """Create an example from a sample; all random choices depend on the seed alone.
 
         Raises:
             OSError: An image or target is missing.

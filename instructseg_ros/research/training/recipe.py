@@ -222,7 +222,7 @@ def _change(values: dict[str, Any], key: str, text: str) -> None:
     for part in path:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise RecipeError(f'{key}: {part} has no keys of its own')
+            raise RecipeError(f'{key}: {part} is a single value and has no keys')
     try:
         values[last] = _parse(text)
     except yaml.YAMLError as error:
@@ -238,7 +238,7 @@ def _parse(text: str) -> Any:
 
 
 def _build(cls: type[T], values: Any, where: str) -> T:
-    """Make a dataclass from the values of a YAML file."""
+    """Create a dataclass from the values of a YAML file."""
     if not isinstance(values, Mapping):
         wrong = f'keys with values, not {values}' if values else 'keys with values, not empty'
         raise RecipeError(f'{where.rstrip(".") or "a recipe"} must be {wrong}')

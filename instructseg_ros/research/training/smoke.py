@@ -64,7 +64,7 @@ def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> No
     config = InstructSegConfig(**sizes)
     torch.manual_seed(seed)
     model = InstructSegModel(config)
-    # The authors start at zero, where all mask tokens of an untrained model would be equal.
+    # The authors start at zero, which would make all mask tokens of an untrained model equal.
     torch.nn.init.normal_(model.seg_query, std=0.02)
     with quiet():
         model.save_pretrained(folder)

@@ -147,7 +147,7 @@ class RecipeTrainer(Trainer):
         skipped = torch.tensor(float(len(examples.skipped)), device=self.accelerator.device)
         self.note({'loss': output.loss, 'skipped': skipped, f'{source}/loss': output.loss})
         self.note({f'{source}/{name}': value for name, value in output.parts.items()})
-        # A few in a row, so that every source has its images.
+        # A few consecutive steps, so that every source gets its images.
         due = self.step % self.recipe.image_every < self.mixture.period
         if due and output.masks is not None and self.writer is not None:
             self.writer.add_image(f'{source}/masks', panel(examples, output), self.step)
@@ -239,7 +239,7 @@ def train(
             trained = trainer.trained_model()
             if trained is not None:
                 write_model(trained, processor, output / 'model')
-        trainer.accelerator.end_training()  # torch may abort a process that exits without it
+        trainer.accelerator.end_training()  # without it, torch may abort the process at exit
         return trainer
 
 

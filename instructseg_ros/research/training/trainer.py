@@ -53,7 +53,7 @@ class LossOutput:
 def make_accelerator(
     precision: str, *, accumulation: int = 1, cpu: bool | None = None
 ) -> Accelerator:
-    """Make the accelerator of a training.
+    """Create the accelerator of a training.
 
     Args:
         precision: `no`, `bf16` or `fp16`.
@@ -251,7 +251,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group['lr'] = self.schedule.learning_rate_at(self.step)
         for number, batch in enumerate(passes, self.step * len(passes)):
-            # Dropout differs between processes, and is repeated exactly after a resume.
+            # Dropout differs between processes and is reproduced exactly after a resume.
             torch.manual_seed(hash((self._seed, number, self.accelerator.process_index)))
             with self.accelerator.accumulate(self.module):
                 output = self.module(*batch)

@@ -28,7 +28,7 @@ ATTEMPTS = 8
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for one object, or for an object that is not there."""
+    """Draft an instruction for one object, or for an absent object."""
     phrase = absent_phrase(writer, sized=True) if absent else _present_phrase(writer)
     if phrase is None:
         return None

@@ -38,7 +38,7 @@ class TabletopInstruction:
         anchors: Labels of the other objects of a relation.
         candidates: Labels of the objects that fit the noun phrase before a superlative, relation
             or motion narrows it down; equal to the targets in the other categories.
-        groundings: What each phrase of the text points at by itself.
+        groundings: The objects that each phrase of the text describes on its own.
         held_out: Whether the wording was held out of training.
     """
 

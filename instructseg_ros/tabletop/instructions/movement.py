@@ -31,7 +31,7 @@ ROUND_CATEGORIES = frozenset({'ball', 'can', 'apple', 'car'})
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """What a text says about a movement.
+    """The movement that a text describes.
 
     Attributes:
         direction: One of MOTIONS; None if it is not mentioned.
@@ -42,7 +42,7 @@ class Movement:
     rolling: bool = False
 
     def truth(self, obj: SceneObject) -> float:
-        """1 if the object clearly moves like this, 0 if it clearly does not, otherwise 0.5."""
+        """Return 1 if the object clearly moves like this, 0 if it clearly does not, else 0.5."""
         return min(
             moves(obj),
             1.0 if self.direction is None else heads(obj, self.direction),
@@ -51,14 +51,14 @@ class Movement:
 
 
 def moves(obj: SceneObject) -> float:
-    """Truth (0 to 1) of the object moving: 0.5 while it starts, turns or comes down."""
+    """Return how clearly the object moves, 0 to 1: 0.5 while it starts, turns or comes down."""
     if obj.motion is not None:
         return 1.0
     return 0.5 if hypot(*obj.velocity) > REST_SPEED else 0.0
 
 
 def heads(obj: SceneObject, direction: str) -> float:
-    """Truth (0 to 1) of the object moving in a direction: 0.5 if only part of its speed does."""
+    """Return how clearly the object moves in a direction, 0 to 1: 0.5 if only partly."""
     if obj.motion is None:
         return moves(obj)
     if 'up' in (obj.motion, direction):
@@ -78,7 +78,7 @@ def _share(velocity: tuple[float, float, float], direction: str) -> float:
 
 
 def rolls(obj: SceneObject) -> float:
-    """Truth (0 to 1) of the object rolling: 0.5 for round objects that move without rolling."""
+    """Return how clearly the object rolls, 0 to 1: 0.5 for round ones that do not roll."""
     if moves(obj) == 0.0:
         return 0.0
     if obj.manner == 'rolling':

@@ -29,7 +29,7 @@ class NounPhrase:
     size: str | None = None
 
     def fits(self, obj: SceneObject) -> bool:
-        """Whether the object has everything that the phrase mentions."""
+        """Whether the object has all attributes that the phrase mentions."""
         return (
             (self.category is None or self.category == obj.category)
             and (self.color is None or self.color == obj.color)
@@ -37,7 +37,7 @@ class NounPhrase:
         )
 
     def nearly_fits(self, obj: SceneObject) -> bool:
-        """Whether the phrase could be understood to fit: medium may be taken for any size."""
+        """Whether the phrase may describe the object: medium can mean any size."""
         if self.size is None or 'medium' in (self.size, obj.size):
             return replace(self, size=None).fits(obj)
         return self.fits(obj)
@@ -69,7 +69,7 @@ def sized_phrases_for(obj: SceneObject) -> list[NounPhrase]:
 
 
 def unique_phrase(obj: SceneObject, writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """Draw a noun phrase that fits only this object; None if another one looks the same."""
+    """Draw a noun phrase that fits only this object; None if another object looks the same."""
     options = phrases_for(obj)[1:] + (sized_phrases_for(obj) if sized else [])
     unique = [one for one in options if len(one.matches(writer.graph)) == 1]
     return writer.choice(unique) if unique else None

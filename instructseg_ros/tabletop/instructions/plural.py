@@ -41,7 +41,7 @@ ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for all of at least two objects, or for objects that are not there."""
+    """Draft an instruction for all of at least two objects, or for absent objects."""
     phrase = absent_phrase(writer) if absent else _present_phrase(writer)
     if phrase is None:
         return None

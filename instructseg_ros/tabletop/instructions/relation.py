@@ -39,11 +39,11 @@ class Relation:
     """A relation of an object to one or two anchors.
 
     Attributes:
-        truth: Gives 1 if the relation clearly holds, 0 if it clearly does not, otherwise 0.5.
+        truth: Returns 1 if the relation clearly holds, 0 if it clearly does not, otherwise 0.5.
         words: Words for it.
         anchors: Categories that anchors may have; None for any.
         anchor_count: Number of anchors.
-        possible: Whether an object can have this relation to anything.
+        possible: Whether an object can be in this relation at all.
     """
 
     truth: Callable[..., float]
@@ -80,7 +80,7 @@ def _from(obj: SceneObject, other: SceneObject) -> tuple[float, float, float]:
 
 
 def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float:
-    """Judge by the position along the line from first to second and by the distance from it."""
+    """Return the truth by the position along the line from first to second and its distance."""
     if _touch(obj, first) or _touch(obj, second):
         return 0.5
     gap = dist(first.position, second.position)
@@ -195,7 +195,7 @@ DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 @dataclass(frozen=True, kw_only=True)
 class AnchoredRelation:
-    """A place: a relation to certain anchors.
+    """A relation to specific anchors, which defines a place.
 
     Attributes:
         relation: The relation.
@@ -211,7 +211,7 @@ class AnchoredRelation:
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for the only object in a place, or for one that is not there."""
+    """Draft an instruction for the only object in a place, or for an absent object."""
     if absent and writer.chance(0.3):
         return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
@@ -225,7 +225,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
 
 
 def _anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
-    """Draw anchors to which some object has the relation; () if there are none."""
+    """Draw anchors such that an object is in this relation to them; () if there are none."""
     placed = [one for one in writer.graph if relation.possible(one)]
     if not placed:
         return ()
@@ -237,7 +237,7 @@ def _anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
 
 
 def _any_anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
-    """Draw anchors that suit the relation, whether or not an object has it to them."""
+    """Draw anchors that suit the relation, even if no object is in this relation to them."""
     fitting = [
         one for one in writer.graph if relation.anchors is None or one.category in relation.anchors
     ]
@@ -259,7 +259,7 @@ def _place(
 
 
 def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
-    """Draw a phrase that fits exactly one object in the place, and mostly others elsewhere."""
+    """Draw a phrase that fits exactly one object in the place, and usually others elsewhere."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):

@@ -139,7 +139,7 @@ SUPERLATIVES = {
 
 
 def clear_first(candidates: Iterable[SceneObject], superlative: Superlative) -> SceneObject | None:
-    """The first of two or more candidates; None if it is not clearly ahead of the second."""
+    """Return the first of two or more candidates; None if it is not clearly ahead of the second."""
     ordered = sorted(candidates, key=superlative.measure, reverse=True)
     if len(ordered) < 2:
         return None
@@ -148,7 +148,7 @@ def clear_first(candidates: Iterable[SceneObject], superlative: Superlative) -> 
 
 
 def ranks(graph: SceneGraph, superlative: Superlative) -> dict[int, float]:
-    """Squared ranks of the objects by label, from 1 for the first to 0 for the last."""
+    """Return the squared ranks of the objects by label, from 1 for the first to 0 for the last."""
     if len(graph) == 1:
         return {graph[0].label: 1.0}
     ordered = sorted(graph, key=superlative.measure)

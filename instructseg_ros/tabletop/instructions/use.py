@@ -14,7 +14,7 @@ class Use:
 
     Attributes:
         categories: Object categories that serve it.
-        doubtful: Categories that might serve it; no scene that has one is asked about it.
+        doubtful: Categories that might serve it; scenes with one get no instruction about it.
         actions: Words after "something I can".
         properties: Words after "something".
     """
@@ -182,7 +182,7 @@ PROPERTY_SHARE = 0.3
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for all objects that serve a use, or for a use that none serves."""
+    """Draft an instruction for all objects that serve a use, or for a use that no object serves."""
     categories = {obj.category for obj in writer.graph}
     options = [use for use in USES.values() if _is_plain(use, categories, absent)]
     if not options:

@@ -1,4 +1,4 @@
-"""Words for objects, colors and sizes, and the sentences that ask for them."""
+"""Words for objects, colors and sizes, and the sentences that contain them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NAME = re.compile(r'^ *([\w ]+):', re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Grounding:
-    """The objects that one phrase of a text fits by itself.
+    """The objects that one phrase of a text describes on its own.
 
     Attributes:
         start: First character of the phrase in the text.
         end: Character after its last one.
-        weights: 0 to 1 by label, 1 for objects that the phrase fits; 0 for objects not listed.
+        weights: Label -> 0 to 1; 1 for objects that the phrase describes, 0 for objects not listed.
         group: 'attribute', 'superlative', 'relation' or 'motion'.
     """
 
@@ -47,7 +47,7 @@ def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
 
 
 def compose(template: str, **slots: Phrase) -> Phrase:
-    """Fill the `{slot}`s of a template; the groundings move along with their words."""
+    """Fill the `{slot}`s of a template and shift the groundings with their words."""
     text = ''
     groundings: list[Grounding] = []
     for number, part in enumerate(_parts(template)):
@@ -109,10 +109,10 @@ def _alternatives(text: str) -> tuple[str, ...]:
 
 
 class Writer:
-    """Words an instruction: holds the scene and the random source, and draws the wordings.
+    """Writes an instruction: holds the scene and the random source, and draws the wordings.
 
-    With `held_out`, wordings held out of training are drawn too, and the final `sentence` is one of
-    them if nothing before was.
+    With `held_out`, wordings held out of training are drawn too; the final `sentence` is one of
+    them if no earlier draw was.
     """
 
     def __init__(self, graph: SceneGraph, rng: np.random.Generator, *, held_out: bool) -> None:
@@ -140,7 +140,7 @@ class Writer:
         return self.choice(wordings.trained)
 
     def sentence(self, wordings: Wordings, **slots: Phrase) -> Phrase:
-        """Draw a sentence, fill its slots and finish it the way people type."""
+        """Draw a sentence, fill its slots, and vary case and punctuation as people do."""
         if self._held_out and not self._drew_held_out:
             template = self._pick_held_out(wordings)
         else:

@@ -142,7 +142,7 @@ class MotionStage(Stage):
         entropy = functional.cross_entropy(direction, motion, reduction='none')
         error = (flow - moved / _FLOW).abs().mean(dim=-1)
         moving = motion > 0
-        # One object in seven moves: without balance, predicting no motion would pay off.
+        # Only one object in seven moves: without balancing, predicting no motion would be best.
         loss = torch.zeros(())
         for mine in (moving, ~moving):
             loss = loss + (entropy[mine].sum() + error[mine].sum()) / mine.sum().clamp(min=1)

@@ -179,7 +179,7 @@ class FinetuneStage(JointStage):
         """
         frames = flipped(self._store.vision[indices], mirrored=mirrored)
         images = vision_batch(frames, rng)
-        # Key frames first: autocast caches converted weights, without gradients if those are off.
+        # Key frames first: autocast caches converted weights, without gradients if disabled.
         tokens = self.tower.encode(images[:, -1])
         with torch.no_grad():
             references = self.tower.encode(images[:, :-1].flatten(0, 1))

@@ -288,7 +288,7 @@ def _augmented(
 
 
 def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:
-    """Make a compact prompt from (B, K, R) words, 0 = padding; mask tokens follow the last word."""
+    """Build a compact prompt of (B, K, R) words, 0 = padding; mask tokens follow the last word."""
     count, queries = model.config.image_tokens, model.config.num_queries
     shape = (*words.shape[:2], -1)
     image = torch.full((count,), IMAGE_ID).expand(*shape)

@@ -14,7 +14,7 @@ from instructseg_ros.research.training.trainer import LossOutput
 from instructseg_ros.tabletop.training.scene_store import EXISTS, MAX_OBJECTS, SceneStore, U, V
 
 _EARLY = 0.4  # weight of each prediction before the last
-# Edges are few cells, so the loss of a wrong object would outweigh that of a blurred edge.
+# Edges have few cells, so the loss of a wrong object would outweigh that of a blurred edge.
 _EDGES = 2.0
 _MAX_DICE = 0.5  # Dice loss up to which a mask shows the right object
 
@@ -23,7 +23,7 @@ class Stage(nn.Module):
     """Base of the stages: parts of the model, and losses on the scenes of a store."""
 
     def __init__(self, store: SceneStore, *, scenes: int | None = None) -> None:
-        """Keep the store.
+        """Set the scenes to train on.
 
         Args:
             scenes: Number of scenes to train on, counted from the first; None: all.

@@ -223,7 +223,7 @@ def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _writer(folder: Path, stride: float) -> SceneWriter:
-    """Make this process's writer; done within a task so that errors reach the caller."""
+    """Create this process's writer; done within a task so that errors reach the caller."""
     return SceneWriter(SceneStore.open(folder), stride)
 
 

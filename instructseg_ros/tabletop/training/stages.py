@@ -121,7 +121,7 @@ class TabletopTraining:
                 self._trainer(name).finish()
         if last == len(self._stages) - 1 and self._accelerator.is_main_process:
             self._save()
-        self._accelerator.end_training()  # torch may abort a process that exits without it
+        self._accelerator.end_training()  # without it, torch may abort the process at exit
 
     def _train(self, name: str) -> None:
         earlier = self._stages[: self._stages.index(name)]

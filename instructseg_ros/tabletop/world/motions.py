@@ -91,7 +91,7 @@ def velocity(motion: Motion, time: float, *, over: float = 2e-3) -> np.ndarray:
 
 
 def direction(moved: np.ndarray, right: np.ndarray, away: np.ndarray) -> str | None:
-    """Name the main direction of a velocity (3,) on the table; None below 3 cm/s or downwards."""
+    """Return the main direction of a velocity (3,) on the table; None below 3 cm/s or downwards."""
     along = {'right': moved @ right, 'away': moved @ away, 'up': moved[2]}
     name = max(along, key=lambda key: abs(along[key]))
     if abs(along[name]) < 0.03:

@@ -127,7 +127,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
             height=SIDE,
             builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
         )
-        # The wall glows: at its distance the shadow map is too coarse.
+        # The wall is emissive, because the shadow map is too coarse at its distance.
         glow, rgba = (0.55, [0.55, 0.55, 0.55, 1]) if name == 'wall' else (0.0, [1, 1, 1, 1])
         material = spec.add_material(
             name=name, specular=0.1, shininess=0.2, texrepeat=[1, 1], emission=glow, rgba=rgba

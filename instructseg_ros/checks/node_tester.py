@@ -57,7 +57,7 @@ class NodeTester:
         images: Publisher of the front camera.
         reasons: Reasons in all results.
         ended: Command ids of all final results.
-        mismatches: Results whose header is not that of a published image, or not that of the mask.
+        mismatches: Results whose header differs from every published image or from their mask.
     """
 
     def __init__(self, process: NodeProcess) -> None:

@@ -33,7 +33,7 @@ class Tally:
         unanswered: Valid images without a result for the instruction.
         disturbances: Dropouts, floods, restarts and commands of floods.
         failures: Expected reactions that did not occur.
-        header_mismatches: Results whose header is not that of an image or not that of their mask.
+        header_mismatches: Results whose header differs from every image or from their mask.
         restarts_survived: Number of kills after which the node, restarted, gave results again.
     """
 
@@ -85,14 +85,14 @@ def soak(
 
     Args:
         log: File for the output of the node.
-        minutes: Duration; killing the node comes in addition.
+        minutes: Duration, not counting the kills.
         model: Value of the node's parameter `model`.
         device: Value of the node's parameter `device`.
         report: Called with the name of each phase.
 
     Returns:
-        The counts of `Tally`; `memory_growth`, by which fraction the idle memory of the node grew
-        after warm-up; the idle memory in each dropout; and the peak.
+        The counts of `Tally`; `memory_growth`, the fraction by which idle memory grew after the
+        warm-up; the idle memory in each dropout; and the peak.
     """
     with start_node(log, model=model, device=device, image_timeout=IMAGE_TIMEOUT) as process:
         tester = NodeTester(process)

@@ -40,7 +40,7 @@ class MapExtents(NamedTuple):
 
     @property
     def stride(self) -> torch.Tensor:
-        """Rows of the table from a cell to the one below."""
+        """Number of table rows between a cell and the cell below it."""
         return self.width + sum(_BORDER)
 
 

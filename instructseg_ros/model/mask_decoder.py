@@ -114,7 +114,7 @@ class MaskDecoder(nn.Module):
 
     @torch.no_grad()
     def _attention_mask(self, queries: torch.Tensor, mask_features: torch.Tensor) -> torch.Tensor:
-        """Return which cells each query may read: those of its mask, or all if the mask is empty.
+        """Return which cells each query may read: the cells of its mask, or all if it is empty.
 
         Returns:
             (F, K, Q, cells) bool.
@@ -238,6 +238,6 @@ def mask_quality(logits: torch.Tensor) -> torch.Tensor:
 def _cells(x: torch.Tensor) -> torch.Tensor:
     """Flatten (F, C, h, w) to (F, C, h * w), in a layout that matrix products need not copy."""
     if x.is_contiguous(memory_format=torch.channels_last):
-        # Flattened directly, a batch of one would get strides that `bmm` copies.
+        # Flattened directly, a batch of one would get strides that make `bmm` copy it.
         return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
     return x.flatten(2)

@@ -281,7 +281,7 @@ class Segmenter:
         different frames do not share image tokens, and are decoded in separate batches.
 
         Args:
-            embeddings: For each frame, embeddings of it or of an earlier one; none where no mask
+            embeddings: For each frame, embeddings of it or of an earlier one; none if no mask
                 is wanted.
             pixels: Features of the F frames.
 

@@ -51,7 +51,7 @@ class VisualContext:
 
     Args:
         image_tokens: (F, V, D) tokens of the key frames.
-        reference_tokens: (F, K, T * num_latents, D), or None where motion is part of the image
+        reference_tokens: (F, K, T * num_latents, D), or None if motion is part of the image
             tokens, and where a prefix cache holds them.
     """
 

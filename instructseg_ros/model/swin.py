@@ -19,7 +19,7 @@ _MASKED: Final = -1e4
 
 
 def make_fast(backbone: SwinBackbone) -> None:
-    """Turn a SwinBackbone of transformers into the faster classes of this module."""
+    """Convert transformers' SwinBackbone to the faster classes of this module."""
     # Only classification uses it: every feature map has its own norm.
     backbone.swin.layernorm = nn.Identity()
     backbone.__class__ = FastSwinBackbone
@@ -73,7 +73,7 @@ class WindowLayer(SwinLayer):
         attention = self.attention
         heads, depth = attention.num_attention_heads, attention.head_dim
         there, back = _rows(windows, len(states), heads)
-        # A token of zeros after the others, whose projections are those of padding.
+        # An extra token of zeros: its projections equal those of padding.
         padded = functional.pad(states, (0, 0, 0, 1))
         query, key, value = (
             functional.embedding(there, project(padded).view(-1, depth))

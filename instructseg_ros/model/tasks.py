@@ -19,7 +19,7 @@ class NamedInt(enum.IntEnum):
 
 
 class Task(NamedInt):
-    """How an instruction names its target; the values are those of the ROS messages."""
+    """Type of an instruction; the values equal those in the ROS messages."""
 
     AUTO = 0
     REFERRING = 1

@@ -64,7 +64,7 @@ class ConvolutionalStem(nn.Sequential):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight from which SigLIP's embeddings read their dtype."""
+        """Return the weight that SigLIP's embeddings take their dtype from."""
         return self[0][0].weight
 
 

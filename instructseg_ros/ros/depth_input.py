@@ -233,7 +233,7 @@ class MatchMonitor:
         return self._find_stamp_fault() or self._describe_delay()
 
     def _find_stamp_fault(self) -> tuple[str, str] | None:
-        """Return the fault of the topic whose stamps most often differ from those of images."""
+        """Return the fault of the topic whose stamps most often differ from the images' stamps."""
         offsets = {topic: self._offsets(arrivals) for topic, arrivals in self._others.items()}
         lacking = {topic: off[off > self._slop] for topic, off in offsets.items()}
         topic = max(lacking, key=lambda each: len(lacking[each]) / max(1, len(offsets[each])))
@@ -264,7 +264,7 @@ class MatchMonitor:
         return np.abs(images[:, None] - stamps).min(1) / NANO
 
     def _delay(self, arrivals: Arrivals) -> float:
-        """Return the longest time from the arrival of an image to that of its message, s."""
+        """Return the longest time between the arrivals of an image and of its message, s."""
         images = np.array(list(self._images))
         delays = [0.0]
         for stamp, arrived in arrivals.items():

@@ -234,7 +234,7 @@ def stamp_to_nanoseconds(stamp: Time) -> int:
 
 
 def nanoseconds_to_stamp(nanoseconds: int) -> Time:
-    """Return a time, given in nanoseconds, as a message; later than 2038 becomes the latest."""
+    """Return a time, given in nanoseconds, as a message; times after 2038 become the latest one."""
     seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
     return Time(sec=seconds, nanosec=fraction)
 

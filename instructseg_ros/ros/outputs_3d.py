@@ -58,7 +58,7 @@ class Transforms:
 
         Args:
             node: Owner of the topics.
-            target_frame: Frame of published boxes; '' for that of the camera.
+            target_frame: Frame of published boxes; '' for the camera's frame.
             broadcast: Whether the poses of targets are broadcast.
 
         Raises:
@@ -98,7 +98,7 @@ class Transforms:
 
         Args:
             box: A box in the frame of the header.
-            header: Header of the image, whose time is that of the transform.
+            header: Header of the image; its stamp is the time of the transform.
 
         Raises:
             TransformError: There is no such transform.

@@ -113,7 +113,7 @@ class RequestBroker:
         Args:
             command: The instruction and its options.
             until: Condition that ends the instruction.
-            image: Image to segment; None for those of the cameras.
+            image: Image to segment; None for the cameras' images.
             on_result: Called in the engine's thread with each result before the final one.
 
         Raises:

@@ -30,7 +30,7 @@ CHOICE_VARIABLES: Final = (
 
 
 def share_folder() -> Path:
-    """Return the folder with `config/` and `launch/`: that of a checkout or the installed one.
+    """Return the folder with `config/` and `launch/`, in a checkout or installed.
 
     Raises:
         FileNotFoundError: The package is installed without them.

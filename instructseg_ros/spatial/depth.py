@@ -33,7 +33,7 @@ def image_view(
         message: The message.
         dtype: Type of a sample, without byte order.
         channels: Samples per pixel.
-        rows: Rows of data; None where there are as many as rows of pixels.
+        rows: Rows of data; None if there are as many as rows of pixels.
 
     Raises:
         ConversionError: Step or data are too short.

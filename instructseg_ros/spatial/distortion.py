@@ -99,7 +99,7 @@ class Polynomial:
         return there_x / shrink, there_y / shrink
 
     def undistort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return the rays of distorted positions, by Newton's method; NaN where there is none."""
+        """Return the rays of distorted positions, by Newton's method; NaN if there is none."""
         radius, distorted = _polynomial_table(self)
         length = np.hypot(x, y)
         scale = np.interp(length, distorted, radius) / np.maximum(length, 1e-12)
@@ -171,7 +171,7 @@ class Fisheye:
         return x * scale, y * scale
 
     def undistort(self, x: np.ndarray, y: np.ndarray) -> Coordinates:
-        """Return the rays of distorted positions, by Newton's method; NaN where there is none."""
+        """Return the rays of distorted positions, by Newton's method; NaN if there is none."""
         angles, distorted = _fisheye_table(self)
         radius = np.hypot(x, y)
         angle = np.interp(radius, distorted, angles)

@@ -122,7 +122,7 @@ class Plane:
 def support_plane(view: TargetView) -> Plane | None:
     """Return the plane that a target stands on; None if none is plausible.
 
-    Its direction is that of the plane through most points around the target. Its height is the
+    Its direction is taken from the plane through most points around the target; its height is the
     highest level below the target that contains a quarter of the pixels next to the target: the
     level of the book for a cup on a book on a table.
     """

@@ -1,4 +1,4 @@
-"""An instruction while it is active on a camera, and the tracker of its target."""
+"""An instruction that is active on a camera, and the tracker of its target."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def read_labels(file: Path) -> np.ndarray:
         (H, W) integers.
 
     Raises:
-        ImageError: The file has colors, or for the reasons given at `read_mask`.
+        ImageError: The file has colors, or one of the reasons listed at `read_mask`.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_values(image), image)))

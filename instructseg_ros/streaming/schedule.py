@@ -15,7 +15,7 @@ INPUT_SCALES: Final = (0.875, 0.75)
 
 
 class Schedule(enum.Enum):
-    """When each stage runs; the values are those of the parameter `schedule`."""
+    """When each stage runs; the values equal those of the parameter `schedule`."""
 
     EXACT = 'exact'
     FIXED_REFERENCES = 'fixed_references'

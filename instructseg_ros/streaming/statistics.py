@@ -40,16 +40,16 @@ class CameraStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Statistics of the engine at one moment.
+    """Snapshot of the engine's statistics.
 
     Attributes:
         cameras: Status of each camera, by name.
         latencies: Median and 95th percentile of the time in the model, s; zeros without results.
-        ages: The same for the time from an image's stamp to its result.
+        ages: The same for the time from an image's stamp to its result, s.
         results: Number of results of each state so far.
         last_error: Reason of the last FAILED result, '' if there was none.
         faults: Number of errors in the engine itself so far.
-        fault: The last of them, '' if it is not recent.
+        fault: The last of these errors, '' if it is not recent.
     """
 
     cameras: Mapping[str, CameraStatus]
@@ -145,7 +145,7 @@ class Statistics:
                     self._ages.append((result.timing.finished - result.timing.captured) * 1e-9)
 
     def status(self) -> Status:
-        """Return the statistics of this moment."""
+        """Return a snapshot of the statistics."""
         now = self._clock()
         with self._lock:
             return Status(

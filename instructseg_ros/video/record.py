@@ -170,7 +170,7 @@ class RecordWriter:
         self._file.seek(0, 2)
 
     def write(self, record: FrameRecord) -> None:
-        """Append a frame; it survives any end of this process."""
+        """Append a frame, flushed so that it survives a crash of this process."""
         self._file.write(record.to_json().encode() + b'\n')
         self._file.flush()
 
@@ -208,9 +208,9 @@ class ReplayFrame:
 class ReplayWindow:
     """The last frames of a record, which restore the engine's state when a run resumes.
 
-    These are the reference frames and those by which a lost target is recognised. The engine keeps
-    reference frames at a spacing that counts from the first one, so the window starts at a frame
-    that the engine kept.
+    These are the reference frames and the frames needed to recognise a lost target. The engine
+    spaces reference frames from the first one on, so the window starts at a frame that the engine
+    kept.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -240,7 +240,7 @@ class ReplayWindow:
         return tuple(self._frames)
 
     def _drop_old(self, stamp: int) -> None:
-        """Drop the frames before the last kept one that is older than the window."""
+        """Drop the frames before the window, which must start at a frame that the engine kept."""
         old = [
             number
             for number, frame in enumerate(self._frames)

@@ -84,7 +84,7 @@ def _checked_counts(counts: Any, pixels: int) -> str:
 
 
 def _decode(counts: str, height: int, width: int) -> np.ndarray | None:
-    """Decode to (H, W) uint8 in Fortran order; None where the counts are too many."""
+    """Decode to (H, W) uint8 in Fortran order; None if the counts are too many."""
     from pycocotools import mask as coco
 
     try:

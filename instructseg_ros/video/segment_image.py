@@ -57,7 +57,7 @@ def check_output(file: Path, *, inputs: Sequence[Path]) -> tuple[Path, Path]:
         The files of the overlay and of the mask.
 
     Raises:
-        ValueError: Its suffix is not that of an image format, or it is one of the inputs.
+        ValueError: Its suffix is not an image format's, or it is one of the inputs.
     """
     image_format = Image.registered_extensions().get(file.suffix.lower())
     try:

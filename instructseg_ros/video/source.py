@@ -86,7 +86,7 @@ def open_source(path: Path, *, topic: str | None = None) -> VideoSource:
 
     Args:
         path: The file or folder.
-        topic: Image topic of a bag; None where the bag has only one.
+        topic: Image topic of a bag; None if the bag has only one.
 
     Raises:
         SourceError: It cannot be read, or the topic is ambiguous.

@@ -72,7 +72,7 @@ def shell_commands(page: Path) -> Iterator[list[str]]:
 
 
 def arguments_after(words: list[str], program: list[str]) -> list[str] | None:
-    """Return what follows a program in a command; None where the command does not run it."""
+    """Return what follows a program in a command; None if the command does not run it."""
     for start in range(len(words) - len(program) + 1):
         if words[start : start + len(program)] == program:
             return words[start + len(program) :]

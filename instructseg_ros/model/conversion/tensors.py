@@ -42,7 +42,7 @@ class TensorFolder:
         files: Names of the files to read; None: `model.safetensors` or the shards of its index.
 
     Attributes:
-        folder: As given.
+        folder: The folder.
         shapes: Shape of every tensor, by name.
 
     Raises:

@@ -43,7 +43,7 @@ def benchmark_model(
         precision: Number formats of the model.
         device: Where it runs.
         frames: Timed runs of each stage; the fastest counts.
-        naive: Measure the straightforward float32 pass as well, after the model was freed: once
+        naive: Also measure the straightforward float32 pass, after the model has been freed: once
             with default memory management and once keeping freed memory as this process does.
 
     Returns:
@@ -160,7 +160,7 @@ class StageClock:
 
 
 def run_stages(model: InstructSegModel, inputs: Inputs, clock: StageClock) -> None:
-    """Run all stages in the order in which `Segmenter` does."""
+    """Run all stages in the same order as `Segmenter`."""
     prompt, earlier = inputs.prompt, inputs.reference_values
     tokens = clock('encode_frame', lambda: model.encode_frame(inputs.vision_values))
     references = None

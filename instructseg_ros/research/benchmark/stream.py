@@ -193,7 +193,7 @@ class Videos:
         )
 
     def measure(self, start: Callable[[], Answer], span: Span, *, step: int = 1) -> Figures:
-        """Measure one way to segment.
+        """Measure one segmentation method.
 
         Args:
             start: Starts a stream.

@@ -55,7 +55,7 @@ class Clip:
 
 CAMERA_RATE: Final = 30.0  # frames per second, for counting the frames that would be dropped
 
-# Segments instructions on the frame of that index of a clip; None: not found.
+# Segments instructions on the frame with this index in a clip; None: not found.
 Answer = Callable[[Clip, int, Sequence[str]], list[np.ndarray | None]]
 
 

@@ -40,7 +40,7 @@ class DataSet:
     make_sample: Callable[[Path, int], None] | None = None
 
     def known_split(self, split: str | None) -> str:
-        """Return the split of that name, or by default the first one.
+        """Return the split with this name, or by default the first one.
 
         Raises:
             DataError: There is no such split.

@@ -66,7 +66,7 @@ class Reading:
 
     @contextlib.contextmanager
     def noting(self, where: str) -> Iterator[None]:
-        """Record an error while reading an entry as a problem, and continue after the block."""
+        """Turn an error inside the block into a problem of the entry; continue after the block."""
         try:
             yield
         # ArithmeticError: JSON may contain infinity.

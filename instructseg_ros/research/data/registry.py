@@ -49,7 +49,7 @@ def names(command: str | None = None) -> tuple[str, ...]:
 
 
 def data_set(name: str) -> DataSet:
-    """Return the data set of that name.
+    """Return the data set with this name.
 
     Raises:
         ValueError: There is no such data set.

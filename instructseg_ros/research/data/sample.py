@@ -127,7 +127,7 @@ class Sample:
         key: Name that is unique in a split; prediction files are named after it.
         task: The task.
         frames: The image, or the frames of the video in order.
-        targets: The region that the instruction means in each frame; None where it is not
+        targets: The region that the instruction means in each frame; None if it is not
             published. Empty for conversations.
         instructions: Sentences with the same meaning, as the data set words them. Empty for
             conversations.

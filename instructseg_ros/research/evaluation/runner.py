@@ -119,7 +119,7 @@ def score(name: str, truth: Path, predictions: Path, split: str | None = None) -
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Return the benchmark of that name.
+    """Return the benchmark with this name.
 
     Raises:
         ValueError: There is no such benchmark.

@@ -116,7 +116,7 @@ def letter_of(answer: str) -> str:
 def submit(samples: Sequence[Sample], answers: Answers, folder: Path) -> Path:
     """Write the table for MMBench's server: the original without images, with the answers.
 
-    The answers are the model's unchanged words, in which the server finds the letter itself.
+    The answers are the model's words, unchanged; the server extracts the letter.
     """
     from openpyxl import Workbook
 

@@ -89,7 +89,7 @@ def _annotation(masks: Mapping[str, Sequence[Any]], number: Any) -> Sequence[Any
 def _target(runs: Sequence[Mapping[str, Any] | None], size: tuple[int, int]) -> Target:
     parts = tuple(RunLengths.parse(each) for each in runs if each is not None)
     if any(part.size != size for part in parts):
-        raise ValueError(f'{_MASKS} has masks of other sizes than {size}, that of the video')
+        raise ValueError(f'{_MASKS} has masks that differ in size from the video ({size})')
     return Union(parts) if parts else EmptyMask(size)
 
 

@@ -23,7 +23,7 @@ class Draws(Protocol):
 class RandomDraws:
     """Points of each sample, from its own generator.
 
-    A sample gets the same points no matter how a batch is shared among processes.
+    A sample gets the same points however a batch is split among processes.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:

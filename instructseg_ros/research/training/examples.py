@@ -86,7 +86,7 @@ class Batch:
         pixel_values: (B, 3, H, W) key frames of the mask branch; None for conversations.
         prompt: One instruction or conversation each, with its answer.
         labels: (B, L) the next token for each token of the prompt, or `IGNORED`.
-        targets: (M, H, W) bool of each sample, on the mask branch's canvas: one mask, or none where
+        targets: (M, H, W) bool of each sample, on the mask branch's canvas: one mask, or none if
             the target is absent. Empty for conversations.
         skipped: Problems of samples that other samples replace.
     """

@@ -177,7 +177,7 @@ class RecipeTrainer(Trainer):
         return {self.record.best.step} if self.record else set()
 
     def _read_record(self) -> Record | None:
-        """Read the measurements so far; None where the best one's checkpoint was removed."""
+        """Read the measurements so far; None if the best one's checkpoint was removed."""
         record = read_record(self.folder / FILE)
         there = record is not None and self._checkpoint(record.best.step).is_dir()
         return record if there else None
@@ -194,7 +194,7 @@ def train(
 ) -> RecipeTrainer:
     """Train to the recipe's last step and write the model to `output/model`.
 
-    With `val` splits to measure on, the model is that of the best measurement; otherwise it is that
+    With `val` splits to measure on, the model of the best measurement is written; otherwise, that
     of the last step.
 
     Args:
@@ -292,7 +292,7 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
 
 
 def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | None:
-    """Read the `val` splits of a recipe's data sets; None where no set has one.
+    """Read the `val` splits of a recipe's data sets; None if no set has one.
 
     Sets whose `val` split is used for training are left out, and so are conversations without
     masks.
@@ -335,7 +335,7 @@ def write_model(trained: TrainingModel, processor: InstructSegProcessor, folder:
 
 
 def _head(model: Path) -> nn.Linear | None:
-    """Load the language model's output layer; None where the model has none."""
+    """Load the language model's output layer; None if the model has none."""
     try:
         weight = load_head(model)
     except ModelError:

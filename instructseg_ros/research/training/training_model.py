@@ -22,7 +22,7 @@ class TrainingModel(nn.Module):
 
     Attributes:
         model: The model to train.
-        head: The language model's output layer, (rows, D) without bias; None where the model
+        head: The language model's output layer, (rows, D) without bias; None if the model
             generates no text.
         criterion: Losses of masks and scores.
     """

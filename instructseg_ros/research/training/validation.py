@@ -122,7 +122,7 @@ class Record:
 
 
 def read_record(file: Path) -> Record | None:
-    """Read the record of a training; None where there is none.
+    """Read the record of a training; None if there is none.
 
     Raises:
         ValueError: The file is damaged; the message says how to fix it.

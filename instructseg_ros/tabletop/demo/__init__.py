@@ -1,1 +1,1 @@
-"""The demo: a simulated camera, the node, instructions of every category, and the figures."""
+"""The demo: simulated camera, node, instructions of every category, and a report."""

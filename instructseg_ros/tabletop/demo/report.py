@@ -68,7 +68,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoReport:
-    """The demo's answers and the rate of the stream.
+    """Results of the demo and the rate of the stream.
 
     Attributes:
         answers: One for each instruction.

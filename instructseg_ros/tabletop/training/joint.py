@@ -53,7 +53,7 @@ class JointStage(Stage):
         """Collect the parts of the model.
 
         Args:
-            features: Cached features of the first `scenes` scenes; None where only `answer_loss`
+            features: Cached features of the first `scenes` scenes; None if only `answer_loss`
                 is used.
         """
         super().__init__(store, scenes=scenes)

@@ -80,7 +80,7 @@ class LanguageStage(Stage):
     """Language model and pointer, with an auxiliary head that grounds words in the image.
 
     Args:
-        tokens: (N, V, D) cached vision tokens of the key frames; None where `image_tokens` is not
+        tokens: (N, V, D) cached vision tokens of the key frames; None if `image_tokens` is not
             used.
         motion: (N, V, D) cached motion of the key frames, likewise.
 

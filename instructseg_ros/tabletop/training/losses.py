@@ -127,7 +127,7 @@ def _dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellLabels:
-    """Objects at the V cells of B images; -1 where there is none.
+    """Objects at the V cells of B images; -1 if there is none.
 
     Args:
         centre: (B, V) int64 slot of the object whose centre lies in the cell.

@@ -57,7 +57,7 @@ class Layout:
         return self.camera.position + min(reach, 10.0) * ray
 
     def fits(self, discs: np.ndarray, height: float) -> bool:
-        """Whether an object of that height and footprint is on free ground and in view."""
+        """Whether an object of this height and footprint is on free ground and in view."""
         return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
 
     def take(self, discs: np.ndarray) -> None:
@@ -76,7 +76,7 @@ class Layout:
         return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
 
     def in_view(self, discs: np.ndarray, height: float) -> bool:
-        """Whether cylinders of that height on those circles lie completely in the image."""
+        """Whether cylinders of this height on these circles lie completely in the image."""
         angle = np.arange(6) * np.pi / 3
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
         rim = discs[:, None, :2] + discs[:, None, 2:] * around

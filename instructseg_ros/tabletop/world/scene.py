@@ -34,7 +34,7 @@ class TableCamera:
         return float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(self.fovy) / 2) * wider)))
 
     def pinhole(self, width: int, height: int) -> Pinhole:
-        """The pinhole model of images of that size, pixels."""
+        """Return the pinhole model for images of this size, pixels."""
         focal = 0.5 * height / np.tan(np.deg2rad(self.vertical_view(width, height)) / 2)
         return Pinhole(
             fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2, width=width, height=height

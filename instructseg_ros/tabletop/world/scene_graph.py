@@ -34,7 +34,7 @@ class SceneObject:
         extent: Its longest side, m.
         position: Its centre, m.
         velocity: Its velocity, m/s.
-        motion: The direction in which the camera sees it move, one of MOTIONS. None at rest, just
+        motion: Its direction of motion as seen by the camera, one of MOTIONS. None at rest, just
             after it started or turned, and while a lifted object comes down.
         manner: How it moves, one of MANNERS; None at rest.
         pixel: Mean column and row of its visible pixels.
@@ -94,7 +94,7 @@ def scene_graph(
     pinhole: Pinhole,
     time: float,
 ) -> SceneGraph:
-    """Describe the objects of which enough is visible to refer to them, ordered by label.
+    """Describe the objects that are visible enough to be referred to, ordered by label.
 
     Args:
         scene: The scene.

@@ -238,7 +238,7 @@ def strip(length: float, width: float) -> np.ndarray:
 
 
 def tinted(color: np.ndarray, shade: str) -> np.ndarray:
-    """The RGB of a part with that shade of an object with that color."""
+    """Return the RGB of a part with this shade, for an object of this color."""
     if shade in TRIMS:
         return np.array(TRIMS[shade])
     if shade == 'light' or (shade == 'dark' and color.max() < 0.2):

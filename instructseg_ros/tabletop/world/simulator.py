@@ -57,7 +57,7 @@ class Tabletop:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Switch to the scene of that seed."""
+        """Switch to the scene with this seed."""
         self._check_open()
         self.scene = random_scene(seed)
         self._objects = [

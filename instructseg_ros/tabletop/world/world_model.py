@@ -19,7 +19,7 @@ SIDE = 256
 
 
 def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise (SIDE, SIDE) from -1 to 1 with that many cells per side."""
+    """Return smooth noise (SIDE, SIDE) from -1 to 1 with this many cells per side."""
     grid = rng.uniform(-1.0, 1.0, (cells + 1, cells + 1))
     at = np.linspace(0.0, cells, SIDE, endpoint=False)
     low = at.astype(int)
@@ -54,7 +54,7 @@ def _pattern(pattern: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, *, darkest: float, brightest: float) -> np.ndarray:
-    """Draw a muted (SIDE, SIDE, 3) uint8 texture with a mean brightness (0 to 1) in that range."""
+    """Draw a muted (SIDE, SIDE, 3) uint8 texture with a mean brightness (0 to 1) in this range."""
     patterns = ('plain', 'wood', 'checker', 'noise', 'gradient', 'stripes')
     pattern = str(rng.choice(patterns, p=(0.22, 0.26, 0.12, 0.2, 0.1, 0.1)))
     hue, saturation = rng.uniform(), rng.uniform(0.0, 0.22)
@@ -215,7 +215,7 @@ def _find(model: Any, entry: CatalogueEntry) -> Body:
 
 
 def world(*, width: int, height: int) -> tuple[Any, dict[tuple[str, str, int], Body]]:
-    """A copy of the model for one renderer of that image size, and the bodies in it."""
+    """Return a copy of the model for a renderer of this image size, and the bodies in it."""
     compiled, bodies = _compiled()
     model = copy.copy(compiled)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height

@@ -218,7 +218,7 @@ class MatchMonitor:
             del arrivals[next(iter(arrivals))]
 
     def _find_fault(self) -> tuple[str, str]:
-        """Return the kind of fault, equal for the same fault of the same topic, and a reason."""
+        """Return a key of the fault (the same for equal faults of a topic), and a reason."""
         for topic, arrivals in self._others.items():
             if not arrivals:
                 return f'{topic} missing', (

@@ -155,7 +155,7 @@ class CameraInput:
 
 
 class TokenBucket:
-    """Limits how often something happens: `burst` times at once and `rate` times a second.
+    """Rate limiter: allows `burst` events at once and `rate` events per second on average.
 
     Attributes:
         rate: Limit of the average, 1/s.

@@ -12,14 +12,14 @@ from typing import Final
 from rclpy.node import Node
 
 MAX_KINDS: Final = 64
-# Numbers, object addresses, ids and quoted names, which vary; but not topics, which are kept.
+# Matches numbers, object addresses, ids and quoted names, which vary, but not topics.
 VARIABLE: Final = re.compile(r'((?<!\S)/\S*)|"[^"]*"|\w*\d\w*')
 
 
 class ThrottledLog:
-    """Logs a text unless one of the same kind was logged recently.
+    """Logs a text unless a similar one was logged recently.
 
-    Texts of one kind differ only in numbers, ids and quoted names, not in topics.
+    Similar texts differ only in numbers, ids and quoted names, not in topics.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ThrottledLog:
         period: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Call `log` with each kind of text at most once per `period` seconds."""
+        """Call `log` with similar texts at most once per `period` seconds."""
         self._log = log
         self._period = period
         self._clock = clock

@@ -99,7 +99,7 @@ def mask_to_image(mask: np.ndarray, *, header: Header) -> Image:
 
 
 def _to_bytes(values: np.ndarray) -> array[int]:
-    """Copy a contiguous array; rclpy checks every element of any other type than array.array."""
+    """Copy a contiguous array; rclpy checks each element of any type except array.array."""
     data = array('B')
     data.frombytes(memoryview(values.reshape(-1)).cast('B'))
     return data

@@ -1,4 +1,4 @@
-"""Everything a configured node owns: model, engine, inputs and outputs."""
+"""Parts of a configured node: model, engine, inputs and outputs."""
 
 from __future__ import annotations
 

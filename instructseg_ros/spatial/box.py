@@ -64,7 +64,7 @@ def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
 
     Raises:
         NoDepthError: Fewer than 20 pixels have reliable depth, at the coarser of both resolutions.
-        FieldOfViewError: Depth or camera have another aspect ratio than the mask.
+        FieldOfViewError: Depth or camera differ from the mask in aspect ratio.
     """
     check_same_view(depth.shape, mask.shape, 'the depth image')
     if depth.shape[0] < mask.shape[0]:

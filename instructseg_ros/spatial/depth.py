@@ -137,7 +137,7 @@ def mask_depth(message: ImageMessage, mask: np.ndarray) -> np.ndarray:
 
     Raises:
         ConversionError: See `depth_in_metres`.
-        FieldOfViewError: The mask has another aspect ratio.
+        FieldOfViewError: The mask differs in aspect ratio.
     """
     raw = _depth_view(message)
     check_same_view(raw.shape, mask.shape, 'the depth image')

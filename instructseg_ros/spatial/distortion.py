@@ -47,7 +47,7 @@ def read_distortion(model: str, coefficients: Sequence[float]) -> Distortion | N
         coefficients: D: k1, k2, p1, p2, k3, ...; for equidistant k1 to k4.
 
     Raises:
-        DistortionError: The model is not supported, or has other coefficients.
+        DistortionError: The model is not supported, or its coefficients are invalid.
     """
     values = tuple(float(value) for value in coefficients)
     if not all(np.isfinite(values)):

@@ -92,7 +92,7 @@ class Pinhole:
         The result is cached with its rays, since masks and depth images have one resolution each.
 
         Raises:
-            FieldOfViewError: The resolution has another aspect ratio.
+            FieldOfViewError: The resolution has a different aspect ratio.
         """
         check_same_view((self.height, self.width), (height, width), 'camera_info')
         size = width, height

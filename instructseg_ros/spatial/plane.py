@@ -148,15 +148,15 @@ def _level(heights: np.ndarray, low: float) -> float:
 
 
 def fit_plane(points: np.ndarray, above: np.ndarray) -> Plane | None:
-    """Fit a plane to most of some points, by RANSAC with a fixed seed.
+    """Fit a plane to as many points as possible, by RANSAC with a fixed seed.
 
     Args:
         points: (n, 3) m.
-        above: (m, 3) m, points most of which must lie on the camera's side of the plane.
+        above: (m, 3) m; most of these points must lie on the camera's side of the plane.
 
     Returns:
-        The plane; None for fewer than 60 points, or if fewer than 30 % of them are within 0.6 % of
-        their distance of it.
+        The plane; None if there are fewer than 60 points, or if fewer than 30 % of them are close
+        to the plane (within 0.6 % of their distance to the camera).
     """
     if len(points) < MIN_POINTS:
         return None

@@ -34,7 +34,7 @@ def deproject_window(
         no ray reaches through the lens.
 
     Raises:
-        FieldOfViewError: Depth or camera have another aspect ratio than the image.
+        FieldOfViewError: Depth or camera differ from the image in aspect ratio.
     """
     check_same_view(depth.shape, shape, 'the depth image')
     camera = pinhole.scaled(shape[1], shape[0])
@@ -59,7 +59,7 @@ def deproject(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> np.ndarr
         and without depth.
 
     Raises:
-        FieldOfViewError: Depth or camera have another aspect ratio than the mask.
+        FieldOfViewError: Depth or camera differ from the mask in aspect ratio.
     """
     points = np.full((*mask.shape, 3), np.nan, np.float32)
     if mask.any():

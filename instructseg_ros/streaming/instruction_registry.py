@@ -140,7 +140,7 @@ class InstructionRegistry:
             period: Minimum time between turns of a camera, s.
 
         Returns:
-            Seconds of the steady clock; infinity where every camera has its turn already.
+            Seconds of the steady clock; infinity if no camera has to wait for its turn.
         """
         turns = (camera.served + period for camera in self._all())
         return min((turn for turn in turns if turn > now), default=float('inf'))

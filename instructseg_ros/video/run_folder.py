@@ -135,11 +135,13 @@ class RunFolder:
             overwrite: Delete the output of earlier runs.
 
         Raises:
-            OutputError: The folder holds another run, or other files.
+            OutputError: The folder contains the output of another run, or other files.
         """
         others = [file for file in self.folder.iterdir() if file.name != LOCK]
         if others and not self._run.exists():
-            raise OutputError(f'{self.folder} holds other files: name a new folder with --output')
+            raise OutputError(
+                f'{self.folder} contains other files: name a new folder with --output'
+            )
         if self._run.exists() and not overwrite:
             self._check(run)
             return

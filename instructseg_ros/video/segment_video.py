@@ -88,7 +88,7 @@ def segment_video(
     Raises:
         InstructionError: A text is not a valid instruction, or is given twice.
         SourceError: Frames cannot be read.
-        OutputError: The folder holds another run, or other files.
+        OutputError: The folder contains the output of another run, or other files.
         LockError: Another process writes to the folder.
         MissingPyAVError: Video files are read or written, and PyAV is not installed.
     """

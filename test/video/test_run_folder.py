@@ -58,7 +58,7 @@ def test_another_run_in_the_same_folder_is_refused(
 def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / 'thesis.tex').write_text('at last')
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match='holds other files'):
+        with pytest.raises(OutputError, match='contains other files'):
             begin(tmp_path, overwrite=overwrite)
     assert [file.name for file in tmp_path.iterdir()] == ['thesis.tex']
 

@@ -225,7 +225,7 @@ def _stamped(
     """Collect the messages of the two topics by header stamp in ns, in one pass.
 
     Raises:
-        DataError: The messages of a topic have another type.
+        DataError: The messages of a topic have the wrong type.
     """
     stamped: dict[str, dict[int, BagMessage]] = {name: {} for name in topics}
     names = {topic: name for name, topic in topics.items()}

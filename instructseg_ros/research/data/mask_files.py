@@ -29,7 +29,7 @@ def read_prediction(
         (H, W) values.
 
     Raises:
-        ValueError: The file is damaged or has another size; the message names it.
+        ValueError: The file is damaged or has the wrong size; the message names it.
         FileNotFoundError: The file is missing.
     """
     values = read(file)

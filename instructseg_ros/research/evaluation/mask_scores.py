@@ -51,7 +51,7 @@ def score_images(
         masks.
 
     Raises:
-        ValueError: A prediction is damaged, or has another size than its image.
+        ValueError: A prediction is damaged, or its size differs from its image's.
     """
     overlap = Overlap()
     missing = []
@@ -92,7 +92,7 @@ def score_sentences(name: str, truth: Path, predictions: Path, split: str | None
 
     Raises:
         DataError: The data cannot be read, or there is no prediction.
-        ValueError: A prediction is damaged, or has another size than its image.
+        ValueError: A prediction is damaged, or its size differs from its image's.
     """
     _, reading = data_set(name).read_split(truth, split)
     scores = _SentenceScores(predictions)

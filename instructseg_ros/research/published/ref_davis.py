@@ -131,7 +131,7 @@ def score_davis(truth: Path, predictions: Path, split: str | None = None) -> Fig
 
     Raises:
         DataError: The list of videos or the annotations are missing.
-        ValueError: A prediction is damaged, has another size than its frame, or too many objects.
+        ValueError: A prediction is damaged, of the wrong size, or has too many objects.
         FileNotFoundError: A prediction is missing.
     """
     listed = _list_file(truth, split or 'val')

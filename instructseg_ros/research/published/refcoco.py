@@ -205,7 +205,7 @@ def score_refcoco(name: str, truth: Path, predictions: Path, split: str | None =
 
     Raises:
         DataError: The data set cannot be read, or there is no prediction.
-        ValueError: A prediction is damaged, or has another size than its image.
+        ValueError: A prediction is damaged, or its size differs from its image's.
     """
     split = split or 'val'
     reading = read(name, truth, split)

@@ -27,7 +27,7 @@ class Answer:
         category: Its category; 'absent' if its target is not in the scene.
         image: (H, W, 3) uint8 RGB frame of the result; None without a result.
         truth: (H, W) bool true mask in that frame; None without a result.
-        result: The result, or None if none came.
+        result: The result; None if there was none.
         latency: Time from sending the instruction to the result, s.
     """
 

@@ -1,4 +1,4 @@
-"""The interface of an instruction category: what its module defines and `generate` draws from."""
+"""Interface of an instruction category: its module defines one, and `generate` uses it."""
 
 from __future__ import annotations
 

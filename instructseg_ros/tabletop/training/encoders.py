@@ -38,7 +38,7 @@ class TowerStage(Stage):
     def forward(
         self, indices: np.ndarray, rng: np.random.Generator | None, progress: float = 1.0
     ) -> LossOutput:
-        """Compute the loss on key frames; with `rng` on crops and mirror images of them."""
+        """Compute the loss on key frames or, with `rng`, on random crops and mirror images."""
         if rng is None:
             frames = self._store.vision[indices, -1]
             objects, labels = self._store.key_frames(indices)

@@ -31,7 +31,7 @@ _OTHER_TOKENS = 0.2  # weight of the scores of tokens that do not stand for the 
 
 
 class JointStage(Stage):
-    """Everything after the encoders.
+    """Stage that trains everything after the encoders.
 
     Attributes:
         grounding_weight: Weight of the grounding of words.

@@ -61,7 +61,7 @@ def object_masks(labels: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
 
 
 def union_masks(masks: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-    """Merge the (B, S, h, w) masks of the (B, K, Q, S) members of each query: (B, K, Q, h, w)."""
+    """Unite the masks (B, S, h, w) of the objects in each set (B, K, Q, S): (B, K, Q, h, w)."""
     return torch.einsum('bkqs,bshw->bkqhw', members, masks).clamp(max=1)
 
 

@@ -101,7 +101,7 @@ class SceneStore:
 
         Raises:
             NotADirectoryError: The folder is a file.
-            ValueError: The folder holds other scenes.
+            ValueError: The folder contains different scenes.
         """
         make_folder(folder)
         description = json.dumps(dataclasses.asdict(shape)) + '\n'
@@ -109,7 +109,9 @@ class SceneStore:
         if not file.exists():
             file.write_text(description)
         if file.read_text() != description:
-            raise ValueError(f'{folder} holds other scenes: remove it or name another folder')
+            raise ValueError(
+                f'{folder} contains different scenes: remove it or name another folder'
+            )
         return cls(folder, shape)
 
     def write_graph(self, index: int, graph: SceneGraph) -> None:

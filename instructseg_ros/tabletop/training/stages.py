@@ -82,8 +82,8 @@ class TabletopTraining:
 
         Raises:
             NotADirectoryError: The folder is a file.
-            ValueError: A stage is unknown, the folder holds other scenes, or `start` has another
-                architecture or other words than the embedded model.
+            ValueError: A stage is unknown, the folder contains different scenes, or `start` differs
+                from the embedded model in architecture or words.
         """
         self._stages = STAGES if start is None else STAGES_FROM_MODEL
         self._chosen = stages or self._stages

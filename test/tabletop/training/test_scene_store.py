@@ -44,7 +44,7 @@ def test_making_a_store_twice_keeps_its_scenes(tmp_path: Path) -> None:
 )
 def test_a_store_of_other_scenes_is_left_alone(tmp_path: Path, change: dict[str, object]) -> None:
     filled_store(tmp_path)
-    with pytest.raises(ValueError, match='other scenes: remove it or name another') as refusal:
+    with pytest.raises(ValueError, match='different scenes: remove it or name another') as refusal:
         SceneStore.create(tmp_path, dataclasses.replace(SHAPE, **change))  # type: ignore[arg-type]
     assert str(tmp_path) in str(refusal.value)
     assert SceneStore.open(tmp_path).done.all()

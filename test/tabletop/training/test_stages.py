@@ -166,7 +166,7 @@ def test_an_unknown_stage_is_refused(folder: Path) -> None:
 
 
 def test_a_folder_with_other_scenes_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match='other scenes'):
+    with pytest.raises(ValueError, match='different scenes'):
         TabletopTraining(folder, load_tabletop_recipe('smoke', {'scenes': '17'}), processes=1)
 
 

@@ -1,4 +1,4 @@
-"""One stream of a session: its recent frames, and what the model computes for each of them."""
+"""One stream of a session: its recent frames and their tasks for the model."""
 
 from __future__ import annotations
 

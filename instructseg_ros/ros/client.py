@@ -259,7 +259,7 @@ class SegmentationClient:
                 self._commands.publish(Command(id=command.id))
 
     async def cancel_async(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
-        """End the active instruction of an id, or all; return the ids that ended."""
+        """End the active instruction with this id, or all; return the ids that ended."""
         await self._until(self._canceller.service_is_ready)
         response = await _within(self._canceller.call_async(Cancel.Request(id=id)), timeout)
         return list(response.cancelled)

@@ -175,7 +175,7 @@ class Engine:
             self._notify()
 
     def cancel(self, id: str = '', *, slot: str = '', reason: str = 'cancelled') -> list[str]:
-        """End the active instruction of an id, or of a slot, or all; return the ids ended."""
+        """End the active instruction with this id or in this slot, or all; return the ids ended."""
         return self._end(lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
 
     def withdraw(self, instruction: Instruction) -> None:

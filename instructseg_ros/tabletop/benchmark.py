@@ -32,7 +32,7 @@ _ABSENT_EACH = 5  # one instruction in five refers to an absent target
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoredAnswer:
-    """The model's answer to one instruction, compared with the truth.
+    """The model's result for one instruction, compared with the truth.
 
     Attributes:
         category: Category of the instruction.

@@ -182,7 +182,7 @@ class Trainer:
         return module.eval()
 
     def save(self) -> None:
-        """Write a checkpoint, whole or not at all, and remove old ones."""
+        """Write a checkpoint atomically, and remove old ones."""
         folder = self._checkpoint(self.step)
         partial = folder.with_suffix('.partial')
         if not self._is_replicated:

@@ -115,7 +115,7 @@ class Record:
     best: Figures
 
     def write(self, file: Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file atomically."""
         scratch = file.with_suffix('.partial')
         scratch.write_text(json.dumps(dataclasses.asdict(self), indent=2) + '\n')
         os.replace(scratch, file)

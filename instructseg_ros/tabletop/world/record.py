@@ -1,8 +1,8 @@
 """Records simulated scenes to a rosbag2 file: `python -m instructseg_ros.tabletop.world.record`.
 
-Half a minute of 640x480 color, depth and labels at 15 Hz takes a few megabytes: zstd compresses
-long chunks, in which most pixels stay the same from frame to frame, colors keep six of eight bits,
-and depth has steps of 4 mm.
+Half a minute of 640x480 color, depth and labels at 15 Hz takes a few megabytes. zstd compresses
+long chunks, in which most pixels are the same in all frames; colors are rounded to six bits,
+and depth to steps of 4 mm.
 """
 
 from __future__ import annotations

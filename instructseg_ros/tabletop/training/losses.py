@@ -147,7 +147,7 @@ class CellLabels:
         return self.objects[image, slots[image, cell]]
 
     def offsets(self, slots: torch.Tensor) -> torch.Tensor:
-        """Return the (n, 2) offsets from these cells' middles to their objects' centres, in cells."""
+        """Return (n, 2) offsets from these cells' middles to their objects' centres, in cells."""
         _, cell = torch.nonzero(slots >= 0, as_tuple=True)
         middle = torch.stack([cell % self.side, cell // self.side], dim=-1) + 0.5
         return self.objects_at(slots)[:, [U, V]] * self.side - middle

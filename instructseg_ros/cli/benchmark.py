@@ -132,7 +132,7 @@ def _run_stream(options: argparse.Namespace) -> int:
         table,
     )
     from instructseg_ros.streaming.schedule import Schedule
-    from instructseg_ros.tabletop import clips
+    from instructseg_ros.tabletop import dataset as clips
 
     keep_freed_memory()
     prepare(options.json, options.plot)
@@ -175,7 +175,7 @@ def _add_soak(subcommands: Subparsers) -> None:
 def _run_soak(options: argparse.Namespace) -> int:
     from instructseg_ros.research.benchmark.long_stream import SoakOptions, soak
     from instructseg_ros.streaming.schedule import Schedule
-    from instructseg_ros.tabletop.clips import recorded_images
+    from instructseg_ros.tabletop.dataset import recorded_images
 
     prepare(options.json)
     segmenter = load_segmenter(options)

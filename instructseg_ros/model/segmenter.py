@@ -22,14 +22,15 @@ from instructseg_ros.model.precision import (
     is_large,
     pack_linear_layers,
 )
-from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import (
     FrameFeatures,
     ImageInput,
     InstructionEmbedding,
     PixelBatch,
+    Prediction,
     Query,
+    why_not_found,
 )
 from instructseg_ros.model.query_reader import (
     PromptCache,

@@ -27,9 +27,8 @@ from instructseg_ros.ros.running import SteadyTimer, check_stop, interruptible
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.labels import Labels
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from instructseg_ros.research.benchmark.straightforward import (
 )
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.offline_engine import OfflineEngine
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import State
-from instructseg_ros.streaming.settings import EngineSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

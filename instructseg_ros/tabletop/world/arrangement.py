@@ -16,11 +16,13 @@ from instructseg_ros.tabletop.world.catalogue import (
     CatalogueEntry,
     catalogue,
 )
-from instructseg_ros.tabletop.world.motions import EllipseMotion, Motion, ShuttleMotion
 from instructseg_ros.tabletop.world.scene import (
+    EllipseMotion,
+    Motion,
     PlacedObject,
     Room,
     Scene,
+    ShuttleMotion,
     TableCamera,
     random_camera,
     random_room,

@@ -18,8 +18,7 @@ from instructseg_ros.research.benchmark.stream_runs import (
     straightforward,
     streamed,
 )
-from instructseg_ros.streaming.schedule import Schedule
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 
 STRIDE = 0.25
 CPU = torch.device('cpu')

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from instructseg_ros.model.pixel_branch import PixelFeatures
-    from instructseg_ros.model.states import PrefixCache
+    from instructseg_ros.model.stage_outputs import PrefixCache
 
 
 # (H, W, 3) uint8 RGB, or an image of PIL.

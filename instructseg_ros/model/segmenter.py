@@ -40,7 +40,7 @@ from instructseg_ros.model.query_reader import (
     in_batches,
     own_rows,
 )
-from instructseg_ros.model.states import Reasoning
+from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
 
 # Compiled prompts are padded to multiples of so many tokens: fewer shapes to compile.

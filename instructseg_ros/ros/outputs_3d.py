@@ -29,7 +29,7 @@ from instructseg_ros.ros.messages import (
 )
 from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.ros.transport import detach_from_clock
-from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.ros.vision_msgs_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
 from instructseg_ros.spatial.pinhole import Pinhole, deproject

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.memory import resident_memory
+from instructseg_ros.model.process_memory import resident_memory
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError

@@ -16,6 +16,7 @@ from instructseg_ros.tabletop.world.catalogue import (
     CatalogueEntry,
     catalogue,
 )
+from instructseg_ros.tabletop.world.geometry import strip
 from instructseg_ros.tabletop.world.scene import (
     EllipseMotion,
     Motion,
@@ -27,7 +28,6 @@ from instructseg_ros.tabletop.world.scene import (
     random_camera,
     random_room,
 )
-from instructseg_ros.tabletop.world.shapes import strip
 
 FRAME = (640, 480)
 MARGIN = 6

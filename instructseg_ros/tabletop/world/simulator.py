@@ -13,10 +13,8 @@ import numpy as np
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import from_axis_angle, from_matrix, multiply, yaw
 from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.scene import Light, PlacedObject, Room, Scene
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, scene_graph
-from instructseg_ros.tabletop.world.shapes import tinted
-from instructseg_ros.tabletop.world.world_model import (
+from instructseg_ros.tabletop.world.geometry import tinted
+from instructseg_ros.tabletop.world.mujoco_model import (
     GLOSSES,
     HIDDEN,
     REMEDY,
@@ -28,6 +26,8 @@ from instructseg_ros.tabletop.world.world_model import (
     texture,
     world,
 )
+from instructseg_ros.tabletop.world.scene import Light, PlacedObject, Room, Scene
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, scene_graph
 
 
 class Renderer:

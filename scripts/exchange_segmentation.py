@@ -15,7 +15,7 @@ from rclpy.node import Node
 
 from instructseg_ros import msg
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.node_runner import init_ros
 
 TOPIC = 'segmentation'
 INSTRUCTION = 'the red mug'

@@ -25,7 +25,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of the embedded shape and random weights."""
     import torch
 
-    from instructseg_ros.model.embedded import embedded_config, processor_for
+    from instructseg_ros.model.embedded_model import embedded_config, processor_for
     from instructseg_ros.model.modeling import InstructSegModel
 
     words = ['all', 'blue', 'from', 'is', 'left', 'moving', 'mug', 'of', 'red', 'the', 'where']

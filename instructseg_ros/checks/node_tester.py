@@ -18,7 +18,7 @@ from instructseg_ros.msg import Command, Segmentation
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.launching import NodeProcess
 from instructseg_ros.ros.messages import array_to_image, nanoseconds_to_stamp
-from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.node_runner import init_ros
 
 NAMESPACE: Final = '/trial'
 SIZE: Final = (120, 160)  # height and width of the images, pixels

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from instructseg_ros import interruption
-from instructseg_ros.model.memory import keep_freed_memory
+from instructseg_ros.model.process_memory import keep_freed_memory
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.messages import (
@@ -28,8 +28,8 @@ from instructseg_ros.ros.messages import (
     nanoseconds_to_stamp,
     stamp_to_nanoseconds,
 )
+from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.outputs import ResultPublisher
-from instructseg_ros.ros.running import init_ros
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.labels import Labels

@@ -57,7 +57,7 @@ def set_threads(options: argparse.Namespace, default: int | None = None) -> None
 
 def load_segmenter(options: argparse.Namespace) -> Segmenter:
     """Load the model that the arguments of `add_model` select."""
-    from instructseg_ros.model.memory import keep_freed_memory
+    from instructseg_ros.model.process_memory import keep_freed_memory
     from instructseg_ros.model.segmenter import Segmenter
 
     keep_freed_memory()

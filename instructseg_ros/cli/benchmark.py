@@ -58,8 +58,8 @@ def _add_model_stages(subcommands: Subparsers) -> None:
 
 
 def _run_model(options: argparse.Namespace) -> int:
-    from instructseg_ros.model.memory import keep_freed_memory
     from instructseg_ros.model.precision import choose_device, choose_precision
+    from instructseg_ros.model.process_memory import keep_freed_memory
     from instructseg_ros.research.benchmark.stages import benchmark_model, table
 
     keep_freed_memory()
@@ -122,8 +122,8 @@ def _add_stream(subcommands: Subparsers) -> None:
 
 
 def _run_stream(options: argparse.Namespace) -> int:
-    from instructseg_ros.model.memory import keep_freed_memory
     from instructseg_ros.model.precision import choose_device
+    from instructseg_ros.model.process_memory import keep_freed_memory
     from instructseg_ros.research.benchmark.stream import (
         Options,
         benchmark_stream,
@@ -132,7 +132,7 @@ def _run_stream(options: argparse.Namespace) -> int:
         table,
     )
     from instructseg_ros.streaming.schedule import Schedule
-    from instructseg_ros.tabletop import clips
+    from instructseg_ros.tabletop import dataset as clips
 
     keep_freed_memory()
     prepare(options.json, options.plot)
@@ -175,7 +175,7 @@ def _add_soak(subcommands: Subparsers) -> None:
 def _run_soak(options: argparse.Namespace) -> int:
     from instructseg_ros.research.benchmark.long_stream import SoakOptions, soak
     from instructseg_ros.streaming.schedule import Schedule
-    from instructseg_ros.tabletop.clips import recorded_images
+    from instructseg_ros.tabletop.dataset import recorded_images
 
     prepare(options.json)
     segmenter = load_segmenter(options)

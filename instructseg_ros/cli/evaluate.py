@@ -16,7 +16,7 @@ from instructseg_ros.cli.arguments import (
     prepare,
     write,
 )
-from instructseg_ros.research.data.registry import names
+from instructseg_ros.research.data.dataset import names
 
 _NESTED = ('expressions', 'objects', 'instructions')  # long tables, not shown in full
 _MAX_SHOWN = 10  # instructions on the console; the JSON file has all

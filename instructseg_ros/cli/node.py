@@ -35,7 +35,7 @@ def _add_send(commands: Subparsers) -> None:
 
 
 def _send(options: argparse.Namespace) -> int:
-    from instructseg_ros.ros.send import send
+    from instructseg_ros.ros.send_command import send
 
     ros_args = ['--ros-args', *options.ros_args] if options.ros_args else []
     return send(

@@ -101,7 +101,7 @@ def run_video(options: argparse.Namespace) -> int:
     """Run `instructseg video`; return the exit status."""
     from functools import partial
 
-    from instructseg_ros.model.memory import keep_freed_memory
+    from instructseg_ros.model.process_memory import keep_freed_memory
     from instructseg_ros.video.segment_video import load_model, segment_video
 
     keep_freed_memory()

@@ -55,7 +55,7 @@ def add(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
-    from instructseg_ros.model.memory import keep_freed_memory
+    from instructseg_ros.model.process_memory import keep_freed_memory
 
     keep_freed_memory()
     if options.source == 'tabletop':

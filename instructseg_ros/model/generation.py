@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PhiForCausalLM
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.model.states import VisualContext
+from instructseg_ros.model.stage_outputs import VisualContext
 
 
 class TextGenerator:

@@ -12,12 +12,11 @@ from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
 
 from instructseg_ros.model.attention import IMPLEMENTATION
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.fusion import Pointer, TextFusion
 from instructseg_ros.model.language import LanguageModel
 from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver, VideoPerceiver
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
-from instructseg_ros.model.states import (
+from instructseg_ros.model.stage_outputs import (
     InstructSegOutput,
     PrefixCache,
     Prompt,
@@ -25,6 +24,7 @@ from instructseg_ros.model.states import (
     VisualContext,
 )
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
+from instructseg_ros.model.text_fusion import Pointer, TextFusion
 from instructseg_ros.model.vision import Projector, VisionTower
 
 

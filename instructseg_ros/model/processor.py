@@ -17,8 +17,8 @@ from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.guided_filter import follow_edges
 from instructseg_ros.model.model_files import PROCESSOR
 from instructseg_ros.model.pixel_branch import resize
-from instructseg_ros.model.prompt_rows import PromptRow, join_rows
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.prompt_builder import PromptRow, join_rows
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import (
     ASSISTANT,
     CHAT,

@@ -16,7 +16,7 @@ import torch
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import FrameFeatures, InstructionEmbedding, Query
-from instructseg_ros.model.states import PrefixCache, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.stage_outputs import PrefixCache, Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import TEMPORAL_ID, Task
 
 Item = TypeVar('Item')

@@ -22,14 +22,15 @@ from instructseg_ros.model.precision import (
     is_large,
     pack_linear_layers,
 )
-from instructseg_ros.model.prediction import Prediction, why_not_found
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import (
     FrameFeatures,
     ImageInput,
     InstructionEmbedding,
     PixelBatch,
+    Prediction,
     Query,
+    why_not_found,
 )
 from instructseg_ros.model.query_reader import (
     PromptCache,
@@ -39,7 +40,7 @@ from instructseg_ros.model.query_reader import (
     in_batches,
     own_rows,
 )
-from instructseg_ros.model.states import Reasoning
+from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
 
 # Compiled prompts are padded to a multiple of this many tokens: fewer shapes to compile.

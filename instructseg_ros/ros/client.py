@@ -32,7 +32,7 @@ from instructseg_ros.ros.messages import (
     seconds_to_duration,
     segmentation_from_message,
 )
-from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.srv import Cancel, Segment
 from instructseg_ros.streaming.instruction import Instruction, describe_error

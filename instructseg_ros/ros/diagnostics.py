@@ -8,7 +8,7 @@ from typing import Final
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from instructseg_ros.model.memory import resident_memory
+from instructseg_ros.model.process_memory import resident_memory
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.segmentation import State
 from instructseg_ros.streaming.statistics import CameraStatus

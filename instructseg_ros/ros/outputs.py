@@ -18,7 +18,7 @@ from instructseg_ros.ros.messages import array_to_image, mask_to_image, segmenta
 from instructseg_ros.ros.outputs_3d import TargetOutputs, Transforms
 from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
-from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.ros.vision_msgs_outputs import VisionOutputs
 from instructseg_ros.streaming.instruction import Instruction, Until
 from instructseg_ros.streaming.labels import Labels, confidence, union
 from instructseg_ros.streaming.overlay import draw_overlay

@@ -29,11 +29,10 @@ from instructseg_ros.ros.messages import (
 )
 from instructseg_ros.ros.qos import create_publisher
 from instructseg_ros.ros.transport import detach_from_clock
-from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.ros.vision_msgs_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
-from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.points import deproject
+from instructseg_ros.spatial.pinhole import Pinhole, deproject
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import union
 from instructseg_ros.streaming.segmentation import Segmentation, State

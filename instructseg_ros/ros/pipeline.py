@@ -16,20 +16,19 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from instructseg_ros.model.memory import release_freed_memory
+from instructseg_ros.model.process_memory import release_freed_memory
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.diagnostics import Diagnostics
 from instructseg_ros.ros.inputs import CameraInput, CommandInput, image_topic
+from instructseg_ros.ros.node_runner import SteadyTimer, check_stop, interruptible
 from instructseg_ros.ros.outputs import ResultPublisher
 from instructseg_ros.ros.parameters import ParameterError
 from instructseg_ros.ros.requests import RequestBroker
-from instructseg_ros.ros.running import SteadyTimer, check_stop, interruptible
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.labels import Labels
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics
 
 if TYPE_CHECKING:

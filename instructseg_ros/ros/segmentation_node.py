@@ -12,13 +12,18 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from instructseg_ros.model.memory import keep_freed_memory
+from instructseg_ros.model.process_memory import keep_freed_memory
 from instructseg_ros.ros import parameters
 from instructseg_ros.ros.diagnostics import Diagnostics
-from instructseg_ros.ros.logs import PackageLog, ThrottledLog
+from instructseg_ros.ros.node_runner import (
+    PackageLog,
+    StopRequested,
+    ThrottledLog,
+    check_stop,
+    run_node,
+)
 from instructseg_ros.ros.pipeline import Pipeline, free_segmenter_memory
 from instructseg_ros.ros.requests import FailureReporter, FindAction, RequestBroker, Services
-from instructseg_ros.ros.running import StopRequested, check_stop, run_node
 from instructseg_ros.ros.segmentation_parameters import SegmentationParameters
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import Labels

@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.points import bounding_window, deproject_window
+from instructseg_ros.spatial.pinhole import Pinhole, bounding_window, deproject_window
 
 TOLERANCE: Final = 0.006  # largest distance from a plane, as a share of the distance to the camera
 MIN_SHARE: Final = 0.3  # share of the surroundings that must lie on the plane

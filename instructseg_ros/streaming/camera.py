@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Prediction
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget, FrameTask, VideoStream
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.instruction import Instruction, describe_error
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import (
     Segmentation,
     Source,
@@ -19,7 +20,6 @@ from instructseg_ros.streaming.segmentation import (
     Timing,
     prediction_fields,
 )
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Stopwatch
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.camera import Answers, Camera, CameraTask, Refusal, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
 from instructseg_ros.streaming.instruction_registry import InstructionRegistry
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.streaming.statistics import Statistics, Stopwatch
 
 if TYPE_CHECKING:

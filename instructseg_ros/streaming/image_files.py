@@ -107,7 +107,7 @@ def read_mask(file: Path) -> np.ndarray:
 
     Raises:
         ImageError: The file is damaged, too large or no image; or it is ambiguous as a mask, since
-            its pixels are fractions, only its transparency shows a shape, or its palette is swapped.
+            its pixels are fractions, only its transparency has a shape, or its palette is swapped.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))

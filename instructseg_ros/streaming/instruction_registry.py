@@ -11,8 +11,8 @@ from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Answers, Camera, CameraTask
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 
 class InstructionRegistry:

@@ -10,7 +10,7 @@ from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Camera, answer
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings
 
 if TYPE_CHECKING:
     import numpy as np

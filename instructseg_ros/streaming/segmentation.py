@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from instructseg_ros.model.prediction import Prediction, why_not_found
+from instructseg_ros.model.query import Prediction, why_not_found
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 

@@ -18,11 +18,11 @@ from std_msgs.msg import Header, String
 
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.messages import array_to_image, stamp_to_nanoseconds
+from instructseg_ros.ros.node_runner import run_node
 from instructseg_ros.ros.parameters import parameter
-from instructseg_ros.ros.running import run_node
 from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
 from instructseg_ros.tabletop.world.scene_graph import to_json
-from instructseg_ros.tabletop.world.world_model import OpenGLError
 
 if TYPE_CHECKING:
     from instructseg_ros.tabletop.world.simulator import Observation

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from instructseg_ros.streaming.active_instruction import TRACK_MEMORY
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video.rle import decode_mask, encode_mask
 from instructseg_ros.video.source import NANO, FrameInfo
 

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, clean_text
 from instructseg_ros.streaming.offline_engine import OfflineEngine
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video.bag_writer import write_bag
 from instructseg_ros.video.record import (
     CompleteRecord,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.research.data.registry import data_set
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.synthetic import COLORS, Shape, clip, save_jpeg, scene
 from instructseg_ros.research.published.questions import LETTERS, SHORT_ANSWER
 from instructseg_ros.research.published.ref_davis import ANNOTATIONS

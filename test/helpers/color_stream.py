@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.prediction import Prediction
-from instructseg_ros.model.query import Query
+from instructseg_ros.model.query import Prediction, Query
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Camera
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation
-from instructseg_ros.streaming.settings import EngineSettings
 
 
 @dataclass

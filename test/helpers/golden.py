@@ -19,8 +19,8 @@ from instructseg_ros.model.conversion.released import convert_weights
 from instructseg_ros.model.conversion.released_layout import describe
 from instructseg_ros.model.conversion.tensors import TensorFolder
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.prompt_rows import PromptRow, join_rows
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.prompt_builder import PromptRow, join_rows
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import IMAGE, IMAGE_ID, REFER, SEG, SEG_ID, TEMPORAL, TEMPORAL_ID
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'golden'

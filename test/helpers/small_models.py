@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.embedded_model import word_tokenizer
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import COMPACT, RELEASED
 
 WORDS = (

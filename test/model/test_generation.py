@@ -16,7 +16,7 @@ from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.model.states import VisualContext
+from instructseg_ros.model.stage_outputs import VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID
 
 QUESTION = 'What is on the table?'

@@ -13,7 +13,7 @@ from small_models import processor_of
 
 from instructseg_ros.model.mask_decoder import MaskPredictions, best_mask, mask_quality
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.stage_outputs import Prompt
 
 FEATURES, LOGITS = 1e-4, 1e-3  # largest deviation, absolute
 

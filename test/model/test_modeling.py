@@ -12,7 +12,7 @@ from small_models import VOCABULARY, SmallModel
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.mask_decoder import MaskPredictions
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import (
+from instructseg_ros.model.stage_outputs import (
     InstructSegOutput,
     PrefixCache,
     Prompt,

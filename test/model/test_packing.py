@@ -13,7 +13,7 @@ from transformers.models.phi.modeling_phi import PhiMLP
 from transformers.models.siglip.modeling_siglip import SiglipMLP
 
 from instructseg_ros.model.precision import PackedLinear, onednn_has_bfloat16, pack_linear_layers
-from instructseg_ros.model.states import InstructSegOutput
+from instructseg_ros.model.stage_outputs import InstructSegOutput
 
 pytestmark = pytest.mark.skipif(
     not onednn_has_bfloat16(),

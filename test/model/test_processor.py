@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.embedded_model import word_tokenizer
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.tasks import COMPACT, IMAGE_ID, SEG_ID, TEMPORAL_ID, Task
 

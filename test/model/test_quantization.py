@@ -20,7 +20,7 @@ from instructseg_ros.model.precision import (
     quantize_weights,
 )
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.model.states import InstructSegOutput
+from instructseg_ros.model.stage_outputs import InstructSegOutput
 from instructseg_ros.research.benchmark.random_model import configuration, random_model
 
 try:

@@ -19,7 +19,7 @@ from instructseg_ros.model.query_reader import (
     group,
     in_batches,
 )
-from instructseg_ros.model.states import PrefixCache, Prompt
+from instructseg_ros.model.stage_outputs import PrefixCache, Prompt
 from instructseg_ros.model.tasks import Task
 
 # Of both tasks and three lengths.

@@ -10,7 +10,7 @@ from released_tokenizer import END_ID, SEG_ID, write_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
-from instructseg_ros.model.prompt_rows import IGNORED, PromptRow
+from instructseg_ros.model.prompt_builder import IGNORED, PromptRow
 from instructseg_ros.model.tasks import IMAGE_ID, TEMPORAL_ID, Task
 from instructseg_ros.model.tasks import SEG_ID as MASK_ID
 

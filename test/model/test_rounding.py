@@ -18,7 +18,7 @@ from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.model.states import InstructSegOutput
+from instructseg_ros.model.stage_outputs import InstructSegOutput
 
 ROUNDED = Precision(rounded=True)
 WEIGHTS = 'model.safetensors'

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ros_probe import TIMEOUT, NodeProcess
 
-from instructseg_ros.ros.send import send
+from instructseg_ros.ros.send_command import send
 
 
 @pytest.mark.ros

@@ -20,7 +20,7 @@ from instructseg_ros.ros.requests import FindAction, RequestBroker
 from instructseg_ros.srv import Cancel
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings
 
 pytestmark = pytest.mark.ros
 

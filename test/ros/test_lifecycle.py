@@ -19,7 +19,7 @@ from ros_probe import TIMEOUT, wait_until
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, String
 
-from instructseg_ros.model.memory import resident_memory
+from instructseg_ros.model.process_memory import resident_memory
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import pipeline

@@ -6,7 +6,7 @@ import pytest
 from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
 
-from instructseg_ros.ros.logs import PackageLog
+from instructseg_ros.ros.node_runner import PackageLog
 
 pytestmark = pytest.mark.ros
 

@@ -13,8 +13,8 @@ from instructseg_ros.msg import Command
 from instructseg_ros.ros.requests import RequestBroker
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 pytestmark = pytest.mark.ros
 

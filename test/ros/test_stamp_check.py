@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from instructseg_ros.ros.inputs import MAX_EQUAL_STAMPS, StampCheck
-from instructseg_ros.ros.logs import ThrottledLog
+from instructseg_ros.ros.node_runner import ThrottledLog
 
 
 def warnings(stamps: list[int]) -> list[str]:

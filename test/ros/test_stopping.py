@@ -9,16 +9,16 @@ import pytest
 OTHER_SIGNAL = """
 import signal
 import time
-from instructseg_ros.ros import running
+from instructseg_ros.ros import node_runner
 
-running.handle_signals()
+node_runner.handle_signals()
 signal.signal(signal.SIGUSR1, lambda number, frame: None)
 signal.raise_signal(signal.SIGUSR1)
 time.sleep(1.0)
-print(running.STOP_REQUESTED.is_set())
+print(node_runner.STOP_REQUESTED.is_set())
 signal.raise_signal(signal.SIGTERM)
-print(running.STOP_REQUESTED.wait(60.0))
-time.sleep(2.0 * running.MIN_REPEAT_TIME)
+print(node_runner.STOP_REQUESTED.wait(60.0))
+time.sleep(2.0 * node_runner.MIN_REPEAT_TIME)
 signal.raise_signal(signal.SIGUSR1)
 time.sleep(1.0)
 """
@@ -39,16 +39,16 @@ FORK = """
 import os
 import signal
 import time
-from instructseg_ros.ros import running
+from instructseg_ros.ros import node_runner
 
-running.handle_signals()
+node_runner.handle_signals()
 child = os.fork()
 if child == 0:
     signal.raise_signal({number})
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 time.sleep(1.0)
-print(running.STOP_REQUESTED.is_set())
+print(node_runner.STOP_REQUESTED.is_set())
 """
 
 
@@ -66,12 +66,12 @@ def test_a_signal_ends_a_forked_child_and_stops_nothing_in_its_parent(number: in
 
 INTERRUPTED = """
 import signal
-from instructseg_ros.ros import running
+from instructseg_ros.ros import node_runner
 
-running.MIN_REPEAT_TIME = 1e9
-running.handle_signals()
+node_runner.MIN_REPEAT_TIME = 1e9
+node_runner.handle_signals()
 try:
-    with running.interruptible():
+    with node_runner.interruptible():
         try:
             signal.raise_signal(signal.SIGTERM)
         except Exception:
@@ -79,7 +79,7 @@ try:
         finally:
             signal.raise_signal(signal.SIGTERM)
             print('cleaned up')
-except running.StopRequested:
+except node_runner.StopRequested:
     print('aborted')
 signal.raise_signal(signal.SIGTERM)
 print('only noted')

@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 from instructseg_ros.msg import Segmentation
 from instructseg_ros.ros.depth_input import DepthInput
 from instructseg_ros.ros.outputs_3d import TargetOutputs, Transforms, child_frame
-from instructseg_ros.ros.vision_outputs import VisionOutputs
+from instructseg_ros.ros.vision_msgs_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box
 from instructseg_ros.spatial.distortion import Polynomial
 from instructseg_ros.streaming import segmentation

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from instructseg_ros.ros.logs import MAX_KINDS, ThrottledLog
+from instructseg_ros.ros.node_runner import MAX_KINDS, ThrottledLog
 
 
 def test_texts_that_differ_only_in_numbers_are_throttled() -> None:

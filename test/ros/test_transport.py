@@ -101,7 +101,7 @@ def test_clients_set_the_profile_unless_one_is_chosen(
         expected = {chosen: value}
     code = (
         'import os\nfrom instructseg_ros.ros.client import SegmentationClient\n'
-        'from instructseg_ros.ros.send import send\n'
+        'from instructseg_ros.ros.send_command import send\n'
         f'{action}\nprint(dict(os.environ))'
     )
     done = subprocess.run(

@@ -11,12 +11,12 @@ from instructseg_ros.spatial.box import Box, NoDepthError, fit_box, fit_rectangl
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import rotate
 from instructseg_ros.tabletop.world.arrangement import random_scene
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError, surface_points
 from instructseg_ros.tabletop.world.record import SCENES
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
 from instructseg_ros.tabletop.world.scene import Scene
 from instructseg_ros.tabletop.world.scene_graph import visible_share
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
-from instructseg_ros.tabletop.world.world_model import OpenGLError, surface_points
 
 SEEDS = range(20)
 CENTER, SIZE = 0.01, 0.15  # m, and of the true size

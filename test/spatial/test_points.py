@@ -7,8 +7,7 @@ import pytest
 from instructseg_ros.spatial.box import fit_box
 from instructseg_ros.spatial.depth import FieldOfViewError
 from instructseg_ros.spatial.distortion import read_distortion
-from instructseg_ros.spatial.pinhole import Pinhole
-from instructseg_ros.spatial.points import deproject
+from instructseg_ros.spatial.pinhole import Pinhole, deproject
 
 CAMERA = Pinhole(width=64, height=48, fx=60.0, fy=50.0, cx=31.5, cy=23.5)
 

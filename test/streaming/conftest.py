@@ -10,8 +10,8 @@ import pytest
 from color_stream import ColorModel, Stream
 
 from instructseg_ros.streaming.engine import Engine
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation
-from instructseg_ros.streaming.settings import EngineSettings
 
 
 @pytest.fixture

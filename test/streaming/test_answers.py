@@ -10,8 +10,8 @@ from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import FrameTask
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import CameraTask, answer
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 SECOND = 1_000_000_000
 

@@ -10,8 +10,8 @@ from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Camera, CameraTask, Refusal
 from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 EMBEDDING: Any = 'an embedding'
 FEATURES: Any = 'features'

@@ -18,9 +18,8 @@ from instructseg_ros.streaming import engine as engine_module
 from instructseg_ros.streaming import statistics
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 RED = Instruction(text='find red', id='red')
 GREEN = Instruction(text='find green', id='green')

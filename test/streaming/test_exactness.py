@@ -14,9 +14,8 @@ from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.offline_engine import OfflineEngine
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
-from instructseg_ros.streaming.settings import EngineSettings
 
 FRAMES = 50
 STRIDE = 0.2

@@ -10,8 +10,8 @@ from instructseg_ros.model.tasks import Task
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
 from instructseg_ros.streaming.instruction_registry import InstructionRegistry
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
-from instructseg_ros.streaming.settings import EngineSettings
 
 CAMERAS = {'front': 'f', 'wrist': 'w'}
 

@@ -8,9 +8,8 @@ from color_stream import ColorModel, picture
 from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.offline_engine import OfflineEngine
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation, Source
-from instructseg_ros.streaming.settings import EngineSettings
 
 STEP = 200_000_000
 

@@ -4,8 +4,7 @@ import pytest
 from color_stream import follow, frame, make_camera
 
 from instructseg_ros.model.video_stream import ComputeBudget
-from instructseg_ros.streaming.schedule import Schedule
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 
 SECOND = 1_000_000_000
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
 from instructseg_ros.tabletop.world.simulator import Tabletop
-from instructseg_ros.tabletop.world.world_model import OpenGLError
 
 
 @pytest.fixture(scope='session')

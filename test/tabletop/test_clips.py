@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.research.benchmark.stream_runs import Clip
-from instructseg_ros.tabletop.clips import INSTRUCTIONS, tabletop_clips, timing_clip
+from instructseg_ros.tabletop.dataset import INSTRUCTIONS, tabletop_clips, timing_clip
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording
 
 

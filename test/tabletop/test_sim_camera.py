@@ -17,9 +17,9 @@ from std_msgs.msg import String
 
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.transport import share_folder
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
 from instructseg_ros.tabletop.world.scene_graph import from_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
-from instructseg_ros.tabletop.world.world_model import OpenGLError
 
 pytestmark = pytest.mark.ros
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import StoragePlugin
 
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.video.bag import standard_types
 
 TYPES = standard_types()

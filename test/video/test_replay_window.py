@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.video.record import MAX_REPLAYED, FrameRecord, ReplayWindow
 from instructseg_ros.video.source import FrameInfo
 

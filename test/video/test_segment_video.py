@@ -17,8 +17,8 @@ from rosbags.rosbag2 import Reader
 
 from instructseg_ros.streaming.instruction import InstructionError
 from instructseg_ros.streaming.overlay import draw_overlay
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import State
-from instructseg_ros.streaming.settings import EngineSettings
 from instructseg_ros.video import video_file
 from instructseg_ros.video.bag import IMAGE
 from instructseg_ros.video.bag_writer import SEGMENTATION, all_types

@@ -12,13 +12,12 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.memory import resident_memory
+from instructseg_ros.model.process_memory import resident_memory
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
-from instructseg_ros.streaming.schedule import Schedule
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 from instructseg_ros.streaming.segmentation import Segmentation
-from instructseg_ros.streaming.settings import EngineSettings
 
 TEXTS: Final = (
     'the red mug',

@@ -12,7 +12,7 @@ from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, quantize_weights
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
 # A tenth of the released model's parameters, with its tokens, canvas and mask tokens.

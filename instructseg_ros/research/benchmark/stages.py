@@ -11,6 +11,7 @@ import torch
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, pack_linear_layers
+from instructseg_ros.research.benchmark.baseline import measure_naive
 from instructseg_ros.research.benchmark.measure import (
     Cost,
     PeakMemory,
@@ -25,7 +26,6 @@ from instructseg_ros.research.benchmark.random_model import (
     random_model,
     restore,
 )
-from instructseg_ros.research.benchmark.straightforward import measure_naive
 
 Figures = dict[str, Any]
 Costs = dict[str, Cost]

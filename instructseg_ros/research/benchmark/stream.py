@@ -28,8 +28,7 @@ from instructseg_ros.research.benchmark.stream_runs import (
     streamed,
 )
 from instructseg_ros.research.evaluation.metrics import region_and_boundary
-from instructseg_ros.streaming.schedule import Schedule
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 
 Figures = dict[str, Any]
 NAIVE: Final = 'naive'

@@ -13,24 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from instructseg_ros.model.checkpoints import load_model
 from instructseg_ros.model.configuration import InstructSegConfig
-from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.embedded_model import word_tokenizer
 from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, choose_precision
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.tasks import RELEASED
-from instructseg_ros.research.benchmark.measure import UNCOUNTED
-from instructseg_ros.research.benchmark.random_model import configuration, random_model
-from instructseg_ros.research.benchmark.straightforward import (
+from instructseg_ros.research.benchmark.baseline import (
     make_straightforward,
     straightforward_configuration,
     straightforward_frame,
 )
+from instructseg_ros.research.benchmark.measure import UNCOUNTED
+from instructseg_ros.research.benchmark.random_model import configuration, random_model
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.offline_engine import OfflineEngine
+from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import State
-from instructseg_ros.streaming.settings import EngineSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.research.data.dataset import Figures
+from instructseg_ros.research.data.dataset import Figures, data_set
 from instructseg_ros.research.data.mask_files import read_prediction
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.data.targets import Target
 from instructseg_ros.research.evaluation.metrics import Overlap

@@ -17,10 +17,10 @@ from instructseg_ros.research.data.dataset import (
     MaskBenchmark,
     Procedure,
     QuestionBenchmark,
+    data_set,
 )
 from instructseg_ros.research.data.mask_files import zip_submission
 from instructseg_ros.research.data.reading import DataError, Reading, resolve_folder
-from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.evaluation.predictor import Predictor
 from instructseg_ros.research.evaluation.processes import Processes
 from instructseg_ros.research.evaluation.run_metadata import NOTE, claim, forget_images, origin_of

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.model.prompt_rows import IGNORED, PromptRow, join_rows
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.prompt_builder import IGNORED, PromptRow, join_rows
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from instructseg_ros.research.data.registry import names
+from instructseg_ros.research.data.dataset import names
 from instructseg_ros.research.training.criterion import CriterionConfig
 from instructseg_ros.research.training.examples import ExampleConfig
 

@@ -23,7 +23,7 @@ from instructseg_ros.model.model_files import HEAD, HEAD_FILE
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.tasks import CHAT, EXPLAIN, RELEASED, SEG_TOKEN
-from instructseg_ros.research.data.registry import data_set
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.training.recipe import Recipe
 from instructseg_ros.research.training.train import build_training_model, read_source, train

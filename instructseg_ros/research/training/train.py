@@ -25,8 +25,8 @@ from instructseg_ros.model.model_files import (
     write_manifest,
 )
 from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.reading import DataError, MissingError, resolve_folder
-from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.sample import Sample, SampleTask
 from instructseg_ros.research.evaluation.run_metadata import fingerprint
 from instructseg_ros.research.training.batches import Mixture, Source, Steps, batches

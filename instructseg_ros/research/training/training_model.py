@@ -9,8 +9,8 @@ from torch import distributed, nn
 from torch.nn import functional
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.prompt_rows import IGNORED
-from instructseg_ros.model.states import InstructSegOutput, VisualContext
+from instructseg_ros.model.prompt_builder import IGNORED
+from instructseg_ros.model.stage_outputs import InstructSegOutput, VisualContext
 from instructseg_ros.research.training.criterion import Criterion, Draws, MaskLosses, RandomDraws
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.recipe import LoraConfig, Recipe, RecipeError

@@ -21,7 +21,7 @@ from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.messages import image_to_rgb, stamp_to_nanoseconds
-from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json
 

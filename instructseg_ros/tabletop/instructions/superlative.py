@@ -1,4 +1,4 @@
-"""Instructions that ask for the largest, nearest or otherwise first of several objects."""
+"""Instructions with a superlative, such as the largest or nearest of several objects."""
 
 from __future__ import annotations
 

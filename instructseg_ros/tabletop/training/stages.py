@@ -12,7 +12,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from instructseg_ros.model.embedded import MASK_SIZE, SPECIAL_TOKENS, embedded_config, processor_for
+from instructseg_ros.model.embedded_model import (
+    MASK_SIZE,
+    SPECIAL_TOKENS,
+    embedded_config,
+    processor_for,
+)
 from instructseg_ros.model.model_files import find_model, model_hash
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
@@ -26,7 +31,7 @@ from instructseg_ros.research.training.trainer import (
 from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS
-from instructseg_ros.tabletop.training.encoders import (
+from instructseg_ros.tabletop.training.encoder_stages import (
     MotionStage,
     TowerStage,
     cache_motion,
@@ -36,10 +41,10 @@ from instructseg_ros.tabletop.training.initial_weights import (
     initialize_from_model,
     initialize_from_scratch,
 )
-from instructseg_ros.tabletop.training.joint import FinetuneStage, JointStage
-from instructseg_ros.tabletop.training.language import LanguageStage
+from instructseg_ros.tabletop.training.joint_stages import FinetuneStage, JointStage
+from instructseg_ros.tabletop.training.language_stage import LanguageStage
 from instructseg_ros.tabletop.training.losses import Stage
-from instructseg_ros.tabletop.training.pixels import PixelStage, cache_pixels
+from instructseg_ros.tabletop.training.pixel_stage import PixelStage, cache_pixels
 from instructseg_ros.tabletop.training.scene_store import SceneStore, StoreShape, render_scenes
 from instructseg_ros.tabletop.training.training_config import (
     STAGES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from tqdm import trange
 
-from instructseg_ros.model.embedded import SPECIAL_TOKENS
+from instructseg_ros.model.embedded_model import SPECIAL_TOKENS
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import (
     INSTRUCTION_CATEGORIES,

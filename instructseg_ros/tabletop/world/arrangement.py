@@ -16,16 +16,18 @@ from instructseg_ros.tabletop.world.catalogue import (
     CatalogueEntry,
     catalogue,
 )
-from instructseg_ros.tabletop.world.motions import EllipseMotion, Motion, ShuttleMotion
+from instructseg_ros.tabletop.world.geometry import strip
 from instructseg_ros.tabletop.world.scene import (
+    EllipseMotion,
+    Motion,
     PlacedObject,
     Room,
     Scene,
+    ShuttleMotion,
     TableCamera,
     random_camera,
     random_room,
 )
-from instructseg_ros.tabletop.world.shapes import strip
 
 FRAME = (640, 480)
 MARGIN = 6

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from instructseg_ros.tabletop.world import object_shapes as shapes
-from instructseg_ros.tabletop.world.shapes import Shape
+from instructseg_ros.tabletop.world.geometry import Shape
 
 BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
     'mug': shapes.mug,

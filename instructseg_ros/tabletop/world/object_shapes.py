@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from instructseg_ros.tabletop.world.shapes import (
+from instructseg_ros.tabletop.world.geometry import (
     Hollow,
     Mesh,
     Part,

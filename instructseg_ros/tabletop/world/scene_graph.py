@@ -11,9 +11,8 @@ import numpy as np
 
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import to_matrix
-from instructseg_ros.tabletop.world.motions import direction, velocity
-from instructseg_ros.tabletop.world.scene import PlacedObject, Scene
-from instructseg_ros.tabletop.world.world_model import Body
+from instructseg_ros.tabletop.world.mujoco_model import Body
+from instructseg_ros.tabletop.world.scene import PlacedObject, Scene, direction, velocity
 
 MOTIONS = ('left', 'right', 'towards', 'away', 'up')
 MANNERS = ('pushed', 'rolling', 'lifted', 'path')

@@ -14,7 +14,7 @@ from small_models import WORDS
 
 from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.conversion.released import convert_released
-from instructseg_ros.model.embedded import word_tokenizer
+from instructseg_ros.model.embedded_model import word_tokenizer
 from instructseg_ros.model.model_files import ModelError, find_model
 
 SHARDS = ('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors')

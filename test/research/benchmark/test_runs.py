@@ -9,7 +9,7 @@ from small_models import SmallModel, compact_model, released_model
 from torch import nn
 
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.benchmark.straightforward import straightforward_frame
+from instructseg_ros.research.benchmark.baseline import straightforward_frame
 from instructseg_ros.research.benchmark.stream_runs import (
     Answer,
     Clip,
@@ -18,8 +18,7 @@ from instructseg_ros.research.benchmark.stream_runs import (
     straightforward,
     streamed,
 )
-from instructseg_ros.streaming.schedule import Schedule
-from instructseg_ros.streaming.settings import EngineSettings
+from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 
 STRIDE = 0.25
 CPU = torch.device('cpu')

@@ -11,6 +11,11 @@ from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision
+from instructseg_ros.research.benchmark.baseline import (
+    make_straightforward,
+    straightforward_configuration,
+    straightforward_pass,
+)
 from instructseg_ros.research.benchmark.random_model import (
     Inputs,
     configuration,
@@ -19,11 +24,6 @@ from instructseg_ros.research.benchmark.random_model import (
     restore,
 )
 from instructseg_ros.research.benchmark.stages import benchmark_model, table
-from instructseg_ros.research.benchmark.straightforward import (
-    make_straightforward,
-    straightforward_configuration,
-    straightforward_pass,
-)
 
 CPU = torch.device('cpu')
 STAGES = ['encode_frame', 'perceive', 'reason', 'encode_pixels', 'decode', 'choose_mask']

@@ -9,11 +9,8 @@ import torch
 from small_models import SmallModel, compact_model, released_model
 
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.benchmark import straightforward
-from instructseg_ros.research.benchmark.straightforward import (
-    make_straightforward,
-    straightforward_frame,
-)
+from instructseg_ros.research.benchmark import baseline
+from instructseg_ros.research.benchmark.baseline import make_straightforward, straightforward_frame
 
 CPU = torch.device('cpu')
 LAYOUTS = {'compact': compact_model, 'released': released_model}
@@ -56,13 +53,13 @@ def test_freed_memory_is_kept_only_where_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
     settings: list[str] = []
-    monkeypatch.setattr(straightforward, 'keep_freed_memory', lambda: settings.append('kept'))
-    cost = straightforward._measure_here('tiny', CPU, 1, kept, torch.get_num_threads())
+    monkeypatch.setattr(baseline, 'keep_freed_memory', lambda: settings.append('kept'))
+    cost = baseline._measure_here('tiny', CPU, 1, kept, torch.get_num_threads())
     assert cost.seconds > 0 and cost.gflop > 0
     assert settings == ['kept'] * kept
 
 
 def test_a_killed_process_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(straightforward, '_measure_here', killed)
+    monkeypatch.setattr(baseline, '_measure_here', killed)
     with pytest.raises(RuntimeError, match='leave out --naive'):
-        straightforward.measure_naive('tiny', CPU, frames=1, kept=False)
+        baseline.measure_naive('tiny', CPU, frames=1, kept=False)

@@ -9,7 +9,7 @@ import pytest
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.research.benchmark.stream import table
-from instructseg_ros.tabletop.clips import tabletop_clips
+from instructseg_ros.tabletop.dataset import tabletop_clips
 
 SCHEDULES = ('exact', 'fixed_references', 'two_rate')
 COSTS = {
@@ -92,7 +92,7 @@ def test_of_the_embedded_model_the_masks_are_measured_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = functools.partial(tabletop_clips, seconds=0.3)
-    monkeypatch.setattr('instructseg_ros.tabletop.clips.tabletop_clips', short)
+    monkeypatch.setattr('instructseg_ros.tabletop.dataset.tabletop_clips', short)
     options = ['--scenes', '1', '--schedules', 'exact', 'two_rate', '--dtype', 'fp32']
     figures = measure(tmp_path / 'figures.json', *options)
     for row in figures['schedules'].values():

@@ -20,9 +20,8 @@ from instructseg_ros.cli.main import main
 from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data.check import check
-from instructseg_ros.research.data.dataset import DataSet
+from instructseg_ros.research.data.dataset import DataSet, data_set, names
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.registry import data_set, names
 
 
 def test_data_check_names_the_file_and_the_remedy_of_every_problem_and_warning(

@@ -12,8 +12,8 @@ import pytest
 
 from instructseg_ros.research.data import coco
 from instructseg_ros.research.data.check import Findings, check
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.synthetic import save_jpeg
 
 SIZE = (40, 60)

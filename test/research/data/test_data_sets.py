@@ -11,8 +11,8 @@ from benchmark_samples import make_sample
 
 import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros.research.data.check import check
+from instructseg_ros.research.data.dataset import data_set, names
 from instructseg_ros.research.data.reading import DataError, MissingError
-from instructseg_ros.research.data.registry import data_set, names
 from instructseg_ros.research.data.sample import Sample, SampleTask
 
 UNPUBLISHED = {('ref-youtube-vos', 'valid')}

@@ -24,8 +24,7 @@ from training_start import Start, make_start
 from instructseg_ros.cli import main as cli
 from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.data.dataset import PAPER, Benchmark, MaskBenchmark
-from instructseg_ros.research.data.registry import data_set, names
+from instructseg_ros.research.data.dataset import PAPER, Benchmark, MaskBenchmark, data_set, names
 
 NAMES = names('evaluate')
 OWN_DATA = names('make-sample')[:3]

@@ -9,9 +9,9 @@ from PIL import Image
 from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError
-from instructseg_ros.research.data.registry import data_set
 from instructseg_ros.research.data.synthetic import save_jpeg
 from instructseg_ros.research.evaluation.mask_scores import score_sentences, sentence_file
 from instructseg_ros.research.evaluation.runner import score

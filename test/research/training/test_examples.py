@@ -8,8 +8,8 @@ import torch
 from training_start import Start
 
 from instructseg_ros.model.processor import InstructSegProcessor, denormalize
-from instructseg_ros.model.prompt_rows import IGNORED
-from instructseg_ros.research.data.registry import data_set
+from instructseg_ros.model.prompt_builder import IGNORED
+from instructseg_ros.research.data.dataset import data_set
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.data.targets import EmptyMask
 from instructseg_ros.research.training.examples import Batch, ExampleConfig, ExampleMaker, form_of

@@ -15,7 +15,7 @@ from torch import nn
 
 from instructseg_ros.model.conversion.released_layout import our_names
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.prompt_rows import IGNORED
+from instructseg_ros.model.prompt_builder import IGNORED
 from instructseg_ros.research.training.criterion import Criterion, CriterionConfig
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.trainer import LossOutput

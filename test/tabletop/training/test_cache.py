@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.encoders import cache_motion, cache_tokens
+from instructseg_ros.tabletop.training.encoder_stages import cache_motion, cache_tokens
 from instructseg_ros.tabletop.training.images import mask_batch, vision_batch
-from instructseg_ros.tabletop.training.pixels import cache_pixels
+from instructseg_ros.tabletop.training.pixel_stage import cache_pixels
 from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.encoders import TowerStage
-from instructseg_ros.tabletop.training.joint import FinetuneStage
-from instructseg_ros.tabletop.training.language import LanguageStage
+from instructseg_ros.tabletop.training.encoder_stages import TowerStage
+from instructseg_ros.tabletop.training.joint_stages import FinetuneStage
+from instructseg_ros.tabletop.training.language_stage import LanguageStage
 from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 INDICES = np.array([1, 3, 6])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.joint import JointStage
-from instructseg_ros.tabletop.training.language import LanguageStage
-from instructseg_ros.tabletop.training.pixels import cache_pixels
+from instructseg_ros.tabletop.training.joint_stages import JointStage
+from instructseg_ros.tabletop.training.language_stage import LanguageStage
+from instructseg_ros.tabletop.training.pixel_stage import cache_pixels
 from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 INDICES = np.array([1, 3, 6])

@@ -8,8 +8,8 @@ from small_models import released_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
-from instructseg_ros.tabletop.training import language
-from instructseg_ros.tabletop.training.language import (
+from instructseg_ros.tabletop.training import language_stage
+from instructseg_ros.tabletop.training.language_stage import (
     InstructionBatch,
     LanguageStage,
     read_instructions,
@@ -119,7 +119,7 @@ def test_a_batch_has_different_instructions_of_a_scene(
 ) -> None:
     # With a noun that becomes unknown an instruction would mean nothing.
     augmentation = WordAugmentation(AugmentationRates(unknown_noun=0))
-    monkeypatch.setattr(language, 'default_augmentation', lambda: augmentation)
+    monkeypatch.setattr(language_stage, 'default_augmentation', lambda: augmentation)
     everything = stage(taught_model, store, instructions=6)
     batch = everything.draw_instructions(INDICES, np.random.default_rng(0), progress=1.0)
     for scene, index in enumerate(INDICES):

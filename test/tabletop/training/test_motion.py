@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.encoders import MotionStage
+from instructseg_ros.tabletop.training.encoder_stages import MotionStage
 from instructseg_ros.tabletop.training.scene_store import MOTION, SceneStore
 
 INDICES = np.array([1, 2, 3, 5])

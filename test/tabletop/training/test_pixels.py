@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.pixels import PixelStage, draw_prompts, keep_full_precision
+from instructseg_ros.tabletop.training.pixel_stage import (
+    PixelStage,
+    draw_prompts,
+    keep_full_precision,
+)
 from instructseg_ros.tabletop.training.scene_store import CATEGORY, COLOR, EXISTS, SceneStore, U, V
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.tabletop.training.encoders import TowerStage
+from instructseg_ros.tabletop.training.encoder_stages import TowerStage
 from instructseg_ros.tabletop.training.scene_store import SceneStore
 
 INDICES = np.array([1, 2, 6, 7])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.world.motions import EllipseMotion, ShuttleMotion, direction, velocity
+from instructseg_ros.tabletop.world.scene import EllipseMotion, ShuttleMotion, direction, velocity
 
 X, Y, Z = np.eye(3)
 

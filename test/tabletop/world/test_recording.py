@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader
 
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
 from instructseg_ros.tabletop.world.record import frames, main, record
 from instructseg_ros.tabletop.world.recording import SHIPPED, TOPICS, Recording, RecordingError
-from instructseg_ros.tabletop.world.world_model import OpenGLError
 
 SCENES = (684, 1749)
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from instructseg_ros.tabletop.world.mujoco_model import SIDE, texture
 from instructseg_ros.tabletop.world.simulator import Tabletop
-from instructseg_ros.tabletop.world.world_model import SIDE, texture
 
 
 def test_threads_that_follow_each_other_see_the_same(tabletop: Tabletop) -> None:
@@ -46,7 +46,7 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_missing_opengl_is_an_error_that_names_the_remedy() -> None:
     code = (
-        'from instructseg_ros.tabletop.world.world_model import OpenGLError\n'
+        'from instructseg_ros.tabletop.world.mujoco_model import OpenGLError\n'
         'from instructseg_ros.tabletop.world.simulator import Tabletop\n'
         'try:\n'
         '    Tabletop(width=64, height=48)\n'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES, SIZES, VARIANTS, catalogue
-from instructseg_ros.tabletop.world.shapes import Mesh, box, extrude, lathe, sphere, sweep
+from instructseg_ros.tabletop.world.geometry import Mesh, box, extrude, lathe, sphere, sweep
 
 
 def _volume(mesh: Mesh) -> float:

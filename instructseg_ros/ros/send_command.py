@@ -15,7 +15,7 @@ from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.client import is_connected
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
-from instructseg_ros.ros.running import init_ros
+from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.segmentation import State

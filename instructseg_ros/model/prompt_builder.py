@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from instructseg_ros.model.states import Prompt
+from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import IMAGE, REFER, SEG, TEMPORAL
 
 IGNORED = -100  # a label that no loss counts

@@ -10,7 +10,7 @@ from small_models import compact_config, released_config, scramble
 from torch.nn import functional
 
 from instructseg_ros.model.attention import attend, merge_heads, split_heads
-from instructseg_ros.model.fusion import Pointer, TextFusion
+from instructseg_ros.model.text_fusion import Pointer, TextFusion
 
 CHANNELS = 16
 

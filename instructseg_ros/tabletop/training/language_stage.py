@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.states import Prompt, Reasoning, VisualContext
+from instructseg_ros.model.stage_outputs import Prompt, Reasoning, VisualContext
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID
 from instructseg_ros.research.training.trainer import LossOutput
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES

@@ -8,7 +8,12 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from instructseg_ros.model.embedded import MASK_SIZE, embedded_config, processor_for, word_tokenizer
+from instructseg_ros.model.embedded_model import (
+    MASK_SIZE,
+    embedded_config,
+    processor_for,
+    word_tokenizer,
+)
 from instructseg_ros.model.modeling import InstructSegModel
 
 

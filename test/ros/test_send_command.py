@@ -8,7 +8,7 @@ from sensor_msgs.msg import RegionOfInterest
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros.send import describe, send
+from instructseg_ros.ros.send_command import describe, send
 from instructseg_ros.ros.transport import localhost_setting
 
 ROBOT = ['--ros-args', '-r', '__ns:=/robot']

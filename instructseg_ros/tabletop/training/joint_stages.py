@@ -12,9 +12,9 @@ from torch.nn import functional
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixel_branch import PixelFeatures
 from instructseg_ros.research.training.trainer import LossOutput
-from instructseg_ros.tabletop.training.encoders import TowerStage
+from instructseg_ros.tabletop.training.encoder_stages import TowerStage
 from instructseg_ros.tabletop.training.images import flipped, mask_batch, vision_batch
-from instructseg_ros.tabletop.training.language import (
+from instructseg_ros.tabletop.training.language_stage import (
     ANCHOR_TOKENS,
     CANDIDATE_TOKENS,
     TARGET_TOKENS,
@@ -22,7 +22,7 @@ from instructseg_ros.tabletop.training.language import (
     LanguageStage,
 )
 from instructseg_ros.tabletop.training.losses import Stage, mask_loss, object_masks
-from instructseg_ros.tabletop.training.pixels import FeatureStore, keep_full_precision
+from instructseg_ros.tabletop.training.pixel_stage import FeatureStore, keep_full_precision
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, CANDIDATES, TARGETS, SceneStore
 
 _ROLES: Final = [ANCHORS, CANDIDATES, TARGETS]

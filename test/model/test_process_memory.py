@@ -6,7 +6,7 @@ import sys
 KEEP = """
 import resource
 import numpy as np
-from instructseg_ros.model.memory import keep_freed_memory
+from instructseg_ros.model.process_memory import keep_freed_memory
 
 keep_freed_memory()
 np.ones(64 << 20, np.uint8)
@@ -18,7 +18,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 GIVE_BACK = """
 import numpy as np
-from instructseg_ros.model.memory import keep_freed_memory, release_freed_memory, resident_memory
+from instructseg_ros.model.process_memory import (
+    keep_freed_memory, release_freed_memory, resident_memory
+)
 
 keep_freed_memory()
 np.ones(64 << 20, np.uint8)

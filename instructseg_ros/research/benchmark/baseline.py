@@ -21,12 +21,12 @@ from transformers.models.swin.modeling_swin import SwinBackbone, SwinLayer
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.deformable_attention import DeformableAttention
 from instructseg_ros.model.mask_decoder import mask_quality
-from instructseg_ros.model.memory import keep_freed_memory, release_freed_memory
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixel_branch import PixelDecoder
 from instructseg_ros.model.precision import Precision
+from instructseg_ros.model.process_memory import keep_freed_memory, release_freed_memory
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.model.states import InstructSegOutput, Prompt
+from instructseg_ros.model.stage_outputs import InstructSegOutput, Prompt
 from instructseg_ros.model.swin import FastSwinBackbone, WindowLayer
 from instructseg_ros.research.benchmark.measure import Cost, measure
 from instructseg_ros.research.benchmark.random_model import (

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from ros_probe import TIMEOUT, NodeProcess, Probe, wait_until
 
 from instructseg_ros.msg import Segmentation
-from instructseg_ros.ros import running
+from instructseg_ros.ros import node_runner
 
 pytestmark = pytest.mark.ros
 
@@ -239,7 +239,7 @@ NEVER_READY = """
 import os
 from dataclasses import dataclass
 from rclpy.node import Node
-from instructseg_ros.ros.running import run_node
+from instructseg_ros.ros.node_runner import run_node
 
 
 @dataclass
@@ -400,19 +400,19 @@ def test_a_misspelt_parameter_of_a_file_is_warned_of(tmp_path: Path) -> None:
 def test_a_failing_callback_is_logged_and_the_node_keeps_running(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(running, 'STOP_REQUESTED', threading.Event())
+    monkeypatch.setattr(node_runner, 'STOP_REQUESTED', threading.Event())
     calls: list[None] = []
 
     def fail() -> None:
         calls.append(None)
         if len(calls) == 3:
-            running.STOP_REQUESTED.set()
+            node_runner.STOP_REQUESTED.set()
         raise OSError('file \udcff missing')
 
     rclpy.init()
     node = Node('failing')
     node.create_timer(0.01, fail)
-    running._spin(node)
+    node_runner._spin(node)
     node.destroy_node()
     rclpy.try_shutdown()
     assert len(calls) == 3

@@ -1,6 +1,6 @@
 """InstructSeg on ROS 2: segments what an instruction means in camera images.
 
-`Segmenter` runs the model in this process; `SegmentationClient` asks a running node. Both are
+`Segmenter` runs the model in this process; `SegmentationClient` uses a running node. Both are
 imported when they are first used, so that importing the package stays cheap.
 """
 

@@ -43,7 +43,7 @@ class TextGenerator:
         temperature: float = 0.0,
         top_p: float = 1.0,
     ) -> str:
-        """Answer a question on an image, or explain what an instruction means in it.
+        """Answer a question about an image, or explain what an instruction means in it.
 
         Args:
             tokens: (V, D) vision tokens of the image.

@@ -176,7 +176,7 @@ def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
-    """Return a result as a message; a result without a frame has `now` as all its times."""
+    """Return a result as a message; all times of a result without a frame are `now`."""
     instruction = result.instruction
     message = SegmentationMessage(
         header=result.header or Header(stamp=now),

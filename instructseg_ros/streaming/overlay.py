@@ -37,7 +37,7 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB.
         results: The results for this image; masks must have the image's size.
         opacity: Opacity of the masks, 0..1.
-        colors: Color number of each result; their order by default. If two numbers stand
+        colors: Color number of each result; by default 0, 1, 2, ... If two numbers stand
             for the same color, the later result gets the next free one.
     """
     drawn = np.array(image)

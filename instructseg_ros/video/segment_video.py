@@ -219,7 +219,7 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | N
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
-    """Load a model, and settings to run all of it on every frame with its reference frames.
+    """Load a model, and the settings to run the whole model on every frame.
 
     Raises:
         ModelError: The model cannot be loaded; the message says how to fix it.

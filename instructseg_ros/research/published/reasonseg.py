@@ -32,8 +32,8 @@ class PaintedPolygons:
     """Polygons painted over one another, from the largest to the smallest.
 
     The order is that of `get_mask_from_json` of the authors' datasets_mapper/IVS_mapper.py: among
-    equally large polygons the first of the file is painted last. (That relies on a stable sort,
-    which numpy's vectorised sorts on some CPUs are not.)
+    equally large polygons the first of the file is painted last. (This needs a stable sort;
+    numpy's vectorised sorts on some CPUs are not stable.)
 
     Args:
         size: (height, width).

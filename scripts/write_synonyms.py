@@ -48,7 +48,7 @@ class WordNet:
                     yield other
 
     def names_an_object(self, word: str) -> bool:
-        """Whether the most frequent sense of a noun is something other than a quality."""
+        """Return whether the most frequent sense of a noun is something other than a quality."""
         return not self._first_senses(word, NOUN) <= self._qualities
 
     def _first_senses(self, word: str, parts: str) -> set[str]:

@@ -119,7 +119,7 @@ def sha256(file: Path) -> str:
 
 
 def is_lfs_pointer(file: Path) -> bool:
-    """Whether a file is the pointer that a clone without git-lfs has instead of the content."""
+    """Return whether a file is a git-lfs pointer instead of the content."""
     with file.open('rb') as stream:
         return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 

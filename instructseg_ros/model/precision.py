@@ -110,12 +110,12 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
 
 
 def is_large(folder: Path) -> bool:
-    """Whether a model has a gigabyte of weights or more."""
+    """Return whether a model has a gigabyte of weights or more."""
     return sum(file.stat().st_size for file in folder.glob('*.safetensors')) >= _LARGE
 
 
 def onednn_has_bfloat16() -> bool:
-    """Whether torch has bfloat16 kernels for this CPU; its fallback loops are far slower."""
+    """Return whether torch has bfloat16 kernels for this CPU; its fallback loops are far slower."""
     return torch.backends.mkldnn.is_available() and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )

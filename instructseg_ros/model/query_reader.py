@@ -170,7 +170,7 @@ class QueryReader:
         )
 
     def reference_tokens(self, batch: Sequence[QueryBatch]) -> torch.Tensor:
-        """(F, K, T * num_latents, D) tokens of T reference frames for K queries on F frames."""
+        """Return (F, K, T * num_latents, D) tokens of T reference frames: K queries on F frames."""
         self._perceive_missing(batch)
         pairs = [(query, frame.perceived_frames) for frame in batch for query in frame.queries]
         return _perceived(pairs).unflatten(0, (len(batch), -1))
@@ -230,7 +230,7 @@ class QueryReader:
         return context, self.text_prefix(prompt)
 
     def _prefix_holds_references(self, prompt: Prompt, references: int) -> bool:
-        """Whether the prompts start with all reference tokens, as in the released model."""
+        """Return whether the prompts start with all reference tokens, as in the released model."""
         tokens = references * self._model.config.num_latents
         return 0 < tokens == prompt.start_ids.count(TEMPORAL_ID) and not prompt.prefix_length
 
@@ -291,14 +291,14 @@ def _gaps(frame: QueryBatch) -> list[tuple[Sequence[Query], Sequence[FrameFeatur
 
 
 def _perceived(pairs: Sequence[tuple[Query, tuple[FrameFeatures, ...]]]) -> torch.Tensor:
-    """(N, T * num_latents, D) reference tokens of N queries with T frames each."""
+    """Return (N, T * num_latents, D) reference tokens of N queries with T frames each."""
     return torch.stack(
         [torch.cat([frame.perceived[query] for frame in frames]) for query, frames in pairs]
     )
 
 
 def _reference_vision(batch: Sequence[QueryBatch]) -> torch.Tensor | None:
-    """(F, T, V, D), or None for still images."""
+    """Return (F, T, V, D) vision tokens of the reference frames, or None for still images."""
     if not batch[0].references:
         return None
     return torch.stack(

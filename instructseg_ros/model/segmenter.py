@@ -446,5 +446,5 @@ def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
 
 
 def _size(image: ImageInput) -> tuple[int, int]:
-    """(height, width)."""
+    """Return the (height, width) of an image."""
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)

@@ -39,7 +39,7 @@ class Prompt:
         return tuple(itertools.takewhile(lambda token: token >= 0, self.start_ids))
 
     def to(self, device: torch.device) -> Prompt:
-        """The same prompt on another device."""
+        """Return the same prompt on another device."""
         return dataclasses.replace(
             self, input_ids=self.input_ids.to(device), refer_mask=self.refer_mask.to(device)
         )

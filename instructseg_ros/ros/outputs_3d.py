@@ -85,7 +85,7 @@ class Transforms:
 
     @property
     def broadcasts(self) -> bool:
-        """Whether the poses of targets are broadcast."""
+        """Return whether the poses of targets are broadcast."""
         return self._broadcaster is not None
 
     def target_header(self, header: Header) -> Header:

@@ -72,7 +72,7 @@ class RequestBroker:
 
     @property
     def why_closed(self) -> str:
-        """Why requests are rejected; empty while the node is active."""
+        """Reason for which requests are rejected; empty while the node is active."""
         return '' if self._engine else self._why_closed
 
     @property

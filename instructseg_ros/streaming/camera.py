@@ -255,7 +255,7 @@ def _outcome(
     active: ActiveInstruction,
     prediction: Prediction | Exception,
 ) -> dict[str, Any]:
-    """The fields of a `Segmentation` that the model decides."""
+    """Return the fields of a `Segmentation` that the model decides."""
     if isinstance(prediction, Exception):
         error = f'{type(prediction).__name__}: {describe_error(prediction)}'
         return {'state': State.FAILED, 'reason': f'the model failed: {error}'}

@@ -110,7 +110,7 @@ class BitDepth:
 
 
 def _fits(samples: np.ndarray, bits: int) -> bool:
-    """Whether samples have at most that many bits, except for outliers."""
+    """Return whether samples have at most that many bits, except for outliers."""
     is_widest = bits == _SENSOR_BITS[-1]
     return is_widest or np.count_nonzero(samples >> bits) <= _MAX_OUTLIERS * samples.size
 

@@ -195,7 +195,7 @@ class Engine:
 
     @property
     def paused(self) -> bool:
-        """Whether only instructions on demand are segmented."""
+        """Return whether only instructions on demand are segmented."""
         return self._paused
 
     @paused.setter

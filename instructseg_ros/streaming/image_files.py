@@ -44,7 +44,7 @@ class ImageError(ValueError):
 
 
 def is_clutter(file: Path) -> bool:
-    """Whether a file manager made a file, such as `._a.jpg` of macOS next to a.jpg.
+    """Return whether a file manager made a file, such as `._a.jpg` of macOS next to a.jpg.
 
     Code that lists a folder must skip such files.
     """
@@ -133,7 +133,7 @@ def _read(source: Path | bytes, name: str, use: Callable[[Image.Image], _T]) -> 
 
 
 def _formats() -> list[str]:
-    """The formats that this build of Pillow can open."""
+    """Return the formats that this build of Pillow can open."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
 

@@ -81,7 +81,7 @@ class Instruction:
 
     @property
     def on_demand(self) -> bool:
-        """Whether a client waits for its end; it is processed even while streaming is paused."""
+        """Return whether a client waits for its end; such instructions also run while paused."""
         return self.until is not Until.ENDED
 
     def ends(self, *, found: bool) -> bool:

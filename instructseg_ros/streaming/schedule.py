@@ -19,7 +19,7 @@ INPUT_SCALES: Final = (0.875, 0.75)
 
 
 class Schedule(enum.Enum):
-    """When each stage runs; the values equal those of the parameter `schedule`."""
+    """Schedules of the stages; the values equal those of the parameter `schedule`."""
 
     EXACT = 'exact'
     FIXED_REFERENCES = 'fixed_references'
@@ -183,7 +183,7 @@ class EngineSettings:
 
     @property
     def reference_policy(self) -> ReferencePolicy:
-        """How reference frames are chosen in all streams."""
+        """Policy for reference frames in all streams."""
         return ReferencePolicy(
             count=self.reference_frames,
             stride=self.reference_stride,

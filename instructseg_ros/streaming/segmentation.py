@@ -124,7 +124,7 @@ class Segmentation:
 
     @property
     def found(self) -> bool:
-        """Whether the target was found."""
+        """Return whether the target was found."""
         return self.state is State.FOUND
 
     @property
@@ -144,7 +144,7 @@ class Segmentation:
 
 
 def prediction_fields(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
-    """The fields of a `Segmentation` that a prediction decides."""
+    """Return the fields of a `Segmentation` that a prediction decides."""
     is_empty = not prediction.mask.any()
     reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
     return {

@@ -51,7 +51,7 @@ class ScoredAnswer:
     new_words: bool
 
     def found(self, threshold: float) -> bool:
-        """Whether the model reports the target as found."""
+        """Return whether the model reports the target as found."""
         return self.score >= threshold and not self.empty
 
 
@@ -177,7 +177,7 @@ def _run_scene(
 def _instructions(
     graph: Any, rng: np.random.Generator, *, held_out: bool
 ) -> Iterator[TabletopInstruction]:
-    """Two instructions of each category that suits the scene."""
+    """Yield two instructions of each category that suits the scene."""
     for category in (*INSTRUCTION_CATEGORIES, *INSTRUCTION_CATEGORIES):
         absent = bool(rng.integers(_ABSENT_EACH) == 0)
         instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)

@@ -92,19 +92,19 @@ INSTRUCTIONS: Final = ('the red mug', 'all the balls', 'something I can drink fr
 
 
 def recorded_images(count: int) -> list[np.ndarray]:
-    """The first (H, W, 3) uint8 RGB images of the recording."""
+    """Return the first (H, W, 3) uint8 RGB images of the recording."""
     with Recording() as recording:
         return [recording.observe(i / recording.rate, truth=False).rgb for i in range(count)]
 
 
 def timing_clip(frames: int, *, rate: float) -> Clip:
-    """The first images of the recording with four instructions, stamped at `rate` frames/s."""
+    """Return the first images of the recording, stamped at `rate`, with four instructions."""
     stamps = [round(i / rate * 1e9) for i in range(frames)]
     return Clip(images=recorded_images(frames), stamps=stamps, instructions=INSTRUCTIONS)
 
 
 def tabletop_clips(*, scenes: int, seconds: float = SCENE_SECONDS) -> Iterator[Clip]:
-    """The scenes of the recording, with instructions whose targets never change.
+    """Yield the scenes of the recording, with instructions whose targets never change.
 
     Args:
         scenes: Number of scenes, limited to those that were recorded.

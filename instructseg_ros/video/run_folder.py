@@ -49,7 +49,7 @@ def make_folder(folder: Path) -> None:
 
 
 def first_process() -> bool:
-    """Whether this is the first, or the only, process that a launcher started."""
+    """Return whether this is the first, or the only, process that a launcher started."""
     return os.environ.get('WORLD_SIZE', '1') == '1' or os.environ.get('RANK') == '0'
 
 

@@ -94,7 +94,7 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
 
 
 def summary(result: Segmentation) -> dict[str, Any]:
-    """The fields of a result for JSON."""
+    """Return the fields of a result for JSON."""
     return {
         'instruction': result.instruction.text,
         'state': result.state.name,

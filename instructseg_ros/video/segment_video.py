@@ -58,7 +58,7 @@ class Summary:
 
     @property
     def is_short(self) -> bool:
-        """Whether clearly fewer frames were read than announced, which may be an estimate."""
+        """Return whether far fewer frames were read than announced (possibly an estimate)."""
         return self.announced is not None and self.frames < 0.98 * self.announced
 
 

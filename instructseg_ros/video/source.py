@@ -109,7 +109,7 @@ def open_source(path: Path, *, topic: str | None = None) -> VideoSource:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a path is a bag folder, even without the metadata that a killed recorder omits."""
+    """Return whether a path is a bag folder, with or without metadata.yaml."""
     return path.is_dir() and ((path / 'metadata.yaml').is_file() or bool(storage_files(path)))
 
 

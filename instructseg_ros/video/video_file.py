@@ -144,7 +144,7 @@ class VideoFile:
 
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether times are unique: a raw stream has none, and some formats may start over."""
+    """Return whether times are unique: a raw stream has none, and some formats may start over."""
     may_start_over = import_av().format.Flags.ts_discont.value
     return stream.start_time is not None and not container.format.flags & may_start_over
 

@@ -135,7 +135,7 @@ def our_names(released: str, *, vision_layers: int) -> tuple[str, ...]:
 
 
 def is_unused(released: str, *, vision_layers: int) -> bool:
-    """Whether the release has a tensor of this name that its segmentation never reads."""
+    """Return whether the release has a tensor of this name that its segmentation never reads."""
     layer = _VISION_LAYER.fullmatch(released)
     if layer and int(layer[1]) == vision_layers:
         return True

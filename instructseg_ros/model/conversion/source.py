@@ -112,7 +112,7 @@ def _downloaded_before(name: str, reason: str) -> Path:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached, within seconds; its own client retries for a minute."""
+    """Return within seconds whether the hub can be reached; its client retries for a minute."""
     answered = threading.Event()
     # In a thread, because nothing else bounds the time of a name look-up.
     threading.Thread(target=_ask_hub, args=(answered,), daemon=True).start()

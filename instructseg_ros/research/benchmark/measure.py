@@ -46,7 +46,7 @@ def measure(work: Callable[[], Result], device: torch.device, *, runs: int) -> t
 
 
 def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
-    """Peak rate of the device, 10^9 operations per second, in a large matrix product."""
+    """Measure the peak rate of the device in a large matrix product, 10^9 operations/s."""
     left = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
     right = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device)
     functional.linear(left, right)
@@ -72,7 +72,7 @@ class PeakMemory:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of the GPU, or 'cpu'."""
+    """Return the name of the GPU, or 'cpu'."""
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'
 
 

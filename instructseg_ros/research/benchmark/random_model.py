@@ -109,7 +109,7 @@ _IMAGE_SIZE: Final = (720, 1280)  # height and width of a camera image, pixels
 
 
 def configuration(size: str) -> InstructSegConfig:
-    """The configuration of the released model or of a smaller one with the same layout.
+    """Return the configuration of the released model or of a smaller one of the same layout.
 
     Args:
         size: `full` for the released size, `medium` for about 300 M parameters, or `tiny` for
@@ -152,7 +152,7 @@ def random_model(
 
 
 def released_prompt(config: InstructSegConfig, *, references: int = 0) -> Prompt:
-    """A prompt with the released layout for an instruction of five tokens and [SEG]."""
+    """Return a prompt of the released layout for an instruction of five tokens and [SEG]."""
     lead, middle, tail = _VIDEO_TEXT if references else _STILL_TEXT
     pieces = (
         (0, lead),
@@ -187,7 +187,7 @@ class Inputs:
 
 
 def random_inputs(config: InstructSegConfig, device: torch.device, *, references: int) -> Inputs:
-    """Random inputs: a key frame with some reference frames, or a still image without any."""
+    """Return random inputs: a key frame with some reference frames, or a still image."""
     side, canvas = config.vision_config.image_size, config.mask_config.backbone_config.image_size
     frames = torch.rand(1, 1 + references, 3, side, side, device=device) * 2 - 1
     return Inputs(

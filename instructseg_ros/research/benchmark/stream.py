@@ -205,7 +205,7 @@ class Videos:
         return {**costs, 'peak_memory_gb': peak, 'jf': self._accuracy(start, step)}
 
     def four_fps(self, answer: Answer, span: Span) -> float:
-        """Frames per second with all instructions of the clip at once."""
+        """Return the frames per second with all instructions of the clip at once."""
         timed = self._run(answer, self._clip.instructions, span)
         return round(len(timed.seconds) / sum(timed.seconds), 4)
 
@@ -220,7 +220,7 @@ class Videos:
         )
 
     def _accuracy(self, start: Callable[[], Answer], step: int) -> float | None:
-        """Mean J&F in percent over all instructions; a missed target counts as an empty mask."""
+        """Return the mean J&F in percent; a missed target counts as an empty mask."""
         if self._options.size != EMBEDDED or not self._options.scenes:
             return None
         scenes = self._options.scenes

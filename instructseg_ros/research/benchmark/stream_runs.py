@@ -108,7 +108,7 @@ def run(
 
 
 def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
-    """The engine with a schedule; instructions are activated when they are first used."""
+    """Return a function that runs the engine; it activates instructions on their first use."""
     engine = OfflineEngine(segmenter, settings)
     followed: set[str] = set()
 
@@ -190,7 +190,7 @@ class StraightforwardModel:
 def stream_model(
     size: str, dtype: str, device: torch.device, *, compiled: bool = False
 ) -> StreamModel:
-    """The embedded model, or one of a size with random weights; `compiled` as for `Segmenter`."""
+    """Load the embedded model, or one with random weights; `compiled` as for `Segmenter`."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
@@ -211,7 +211,7 @@ def stream_model(
 
 
 def straightforward_model(size: str, dtype: str, device: torch.device) -> StraightforwardModel:
-    """The same model at the same precision, without optimisations."""
+    """Return the same model at the same precision, without optimisations."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)

@@ -29,7 +29,7 @@ class SampleTask(str, enum.Enum):
 
     @property
     def is_video(self) -> bool:
-        """Whether a frame is shown together with reference frames of its video."""
+        """Return whether a frame is shown together with reference frames of its video."""
         return self in (SampleTask.VIDEO_REFERRING, SampleTask.VIDEO_REASONING)
 
 

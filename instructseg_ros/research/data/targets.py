@@ -176,7 +176,7 @@ class Appearance:
 
     @functools.cached_property
     def empty(self) -> bool:
-        """Whether no frame shows the object."""
+        """Return whether no frame shows the object."""
         return not any(target.mask().any() for target in self.targets)
 
 

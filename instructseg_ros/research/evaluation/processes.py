@@ -56,7 +56,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that scores and prints."""
+        """Return whether this is the process that scores and prints."""
         return self.rank == 0
 
     def gather(self, values: list[T]) -> list[T]:

@@ -54,7 +54,7 @@ def score(samples: Sequence[Sample], answers: Answers) -> Figures:
 
 
 def says_yes(answer: str) -> bool:
-    """Whether the first sentence of an answer has no word for no, as in LLaVA's eval_pope.py."""
+    """Return whether an answer's first sentence has no word for no, as LLaVA's eval_pope.py."""
     words = answer.split('.')[0].replace(',', '').split(' ')
     return not any(word in words for word in _NO)
 

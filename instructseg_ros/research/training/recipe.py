@@ -67,7 +67,7 @@ class Schedule:
             raise RecipeError(f'decay must be above 0 and at most 1, not {self.decay}')
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         warmup = self.warmup if self.warmup >= 1 else self.warmup * self.steps
         rise = min(1.0, (step + 1) / max(1, math.ceil(warmup)))
         decaying = max(1.0, min(self.decay * self.steps, self.steps - warmup))

@@ -111,7 +111,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether all losses fell, and exactly the trained weights changed."""
+        """Return whether all losses fell, and exactly the trained weights changed."""
         falling = all(last < first for first, last in self.falls.values())
         return falling and all(self.changed.values()) and self.frozen_unchanged
 

@@ -285,7 +285,7 @@ class Trainer:
         self._progress.set_postfix(shown, refresh=False)
 
     def _save_is_due(self) -> bool:
-        """Whether a checkpoint is due by steps or by the clock of the first process."""
+        """Return whether a checkpoint is due by steps or by the clock of the first process."""
         late = time.monotonic() - self._saved_at > 60 * self._save_minutes
         if self.accelerator.num_processes > 1:
             flag = torch.tensor(late, dtype=torch.uint8, device=self.accelerator.device)
@@ -297,13 +297,13 @@ class Trainer:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a training, the newest last."""
+    """Return the complete checkpoints of a training, the newest last."""
     found = (folder / 'checkpoints').glob('step_*')
     return sorted(each for each in found if each.suffix != '.partial')
 
 
 def saved_step(folder: Path) -> int:
-    """Number of updates in the newest checkpoint of a training; 0 without one."""
+    """Return the number of updates in the newest checkpoint of a training; 0 without one."""
     names = [each.name for each in checkpoints(folder)]
     return int(names[-1].removeprefix('step_')) if names else 0
 

@@ -43,7 +43,7 @@ class CameraFrame:
 
     @property
     def is_complete(self) -> bool:
-        """Whether image, labels and graph have all arrived."""
+        """Return whether image, labels and graph have all arrived."""
         return self.image is not None and self.labels is not None and self.graph is not None
 
 

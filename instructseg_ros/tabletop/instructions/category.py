@@ -64,5 +64,5 @@ class InstructionCategory:
 
 
 def labels(objects: Iterable[SceneObject]) -> frozenset[int]:
-    """The labels of the objects."""
+    """Return the labels of the objects."""
     return frozenset(obj.label for obj in objects)

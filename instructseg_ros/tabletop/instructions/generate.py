@@ -111,7 +111,7 @@ def _short_draft(
 
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
-    """Every lower-case word of the training wordings, sorted."""
+    """Return every lower-case word of the training wordings, sorted."""
     texts = [SLOT.sub(' ', text) for words in all_wordings() for text in words.trained]
     texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
     texts += ['a an is are']
@@ -119,12 +119,12 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def new_words(text: str) -> set[str]:
-    """The words of a text that occur in no training wording."""
+    """Return the words of a text that occur in no training wording."""
     return set(WORD.findall(text.lower())).difference(vocabulary())
 
 
 def all_wordings() -> Iterator[Wordings]:
-    """All wordings that instructions are made of."""
+    """Return all wordings that instructions are made of."""
     for category in INSTRUCTION_CATEGORIES.values():
         yield from category.wordings
     yield from wording.BEFORE_NOUN.values()

@@ -29,7 +29,7 @@ class NounPhrase:
     size: str | None = None
 
     def fits(self, obj: SceneObject) -> bool:
-        """Whether the object has all attributes that the phrase mentions."""
+        """Return whether the object has all attributes that the phrase mentions."""
         return (
             (self.category is None or self.category == obj.category)
             and (self.color is None or self.color == obj.color)
@@ -37,13 +37,13 @@ class NounPhrase:
         )
 
     def nearly_fits(self, obj: SceneObject) -> bool:
-        """Whether the phrase may describe the object: medium can mean any size."""
+        """Return whether the phrase may describe the object: medium can mean any size."""
         if self.size is None or 'medium' in (self.size, obj.size):
             return replace(self, size=None).fits(obj)
         return self.fits(obj)
 
     def matches(self, graph: SceneGraph) -> list[SceneObject]:
-        """The objects that the phrase fits."""
+        """Return the objects that the phrase fits."""
         return [obj for obj in graph if self.fits(obj)]
 
 
@@ -51,7 +51,7 @@ ANYTHING = NounPhrase()
 
 
 def phrases_for(obj: SceneObject) -> list[NounPhrase]:
-    """All noun phrases without a size that fit the object, the most general first."""
+    """Return all noun phrases without a size that fit the object, the most general first."""
     return [
         ANYTHING,
         NounPhrase(category=obj.category),
@@ -61,7 +61,7 @@ def phrases_for(obj: SceneObject) -> list[NounPhrase]:
 
 
 def sized_phrases_for(obj: SceneObject) -> list[NounPhrase]:
-    """All noun phrases with a size that fit the object; sizes are relative to the category."""
+    """Return all sized noun phrases that fit the object; sizes are relative to the category."""
     return [
         NounPhrase(category=obj.category, size=obj.size),
         NounPhrase(category=obj.category, color=obj.color, size=obj.size),
@@ -136,7 +136,7 @@ def _noun(phrase: NounPhrase, writer: Writer, *, plural: bool) -> Phrase:
 
 
 def pluralized(noun: str) -> str:
-    """The plural of a noun of one or more words."""
+    """Return the plural of a noun of one or more words."""
     head, _, last = noun.rpartition(' ')
     plural = wording.IRREGULAR_PLURALS.get(last, last + 's')
     return f'{head} {plural}' if head else plural

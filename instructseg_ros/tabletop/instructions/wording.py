@@ -42,7 +42,7 @@ class Phrase:
 
 
 def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
-    """A phrase with one grounding for all of its text."""
+    """Return a phrase with one grounding for all of its text."""
     return Phrase(text, (Grounding(start=0, end=len(text), weights=weights, group=group),))
 
 
@@ -60,7 +60,7 @@ def compose(template: str, **slots: Phrase) -> Phrase:
 
 
 def shifted(phrase: Phrase, offset: int) -> list[Grounding]:
-    """The groundings of a phrase that starts at character `offset` of a longer text."""
+    """Return the groundings of a phrase that starts at character `offset` of a longer text."""
     return [
         Grounding(
             start=one.start + offset, end=one.end + offset, weights=one.weights, group=one.group

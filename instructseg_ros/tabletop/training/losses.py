@@ -99,7 +99,7 @@ def mask_loss(
 
 
 def edge_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy at the edges of masks (B, K, Q, h, w) that show the right object."""
+    """Return the mean cross entropy at edges, over (B, K, Q, h, w) masks of the right object."""
     flat = targets.flatten(0, 2)[:, None]
     spread = functional.max_pool2d(flat, 3, 1, 1) + functional.max_pool2d(-flat, 3, 1, 1)
     edges = (spread > 0).view_as(targets)

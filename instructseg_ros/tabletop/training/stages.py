@@ -196,12 +196,12 @@ class TabletopTraining:
 
     @functools.cached_property
     def _tower(self) -> TowerStage:
-        """The tower stage, whose auxiliary heads the last stage uses too."""
+        """Return the tower stage, whose auxiliary heads the last stage uses too."""
         return TowerStage(self.model, self._store)
 
     @functools.cached_property
     def _language(self) -> LanguageStage:
-        """The language stage, whose auxiliary head the later stages use too."""
+        """Return the language stage, whose auxiliary head the later stages use too."""
         if self._stages == STAGES_FROM_MODEL:
             return LanguageStage(self.model, self._store)
         tokens = cache_tokens(self.model, self._store)

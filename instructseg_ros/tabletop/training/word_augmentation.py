@@ -277,7 +277,7 @@ def _nouns() -> tuple[set[str], set[str]]:
 
 
 def _plain() -> Iterable[Wordings]:
-    """Wordings with a grounding that are neither nouns nor uses."""
+    """Yield the wordings with a grounding that are neither nouns nor uses."""
     yield from (*COLORS.values(), *SIZES.values())
     for superlative in SUPERLATIVES.values():
         yield from (superlative.before, superlative.after)

@@ -59,7 +59,7 @@ class Layout:
         return self.camera.position + min(reach, 10.0) * ray
 
     def fits(self, discs: np.ndarray, height: float) -> bool:
-        """Whether an object of this height and footprint is on free ground and in view."""
+        """Return whether an object of this height and footprint is on free ground and in view."""
         return self._on_table(discs) and self.free(discs) and self.in_view(discs, height)
 
     def take(self, discs: np.ndarray) -> None:
@@ -72,13 +72,13 @@ class Layout:
         return bool((own < np.array(self.room.table) - 0.01).all())
 
     def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
-        """Whether no circle reaches into occupied ground, ignoring its last `but` circles."""
+        """Return whether no circle overlaps occupied ground, except its last `but` circles."""
         taken = self.taken[: len(self.taken) - but]
         apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
         return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
 
     def in_view(self, discs: np.ndarray, height: float) -> bool:
-        """Whether cylinders of this height on these circles lie completely in the image."""
+        """Return whether cylinders of this height on these circles lie completely in the image."""
         angle = np.arange(6) * np.pi / 3
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
         rim = discs[:, None, :2] + discs[:, None, 2:] * around

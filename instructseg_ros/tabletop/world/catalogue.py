@@ -64,7 +64,7 @@ class CatalogueEntry:
 
 @lru_cache(maxsize=1)
 def catalogue() -> dict[tuple[str, str, int], CatalogueEntry]:
-    """All entries by (category, size, variant)."""
+    """Return all entries by (category, size, variant)."""
     entries = {}
     for number, (category, build) in enumerate(BUILDERS.items()):
         for variant in range(VARIANTS):

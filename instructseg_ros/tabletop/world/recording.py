@@ -175,12 +175,12 @@ class Recording:
         self._offset = (seed % scenes) * SCENE_SECONDS
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """The frame at `time` seconds; the recording repeats in both directions."""
+        """Return the frame at `time` seconds; the recording repeats in both directions."""
         number = math.floor((time + self._offset) * self.rate + 1e-6) % self.frames
         return from_messages(self._seek(number), float(time), truth=truth)
 
     def __iter__(self) -> Iterator[Observation]:
-        """All frames once, with ground truth."""
+        """Yield all frames once, with ground truth."""
         for number, raw in enumerate(self._read(0)):
             yield from_messages(raw, number / self.rate, truth=True)
 

@@ -130,7 +130,7 @@ BRIGHTNESS = {'table': (0.34, 0.8), 'floor': (0.15, 0.6), 'wall': (0.35, 0.8)}
 
 
 def wxyz(quaternion: np.ndarray) -> np.ndarray:
-    """The (w, x, y, z) quaternion that MuJoCo expects for an (x, y, z, w) one."""
+    """Return the (w, x, y, z) quaternion that MuJoCo expects for an (x, y, z, w) one."""
     return np.roll(quaternion, 1)
 
 

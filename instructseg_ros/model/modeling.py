@@ -272,7 +272,7 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: Result of `perceive`.
             prompt: K instructions on each of F frames.
-            start: Position of the first token to embed of the rest; earlier ones are skipped.
+            start: Position of the first token after the prefix that is embedded.
 
         Returns:
             (F, P, D) embeddings of the prefix, shared by all instructions on a frame, and

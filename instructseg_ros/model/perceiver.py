@@ -68,12 +68,12 @@ class LatentResampler(nn.Module):
         own: torch.Tensor | None = None,
         own_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Resample a memory that several rows share, and further memory of each row.
+        """Resample a memory shared by several rows, plus each row's own memory.
 
         Args:
             latents: (S * n, L, width) initial latents; n consecutive rows read each memory.
             memory: (S, M, width).
-            own: (S * n, R, width) further memory of each row.
+            own: (S * n, R, width) own memory of each row.
             own_mask: (S * n, R) bool, True where `own` may be read; None: everywhere.
 
         Returns:

@@ -78,7 +78,7 @@ def _share(velocity: tuple[float, float, float], direction: str) -> float:
 
 
 def rolls(obj: SceneObject) -> float:
-    """Return how clearly the object rolls, 0 to 1: 0.5 for round ones that do not roll."""
+    """Return how clearly the object rolls, 0 to 1: 0.5 for round ones moving without rolling."""
     if moves(obj) == 0.0:
         return 0.0
     if obj.manner == 'rolling':

@@ -154,7 +154,7 @@ class CellLabels:
 
 
 def centre_cells(objects: np.ndarray, side: int) -> np.ndarray:
-    """Return (..., S) the index of the cell with the centre of each of (..., S, 11) objects."""
+    """Return (..., S) indices of the cells that contain the centres of (..., S, 11) objects."""
     column = np.clip((objects[..., U] * side).astype(int), 0, side - 1)
     row = np.clip((objects[..., V] * side).astype(int), 0, side - 1)
     return row * side + column

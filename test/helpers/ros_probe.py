@@ -40,18 +40,13 @@ class NodeProcess:
     """One of the package's nodes as a process of its own; its output goes to a file."""
 
     def __init__(
-        self,
-        module: str,
-        output: Path,
-        *,
-        parameters: dict[str, Any],
-        namespace: str = '/',
-        room: str = 'ros',
+        self, module: str, output: Path, *, parameters: dict[str, Any], namespace: str = '/'
     ) -> None:
         self._output = output
         arguments = ['--ros-args', '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
             arguments += ['-p', f'{name}:={value}']
+        room = 'tabletop' if module == 'sim_camera' else 'ros'
         code = f'import sys; from instructseg_ros.{room}.{module} import main; sys.exit(main())'
         with output.open('w') as stream:
             self.process = subprocess.Popen(

@@ -210,7 +210,7 @@ def test_an_error_in_the_engine_is_an_error_in_the_diagnostics_and_its_traceback
     node.start()
     arrays: list[DiagnosticArray] = []
     node.create_subscription(DiagnosticArray, '/diagnostics', arrays.append, 10)
-    monkeypatch.setattr(node._broker.engine._roster, 'next_jobs', raise_disk_full)
+    monkeypatch.setattr(node._broker.engine._registry, 'next_tasks', raise_disk_full)
     node._broker.engine.give(Instruction(text='the red mug'))
     fault = (
         'internal engine error; the engine keeps running, please report it: OSError: no space left'
@@ -289,7 +289,7 @@ def test_an_engine_error_that_names_a_file_that_is_not_utf_8_is_answered(
     node.create_subscription(SegmentationMessage, 'segmentation', results.append, 10)
     assert node._pipeline is not None
     spin_until(node, node._pipeline._results.is_watched)
-    monkeypatch.setattr(node._broker.engine._roster, 'next_jobs', fail)
+    monkeypatch.setattr(node._broker.engine._registry, 'next_tasks', fail)
     node._broker.engine.give(Instruction(text='the red mug'))
     spin_until(node, lambda: results)
     assert results[0].state == State.FAILED

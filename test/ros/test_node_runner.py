@@ -339,7 +339,7 @@ def test_without_a_folder_for_logs_the_error_names_the_variable_that_sets_it(
         check=False,
     )
     assert done.returncode == 1
-    assert 'set ROS_LOG_DIR to a folder that can be written to' in done.stderr
+    assert 'set ROS_LOG_DIR to a writable folder' in done.stderr
     assert 'Traceback' not in done.stderr
 
 

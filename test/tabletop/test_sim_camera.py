@@ -88,9 +88,7 @@ def run_camera(tmp_path: Path) -> Iterator[Run]:
 
     def run(*, namespace: str = '/', **parameters: Any) -> NodeProcess:
         output = tmp_path / f'camera-{len(started)}.txt'
-        camera = NodeProcess(
-            'sim_camera', output, parameters=parameters, namespace=namespace, room='tabletop'
-        )
+        camera = NodeProcess('sim_camera', output, parameters=parameters, namespace=namespace)
         started.append(camera)
         return camera
 

@@ -490,7 +490,7 @@ def test_no_memory_is_told_and_the_run_can_go_on(
         return encode(images)
 
     model.encode = encode_some
-    with pytest.raises(RuntimeError, match=r'all 4 GB are taken.*the same command goes on'):
+    with pytest.raises(RuntimeError, match=r'all 4 GB are taken.*the same command resumes here'):
         run(video, tmp_path / 'masks', model=model)
     assert run(video, tmp_path / 'masks').frames == 35
 

@@ -42,5 +42,5 @@ def test_colored_labels_are_refused_with_the_remedy(truth: Path, tmp_path: Path)
     shutil.copytree(truth / ref_davis.ANNOTATIONS[0], tmp_path / 'mine')
     file = tmp_path / 'mine' / 'val-0' / '00000.png'
     Image.open(file).convert('RGB').save(file)
-    with pytest.raises(ValueError, match=r'00000\.png has colours .* or as one with a palette'):
+    with pytest.raises(ValueError, match=r'00000\.png has colors .* or as one with a palette'):
         score_davis(truth, tmp_path / 'mine')

@@ -108,7 +108,7 @@ def test_two_images_with_one_id_are_a_problem_and_their_annotations_are_left_out
     findings = checked(write(thing(), thing(image_id=3), images=images))
     [problem] = findings.problems
     assert "'a.jpg' and 'b.jpg' have the same id" in problem.what
-    assert 'image an id of its own' in problem.what
+    assert 'give each image a unique id' in problem.what
     assert findings.samples == 1
 
 

@@ -184,7 +184,7 @@ def test_an_evaluation_without_readable_images_is_an_error(
         for file in data.rglob('*.jpg'):
             file.write_bytes(b'no picture')
         assert cli.main(command) == 1
-        assert f'nothing of {name} could be predicted' in capsys.readouterr().err
+        assert f'no sample of {name} could be predicted' in capsys.readouterr().err
 
 
 def test_a_question_that_is_too_long_is_reported_and_the_rest_is_answered(

@@ -107,7 +107,7 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
 def test_values_are_overridden_by_their_dotted_key() -> None:
     recipe = load_recipe('smoke', {'steps': '7', 'lora.rank': '2', 'criterion.points': '64'})
     assert (recipe.steps, recipe.lora.rank, recipe.criterion.points) == (7, 2, 64)
-    with pytest.raises(RecipeError, match=r'steps\.x: steps has no keys'):
+    with pytest.raises(RecipeError, match=r'steps\.x: steps is a single value'):
         load_recipe('smoke', {'steps.x': '7'})
 
 

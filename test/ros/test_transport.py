@@ -145,4 +145,4 @@ def test_ros_starts_in_one_place_which_chooses_the_transport() -> None:
     root = Path(__file__).resolve().parents[2]
     files = [*(root / 'instructseg_ros').rglob('*.py'), *(root / 'scripts').glob('*.py')]
     starts = {file.name for file in files if 'rclpy.init(' in file.read_text()}
-    assert starts == {'running.py'}
+    assert starts == {'node_runner.py'}

@@ -16,7 +16,7 @@ IMPLEMENTATION: Final = 'instructseg'
 # Rows of a causal block: its scores stay in the cache, and keys after all its rows are skipped.
 _BLOCK: Final = 128
 _LOG2_E: Final = 1 / math.log(2)
-# Between these sums of powers, no relevant summand underflows and no product overflows.
+# Sums of powers in this range: no relevant summand underflows, no product overflows.
 _MIN_SUM, _MAX_SUM = 1e-30, 1e30
 
 

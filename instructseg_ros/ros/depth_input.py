@@ -223,7 +223,7 @@ class MatchMonitor:
             if not arrivals:
                 return f'{topic} missing', (
                     f'no message has arrived on {topic}; check that it is published under this '
-                    f"name, and that its driver's transport is set up (see README)"
+                    f"name, and that its driver's transport is set up (docs/robot.md)"
                 )
             silence = self._clock() - max(arrivals.values())
             if silence > MATCH_TIMEOUT:

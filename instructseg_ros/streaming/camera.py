@@ -209,7 +209,7 @@ class Camera:
             return (
                 f'no image has arrived on {self.topic} within {self.image_timeout:.1f} s; '
                 f'check that the camera runs and publishes on this topic, and that its '
-                f"driver's transport is set up for images (config/fastdds.xml, see README)"
+                f"driver's transport is set up for images (config/fastdds.xml, docs/robot.md)"
             )
         return (
             f'no image for {now - self.last_arrival:.1f} s on {self.topic}; '

@@ -243,7 +243,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def segmented(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What `instructseg segment` with the embedded model prints."""
+    """Output of `instructseg segment` with the embedded model."""
     assert main(['segment', *map(str, arguments), '--device', 'cpu']) == 0
     return capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""What renderers do whose OpenGL crashes; processes of their own import it from here."""
+"""Renderers whose OpenGL crashes, importable by child processes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ FOLDERS = case_folders(SHIPPED, 'INSTRUCTSEG_GOLDEN_DIR')
 WEIGHTS = 'weights.safetensors'
 REFER_ID = -204  # in the authors' ids only: ours hold the instruction itself
 
-# What a config.json of the tiny model would say.
+# The content of the tiny model's config.json.
 CONFIG: dict[str, Any] = {
     'hidden_size': 80,
     'intermediate_size': 160,
@@ -82,7 +82,7 @@ def head(source: Path) -> torch.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What `InstructSegModel.forward` takes."""
+    """Arguments of `InstructSegModel.forward`."""
 
     pixel_values: torch.Tensor
     vision_values: torch.Tensor

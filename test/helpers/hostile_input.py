@@ -413,7 +413,7 @@ def _qualities() -> list[tuple[str, Send, str]]:
         tester.node.destroy_publisher(publisher)
 
     def wrong_type(tester: HostileTester) -> None:
-        # Of another participant: one does not take two types on a topic.
+        # Another participant, because one cannot use two types on a topic.
         context = rclpy.Context()
         rclpy.init(context=context)
         stranger = rclpy.create_node('stranger', namespace=NAMESPACE, context=context)

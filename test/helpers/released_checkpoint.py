@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 SHARDS = ('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors')
 INDEX = 'model.safetensors.index.json'
-# What the release holds in float16; the rest is float32.
+# Tensors that the release stores as float16; the rest is float32.
 HALF = (
     'model.embed_tokens.',
     'model.layers.',

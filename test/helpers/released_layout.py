@@ -218,7 +218,7 @@ def _two(name: str, width: int, wide: int) -> Shapes:
 
 
 def _attention(name: str, width: int) -> Shapes:
-    """What torch's attention holds."""
+    """Tensors of torch's attention."""
     return {
         f'{name}.in_proj_weight': (3 * width, width),
         f'{name}.in_proj_bias': (3 * width,),

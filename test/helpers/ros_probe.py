@@ -32,7 +32,7 @@ SIZE = (48, 64)
 # Commands a second: a test and its waiting for the node are a flood for the default of 10.
 COMMAND_RATE = 1000.0
 BARRIER = '[SEG] barrier '  # Begins commands that every node rejects.
-# Of all probes, so that a node never sees one twice.
+# Shared by all probes, so that a node never sees a stamp twice.
 STAMPS = itertools.count(1_000_000_000, 50_000_000)
 
 

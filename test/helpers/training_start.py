@@ -1,4 +1,4 @@
-"""What a training of a tiny model begins with."""
+"""The start of a training of a tiny model."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_every_argument_of_a_launch_file_is_described(path: Path, launch: Any) -
 
 
 def started(file: str = 'segmentation', **arguments: str) -> dict[str, Command]:
-    """What a launch file starts with arguments, by name of the node."""
+    """Nodes that a launch file starts with some arguments, by name."""
     from launch import LaunchContext
 
     context = LaunchContext()

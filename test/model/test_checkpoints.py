@@ -279,7 +279,7 @@ LANGUAGE_SIDE = ('vision_tower', 'projector', 'language_model')
 
 
 def dtypes(model: InstructSegModel, *, language: bool) -> set[torch.dtype]:
-    """Of the parameters on one of the two sides."""
+    """Number formats of the parameters on one of the two sides."""
     return {
         parameter.dtype
         for name, parameter in model.named_parameters()

@@ -10,7 +10,7 @@ CPU = torch.device('cpu')
 
 @on_device
 def modes(first: bool, *, second: bool = False) -> tuple[bool, bool, bool]:
-    """What was given, and whether gradients are off."""
+    """Return the arguments, and whether gradients are off."""
     return first, second, torch.is_inference_mode_enabled()
 
 

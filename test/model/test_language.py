@@ -48,7 +48,7 @@ def near(mine: torch.Tensor, expected: torch.Tensor) -> None:
 def moves(
     language: LanguageModel, embeddings: torch.Tensor, *, causal: bool, read_from: int = 0
 ) -> list[bool]:
-    """Which places that are read have another state where the last embedding is another."""
+    """Places whose state changes with the last embedding."""
     other = embeddings.clone()
     other[:, -1] += 1
     before, after = (

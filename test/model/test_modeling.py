@@ -388,7 +388,7 @@ def test_only_the_text_before_any_place_and_any_difference_is_common(
 def prefix_and_context(
     small: SmallModel, prompt: Prompt, references: int
 ) -> tuple[PrefixCache, VisualContext]:
-    """What is kept of the reference frames, and what is left to see without them."""
+    """The prefix cache of the reference frames, and the context without them."""
     context = context_of(small, prompt, references)
     prefix = small.model.prefill_references(prompt, context.reference_tokens)
     return prefix, replace(context, reference_tokens=None)

@@ -31,7 +31,7 @@ print(kept - resident_memory())
 
 
 def run(script: str) -> int:
-    """What a script prints, in a process whose allocator nobody else has set."""
+    """Output of a script in a process with a fresh allocator."""
     command = [sys.executable, '-c', script]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

@@ -60,7 +60,7 @@ def quantized(small: SmallModel) -> InstructSegModel:
 
 
 def linear_layers(model: nn.Module, *, language: bool) -> dict[str, nn.Linear]:
-    """Of one of the two sides, by name."""
+    """Linear layers of one of the two sides, by name."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -69,7 +69,7 @@ def linear_layers(model: nn.Module, *, language: bool) -> dict[str, nn.Linear]:
 
 
 def stored(weight: torch.Tensor) -> list[torch.Tensor]:
-    """What of a weight is in memory."""
+    """Tensors that store a weight."""
     if type(weight) is nn.Parameter:
         return [weight]
     parts = (getattr(weight, name) for name in weight.__tensor_flatten__()[0])
@@ -87,7 +87,7 @@ def answer(model: InstructSegModel, small: SmallModel, references: int) -> Instr
 
 
 def assert_near(model: InstructSegModel, small: SmallModel) -> None:
-    """Of a still image and of moving ones."""
+    """Check the outputs for an image and for a video."""
     for references in (0, 2):
         mine, exact = (answer(x, small, references).final for x in (model, small.model))
         for name in ('mask_logits', 'score_logits'):

@@ -22,7 +22,7 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.stage_outputs import PrefixCache, Prompt
 from instructseg_ros.model.tasks import Task
 
-# Of both tasks and three lengths.
+# Instructions of both tasks and three lengths.
 RED, BLUE, ALL = 'the red mug', 'where is the left ball of all', 'mug'
 REASONING = (BLUE,)
 
@@ -34,7 +34,7 @@ def _no_gradients() -> Iterator[None]:
 
 
 class Perceived:
-    """Frames, and pairs of a frame and an query, of each run of the perceiver."""
+    """Frames, and pairs of a frame and a query, of each run of the perceiver."""
 
     def __init__(self, model: InstructSegModel) -> None:
         self._runs: list[tuple[int, int]] = []
@@ -45,7 +45,7 @@ class Perceived:
         self._runs.append((len(frames), len(words)))
 
     def take(self) -> list[tuple[int, int]]:
-        """What was run since the last time, smallest first."""
+        """Return the runs since the last call, smallest first."""
         runs, self._runs = sorted(self._runs), []
         return runs
 
@@ -58,7 +58,7 @@ def perceived(released: SmallModel) -> Iterator[Perceived]:
 
 
 def prompt_of(small: SmallModel, queries: Sequence[Query], references: int) -> Prompt:
-    """On one frame."""
+    """Return the prompt of queries on one frame."""
     return prompts_of(small, [queries], references)
 
 
@@ -75,14 +75,14 @@ def reader_of(small: SmallModel) -> QueryReader:
 
 
 def reading(given: Sequence[Query], frames: Sequence[FrameFeatures]) -> QueryBatch:
-    """Of queries with some frames as references; the frame itself is not read here."""
+    """Return queries on one frame, with some frames as references."""
     return QueryBatch(queries=given, features=frames[0], references=tuple(frames))
 
 
 def read_tokens(
     reader: QueryReader, given: Sequence[Query], frames: Sequence[FrameFeatures]
 ) -> torch.Tensor:
-    """On one frame."""
+    """Return the reference tokens of queries on one frame."""
     return reader.reference_tokens([reading(given, frames)])
 
 

@@ -73,7 +73,7 @@ def segmenter(small: SmallModel) -> Segmenter:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the stages give for some cameras."""
+    """Output of the stages for some cameras."""
 
     tokens: Sequence[FrameFeatures]
     embeddings: Sequence[Sequence[InstructionEmbedding]]
@@ -216,7 +216,7 @@ def test_only_frames_with_other_numbers_take_passes_of_their_own(
     seen = passes.take()
     assert seen['encode_frame'] == [(15,)] and seen['encode_pixels'] == [(7,)]
     assert Counter(seen['reason']) == Counter([(2, 2), (1, 2), (2, 1), (1, 3)])
-    # What is decoded needs no equal numbers of reference frames.
+    # Queries in one batch may have different numbers of reference frames.
     assert Counter(seen['decode']) == Counter([(3, 2), (2, 1), (1, 3)])
 
 
@@ -259,11 +259,11 @@ def test_kept_references_of_all_frames_are_read_once_and_in_one_pass(released: S
         assert_embedded_alike(mine, its)
 
 
-def test_embeddings_of_different_frames_is_decoded_in_few_passes(
+def test_embeddings_of_different_frames_are_decoded_in_few_passes(
     small: SmallModel, segmenter: Segmenter, passes: Passes
 ) -> None:
     before, now = answer(segmenter, ALIKE), answer(segmenter, STILL)
-    # Of two cameras one instruction is older than the other, of the third both are new.
+    # Two cameras have an old and a new instruction, the third has two new ones.
     mixed = [
         [before.embeddings[0][1], now.embeddings[0][0]],
         [now.embeddings[1][0], before.embeddings[1][1]],

@@ -64,7 +64,7 @@ def test_of_a_map_channels_lie_last_and_convolutions_can_tell(frames: int) -> No
     _, ours = backbones(ALL)
     for x in ours(pictures((64, 64), frames=frames)).feature_maps:
         assert x.stride() == x.contiguous(memory_format=torch.channels_last).stride()
-        # What a batch of one has for its strides decides on the layout of what is made of it.
+        # The strides of a batch of one decide the layout of the results.
         made = nn.functional.conv2d(x, x.new_ones(2, x.shape[1], 1, 1))
         assert made.stride(1) == 1
 

@@ -1,4 +1,4 @@
-"""What nav2's semantic segmentation layer asks of whoever publishes labels."""
+"""Requirements of nav2's semantic segmentation layer on published labels."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_signal_ends_the_node_silently(
 
 
 def shared_memory() -> set[str]:
-    """What Fast DDS (eProsima's Fast RTPS up to Jazzy) keeps of participants, not of ports."""
+    """Shared-memory files of Fast DDS for participants, not for ports."""
     names = {file.name for file in Path('/dev/shm').iterdir()}
     return {
         name for name in names if name.startswith(('fastdds_', 'fastrtps_')) and 'port' not in name

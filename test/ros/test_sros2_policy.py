@@ -32,7 +32,7 @@ OPTIONAL = {
     '/depth/image',
     '/camera_info',
     '/parameter_events',
-    # Of some distributions only.
+    # Only some distributions have these.
     f'/{NODE}/get_type_description',
 }
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ros
 
 
 def held(node: Node) -> list[str]:
-    """What a node has, by topic or service."""
+    """Topics and services of a node."""
     return sorted(
         [each.topic for each in (*node.publishers, *node.subscriptions)]
         + [each.srv_name for each in node.services]

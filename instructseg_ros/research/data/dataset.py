@@ -1,4 +1,4 @@
-"""What a data set is, and every data set by name, imported only when it is asked for."""
+"""The interface of a data set, and the list of all data sets, imported on demand."""
 
 from __future__ import annotations
 

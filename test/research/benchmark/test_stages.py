@@ -45,7 +45,7 @@ def test_a_benchmark_has_figures_of_every_stage(dtype: str) -> None:
     assert list(figures['video_stages']) == ['encode_frame', 'encode_references', *STAGES[1:]]
     for cost in (*figures['stages'].values(), *figures['video_stages'].values()):
         assert cost['seconds'] > 0 and cost['peak_memory_gb'] > 0
-        # Of so small a model they may round to 0.
+        # For so small a model they may round to 0.
         assert cost['gflop'] >= 0 and cost['share_of_gemm'] >= 0
     assert figures['video_stages']['perceive']['gflop'] > figures['stages']['perceive']['gflop'] > 0
     for name in (

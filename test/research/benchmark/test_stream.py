@@ -24,7 +24,7 @@ COSTS = {
 
 
 def measure(file: Path, *options: str) -> dict[str, Any]:
-    """What the command writes."""
+    """Figures that the command writes."""
     few = ['--device', 'cpu', '--frames', '2', '--reason-every', '3', '--refresh-every', '3']
     assert main(['benchmark', 'stream', *few, '--json', str(file), *options]) == 0
     figures: dict[str, Any] = json.loads(file.read_text())
@@ -33,7 +33,7 @@ def measure(file: Path, *options: str) -> dict[str, Any]:
 
 @pytest.fixture(scope='module')
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of a model with random weights, in a folder that is new."""
+    """Figures of a model with random weights, in a new folder."""
     file = tmp_path_factory.mktemp('benchmark') / 'new' / 'figures.json'
     return measure(file, '--size', 'tiny', '--schedules', *SCHEDULES, '--naive')
 

@@ -1,4 +1,4 @@
-"""What holds for every data set, on its own tiny sample."""
+"""Properties of every data set, on its own tiny sample."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_an_answer_is_compared_with_nine_of_ten_people_at_a_time(
         ('p.m.', 'pm'),
         ('t-shirt', 't shirt'),
         ('1,000 - 2', '1000 2'),
-        # What the official list of contractions has, and what it lacks.
+        # Contractions in the official list, and one that it lacks.
         ("couldn'tve", "couldn't've"),
         ("couldnt've", "couldn't've"),
         ('couldntve', 'couldntve'),

@@ -64,7 +64,7 @@ def read_batch(file: Path, model: InstructSegModel) -> tuple[Batch, Case]:
 
 
 def labels(case: Case, length: int) -> torch.Tensor:
-    """What is to be said after each token, where that is learned."""
+    """The next token at each place where it is learned."""
     shifted = torch.full((len(case['mm.labels']), length), IGNORED)
     if case['loss.total.loss_llm'].item():
         shifted[:, :-1] = case['mm.labels'][:, 1:length]

@@ -1,4 +1,4 @@
-"""What holds for the instructions of every category."""
+"""Properties of the instructions of every category."""
 
 from __future__ import annotations
 

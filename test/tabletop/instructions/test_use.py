@@ -10,7 +10,7 @@ from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 
 
 def texts(*categories: str, absent: bool = False) -> dict[str, frozenset[int]]:
-    """What is said of objects of these categories, labelled 1, 2 ..., and the labels meant."""
+    """Instructions on objects of these categories, labelled 1, 2 ..., and the labels meant."""
     graph = tuple(scene_object(label, category) for label, category in enumerate(categories, 1))
     rng = np.random.default_rng(0)
     made = [generate(graph, rng, category='use', absent=absent) for _ in range(2000)]

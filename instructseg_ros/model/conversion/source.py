@@ -112,11 +112,13 @@ def _downloaded_before(name: str, reason: str) -> Path:
 
 
 def _hub_answers() -> bool:
-    """Return within seconds whether the hub can be reached; its client retries for a minute."""
+    """Return within seconds whether the hub can be reached; its client would retry for a minute."""
     answered = threading.Event()
     # In a thread, because nothing else bounds the time of a name look-up.
-    threading.Thread(target=_ask_hub, args=(answered,), daemon=True).start()
-    return answered.wait(_HUB_TIMEOUT)
+    question = threading.Thread(target=_ask_hub, args=(answered,), daemon=True)
+    question.start()
+    question.join(_HUB_TIMEOUT)
+    return answered.is_set()
 
 
 def _ask_hub(answered: threading.Event) -> None:

@@ -194,7 +194,9 @@ def test_a_name_server_that_never_answers_costs_only_seconds(
 
 
 @pytest.mark.parametrize('endpoint', ['http://hub.invalid', 'no address', 'http://127.0.0.1:1'])
-def test_an_unreachable_endpoint_is_named(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_named_at_once(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     look_up = socket.getaddrinfo
 
     def known(host: str, *arguments: object, **options: object) -> object:
@@ -202,6 +204,7 @@ def test_an_unreachable_endpoint_is_named(endpoint: str, monkeypatch: pytest.Mon
             raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
         return look_up(host, *arguments, **options)  # type: ignore[arg-type]
 
+    monkeypatch.setattr(source, '_HUB_TIMEOUT', threading.TIMEOUT_MAX)  # the refusal ends the wait
     monkeypatch.setattr(socket, 'getaddrinfo', known)
     monkeypatch.setattr(constants, 'ENDPOINT', endpoint)
     assert f'the hub ({endpoint}) does not answer' in refused(NAME)

@@ -1,1 +1,0 @@
-"""The demo: simulated camera, node, instructions of every category, and a report."""

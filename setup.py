@@ -1,7 +1,7 @@
 """The pip build: the interfaces come from the same CMake project that colcon builds.
 
-Where no ROS distribution is sourced (AMENT_PREFIX_PATH is not set) it builds against, and depends
-on, the ros-* wheels; otherwise on that distribution.
+If a ROS distribution is sourced (AMENT_PREFIX_PATH is set), it builds against that distribution;
+otherwise it builds against the ros-* wheels and depends on them.
 """
 
 import importlib.util
@@ -170,6 +170,7 @@ setup(
         NAME: [
             'py.typed',
             'models/**/*',
+            'tabletop/instructions/synonyms.yaml',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',
             'tabletop/training/recipes/*.yaml',

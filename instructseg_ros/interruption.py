@@ -29,7 +29,7 @@ def raise_again() -> None:
 
 
 def _is_program(script: str, command: list[str]) -> bool:
-    # While Python looks for the module of -m, it calls the script "-m".
+    # While Python is still locating the module given by -m, sys.argv[0] is "-m".
     if script == '-m':
         return any(
             flag == '-m' and name.split('.')[0] == PACKAGE

@@ -1,4 +1,4 @@
-"""segmentation.launch.py with parameters for navigation, and the same arguments."""
+"""segmentation.launch.py with parameters for navigation; it takes the same arguments."""
 
 from instructseg_ros.ros.launching import segmentation_with
 from launch import LaunchDescription

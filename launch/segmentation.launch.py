@@ -65,7 +65,7 @@ def segmentation_node(value: dict[str, str], logger: str) -> Node:
 
 
 def rviz(value: dict[str, str]) -> Node:
-    """Return rviz for the camera, or for the first of several."""
+    """Return rviz, which shows the camera, or the first of several."""
     cameras = camera_names(value['cameras'])
     image = driver_topic(cameras[0] if cameras else value['camera'], value['image'])
     return Node(
@@ -88,8 +88,9 @@ def arguments() -> dict[str, tuple[str, str]]:
         'camera': ('camera', 'Namespace of the driver of a single camera'),
         'cameras': (
             '',
-            'Names of several cameras, such as "[front, wrist]", which are the namespaces of their '
-            'drivers and of their results; camera is ignored then. Empty: as in the parameter file',
+            'Names of several cameras, such as "[front, wrist]"; each is the namespace of one '
+            'driver and its results, and the argument camera is ignored. Empty: as in the '
+            'parameter file',
         ),
         'image': (
             'image',
@@ -107,8 +108,8 @@ def arguments() -> dict[str, tuple[str, str]]:
         ),
         'namespace': (
             '',
-            'Namespace of the node, its commands and results, and of all topics here that do not '
-            'begin with a slash',
+            'Namespace of the node, of its commands and results, and of all topics in these '
+            'arguments that do not begin with a slash',
         ),
         'model': (
             '',

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from instructseg_ros.ros.transport import localhost_setting
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,9 +60,7 @@ def underlay() -> dict[str, str]:
 def exchange(workspace: Path) -> None:
     """Send a Segmentation between two processes that have the workspace sourced."""
     environment = underlay()
-    environment.update(
-        ROS_DOMAIN_ID=str(random.randint(1, 99)), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST'
-    )
+    environment.update([localhost_setting()], ROS_DOMAIN_ID=str(random.randint(1, 99)))
 
     def start(role: str) -> subprocess.Popen[bytes]:
         source = '. install/local_setup.sh && exec "$@"'

@@ -1,7 +1,7 @@
 """Plots a learning curve: docs/images/learning.png from docs/data/embedded_curve.csv.
 
 Usage: python scripts/plot_learning.py [CURVE [IMAGE]]; needs matplotlib. The columns of a curve are
-`step` and figures between 0 and 1, with one line for each measurement.
+`step` and figures between 0 and 1; each row is one measurement.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Creates the virtual environment of the Makefile's commands.
+"""Creates the virtual environment for the Makefile's commands.
 
 Usage: python3 set_up.py FOLDER. Needs only the standard library. It may be run again, and resumes
 after an interruption.
@@ -82,7 +82,7 @@ def install_system_packages() -> None:
 
 
 def apt_get(*arguments: str) -> None:
-    """Run apt-get as root without questions; errors are found by checking again."""
+    """Run apt-get as root without questions; the caller checks again for missing packages."""
     sudo = [] if os.geteuid() == 0 else ['sudo', '-n']
     subprocess.run(
         [*sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', *arguments], check=False

@@ -1,6 +1,6 @@
-"""Writes instructseg_ros/tabletop/instructions/synonyms.py from the Open English WordNet.
+"""Writes instructseg_ros/tabletop/instructions/synonyms.yaml from the Open English WordNet.
 
-Usage: python scripts/write_synonyms.py YAML, the folder `src/yaml` of a checkout of
+Usage: python scripts/write_synonyms.py YAML, where YAML is the folder `src/yaml` of a checkout of
 github.com/globalwordnet/english-wordnet.
 """
 
@@ -18,14 +18,12 @@ from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.wording import COLORS, NOUNS
 
-TABLE: Final = 'instructseg_ros/tabletop/instructions/synonyms.py'
-NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; s: an adjective close to another one
-HEADER: Final = '''"""Synonyms of trained words; written by scripts/write_synonyms.py.
-
-From the Open English WordNet (CC BY 4.0), which is derived from the Princeton WordNet.
+TABLE: Final = 'instructseg_ros/tabletop/instructions/synonyms.yaml'
+NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; s: satellite adjective
+HEADER: Final = """\
+# Synonyms of trained words, from the Open English WordNet (CC BY 4.0), which is derived from the
+# Princeton WordNet. Written by scripts/write_synonyms.py.
 """
-
-'''
 
 
 class WordNet:
@@ -41,7 +39,7 @@ class WordNet:
             self._members |= {name: one['members'] for name, one in _read(file).items()}
 
     def synonyms(self, word: str, parts: str) -> Iterator[str]:
-        """Words that share their most frequent sense with `word`."""
+        """Yield the words that share their most frequent sense with `word`."""
         for sense in self._first_senses(word, parts):
             for other in self._members[sense]:
                 if sense in self._first_senses(other, parts):
@@ -65,9 +63,9 @@ def main(folder: str) -> None:
     colors = {word: known for word, known in colors.items() if not lexicon.names_an_object(word)}
     plurals = {pluralized(word): pluralized(known) for word, known in nouns.items()}
     table = sorted({**nouns, **plurals, **colors}.items())
-    lines = ''.join(f'    {word!r}: {known!r},\n' for word, known in table)
+    lines = ''.join(f'{word}: {known}\n' for word, known in table)
     root = Path(__file__).resolve().parents[1]
-    (root / TABLE).write_text(f'{HEADER}SYNONYMS = {{\n{lines}}}\n')
+    (root / TABLE).write_text(HEADER + lines)
 
 
 def _unknown(lexicon: WordNet, texts: Iterable[str], parts: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ MODULES = [
         'ros.segmentation_node',
         'tabletop.demo',
         'tabletop.sim_camera',
-        'tabletop.world.record',
+        'tabletop.world.recording',
     )
 ]
 
@@ -101,7 +101,7 @@ import sys
 import time
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as it is while -m imports
-from instructseg_ros.tabletop.world import record
+from instructseg_ros.tabletop.world import recording
 
 
 def frames(*args, **options):
@@ -111,8 +111,8 @@ def frames(*args, **options):
         yield from ()
 
 
-record.frames = frames
-sys.exit(record.main())
+recording.render_frames = frames
+sys.exit(recording.main())
 """
 
 

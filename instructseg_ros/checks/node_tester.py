@@ -57,7 +57,7 @@ class NodeTester:
         images: Publisher of the front camera.
         reasons: Reasons in all results.
         ended: Command ids of all final results.
-        mismatches: Results whose header differs from every published image or from their mask.
+        mismatches: Results whose header fits no published image, or differs from their mask's.
     """
 
     def __init__(self, process: NodeProcess) -> None:

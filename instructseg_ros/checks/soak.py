@@ -30,10 +30,10 @@ class Tally:
 
     Attributes:
         valid_requests: Valid images published between the disturbances.
-        unanswered: Valid images without a result for the instruction.
-        disturbances: Dropouts, floods, restarts and commands of floods.
+        unanswered: Valid images without a result for the steady instruction.
+        disturbances: Dropouts, image floods, camera restarts, suspensions and commands of floods.
         failures: Expected reactions that did not occur.
-        header_mismatches: Results whose header differs from every image or from their mask.
+        header_mismatches: Results whose header fits no image, or differs from their mask's.
         restarts_survived: Number of kills after which the node, restarted, gave results again.
     """
 
@@ -154,7 +154,7 @@ def _request(tester: NodeTester, tally: Tally) -> None:
 
 
 def _drop_out(tester: NodeTester, tally: Tally) -> None:
-    """Stop both cameras until the node has reported it and returned freed memory."""
+    """Stop both cameras until the node has reported that and returned freed memory."""
     tester.request()
     since = len(tester.reasons)
     if not tester.wait(

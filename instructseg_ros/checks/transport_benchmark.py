@@ -18,11 +18,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from instructseg_ros import interruption
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.model.process_memory import keep_freed_memory
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import parameters, qos
 from instructseg_ros.ros.messages import (
-    NANO,
     array_to_image,
     image_to_rgb,
     nanoseconds_to_stamp,
@@ -49,7 +49,7 @@ def benchmark_transport(*, frames: int) -> dict[str, Any]:
         Medians in ms: `convert_publish_ms`, CPU time of one thread to read an image and publish
         `segmentation` and `mask` to another process; `interprocess_ms`, time from the camera's
         process to the callback in this one; `conversion_ms`, time to read an image; and
-        `cv_bridge_ms`, time of cv_bridge for the same, None if it is not installed. Also `frames`,
+        `cv_bridge_ms`, time of cv_bridge to read one, None if it is not installed. Also `frames`,
         the number of measured images.
     """
     keep_freed_memory()

@@ -26,8 +26,14 @@ SCHEDULES: Final = ('exact', 'fixed_references', 'two_rate', 'auto')
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select a model, its device and its number format."""
+    """Add the arguments that select a model, its device, its number format and CPU threads."""
     parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
+    add_device(parser)
+    add_threads(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select a device and a number format."""
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument(
         '--dtype',
@@ -35,7 +41,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default='auto',
         help="number format; float16_weights computes in float32 as the paper's evaluation did",
     )
-    add_threads(parser)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +53,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def set_threads(options: argparse.Namespace, default: int | None = None) -> None:
-    """Limit torch's threads, because idle ones spin; None keeps torch's default."""
+    """Limit torch's threads, because idle ones spin; without a number, keep torch's default."""
     if threads := options.threads or default:
         import torch
 
@@ -71,7 +76,7 @@ def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError('at least 1')
+        raise argparse.ArgumentTypeError('must be at least 1')
     return value
 
 

@@ -11,6 +11,7 @@ from instructseg_ros.cli.arguments import (
     DTYPES,
     SCHEDULES,
     Subparsers,
+    add_device,
     add_model,
     load_segmenter,
     positive,
@@ -32,8 +33,7 @@ def add(commands: Subparsers) -> None:
 
 
 def _add_measured(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--dtype', choices=DTYPES, default='auto', help='number format')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    add_device(parser)
     parser.add_argument('--json', type=Path, help='write the figures to this file')
 
 
@@ -81,7 +81,7 @@ def _add_stream(subcommands: Subparsers) -> None:
         '--size',
         choices=['embedded', 'medium', 'full', 'tiny'],
         default='embedded',
-        help='embedded model, or random weights of the released size, a tenth of it or a tiny one',
+        help='embedded model, or random weights in the released size, a tenth of it or a tiny size',
     )
     parser.add_argument(
         '--schedules',
@@ -97,19 +97,21 @@ def _add_stream(subcommands: Subparsers) -> None:
         type=positive,
         default=5,
         metavar='K',
-        help='two_rate: frames between two runs of the language model',
+        help='two_rate: frames from one run of the language model to the next',
     )
     parser.add_argument(
         '--refresh-every',
         type=positive,
         default=10,
         metavar='K',
-        help='fixed_references: frames between two changes of the reference frames',
+        help='fixed_references: frames for which the reference frames stay the same',
     )
     parser.add_argument(
         '--target-rate', type=float, default=30.0, help='auto: target rate in frames per second'
     )
-    parser.add_argument('--scenes', type=int, default=4, help='embedded: number of videos for J&F')
+    parser.add_argument(
+        '--scenes', type=positive, default=4, help='embedded: number of videos for J&F'
+    )
     parser.add_argument('--naive', action='store_true', help="also measure the authors' procedure")
     parser.add_argument(
         '--compiled', action='store_true', help='compile most of the model with torch.compile'

@@ -23,13 +23,15 @@ def _add_convert(commands: Subparsers) -> None:
         'id is downloaded first, unless it was downloaded before; without a network the command '
         'ends within seconds and names the files to copy.',
     )
-    parser.add_argument('source', help='folder or hub id of the release; with --mask2former: Mipha')
+    parser.add_argument(
+        'source', help='folder or hub id of the release or, with --mask2former, of Mipha'
+    )
     parser.add_argument('target', type=Path, help='new folder')
     parser.add_argument(
         '--mask2former',
         metavar='FOLDER',
-        help='join Mipha with this Mask2Former (folder or hub id) to the model that the paper '
-        'starts training from',
+        help='join Mipha and this Mask2Former (folder or hub id) into the model from which the '
+        'paper starts training',
     )
     parser.set_defaults(run=run)
 
@@ -68,11 +70,9 @@ def _add_calibrate(commands: Subparsers) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """Run `instructseg calibrate`; return the exit status."""
     from instructseg_ros.model.model_files import find_model
-    from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
+    from instructseg_ros.tabletop.benchmark import calibrate_model
 
-    segmenter = load_segmenter(options)
-    seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + options.scenes)
-    thresholds = calibrate(run_scenes(segmenter, seeds))
+    thresholds = calibrate_model(load_segmenter(options), scenes=options.scenes)
     file = thresholds.write(find_model(options.model))
     print(f'found at {thresholds.found:.2f}, lost below {thresholds.release:.2f}: {file}')
     return 0

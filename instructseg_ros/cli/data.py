@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from instructseg_ros.cli.arguments import Subparsers, prepare, write
-from instructseg_ros.research.data.dataset import names
+from instructseg_ros.research.data.dataset import data_set, names
 
 _MAX_SHOWN = 5  # problems on the console; the JSON file has all
 
@@ -34,7 +34,6 @@ def add(commands: Subparsers) -> None:
 def run_check(options: argparse.Namespace) -> int:
     """Check a data set; return 1 if it has problems."""
     from instructseg_ros.research.data.check import check
-    from instructseg_ros.research.data.dataset import data_set
 
     prepare(options.json)
     data = data_set(options.name)
@@ -59,13 +58,11 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_make_sample(options: argparse.Namespace) -> int:
     """Write a tiny data set."""
-    from instructseg_ros.research.data.dataset import data_set
-
     make_sample = data_set(options.name).make_sample
     assert make_sample is not None
     make_sample(options.folder, options.seed)
     print(
-        f'{options.folder} is a tiny {options.name}: instructseg data check {options.name} '
+        f'{options.folder} is a tiny data set; to check it: instructseg data check {options.name} '
         f'{options.folder}'
     )
     return 0

@@ -13,6 +13,7 @@ from instructseg_ros.cli.arguments import (
     Subparsers,
     add_model,
     load_segmenter,
+    positive,
     prepare,
     write,
 )
@@ -27,8 +28,8 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'evaluate',
         help='evaluate a model on a benchmark or on your own data',
-        description='Evaluates a model on a benchmark and writes the submission file; or on your '
-        'own data (folder, coco, bag: see docs/your_data.md), which it processes like the node. '
+        description='Evaluates a model on a benchmark, and writes the submission file. Your own '
+        'data (folder, coco, bag: see docs/your_data.md) are processed as in the node. '
         'Predictions in the output folder are not repeated. `accelerate launch` uses several GPUs. '
         'The tabletop is simulated during the evaluation: it takes neither --data nor --output.',
     )
@@ -45,7 +46,7 @@ def add(commands: Subparsers) -> None:
         help='folder for predictions and submission file (default: runs/BENCHMARK)',
     )
     parser.add_argument(
-        '--scenes', type=int, default=300, help='number of tabletop scenes for each wording'
+        '--scenes', type=positive, default=300, help='number of tabletop scenes for each wording'
     )
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=run)
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_tabletop(options: argparse.Namespace) -> int:
-    from instructseg_ros.research.evaluation.processes import Processes
+    from instructseg_ros.research.evaluation.runner import Processes
     from instructseg_ros.tabletop.benchmark import evaluate_tabletop, table
 
     with Processes.joined() as processes:
@@ -81,8 +82,7 @@ def _evaluate_tabletop(options: argparse.Namespace) -> int:
 
 
 def _evaluate_data(options: argparse.Namespace) -> int:
-    from instructseg_ros.research.evaluation.processes import Processes
-    from instructseg_ros.research.evaluation.runner import evaluate
+    from instructseg_ros.research.evaluation.runner import Processes, evaluate
 
     if options.data is None:
         raise ValueError(f'name the folder of {options.benchmark}: --data DIR')
@@ -136,7 +136,7 @@ def run_score(options: argparse.Namespace) -> int:
 
 
 def lines(figures: Mapping[str, Any], indent: str = '') -> Iterator[str]:
-    """Yield the figures as lines of text; for a long list only its length and first item."""
+    """Yield the figures as lines of text; of a list, only its length and first item."""
     numbers = {
         name: value
         for name, value in figures.items()

@@ -6,7 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-from instructseg_ros.cli.arguments import DTYPES, Subparsers, add_model, load_segmenter, prepare
+from instructseg_ros.cli.arguments import (
+    DTYPES,
+    Subparsers,
+    add_model,
+    load_segmenter,
+    prepare,
+    set_threads,
+)
 
 
 def add(commands: Subparsers) -> None:
@@ -105,6 +112,7 @@ def run_video(options: argparse.Namespace) -> int:
     from instructseg_ros.video.segment_video import load_model, segment_video
 
     keep_freed_memory()
+    set_threads(options)
     folder = options.output or Path(f'{options.file.resolve().stem}_masks')
     load = partial(load_model, options.model, device=options.device, dtype=DTYPES[options.dtype])
     summary = segment_video(

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from instructseg_ros.cli.arguments import Subparsers, add_threads, set_threads
-from instructseg_ros.video.run_folder import make_folder
 
 
 def add(commands: Subparsers) -> None:
@@ -15,9 +14,9 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser(
         'train',
         help='train a model',
-        description='Trains a model on data sets by a recipe, or the embedded model on its '
-        'simulation. Resumes the training in the output. `accelerate launch` or `torchrun` starts '
-        'several processes.',
+        description='Trains a model on data sets as a recipe describes, or the embedded model on '
+        'its simulation. Resumes a training found in the output folder. `accelerate launch` or '
+        '`torchrun` starts several processes.',
     )
     parser.add_argument(
         'source',
@@ -27,7 +26,7 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument(
         '--recipe',
-        help='a YAML file, or paper, fine_tune; for tabletop: embedded (default), polish, smoke',
+        help='paper, fine_tune or a YAML file; for tabletop: embedded (default), polish, smoke',
     )
     parser.add_argument('--model', help='start from this model: a folder, a hub id or "embedded"')
     parser.add_argument(
@@ -38,9 +37,8 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument(
         '--output',
-        '--folder',
         type=Path,
-        help='checkpoints, logs and the model (default: runs/RECIPE or runs/tabletop)',
+        help='folder for checkpoints, logs and model (default: runs/RECIPE or runs/tabletop)',
     )
     parser.add_argument(
         '--workers', type=int, default=2, help='processes that open images or render scenes'
@@ -48,7 +46,9 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         '--smoke', action='store_true', help='try every task on a tiny model and synthetic data'
     )
-    parser.add_argument('--stages', nargs='+', default=(), help='for tabletop: only these stages')
+    parser.add_argument(
+        '--stages', nargs='+', default=(), help='for tabletop: run only these stages'
+    )
     add_threads(parser)
     parser.set_defaults(run=run)
 
@@ -91,6 +91,7 @@ def _train(options: argparse.Namespace) -> int:
 def _smoke(options: argparse.Namespace) -> int:
     from instructseg_ros.research.training.recipe import load_recipe
     from instructseg_ros.research.training.smoke import smoke
+    from instructseg_ros.video.run_folder import make_folder
 
     output = options.output or Path('runs/smoke')
     make_folder(output)

@@ -13,10 +13,11 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 # The name under which transformers' Phi, SigLIP and Swin call `attend`.
 IMPLEMENTATION: Final = 'instructseg'
-# Rows of a causal block: its scores stay in the cache, and keys after all its rows are skipped.
+# Queries in a causal block: its scores fit in the CPU's cache; keys after its last query are
+# skipped.
 _BLOCK: Final = 128
 _LOG2_E: Final = 1 / math.log(2)
-# Sums of powers in this range: no relevant summand underflows, no product overflows.
+# If a sum of powers is in this range, no relevant summand underflows and no product overflows.
 _MIN_SUM, _MAX_SUM = 1e-30, 1e30
 
 
@@ -35,7 +36,7 @@ def attend_with_heads(
     key: torch.Tensor,
     value: torch.Tensor,
     heads: int,
-    mask: torch.Tensor | None = None,
+    mask: torch.Tensor | None,
 ) -> torch.Tensor:
     """Multi-head `attend` of (B, N, heads * d) on (B, M, heads * d)."""
     query, key, value = (split_heads(x, heads) for x in (query, key, value))
@@ -58,8 +59,8 @@ def attend(
         value: (B, heads, M, d).
         mask: Broadcastable to (B, heads, N, M): bool, True if a query may read a key, or float,
             added to the scores.
-        causal: The queries are the last N of M positions, and each reads up to its own position.
-            Cannot be combined with a mask.
+        causal: Whether each query reads only up to its own position; the queries are the last N of
+            M positions. Cannot be combined with a mask.
 
     Returns:
         (B, heads, N, d).
@@ -88,14 +89,14 @@ def _attend_causally(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
         keys, values = key[:, :, :visible], value[:, :, :visible]
         block = _attend_by_products(rows, keys, values, later[:count, :count])
         blocks.append(block.transpose(1, 2))
-    # Joined in the order in which heads are merged.
+    # Joined in the memory layout that `merge_heads` needs.
     return torch.cat(blocks, dim=1).transpose(1, 2)
 
 
 def _attend_by_products(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Attention as two products; the mask's columns are the last keys."""
+    """Compute attention as two products; the mask has a column for each of the last keys."""
     if not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
         # Skips the search for the largest score, which is half of a softmax's time, and uses powers
         # of 2, which are faster than those of e. Exact unless a sum leaves the range.
@@ -109,7 +110,7 @@ def _attend_by_products(
 def _scores(
     query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, unit: float = 1.0
 ) -> torch.Tensor:
-    # Otherwise the product would copy the key itself, several times more slowly.
+    # Without `contiguous`, the product would copy the key itself, several times more slowly.
     keys = key.contiguous().transpose(-1, -2)
     scores = (query * (unit * query.shape[-1] ** -0.5)) @ keys
     if mask is not None:

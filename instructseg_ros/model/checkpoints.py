@@ -23,6 +23,7 @@ from instructseg_ros.model.model_files import (
     check_manifest,
     first_line,
     unreadable,
+    weight_files,
 )
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.precision import Precision, quantize_weights, round_to_float16
@@ -108,7 +109,7 @@ def quiet() -> Iterator[None]:
 
 
 def _check_description(folder: Path) -> None:
-    """Refuse the config.json of another model: defaults would fill in the 14 GB released model."""
+    """Refuse another model's config.json, which defaults would turn into the 14 GB release."""
     try:
         values = json.loads((folder / CONFIG).read_text())
         model_type = values.get('model_type') if isinstance(values, dict) else None
@@ -119,7 +120,7 @@ def _check_description(folder: Path) -> None:
 
 
 def _check_weights(folder: Path) -> None:
-    for file in sorted(folder.glob('[!.]*.safetensors')):
+    for file in weight_files(folder):
         try:
             with safe_open(file, 'pt') as opened:
                 opened.keys()
@@ -132,8 +133,8 @@ def _check_report(folder: Path, report: Mapping[str, Collection[Any]]) -> None:
         if report[problem]:
             names = ', '.join(str(name) for name in sorted(report[problem])[:3])
             raise ModelError(
-                f'{folder}: {problem.replace("_", " ")} in the weights ({names}). They do not fit '
-                'its config.json: copy the whole folder again.'
+                f'{folder}: {problem.replace("_", " ")} in the weights ({names}). Weights and '
+                'config.json do not match: copy the whole folder again.'
             )
 
 
@@ -150,7 +151,7 @@ def _check_processor(
         value = getattr(processor.config, name)
         if value != right:
             raise _does_not_load(
-                folder, f'{PROCESSOR} has {name} {value} where {CONFIG} implies {right}'
+                folder, f'{PROCESSOR} has {name} {value}, but {CONFIG} implies {right}'
             )
 
 

@@ -43,8 +43,9 @@ class MaskConfig(Mask2FormerConfig):
     """Mask2Former's configuration with options for small models, all off in the released layout.
 
     Args:
-        mask_upsampling: Factor by which final masks are finer than the pixel decoder's stride 4.
-        mask_detail_width: Width of convolutions that refine mask features by the image; 0: none.
+        mask_upsampling: Factor by which the final masks are finer than stride 4.
+        mask_detail_width: Channels of the convolutions that refine mask features with the image;
+            0: no such convolutions.
     """
 
     backbones_supported = ['swin', 'resnet']
@@ -56,30 +57,31 @@ class InstructSegConfig(PretrainedConfig):
     """Configuration of InstructSeg (arXiv 2412.14006).
 
     Args:
-        vision_config: SigLIP vision tower, as a configuration or its fields, like all parts;
-            `num_hidden_layers` counts only the used layers.
+        vision_config: SigLIP vision tower; `num_hidden_layers` counts only the used layers. This
+            and the next two are configurations or dictionaries of their fields.
         text_config: Phi language model.
         mask_config: Mask2Former's backbone, pixel decoder and mask decoder; `num_queries` is the
             number of mask tokens.
         num_latents: Reference tokens per frame that the video perceiver computes.
-        perceiver_layers, perceiver_heads, perceiver_head_dim: Cross attention of the perceiver.
-        fusion_width, fusion_layers, fusion_heads, fusion_head_dim: Vision-guided text fusion.
+        perceiver_layers, perceiver_heads, perceiver_head_dim: Sizes of the perceiver.
+        fusion_width, fusion_layers, fusion_heads, fusion_head_dim: Sizes of the text fusion.
         reference_frames: Number of earlier frames that the model reads besides the key frame.
         reference_stride: Seconds between reference frames.
         max_reference_stride: Longest stride, in seconds, that the model was trained with.
         score_threshold: Calibrated minimum score of a target that counts as found.
         release_threshold: Calibrated score below which a found target counts as lost; None: the
             same as `score_threshold`.
-        language_dtype: Number format of vision tower, projector and language model if it differs
-            from the rest, e.g. 'float16' in the release.
+        language_dtype: Number format of the vision tower, projector and language model if it
+            differs from the rest, e.g. 'float16' in the release.
 
     Options for small models trained from scratch, all off in the released layout:
-        stem_channels: Strided convolutions instead of SigLIP's single patch convolution.
-        projector_norm: LayerNorm at the projector's end.
-        motion_perceiver: Latents anchored at the key frame's cells read the reference frames and
-            join the image tokens, instead of joining the sequence as separate tokens.
-        bidirectional_image: Image tokens attend to each other in the language model.
-        pointer: Mask tokens select image cells, which are added to their queries.
+        stem_channels: Channels of strided convolutions that replace SigLIP's single patch
+            convolution; empty: none.
+        projector_norm: Whether the projector ends with a LayerNorm.
+        motion_perceiver: Whether latents anchored at the key frame's cells read the reference
+            frames and are fused into the image tokens, instead of becoming separate tokens.
+        bidirectional_image: Whether all image tokens attend to each other in the language model.
+        pointer: Whether mask tokens select image cells, whose states are added to their queries.
     """
 
     model_type = 'instructseg'
@@ -113,7 +115,7 @@ class InstructSegConfig(PretrainedConfig):
     pointer: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Build the configurations of the parts from dictionaries."""
+        """Build the configuration of each part that is given as a dictionary or not at all."""
         self.vision_config = _sub_config(SiglipVisionConfig, self.vision_config, _SIGLIP)
         self.text_config = _sub_config(PhiConfig, self.text_config, _PHI2)
         self.mask_config = _sub_config(MaskConfig, self.mask_config, {'backbone_config': _SWIN_B})

@@ -2,7 +2,7 @@
 
 Sampling a map at a point reads four cells with bilinear weights. The output of a query is therefore
 a weighted sum of levels x points x 4 rows of a table of all cells: an embedding bag. On a CPU this
-is six times faster than one `grid_sample` per level, and it is the same sum.
+is six times faster than one `grid_sample` per level, and the sum is the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class SamplePoints(NamedTuple):
 
 
 class MapExtents(NamedTuple):
-    """For each of levels * points samples, the size of its map and that map's first table row."""
+    """For each of the `levels * points` samples, the size and the position of its feature map.
+
+    The position, `start`, is the row at which the map begins in the table of all maps.
+    """
 
     height: torch.Tensor
     width: torch.Tensor
@@ -45,7 +48,7 @@ class MapExtents(NamedTuple):
 
 
 class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
-    """Mask2Former's module, sampled by `sample`.
+    """Mask2Former's module, with `sample` as its sampling kernel.
 
     Points are computed in float32 in every precision: bfloat16 cannot distinguish neighbouring
     cells of a 128 x 128 map.
@@ -65,7 +68,7 @@ class DeformableAttention(Mask2FormerPixelDecoderEncoderMultiscaleDeformableAtte
 
         Args:
             hidden_states: (B, N, width) cells of all maps, one map after the other.
-            attention_mask: Unused; the authors mask no part of a frame either, padding included.
+            attention_mask: Unused. As in the authors' code, not even padding is masked.
             encoder_hidden_states: (B, N, width) cells to read.
             position_embeddings: (B, N, width), added to the queries.
             spatial_shapes_list: Height and width of each map.
@@ -102,7 +105,7 @@ def _sample_points(offsets: torch.Tensor, shapes: Shapes) -> SamplePoints:
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Softmax over the last dimension of (B, N, heads, few), as (B, heads, N, few) float32.
+    """Softmax over the last dimension: (B, N, heads, few) -> (B, heads, N, few) float32.
 
     Computing it along another dimension takes a third of the time, because a dozen numbers in a row
     do not fill a vector register.
@@ -172,7 +175,7 @@ def _locate(
         int32 row of the upper left cell in one head's table, and the bilinear weights of the cells
         on the right and of those below.
     """
-    # Farther outside than one cell, and for NaN, all four cells belong to the border.
+    # Points more than one cell outside the map, and NaN, move to where only the border has weight.
     x, y = (
         each.nan_to_num(-1.0).clamp(min=-1.0).minimum(size)
         for each, size in ((points.x, extents.width), (points.y, extents.height))
@@ -185,7 +188,7 @@ def _locate(
 
 
 def _neighbours(extents: MapExtents) -> torch.Tensor:
-    """Return row offsets of a cell itself, the next, and the two below: (4, levels * points)."""
+    """Return the row offsets of a cell, the one on its right, and the two below these, in order."""
     stride = extents.stride.int()
     return torch.stack([torch.zeros_like(stride), torch.ones_like(stride), stride, stride + 1])
 

@@ -13,11 +13,11 @@ Result = TypeVar('Result')
 
 
 class DeviceMemoryError(MemoryError):
-    """The device is out of memory; releasing cached tensors or smaller inputs may help."""
+    """The device is out of memory; releasing cached tensors or using smaller inputs may help."""
 
 
 def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorate a function: no gradients, and DeviceMemoryError if memory runs out."""
+    """Make a function run without gradients, and raise DeviceMemoryError if memory runs out."""
 
     @functools.wraps(work)
     def wrapped(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -34,7 +34,7 @@ def on_device(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
 
 def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a host tensor to a device; to a GPU without waiting for the copy to finish."""
+    """Copy a host tensor to a device; if it is a GPU, do not wait for the copy to finish."""
     if device.type == 'cuda':
         values = values.pin_memory()  # torch reuses pinned memory once its copies are finished
     return values.to(device, non_blocking=True)
@@ -55,7 +55,7 @@ class SideStream:
         """
         if self._stream is None:
             return work()
-        # Waiting also keeps the memory of the last result until its readers are done.
+        # Waiting also keeps the last result's memory from being reused before it has been read.
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             return work()

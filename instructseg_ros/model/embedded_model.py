@@ -112,12 +112,12 @@ def word_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Build a tokenizer whose tokens are whole, lower-case words.
 
-    Each word outside the vocabulary, number or emoji becomes one `[UNK]`. Punctuation and quotation
+    Each word, number or emoji outside the vocabulary becomes one `[UNK]`. Punctuation and quotation
     marks around a word are dropped.
 
     Args:
         words: The vocabulary, without special tokens.
-        synonyms: Words outside the vocabulary, and the word that each is read as.
+        synonyms: Words outside the vocabulary, each with the known word that replaces it.
     """
     vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))

@@ -1,15 +1,17 @@
-"""A bounded ring of the recent frames of one stream, with their features."""
+"""A bounded buffer for one stream's recent frames and their features."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from instructseg_ros.model.query import FrameFeatures
+
+NANO: Final = 10**9  # ns in a second
 
 
 @dataclass(kw_only=True, eq=False)
@@ -17,11 +19,11 @@ class Frame:
     """One image of a stream.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB; may be a view of the message it came with.
+        image: (H, W, 3) uint8 RGB; may be a view into the message that it came in.
         stamp: Time of capture, ns.
         header: Opaque value for the caller, returned with the result.
-        received: Time of arrival, ns of the engine's clock.
-        arrived: The same instant, s of the steady clock.
+        received: Time of arrival on the engine's clock, ns.
+        arrived: Time of arrival on the steady clock, s.
         features: Vision tokens, once the model has encoded the frame.
     """
 
@@ -45,8 +47,8 @@ class FrameBuffer:
 
         Args:
             capacity: Maximum number of frames, at least 1.
-            max_span: Frames captured longer than this before the newest are released, ns.
-            spacing: Minimum time between the stamps of two frames behind the newest, ns.
+            max_span: Frames older than the newest one by more than this are released, ns.
+            spacing: Minimum time between the stamps of all frames but the newest, ns.
         """
         if capacity < 1 or max_span < 0 or spacing < 0:
             raise ValueError('capacity must be at least 1, max_span and spacing not negative')
@@ -60,10 +62,10 @@ class FrameBuffer:
         return len(self._frames)
 
     def add(self, frame: Frame) -> bool:
-        """Add the newest frame; return whether the previous one was never taken.
+        """Add a frame as the newest; return whether the previous newest was never taken.
 
-        A frame with the stamp of the newest one replaces it. A stamp before that means that time
-        jumped back, as when a recording starts over: all earlier frames are then released.
+        A frame with the same stamp as the newest replaces it. An earlier stamp means that time
+        jumped back, as when a recording starts over: all frames added before are then released.
         """
         replaced = not self._taken
         self._taken = False
@@ -77,15 +79,15 @@ class FrameBuffer:
         return replaced
 
     def take(self) -> None:
-        """Mark the newest frame as used: the next one does not replace it unseen."""
+        """Mark the newest frame as taken, so that the next `add` does not report it as unused."""
         self._taken = True
 
     def newest(self, *, now: float, max_age: float) -> Frame | None:
         """Return the newest frame, taken or not; None if it arrived too long ago.
 
         Args:
-            now: Seconds of the steady clock.
-            max_age: Maximum time since its arrival, s.
+            now: Current time on the steady clock, s.
+            max_age: Maximum time since the frame's arrival, s.
         """
         if not self._frames or now - self._frames[-1].arrived > max_age:
             return None
@@ -95,8 +97,8 @@ class FrameBuffer:
         """Choose the reference frames of `key`, oldest first, all captured before it.
 
         For k = count..1 the frame nearest to `key.stamp - k * stride` is chosen, at most half a
-        stride away; frames with features are preferred. Fewer frames are returned if there are
-        none to choose from.
+        stride away; frames with features are preferred. Fewer than `count` frames are returned if
+        no frame is near enough for some k.
         """
         earlier = [frame for frame in self._frames if frame.stamp < key.stamp]
         chosen: list[Frame] = []
@@ -113,7 +115,7 @@ class FrameBuffer:
             frame.features = None
 
     def _thin_out(self) -> None:
-        """Release the frame that was newest, or its neighbour if only that has no features."""
+        """Release the newest frame, or the one before it if only that one lacks features."""
         frames = self._frames
         if len(frames) > 1 and frames[-1].features is not None and frames[-2].features is None:
             del frames[-2]

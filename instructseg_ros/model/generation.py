@@ -14,17 +14,17 @@ from instructseg_ros.model.stage_outputs import VisualContext
 
 
 class TextGenerator:
-    """Runs a model's language model with its head in transformers' generation loop."""
+    """Runs a model's language model and its output head in transformers' generation loop."""
 
     def __init__(
         self, model: InstructSegModel, processor: InstructSegProcessor, head: torch.Tensor
     ) -> None:
-        """Combine the language model used for segmentation with its head.
+        """Combine the language model used for segmentation with its output head.
 
         Args:
             model: The model, on its device.
             processor: The model's processor.
-            head: (rows, D), a row for each token; further rows are ignored.
+            head: (rows, D), one row for each token; any further rows are ignored.
         """
         self._model = model
         self._processor = processor
@@ -51,7 +51,7 @@ class TextGenerator:
             explain: Generate the reasons for a segmentation, up to its [SEG].
             max_new_tokens: Maximum length of the answer; also bounded by the model's context.
             temperature: 0: always take the likeliest token; else the temperature of sampling.
-            top_p: Sample from the likeliest tokens with this share of the probability.
+            top_p: Sample only from the likeliest tokens that together have this probability.
 
         Raises:
             ValueError: The text leaves no room for an answer in the model's context, or a number
@@ -61,8 +61,9 @@ class TextGenerator:
         room = self._phi.config.max_position_embeddings - embeddings.shape[1]
         if room < 1:
             raise ValueError(
-                f'the text leaves no room for an answer: {embeddings.shape[1]} tokens of '
-                f'{self._phi.config.max_position_embeddings}. Shorten it.'
+                f'the text leaves no room for an answer: with the image, it takes '
+                f'{embeddings.shape[1]} tokens of {self._phi.config.max_position_embeddings}. '
+                f'Shorten it.'
             )
         settings = GenerationConfig(
             max_new_tokens=min(max_new_tokens, room),

@@ -10,8 +10,8 @@ from PIL import Image
 from torch.nn import functional
 
 _RADIUS: Final = 2  # radius of a window, in coarse pixels
-_SMOOTHNESS: Final = 1e-4  # the paper's epsilon: a variance of colours from 0 to 1
-_FULLY_EXPLAINED: Final = 0.5  # share of the variance from which a linear model is used in full
+_SMOOTHNESS: Final = 1e-4  # the paper's epsilon: a variance of colours, which range from 0 to 1
+_FULLY_EXPLAINED: Final = 0.5  # explained share of the variance at which a model is fully trusted
 _MIN_VARIANCE: Final = 1e-6
 _MIN_PROBABILITY: Final = 1e-4
 
@@ -19,7 +19,7 @@ _MIN_PROBABILITY: Final = 1e-4
 def follow_edges(logits: torch.Tensor, image: Image.Image, *, cell: float) -> torch.Tensor:
     """Move the edges of a mask to nearby edges of the image.
 
-    A mask gives its edge to within a fraction of a decoder cell, the image to within a pixel.
+    A mask locates its edge to within a fraction of a decoder cell; the image, to within a pixel.
 
     Args:
         logits: (H, W) of the mask.
@@ -27,7 +27,7 @@ def follow_edges(logits: torch.Tensor, image: Image.Image, *, cell: float) -> to
         cell: Pixels from one of the mask's cells to the next.
 
     Returns:
-        (H, W) logits, unchanged away from the mask.
+        (H, W) logits, unchanged except in and near the mask.
     """
     step = max(1, round(cell / 2))
     inside = logits > 0
@@ -46,9 +46,9 @@ def follow_edges(logits: torch.Tensor, image: Image.Image, *, cell: float) -> to
 def guided_filter(values: torch.Tensor, guide: torch.Tensor, *, step: int) -> torch.Tensor:
     """Make values linear in the guide's colours within every window (equations 5, 6 and 8).
 
-    The linear models are computed on smaller images (fast guided filter, arXiv 1505.00996). If they
-    do not explain the values, as in windows of one colour, the values stay; the paper's filter
-    would blur them.
+    The linear models are computed on smaller images (fast guided filter, arXiv 1505.00996). Where
+    the models do not explain the values, as in windows of one colour, the values are kept; the
+    paper's filter would blur them.
 
     Args:
         values: (H, W).
@@ -88,7 +88,7 @@ def _linear_models(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def _solve(matrices: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
-    """Solve symmetric 3 x 3 systems, (3, 3, h, w) and (3, h, w), by cross products."""
+    """Solve symmetric 3 x 3 systems by cross products: (3, 3, h, w), (3, h, w) -> (3, h, w)."""
     first, second, third = matrices
     inverse = torch.stack(
         [
@@ -110,7 +110,7 @@ def _window_mean(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _extent(inside: torch.Tensor, margin: int) -> slice:
-    """Return the range from the first True to the last, with a margin; empty without any."""
+    """Return the range from the first True to the last, plus a margin; empty if all are False."""
     indices = inside.nonzero()
     if not len(indices):
         return slice(0, 0)

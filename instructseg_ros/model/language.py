@@ -29,12 +29,12 @@ class LanguageModel(PhiModel):
             embeddings: (B, L, D), positioned after the cached tokens.
             cache: Keys and values of the preceding tokens; those of the sequence are appended.
             causal: Whether a token sees only earlier tokens.
-            read_from: First position whose final state is needed. In the last layer, earlier tokens
-                are computed as keys and values only, which changes no result.
+            read_from: First position whose final state is needed. The last layer computes only keys
+                and values for earlier positions, which changes no result.
 
         Returns:
-            States before the first layer and after each layer: (B, L, D), the last of them after
-            the final LayerNorm, (B, L - read_from, D).
+            States before the first layer and after each layer, (B, L, D). The final ones, after the
+            last LayerNorm, are (B, L - read_from, D).
         """
         layers, rotary = self._run_all_but_last(embeddings, cache, causal=causal)
         last = self.layers[-1]
@@ -51,13 +51,13 @@ class LanguageModel(PhiModel):
     def conclude(
         self, embeddings: torch.Tensor, cache: DynamicCache | None = None, *, read_from: int = 0
     ) -> list[torch.Tensor]:
-        """Run a causal `prefill` over the end of sequences; the cache cannot be used afterwards."""
+        """Run a causal `prefill` over the end of sequences; it makes the cache unusable."""
         length = embeddings.shape[1]
         *layers, final = self.prefill(_padded(embeddings), cache, read_from=read_from)
         return [*(states[:, :length] for states in layers), final[:, : length - read_from]]
 
     def remember(self, embeddings: torch.Tensor) -> DynamicCache:
-        """Return keys and values of the (B, L, D) start of sequences, to prefill the rest later."""
+        """Return the key/value cache of the (B, L, D) start of sequences, to prefill the rest."""
         cache = DynamicCache(config=self.config)
         layers, rotary = self._run_all_but_last(embeddings, cache, causal=True)
         _remember(self.layers[-1], layers[-1], rotary, cache)

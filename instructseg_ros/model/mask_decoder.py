@@ -39,7 +39,7 @@ class MaskDecoder(nn.Module):
     """Refines the queries of K instructions on each of F frames with the frame's features.
 
     Follows the authors' mask2former_transformer_decoder.py: queries start from the language
-    model's states, and text enters only through them and through the scores.
+    model's states, and text enters only through these queries and through the scores.
     """
 
     def __init__(self, config: MaskConfig) -> None:
@@ -72,7 +72,7 @@ class MaskDecoder(nn.Module):
             queries: (F, K, Q, C) projected mask tokens.
             condition: (F, K, C) fused text; a score is a product with it.
             features: Features of the F frames.
-            evidence: (F, K, Q, C) added to the queries before scoring, or None.
+            evidence: (F, K, Q, C) to add to the queries before scoring, or None.
             final_only: Return only the last prediction; only losses need the others.
         """
         fine = features.mask_features
@@ -196,8 +196,8 @@ def best_mask(
 ) -> tuple[torch.Tensor, float]:
     """Choose the mask with the highest product of score and quality (eval_seg in llava_phi.py).
 
-    The product never exceeds the score, so masks are visited by falling score and most are never
-    restored to full size.
+    The product never exceeds the score, so masks are visited in order of falling score, and most
+    are never restored to full size.
 
     Args:
         mask_logits: (Q, h, w).
@@ -229,7 +229,7 @@ def best_mask(
 
 
 def mask_quality(logits: torch.Tensor) -> torch.Tensor:
-    """Mean probability of the pixels inside the mask: (..., H, W) -> (...); 0 if it is empty."""
+    """Return the mean probability inside the mask: (..., H, W) -> (...); 0 if the mask is empty."""
     inside = (logits > 0).float()
     total = (logits.sigmoid() * inside).sum(dim=(-2, -1))
     return total / (inside.sum(dim=(-2, -1)) + _EPSILON)

@@ -44,9 +44,9 @@ def find_model(model: str) -> Path:
     for name in (CONFIG, PROCESSOR):
         if not (folder / name).is_file():
             raise ModelError(
-                f'{folder} is not a model folder: it has no {name}. Name a folder written by '
-                "save_pretrained or, from the authors' checkpoint, by `instructseg convert`; or "
-                f'use the model "{EMBEDDED}".'
+                f'{folder} is not a model folder: it has no {name}. Name a folder that '
+                "save_pretrained wrote or `instructseg convert` made from the authors' checkpoint, "
+                f'or use the model "{EMBEDDED}".'
             )
     if not (folder / WEIGHTS).is_file() and not (folder / WEIGHTS_INDEX).is_file():
         raise ModelError(f'{folder} has no {WEIGHTS}: copy the weights into it.')
@@ -61,6 +61,11 @@ def model_files(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if file.suffix in ('.json', '.safetensors') and not file.name.startswith('.')
     )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files among a model's files."""
+    return [file for file in model_files(folder) if file.suffix == '.safetensors']
 
 
 def write_manifest(folder: Path) -> None:
@@ -91,13 +96,13 @@ def check_manifest(folder: Path) -> None:
 
 
 def model_hash(folder: Path) -> str:
-    """Identify a model by the content of its files, independently of its folder.
+    """Return a hash that identifies a model by the content of its files, whatever its folder.
 
-    Hashes come from SHA256SUMS if it exists, because loading the model checks them anyway; hashing
-    7 GB takes seconds.
+    Hashes of files come from SHA256SUMS if it exists: loading the model checks them anyway, and
+    hashing 7 GB takes seconds.
 
     Returns:
-        SHA-256 over names and hashes, in hexadecimal.
+        SHA-256 of the files' names and hashes, in hexadecimal.
 
     Raises:
         ModelError: SHA256SUMS is damaged.
@@ -137,7 +142,7 @@ def refuse_pointers(files: Iterable[Path]) -> None:
 
 
 def unreadable(file: Path, error: Exception) -> ModelError:
-    """Return the error for a safetensors file that does not open, with its cause."""
+    """Return the error for a safetensors file that cannot be opened; it names the cause."""
     if not file.is_file():
         return ModelError(f'{file} is missing: copy or download it.')
     if is_lfs_pointer(file):

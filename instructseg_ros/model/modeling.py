@@ -1,4 +1,4 @@
-"""InstructSeg (arXiv 2412.14006) in five stages, split where their inputs change."""
+"""InstructSeg (arXiv 2412.14006) in five stages; each runs again only if its inputs change."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class InstructSegModel(PreTrainedModel):
     def _use_language_dtype(self, dtype: torch.dtype) -> None:
         self.vision_tower.to(dtype)
         self.projector.to(dtype)
-        # Buffers stay float32, because rotary embeddings need it.
+        # Buffers stay float32, because rotary embeddings need that precision.
         for parameter in self.language_model.parameters():
             parameter.data = parameter.data.to(dtype)
 
@@ -157,7 +157,7 @@ class InstructSegModel(PreTrainedModel):
         return self.pixel_branch(pixel_values.to(self.pixel_branch.dtype))
 
     def prefill_text(self, prompt: Prompt) -> PrefixCache:
-        """Prefill the text that all prompts of a task begin with; `reason` continues from it."""
+        """Prefill the text with which all prompts of a task begin; `reason` continues from it."""
         ids = torch.tensor([prompt.text], device=prompt.input_ids.device)
         return self._prefill(prompt.text, self.language_model.embed_tokens(ids))
 
@@ -192,8 +192,8 @@ class InstructSegModel(PreTrainedModel):
             prompt: K instructions on each of F frames.
             prefix_cache: Result of `prefill_text` (one sequence) or `prefill_references` (one for
                 each instruction) for prompts with the same beginning.
-            output_layers: Whether to return the final states of all tokens as well, and those of
-                every layer if the prompt has a shared prefix.
+            output_layers: Whether to return the final states of all tokens too and, if the prompts
+                have a shared prefix, the states of every layer.
 
         Raises:
             ValueError: `prefix_cache` does not match the beginning of the prompts.
@@ -272,7 +272,7 @@ class InstructSegModel(PreTrainedModel):
         Args:
             context: Result of `perceive`.
             prompt: K instructions on each of F frames.
-            start: Position of the first token after the prefix that is embedded.
+            start: Position at which the rest begins, if that is after the prefix.
 
         Returns:
             (F, P, D) embeddings of the prefix, shared by all instructions on a frame, and

@@ -1,4 +1,4 @@
-"""The object-aware video perceiver: reference frames to a few tokens each (paper, section 3.2)."""
+"""The object-aware video perceiver (paper, section 3.2), and a perceiver for small models."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ class LatentAttention(nn.Module):
 class MotionPerceiver(nn.Module):
     """Latents that start from the key frame's tokens and read the reference frames near them.
 
-    Each head reads one reference frame, and only cells near its own: a small model learns motion
-    this way within a minute, and not at all from attention over whole frames. The result joins the
-    image tokens cell by cell.
+    Each head reads one reference frame, and each latent only the cells near its own. A small model
+    learns motion this way within a minute, and never from attention over whole frames. The result
+    is fused with the image tokens cell by cell.
     """
 
     def __init__(self, config: InstructSegConfig) -> None:
@@ -255,5 +255,5 @@ def _window_mask(cells: int, device: torch.device) -> torch.Tensor:
     """Return which cells are within reach of each cell: (cells, cells) bool."""
     centers = _cell_centers(cells, torch.device('cpu'))
     distance = (centers[:, None] - centers[None]).abs().amax(dim=-1)
-    # The image side is 2 long; half a cell more, because an object may be anywhere in its cell.
+    # The image side is 2. Half a cell is added, because an object may be anywhere in its cell.
     return (distance < 2 * (_REACH + 0.5 / cells**0.5)).to(device)

@@ -28,7 +28,7 @@ class PixelFeatures:
     Args:
         coarse: (F, C, h, w) coarsest features of the backbone, read by the text fusion.
         levels: Three maps (F, D, h, w), coarse to fine, read by the mask decoder.
-        mask_features: (F, M, H, W) at stride 4, divided by the configuration's `mask_upsampling`.
+        mask_features: (F, M, H, W) at stride 4 / `mask_upsampling` (see `MaskConfig`).
     """
 
     coarse: torch.Tensor = dataclasses.field(repr=False)
@@ -91,7 +91,7 @@ class PixelBranch(Mask2FormerPreTrainedModel):
 
 
 class PixelDecoder(Mask2FormerPixelDecoder):
-    """Mask2Former's pixel decoder with the authors' top-down step, and its own attention kernel.
+    """Mask2Former's pixel decoder with the authors' top-down step, and with `DeformableAttention`.
 
     The authors' msdeformattn.py has biases in the top-down convolutions and a ReLU in the lateral
     branch; transformers has neither.
@@ -163,9 +163,9 @@ class PixelDecoder(Mask2FormerPixelDecoder):
 
 
 class Detail(nn.Module):
-    """Refines mask features by the image at their own stride.
+    """Refines mask features with the image, read at the stride of the features.
 
-    With features of stride 4 and coarser alone, mask edges are up to two pixels off.
+    Without it, features of stride 4 and coarser put mask edges up to two pixels off.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -175,7 +175,7 @@ class Detail(nn.Module):
         self.correct = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Sharpen (F, M, H / stride, W / stride) features by (F, 3, H, W) pixels."""
+        """Sharpen (F, M, H / stride, W / stride) features with (F, 3, H, W) pixels."""
         seen = functional.gelu(self.look(pixel_values))
         joined = functional.gelu(self.join(torch.cat([features, seen], dim=1)))
         return features + self.correct(joined)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers.activations import GELUActivation, GELUTanh
 
 from instructseg_ros.model import DTYPES
-from instructseg_ros.model.model_files import ModelError, first_line
+from instructseg_ros.model.model_files import ModelError, first_line, weight_files
 
 _LARGE: Final = 2**30  # bytes of weights
 _CPU_FLAGS: Final = {'avx512_bf16', 'amx_bf16', 'bf16'}  # the last one is Arm's name
@@ -27,7 +27,7 @@ class Precision:
 
     Args:
         dtype: Format of the mask branch, perceiver and text fusion.
-        language: Format of vision tower, projector and language model, which hold most weights.
+        language: Format of the vision tower, projector and language model: most of the weights.
         int8: Whether the linear layers of `language` store int8 weights; they still compute in
             `language`.
         rounded: Whether weights are rounded to float16 first, see `round_to_float16`.
@@ -83,17 +83,16 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
     Args:
         name: One of `DTYPES`.
         device: Where the model will run.
-        large: Whether half precision is worth its rounding, see `is_large`.
+        large: Whether half precision is worth its rounding errors, see `is_large`.
 
     Raises:
-        ModelError: The name is unknown, or the device does not compute in this format, or only so
-            slowly that a large model is unusable.
+        ModelError: The name is unknown, or this CPU is far too slow in that format.
     """
     if name == 'auto':
         name = _best_dtype(device) if large else 'float32'
     if name == 'int8':
         computed = choose_precision('auto', device, large=large)
-        # An int8 product is scaled only after its sum, which often exceeds float16's range.
+        # int8 products are scaled only after they are summed; the sum often overflows float16.
         overflows = computed.language == torch.float16
         language = torch.float32 if overflows else computed.language
         return dataclasses.replace(computed, language=language, int8=True)
@@ -111,7 +110,7 @@ def choose_precision(name: str, device: torch.device, *, large: bool) -> Precisi
 
 def is_large(folder: Path) -> bool:
     """Return whether a model has a gigabyte of weights or more."""
-    return sum(file.stat().st_size for file in folder.glob('*.safetensors')) >= _LARGE
+    return sum(file.stat().st_size for file in weight_files(folder)) >= _LARGE
 
 
 def onednn_has_bfloat16() -> bool:
@@ -122,7 +121,7 @@ def onednn_has_bfloat16() -> bool:
 
 
 def round_to_float16(model: nn.Module, folder: Path, *, is_release: bool) -> None:
-    """Round the weights of a float32 InstructSegModel to float16's values; they stay float32.
+    """Round the weights of a float32 InstructSegModel to float16 values, kept as float32.
 
     The authors' evaluation loads every weight as float16 and computes in float32. The rotary
     cosine and sine tables are float16 too (`load_pretrained_model` in instructseg/utils/builder.py,
@@ -130,9 +129,9 @@ def round_to_float16(model: nn.Module, folder: Path, *, is_release: bool) -> Non
 
     Args:
         model: Model as loaded.
-        folder: Folder it was loaded from, for messages.
-        is_release: Whether its weights are the authors'; for others a warning says that rounding
-            only loses precision.
+        folder: Folder that the model was loaded from, for messages.
+        is_release: Whether the weights are the authors'; for other weights, a warning says that
+            rounding only loses precision.
 
     Raises:
         ModelError: float16 cannot represent a weight.
@@ -263,7 +262,7 @@ def _round_outputs(module: nn.Module, inputs: Any, outputs: tuple[torch.Tensor, 
 
 
 def _pack_activation(part: nn.Module) -> None:
-    """Pack a feed-forward's first layer with its activation, by the names transformers uses."""
+    """Pack a feed-forward block's first layer with its activation, found by transformers' names."""
     first, activation = getattr(part, 'fc1', None), getattr(part, 'activation_fn', None)
     after = _fused(activation)
     if after and _can_be_packed(first):
@@ -272,7 +271,7 @@ def _pack_activation(part: nn.Module) -> None:
 
 
 def _fused(activation: Any) -> tuple[str, str] | None:
-    """Return oneDNN's name of an activation and its variant, if it has the activation."""
+    """Return oneDNN's name and variant of an activation; None if oneDNN lacks it."""
     if activation is functional.relu or isinstance(activation, nn.ReLU):
         return 'relu', ''
     if isinstance(activation, GELUTanh):

@@ -1,4 +1,7 @@
-"""Memory of this process: its resident size, and keeping or returning freed memory."""
+"""Memory of this process: its resident size, and keeping or returning freed memory.
+
+Does not import torch, so that the node and the transport tests start without it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import ctypes
 import resource
 from pathlib import Path
 
-# Names of malloc.h.
+# Constants of malloc.h.
 M_TRIM_THRESHOLD = -1
 M_TOP_PAD = -2
 M_MMAP_THRESHOLD = -3
@@ -31,7 +34,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return the memory that `keep_freed_memory` retained to the system; takes milliseconds.
+    """Give back to the system what `keep_freed_memory` retained; takes milliseconds.
 
     Does nothing if the C library has no `malloc_trim`.
     """

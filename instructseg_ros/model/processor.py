@@ -51,15 +51,15 @@ _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcessorConfig:
-    """Sizes that the processor shares with its model, prompts and post-processing.
+    """Sizes that the processor shares with its model, prompt templates, and post-processing.
 
     Args:
         vision_size: Side of the vision tower's square input.
         mask_size: (height, width) of the mask branch's input canvas.
-        image_tokens, num_latents, num_queries: Number of image tokens, reference tokens per frame
-            and mask tokens in a prompt.
+        image_tokens, num_latents, num_queries: Numbers of image tokens, of reference tokens per
+            frame, and of mask tokens in a prompt.
         prompts: Template of each task, see `tasks.RELEASED`.
-        guided_filter: Whether mask edges are moved to image edges, which the release does not do.
+        guided_filter: Whether to move mask edges to image edges; the release does not.
     """
 
     vision_size: int
@@ -108,7 +108,7 @@ class InstructSegProcessor:
         return cls(tokenizer, ProcessorConfig(**values))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write tokenizer and configuration to a folder."""
+        """Write the tokenizer and the configuration to a folder."""
         self.tokenizer.save_pretrained(folder)
         values = dataclasses.asdict(self.config)
         (Path(folder) / PROCESSOR).write_text(json.dumps(values, indent=2) + '\n')
@@ -127,7 +127,8 @@ class InstructSegProcessor:
     ) -> torch.Tensor:
         """Prepare an image for the mask branch: (H, W, 3) uint8 RGB -> (3, h, w), normalised.
 
-        The image is resized to the top left of a grey canvas, as in the authors' IVS_mapper.py.
+        The image is resized, and put at the top left of a grey canvas, as in the authors'
+        IVS_mapper.py.
 
         Args:
             image: (H, W, 3) uint8 RGB, or a PIL image.
@@ -139,10 +140,10 @@ class InstructSegProcessor:
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         values = torch.full((3, *canvas), float(_PADDING))
         values[:, :height, :width] = _to_tensor(resized)
-        return (values - _MEAN) / _STD
+        return normalize(values)
 
     def scaled_canvas(self, scale: float) -> Size:
-        """Return the mask branch's canvas (h, w), scaled by a factor, in whole cells."""
+        """Return the mask branch's canvas (h, w), scaled and rounded to multiples of 16 pixels."""
         height, width = self.config.mask_size
         return _whole_cells(height * scale), _whole_cells(width * scale)
 
@@ -167,12 +168,12 @@ class InstructSegProcessor:
 
         Args:
             instructions: Instructions of each frame, the same number for every frame.
-            task: Task of all instructions, or of each; AUTO chooses referring or reasoning from
-                the text.
+            task: One task for all instructions, or one for each; AUTO chooses referring or
+                reasoning from the text.
             reference_frames: Number of reference frames; 0 for a still image.
             multiple_of: Prompts, and the span of the instructions in them, are padded to a multiple
                 of this many tokens.
-            verbatim: Whether the instructions have passed `wording` already.
+            verbatim: Whether to use the instructions as they are, without applying `wording`.
         """
         if isinstance(task, Task):
             task = [[task] * len(frame) for frame in instructions]
@@ -198,7 +199,7 @@ class InstructSegProcessor:
             instruction: The text.
             task: Task of the instruction.
             reference_frames: Number of reference frames; 0 for a still image.
-            verbatim: Whether the instruction has passed `wording` already.
+            verbatim: Whether to use the instruction as it is, without applying `wording`.
             explanation: Text of the answer before its [SEG].
         """
         task = choose_task(instruction) if task is Task.AUTO else task
@@ -225,7 +226,7 @@ class InstructSegProcessor:
     def dialogue(self, turns: Sequence[tuple[str, str]]) -> PromptRow:
         """Tokenise a conversation about an image: questions and their answers.
 
-        Every answer ends with the end-of-text token; `PromptRow.labels` adds the last one.
+        Every answer ends with the end-of-text token; `PromptRow.labels` adds that of the last one.
         """
         row = PromptRow()
         for index, (question, answer) in enumerate(turns):
@@ -237,7 +238,7 @@ class InstructSegProcessor:
         return row
 
     def conversation(self, text: str, *, explain: bool = False) -> Prompt:
-        """Tokenise a question about an image or, to `explain` a segmentation, its instruction."""
+        """Tokenise a question about an image; with `explain`, an instruction to be explained."""
         row = PromptRow()
         wording = self.wording(text, Task.REASONING) if explain else text.strip()
         self._add(row, EXPLAIN if explain else CHAT, wording, 1)
@@ -262,10 +263,10 @@ class InstructSegProcessor:
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
     ) -> torch.Tensor:
-        """Resize mask logits of a canvas to the image: (N, h, w) -> (N, height, width).
+        """Resize mask logits from the canvas to the image: (N, h, w) -> (N, height, width).
 
-        The authors also resize to the canvas, crop the padding, and resize to the image (`eval_seg`
-        in llava_phi.py).
+        As in the authors' `eval_seg` (llava_phi.py), the logits are resized to the canvas, cropped
+        to the part without padding, and resized to the image.
         """
         resized = self.resized_size(height, width, canvas)
         full = resize(logits[None].float(), canvas or self.config.mask_size)
@@ -297,7 +298,7 @@ class InstructSegProcessor:
         return follow_edges(logits, image, cell=canvas[0] / grid[0] / scale)
 
     def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
-        """Append a template with an instruction or question, up to and including its answer."""
+        """Append a template, filled in with an instruction or a question, and its answer."""
         question, assistant, answer = template.rpartition(ASSISTANT)
         parts = ((question + assistant, False), (answer, True)) if assistant else ((answer, False),)
         for part, said in parts:
@@ -325,13 +326,21 @@ def _whole_cells(length: float) -> int:
 
 
 def _released_size(height: int, width: int, side: int) -> Size:
-    """Resize in the authors' two steps (IVS_mapper.py), whose rounding differs for a few sizes."""
+    """Return an image's size after the authors' two resizing steps (IVS_mapper.py).
+
+    For a few sizes, a single step would round differently.
+    """
     scale = side / min(height, width)
     tall, wide = (side, scale * width) if height < width else (scale * height, side)
     longest = max(tall, wide)
     if longest > side:
         tall, wide = tall * (side / longest), wide * (side / longest)
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
+
+
+def normalize(pixels: torch.Tensor) -> torch.Tensor:
+    """Normalise (..., 3, H, W) pixels, 0 to 255, for the mask branch."""
+    return (pixels - _MEAN) / _STD
 
 
 def denormalize(pixel_values: torch.Tensor) -> torch.Tensor:
@@ -344,7 +353,8 @@ def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
         if image.mode[0] not in 'IF' and min(image.size) > 0:
             return image.convert('RGB')
         raise ValueError(
-            f'an image of mode {image.mode} and size {image.size}: convert it to 8 bits, (H, W, 3)'
+            f'cannot read an image of mode {image.mode} and size {image.size}: convert it to '
+            '8 bits, (H, W, 3)'
         )
     if not isinstance(image, np.ndarray):
         raise ValueError(f'an image must be (H, W, 3) uint8 RGB or a PIL image, not {type(image)}')

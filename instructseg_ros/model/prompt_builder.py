@@ -1,4 +1,4 @@
-"""Builds prompts token by token, and pads several of them to one batch."""
+"""Builds prompts token by token, and pads several of them into one batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PromptRow:
 
         Args:
             ids: Ids of the tokens.
-            piece: Text or placeholder that they stand for.
+            piece: Text or placeholder that the ids stand for.
             generated: Whether the model has to generate them.
         """
         if piece == REFER:
@@ -55,7 +55,7 @@ class PromptRow:
             self.prefix_length = len(self.ids)
 
     def labels(self, end: int, *, as_authors: bool = False) -> list[int]:
-        """For each token, the next one that the model has to generate, or `IGNORED`.
+        """Return, for each token, the next token if the model has to generate it, else `IGNORED`.
 
         Args:
             end: Token that ends the text; it follows the tokens of the row.
@@ -68,10 +68,10 @@ class PromptRow:
 
 
 def _as_authors(answer: Sequence[bool]) -> list[bool]:
-    """Mark the tokens that the authors' code trains on.
+    """Return, for each token, whether the authors' code trains on it.
 
-    `preprocess_llama2` in their InstructSegDatasets.py is off by one token: the colon before the
-    first answer is trained too, and the first token of every later answer is not.
+    `preprocess_llama2` in their InstructSegDatasets.py is off by one token: it also trains on the
+    colon before the first answer, and not on the first token of any later answer.
     """
     pairs = zip([False, *answer], answer, strict=False)
     starts = [place for place, (before, now) in enumerate(pairs) if now and not before]
@@ -89,7 +89,8 @@ def join_rows(rows: Sequence[PromptRow], instructions: int, multiple_of: int = 1
     Args:
         rows: Rows of the first frame's instructions, then those of the next frame.
         instructions: Number of instructions of each frame.
-        multiple_of: Round the length and the span of the instructions up to a multiple of it.
+        multiple_of: Round the common length, and the span of the instructions, up to a multiple
+            of this.
     """
     length = _multiple(max(len(row.ids) for row in rows), multiple_of)
     read_from = min(row.refer_start for row in rows)

@@ -1,4 +1,4 @@
-"""A query on a stream, what the model computed of it, and its prediction."""
+"""A query on a stream, what the model has computed for it, and its prediction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from PIL import Image
 from instructseg_ros.model.tasks import Task, choose_task
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from instructseg_ros.model.pixel_branch import PixelFeatures
@@ -40,12 +39,12 @@ class Query:
         prompt_text: Text for the prompt; None until `Segmenter.prepare`.
         known: Whether the tokenizer has tokens for any part of the text.
         unknown: Words of the text that the tokenizer has no tokens for.
-        prefix: Key/value cache of the prompt's start with `prefix_frames`.
-        prefix_frames: Reference frames that `prefix` was computed from.
+        prefix: Key/value cache of everything before the image in the prompt.
+        prefix_frames: Reference frames whose tokens are part of `prefix`.
         embedding: The language model's last output.
         reasoned_at: Stamp of the frame that `embedding` was computed on, ns.
         reference_frames: Number of reference frames that `embedding` was computed with.
-        failed: Whether the model failed on this query last time; it then runs in its own batch.
+        failed: Whether the model failed on this query last time; if so, the query runs alone.
     """
 
     text: str
@@ -72,11 +71,11 @@ class Query:
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class FrameFeatures:
-    """Vision tokens of a frame, and the reference tokens that were computed from them per query.
+    """Vision tokens of a frame, and the reference tokens computed from them for each query.
 
     Args:
         vision: (V, D) vision tokens.
-        perceived: (num_latents, D) reference tokens of each active query.
+        perceived: (num_latents, D) reference tokens for each active query.
     """
 
     vision: torch.Tensor = dataclasses.field(repr=False)
@@ -87,13 +86,13 @@ class FrameFeatures:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class InstructionEmbedding:
-    """The language model's output for a query on a frame: input of the mask decoder.
+    """The language model's output for a query on a frame, which the mask decoder reads.
 
     Args:
         mask_tokens: (Q, D) states of the mask tokens.
         pooled: (D,) mean state of the instruction's tokens.
         cells: (V, D) states of the image tokens, one tensor shared by all queries of the frame;
-            None without a pointer.
+            None if the prompts have no shared prefix.
         known: As in `Query`.
         unknown: As in `Query`.
     """
@@ -107,12 +106,12 @@ class InstructionEmbedding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PixelBatch:
-    """The mask branch's features of F frames, with the frames.
+    """The features that the mask branch computed for F frames, and the frames themselves.
 
     Args:
         features: Features of all frames, in one batch.
         images: The F frames.
-        canvas: (height, width) at which the mask branch saw each frame.
+        canvas: (height, width) of the mask branch's input.
     """
 
     features: PixelFeatures

@@ -1,7 +1,8 @@
 """Runs the language model over the queries of several frames, in batches of equal shape.
 
-Nothing is computed twice: reference tokens are kept in the frame's features, the key/value cache of
-a prompt's start in the query, tokenised prompts and the cache of their common text here.
+Nothing is computed twice. A frame's features keep its reference tokens, a query keeps the key/value
+cache of the start of its prompt, and this module keeps tokenised prompts and the key/value cache of
+their common text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from instructseg_ros.model.tasks import TEMPORAL_ID, Task
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-# Tokenised prompt of K queries on each of F frames, with a given number of reference frames.
+# Returns the tokenised prompt of K queries on each of F frames, for a number of reference frames.
 PromptFunction = Callable[[Sequence[Sequence[Query]], int], Prompt]
 Texts = tuple[tuple[tuple[str, Task], ...], ...]
 MAX_PROMPTS: Final = 32  # sets of queries whose tokens are cached
@@ -29,7 +30,7 @@ MAX_TEXT_PREFIXES: Final = 8  # types of prompts; a model has four
 
 
 def group(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Return the indices of equal keys, in the order in which the keys first appear."""
+    """Return groups of indices of equal keys, ordered by the first appearance of each key."""
     groups: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         groups.setdefault(key, []).append(index)
@@ -58,7 +59,7 @@ def in_batches(
 
 
 class PromptCache:
-    """Tokenises prompts and keeps the newest of them on the device."""
+    """Tokenises prompts and keeps the most recently used ones on the device."""
 
     def __init__(
         self, processor: InstructSegProcessor, *, device: torch.device, max_length: int
@@ -68,7 +69,7 @@ class PromptCache:
         Args:
             processor: The model's processor.
             device: Device of the prompts.
-            max_length: Tokens that the language model can read.
+            max_length: Maximum number of tokens that the language model can read.
         """
         self._processor = processor
         self._device = device
@@ -119,12 +120,12 @@ class PromptCache:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class QueryBatch:
-    """One frame with its queries and reference frames; entries of equal shape form a batch.
+    """One frame with its queries and reference frames; frames of equal `shape` form a batch.
 
     Args:
         queries: Queries to run on the frame.
         features: Features of the frame.
-        references: Features of earlier frames, oldest first; none for a still image.
+        references: Features of earlier frames, oldest first; empty for a still image.
     """
 
     queries: Sequence[Query]
@@ -143,7 +144,7 @@ class QueryBatch:
 
 
 class QueryReader:
-    """Runs the language model; each stage gets one batch for all frames of equal shape."""
+    """Runs the language model: each stage once for all frames of equal shape, in one batch."""
 
     def __init__(self, model: InstructSegModel, prompt_of: PromptFunction) -> None:
         self._model = model
@@ -157,7 +158,7 @@ class QueryReader:
     def reason(
         self, frames: Sequence[QueryBatch], *, keep_references: bool
     ) -> list[list[InstructionEmbedding]]:
-        """Embed the queries of each frame, in their order.
+        """Return the embeddings of each frame, in the order of its queries.
 
         Args:
             frames: Frames with their queries.
@@ -170,7 +171,7 @@ class QueryReader:
         )
 
     def reference_tokens(self, batch: Sequence[QueryBatch]) -> torch.Tensor:
-        """Return (F, K, T * num_latents, D) tokens of T reference frames: K queries on F frames."""
+        """Return (F, K, T * num_latents, D) tokens of T reference frames, for K queries each."""
         self._perceive_missing(batch)
         pairs = [(query, frame.perceived_frames) for frame in batch for query in frame.queries]
         return _perceived(pairs).unflatten(0, (len(batch), -1))
@@ -186,10 +187,10 @@ class QueryReader:
         return self._text_prefixes[prompt.text]
 
     def reference_prefix(self, batch: Sequence[QueryBatch], prompt: Prompt) -> PrefixCache:
-        """The key/value cache of F * K prompts up to the end of their reference tokens.
+        """Return the key/value cache of F * K prompts up to their images.
 
-        Pairs of a query and its reference frames that are not cached yet are computed together,
-        even if they belong to different frames.
+        All entries that are not cached yet are computed together, even if they belong to different
+        frames.
         """
         pairs = [(query, frame.references) for frame in batch for query in frame.queries]
         rows = {
@@ -230,16 +231,16 @@ class QueryReader:
         return context, self.text_prefix(prompt)
 
     def _prefix_holds_references(self, prompt: Prompt, references: int) -> bool:
-        """Return whether the prompts start with all reference tokens, as in the released model."""
+        """Return whether all reference tokens precede the image, as in the released prompts."""
         tokens = references * self._model.config.num_latents
         return 0 < tokens == prompt.start_ids.count(TEMPORAL_ID) and not prompt.prefix_length
 
     def _prefill(
         self, pairs: Sequence[tuple[Query, tuple[FrameFeatures, ...]]]
     ) -> list[PrefixCache]:
-        """Compute and keep the prefixes of N queries with their reference frames in one batch."""
+        """Compute the prefixes of N queries with their reference frames in a batch; keep them."""
         for query, _ in pairs:
-            query.prefix = None  # before the next one needs the same memory
+            query.prefix = None  # released before its successor takes up memory
         prompt = self._prompt_of([[query] for query, _ in pairs], len(pairs[0][1]))
         together = self._model.prefill_references(prompt, _perceived(pairs)[:, None])
         prefixes = [together.row(row) for row in range(len(pairs))]
@@ -268,7 +269,7 @@ class QueryReader:
     def _perceive(
         self, gaps: Sequence[tuple[Sequence[Query], Sequence[FrameFeatures]]], references: int
     ) -> list[torch.Tensor]:
-        """Return (K, T, num_latents, D) tokens for each gap: T frames that lack K queries."""
+        """Return (K, T, num_latents, D) tokens for each gap: K queries, T frames without them."""
         prompt = self._prompt_of([queries for queries, _ in gaps], references)
         vision = torch.stack([frame.vision for _, frames in gaps for frame in frames])
         return list(self._model.perceive_frames(vision.unflatten(0, (len(gaps), -1)), prompt))

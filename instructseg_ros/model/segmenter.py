@@ -43,15 +43,16 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
 
-# Compiled prompts are padded to a multiple of this many tokens: fewer shapes to compile.
+# Prompts of a compiled model are padded to a multiple of this many tokens, so that fewer shapes
+# have to be compiled.
 PROMPT_BUCKET: Final = 8
 
 
-def compile_stages(model: InstructSegModel, *, backend: str = 'inductor') -> None:
+def compile_stages(model: InstructSegModel, *, backend: str) -> None:
     """Compile the vision tower, the pixel branch and the language model's layers with torch.
 
-    Each is compiled on the first use of every shape: input sizes, and numbers and lengths of
-    instructions. Torch stops compiling a stage after eight shapes. The mask decoder is not
+    Each stage is compiled whenever a new shape occurs: a new input size, or a new number or length
+    of instructions. Torch stops compiling a stage after eight shapes. The mask decoder is not
     compiled: its shapes change as often, and it takes little time.
 
     Args:
@@ -75,7 +76,7 @@ class Segmenter:
         threshold: Minimum score of a target that counts as found.
         reference_frames: Number of earlier frames that the model expects with each frame.
         reference_stride: Seconds between them.
-        max_reference_stride: Maximum number of seconds between them in training.
+        max_reference_stride: Longest time between them that the model was trained with, s.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Segmenter:
     def compile(self, *, backend: str = 'inductor') -> None:
         """Compile most of the model on its first run, see `compile_stages`.
 
-        The first frame then takes minutes; later frames are faster than without.
+        The first frame then takes minutes; later frames are faster than in an uncompiled model.
         """
         self._prompts.pad(PROMPT_BUCKET)
         compile_stages(self._model, backend=backend)
@@ -190,7 +191,7 @@ class Segmenter:
         if not instructions:
             return []
         queries = [self.query(text, task) for text in instructions]
-        self._prompts([queries], len(references))  # refuses a text that is too long before any pass
+        self._prompts([queries], len(references))  # refuses overlong texts before the model runs
         pixels = self.encode_pixels([image])
         [features] = self.encode([image]) if features is None else [features]
         return self.decode(self.reason([queries], [features], [references]), pixels)[0]
@@ -202,7 +203,7 @@ class Segmenter:
         return query
 
     def prepare(self, query: Query) -> None:
-        """Tokenise a query: fill its `prompt_text`, `known` and `unknown`, once."""
+        """Fill a query's `prompt_text`, `known` and `unknown`, unless that was done before."""
         if query.prompt_text is not None:
             return
         known, unknown = self._processor.known_and_unknown(query.text)
@@ -236,21 +237,21 @@ class Segmenter:
     ) -> list[list[InstructionEmbedding]]:
         """Run the language model on the queries of F frames.
 
-        Frames with equal numbers of queries and of references go through it in one batch.
+        Frames with equal numbers of queries and of references form one batch.
 
         Args:
             queries: Prepared queries of each frame.
             features: Features of each frame.
-            references: For each frame the features of earlier ones, oldest first; none for a still
-                image.
-            keep_references: Later frames will have the same references: keep their
-                key/value cache in each query.
+            references: For each frame, the features of earlier frames, oldest first; empty for a
+                still image.
+            keep_references: Whether later frames will have the same references; each query then
+                keeps their key/value cache.
 
         Returns:
             The embeddings of each frame, in the order of its queries.
 
         Raises:
-            ValueError: A text and its reference frames are longer than the model reads.
+            ValueError: An instruction and its reference frames exceed the model's maximum length.
         """
         frames = [
             QueryBatch(queries=some, features=frame, references=tuple(earlier))
@@ -278,19 +279,20 @@ class Segmenter:
     ) -> list[list[Prediction]]:
         """Decode the masks of F frames.
 
-        Frames with equal numbers of embeddings are decoded in one batch. Embeddings computed on
-        different frames do not share image tokens, and are decoded in separate batches.
+        Frames with equal numbers of embeddings are decoded in one batch. Embeddings for one frame
+        that were computed on different frames, and so have different image tokens, are decoded in
+        separate batches.
 
         Args:
-            embeddings: For each frame, embeddings of it or of an earlier one; none if no mask
-                is wanted.
+            embeddings: For each frame, the embeddings computed on that frame or an earlier one; an
+                empty list if no mask is wanted.
             pixels: Features of the F frames.
 
         Returns:
             The predictions of each frame, in the order of the embeddings.
 
         Raises:
-            ValueError: The numbers of frames of embeddings and pixels differ.
+            ValueError: `embeddings` and `pixels` have different numbers of frames.
         """
         if len(embeddings) != len(pixels.images):
             raise ValueError(
@@ -305,7 +307,7 @@ class Segmenter:
         ]
         decoded = in_batches(
             rows,
-            # No batch contains a frame twice, because its features are in the batch once.
+            # `turn` differs between rows of one frame, so that no batch contains a frame twice.
             [(len(indices), turn) for _, indices, turn in rows],
             lambda batch: self._decode(
                 [frame for frame, _, _ in batch],
@@ -321,7 +323,7 @@ class Segmenter:
     def forget(self) -> None:
         """Release memory after a DeviceMemoryError.
 
-        Callers release their features and clear their queries first.
+        Callers must release their features and clear their queries first.
         """
         self._prompts.clear()
         self._reader.clear()
@@ -343,7 +345,7 @@ class Segmenter:
         Args:
             image: (H, W, 3) uint8 RGB, or a PIL image.
             text: Question; with `explain`, the instruction.
-            explain: As in `TextGenerator.generate`, like all further arguments.
+            explain, max_new_tokens, temperature, top_p: See `TextGenerator.generate`.
 
         Raises:
             ModelError: The model has no head for text; the embedded model has none.
@@ -370,7 +372,7 @@ class Segmenter:
         embeddings: Sequence[Sequence[InstructionEmbedding]],
         pixels: PixelBatch,
     ) -> list[list[Prediction]]:
-        """Decode the same number of embeddings on each of some frames, in one batch."""
+        """Decode one batch: some frames, each with the same number of embeddings."""
         answer = self._model.decode(
             _join(embeddings), pixels.features.of(frames), final_only=True
         ).final
@@ -389,7 +391,10 @@ class Segmenter:
         scores: torch.Tensor,
         canvas: tuple[int, int],
     ) -> list[Prediction]:
-        """Return the best of (K, Q, h, w) masks by (K, Q) scores, at the size of the image."""
+        """Return the best of Q masks for each of K embeddings, resized to the image.
+
+        Masks are (K, Q, h, w) and scores (K, Q) logits.
+        """
         processor = self._processor
 
         def restore(logits: torch.Tensor) -> torch.Tensor:
@@ -409,23 +414,25 @@ class Segmenter:
         # The score of a text without a known word means nothing.
         score = score if embedding.known else 0.0
         is_empty, unknown = not mask.any(), embedding.unknown
-        found = bool(score >= self.threshold and not is_empty)
-        reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
+        found = score >= self.threshold and not is_empty
+        reason = ''
+        if not found:
+            reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
         return Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
             found=found,
             unknown=unknown,
-            reason='' if found else reason,
+            reason=reason,
         )
 
 
 def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:
-    """Yield the indices of embeddings that share image tokens, and a number for each such row.
+    """Yield rows: the indices of embeddings that share image tokens, and a number.
 
-    The number tells rows of equal size on one frame apart. Rows of several frames with equal size
-    and number are decoded in one batch.
+    The number distinguishes rows of equal size on one frame. Rows of different frames that have the
+    same size and number are decoded in one batch.
     """
     sizes: Counter[int] = Counter()
     for indices in group(id(embedding.cells) for embedding in embeddings):
@@ -434,7 +441,7 @@ def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int
 
 
 def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
-    """Combine F rows of K embeddings to one batch; those of a row share their image tokens."""
+    """Combine F rows of K embeddings into one batch; each row shares its image tokens."""
     flat = [embedding for row in embeddings for embedding in row]
     shape = (len(embeddings), -1)
     cells = [row[0].cells for row in embeddings if row[0].cells is not None]

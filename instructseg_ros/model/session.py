@@ -22,7 +22,8 @@ class VideoSession:
 
     Each stream keeps its recent frames with their features and chooses reference frames; each query
     keeps its key/value prefix and its last embedding. `step` runs the model, one batch per stage
-    for all streams, and needs no lock; streams are planned and changed under their owner's lock.
+    for all streams, and needs no lock. Threads that share a stream must
+    plan and change it under a lock of their own.
 
     Attributes:
         model: The model; only `step` and `clear` use it.
@@ -39,8 +40,8 @@ class VideoSession:
 
         Args:
             model: The model.
-            policy: Choice of reference frames in all streams.
-            queries_per_pass: Maximum number of queries of a frame in one batch; None: no limit.
+            policy: How all streams choose reference frames.
+            queries_per_pass: Maximum number of queries per frame in one batch; None: no limit.
         """
         self.model = model
         self._policy = policy or ReferencePolicy()
@@ -55,13 +56,13 @@ class VideoSession:
         return stream
 
     def step(self, tasks: Sequence[FrameTask[AnyQuery]]) -> Iterator[Results[AnyQuery]]:
-        """Run the queries of the tasks of some streams in one batch.
+        """Run the tasks of one or more streams, with all their queries in one batch.
 
-        If the model raises on a query, the exception is yielded for it. The query then runs in its
-        own batch until it works again, so that the other queries get their predictions.
+        If the model fails on a query, the exception is yielded in place of a prediction. The query
+        then runs in a batch of its own until it works again, so that the other queries get theirs.
 
         Yields:
-            After each batch (one, unless a query fails) its tasks, queries and predictions.
+            Each query of a batch, with its task and prediction; only one batch if no query fails.
 
         Raises:
             MemoryError: The device is out of memory.
@@ -107,8 +108,8 @@ class VideoSession:
         yield [(task, query, failure)]
 
     def _infer(self, tasks: Sequence[FrameTask[AnyQuery]]) -> list[Prediction]:
-        """Predictions of all queries, in the order of the tasks."""
-        # First, because a GPU runs it in parallel with the rest.
+        """Return the predictions of all queries, in the order of the tasks."""
+        # Started first, because a GPU runs it in parallel with the rest.
         pixels = self.model.encode_pixels(
             [task.frame.image for task in tasks], scale=tasks[0].scale
         )

@@ -20,8 +20,8 @@ class Prompt:
         refer_mask: (F, K, L) bool, True at the instruction's tokens and its [SEG].
         prefix_length: Number of leading tokens, the image included, that are the same for all
             instructions on a frame.
-        read_from: First token of any instruction; states before it are not used.
-        refer_stop: End of the last instruction.
+        read_from: Position of the first token of any instruction; earlier states are not used.
+        refer_stop: Position at which all instructions have ended.
         start_ids: Leading ids before the image that are the same for all instructions: words and
             placeholders of reference tokens.
     """
@@ -51,8 +51,8 @@ class VisualContext:
 
     Args:
         image_tokens: (F, V, D) tokens of the key frames.
-        reference_tokens: (F, K, T * num_latents, D), or None if motion is part of the image
-            tokens, and where a prefix cache holds them.
+        reference_tokens: (F, K, T * num_latents, D), or None if motion is part of the image tokens
+            or a prefix cache holds the reference tokens.
     """
 
     image_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -79,7 +79,7 @@ class PrefixCache:
 
     @classmethod
     def join(cls, prefixes: Sequence[PrefixCache]) -> PrefixCache:
-        """Concatenate the sequences of some caches with equal ids."""
+        """Concatenate the sequences of several caches with equal ids."""
         layers = zip(*(prefix.states for prefix in prefixes), strict=True)
         return cls(
             ids=prefixes[0].ids,
@@ -97,11 +97,12 @@ class Reasoning:
     Args:
         mask_tokens: (F, K, Q, D) states of the mask tokens.
         pooled: (F, K, D) mean state of each instruction's tokens.
-        cells: (F, V, D) states of the image tokens, or None without a shared prefix.
+        cells: (F, V, D) states of the image tokens, or None if the prompts have no shared prefix.
         states: (F, K, L - read_from, D) final states of all tokens from `read_from` on; None unless
             requested.
-        layers: Before the first layer and after each, the states of the prefix (F, P, D) and of the
-            rest (F, K, L - P, D), the last of them from `read_from` on; empty unless requested.
+        layers: States of the prefix (F, P, D) and of the rest (F, K, L - P, D), before the first
+            layer and after each layer; the rest's final states start at `read_from`. Empty unless
+            requested.
     """
 
     mask_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -115,10 +116,10 @@ class Reasoning:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InstructSegOutput:
-    """Mask predictions before the first decoder layer and after each.
+    """Mask predictions before the first decoder layer and after each layer.
 
     Args:
-        predictions: Predictions of all depths, the final one last.
+        predictions: Predictions in that order, the final one last.
         pointer_logits: (F, K, Q, V), or None if the model has no pointer.
     """
 

@@ -14,7 +14,7 @@ from transformers.models.swin.modeling_swin import SwinBackbone, SwinLayer
 from instructseg_ros.model.attention import attend
 
 # Added to the scores of tokens that are not neighbours. The exponential of transformers' -100 is a
-# subnormal number, which takes three times as long to compute with and rounds to nothing as well.
+# subnormal number: computing with it takes three times as long, and it vanishes in the sum too.
 _MASKED: Final = -1e4
 
 
@@ -50,7 +50,7 @@ class FastSwinBackbone(SwinBackbone):
 
 
 class WindowLayer(SwinLayer):
-    """SwinLayer that is faster without gradients; compiled or with gradients, it is unchanged."""
+    """SwinLayer that is faster without gradients; unchanged if compiled or with gradients."""
 
     def forward(
         self,
@@ -115,7 +115,7 @@ def _attend_in_windows(
 
 
 def _rows(windows: Windows, batch: int, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return where to look up each head's vectors on the way into windows and back.
+    """Return indices that move each head's vectors from tokens into windows, and back.
 
     Returns:
         (W * B, heads, area) indices into the vectors of all tokens, (B, N + 1, heads); and

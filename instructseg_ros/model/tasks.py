@@ -28,7 +28,7 @@ class Task(NamedInt):
 
 _QUESTION = re.compile(
     r'^(what|which|where|who|why|how|when|is|are|i|if|we|you'
-    # "can" and "will" alone are nouns too.
+    # "can" and "will" may be nouns unless a pronoun follows.
     r'|(can|could|will|would|should|do|does)\s+(i|you|we|they|he|she|it|someone|anyone))\b',
     re.IGNORECASE,
 )

@@ -10,10 +10,10 @@ from instructseg_ros.model.perceiver import LatentResampler
 
 
 class TextFusion(nn.Module):
-    """Joins the instruction's pooled state with a version fused with the coarsest image features.
+    """Joins an instruction's pooled state with a copy fused with the coarsest image features.
 
-    The paper also fuses the states of single words. In the authors' vmtf.py these are queries only
-    and never reach the pooled row, so running the pooled row alone gives exactly the same result.
+    The paper also fuses the states of single words. In the authors' vmtf.py, words only serve as
+    queries and never affect the pooled row, so running that row alone gives exactly its result.
     """
 
     def __init__(self, config: InstructSegConfig, image_channels: int) -> None:
@@ -45,10 +45,10 @@ class TextFusion(nn.Module):
 
 
 class Pointer(nn.Module):
-    """Scores image cells against each mask token, and adds the cells it selects to its query.
+    """Scores image cells against each mask token, and summarises the selected cells for its query.
 
     A small model trained from scratch learns to localise through this product of states long before
-    its mask decoder does; the sums over cells show whether a target is present at all.
+    its mask decoder learns to; the sums over cells show whether a target is present at all.
     """
 
     def __init__(self, config: InstructSegConfig) -> None:
@@ -82,8 +82,8 @@ class Pointer(nn.Module):
             cells: (F, V, hidden).
 
         Returns:
-            Content, (F, K, Q, width), to add to the queries; and evidence of the same shape, a part
-            of the content, to add again before scoring.
+            Content, (F, K, Q, width), to add to the queries; and evidence, of the same shape and
+            included in the content, to add once more before scoring.
         """
         share = logits.sigmoid()
         peak = logits.amax(dim=-1)

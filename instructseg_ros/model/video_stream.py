@@ -1,4 +1,4 @@
-"""One stream of a session: its recent frames and their tasks for the model."""
+"""One stream of a session: keeps recent frames, and plans the model's work on the next frame."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from instructseg_ros.model.frame_buffer import Frame, FrameBuffer
+from instructseg_ros.model.frame_buffer import NANO, Frame, FrameBuffer
 from instructseg_ros.model.query import Query
 
 AnyQuery = TypeVar('AnyQuery', bound=Query)
-NANO: Final = 1_000_000_000
 THUMBNAIL_COLUMNS: Final = 64
 MIN_CHANGE: Final = 24  # out of 255, above a camera's noise
 
@@ -25,11 +24,11 @@ class ReferencePolicy:
 
     Attributes:
         count: Maximum number of reference frames.
-        stride: Seconds between them.
-        max_stride: Maximum number of seconds between them if the language model runs less often
-            than the stride: the frames that it ran on then serve as reference frames, and no
-            other frame has to be encoded. None: the stride.
-        scene_change: Share of the image that must change to run the language model at once.
+        stride: Seconds between reference frames.
+        max_stride: Maximum number of seconds between reference frames; None: `stride`. If the
+            language model runs less than once per `stride`, the frames that it ran on serve as
+            reference frames, so that no other frame has to be encoded.
+        scene_change: Share of the image that must change for the language model to run at once.
     """
 
     count: int = 0
@@ -40,15 +39,15 @@ class ReferencePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeBudget:
-    """Limits on how often, and on how much input, each part of the model runs.
+    """Limits on how often each part of the model runs, and on how much input.
 
     Attributes:
         reason_every: Frames from one run of the language model to the next; frames in between are
             decoded with its last output.
-        refresh_every: Frames for which reference frames stay the same; 0: they are chosen again for
-            each frame.
-        reference_frames: Maximum number of earlier frames shown to the model.
-        scale: Scale of the mask branch's input side.
+        refresh_every: Number of frames for which the reference frames stay the same; 0: they are
+            chosen again for each frame.
+        reference_frames: Maximum number of earlier frames that the model reads with each frame.
+        scale: Factor on the height and width of the mask branch's input.
     """
 
     reason_every: int = 1
@@ -71,11 +70,11 @@ class FrameTask(Generic[AnyQuery]):
     Attributes:
         frame: The frame.
         queries: The queries to run on it.
-        to_reason: Queries that the language model runs for on this frame; the others are decoded
+        to_reason: Queries for which the language model runs on this frame; the others are decoded
             with their last embedding.
-        references: Earlier frames shown with it, oldest first.
-        keep_references: The next frames will be shown with the same references.
-        scale: Scale of the mask branch's input side.
+        references: Reference frames of this frame, oldest first.
+        keep_references: Whether the next frames will have the same reference frames.
+        scale: Factor on the height and width of the mask branch's input.
     """
 
     frame: Frame
@@ -86,13 +85,13 @@ class FrameTask(Generic[AnyQuery]):
     scale: float = 1.0
 
     def for_queries(self, queries: Sequence[AnyQuery]) -> FrameTask[AnyQuery]:
-        """Return the same task for some of its queries."""
+        """Return this task restricted to some of its queries."""
         to_reason = [query for query in queries if query in self.to_reason]
         return replace(self, queries=queries, to_reason=to_reason)
 
 
 class VideoStream:
-    """Recent frames of one stream and the plan for the next; not thread-safe.
+    """Recent frames of one stream, and the plan for its next frame; not thread-safe.
 
     Attributes:
         frames: The recent frames, as many as the reference policy needs.
@@ -140,7 +139,7 @@ class VideoStream:
         )
 
     def clear(self) -> None:
-        """Release all features and plan the next frame as if it were the first."""
+        """Release all features; the next frame will be planned as if it were the first."""
         self.frames.clear_features()
         if self._frame is not None:  # it may have left the buffer
             self._frame.features = None

@@ -26,7 +26,7 @@ class VisionTower(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Encode (B, 3, S, S) pixels in [-1, 1] to (B, tokens, width)."""
-        # Contiguous, because every layer would keep the layout of this transposed view.
+        # Contiguous, because every layer would otherwise keep the layout of this transposed view.
         embeddings = self.embeddings(pixel_values).contiguous()
         return self.encoder(inputs_embeds=embeddings).last_hidden_state
 

@@ -9,7 +9,6 @@ import functools
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -35,7 +34,7 @@ from instructseg_ros.ros.messages import (
 from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.srv import Cancel, Segment
-from instructseg_ros.streaming.instruction import Instruction, describe_error
+from instructseg_ros.streaming.instruction import describe_error, new_id
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
@@ -67,8 +66,8 @@ def _blocking(
 class SegmentationClient:
     """Client of one segmentation node; use it in a `with` statement.
 
-    For example `with SegmentationClient() as client: mug = client.find('the mug', timeout=5.0)`,
-    and then `mug.found` and `mug.mask`.
+    For example `with SegmentationClient() as client: mug = client.find('the mug', timeout=5.0)`;
+    the result is then in `mug.found` and `mug.mask`.
 
     Each method has a version for asyncio whose name ends with `_async`; cancelling it cancels the
     request. The synchronous methods also work while an event loop is running, as in Jupyter. All
@@ -87,7 +86,7 @@ class SegmentationClient:
 
         Args:
             node: Name of the segmentation node.
-            namespace: Its namespace.
+            namespace: Namespace of that node.
             discovery: Longest time to wait for the node to be discovered, s.
             ros_args: ROS arguments such as `--ros-args -r command_request:=/request`.
         """
@@ -112,18 +111,13 @@ class SegmentationClient:
         self._thread = threading.Thread(target=self._spin, name='client', daemon=True)
         self._thread.start()
         self._loop = EventLoop()
-        # Runs before the threads stop; ends the instructions of a script without close().
+        # Runs before the threads stop; ends the instructions of a script that forgets close().
         atexit.register(self.close)
 
     def __enter__(self) -> SegmentationClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -133,7 +127,7 @@ class SegmentationClient:
         self._is_closed = True
         atexit.unregister(self.close)
         self._loop.close()
-        if self._context.ok():  # destroying the publisher would lose the commands that end them
+        if self._context.ok():  # destroying the publisher would lose pending commands
             self._commands.wait_for_all_acked(Duration(seconds=GRACE))
         self._executor.shutdown()
         self._thread.join()
@@ -228,13 +222,13 @@ class SegmentationClient:
             timeout: Longest time to wait for each result, s.
             task: `Command.AUTO`, `REFERRING` or `REASONING`.
             cameras: Names of the cameras; () for all.
-            lifetime: Lifetime of the instruction, s; 0 until the generator is closed.
+            lifetime: Lifetime of the instruction, s; 0: until the generator is closed.
         """
         await self._until(lambda: is_connected(self._node, self._commands))
         loop = asyncio.get_running_loop()
         results: asyncio.Queue[Segmentation] = asyncio.Queue()
         command = Command(
-            id=Instruction(text='').id,
+            id=new_id(),
             instruction=text,
             task=task,
             cameras=list(cameras),
@@ -259,7 +253,7 @@ class SegmentationClient:
                 self._commands.publish(Command(id=command.id))
 
     async def cancel_async(self, id: str = '', *, timeout: float = 5.0) -> list[str]:
-        """End the active instruction with this id, or all; return the ids that ended."""
+        """End the active instruction with this id, or all if it is ''; return the ended ids."""
         await self._until(self._canceller.service_is_ready)
         response = await _within(self._canceller.call_async(Cancel.Request(id=id)), timeout)
         return list(response.cancelled)
@@ -283,7 +277,7 @@ class SegmentationClient:
         cameras: Sequence[str] = (),
         lifetime: float = 0.0,
     ) -> Iterator[Segmentation]:
-        """Like `follow_async`; leaving the loop over the results ends the instruction."""
+        """Yield results like `follow_async`; leaving the loop over them ends the instruction."""
         return self._loop.iterate(
             self.follow_async(text, timeout=timeout, task=task, cameras=cameras, lifetime=lifetime)
         )
@@ -295,7 +289,7 @@ class SegmentationClient:
                 raise NodeUnavailableError(
                     f'no segmentation node was discovered from namespace '
                     f'{self._node.get_namespace()} within {self._discovery:g} s; check that it '
-                    f'is running, its name, its namespace and ROS_DOMAIN_ID{discovery_advice()}'
+                    f'is running, and its name, namespace and ROS_DOMAIN_ID{discovery_advice()}'
                 )
             await asyncio.sleep(POLL_PERIOD)
 
@@ -326,7 +320,7 @@ def is_connected(node: Node, commands: Publisher) -> bool:
 
 
 async def _within(work: Any, timeout: float) -> Any:
-    """Wait for a coroutine or a future of rclpy.
+    """Wait for a coroutine or an rclpy future, and return its result.
 
     Raises:
         NodeUnavailableError: It took longer than `timeout` seconds.

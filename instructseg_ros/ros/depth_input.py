@@ -15,15 +15,16 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.inputs import camera_topic
-from instructseg_ros.ros.messages import NANO, stamp_to_nanoseconds
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.qos import create_subscription
 from instructseg_ros.ros.synchronizer import ApproximateTimeSynchronizer, SimpleFilter
 
 SUBSCRIPTION_DEPTH: Final = 5
-MATCH_TIMEOUT: Final = 3.0  # s without a match, or without a message, before it is reported
-RECOVERY_TIME: Final = 60.0  # s of matches without a fault before the same fault is reported again
+MATCH_TIMEOUT: Final = 3.0  # s without a match, or without a message, before that is reported
+RECOVERY_TIME: Final = 60.0  # s without a fault after which the same fault is reported again
 MIN_IMAGES: Final = 3  # unmatched images before a report, so that slow cameras get enough time
 HISTORY: Final = 256  # messages remembered of each topic
 
@@ -70,7 +71,7 @@ class DepthInput:
             node.resolve_topic_name(camera_topic(camera, name))
             for name in ('depth/image', 'camera_info')
         )
-        # Not throttled: each fault is reported once, so a dropped line would be lost.
+        # Not throttled: each fault is reported only once, so a dropped report would never return.
         self._monitor = MatchMonitor(
             (self.depth_topic, self.info_topic),
             slop=slop,
@@ -264,7 +265,7 @@ class MatchMonitor:
         return np.abs(images[:, None] - stamps).min(1) / NANO
 
     def _delay(self, arrivals: Arrivals) -> float:
-        """Return the longest time between the arrivals of an image and of its message, s."""
+        """Return the longest time from the arrival of an image to that of its message, s."""
         images = np.array(list(self._images))
         delays = [0.0]
         for stamp, arrived in arrivals.items():

@@ -66,7 +66,7 @@ except ImportError:
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 NO_INSTRUCTION: Final = 'none; after a restart, send commands again'
-MAX_AGE: Final = 1.0  # s, age of an image on arrival; beyond, its stamp or transport is suspect
+MAX_AGE: Final = 1.0  # s; if images are older on arrival, their stamps or transport are suspect
 
 
 class Diagnostics:
@@ -96,7 +96,7 @@ class Diagnostics:
             engine: The engine.
             model: Name of the model.
             topics: Name of each camera -> its image topic.
-            timeout: Time without images that is reported, s.
+            timeout: Time without images after which a camera is reported, s.
         """
         self._engine, self._model = engine, model
         for camera, topic in topics.items():
@@ -168,7 +168,7 @@ def describe_camera(
         status: The status to fill in.
         camera: State of the camera.
         topic: Topic of its images.
-        timeout: Time without images that is reported, s.
+        timeout: Time without images after which it is reported, s.
     """
     problems = list(_problems(camera, topic, timeout))
     status.summary(

@@ -15,8 +15,8 @@ T = TypeVar('T')
 class EventLoop:
     """Runs coroutines from synchronous code, even inside a running event loop such as Jupyter's.
 
-    Close it before the interpreter exits: its thread ends then, and an open generator would wait
-    forever.
+    Close it before the interpreter exits: its thread ends at exit, and a generator that is still
+    open would wait for it forever.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class EventLoop:
             RuntimeError: The loop is closed.
         """
         begun: list[asyncio.Task[T]] = []
-        # Unlike an Event's, its lock is safe from an interrupt.
+        # Unlike an Event, it cannot be left locked by an interrupt.
         done: queue.SimpleQueue[None] = queue.SimpleQueue()
 
         def finish() -> None:

@@ -27,12 +27,12 @@ from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError, quote
 
-MAX_EQUAL_STAMPS: Final = 10  # images in a row with one stamp, before it is reported
+MAX_EQUAL_STAMPS: Final = 10  # images in a row with the same stamp before that is reported
 COMMAND_DEPTH: Final = 100  # queued commands of a burst; each gets a result
 
 
 class StampCheck:
-    """Warns once if the images of a topic have no stamps or all the same one."""
+    """Warns once if the images of a topic have no stamps, or all have the same one."""
 
     def __init__(self, topic: str, warn: Callable[[str], object]) -> None:
         """Start without any stamp."""
@@ -126,7 +126,7 @@ class CameraInput:
         self._warn = warn
         self._on_header = on_header
         self._topic = image_topic(node, camera, transport=transport)
-        # Not throttled: each fault is reported once, so a dropped line would be lost.
+        # Not throttled: each fault is reported only once, so a dropped report would never return.
         self._stamps = StampCheck(self._topic, node.get_logger().warning)
         message_type, self._to_rgb = (
             (Image, image_to_rgb) if transport == 'raw' else (CompressedImage, compressed_to_rgb)
@@ -158,8 +158,8 @@ class TokenBucket:
     """Rate limiter: allows `burst` events at once and `rate` events per second on average.
 
     Attributes:
-        rate: Limit of the average, 1/s.
-        burst: Limit of a burst.
+        rate: Maximum average number of events per second.
+        burst: Maximum number of events at once.
     """
 
     def __init__(
@@ -233,14 +233,14 @@ class CommandInput:
             self._engine.reject(rejection(message.instruction, str(error), id=message.id))
 
     def _stop(self, command: Command) -> None:
-        """Stop the instruction that a command without text names.
+        """Stop the instruction with the id or in the slot of a command without text.
 
         Not rate-limited, so that it works during a flood of commands.
 
         Raises:
-            InstructionError: The command has neither id nor slot, or nothing there is active.
+            InstructionError: The command has neither id nor slot, or there is no such instruction.
         """
-        if command.id:  # another program may have taken the slot since
+        if command.id:  # before the slot, which another program may have taken since
             where = f'under the id {quote(command.id)}'
             ended = self._engine.cancel(command.id, reason='stopped on command')
         elif command.slot:

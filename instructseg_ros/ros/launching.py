@@ -1,4 +1,4 @@
-"""Starts nodes: functions shared by the launch files, and nodes as child processes.
+"""Starts nodes: functions that the launch files share, and a node as a child process.
 
 The package `launch` is imported only by the functions that need it.
 """
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -45,7 +44,7 @@ def camera_remappings(
 
     Args:
         cameras: Names of the cameras, each also the namespace of its driver; [] for one camera.
-        namespace: Namespace of the driver of the one camera.
+        namespace: Namespace of the driver of a single camera; unused if `cameras` is not empty.
         topics: The node's name of a topic -> the driver's name, relative to the driver's
             namespace, or absolute if it begins with a slash.
 
@@ -70,7 +69,7 @@ def camera_remappings(
 
 
 def driver_topic(namespace: str, topic: str) -> str:
-    """Return the absolute or namespaced topic of a driver."""
+    """Return a driver's topic, in the namespace unless it is absolute."""
     return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
 
 
@@ -112,7 +111,7 @@ def own_parameters(value: Mapping[str, str]) -> dict[str, Any]:
 
 
 def existing_file(argument: str, path: str) -> str:
-    """Return the path of a file in a launch argument, with ~ as the home folder.
+    """Return the path of the file that a launch argument names; ~ is the home folder.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -126,11 +125,11 @@ def existing_file(argument: str, path: str) -> str:
 def declare(
     arguments: Mapping[str, tuple[str, str]], *, choices: Mapping[str, Sequence[str]]
 ) -> list[DeclareLaunchArgument]:
-    """Declare launch arguments.
+    """Return declarations of launch arguments.
 
     Args:
         arguments: Name -> default and description.
-        choices: Name -> valid values, for arguments with a closed set.
+        choices: Name -> valid values, for arguments that accept no others.
     """
     from launch.actions import DeclareLaunchArgument
 
@@ -146,17 +145,14 @@ def declare(
 
 
 def transport_setting() -> list[LaunchDescriptionEntity]:
-    """Set the transport that carries images for all processes started afterwards."""
+    """Return actions that set the image transport of all processes started afterwards."""
     from launch.actions import SetEnvironmentVariable
 
-    profile = share_folder() / 'config' / 'fastdds.xml'
-    return [
-        SetEnvironmentVariable(name, value) for name, value in profile_environment(profile).items()
-    ]
+    return [SetEnvironmentVariable(name, value) for name, value in profile_environment().items()]
 
 
 def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
-    """Include segmentation.launch.py with these arguments; others are passed through."""
+    """Return an action that includes segmentation.launch.py; other arguments pass through."""
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
@@ -167,13 +163,13 @@ def include_segmentation(**arguments: object) -> LaunchDescriptionEntity:
 
 
 def segmentation_with(file: str) -> list[LaunchDescriptionEntity]:
-    """Include segmentation.launch.py with another default parameter file from `config/`."""
+    """Return actions that include segmentation.launch.py with a parameter file of `config/`."""
     from launch.actions import GroupAction
     from launch.substitutions import LaunchConfiguration
 
     default = str(share_folder() / 'config' / file)
-    # The group hides the arguments from launch files included later. The transport is outside:
-    # drivers started later need it too.
+    # The group hides the arguments from launch files included later. The transport is set outside
+    # it, because drivers started later need it too.
     return [
         *transport_setting(),
         GroupAction(
@@ -227,12 +223,7 @@ class NodeProcess:
         """Return the running process."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End the process with SIGINT, or kill it after a timeout."""
         self._process.send_signal(signal.SIGINT)
         try:

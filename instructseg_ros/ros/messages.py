@@ -13,6 +13,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Transform
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField, RegionOfInterest
 from std_msgs.msg import Header
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
@@ -24,6 +25,7 @@ from instructseg_ros.streaming.encodings import (
     BitDepth,
     ConversionError,
     decode_image,
+    decode_labels,
 )
 from instructseg_ros.streaming.image_files import decode_compressed
 from instructseg_ros.streaming.instruction import (
@@ -38,9 +40,8 @@ from instructseg_ros.streaming.instruction import (
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State, Timing
 
 LABEL_ENCODINGS: Final = ('16UC1', 'mono8')
-NANO: Final = 10**9
 LATEST: Final = 2**31 * NANO - 1  # ns, the latest time that a message can hold
-MAX_SHOWN_LENGTH: Final = 80  # characters of a rejected instruction
+MAX_SHOWN_LENGTH: Final = 80  # characters of a rejected instruction that its result repeats
 FIELDS: Final = [
     PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
     for index, name in enumerate('xyz')
@@ -99,7 +100,7 @@ def mask_to_image(mask: np.ndarray, *, header: Header) -> Image:
 
 
 def _to_bytes(values: np.ndarray) -> array[int]:
-    """Copy a contiguous array; rclpy checks each element of any type except array.array."""
+    """Copy a contiguous array to array.array, the only type whose elements rclpy never checks."""
     data = array('B')
     data.frombytes(memoryview(values.reshape(-1)).cast('B'))
     return data
@@ -118,7 +119,7 @@ def _through_cv_bridge(message: Image) -> np.ndarray:
         return np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:
         raise ConversionError(
-            f'encoding {quote(message.encoding)} is not supported, not by cv_bridge either '
+            f'encoding {quote(message.encoding)} is not supported, not even by cv_bridge '
             f'({describe_error(error)}); publish one of {", ".join(ENCODINGS)}'
         ) from None
 
@@ -148,7 +149,7 @@ def instruction_from_command(
             f'camera {quote(unknown[0])} does not exist; '
             f'{f"use {known}" if known else "leave cameras empty, the node has only one"}'
         )
-    lifetime = message.lifetime.sec + message.lifetime.nanosec / NANO
+    lifetime = stamp_to_nanoseconds(message.lifetime) / NANO
     fields: dict[str, Any] = {'id': message.id} if message.id else {'generated_id': True}
     return Instruction(
         text=clean_text(message.instruction, max_length=max_length),
@@ -167,7 +168,7 @@ def stop_reason(slot: str) -> str:
 
 
 def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
-    """Return the result REJECTED for an invalid command; a long text is shortened."""
+    """Return the REJECTED result of an invalid command, whose text is shortened if it is long."""
     shown = ''.join(character if character.isprintable() else '\ufffd' for character in text)
     if len(shown) > MAX_SHOWN_LENGTH:
         shown = shown[: MAX_SHOWN_LENGTH - 1] + '\u2026'
@@ -176,7 +177,7 @@ def rejection(text: str, reason: str, *, id: str = '') -> Segmentation:
 
 
 def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationMessage:
-    """Return a result as a message; all times of a result without a frame are `now`."""
+    """Return a result as a message; `now` replaces its times if no frame was segmented."""
     instruction = result.instruction
     message = SegmentationMessage(
         header=result.header or Header(stamp=now),
@@ -208,9 +209,7 @@ def segmentation_to_message(result: Segmentation, *, now: Time) -> SegmentationM
 
 def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
     """Return the result in a message, without its times."""
-    mask = None
-    if message.mask.width:
-        mask = image_to_rgb(message.mask)[..., 0] > 0
+    mask = decode_labels(message.mask) > 0 if message.mask.width else None
     return Segmentation(
         instruction=Instruction(text=message.instruction, id=message.command_id),
         state=State(message.state),
@@ -220,7 +219,7 @@ def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
         score=message.score,
         mask=mask,
         source=Source(message.source),
-        mask_age=message.mask_age.sec + message.mask_age.nanosec / NANO,
+        mask_age=stamp_to_nanoseconds(message.mask_age) / NANO,
         track_id=message.track_id,
         reference_frames=message.reference_frames,
         dropped=message.dropped,
@@ -228,13 +227,13 @@ def segmentation_from_message(message: SegmentationMessage) -> Segmentation:
     )
 
 
-def stamp_to_nanoseconds(stamp: Time) -> int:
-    """Return a time in nanoseconds."""
+def stamp_to_nanoseconds(stamp: Time | Duration) -> int:
+    """Return a time or a time span in nanoseconds."""
     return stamp.sec * NANO + stamp.nanosec
 
 
 def nanoseconds_to_stamp(nanoseconds: int) -> Time:
-    """Return a time, given in nanoseconds, as a message; times after 2038 become the latest one."""
+    """Return a time in nanoseconds as a message; times after LATEST (2038) become LATEST."""
     seconds, fraction = divmod(min(nanoseconds, LATEST), NANO)
     return Time(sec=seconds, nanosec=fraction)
 
@@ -285,7 +284,7 @@ def quaternion_message(rotation: np.ndarray) -> Quaternion:
 
 
 def transform_box(box: Box, transform: Transform) -> Box:
-    """Return a box in the parent frame of a transform."""
+    """Transform a box from the child frame of a transform to its parent frame."""
     offset, turn = transform.translation, transform.rotation
     quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
     center = rotate(quaternion, box.center) + np.array([offset.x, offset.y, offset.z])

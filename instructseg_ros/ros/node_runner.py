@@ -1,4 +1,4 @@
-"""Starts a node, logs for it, spins it until it is asked to stop, and shuts it down."""
+"""Runs a node until it is asked to stop: signals, logging, spinning and shutdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from instructseg_ros.ros.transport import choose_transport
 from instructseg_ros.streaming.instruction import describe_error
 
 MAX_KINDS: Final = 64
-# Matches numbers, object addresses, ids and quoted names, which vary, but not topics.
+# Matches numbers, object addresses, ids and quoted names, and keeps topics (group 1).
 VARIABLE: Final = re.compile(r'((?<!\S)/\S*)|"[^"]*"|\w*\d\w*')
 
 
@@ -113,7 +113,7 @@ class PackageLog(logging.Handler):
 
 STOP_REQUESTED: Final = threading.Event()
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-MIN_REPEAT_TIME: Final = 0.5  # s; a terminal and a parent process may both send one Ctrl-C
+MIN_REPEAT_TIME: Final = 0.5  # s; a terminal and a parent process may both pass on the same Ctrl-C
 _INTERRUPTIBLE: Final = threading.Event()
 NAMESAKE_PERIOD: Final = 2.0  # s
 SPIN_TIMEOUT: Final = 0.1  # s
@@ -125,8 +125,8 @@ Set parameters with --ros-args -p NAME:=VALUE, or in a file with --ros-args --pa
 
 {parameters}
 
-README.md describes the topics and docs/parameters.md the parameters; both are in the source of the
-package instructseg_ros.
+docs/topics.md describes the topics and docs/parameters.md the parameters; both are in the source of
+the package instructseg_ros.
 """
 
 
@@ -155,7 +155,7 @@ def init_ros(args: Sequence[str] | None = None, **options: Any) -> None:
 class StopRequested(BaseException):
     """A signal asked the process to stop; long-running work is aborted.
 
-    Not an Exception, like KeyboardInterrupt: a library that handles errors must not swallow it.
+    A BaseException like KeyboardInterrupt, so that a library that handles errors cannot swallow it.
     """
 
 
@@ -213,7 +213,7 @@ def _restore_signals() -> None:
 
 
 def _read_signals(reader: socket.socket, writer: socket.socket) -> None:
-    """Read signal numbers forever; the argument `writer` keeps the other end open."""
+    """Read signals forever, and exit on a repeated one; `writer` keeps the other end open."""
     first = math.inf
     while True:
         [number] = reader.recv(1)
@@ -282,8 +282,8 @@ def run_node(
 ) -> int:
     """Run a node in one thread until SIGINT or SIGTERM; return the exit status.
 
-    rclpy's own signal handlers are off: they shut the context down at once, before `destroy_node`
-    has published the last results.
+    rclpy's own signal handlers are off: they would shut the context down at once, before
+    `destroy_node` has published the last results.
 
     Args:
         make_node: Creates the node after ROS is initialized.

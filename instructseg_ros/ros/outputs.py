@@ -1,4 +1,4 @@
-"""Publishes results, and the topics of each camera that are made from them."""
+"""Publishes results, and the topics of each camera that show them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECTIFICATION: Final = {
 
 
 class ImageOutputs:
-    """Draws and publishes images that have subscribers, with the header of the source image."""
+    """Draws and publishes image topics that have subscribers, with the source image's header."""
 
     def __init__(
         self, node: LifecycleNode, camera: str, labels: Labels, *, label_encoding: str
@@ -159,7 +159,7 @@ class CameraOutputs:
         self._vision.publish_labels(header)
 
     def publish(self, results: Sequence[Segmentation], numbers: Mapping[str, int]) -> None:
-        """Publish each topic that has subscribers for one frame.
+        """Publish one frame on each topic that has subscribers.
 
         Args:
             results: All results of the frame that have masks.
@@ -178,7 +178,7 @@ class CameraOutputs:
         )
 
     def needs_depth(self) -> bool:
-        """Return whether an output that is made with depth is needed."""
+        """Return whether an output that needs depth has a subscriber or is broadcast."""
         return self._targets.is_watched()
 
     def stop(self) -> None:
@@ -207,7 +207,7 @@ class ResultPublisher:
 
         Args:
             node: Owner of the publishers.
-            values: Its parameters.
+            values: Parameters of the node.
             labels: Numbers of the instructions in label images.
             warn: Called with the reason why something cannot be published.
 

@@ -37,7 +37,7 @@ from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import union
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
-MAX_WAITING: Final = 16  # frames whose depth or whose results wait for the other
+MAX_WAITING: Final = 16  # frames whose results wait for depth, or whose depth waits for results
 
 Results = Sequence[Segmentation]
 Numbers = Mapping[str, int]  # id of each instruction -> its label
@@ -89,7 +89,7 @@ class Transforms:
         return self._broadcaster is not None
 
     def target_header(self, header: Header) -> Header:
-        """Return the header of boxes in the target frame for an image with this header."""
+        """Return the header for an image's boxes: the stamp of the image, and the target frame."""
         return Header(stamp=header.stamp, frame_id=self._target_frame or header.frame_id)
 
     def to_target_frame(self, box: Box, header: Header) -> Box:
@@ -108,7 +108,7 @@ class Transforms:
             found = self._buffer.lookup_transform(
                 self._target_frame, header.frame_id, Time.from_msg(header.stamp)
             )
-        except Exception as error:  # tf2 has no common base class in some distributions
+        except Exception as error:  # tf2's errors have no common base in some versions
             raise TransformError(
                 f'the target was found, but there is no transform from "{header.frame_id}" to '
                 f'"{self._target_frame}" at the time of the image: '
@@ -284,7 +284,7 @@ class TargetOutputs:
     def _publish_images(
         self, results: Results, numbers: Numbers, message: Image, pinhole: Pinhole, mask: np.ndarray
     ) -> None:
-        """Publish each topic that has subscribers for a frame.
+        """Publish a frame on each topic that has subscribers.
 
         Raises:
             ConversionError: The depth image is invalid.
@@ -295,10 +295,13 @@ class TargetOutputs:
             self._masked.publish(
                 array_to_image(mask_depth(message, mask), header=header, encoding=message.encoding)
             )
+        needs_points, needs_boxes = self._points.get_subscription_count(), self._needs_boxes()
+        if not (needs_points or needs_boxes):
+            return
         metres = depth_in_metres(message)
-        if self._points.get_subscription_count():
+        if needs_points:
             self._points.publish(points_to_cloud(deproject(metres, pinhole, mask), header=header))
-        if self._needs_boxes():
+        if needs_boxes:
             self._publish_boxes(list(self._find_boxes(results, metres, pinhole)), numbers, header)
 
     def _find_boxes(
@@ -330,5 +333,5 @@ class TargetOutputs:
 
 
 def child_frame(camera: str, id: str) -> str:
-    """Return the tf2 frame of a target; it names the camera, as a frame has only one parent."""
+    """Return a target's tf2 frame; it names the camera, because a frame has only one parent."""
     return re.sub(r'\W', '_', '_'.join(filter(None, ('target', camera, id))))

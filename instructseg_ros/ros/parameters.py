@@ -48,7 +48,7 @@ def parameter(
         minimum: Lowest value of a number.
         maximum: Highest value of a number.
         choices: Valid values of a string, or of each string in a list; () for any.
-        dynamic: Whether it may change at any time, or only while the node is unconfigured.
+        dynamic: True if it may change at any time, False if only while the node is unconfigured.
         read_only: Whether it can be set at startup only.
     """
     metadata = {
@@ -81,7 +81,8 @@ def declare(node: Node, table: type) -> None:
 def warn_of_unknown(node: Node) -> None:
     """Warn of each parameter given at startup that the node does not have.
 
-    Call it when all parameters are declared. QoS overrides are declared later, with their topics.
+    Call it when all parameters are declared. QoS overrides are skipped, because they are declared
+    later, with their topics.
     """
     given = [name for name in node._parameter_overrides if not name.startswith('qos_overrides.')]
     warn_of_undeclared(node, given, list(node._parameters))
@@ -178,7 +179,7 @@ def read(node: Node, table: type[T]) -> T:
 def check_change(
     table: type, changes: Iterable[Parameter], *, is_configured: bool
 ) -> SetParametersResult:
-    """Reject a set of changes as a whole if one is invalid or not possible in this state."""
+    """Check changes; all are rejected if one is invalid or not possible in this state."""
     fields = {field.name: field for field in dataclasses.fields(table)}
     for change in changes:
         field = fields.get(change.name)
@@ -199,8 +200,10 @@ def check_change(
 
 def _check_choice(field: dataclasses.Field[Any], value: Any) -> None:
     choices = field.metadata['choices']
-    for text in [value] if isinstance(value, str) else value or () if choices else ():
-        if choices and text not in choices:
+    if not choices:
+        return
+    for text in [value] if isinstance(value, str) else value or ():
+        if text not in choices:
             raise ParameterError(f'{field.name} "{text}" is not one of {", ".join(choices)}')
 
 

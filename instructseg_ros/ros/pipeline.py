@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from instructseg_ros.model.segmenter import Segmenter
 
 
-POLL_PERIOD: Final = 0.5  # s, of the checks for subscribers and for idle cameras
+POLL_PERIOD: Final = 0.5  # s between checks for subscribers and for idle cameras
 WARM_UP_SIZE: Final = (480, 640, 3)
 CAMERA_NAME: Final = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
@@ -82,9 +82,9 @@ def engine_settings(
     Args:
         segmenter: The model.
         values: The node's parameters.
-        topics: Name of each camera -> its image topic, which messages name.
+        topics: Name of each camera -> its image topic, for messages to users.
     """
-    references: dict[str, float] = {}  # negative parameters keep the values of the model
+    references: dict[str, float] = {}  # negative parameters leave the model's defaults
     if values.reference_frames >= 0:
         references['reference_frames'] = values.reference_frames
     if values.reference_stride >= 0:
@@ -108,7 +108,7 @@ def engine_settings(
 
 
 def camera_transports(values: SegmentationParameters) -> dict[str, str]:
-    """Return name -> transport of the images (raw or compressed) of each camera.
+    """Return the image transport (raw or compressed) of each camera, by its name.
 
     Raises:
         ParameterError: The names are invalid, or the number of transports is wrong.
@@ -208,7 +208,7 @@ class Pipeline:
         self._active.append(
             IdleMemoryTrimmer(self._node, self.engine.statistics, after=self._values.image_timeout)
         )
-        # Even without images: a lazy node reports missing images as soon as it has a subscriber.
+        # Polls even without images: a lazy node reports missing ones once it has a subscriber.
         self._active.append(SteadyTimer(self._node, POLL_PERIOD, self._update_pause))
         self._broker.open(self.engine, self._values.cameras)
         self._diagnostics.start(
@@ -243,7 +243,7 @@ class Pipeline:
         self._segmenter.threshold = self._default_threshold if value < 0 else value
 
     def set_max_rate(self, value: float) -> None:
-        """Set how many images of each camera are segmented per second; 0 for no limit."""
+        """Set the maximum number of images of each camera segmented per second; 0 for no limit."""
         self.engine.max_rate = value
 
     def set_lazy(self, value: bool) -> None:

@@ -1,4 +1,4 @@
-"""QoS profiles of all topics, and publishers and subscriptions with QoS overrides."""
+"""QoS profiles of all topics, and functions that create endpoints with QoS overrides."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reliable(depth: int = 5) -> QoSProfile:
 
 
 def latched() -> QoSProfile:
-    """Return the profile of topics whose last message late subscribers receive too."""
+    """Return the profile of topics that send their last message to late subscribers too."""
     return QoSProfile(
         reliability=ReliabilityPolicy.RELIABLE,
         history=HistoryPolicy.KEEP_LAST,
@@ -56,7 +56,7 @@ def latched() -> QoSProfile:
 
 
 def overridable() -> QoSOverridingOptions:
-    """Allow `qos_overrides.<topic>` parameters to change a profile, within bounded queues."""
+    """Return options that let `qos_overrides.<topic>` change a profile, with bounded queues."""
     return QoSOverridingOptions(policy_kinds=OVERRIDABLE, callback=_check)
 
 

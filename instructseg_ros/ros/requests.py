@@ -1,10 +1,9 @@
-"""Services and the action: submit an instruction to the engine and wait for its results."""
+"""Services and the action, which submit an instruction and wait for its results."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -36,14 +35,15 @@ from instructseg_ros.streaming.instruction import (
     InstructionError,
     Until,
     describe_error,
+    new_id,
     quote,
 )
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
 Listener = Callable[[Segmentation], object]
 
-RESULT_TIMEOUT: Final = 30  # s for which an action result, with its mask, is kept; default 15 min
-SERVICE_DEPTH: Final = 100  # requests; by default, all but ten of a burst are lost silently
+RESULT_TIMEOUT: Final = 30  # s for which an action result, with its mask, is kept (rclpy: 15 min)
+SERVICE_DEPTH: Final = 100  # queued requests; rclpy's 10 would silently lose the rest of a burst
 
 
 class RequestBroker:
@@ -66,13 +66,13 @@ class RequestBroker:
         self._why_closed = 'the node is not configured'
         self.cameras: Sequence[str] = ('',)
         self.callback_group = ReentrantCallbackGroup()
-        # Keyed by identity: two instructions have the same id until the engine rejects the second.
+        # Keyed by identity: two instructions can have one id until the engine rejects the second.
         self._listeners: dict[int, tuple[Instruction, Command, Listener]] = {}
         self._lock = threading.Lock()
 
     @property
     def why_closed(self) -> str:
-        """Reason for which requests are rejected; empty while the node is active."""
+        """Reason why requests are rejected; empty while the node is active."""
         return '' if self._engine else self._why_closed
 
     @property
@@ -85,7 +85,7 @@ class RequestBroker:
         if self._engine is None:
             name = self._node.get_fully_qualified_name()
             raise InstructionError(
-                f'{self._why_closed}; look at "ros2 lifecycle get {name}" and bring it to active '
+                f'{self._why_closed}; check "ros2 lifecycle get {name}" and activate the node '
                 f'with "ros2 lifecycle set {name} configure" and "activate"'
             )
         return self._engine
@@ -96,7 +96,7 @@ class RequestBroker:
         self.cameras = cameras
 
     def close(self, reason: str) -> None:
-        """Reject requests from now on; the engine ends waiting ones."""
+        """Reject requests from now on; those that wait are ended when the engine stops."""
         self._engine = None
         self._why_closed = reason
 
@@ -227,7 +227,7 @@ class FindAction:
 
     def _accept(self, goal: Find.Goal) -> GoalResponse:
         """Accept every goal, because only a result can contain the reason for a rejection."""
-        goal.command.id = goal.command.id or uuid.uuid4().hex[:12]
+        goal.command.id = goal.command.id or new_id()
         return GoalResponse.ACCEPT
 
     async def _find(self, goal: ServerGoalHandle) -> Find.Result:

@@ -40,13 +40,12 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self) -> None:
         """Declare the parameters and create the services; the model is not loaded yet."""
-        # First, because rclpy calls destroy_node if a parameter is refused below.
+        # Set first, because rclpy calls destroy_node if a parameter is refused below.
         self._cleanup = ExitStack()
         self._pipeline: Pipeline | None = None
         self._failure_reporter: FailureReporter | None = None
-        self._labels = (
-            Labels()
-        )  # shared by all configurations, because consumers remember the numbers
+        # Shared by all configurations, because consumers remember the numbers.
+        self._labels = Labels()
         super().__init__('segmentation_node')
         self._warn = ThrottledLog(self.get_logger().warning)
         self._cleanup.callback(PackageLog(self).close)
@@ -60,7 +59,7 @@ class SegmentationNode(LifecycleNode):
         parameters.warn_of_unknown(self)
 
     def start(self) -> None:
-        """Configure and activate if `autostart` is set; a failure leaves the node unconfigured."""
+        """Configure, then activate, if `autostart` is set; stop at a transition that fails."""
         if self.get_parameter('autostart').value and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
@@ -118,10 +117,10 @@ class SegmentationNode(LifecycleNode):
         """Run a transition and log its errors, which rclpy would not.
 
         Args:
-            transition: Its name.
-            action: Does its work.
+            transition: Name of the transition.
+            action: Function that performs it.
             otherwise: Result if the action fails.
-            undo: Reverts the action if it fails.
+            undo: Function that reverts the action if it fails.
         """
         before = self._endpoints()
         try:
@@ -133,7 +132,7 @@ class SegmentationNode(LifecycleNode):
             reason = f'cannot {transition}: {describe_error(error).rstrip(".")}'
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(
-                f'{reason}. Then try again: '
+                f'{reason}. Once this is fixed, try again: '
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} {transition}"'
             )
         else:
@@ -147,7 +146,7 @@ class SegmentationNode(LifecycleNode):
         return otherwise
 
     def _undo(self, undo: Callable[[], None], before: Container[Any]) -> None:
-        """Revert a failed transition, including endpoints created before it failed."""
+        """Revert a failed transition, and destroy the endpoints created before it failed."""
         try:
             undo()
         except Exception as error:
@@ -206,7 +205,7 @@ class SegmentationNode(LifecycleNode):
 
     def _enable(self, value: bool) -> str:
         if self._pipeline is None:
-            return 'the node is not configured; configuring turns streaming on'
+            return 'the node is not configured; configuring it turns streaming on'
         self._pipeline.enable(value)
         return (
             'streaming is on'

@@ -30,8 +30,8 @@ class SegmentationParameters:
     dtype: str = parameter('auto', 'Number format of the model', choices=DTYPES)
     compiled: bool = parameter(
         False,
-        'Compile the model with torch.compile: configuring takes minutes longer, each frame less '
-        'time; needs a C++ compiler',
+        'Compile the model with torch.compile: configuring takes minutes longer, but each frame is '
+        'faster; needs a C++ compiler',
     )
     threads: int = parameter(
         0,
@@ -42,12 +42,12 @@ class SegmentationParameters:
     )
     cameras: list[str] = parameter(  # noqa: RUF009
         [''],
-        'Names of the cameras, which are the namespaces of their topics: camera front has the '
-        'topics front/image and front/mask; one empty name: a single camera on the topic image',
+        'Names of the cameras; each name is the namespace of the topics of that camera '
+        '(front/image, front/mask). A single empty name means one camera on the topic image',
     )
     image_transports: list[str] = parameter(  # noqa: RUF009
         ['raw'],
-        'Image transport of all cameras, or of each camera in the same order; compressed '
+        'One image transport for all cameras, or one for each in the order of cameras; compressed '
         'subscribes to image/compressed (JPEG or PNG)',
         choices=TRANSPORTS,
     )
@@ -68,7 +68,10 @@ class SegmentationParameters:
         maximum=1.0,
     )
     sync_queue: int = parameter(
-        10, 'Messages of each topic that wait to be matched by stamp', minimum=1, maximum=100
+        10,
+        'Maximum number of messages per topic that wait to be matched by stamp',
+        minimum=1,
+        maximum=100,
     )
     target_frame: str = parameter(
         '', "Frame of poses and boxes, looked up with tf2; empty: the camera's optical frame"
@@ -88,7 +91,8 @@ class SegmentationParameters:
     )
     reference_frames: int = parameter(
         -1,
-        'Earlier frames given to the model with the newest one; negative: the default of the model',
+        'Number of earlier frames that the model receives with the newest one; negative: the '
+        'default of the model',
         minimum=-1,
         maximum=16,
     )
@@ -100,17 +104,20 @@ class SegmentationParameters:
     )
     schedule: str = parameter(
         'exact',
-        'When each part of the model runs: exact (everything on every frame), fixed_references, '
-        'two_rate (the language model less often than the mask decoder) or auto (reduces work '
-        'until target_rate holds)',
+        'When each part of the model runs: exact (everything on every frame), fixed_references '
+        '(the reference frames change less often), two_rate (the language model runs less often '
+        'than the mask decoder) or auto (reduces work until target_rate holds)',
         choices=[schedule.value for schedule in Schedule],
     )
     reason_every: int = parameter(
-        3, 'two_rate: frames per run of the language model', minimum=1, maximum=1000
+        3,
+        'two_rate: number of frames from one run of the language model to the next',
+        minimum=1,
+        maximum=1000,
     )
     refresh_every: int = parameter(
         10,
-        'fixed_references: frames before the reference frames are replaced',
+        'fixed_references: number of frames for which the reference frames stay the same',
         minimum=1,
         maximum=1000,
     )
@@ -121,31 +128,31 @@ class SegmentationParameters:
         maximum=1.0,
     )
     target_rate: float = parameter(
-        10.0, 'auto: frames per second to reach for each camera', minimum=0.01, maximum=1000.0
+        10.0, 'auto: target rate of each camera, frames per second', minimum=0.01, maximum=1000.0
     )
     target_latency: float = parameter(
         0.0,
-        'auto: longest time that a frame spends in the model, s; 0: no limit',
+        'auto: longest time that a frame may spend in the model, s; 0: no limit',
         minimum=0.0,
         maximum=600.0,
     )
     max_instructions: int = parameter(
-        8, 'Highest number of active instructions', minimum=1, maximum=64
+        8, 'Maximum number of active instructions', minimum=1, maximum=64
     )
     max_command_rate: float = parameter(
         10.0,
-        'Accepted commands per second on average; further commands are REJECTED',
+        'Maximum average number of commands per second; further commands are REJECTED',
         minimum=0.1,
         maximum=1000.0,
         dynamic=True,
     )
     command_burst: int = parameter(
-        20, 'Accepted commands in a burst', minimum=1, maximum=1000, dynamic=True
+        20, 'Maximum number of commands in a burst', minimum=1, maximum=1000, dynamic=True
     )
     max_rate: float = parameter(
         0.0,
-        'Highest number of images of each camera segmented per second, requests for one image not '
-        'counted; 0: no limit',
+        'Maximum number of images segmented per second for each camera, not counting those '
+        'for ~/segment and ~/find; 0: no limit',
         minimum=0.0,
         maximum=1000.0,
         dynamic=True,

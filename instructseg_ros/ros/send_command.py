@@ -17,7 +17,7 @@ from instructseg_ros.ros.client import is_connected
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
 from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
-from instructseg_ros.streaming.instruction import Instruction
+from instructseg_ros.streaming.instruction import new_id
 from instructseg_ros.streaming.segmentation import State
 
 SUCCESSFUL: Final = (State.FOUND, State.NOT_FOUND)
@@ -85,7 +85,7 @@ class _Sender:
         self._node: Node = rclpy.create_node('instructseg_send')
         self._results: list[SegmentationMessage] = []
         self._stops: list[SegmentationMessage] = []
-        self._instruction = Instruction(text='')
+        self._id = new_id()
         self._commands = self._node.create_publisher(Command, 'command_request', qos.reliable(10))
         self._node.create_subscription(
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(10)
@@ -94,9 +94,7 @@ class _Sender:
     def send(self, text: str, *, timeout: float, results: int) -> int:
         if not self._find_node(timeout):
             return 1
-        self._commands.publish(
-            Command(id=self._instruction.id, instruction=text, slot=Command.PERSON)
-        )
+        self._commands.publish(Command(id=self._id, instruction=text, slot=Command.PERSON))
         for count in range(1, results + 1):
             if not self._wait(lambda: len(self._results) >= count, timeout):  # noqa: B023
                 return _report_timeout(timeout)
@@ -140,7 +138,7 @@ class _Sender:
         return False
 
     def _on_result(self, message: SegmentationMessage) -> None:
-        if message.command_id == self._instruction.id:
+        if message.command_id == self._id:
             self._results.append(message)
         if _is_stop_result(message):
             self._stops.append(message)

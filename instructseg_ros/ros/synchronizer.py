@@ -9,23 +9,25 @@ from typing import Any, Final
 
 from rclpy.duration import Duration
 
-from instructseg_ros.ros.messages import NANO, stamp_to_nanoseconds
+from instructseg_ros.model.frame_buffer import NANO
+from instructseg_ros.ros.messages import stamp_to_nanoseconds
 
 try:
     import message_filters
 except ImportError:
     message_filters = None
 
-MAX_DISORDER: Final = NANO  # ns; a stamp older than its input's newest by more is a clock jump
+# In ns; a stamp that is older than its input's newest one by more than this is a clock jump.
+MAX_DISORDER: Final = NANO
 
 Queue = dict[int, Any]  # messages by stamp, ns
 
 
 class ClockJumpGuard:
-    """Empties queues of messages stamped before the clock jumped back, as when a bag loops.
+    """Empties message queues when the clock jumps back, as when a bag loops.
 
-    Inputs jump one after the other. The first jump drops everything that the other inputs hold;
-    messages from before the jump that arrive later are dropped when their own input jumps.
+    Inputs jump one after the other. The first jump empties all queues; messages from before the
+    jump that arrive later are dropped when their own input jumps.
     """
 
     def __init__(self, queues: Sequence[Queue]) -> None:

@@ -7,7 +7,6 @@ import random
 import site
 import sys
 import sysconfig
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +29,13 @@ CHOICE_VARIABLES: Final = (
 
 
 def share_folder() -> Path:
-    """Return the folder with `config/` and `launch/`, in a checkout or installed.
+    """Return the folder with `config/` and `launch/`, of a checkout or of an installation.
 
     Raises:
         FileNotFoundError: The package is installed without them.
     """
     checkout = Path(__file__).resolve().parents[2]
-    # Debian's pip installs for all users outside sys.prefix.
+    # Packages that Debian's pip installs for all users are outside sys.prefix.
     prefixes = (sys.prefix, sysconfig.get_path('data'), site.getuserbase())
     installed = (Path(prefix) / 'share' / PACKAGE for prefix in prefixes)
     for folder in (checkout, *_ament_folders(), *installed):
@@ -65,7 +64,7 @@ def choose_transport() -> None:
     Raises:
         FileNotFoundError: The package is installed without the profile.
     """
-    os.environ.update(profile_environment(share_folder() / 'config' / 'fastdds.xml'))
+    os.environ.update(profile_environment())
 
 
 def choose_environment() -> None:
@@ -73,29 +72,25 @@ def choose_environment() -> None:
     choose_transport()
     if 'ROS_DOMAIN_ID' not in os.environ:
         os.environ['ROS_DOMAIN_ID'] = str(random.choice(DOMAINS))
-        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        os.environ.setdefault(*localhost_setting())
 
 
-def profile_environment(
-    profile: Path, environment: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def profile_environment() -> dict[str, str]:
     """Return the environment variable that lets Fast DDS carry images between processes.
 
-    Args:
-        profile: Fast DDS profile with a large shared-memory segment.
-        environment: Existing variables; None for those of this process.
-
     Returns:
-        The variable; none if the user has chosen a profile or a transport.
+        The variable and its value; {} if the user has chosen a profile or a transport.
+
+    Raises:
+        FileNotFoundError: The package is installed without the profile.
     """
-    environment = os.environ if environment is None else environment
-    if any(environment.get(name) for name in CHOICE_VARIABLES):
+    if any(os.environ.get(name) for name in CHOICE_VARIABLES):
         return {}
-    return {fast_dds_variable(): str(profile)}
+    return {fast_dds_variable(): str(share_folder() / 'config' / 'fastdds.xml')}
 
 
 def fast_dds_variable() -> str:
-    """Return the environment variable that names the Fast DDS profile."""
+    """Return the name of the environment variable for the Fast DDS profile."""
     is_newer = _major_version() > JAZZY_RCLPY
     return 'FASTDDS_DEFAULT_PROFILES_FILE' if is_newer else 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
@@ -119,7 +114,7 @@ def discovery_advice() -> str:
 
 
 def detach_from_clock(buffer: Any) -> None:
-    """Detach a tf2_ros.Buffer from the clock of its node, which it observes since Jazzy."""
+    """Detach a tf2_ros.Buffer from the clock of its node, which it observes from Jazzy on."""
     if hasattr(buffer, 'jump_handle'):
         buffer.jump_handle.unregister()
 

@@ -28,7 +28,7 @@ PIXEL_THRESHOLD = 0.5  # lowest probability of a pixel of a mask
 class VisionOutputs:
     """Publishes `detections`, `detections_3d` and `label_info`; does nothing without vision_msgs.
 
-    A detection has the label of its instruction as its class, and the track id of its target as id.
+    The class of a detection is the label of its instruction; its id is the track id of its target.
     """
 
     def __init__(self, node: LifecycleNode, camera: str, labels: Labels) -> None:

@@ -15,8 +15,8 @@ from instructseg_ros.spatial.quaternions import from_matrix
 
 MIN_POINTS: Final = 20
 OUTLIERS: Final = 0.002  # share of the points that may lie beyond each side of a box
-MIN_GAP: Final = 0.012  # m below a floating target, in addition to the following
-FLOATING: Final = 1.6  # gap below a floating target, relative to that below a standing ball
+MIN_GAP: Final = 0.012  # m; a target floats if the gap visible below it exceeds MIN_GAP
+FLOATING: Final = 1.6  # plus this many times the gap that is visible below a standing ball
 TOLERANCE: Final = 0.004  # largest difference in depth within one surface, m
 SAMPLE: Final = 300  # points that score a symmetry
 MAX_CONTRADICTED: Final = 0.1  # share of the moved points that may lie in visibly empty space
@@ -50,9 +50,9 @@ def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
     """Fit a box to a target, including the part that the camera cannot see.
 
     If a plane surrounds the target, the box stands upright on it. Length and width come from the
-    rectangle around the points seen from above, hidden ones included (see `hidden_points`). Its
-    bottom is the plane, or the lowest point if a gap shows that the target floats. Without a plane,
-    the box lies along the principal axes of the visible points.
+    rectangle around the points, including `hidden_points`, as seen from above. The bottom is the
+    plane, or the lowest point if a gap shows that the target floats. Without a plane, the box lies
+    along the principal axes of the visible points.
 
     Flying pixels are dropped (see `denoise_depth`), and 0.2 % of the points may lie beyond each
     side of the footprint, above the top and below the lowest point.
@@ -60,10 +60,10 @@ def fit_box(depth: np.ndarray, pinhole: Pinhole, mask: np.ndarray) -> Box:
     Args:
         depth: (h, w) m along the optical axis, NaN without depth.
         pinhole: The camera, at any resolution.
-        mask: (H, W) bool, the target, of the same field of view.
+        mask: (H, W) bool, the target, with the same field of view.
 
     Raises:
-        NoDepthError: Fewer than 20 pixels have reliable depth, at the coarser of both resolutions.
+        NoDepthError: Fewer than 20 pixels have reliable depth, at the coarser resolution.
         FieldOfViewError: Depth or camera differ from the mask in aspect ratio.
     """
     check_same_view(depth.shape, mask.shape, 'the depth image')
@@ -101,7 +101,7 @@ def _standing_box(view: TargetView, points: np.ndarray, plane: Plane) -> Box:
 def _rise(heights: np.ndarray, pixel: float, elevation: float) -> tuple[float, float]:
     """Return the heights of bottom and top of a target above its plane, m.
 
-    The target stands on the plane unless the visible gap is larger than that below a ball.
+    The target stands on the plane unless the visible gap is larger than the one below a ball.
     """
     low, high = np.quantile(heights, (OUTLIERS, 1 - OUTLIERS))
     level = np.cos(elevation)
@@ -144,7 +144,7 @@ def hidden_points(view: TargetView, points: np.ndarray, up: np.ndarray) -> np.nd
         up: (3,) unit vector.
 
     Returns:
-        (m, 3) m in the optical frame, the moved points that the target itself hides; none if every
+        (m, 3) m in the optical frame, the moved points that the target itself hides; empty if every
         symmetry moves 10 % of the points or more into empty space.
     """
     sample = points[np.random.default_rng(0).permutation(len(points))[:SAMPLE]]
@@ -203,9 +203,9 @@ def _horizontal_axes(points: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def _behind(view: TargetView, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far points (n, 3) lie behind the visible surface, m, and whether it is the target.
+    """Return how far points (n, 3) lie behind what is visible, m, and whether that is the target.
 
-    Points in front of the background are at -1 m, because the camera would see them.
+    Points in front of the background get -1 m, because the camera would see them.
     """
     at = np.rint(view.pinhole.project(points)).astype(int)
     height, width = view.mask.shape
@@ -241,9 +241,9 @@ class Rectangle:
 
 
 def fit_rectangle(points: np.ndarray, share: float) -> Rectangle:
-    """Fit a rectangle to points that is small and aligned with their symmetry.
+    """Fit a rectangle that is small and aligned with the symmetry of the points.
 
-    The area alone would skew it around a round object with a handle.
+    Minimising only the area would skew it around a round object with a handle.
 
     Args:
         points: (n, 2), at least two.

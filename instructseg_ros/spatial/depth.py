@@ -33,10 +33,10 @@ def image_view(
         message: The message.
         dtype: Type of a sample, without byte order.
         channels: Samples per pixel.
-        rows: Rows of data; None if there are as many as rows of pixels.
+        rows: Number of rows of data; None: the image's height.
 
     Raises:
-        ConversionError: Step or data are too short.
+        ConversionError: `step` or `data` is too short.
     """
     dtype = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * channels * dtype.itemsize
@@ -113,8 +113,8 @@ def nearest(shape: tuple[int, ...], source: tuple[int, ...]) -> tuple[np.ndarray
 def depth_in_metres(message: ImageMessage) -> np.ndarray:
     """Return a depth message as (H, W) float32, metres along the optical axis, NaN without depth.
 
-    16UC1 and mono16 are millimetres, 0 without depth. 32FC1 is metres; values that are not finite
-    or not positive have no depth.
+    16UC1 and mono16 are in millimetres; 0 means no depth. 32FC1 is in metres; values that are not
+    finite or not positive mean no depth.
 
     Raises:
         ConversionError: The message contradicts itself, or REP 118 does not define its encoding.
@@ -133,7 +133,7 @@ def mask_depth(message: ImageMessage, mask: np.ndarray) -> np.ndarray:
         mask: (H, W) bool of the same field of view, at any resolution (nearest pixel).
 
     Returns:
-        The native-endian pixels, a copy; outside the mask 0 (16UC1, mono16) or NaN (32FC1).
+        A copy of the pixels in native byte order; outside the mask 0 (integers) or NaN (float32).
 
     Raises:
         ConversionError: See `depth_in_metres`.

@@ -1,4 +1,4 @@
-"""The camera of a calibration: a pinhole behind a lens, and the points of its depth pixels."""
+"""The camera that a calibration describes, a pinhole behind a lens, and points from its depth."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Pinhole:
 
     @staticmethod
     def from_camera_info(info: CameraInfoMessage, *, rectified: bool) -> Pinhole:
-        """Return the camera of a sensor_msgs/CameraInfo, after region of interest and binning.
+        """Return the camera of a sensor_msgs/CameraInfo, with its region of interest and binning.
 
         As in image_geometry, R and the fourth column of P are ignored: points are in the optical
         frame of the camera that took the images.
@@ -87,7 +87,7 @@ class Pinhole:
         return part._resized(width, height)
 
     def scaled(self, width: int, height: int) -> Pinhole:
-        """Return the camera of the same field of view at another resolution, pixels.
+        """Return this camera at another resolution, pixels, with the same field of view.
 
         The result is cached with its rays, since masks and depth images have one resolution each.
 
@@ -204,7 +204,7 @@ def _check_size(width: int, height: int) -> None:
 def _check_optics(fx: float, fy: float, cx: float, cy: float) -> None:
     if not (0 < fx < math.inf and 0 < fy < math.inf):
         raise CalibrationError(
-            f'camera_info has focal lengths {fx:g} and {fy:g}, the camera is '
+            f'camera_info has focal lengths {fx:g} and {fy:g}, so the camera is '
             f'not calibrated; {_REMEDY}'
         )
     if not (math.isfinite(cx) and math.isfinite(cy)):

@@ -17,7 +17,8 @@ SAMPLE: Final = 800  # points that vote on the draws
 GAP: Final = 3  # pixels around a mask that may belong to the target or to its surroundings
 RING: Final = 6  # pixels beyond the gap, which show what the target touches
 LEVEL_SHARE: Final = 0.25  # share of the ring that a raised support must cover
-# Neighbours of similar depth, of eight: a pixel at a straight edge has five, at a corner three.
+# Minimum number of the eight neighbours with similar depth; a pixel at a straight edge has five, at
+# a corner three.
 MIN_SUPPORT: Final = 3
 
 
@@ -34,8 +35,8 @@ def denoise_depth(z: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Drop flying pixels of a depth image, and average its noise.
 
     A pixel is kept if three of its eight neighbours in the mask are within 1 cm plus 1 % of its
-    depth; pixels that fly between an object and its background have fewer. It becomes the mean of
-    itself and of opposite pairs of such neighbours, which preserves slopes and borders.
+    depth; pixels that fly between an object and its background have fewer. A kept pixel becomes the
+    mean of itself and of opposite pairs of such neighbours, which preserves slopes and borders.
 
     Args:
         z: (H, W) m, NaN without depth.
@@ -106,7 +107,7 @@ class Plane:
     """A plane in the optical frame.
 
     Attributes:
-        normal: (3,) unit vector towards the side of the camera: up.
+        normal: (3,) unit vector, up: towards the camera's side.
         offset: normal @ p for its points p, m.
     """
 
@@ -121,9 +122,9 @@ class Plane:
 def support_plane(view: TargetView) -> Plane | None:
     """Return the plane that a target stands on; None if none is plausible.
 
-    Its direction is taken from the plane through most points around the target; its height is the
-    highest level below the target that contains a quarter of the pixels next to the target: the
-    level of the book for a cup on a book on a table.
+    Its direction is that of the plane through most points around the target. Its height is the
+    highest level below the target that contains a quarter of the pixels next to the target. For a
+    cup on a book on a table, that is the level of the book.
     """
     around = ~dilate(view.mask, GAP) & np.isfinite(view.points[..., 2])
     plane = fit_plane(view.points[around], view.target())

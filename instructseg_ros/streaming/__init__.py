@@ -1,1 +1,1 @@
-"""The engine: newest frames and live instructions in, `Segmentation` values out."""
+"""The engine, which turns newest frames and active instructions into `Segmentation` values."""

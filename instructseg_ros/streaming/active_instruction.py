@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import NANO, Frame
 from instructseg_ros.model.query import Query
 from instructseg_ros.streaming.instruction import Instruction
 
 # Unique in the process, so that targets of different cameras are never confused.
 _track_ids = itertools.count(1)
-TRACK_MEMORY: Final = 1_000_000_000  # ns that a target may be out of sight and keep its id
+TRACK_MEMORY: Final = NANO  # ns for which a target may be out of sight and keep its id
 
 
 @dataclass(kw_only=True, eq=False)

@@ -43,7 +43,7 @@ class CameraTask:
     Attributes:
         camera: The camera.
         frame_task: The task of the session.
-        dropped: Frames of the camera that were replaced unseen before this one.
+        dropped: Earlier frames of the camera that were replaced before they were segmented.
     """
 
     camera: Camera
@@ -58,14 +58,14 @@ class Camera:
     Attributes:
         name: Name of the camera, returned in every result.
         topic: Name of its stream in messages to users.
-        stream: Its recent frames and their plan.
+        stream: Its recent frames, and the plan for the next one.
         image_timeout: Seconds without an image after which active instructions get a FAILED result.
         max_age: Maximum time from the arrival of a frame to its segmentation, s.
         active: The instructions that are active on it.
-        dropped: Frames replaced unseen while an instruction was active.
-        served: Start of the last rate-limited turn, s of the steady clock.
+        dropped: Frames replaced before they were segmented, while an instruction was active.
+        served: Time at which the last rate-limited frame was due, s of the steady clock.
         last_arrival: Arrival of the last image, s of the steady clock; None before the first.
-        refusal: The last image, if it could not be read and that was not reported yet.
+        refusal: The last image if it could not be read, until that is reported; else None.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Camera:
 
     @classmethod
     def from_settings(cls, settings: EngineSettings, session: VideoSession, name: str) -> Camera:
-        """Create a camera of the settings, with a stream of a session."""
+        """Create one of the cameras named in the settings, with a new stream of a session."""
         return cls(
             name=name,
             topic=settings.topics[name],
@@ -126,9 +126,9 @@ class Camera:
             now: Seconds of the steady clock.
             budget: How often each part of the model runs.
             paused: Segment only for instructions on demand.
-            period: Minimum time between turns, s. A frame that arrives before its turn waits, and
-                a newer frame replaces it. An instruction on demand does not wait for the turn,
-                and its frame is then segmented for the others too.
+            period: Minimum time between segmented frames, s. A frame that arrives earlier waits,
+                and a newer frame replaces it. An instruction on demand does not wait, and its
+                frame is then segmented for the others too.
         """
         frame = self.stream.frames.newest(now=now, max_age=self.max_age)
         if frame is None:
@@ -140,7 +140,7 @@ class Camera:
             return None
         self.stream.frames.take()
         if len(on_demand) < len(waiting):
-            # A turn that begins late does not delay the next ones, unless a whole turn was missed.
+            # A late start does not delay the next frames, unless a whole period was missed.
             self.served = turn if turn <= now < turn + period else now
         for each in waiting:
             each.last_frame = frame
@@ -148,7 +148,7 @@ class Camera:
         return CameraTask(camera=self, frame_task=task, dropped=self.dropped)
 
     def next_event(self, *, paused: bool = False) -> float:
-        """Return when an instruction expires or needs a report, s of the steady clock."""
+        """Return the next time, s of the steady clock, at which a report or an expiry is due."""
         times = [each.deadline for each in self.active]
         times += [
             self._silent_at(each) for each in self._answerable(paused) if not each.silence_reported
@@ -158,7 +158,7 @@ class Camera:
     def overdue(
         self, *, now: float, paused: bool = False
     ) -> Iterator[tuple[ActiveInstruction, Segmentation]]:
-        """Return FAILED results for refused frames and, once, for missing images."""
+        """Yield FAILED results for refused frames and, once, for missing images."""
         refusal, self.refusal = self.refusal, None
         for each in self._answerable(paused):
             if refusal:

@@ -24,7 +24,7 @@ BAYER_CODES: Final = {
 
 
 def _import_cv2() -> ModuleType:
-    """Import OpenCV when the first image needs it: it takes 0.1 s and 17 MB.
+    """Import OpenCV only when an image needs it: the import takes 0.1 s and 17 MB.
 
     Raises:
         ConversionError: It is not installed.
@@ -80,10 +80,10 @@ _MAX_OUTLIERS: Final = 1e-4  # share of the samples that may exceed the bit dept
 class BitDepth:
     """Infers how many of 16 bits a camera uses, from the largest samples of its frames.
 
-    An image message does not state it, and many 10-bit and 12-bit sensors use the low bits, so
-    that the high byte is nearly black. The bit depth only grows, at most four times, so that
-    brightness does not flicker. At most 0.01 % of the samples of a frame may exceed it: hot pixels,
-    or invalid ones marked 65535, would otherwise darken every later frame.
+    An image message does not state the bit depth, and many 10-bit and 12-bit sensors use the low
+    bits, so that the high byte is nearly black. The bit depth only grows, at most four times, so
+    that brightness does not flicker. Up to 0.01 % of the samples of a frame may exceed it, because
+    hot pixels, or invalid ones marked 65535, would otherwise darken every later frame.
     """
 
     def __init__(self, bits: int = _SENSOR_BITS[0]) -> None:
@@ -135,12 +135,12 @@ class _Layout:
 
 
 def _packed(code: str) -> _Layout:
-    """4:2:2, two pixels in four bytes."""
+    """Return the layout of 4:2:2 YUV: two pixels in four bytes."""
     return _Layout(partial(_yuv_to_rgb, code=code), channels=2, even=('width',))
 
 
 def _planar(code: str) -> _Layout:
-    """4:2:0, a plane of luma and half as many rows of interleaved chroma."""
+    """Return the layout of 4:2:0 YUV: luma, then half as many rows of interleaved chroma."""
     return _Layout(partial(_yuv_to_rgb, code=code), even=('width', 'height'), rows=1.5)
 
 
@@ -177,8 +177,8 @@ _LABEL_DTYPES: Final = {'mono8': 'u1', '8UC1': 'u1', '16UC1': 'u2', 'mono16': 'u
 def decode_image(message: ImageMessage, bits: BitDepth | None = None) -> np.ndarray:
     """Return the pixels of a message as (H, W, 3) uint8 RGB.
 
-    Interleaved 8-bit encodings become views of the message. 8UC3 is taken as BGR, as OpenCV writes
-    it; yuv422 is U Y V Y, as ROS defines it.
+    8-bit RGB, BGR and gray images become views of the message. 8UC3 is read as BGR, as OpenCV
+    writes it, and yuv422 as U Y V Y, as ROS defines it.
 
     Args:
         message: The message.
@@ -209,10 +209,10 @@ def decode_image(message: ImageMessage, bits: BitDepth | None = None) -> np.ndar
 
 
 def decode_labels(message: ImageMessage) -> np.ndarray:
-    """Return the (H, W) uint8 or uint16 numbers of a label image, a view of the message.
+    """Return the (H, W) uint8 or uint16 numbers of a label image, as a view of the message.
 
     Raises:
-        ConversionError: The message contradicts itself, or is no label image.
+        ConversionError: The message contradicts itself, or is not a label image.
     """
     dtype = _LABEL_DTYPES.get(message.encoding)
     if dtype is None:

@@ -1,4 +1,4 @@
-"""The engine of the node: segments the newest frames for active instructions, in two threads."""
+"""The engine of the node: a worker thread segments the newest frames for active instructions."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Engine:
 
         Args:
             model: The model; only the worker thread uses it.
-            on_results: Called with all results of a frame together, and with each result without a
-                frame, in order. It is called from both threads and from `stop`, never concurrently.
-            settings: Bounds of memory and time.
+            on_results: Called, in order, with all results of a frame together or with one result
+                without a frame; from both threads and from `stop`, but never concurrently.
+            settings: Cameras, bounds and schedule.
             clock: Nanoseconds on the time line of the frames' stamps.
             on_notice: Called from the worker thread with the reason for a new compute budget.
         """
@@ -143,7 +143,7 @@ class Engine:
     def give(self, instruction: Instruction) -> None:
         """Activate an instruction, alongside those in other slots.
 
-        One that repeats an active one (`Instruction.is_repeated_by`) renews that instead: its
+        If it repeats an active one (`Instruction.is_repeated_by`), that one is renewed instead: its
         lifetime restarts, and it keeps its id, its track and its embedding.
 
         Raises:
@@ -175,7 +175,7 @@ class Engine:
             self._notify()
 
     def cancel(self, id: str = '', *, slot: str = '', reason: str = 'cancelled') -> list[str]:
-        """End the active instruction with this id or in this slot, or all; return the ids ended."""
+        """End active instructions with this id and slot ('' matches all); return the ended ids."""
         return self._end(lambda each: id in ('', each.id) and slot in ('', each.slot), reason)
 
     def withdraw(self, instruction: Instruction) -> None:
@@ -364,7 +364,7 @@ class Engine:
             self._notify_user(f'{reason}: cached features were released; now {self.budget}')
 
     def _deliver(self, rounds: Sequence[tuple[Camera, Answers]]) -> None:
-        """Deliver final results, then the results of instructions that are still active."""
+        """Deliver queued results, then the answers of instructions that are still active."""
         with self._delivery:
             with self._lock:
                 frames = [self._registry.settle(camera, answers) for camera, answers in rounds]

@@ -1,4 +1,4 @@
-"""Reads image files and compressed image messages, for the whole package."""
+"""Reads and writes image files, and reads compressed image messages, for the whole package."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from instructseg_ros.streaming.encodings import (
 )
 from instructseg_ros.streaming.instruction import describe_error, quote
 
-# Larger files are damaged or hostile. Pillow has the same limit unless a program raised it.
+# Larger images are damaged or hostile. Pillow has the same limit unless a program raised it.
 MAX_PIXELS: Final = 178_956_970
 MAX_MESSAGE_PIXELS: Final = 64 << 20
-# Excludes EPS, which Pillow passes to an external program, and TGA, which matches other files.
+# Excludes EPS, which Pillow passes to an external program, and TGA, whose check is too lax.
 _FORMATS: Final = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
-_SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats whose mode I means 16 bits, not 32
+_SIXTEEN_BITS: Final = ('PNG', 'PPM')  # formats in which Pillow's mode "I" means 16 bits, not 32
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,7 +44,7 @@ class ImageError(ValueError):
 
 
 def is_clutter(file: Path) -> bool:
-    """Return whether a file manager made a file, such as `._a.jpg` of macOS next to a.jpg.
+    """Return whether a file was left by a file manager, as macOS leaves `._a.jpg` next to a.jpg.
 
     Code that lists a folder must skip such files.
     """
@@ -52,7 +52,7 @@ def is_clutter(file: Path) -> bool:
 
 
 def read_size(file: Path) -> tuple[int, int]:
-    """Read the (height, width) that `read_rgb` and `read_mask` return, mostly from the header.
+    """Read the (height, width) of the result of `read_rgb` or `read_mask`, mostly from the header.
 
     Raises:
         ImageError: The file is not an image, or the image is too large.
@@ -85,7 +85,7 @@ def read_labels(file: Path) -> np.ndarray:
         (H, W) integers.
 
     Raises:
-        ImageError: The file has colors, or one of the reasons listed at `read_mask`.
+        ImageError: The file has colors, or cannot be read for a reason listed at `read_mask`.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_values(image), image)))
@@ -106,8 +106,9 @@ def read_mask(file: Path) -> np.ndarray:
         (H, W) bool.
 
     Raises:
-        ImageError: The file is damaged, too large or no image; or it is ambiguous as a mask, since
-            its pixels are fractions, only its transparency has a shape, or its palette is swapped.
+        ImageError: The file is damaged, too large or not an image; or it is ambiguous as a mask:
+            its pixels are fractions, its transparency and its colors show different shapes, or its
+            palette is swapped.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))
@@ -162,7 +163,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
-    if image.format == 'TIFF':  # Pillow turns these itself.
+    if image.format == 'TIFF':  # Pillow rotates these itself.
         image.load()
     sideways = _orientation(image) in _SIDEWAYS
     return (image.width, image.height) if sideways else (image.height, image.width)
@@ -231,17 +232,30 @@ def _refuse_swapped_palette(image: Image.Image) -> None:
         )
 
 
+def write_mask(file: Path, mask: np.ndarray) -> None:
+    """Write a (H, W) bool mask as a PNG file of 0 and 255; see `write_png`."""
+    write_png(file, Image.fromarray(mask.astype(np.uint8) * 255))
+
+
+def write_png(file: Path, image: Image.Image) -> None:
+    """Write a PNG file, creating its folder; the file appears only when it is complete."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix('.partial')
+    image.save(draft, 'PNG')
+    draft.replace(file)
+
+
 def decode_compressed(data: Any, format: str, bits: BitDepth | None = None) -> np.ndarray:
     """Decode a JPEG or PNG of an image message to (H, W, 3) uint8 RGB.
 
     Args:
         data: The bytes of the file.
-        format: That of sensor_msgs/CompressedImage, such as `jpeg` or
+        format: Field of sensor_msgs/CompressedImage, such as `jpeg` or
             `bgr8; jpeg compressed bgr8`.
         bits: Bit depth of the camera, as for `decode_image`.
 
     Raises:
-        ConversionError: It is something else, too large, or incomplete.
+        ConversionError: The data is depth, is no JPEG or PNG, is too large, or is incomplete.
     """
     if 'compressedDepth' in format:
         raise ConversionError(
@@ -270,7 +284,7 @@ def _decode_samples(data: Any, format: str, bits: BitDepth | None) -> np.ndarray
                 )
             if image.mode.startswith('I'):
                 return _to_eight_bits(image, bits)
-            return np.array(image if image.mode == 'L' else image.convert('RGB'))
+            return np.array(image if image.mode in ('L', 'RGB') else image.convert('RGB'))
     except ConversionError:
         raise
     # Pillow raises ValueError and others for files that were damaged deliberately.

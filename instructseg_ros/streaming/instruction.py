@@ -54,6 +54,11 @@ class Until(enum.Enum):
     ANSWERED = 'answered'  # its first result
 
 
+def new_id() -> str:
+    """Return a random id for an instruction."""
+    return uuid.uuid4().hex[:12]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
     """A validated instruction with its id and lifetime.
@@ -71,7 +76,7 @@ class Instruction:
     """
 
     text: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=new_id)
     task: Task = Task.AUTO
     cameras: tuple[str, ...] = ()
     lifetime: float | None = None
@@ -93,7 +98,7 @@ class Instruction:
 
         A sender that chose another id expects results with that id, so its instruction is new.
         Without a slot, an instruction with a chosen id is not shared with other senders. Requests
-        that wait for their end (`on_demand`) are never repeated, as each has its own end.
+        that wait for their end (`on_demand`) are never repeated, because each has its own end.
         """
         is_shared = other.generated_id and (self.generated_id or bool(self.slot))
         fits_id = other.id == self.id or is_shared
@@ -123,7 +128,7 @@ def clean_text(text: str, *, max_length: int = MAX_TEXT_LENGTH) -> str:
     """Normalise the text of an instruction (NFC, single spaces) and refuse invalid ones.
 
     Raises:
-        InstructionError: The text is empty, too long, without a letter, or holds control
+        InstructionError: The text is empty, is too long, has no letter, or contains control
             characters or one of the model's own tokens.
     """
     if len(text) > max_length:

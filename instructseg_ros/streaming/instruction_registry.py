@@ -22,7 +22,7 @@ class InstructionRegistry:
     """
 
     def __init__(self, settings: EngineSettings, session: VideoSession) -> None:
-        """Create the cameras of the settings, with streams of a session and nothing active."""
+        """Create the settings' cameras, with streams of a session and no active instructions."""
         self._session = session
         self.cameras = {
             name: Camera.from_settings(settings, session, name) for name in settings.topics
@@ -95,7 +95,7 @@ class InstructionRegistry:
         return finals
 
     def overdue(self, *, now: float, paused: bool) -> list[Segmentation]:
-        """Return the results that are due without the model, and end expired instructions."""
+        """End expired instructions; return all results that are due without the model."""
         results = []
         for instruction in self.active():
             states = self._active_of(instruction)
@@ -133,20 +133,20 @@ class InstructionRegistry:
         return [task for task in tasks if task]
 
     def next_turn(self, *, now: float, period: float) -> float:
-        """Return when a waiting frame of a rate-limited camera may be segmented.
+        """Return the earliest time at which a rate-limited camera's waiting frame may be segmented.
 
         Args:
             now: Seconds of the steady clock.
-            period: Minimum time between turns of a camera, s.
+            period: Minimum time between segmented frames of a camera, s.
 
         Returns:
-            Seconds of the steady clock; infinity if no camera has to wait for its turn.
+            Seconds of the steady clock; infinity if no camera has to wait.
         """
         turns = (camera.served + period for camera in self._all())
         return min((turn for turn in turns if turn > now), default=float('inf'))
 
     def settle(self, camera: Camera, answers: Answers) -> list[Segmentation]:
-        """Return the results of active instructions; end the instructions that they complete."""
+        """Return the answers of instructions still active, and end those that are now complete."""
         results = []
         for each, result in answers.items():
             if each not in camera.active:
@@ -159,7 +159,7 @@ class InstructionRegistry:
         return results
 
     def next_event(self, *, paused: bool) -> float:
-        """Return when the next report is due or an instruction ends, s of the steady clock."""
+        """Return the next time, s of the steady clock, at which a report or an expiry is due."""
         return min(
             (camera.next_event(paused=paused) for camera in self._all()), default=float('inf')
         )

@@ -1,4 +1,4 @@
-"""Label images: one number per instruction, masks of a frame combined."""
+"""Combines the masks of a frame: label images (one number per instruction), union, confidence."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def union(results: Sequence[Segmentation]) -> np.ndarray:
 
 
 def confidence(results: Sequence[Segmentation]) -> np.ndarray:
-    """Return the (H, W) uint8 maximum over the results of the probability x 255 of each pixel."""
+    """Return each pixel's highest probability among the results, times 255, as (H, W) uint8."""
     highest = results[0].probability
     for result in results[1:]:
         assert highest is not None and result.probability is not None

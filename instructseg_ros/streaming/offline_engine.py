@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.session import VideoSession
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OfflineEngine:
-    """The engine without threads and clock: every frame is segmented, none is dropped."""
+    """The engine without threads or a clock: every frame is segmented, none is dropped."""
 
     def __init__(self, model: Segmenter, settings: EngineSettings) -> None:
         """Create an engine without instructions, for the first camera of the settings."""
@@ -39,24 +39,17 @@ class OfflineEngine:
         """Activate an instruction from the next frame on."""
         self._camera.active.append(ActiveInstruction(instruction, given=0.0))
 
-    def drop(self, id: str) -> None:
-        """Deactivate the instruction with this id."""
-        self._camera.active = [
-            active for active in self._camera.active if active.instruction.id != id
-        ]
-
-    def segment(self, image: np.ndarray, *, stamp: int, header: Any = None) -> list[Segmentation]:
+    def segment(self, image: np.ndarray, *, stamp: int) -> list[Segmentation]:
         """Return one result for each instruction, in the order in which they were given.
 
         Args:
             image: (H, W, 3) uint8 RGB; not copied, so do not change it afterwards.
             stamp: Time of capture, ns.
-            header: Opaque value, returned with the results.
 
         Raises:
             MemoryError: The device is out of memory.
         """
-        self._camera.add(Frame(image=image, stamp=stamp, header=header, received=stamp))
+        self._camera.add(Frame(image=image, stamp=stamp, received=stamp))
         self._camera.stream.frames.take()
         task = self._camera.next_task(now=0.0, budget=self.budget)
         if task is None:

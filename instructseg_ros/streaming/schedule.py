@@ -1,4 +1,4 @@
-"""Schedules: how often each model stage runs, the control of that rate, and engine settings."""
+"""Schedules of the model stages, the controller that adapts them, and the engine's settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def budgets(
 
 
 def _ladder(budget: ComputeBudget) -> Iterator[ComputeBudget]:
-    """Run the language model less often, then with fewer references, then shrink the input."""
+    """Yield budgets with fewer language model runs, then fewer references, then smaller input."""
     yield budget
     for reason_every in REASON_INTERVALS:
         budget = replace(budget, reason_every=reason_every)
@@ -54,7 +54,7 @@ def _ladder(budget: ComputeBudget) -> Iterator[ComputeBudget]:
 
 WINDOW: Final = 8  # frames over which the load is averaged
 MAX_IDLE_LOAD: Final = 0.6  # below this load a better budget is tried
-MAX_PATIENCE: Final = 64  # windows
+MAX_PATIENCE: Final = 64  # windows to wait before a better budget is tried
 
 
 class RateController:
@@ -88,7 +88,7 @@ class RateController:
         return self._ladder[self._level]
 
     def note(self, seconds: float, *, cameras: int = 1) -> str:
-        """Record the time of a frame; return a description of the change, '' if there is none.
+        """Record a frame's time; return a description of the new budget, '' if it is unchanged.
 
         Args:
             seconds: Time of the frame in the model.
@@ -102,7 +102,7 @@ class RateController:
         return self._weigh(load)
 
     def _load(self, cameras: int) -> float:
-        """Share of the available time that is used; at 1, the target is just reached."""
+        """Return the share of the available time that is used; at 1, the target is just reached."""
         load = sum(self._seconds) / len(self._seconds) * self._rate * cameras
         if self._latency:
             load = max(load, max(self._seconds) / self._latency)
@@ -134,9 +134,9 @@ class EngineSettings:
 
     Attributes:
         topics: Name of each camera -> name of its stream in messages to users.
-        reference_frames: Maximum number of earlier frames shown to the model with the newest.
-        reference_stride: Seconds between them.
-        max_reference_stride: Maximum number of seconds between them, see `ReferencePolicy`.
+        reference_frames: Maximum number of earlier frames that the model receives with the newest.
+        reference_stride: Seconds between reference frames.
+        max_reference_stride: Maximum seconds between reference frames, see `ReferencePolicy`.
         max_age: Maximum time from the arrival of a frame to its segmentation, s.
         image_timeout: Seconds without an image after which active instructions get a FAILED result.
         max_instructions: Maximum number of active instructions.
@@ -145,8 +145,8 @@ class EngineSettings:
         schedule: When each stage of the model runs.
         reason_every: TWO_RATE: frames from one run of the language model to the next.
         refresh_every: FIXED_REFERENCES: frames for which reference frames stay the same.
-        scene_change: TWO_RATE, AUTO: share of the image whose change makes the language model run
-            at once.
+        scene_change: TWO_RATE, AUTO: share of the image that must change to run the language model
+            early.
         target_rate: AUTO: target rate, frames per second.
         target_latency: AUTO: target latency of a frame in the model, s; 0: no limit.
     """
@@ -168,11 +168,11 @@ class EngineSettings:
 
     @classmethod
     def from_model(cls, model: Segmenter, **others: Any) -> EngineSettings:
-        """Return settings with the reference frames of a model's training.
+        """Return settings with the reference frames that a model was trained with.
 
         Args:
             model: The model.
-            others: Further fields; they override those of the model.
+            others: Further fields, which override those of the model.
         """
         defaults = {
             'reference_frames': model.reference_frames,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from instructseg_ros.model.query import Prediction, why_not_found
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class State(NamedInt):
@@ -36,7 +35,7 @@ class Source(NamedInt):
 class Timing:
     """Times of a result's frame, in nanoseconds of the engine's clock, in increasing order.
 
-    That clock may be simulated time, and jump.
+    That clock may follow simulated time, and may jump.
 
     Attributes:
         captured: Stamp by the camera; time of arrival if the camera gave none.
@@ -59,7 +58,7 @@ class Segmentation:
 
     Attributes:
         instruction: The instruction.
-        state: The outcome; only FOUND has a mask with pixels set.
+        state: The outcome; the mask shows the target only if this is FOUND.
         reason: The outcome in words; empty only for FOUND.
         camera: Name of the frame's camera, or ''.
         header: The frame's header as the caller passed it, or None without a frame.
@@ -68,12 +67,12 @@ class Segmentation:
         mask: (H, W) bool, or None if nothing was segmented.
         probability: (H, W) float32 0..1, or None if nothing was segmented.
         source: Origin of the mask.
-        mask_age: Seconds between the captures of the frame that the language model last ran on and
-            of this one; 0 unless PROPAGATED.
-        track_id: Id of the track, the same while the target's masks overlap in time; 0 unless
-            FOUND.
-        reference_frames: Number of earlier frames shown to the model with this one.
-        dropped: Number of frames of this camera so far that were replaced unseen.
+        mask_age: Seconds from the capture of the frame on which the language model last ran to that
+            of this frame; 0 unless PROPAGATED.
+        track_id: Id of the track, the same while the target's masks overlap from frame to frame; 0
+            unless FOUND.
+        reference_frames: Number of earlier frames that the model received with this one.
+        dropped: Number of frames of this camera so far that were replaced before segmentation.
         timing: Times of the frame, or None without a frame.
         final: Whether this is the last result of the instruction.
     """
@@ -140,16 +139,20 @@ class Segmentation:
     @property
     def pixels(self) -> int:
         """Number of pixels of the mask."""
-        return int(self.mask.sum()) if self.state is State.FOUND and self.mask is not None else 0
+        if self.state is not State.FOUND or self.mask is None:
+            return 0
+        return int(np.count_nonzero(self.mask))
 
 
 def prediction_fields(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
     """Return the fields of a `Segmentation` that a prediction decides."""
-    is_empty = not prediction.mask.any()
-    reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
+    reason = ''
+    if not found:
+        is_empty = not prediction.mask.any()
+        reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
     return {
         'state': State.FOUND if found else State.NOT_FOUND,
-        'reason': '' if found else reason,
+        'reason': reason,
         'score': prediction.score,
         'mask': prediction.mask,
         'probability': prediction.probability,

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.frame_buffer import NANO, Frame
 from instructseg_ros.streaming.segmentation import Segmentation, State, Timing
 
 WINDOW = 5.0  # s over which a rate is measured
@@ -25,7 +25,7 @@ class CameraStatus:
         age: Median of their age on arrival, by their stamps, s; negative if the camera's clock is
             ahead.
         silence: Seconds since the last image, infinity if there was none.
-        replaced: Number of images so far that newer ones replaced unseen.
+        replaced: Number of images so far that newer ones replaced before they were segmented.
         unreadable: Number of images so far that could not be read.
         unstamped: Whether the last image had no stamp.
     """
@@ -45,7 +45,7 @@ class Status:
     Attributes:
         cameras: Status of each camera, by name.
         latencies: Median and 95th percentile of the time in the model, s; zeros without results.
-        ages: The same for the time from an image's stamp to its result, s.
+        ages: Median and 95th percentile of the time from an image's stamp to its result, s.
         results: Number of results of each state so far.
         last_error: Reason of the last FAILED result, '' if there was none.
         faults: Number of errors in the engine itself so far.
@@ -91,7 +91,7 @@ class Statistics:
     def __init__(
         self, cameras: Iterable[str], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Create empty statistics of cameras, by name; `clock` is a steady clock, s."""
+        """Create empty statistics for the named cameras; `clock` is a steady clock, s."""
         self._clock = clock
         self._cameras = {name: _CameraSamples() for name in cameras}
         self._latencies: deque[float] = deque(maxlen=MAX_SAMPLES)
@@ -103,7 +103,7 @@ class Statistics:
         self._lock = threading.Lock()
 
     def silence(self) -> float:
-        """Seconds since the last image of any camera, infinity if there was none."""
+        """Return the seconds since the last image of any camera, infinity if there was none."""
         now = self._clock()
         with self._lock:
             return min(camera.silence(now) for camera in self._cameras.values())
@@ -165,14 +165,11 @@ def percentile(values: Iterable[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-NANO = 10**9
-
-
 class Stopwatch:
     """Starts when it is created, and returns the times of results when they are ready.
 
-    If the clock jumps back while a frame is processed, its later times are extrapolated from the
-    stamp with the steady clock, so ages are never negative.
+    If the clock jumps back while a frame is processed, the frame's later times are extrapolated
+    from its stamp with the steady clock, so ages are never negative.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -196,5 +193,5 @@ class Stopwatch:
 
 
 def _not_before(before: int, now: int, *, seconds: float) -> int:
-    """Return the time now, ns; extrapolated from `before` if the clock has jumped back."""
+    """Return `now`, or a time extrapolated from `before` if the clock has jumped back, ns."""
     return now if now >= before else before + round(max(0.0, seconds) * NANO)

@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from instructseg_ros.model.model_files import MANIFEST, write_manifest
-from instructseg_ros.model.segmenter import Prediction, Segmenter
-from instructseg_ros.research.evaluation.metrics import intersection_over_union
-from instructseg_ros.research.evaluation.processes import Processes
+from instructseg_ros.model.query import Prediction
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
+from instructseg_ros.research.evaluation.runner import Processes
 from instructseg_ros.tabletop.instructions import (
     INSTRUCTION_CATEGORIES,
     TabletopInstruction,
@@ -22,8 +23,9 @@ from instructseg_ros.tabletop.instructions import (
     new_words,
 )
 from instructseg_ros.tabletop.world.simulator import Tabletop
+from instructseg_ros.video.run_folder import write_json
 
-# Training takes its scenes from 1,000,000 on.
+# Seed of the first scene for each purpose; training may use all seeds from 1,000,000 upwards.
 EVALUATION_SEED: Final = 0
 CALIBRATION_SEED: Final = 500_000
 TRAINING_SEED: Final = 1_000_000
@@ -62,7 +64,7 @@ def run_scenes(
     held_out: bool = False,
     size: tuple[int, int] = (640, 480),
 ) -> list[ScoredAnswer]:
-    """Run a model on instructions of every category over some scenes.
+    """Run a model on some scenes, with instructions of every category, and score its answers.
 
     Args:
         segmenter: The model.
@@ -78,17 +80,17 @@ def run_scenes(
 
 
 def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
-    """Evaluate a model on scenes that are not in the training set.
+    """Evaluate a model on scenes and on wordings that are not in the training set.
 
     Args:
         segmenter: The model.
-        scenes: Number of scenes for each kind of wording.
+        scenes: Number of scenes for each of the three reports.
         processes: The processes that share the scenes.
 
     Returns:
-        The figures of `report` for training wordings, at the top and under `seen_wording`; for
-        held-out wordings under `held_out_wording`, and on scenes of the training set under
-        `held_out_wording_seen_scenes`.
+        Three reports: `seen_wording`, with training wordings, which is also merged into the top
+        level; `held_out_wording`; and `held_out_wording_seen_scenes`, with held-out wordings on
+        scenes of the training set.
     """
     held_out_scenes = range(EVALUATION_SEED, EVALUATION_SEED + scenes)
     seen_scenes = range(TRAINING_SEED, TRAINING_SEED + scenes)
@@ -136,7 +138,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
-    """Compute the figures of some answers; a present target that is missed counts as IoU 0."""
+    """Compute IoUs and error rates of scored answers; a present target that is missed has IoU 0."""
     present = [answer for answer in answers if answer.present]
     absent = [answer for answer in answers if not answer.present]
     silent = [not answer.found(threshold) for answer in absent]
@@ -151,8 +153,8 @@ def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
         'mean_iou': _overlap(present, threshold)['iou'],
         'known_words': _overlap(known, threshold),
         'new_words': _overlap(new, threshold),
-        'absent': {'right': _mean(silent), 'n': len(absent)},
-        'present_missed': _mean(missed),
+        'absent': {'right': mean(silent), 'n': len(absent)},
+        'present_missed': mean(missed),
     }
 
 
@@ -177,7 +179,7 @@ def _run_scene(
 def _instructions(
     graph: Any, rng: np.random.Generator, *, held_out: bool
 ) -> Iterator[TabletopInstruction]:
-    """Yield two instructions of each category that suits the scene."""
+    """Yield two instructions of each category, or fewer if the scene does not offer them."""
     for category in (*INSTRUCTION_CATEGORIES, *INSTRUCTION_CATEGORIES):
         absent = bool(rng.integers(_ABSENT_EACH) == 0)
         instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
@@ -207,11 +209,7 @@ def _in_category(answers: Iterable[ScoredAnswer], category: str) -> list[ScoredA
 def _overlap(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
     overlaps = [answer.iou if answer.found(threshold) else 0.0 for answer in answers]
     above = [overlap > 0.5 for overlap in overlaps]
-    return {'iou': _mean(overlaps), 'above_half': _mean(above), 'n': len(answers)}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0
+    return {'iou': mean(overlaps), 'above_half': mean(above), 'n': len(answers)}
 
 
 def _cell(cell: dict[str, Any]) -> str:
@@ -244,16 +242,23 @@ class Thresholds:
     release: float
 
     def write(self, folder: Path) -> Path:
-        """Store them in a model's folder and return the changed file."""
+        """Store the thresholds in a model folder and return the changed file."""
         file = folder / 'config.json'
         config = json.loads(file.read_text())
         config |= {'score_threshold': self.found, 'release_threshold': self.release}
-        changed = file.with_suffix('.new')
-        changed.write_text(json.dumps(config, indent=2, sort_keys=True) + '\n')
-        changed.replace(file)
+        write_json(file, config)
         if (folder / MANIFEST).is_file():
             write_manifest(folder)
         return file
+
+
+def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Thresholds:
+    """Choose the thresholds of a model on scenes that only the calibration uses.
+
+    Raises:
+        ValueError: There are so few scenes that all targets are present, or all are absent.
+    """
+    return calibrate(run_scenes(segmenter, range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)))
 
 
 def calibrate(answers: Sequence[ScoredAnswer]) -> Thresholds:
@@ -265,7 +270,7 @@ def calibrate(answers: Sequence[ScoredAnswer]) -> Thresholds:
     the range from half of `found` to `found`.
 
     Raises:
-        ValueError: The answers lack present or absent targets.
+        ValueError: All targets are present, or all are absent.
     """
     present = _scores(answers, present=True)
     absent = _scores(answers, present=False)

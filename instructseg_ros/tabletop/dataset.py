@@ -11,8 +11,8 @@ import numpy as np
 from instructseg_ros.research.benchmark.stream_runs import Clip
 from instructseg_ros.research.data.dataset import DataSet
 from instructseg_ros.research.data.image_folder import LAYOUT, read, write_entries
-from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.synthetic import save_jpeg
+from instructseg_ros.streaming.image_files import write_mask
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
@@ -77,7 +77,7 @@ def _instructions(
 
 
 def make_sample(folder: Path, seed: int) -> None:
-    """Write a sample of a few scenes for each split."""
+    """Write a few scenes for each split."""
     for number, split in enumerate(_SPLITS):
         first = 100_000 * (seed + 1) + 10 * number
         write_tabletop(folder / split, range(first, first + 2), size=_SAMPLE_SIZE, instructions=6)
@@ -92,13 +92,13 @@ INSTRUCTIONS: Final = ('the red mug', 'all the balls', 'something I can drink fr
 
 
 def recorded_images(count: int) -> list[np.ndarray]:
-    """Return the first (H, W, 3) uint8 RGB images of the recording."""
+    """Return the first `count` images of the recording, (H, W, 3) uint8 RGB."""
     with Recording() as recording:
         return [recording.observe(i / recording.rate, truth=False).rgb for i in range(count)]
 
 
 def timing_clip(frames: int, *, rate: float) -> Clip:
-    """Return the first images of the recording, stamped at `rate`, with four instructions."""
+    """Return a clip of the recording's first images, stamped at `rate` Hz, with INSTRUCTIONS."""
     stamps = [round(i / rate * 1e9) for i in range(frames)]
     return Clip(images=recorded_images(frames), stamps=stamps, instructions=INSTRUCTIONS)
 

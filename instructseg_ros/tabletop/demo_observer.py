@@ -7,7 +7,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import rclpy
@@ -33,7 +32,7 @@ SPIN_PERIOD = 0.05
 
 @dataclass(kw_only=True, eq=False)
 class CameraFrame:
-    """The camera's messages with one stamp; None until they arrive."""
+    """The camera's messages with one stamp; each field is None until its message arrives."""
 
     stamp: int
     image: np.ndarray | None = None
@@ -53,8 +52,8 @@ class ReceivedResult:
 
     Attributes:
         message: The result.
-        arrival: Time of its arrival, ns on the clock of the stamps.
-        received: The same, s on the steady clock.
+        arrival: Time of its arrival, ns on the ROS clock.
+        received: Time of its arrival, s on the monotonic clock.
     """
 
     message: SegmentationMessage
@@ -93,7 +92,7 @@ class Observer:
         ]
 
     def __enter__(self) -> Observer:
-        """Wait for the first complete frame and for the node's subscription."""
+        """Wait for the first complete frame and for the node's subscription to commands."""
         if not self.wait(
             lambda: self.newest() and self._commands.get_subscription_count(), timeout=START_TIMEOUT
         ):
@@ -103,12 +102,7 @@ class Observer:
             )
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Leave the ROS graph."""
         self._node.destroy_node()
         rclpy.try_shutdown()
@@ -124,7 +118,7 @@ class Observer:
         return True
 
     def listen(self, seconds: float) -> None:
-        """Spin for that time."""
+        """Spin for `seconds`."""
         self.wait(lambda: False, timeout=seconds)
 
     def set_scene(self, scene: int) -> None:
@@ -142,12 +136,12 @@ class Observer:
         self._commands.publish(Command(id=id, instruction=text, slot=Command.PERSON))
 
     def newest(self) -> CameraFrame | None:
-        """Return the newest complete frame."""
+        """Return the newest complete frame, if any."""
         complete = [frame for frame in self._frames.values() if frame.is_complete]
         return max(complete, key=lambda frame: frame.stamp) if complete else None
 
     def frame(self, stamp: int) -> CameraFrame | None:
-        """Return the frame of a stamp if it is complete."""
+        """Return the frame with this stamp; None if it is not complete."""
         frame = self._frames.get(stamp)
         return frame if frame is not None and frame.is_complete else None
 

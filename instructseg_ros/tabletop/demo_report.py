@@ -175,7 +175,7 @@ def contact_sheet(answers: Sequence[Answer]) -> Image.Image:
 
 
 def save_video(frames: Sequence[np.ndarray], path: Path, *, seconds_per_frame: float) -> None:
-    """Write (H, W, 3) uint8 frames as an animated GIF at tile size."""
+    """Write (H, W, 3) uint8 frames as an animated GIF, resized to TILE."""
     images = [
         Image.fromarray(frame).resize(TILE).quantize(96, dither=Image.Dither.NONE)
         for frame in frames

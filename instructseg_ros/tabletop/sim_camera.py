@@ -79,7 +79,7 @@ class SimCamera(Node):
 
     def __init__(self) -> None:
         """Open the source and start publishing."""
-        # Before the node: rclpy calls destroy_node when it rejects a parameter.
+        # Set before the node is created: rclpy calls destroy_node if it rejects a parameter.
         self._opened = ExitStack()
         super().__init__('sim_camera')
         parameters.declare(self, SimCameraParameters)
@@ -139,7 +139,7 @@ class SimCamera(Node):
 
 
 def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -> FrameSource:
-    """Open the renderer or the recording, as the parameters say.
+    """Open the renderer or the recording, according to the parameter `source`.
 
     Args:
         values: Parameters of the node.
@@ -165,7 +165,7 @@ def open_source(values: SimCameraParameters, *, warn: Callable[[str], object]) -
         except OpenGLError as error:
             if values.source == 'live':
                 raise
-            warn(f'playing the recording, at its own image size: {error}')
+            warn(f'playing the recording (at its own image size) instead of rendering: {error}')
     source: FrameSource = Recording()
     source.reset(values.scene)
     return source

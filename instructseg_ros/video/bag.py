@@ -17,6 +17,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.streaming.encodings import (
     BitDepth,
     ConversionError,
@@ -25,7 +26,6 @@ from instructseg_ros.streaming.encodings import (
 )
 from instructseg_ros.streaming.image_files import decode_compressed
 from instructseg_ros.video.source import (
-    NANO,
     FrameInfo,
     SourceError,
     VideoFrame,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 IMAGE: Final = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE: Final = 'sensor_msgs/msg/CompressedImage'
-CLOCK_SAMPLES: Final = 100  # a camera whose first stamps are all 0 has no clock
+CLOCK_SAMPLES: Final = 100  # stamps; a camera whose first ones are all 0 has no clock
 _MAX_TIME: Final = 2**64  # ns
 _MCAP_MAGIC: Final = b'\x89MCAP0\r\n'
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def read_label_image(raw: bytes) -> np.ndarray:
     """Return the (H, W) numbers of a serialized label image, as for `decode_labels`.
 
     Raises:
-        SourceError: The message is damaged, or no label image.
+        SourceError: The message is damaged, or is not a label image.
     """
     try:
         return decode_labels(decode_message(raw, IMAGE))
@@ -146,7 +146,7 @@ class BagReader:
     def messages(
         self, connections: Collection[Topic], start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[Topic, int, bytes]]:
-        """Yield (topic, log time in ns, serialized message) from `start` to before `stop`.
+        """Yield (topic, log time in ns, serialized message) where `start` <= log time < `stop`.
 
         The rest of a damaged file is left out, with a warning.
         """
@@ -211,7 +211,7 @@ def _open_even_truncated(path: Path, stack: ExitStack) -> Any:
             return TruncatedMcap(path)
         except ModuleNotFoundError as missing:
             raise SourceError(
-                f'{error} To read what is there, install {missing.name}: pip install mcap'
+                f'{error} To read the undamaged part, install {missing.name}: pip install mcap'
             ) from missing
     stack.callback(reader.close)
     return reader
@@ -256,7 +256,7 @@ class TruncatedMcap:
     def messages(
         self, connections: Collection[Topic], start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[Topic, int, bytes]]:
-        """Yield what a `Reader` of rosbags yields."""
+        """Yield messages as a `Reader` of rosbags does."""
         chosen = {(each.topic, each.msgtype): each for each in connections}
         begin, end = start or 0, stop or _MAX_TIME
         for position, first, last in self._positions:
@@ -311,7 +311,7 @@ class BagImages:
         """Find the topic; None chooses the only image topic.
 
         Raises:
-            SourceError: The bag cannot be read, has no such topic, or several to choose from.
+            SourceError: The bag cannot be read, has no such topic, or has several to choose from.
         """
         self.path = path
         self.files: Sequence[Path] = storage_files(path)
@@ -330,7 +330,7 @@ class BagImages:
         """Yield the images logged at `since` (ns) or later; report unreadable ones.
 
         Raises:
-            SourceError: No image, or the bag, can be read.
+            SourceError: The bag cannot be read, or none of its images can.
         """
         depth = BitDepth(bits)
         with BagReader(self.path) as bag:
@@ -357,7 +357,7 @@ class BagImages:
         return VideoFrame(image=image, info=info)
 
     def _first_stamps(self, bag: BagReader) -> Iterator[int]:
-        """Yield the first stamps: simulated time begins at 0, and some drivers leave them 0."""
+        """Yield the first stamps: a driver may leave all at 0; simulated time only begins at 0."""
         for image, _, raw in itertools.islice(bag.messages(self._images), CLOCK_SAMPLES):
             try:
                 yield read_stamp(raw, image.msgtype)

@@ -14,11 +14,12 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode, StoragePlu
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.model.tasks import Task, choose_task
 from instructseg_ros.streaming.segmentation import Segmentation, State
 from instructseg_ros.video.bag import IMAGE
 from instructseg_ros.video.record import FrameRecord
-from instructseg_ros.video.source import NANO, FrameInfo
+from instructseg_ros.video.source import FrameInfo
 
 SEGMENTATION: Final = 'instructseg_ros/msg/Segmentation'
 SEGMENTATION_TOPIC: Final = '/segmentation'
@@ -37,8 +38,8 @@ def write_bag(
 ) -> None:
     """Write a bag (MCAP) of segmentations and masks.
 
-    `/segmentation` holds all results as the node publishes them, `/mask/NAME` the masks of one
-    instruction (mono8; all 0 unless FOUND). Headers and times are those of the images.
+    `/segmentation` holds all results as the node publishes them; `/mask/NAME` holds the masks of
+    one instruction (mono8; all 0 unless FOUND). Headers and times are those of the images.
 
     Args:
         records: Results of all frames.

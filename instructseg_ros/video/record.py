@@ -13,12 +13,13 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.streaming.active_instruction import TRACK_MEMORY
 from instructseg_ros.streaming.instruction import Instruction
 from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, Source, State
 from instructseg_ros.video.rle import decode_mask, encode_mask
-from instructseg_ros.video.source import NANO, FrameInfo
+from instructseg_ros.video.source import FrameInfo
 
 MAX_REPLAYED: Final = 1000  # frames, in case the stamps of a camera stand still
 

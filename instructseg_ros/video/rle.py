@@ -1,7 +1,7 @@
-"""COCO run-length encoding of masks: pycocotools, with a check of what other programs wrote.
+"""COCO run-length encoding of masks: pycocotools behind a check of what other programs wrote.
 
-pycocotools reads beyond the end of a truncated text, and leaves pixels unset where the counts
-are too few, so every reader decodes here.
+pycocotools itself reads beyond the end of a truncated text, and leaves pixels unset if there are
+too few counts, so all masks that are read are decoded here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from instructseg_ros.streaming.image_files import MAX_PIXELS
 
-# A count has digits from "P" to "o" and a last one from "0" to "O", of five bits each. Six of them
+# A count has digits from "P" to "o", then a last one from "0" to "O", of five bits each. Six digits
 # hold every difference of two counts up to MAX_PIXELS.
 _COMPRESSED: Final = re.compile('(?:[P-o]{0,5}[0-O])+')
 
@@ -36,7 +36,7 @@ def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
     height, width = checked_size(encoded.get('size'))
     counts = _checked_counts(encoded.get('counts'), height * width)
     mask = _decode(counts, height, width)
-    # Counts that fill the mask exceed a mask with one pixel less.
+    # Counts that fill the mask are too many for a mask with one pixel less.
     if mask is None or (mask.size and _decode(counts, mask.size - 1, 1) is not None):
         raise ValueError(
             f'the run lengths do not fill {height} x {width} pixels: write the mask '
@@ -62,18 +62,18 @@ def checked_size(size: Any) -> tuple[int, int]:
 
 
 def _checked_counts(counts: Any, pixels: int) -> str:
-    """Return counts as a text that pycocotools can read without harm."""
+    """Return counts as a text that pycocotools can read safely."""
     from pycocotools import mask as coco
 
     if isinstance(counts, str):
         if not _COMPRESSED.fullmatch(counts):
             raise ValueError(
-                'the run lengths are not compressed text: they are truncated, do not fill an '
+                'the run lengths are not compressed text: they are truncated, are longer than an '
                 'image, or have a character outside "0" to "o"'
             )
         return counts
     if not isinstance(counts, Sequence):
-        raise ValueError(f'run lengths have counts, a text or a list, not {str(counts)[:80]}')
+        raise ValueError(f'the counts of run lengths are a text or a list, not {str(counts)[:80]}')
     if not all(isinstance(count, int) and 0 <= count <= MAX_PIXELS for count in counts):
         raise ValueError(
             'a list of run lengths has whole numbers from 0 on, one for each run, '

@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from PIL import Image
-
+from instructseg_ros.streaming.image_files import write_mask
 from instructseg_ros.video.record import FrameRecord
 
 LOCK: Final = '.lock'
@@ -54,7 +52,7 @@ def first_process() -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
+def locked(folder: Path, *, first: bool = True) -> Iterator[None]:
     """Keep other processes, on this and other machines, from writing to a folder.
 
     The lock is a POSIX record lock on a file in the folder. It works on NFS, forked data loaders do
@@ -62,14 +60,17 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
 
     Args:
         folder: The folder, created if missing.
-        name: Name of the lock file; runs with different lock names may share a folder.
+        first: Whether this process takes the lock; the others of its run rely on it.
 
     Raises:
         LockError: Another process holds the lock.
         NotADirectoryError: A file has the name of the folder.
     """
+    if not first:
+        yield
+        return
     make_folder(folder)
-    file = folder / name
+    file = folder / LOCK
     with file.open('a+') as opened:
         _acquire(opened.fileno(), file)
         opened.truncate(0)
@@ -103,6 +104,14 @@ def _holder(file: Path) -> str:
         return f' (process {holder["pid"]} on {holder["host"]})'
     except (OSError, ValueError, LookupError, TypeError):
         return ''
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a JSON file, creating its folder; the file is replaced only by a complete one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix('.partial')
+    draft.write_text(json.dumps(value, indent=2) + '\n')
+    draft.replace(file)
 
 
 class RunFolder:
@@ -146,7 +155,7 @@ class RunFolder:
             self._check(run)
             return
         self._clear()
-        self._write({'run': run, 'frames': None})
+        write_json(self._run, {'run': run, 'frames': None})
 
     @property
     def frames(self) -> int | None:
@@ -156,10 +165,10 @@ class RunFolder:
 
     def complete(self, frames: int) -> None:
         """Mark the record as complete."""
-        self._write(self._read() | {'frames': frames})
+        write_json(self._run, self._read() | {'frames': frames})
 
     def make(self, target: Path, fill: Callable[[Path], object]) -> None:
-        """Fill a folder under another name, and rename it when it is complete.
+        """Fill a folder under a temporary name, and rename it when it is complete.
 
         After an interruption, `fill` receives the incomplete folder again.
         """
@@ -186,7 +195,7 @@ class RunFolder:
             )
 
     def _clear(self) -> None:
-        """Delete the output of a run and nothing else, its description last."""
+        """Delete the output of a run and nothing else; its description stays."""
         for folder in (self.png, self.overlay, self.bag, self.incomplete):
             shutil.rmtree(folder, ignore_errors=True)
         self.record.unlink(missing_ok=True)
@@ -200,14 +209,9 @@ class RunFolder:
                 f'{self._run} is damaged ({error}): start again with --overwrite'
             ) from error
 
-    def _write(self, state: dict[str, Any]) -> None:
-        draft = self._run.with_suffix('.new')
-        draft.write_text(json.dumps(state, indent=2, ensure_ascii=False) + '\n')
-        os.replace(draft, self._run)
-
 
 def file_names(texts: Iterable[str]) -> Sequence[str]:
-    """Return a unique name for each instruction that is valid for files and topics."""
+    """Return a unique name, valid for files and topics, for each instruction."""
     names: list[str] = []
     for text in texts:
         words = re.sub('[^a-z0-9]+', '_', text.lower())[:40].strip('_')
@@ -223,18 +227,10 @@ def write_pngs(records: Iterable[FrameRecord], names: Sequence[str], folder: Pat
     Files are named after the image that they belong to, or after the frame number. Existing files
     are kept.
     """
-    for name in names:
-        (folder / name).mkdir(exist_ok=True)
     for record in records:
         stem = Path(record.info.name).stem if record.info.name else f'{record.frame:06d}'
         files = [folder / name / f'{stem}.png' for name in names]
         if not all(file.exists() for file in files):
             for file, result in zip(files, record.segmentations(), strict=True):
                 assert result.mask is not None
-                _save_mask(result.mask, file)
-
-
-def _save_mask(mask: np.ndarray, file: Path) -> None:
-    draft = file.with_suffix('.new')
-    Image.fromarray(mask.astype(np.uint8) * 255).save(draft, 'PNG')
-    os.replace(draft, file)
+                write_mask(file, result.mask)

@@ -1,4 +1,4 @@
-"""Implements `instructseg segment`: one image, or a frame with reference frames, from files."""
+"""Implements `instructseg segment` for an image file, or a video frame with earlier frames."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from instructseg_ros.model.tasks import Task
+from instructseg_ros.streaming.image_files import write_mask
 from instructseg_ros.streaming.instruction import Instruction, clean_text
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.streaming.segmentation import Segmentation, State, prediction_fields
@@ -57,7 +58,7 @@ def check_output(file: Path, *, inputs: Sequence[Path]) -> tuple[Path, Path]:
         The files of the overlay and of the mask.
 
     Raises:
-        ValueError: Its suffix is not an image format's, or it is one of the inputs.
+        ValueError: The suffix is not an image format's, or an output would replace an input.
     """
     image_format = Image.registered_extensions().get(file.suffix.lower())
     try:
@@ -89,7 +90,7 @@ def write_pictures(result: Segmentation, file: Path) -> dict[str, str]:
     mask = _mask_file(file)
     Image.fromarray(draw_overlay(result.image, result)).save(file)
     found = result.mask & (result.state is State.FOUND)
-    Image.fromarray(found.astype(np.uint8) * 255).save(mask)
+    write_mask(mask, found)
     return {'overlay': str(file), 'mask': str(mask)}
 
 

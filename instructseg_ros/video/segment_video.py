@@ -80,7 +80,7 @@ def segment_video(
         texts: The instructions.
         folder: Output folder.
         load: Returns the model and its settings; called only if frames are left to segment.
-        model: Hash of the model's weights and dtype; a run is resumed only with an equal one.
+        model: Identity of the model, from weights and dtype; a run resumes only with the same one.
         formats: Names from FORMATS; `masks.jsonl` (rle) is always written.
         topic: Image topic of a bag.
         overwrite: Discard an earlier run in the folder.
@@ -219,7 +219,7 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | N
 
 
 def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
-    """Load a model, and the settings to run the whole model on every frame.
+    """Load a model; return it with settings that run the whole model on every frame.
 
     Raises:
         ModelError: The model cannot be loaded; the message says how to fix it.

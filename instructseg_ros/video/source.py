@@ -14,11 +14,11 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.model.model_files import explain_lfs_pointer, is_lfs_pointer
 from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.image_files import ImageError, is_clutter, read_rgb
 
-NANO: Final = 10**9
 STORAGE_SUFFIXES: Final = ('.mcap', '.db3')
 IMAGE_SUFFIXES: Final = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 FOLDER_RATE: Final = 15  # frames per second of an image folder, which does not state its rate
@@ -34,7 +34,7 @@ class FrameInfo:
     """Time and origin of a frame, which identify it in its source.
 
     Attributes:
-        stamp: Capture time, ns; in video files and folders since their first frame.
+        stamp: Capture time, ns; in video files and folders, counted from the first frame.
         recorded: Time in the source, ns, never decreasing: a bag's log time, else `stamp`.
         name: File name in a folder, else ''.
         frame_id: Coordinate frame of a bag's image, else ''.
@@ -237,7 +237,7 @@ class ImageFolder:
 
     def _frame(self, number: int, depth: BitDepth) -> VideoFrame:
         name = self._names[number]
-        stamp = -(-number * NANO // FOLDER_RATE)  # Rounded up, so that `since` leads back to it.
+        stamp = -(-number * NANO // FOLDER_RATE)  # Rounded up, so that `since` leads to this frame.
         try:
             image = np.array(read_rgb(self.path / name, bits=depth))
         except (OSError, ImageError) as error:

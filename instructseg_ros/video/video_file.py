@@ -1,4 +1,4 @@
-"""Reads and writes video files (mp4 and similar) through PyAV, also the overlays of a run."""
+"""Reads and writes video files (mp4 and similar) through PyAV; writes the overlays of a run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageOps
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.streaming.overlay import draw_overlay
 from instructseg_ros.video.record import CompleteRecord, FrameRecord
-from instructseg_ros.video.source import (
-    NANO,
-    FrameInfo,
-    SourceError,
-    VideoFrame,
-    VideoSource,
-    read_from,
-)
+from instructseg_ros.video.source import FrameInfo, SourceError, VideoFrame, VideoSource, read_from
 
 if TYPE_CHECKING:
     from av import VideoStream
@@ -75,7 +69,7 @@ class VideoFile:
         """Open the file and count its frames.
 
         Raises:
-            SourceError: The file is no video.
+            SourceError: The file is not a video.
             MissingPyAVError: PyAV is not installed.
         """
         self.path = path
@@ -104,7 +98,7 @@ class VideoFile:
         from av.stream import Disposition
 
         try:
-            # Only this file: playlists may contain URLs.
+            # Open only this file: playlists may contain URLs.
             with open_video(self.path, options={'protocol_whitelist': 'file'}) as container:
                 streams = [
                     stream
@@ -224,8 +218,8 @@ def write_overlays(
 ) -> None:
     """Write an overlay video for each instruction, with the times of the source's frames.
 
-    An interrupted video cannot be appended to, so segments of SEGMENT_FRAMES are written, and
-    joined without encoding them again. Complete segments in the folder are kept.
+    An interrupted video cannot be appended to, so each video is written in segments of
+    SEGMENT_FRAMES, which are joined without encoding them again. Complete segments are kept.
 
     Args:
         source: The frames.

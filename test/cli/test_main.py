@@ -83,12 +83,14 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (['evaluate'], 'benchmark'),
         (['evaluate', 'kitchen'], 'kitchen'),
         (['evaluate', 'tabletop', '--scenes', 'many'], 'many'),
+        (['evaluate', 'tabletop', '--scenes', '0'], 'at least 1'),
         (['train', 'kitchen'], 'kitchen'),
         (['score', 'revos'], '--truth'),
         (['data', 'check', 'cityscapes', '.'], 'cityscapes'),
         (['benchmark', 'kitchen'], 'kitchen'),
         (['benchmark', 'model', '--size', 'huge'], 'huge'),
         (['benchmark', 'model', '--frames', '0'], 'at least 1'),
+        (['benchmark', 'stream', '--scenes', '0'], 'at least 1'),
     ],
 )
 def test_unknown_arguments_are_named(
@@ -181,7 +183,7 @@ def test_unknown_stages_are_named_before_anything_is_rendered(
 ) -> None:
     folder = tmp_path / 'run'
     message = failed(
-        capfd, 'train', 'tabletop', '--folder', str(folder), '--stages', 'tower', 'sleep'
+        capfd, 'train', 'tabletop', '--output', str(folder), '--stages', 'tower', 'sleep'
     )
     assert "'sleep'" in message and 'joint' in message
     assert not folder.exists()
@@ -191,7 +193,7 @@ def test_evaluation_prints_a_table_and_writes_the_figures(
     capsys: pytest.CaptureFixture[str], tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / 'new' / 'figures.json'
-    arguments = ['--model', str(tiny_model_dir), '--device', 'cpu', '--scenes', '0']
+    arguments = ['--model', str(tiny_model_dir), '--device', 'cpu', '--scenes', '1']
     assert main(['evaluate', 'tabletop', *arguments, '--json', str(file)]) == 0
     shown = capsys.readouterr().out
     figures = json.loads(file.read_text())
@@ -215,7 +217,7 @@ def test_without_opengl_the_error_names_the_package_to_install(tmp_path: Path) -
             'tabletop',
             '--recipe',
             'smoke',
-            '--folder',
+            '--output',
             str(tmp_path),
             '--workers',
             '1',

@@ -16,7 +16,7 @@ import os, sys, time
 from pathlib import Path
 from instructseg_ros.video.run_folder import locked
 
-with locked(Path(sys.argv[1]), name=sys.argv[2]):
+with locked(Path(sys.argv[1])):
     child = os.fork()
     if child:
         print(child, flush=True)
@@ -25,10 +25,10 @@ with locked(Path(sys.argv[1]), name=sys.argv[2]):
 
 
 @contextmanager
-def lock_holder(folder: Path, name: str = '.lock') -> Iterator[tuple[subprocess.Popen[str], int]]:
+def lock_holder(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Yield a process that holds the lock of a folder, and the id of a process that it forked."""
     process = subprocess.Popen(
-        [sys.executable, '-c', _HOLD, str(folder), name], stdout=subprocess.PIPE, text=True
+        [sys.executable, '-c', _HOLD, str(folder)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     child = int(process.stdout.readline())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from instructseg_ros.ros.transport import profile_environment, share_folder
+from instructseg_ros.ros.transport import localhost_setting, profile_environment
 
 
 def is_free(domain: int) -> bool:
@@ -27,7 +27,7 @@ def domain() -> Iterator[None]:
     domains = [number for number in random.sample(range(1, 101), 100) if is_free(number)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_DOMAIN_ID', str(domains[0]))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        for name, value in profile_environment(share_folder() / 'config/fastdds.xml').items():
+        patch.setenv(*localhost_setting())
+        for name, value in profile_environment().items():
             patch.setenv(name, value)
         yield

@@ -23,7 +23,12 @@ import yaml
 from ros_domain import is_free
 
 from instructseg_ros.ros.launching import existing_file, own_parameters
-from instructseg_ros.ros.transport import CHOICE_VARIABLES, profile_environment, share_folder
+from instructseg_ros.ros.transport import (
+    CHOICE_VARIABLES,
+    localhost_setting,
+    profile_environment,
+    share_folder,
+)
 
 SHARE = share_folder()
 FILES = sorted((SHARE / 'launch').glob('*.launch.py'))
@@ -278,7 +283,7 @@ def test_a_driver_that_is_started_after_a_launch_file_has_the_transport(
 
     for variable in CHOICE_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    expected = profile_environment(SHARE / 'config' / 'fastdds.xml')
+    expected = profile_environment()
     context = LaunchContext()
     commands_of(describe(path).generate_launch_description(), context)
     assert expected.items() <= context.environment.items()
@@ -403,7 +408,7 @@ def ros2_launch(launch: Any, tmp_path: Path) -> Iterator[Callable[..., Launched]
         **os.environ,
         'ROS_DOMAIN_ID': str(domain),
         'ROS_LOG_DIR': str(tmp_path),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        **dict([localhost_setting()]),
     }
     running: list[Launched] = []
 

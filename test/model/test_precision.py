@@ -211,7 +211,7 @@ def test_a_model_is_large_by_all_its_weights(
 ) -> None:
     monkeypatch.setattr(precision, '_LARGE', 42)
     assert not is_large(tmp_path)
-    for name, size in [('a.safetensors', 30), ('config.json', 90)]:
+    for name, size in [('a.safetensors', 30), ('config.json', 90), ('._a.safetensors', 30)]:
         (tmp_path / name).write_bytes(bytes(size))
     assert not is_large(tmp_path)
     (tmp_path / 'b.safetensors').write_bytes(bytes(12))

@@ -7,11 +7,11 @@ import pytest
 from builtin_interfaces.msg import Duration, Time
 from std_msgs.msg import Header
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.model.tasks import Task
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros.messages import (
-    NANO,
     instruction_from_command,
     rejection,
     seconds_to_duration,

@@ -13,7 +13,7 @@ from ros_probe import NodeProcess, Probe
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from instructseg_ros.ros import qos
+from instructseg_ros.ros import qos, transport
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.transport import (
     CHOICE_VARIABLES,
@@ -24,18 +24,22 @@ from instructseg_ros.ros.transport import (
     share_folder,
 )
 
-PROFILE = Path('fastdds.xml')
 
-
-def test_the_profile_is_named_as_the_installed_version_of_fast_dds_reads_it() -> None:
-    environment = profile_environment(PROFILE, {})
-    assert list(environment.values()) == ['fastdds.xml']
+def test_the_profile_is_named_as_the_installed_version_of_fast_dds_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, 'environ', {})
+    environment = profile_environment()
+    assert list(environment.values()) == [str(share_folder() / 'config' / 'fastdds.xml')]
     assert set(environment) < set(CHOICE_VARIABLES)
 
 
 @pytest.mark.parametrize('variable', CHOICE_VARIABLES)
-def test_the_transport_that_the_user_has_chosen_stays(variable: str) -> None:
-    assert profile_environment(PROFILE, {variable: 'mine'}) == {}
+def test_the_transport_that_the_user_has_chosen_stays(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setattr(os, 'environ', {variable: 'mine'})
+    assert profile_environment() == {}
 
 
 @pytest.fixture
@@ -117,12 +121,20 @@ def test_clients_set_the_profile_unless_one_is_chosen(
     assert chosen or 'deprecated' not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ('rclpy', 'setting'),
+    [
+        ('3.3.16', ('ROS_LOCALHOST_ONLY', '1')),  # Humble
+        ('7.1.4', ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')),  # Jazzy
+    ],
+)
 def test_ros_stays_on_this_machine_unless_a_domain_is_chosen(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, rclpy: str, setting: tuple[str, str]
 ) -> None:
+    monkeypatch.setattr(transport, 'version', lambda name: rclpy)
     monkeypatch.setattr(os, 'environ', {})
     choose_environment()
-    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert setting in os.environ.items()
     assert int(os.environ['ROS_DOMAIN_ID']) in DOMAINS
     monkeypatch.setattr(os, 'environ', {'ROS_DOMAIN_ID': '7', 'FASTDDS_BUILTIN_TRANSPORTS': 'SHM'})
     choose_environment()

@@ -12,8 +12,12 @@ from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.spatial.quaternions import rotate
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError, surface_points
-from instructseg_ros.tabletop.world.record import SCENES
-from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording, RecordingError
+from instructseg_ros.tabletop.world.recording import (
+    RECORDED_SCENES,
+    SCENE_SECONDS,
+    Recording,
+    RecordingError,
+)
 from instructseg_ros.tabletop.world.scene import Scene
 from instructseg_ros.tabletop.world.scene_graph import visible_share
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
@@ -43,7 +47,7 @@ def _observations() -> Iterator[tuple[Scene, Observation]]:
                 yield tabletop.scene, tabletop.observe(0.0)
     except OpenGLError:
         with Recording() as recording:
-            for number, seed in enumerate(SCENES):
+            for number, seed in enumerate(RECORDED_SCENES):
                 seen = recording.observe(number * SCENE_SECONDS)
                 yield random_scene(seed), seen
 

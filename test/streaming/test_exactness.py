@@ -51,12 +51,13 @@ def stream(
     engine = OfflineEngine(
         segmenter, EngineSettings(reference_frames=frames, reference_stride=STRIDE, **settings)
     )
+    given = {text: Instruction(text=text) for texts in COMES.values() for text in texts}
     answers = []
     for number, image in enumerate(images):
         for text in COMES.get(number, ()):
-            engine.give(Instruction(text=text, id=text))
+            engine.give(given[text])
         for text in GOES.get(number, ()):
-            engine.drop(text)
+            engine._camera.drop(given[text])
         answers.append(engine.segment(image, stamp=round(number * STRIDE * 1e9)))
     return answers
 

@@ -17,6 +17,7 @@ from instructseg_ros.streaming.image_files import (
     read_mask,
     read_rgb,
     read_size,
+    write_mask,
 )
 
 BLOB = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
@@ -268,6 +269,14 @@ def test_a_mask_in_colors_and_transparency_is_read(tmp_path: Path) -> None:
     mask = np.repeat(BLOB[..., None], 4, axis=2)
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     assert np.array_equal(read_mask(tmp_path / 'mask.png'), BLOB > 0)
+
+
+def test_a_mask_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / 'new' / 'mask.png'
+    write_mask(file, BLOB > 0)
+    assert np.array_equal(read_labels(file), BLOB)
+    assert np.array_equal(read_mask(file), BLOB > 0)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_probabilities_are_refused_as_a_mask(tmp_path: Path) -> None:

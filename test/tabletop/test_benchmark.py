@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.evaluation.processes import Processes
+from instructseg_ros.research.evaluation.runner import Processes
 from instructseg_ros.tabletop.benchmark import (
     CALIBRATION_SEED,
     EVALUATION_SEED,

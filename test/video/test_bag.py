@@ -16,9 +16,10 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.tabletop.world.recording import SHIPPED, Recording
 from instructseg_ros.video.bag import BagImages, BagReader, open_storage, standard_types
-from instructseg_ros.video.source import NANO, SourceError, open_source, read_from
+from instructseg_ros.video.source import SourceError, open_source, read_from
 
 MakeImages = Callable[[int], list[np.ndarray]]
 Make = Callable[..., Any]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import re
 import subprocess
@@ -18,6 +19,7 @@ from instructseg_ros.video.run_folder import (
     file_names,
     first_process,
     locked,
+    write_json,
 )
 
 RUN = {'source': 'video.mp4', 'topic': None, 'instructions': ['the mug'], 'model': 'embedded'}
@@ -124,6 +126,15 @@ def test_names_are_short_unique_and_valid_for_topics() -> None:
     assert max(map(len, names)) < 60
 
 
+def test_a_json_file_is_replaced_only_by_a_complete_one(tmp_path: Path) -> None:
+    file = tmp_path / 'new' / 'values.json'
+    write_json(file, {'name': '红色杯子'})
+    with pytest.raises(TypeError):
+        write_json(file, object())
+    assert json.loads(file.read_text()) == {'name': '红色杯子'}
+    assert list(file.parent.iterdir()) == [file]
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     with lock_holder(tmp_path) as holder:
@@ -155,10 +166,10 @@ def test_a_lock_is_released_after_its_block(tmp_path: Path) -> None:
             raise KeyError
 
 
-def test_locks_of_other_names_do_not_exclude_each_other(
+def test_only_the_first_process_of_a_run_takes_the_lock(
     tmp_path: Path, holder: tuple[subprocess.Popen[str], int]
 ) -> None:
-    with locked(tmp_path, name='.other.lock'):
+    with locked(tmp_path, first=False):
         assert holder[0].poll() is None
 
 

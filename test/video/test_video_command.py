@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -81,6 +82,21 @@ def test_bad_input_is_answered_in_one_line(
     (tmp_path / 'video.mp4').write_text('no video')
     assert told in failed(capfd, *arguments)
     assert [file.name for file in tmp_path.iterdir()] == ['video.mp4']
+
+
+@pytest.fixture
+def fresh_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures('fresh_threads')
+def test_the_number_of_threads_is_limited(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    failed(capfd, str(tmp_path / 'none.mp4'), 'the mug', '--threads', '3')
+    assert torch.get_num_threads() == 3
 
 
 def test_a_missing_model_is_answered_in_one_line(

@@ -89,11 +89,11 @@ def convert_weights(tensors: TensorFolder, target: Path, config: InstructSegConf
 def find_slices(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, TensorSlice]:
     """Map each of the model's tensors to the released tensor, or part of one, that it comes from.
 
-    Tensors that the model lacks are skipped; a warning lists those that no release is known to
-    have.
+    Released tensors that the model lacks are skipped; a warning lists those that are not known from
+    the release either.
 
     Raises:
-        ModelError: Two tensors claim one place.
+        ModelError: Two released tensors map to the same tensor of the model.
     """
     layers = config.vision_config.num_hidden_layers
     known = expected_shapes(config)
@@ -106,7 +106,7 @@ def find_slices(tensors: TensorFolder, config: InstructSegConfig) -> dict[str, T
                 unknown.append(f'{name} {shape}')
             continue
         if taken := [slices[ours].name for ours in names if ours in slices]:
-            raise _error(tensors, 'two tensors for one place', [taken[0], name])
+            raise _error(tensors, 'two tensors for the same part of the model', [taken[0], name])
         for part, ours in enumerate(names):
             slices[ours] = TensorSlice(name, part, len(names))
     if unknown:
@@ -128,7 +128,7 @@ def check_complete(
 
 
 def check_head(tensors: TensorFolder, config: InstructSegConfig, *, words: int) -> None:
-    """Raise ModelError if the output head or the embeddings lack rows for all words."""
+    """Raise ModelError unless the output head and the embeddings have a row for every word."""
     if HEAD not in tensors.shapes:
         raise _error(tensors, 'no tensors for', [HEAD])
     for name in (HEAD, EMBEDDINGS):
@@ -142,7 +142,7 @@ def read_tokenizer(source: Path) -> PreTrainedTokenizerFast:
     """Load a checkpoint's tokenizer.
 
     Raises:
-        ModelError: It does not load.
+        ModelError: The tokenizer does not load.
     """
     refuse_pointers(source.glob('*.json'))
     try:

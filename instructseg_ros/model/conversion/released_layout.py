@@ -28,7 +28,7 @@ _COPY_CONFIG: Final = 'Copy the config.json of the same checkpoint again.'
 
 
 class _Section(NamedTuple):
-    """Tensors under one prefix, and how the rest of their names changes.
+    """The tensors under one prefix, and how to rename them.
 
     If there are renames, a name that matches none of them is not part of the layout, although it
     may look like one of our names.
@@ -105,7 +105,7 @@ _UNUSED: Final = (
     re.escape(_TOWER) + r'head\.(probe|attention\.(in_proj_|out_proj\.)(weight|bias))',
     # Follows from the window size.
     r'model\.vision_tower_mask\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index',
-    # Queries start from the language model's states; the option that uses the other is off.
+    # Queries start from the language model's states; the option that uses SEG_query_embed is off.
     r'predictor\.(query_feat|SEG_query_embed)\.weight',
 )
 _VISION_LAYER: Final = re.compile(
@@ -211,7 +211,7 @@ def _mask_sizes(shapes: Shapes) -> dict[str, Any]:
         'encoder_layers': _count(f'{encoder}.{{}}.norm1.weight', shapes),
         'encoder_feedforward_dim': shapes[f'{encoder}.0.linear1.weight'][0],
         'hidden_dim': shapes['predictor.decoder_norm.weight'][0],
-        # Mask2Former's number is one higher.
+        # Mask2Former's `decoder_layers` is one higher than the number of layers.
         'decoder_layers': _count(f'{decoder}_ffn_layers.{{}}.norm.weight', shapes) + 1,
         'dim_feedforward': shapes[f'{decoder}_ffn_layers.0.linear1.weight'][0],
         'num_attention_heads': 8,  # fixed in the authors' code
@@ -261,13 +261,13 @@ def remedy(model_type: object, tensors: Collection[str]) -> str:
     """Return the remedy for a checkpoint that lacks something that InstructSeg needs.
 
     Args:
-        model_type: Field of its config.json.
+        model_type: The `model_type` in its config.json.
         tensors: Names of its tensors.
     """
     if model_type == InstructSegConfig.model_type:
         return 'This folder is already converted: use it as a model.'
     if model_type == 'mask2former':
-        return 'A Mask2Former is joined with Mipha: name Mipha, and this folder as --mask2former.'
+        return 'This is a Mask2Former: name the folder of Mipha, and this one as --mask2former.'
     if model_type != RELEASED_TYPE:
         return (
             f'Its config.json has the model_type "{model_type}" and not "{RELEASED_TYPE}": name '
@@ -275,7 +275,7 @@ def remedy(model_type: object, tensors: Collection[str]) -> str:
         )
     if not any(name.startswith(_MASK_BRANCH) for name in tensors):
         return (
-            'It has no mask branch, like Mipha: to train from it, name a Mask2Former with '
+            'Like Mipha, it has no mask branch: to train from it, name a Mask2Former with '
             '--mask2former.'
         )
     return (

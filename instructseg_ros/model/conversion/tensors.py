@@ -73,7 +73,7 @@ class TensorFolder:
         return self._dtypes[name]
 
     def bytes_of(self, piece: TensorSlice) -> int:
-        """Return the size of a tensor or a piece of it."""
+        """Return the size of a tensor or a piece of it, in bytes."""
         whole = math.prod(self.shapes[piece.name]) * _BYTES.get(self.dtype_of(piece.name), 8)
         return whole // piece.parts
 
@@ -130,7 +130,7 @@ def weight_files(folder: Path) -> list[str]:
 def write_shards(
     folder: Path, sizes: Mapping[str, int], read: Callable[[str], torch.Tensor]
 ) -> None:
-    """Write tensors to files of at most a gigabyte, with an index if there are several.
+    """Write tensors to files of at most a gigabyte, plus an index if there are several files.
 
     Args:
         folder: Existing folder.
@@ -164,12 +164,12 @@ def save(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
 
 
 def refuse_pickled(file: Path) -> None:
-    """Raise ModelError if a file's name says that it is pickled."""
+    """Raise ModelError if a file is pickled, judging by its extension."""
     if file.suffix in PICKLED:
         raise ModelError(
             f'{file} is pickled and is refused: such files can run code when they are read. Use '
-            'the release in safetensors, or convert it to safetensors on a machine that you would '
-            'let it run code on.'
+            'the release in safetensors, or convert it to safetensors on a machine where you would '
+            'let it run code.'
         )
 
 

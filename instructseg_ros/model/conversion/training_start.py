@@ -73,7 +73,7 @@ def write_start(
         base: Mipha's folder: config.json, safetensors and tokenizer.
         mask2former: Folder of a Mask2Former with a Swin backbone, in transformers' layout.
         target: New or empty folder.
-        num_queries: Number of mask tokens; the first query positions of Mask2Former are used.
+        num_queries: Number of mask tokens; Mask2Former's first query positions are used for them.
         seed: Seed of the random weights.
 
     Raises:
@@ -106,8 +106,8 @@ def write_start(
 def mask_branch(source: Path, *, num_queries: int) -> dict[str, torch.Tensor]:
     """Load the mask branch of a Mask2Former under our names.
 
-    The parts that Mask2Former lacks (biases of the finest level's convolutions, the projection of
-    scores) are not among them, nor is its class head.
+    The result lacks what Mask2Former does not have (biases of the finest level's convolutions, the
+    projection of scores), and omits its class head.
 
     Args:
         source: Folder in transformers' layout, in safetensors.
@@ -181,10 +181,11 @@ def _config(
 
 @torch.no_grad()
 def _initialize(model: InstructSegModel) -> None:
-    """Initialise the parts that neither folder holds as the authors' code does.
+    """Initialise the parts that come from neither folder, in the same way as the authors' code.
 
-    torch's defaults, and c2_xavier_fill for `local_project` (instructseg/model/language_model/
-    llava_phi.py); transformers' defaults, a spread of 0.02 without biases, differ.
+    It uses torch's defaults, and c2_xavier_fill for `local_project` (instructseg/model/
+    language_model/llava_phi.py). transformers' defaults, a standard deviation of 0.02 and zero
+    biases, differ.
     """
     new = (model.perceiver, model.text_fusion, model.seg_query_projector)
     for part in (*new, model.mask_decoder.score_embed):
@@ -199,7 +200,7 @@ def _initialize(model: InstructSegModel) -> None:
 def _copy(
     tensors: TensorFolder, slices: dict[str, TensorSlice], model: InstructSegModel, *, known: int
 ) -> None:
-    """Copy the base's tensors into the model; a new word keeps its random row."""
+    """Copy the base's tensors into the model; embeddings of new words stay random."""
     own = model.state_dict()
     for ours, piece in slices.items():
         value = tensors.read(piece)

@@ -37,7 +37,7 @@ from instructseg_ros.research.benchmark.random_model import (
     restore,
 )
 
-# The layers of transformers that our faster ones derive from.
+# Maps our faster layers to the layers of transformers that they derive from.
 _PLAIN = {
     DeformableAttention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
     FastSwinBackbone: SwinBackbone,
@@ -47,7 +47,7 @@ _PLAIN = {
 
 
 def straightforward_configuration(config: InstructSegConfig) -> InstructSegConfig:
-    """Restore Phi's original activation, the same function computed with several kernels."""
+    """Restore Phi's original activation, the same function, but computed by several kernels."""
     config.text_config.hidden_act = 'gelu_new'
     return config
 
@@ -67,8 +67,9 @@ def make_straightforward(model: InstructSegModel) -> None:
 def straightforward_pass(model: InstructSegModel, inputs: Inputs) -> torch.Tensor:
     """Segment a still image as the authors' evaluation does; return a (720, 1280) bool mask.
 
-    The image is encoded twice, as key frame and as its own reference; the last layer runs for all
-    states; the masks of every layer are computed, and all masks are resized to the image.
+    The image is encoded twice: as the key frame and as its own reference. The last layer of the
+    language model computes all states, the mask decoder computes masks after every layer, and all
+    masks of the final prediction are resized to the image.
     """
     tokens = model.encode_frame(inputs.vision_values)
     references = model.encode_frame(inputs.vision_values)[:, None]
@@ -84,15 +85,15 @@ def straightforward_frame(
     images: Sequence[np.ndarray],
     instruction: str,
 ) -> tuple[np.ndarray, float]:
-    """Segment one expression on one video frame by the authors' procedure.
+    """Segment the target of one instruction on one video frame by the authors' procedure.
 
-    Nothing is shared between frames or expressions.
+    Nothing is shared between frames or instructions.
 
     Args:
-        model: A model after `make_straightforward`.
+        model: A model that `make_straightforward` has changed.
         processor: Its processor.
         images: (H, W, 3) uint8 RGB reference frames, oldest first, and the key frame.
-        instruction: The expression.
+        instruction: The instruction.
 
     Returns:
         The (H, W) bool mask and its score.
@@ -122,7 +123,7 @@ def _decode(
 ) -> InstructSegOutput:
     context = model.perceive(tokens, references, prompt)
     if not prompt.prefix_length:
-        prompt = dataclasses.replace(prompt, read_from=0)  # the whole last layer
+        prompt = dataclasses.replace(prompt, read_from=0)  # runs the last layer for all tokens
     return model.decode(model.reason(context, prompt), model.encode_pixels(pixels))
 
 

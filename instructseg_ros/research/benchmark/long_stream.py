@@ -79,7 +79,7 @@ class ResultMonitor:
                 self.worst_excess = max(self.worst_excess, age - result.timing.latency - gap)
 
     def _gap_after(self, received: int) -> float:
-        """Time from a frame to the next one, or until now, s."""
+        """Return the seconds from a frame to the next one or, if there is none, until now."""
         with self._lock:
             later = [arrival for arrival in self._arrivals if arrival > received]
         return ((later[0] if later else time.time_ns()) - received) / 1e9
@@ -96,9 +96,9 @@ def soak(
         options: Length and rate of the stream.
 
     Returns:
-        The content of the JSON file. Memory is the mean over the second and over the last tenth of
-        the frames; `worst_excess_ms` is the largest excess of a result's age over its time in the
-        model plus one frame.
+        The content of the JSON file. Memory is averaged over the second tenth of the frames, and
+        over the last. `worst_excess_ms` is the maximum by which the age of a result exceeds its
+        time in the model plus the time to the next frame.
     """
     monitor = ResultMonitor()
     settings = EngineSettings.from_model(

@@ -26,8 +26,8 @@ class Cost:
     Attributes:
         seconds: Time of the fastest run.
         gflop: 10^9 multiplications and additions in matrix products and convolutions.
-        memory_gb: Peak memory while it ran, 10^9 bytes: of the process, or what torch allocated on
-            the GPU.
+        memory_gb: Peak memory while it ran, 10^9 bytes: resident memory of the process, or memory
+            that torch allocated on the GPU.
     """
 
     seconds: float
@@ -65,7 +65,7 @@ class PeakMemory:
             _reset_resident_peak()
 
     def read(self) -> float:
-        """Peak memory, 10^9 bytes."""
+        """Return the peak memory, 10^9 bytes."""
         if self._device.type == 'cuda':
             return torch.cuda.max_memory_allocated(self._device) / 1e9
         return _resident_peak() / 1e9

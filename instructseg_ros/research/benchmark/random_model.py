@@ -15,7 +15,7 @@ from instructseg_ros.model.precision import Precision, quantize_weights
 from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import IMAGE_ID, SEG_ID, TEMPORAL_ID
 
-# A tenth of the released model's parameters, with its tokens, canvas and mask tokens.
+# A tenth of the released model's parameters, but as many tokens, mask tokens and canvas pixels.
 _MEDIUM: Final[dict[str, Any]] = {
     'vision_config': {
         'hidden_size': 768,

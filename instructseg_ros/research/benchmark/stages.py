@@ -47,13 +47,14 @@ def benchmark_model(
             with default memory management and once keeping freed memory as this process does.
 
     Returns:
-        The content of the JSON file; shares refer to the rate of the language model's format.
+        The content of the JSON file; `share_of_gemm` is relative to `gemm_gflops`, the rate of a
+        large matrix product in the language model's format.
     """
     before = gemm_gflops(precision.language, device)
     config = configuration(size)
     memory = PeakMemory(device)
     model = random_model(config, precision, device)
-    parameters = model.num_parameters()  # packed layers have none
+    parameters = model.num_parameters()  # counted now: packed layers have none
     pack_linear_layers(model)
     built = memory.read()
     still, video = StageClock(device, runs=frames), StageClock(device, runs=frames)

@@ -32,10 +32,10 @@ from instructseg_ros.streaming.schedule import EngineSettings, Schedule
 
 Figures = dict[str, Any]
 NAIVE: Final = 'naive'
-# Few frames are timed of the authors' procedure and of four instructions at once: both are slow.
+# The authors' procedure and four instructions at once are slow: only few frames are timed.
 _NAIVE: Final = 3
 _FOUR: Final = 4
-_NAIVE_STEP: Final = 4  # J&F of every fourth frame
+_NAIVE_STEP: Final = 4  # the authors' procedure is scored on every fourth frame
 _WARM_UP: Final = 6
 _AUTO_ROUND: Final = 10
 
@@ -55,8 +55,8 @@ class Options:
         scenes: Number of `scored_clips` to measure J&F on; only for the embedded model.
         naive: Also measure the authors' procedure.
         compiled: Compile the model with torch, except for the authors' procedure.
-        timing_clip: Returns a clip of some frames at a rate (frames per second).
-        scored_clips: Returns clips with true masks of some scenes.
+        timing_clip: (frames, rate in frames per second) -> a clip.
+        scored_clips: (number of scenes) -> clips with true masks.
     """
 
     size: str
@@ -89,12 +89,12 @@ def benchmark_stream(options: Options) -> Figures:
     """Measure schedules on the same frames and instructions, one after the other.
 
     Returns:
-        The content of the JSON file; `jf` is the mean of J and F in percent, None for random
-        weights; the authors' procedure is scored on every fourth frame.
+        The content of the JSON file. `jf` is the mean of J and F in percent, or None for random
+        weights or without scenes. The authors' procedure is scored on every fourth frame.
     """
     figures, videos = _measure_schedules(options)
     if options.naive:
-        gc.collect()  # the model that was measured
+        gc.collect()  # frees the model that was measured
         span = Span(warm_up=1, timed=_NAIVE, counted=1)
         answer = _straightforward(options)
         naive = videos.measure(lambda: answer, span, step=_NAIVE_STEP)
@@ -156,7 +156,7 @@ def table(figures: Figures) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Span:
-    """Numbers of frames before the clock starts, timed, and with counted operations."""
+    """Numbers of frames: to warm up, to time, and to count the operations of."""
 
     warm_up: int
     timed: int
@@ -176,7 +176,7 @@ class Videos:
         self._clip = options.timing_clip(max(map(len, spans)), rate=rate)
 
     def span(self, schedule: Schedule) -> Span:
-        """Warm up until all reference frames are there; then time whole rounds of the schedule."""
+        """Return a span that warms up until all references exist, then times whole rounds."""
         options = self._options
         rounds = {
             Schedule.TWO_RATE: options.reason_every,
@@ -276,7 +276,7 @@ def import_figure() -> Any:
 
 
 def plot_stream(figures: dict[str, Any], file: Path) -> None:
-    """Draw latency, and accuracy where it was measured, against the schedule.
+    """Draw the latency of each schedule and, if measured, its accuracy against its frame rate.
 
     Args:
         figures: Result of `benchmark_stream`.

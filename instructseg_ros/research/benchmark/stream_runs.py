@@ -55,7 +55,7 @@ class Clip:
 
 CAMERA_RATE: Final = 30.0  # frames per second, for counting the frames that would be dropped
 
-# Segments instructions on the frame with this index in a clip; None: not found.
+# (clip, index of a frame, instructions) -> a mask for each instruction; None: not found.
 Answer = Callable[[Clip, int, Sequence[str]], list[np.ndarray | None]]
 
 
@@ -66,7 +66,7 @@ class Timed:
     Args:
         seconds: Time of each timed frame.
         masks: Mask of the first instruction on each frame; None: not found.
-        gflop: Operations of a frame, on average.
+        gflop: Mean operations per frame, 10^9.
     """
 
     seconds: Sequence[float]
@@ -93,7 +93,7 @@ def run(
         first: Index of the first frame.
         step: Segment every `step`-th frame.
         warm_up: Number of frames before the clock starts.
-        counted: Number of last frames whose operations are counted instead of their time.
+        counted: Number of frames at the end whose operations are counted; these are not timed.
     """
     seconds, masks = [], []
     end = len(clip) - counted
@@ -126,7 +126,7 @@ def streamed(segmenter: Segmenter, settings: EngineSettings) -> Answer:
 def straightforward(
     model: InstructSegModel, processor: InstructSegProcessor, *, stride: float, threshold: float
 ) -> Answer:
-    """The authors' procedure: every instruction and frame separately.
+    """Return a function that runs the authors' procedure for each instruction and frame separately.
 
     Args:
         model: The model.
@@ -148,7 +148,7 @@ def straightforward(
 
 
 def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
-    """Return the share of a camera's frames that would be dropped at these times per frame."""
+    """Return the share of a camera's frames dropped if segmenting takes these times per frame."""
     now, last, lost = 0.0, -1, 0
     for each in seconds:
         shown = max(int(now * rate), last + 1)
@@ -159,7 +159,7 @@ def dropped(seconds: Sequence[float], rate: float = CAMERA_RATE) -> float:
 
 EMBEDDED: Final = 'embedded'
 _CAMERA: Final = 15.0  # frames per second, as in the recording
-_SLOW_CAMERA: Final = 5.0  # at least as many as a large model can segment
+_SLOW_CAMERA: Final = 5.0  # frames per second, at least as many as a large model can segment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ class StreamModel:
 
     Args:
         segmenter: The model.
-        rate: Frame rate of the camera that it is measured with.
+        rate: Frames per second of the clip that it is measured on.
         dtype: Name of its precision.
         parameters: Number of parameters.
     """
@@ -190,14 +190,14 @@ class StraightforwardModel:
 def stream_model(
     size: str, dtype: str, device: torch.device, *, compiled: bool = False
 ) -> StreamModel:
-    """Load the embedded model, or one with random weights; `compiled` as for `Segmenter`."""
+    """Load the embedded model, or build one with random weights; `compiled`: compile it."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
     else:
         config = configuration(size)
         model, processor = random_model(config, precision, device), _processor(config)
-    parameters = model.num_parameters()  # packed layers have none
+    parameters = model.num_parameters()  # counted now: packed layers have none
     model.requires_grad_(False)
     segmenter = Segmenter(model, processor, name=size, device=device)
     if compiled:
@@ -211,7 +211,7 @@ def stream_model(
 
 
 def straightforward_model(size: str, dtype: str, device: torch.device) -> StraightforwardModel:
-    """Return the same model at the same precision, without optimisations."""
+    """Return the model of `stream_model` at the same precision, without our optimisations."""
     precision = _precision(size, dtype, device)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
@@ -228,7 +228,7 @@ def _precision(size: str, dtype: str, device: torch.device) -> Precision:
 
 
 def _processor(config: InstructSegConfig) -> InstructSegProcessor:
-    """Return a processor with the released prompts, about as many tokens, and no known words."""
+    """Return a processor for random models: it has the released prompts and knows only one word."""
     side = config.mask_config.backbone_config.image_size
     settings = ProcessorConfig.from_model(config, mask_size=(side, side), prompts=RELEASED)
     return InstructSegProcessor(word_tokenizer(['mug']), settings)

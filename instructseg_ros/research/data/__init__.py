@@ -1,1 +1,1 @@
-"""Data sets of the paper, and of users, in one sample type."""
+"""Data sets of the paper and of users, all read as the same type of sample."""

@@ -20,7 +20,7 @@ class Findings:
 
     Args:
         split: Name of the split.
-        samples: Number of usable samples; the next three count their contents.
+        samples: Number of usable samples; `frames`, `sentences` and `turns` count only these.
         frames: Number of images and video frames.
         sentences: Number of instructions.
         turns: Number of questions.
@@ -53,7 +53,7 @@ def check(data: DataSet, folder: Path, splits: tuple[str, ...]) -> list[Findings
             unread[split] = error
     if not findings:
         reasons = '; '.join(f'{split}: {error}' for split, error in unread.items())
-        raise DataError(f'{folder} is not {data.name}. {reasons}. It has:\n{data.layout}')
+        raise DataError(f'{folder} is not {data.name}. {reasons}. It must have:\n{data.layout}')
     return findings + [_unread(split, error) for split, error in unread.items()]
 
 
@@ -108,9 +108,9 @@ def _check_frame(source: ImageSource, target: Target | None) -> None:
     height, width = target.mask().shape
     if (height, width) == (image.height, image.width):
         return
-    remedy = 'masks have the size of their image'
+    remedy = 'masks must have the size of their image'
     if (height, width) == (image.width, image.height):
-        remedy = 'masks are rotated as their image is by its EXIF data'
+        remedy = 'masks must be rotated as their image is by its EXIF data'
     raise ValueError(
         f'a mask of {height} x {width} pixels for {source} of {image.height} x '
         f'{image.width} (height x width): {remedy}'

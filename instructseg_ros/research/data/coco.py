@@ -43,7 +43,7 @@ _Numbered = tuple[int, Mapping[str, Any]]  # index in the file, annotation
 
 
 def read(folder: Path, split: str) -> Reading:
-    """Read a split: one sample for all objects of an image that share a category or sentences.
+    """Read a split: objects of an image that share a category or sentences form one sample.
 
     Raises:
         DataError: Its file is missing or damaged.
@@ -100,7 +100,7 @@ class _Group:
 def _by_id(
     entries: Any, noun: str, label: str, file: Path, reading: Reading
 ) -> dict[str, Mapping[str, Any] | None]:
-    """Index images or categories by id; an id that several of them share gets None.
+    """Index images or categories by id; an id with several names gets None.
 
     Args:
         entries: The list in the file.
@@ -113,7 +113,7 @@ def _by_id(
         DataError: There is no such list.
     """
     if not isinstance(entries, list):
-        raise DataError(f'{file} is not COCO JSON: it has no list for each {noun}')
+        raise DataError(f'{file} is not COCO JSON: it has no list with an entry for each {noun}')
     same: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for number, entry in enumerate(entries):
         with reading.noting(f'{file} {noun} {number}'):
@@ -124,7 +124,7 @@ def _by_id(
             names = ' and '.join(repr(name) for name in [*named][:2])
             reading.reject(
                 f'{file} {noun} id {found}',
-                f'{names} have the same id, their annotations are left out: '
+                f'{names} have the same id, so their annotations are left out: '
                 f'give each {noun} a unique id',
             )
     return {
@@ -177,7 +177,7 @@ def _sentences(annotation: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _first_like(annotation: Mapping[str, Any], others: Sequence[_Numbered]) -> int | None:
-    """Return the index of another annotation with the same region."""
+    """Return the index of an earlier annotation with the same region; None if there is none."""
     region = annotation.get('segmentation')
     if not region:
         return None

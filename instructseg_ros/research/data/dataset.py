@@ -25,12 +25,13 @@ class DataSet:
     Args:
         name: Name on the command line.
         splits: All splits.
-        read: (folder, split) -> samples and problems, without opening an image. Raises DataError
-            where nothing can be read; the message names the missing file.
+        read: (folder, split) -> samples and problems, without decoding an image. Raises DataError
+            if nothing can be read; the message names the missing file.
         layout: Description of the files and folders for users, one per line.
-        preferred: Splits to evaluate on by default: the first one that exists.
+        preferred: Splits to evaluate on by default, of which the first existing one is used.
             Empty: the first of `splits`.
-        make_sample: (folder, seed) -> writes a tiny synthetic set in this layout, if there is one.
+        make_sample: Writes a tiny synthetic set in this layout, given (folder, seed); None: there
+            is no such set.
     """
 
     name: str
@@ -69,10 +70,10 @@ class DataSet:
 
 
 class Procedure(enum.Enum):
-    """How a benchmark queries the model for masks and names the files (see `work_units`)."""
+    """How a benchmark gets masks from the model and names their files (see `work_units`)."""
 
     JOINED = enum.auto()  # image: all sentences of a sample as one instruction
-    JOINED_AND_SINGLE = enum.auto()  # image: also each sentence as an instruction
+    JOINED_AND_SINGLE = enum.auto()  # image: as JOINED, and also each sentence alone
     VIDEO = enum.auto()  # a binary mask for each frame and sample
     VIDEO_LABELS = enum.auto()  # a label image for each frame, with all objects of a video
     ROBOT = enum.auto()  # like the node: each sentence alone, past frames only, "not found" allowed
@@ -83,9 +84,9 @@ class Benchmark(DataSet):
     """A data set that a model is evaluated on.
 
     Args:
-        published: Results of other methods in percent: figure, by its dotted name in the scores ->
+        published: Published results in percent: dotted name of the figure in the scores ->
             split -> method -> value.
-        percent: The scores are in percent; otherwise they are shares.
+        percent: Whether the scores are in percent; otherwise they are shares, 0 to 1.
     """
 
     published: PublishedFigures = dataclasses.field(default_factory=dict)
@@ -100,8 +101,8 @@ class Benchmark(DataSet):
             figures: The scores of the model.
 
         Returns:
-            Method -> figure -> percent, with the model last; figures that only a server computes
-            are left out. Empty without published results.
+            Method -> figure -> percent, with the model last; the model lacks figures that only a
+            server computes. Empty without published results.
         """
         rows: dict[str, dict[str, float]] = {}
         for figure, splits in self.published.items():
@@ -122,7 +123,7 @@ class MaskBenchmark(Benchmark):
         procedure: How the model is queried, and the names of its prediction files.
         score: (data folder, prediction folder, split) -> figures; None: only a server knows the
             targets.
-        zipped: The submission file is a zip archive of the predictions' folder `Annotations`.
+        zipped: Whether to submit a zip archive of the folder `Annotations` in the predictions.
     """
 
     procedure: Procedure
@@ -144,7 +145,10 @@ class QuestionBenchmark(Benchmark):
 
 
 def row(own: float, **others: float) -> dict[str, float]:
-    """One line of a published table: percent by method, the paper's last; `_` stands for `-`."""
+    """Return one row of a published table: each method's percentage, with the paper's own last.
+
+    In argument names, `_` replaces `-`.
+    """
     return {**{name.replace('_', '-'): value for name, value in others.items()}, PAPER: own}
 
 

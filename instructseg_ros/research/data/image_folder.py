@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from instructseg_ros.research.data.dataset import MaskBenchmark, Procedure
-from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import Reading, checked_texts, read_lines
 from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.data.synthetic import clip, save_jpeg, scene
@@ -24,6 +23,7 @@ from instructseg_ros.research.data.targets import (
     Target,
 )
 from instructseg_ros.research.evaluation.mask_scores import score_sentences
+from instructseg_ros.streaming.image_files import write_mask
 
 FILE: Final = 'annotations.jsonl'
 _SPLITS: Final = ('train', 'val')
@@ -65,7 +65,7 @@ def _sample(
     frames = entry['frames'] if video else [entry['image']]
     masks = entry['masks'] if video else [entry['mask']]
     if not frames or len(frames) != len(masks):
-        raise ValueError(f'{len(frames)} frames and {len(masks)} masks: give one for each')
+        raise ValueError(f'{len(frames)} frames and {len(masks)} masks: give each frame one mask')
     images = [_inside(folder, frame) for frame in frames]
     files = [None if mask is None else _inside(folder, mask) for mask in masks]
     for file in files:

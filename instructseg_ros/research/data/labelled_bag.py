@@ -1,4 +1,4 @@
-"""Reads a user's data as a bag of images and label images, with sentences for each label."""
+"""Reads a user's data from a bag of images and label images, with sentences for each label."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from instructseg_ros.video.source import SourceError
 
 _FILE: Final = 'labels.yaml'
 _SPLITS: Final = ('train', 'val')
-_MAX_OPEN: Final = 4  # bags of a process
+_MAX_OPEN: Final = 4  # bags per process
 _MAX_DECODED: Final = 8  # label images
 _TOPICS: Final = {'image': '/camera/image', 'labels': '/camera/truth/labels'}
-# Used if labels.yaml names no topic and the bag has no ground truth; in a bag with both topics,
-# this one holds results of the node.
+# Used if labels.yaml names no topic and the bag lacks the one in _TOPICS. If a bag has both, this
+# one holds results of the node.
 _PLAIN_LABELS: Final = '/camera/labels'
 _TYPES: Final = {'image': (IMAGE, COMPRESSED_IMAGE), 'labels': (IMAGE,)}
 
@@ -120,7 +120,7 @@ class BagImage:
 
 @dataclasses.dataclass(frozen=True)
 class BagLabel:
-    """The pixels of a label image with one value."""
+    """The pixels of a label image that have a given value."""
 
     message: BagMessage
     value: int
@@ -149,14 +149,14 @@ def _labels(message: BagMessage) -> np.ndarray:
 
 
 def read(folder: Path, split: str) -> Reading:
-    """Read a bag: one video for each label with sentences.
+    """Read a bag: one sample, a video, for each label that has sentences.
 
     An image and a label image belong together if their headers have the same stamp. Damaged
     messages become problems.
 
     Args:
-        folder: Folder of a bag, which is then the split `train`; or folder with one bag for each
-            split, by name.
+        folder: Folder of a bag, which then counts as the split `train`; or folder with one bag for
+            each split, named after it.
         split: `train` or `val`.
 
     Raises:

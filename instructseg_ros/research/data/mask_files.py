@@ -1,4 +1,4 @@
-"""Mask and label images of data sets, predictions and submission files."""
+"""Reads prediction files, and writes label images and submission files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.streaming.image_files import is_clutter
+from instructseg_ros.streaming.image_files import is_clutter, write_png
 
 _ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal predictions give equal archives
 
@@ -34,26 +34,22 @@ def read_prediction(
     """
     values = read(file)
     if values.shape != size:
-        raise ValueError(f'{file} has {values.shape} pixels and its frame {size}: (height, width)')
+        raise ValueError(f'{file} has {values.shape} pixels and its frame {size} (height, width)')
     return values
-
-
-def write_mask(file: Path, mask: np.ndarray) -> None:
-    """Write a (H, W) bool mask as 0 and 255; the file appears only when it is complete."""
-    _write(file, Image.fromarray(mask.astype(np.uint8) * 255))
 
 
 def write_labels(file: Path, labels: np.ndarray) -> None:
     """Write a (H, W) uint8 label image with the palette of DAVIS."""
     image = Image.fromarray(labels.astype(np.uint8), mode='P')
     image.putpalette(palette().flatten().tolist())
-    _write(file, image)
+    write_png(file, image)
 
 
 def palette() -> np.ndarray:
     """Return the (256, 3) uint8 label colors of PASCAL VOC and DAVIS.
 
-    The bits of a label go to red, green and blue in turn, from the highest bit of a color down.
+    The bits of a label, from the lowest on, go to red, green and blue in turn; each color is filled
+    from its highest bit down.
     """
     labels = np.arange(256)
     colors = np.zeros((256, 3), dtype=np.uint8)
@@ -90,10 +86,3 @@ def zip_submission(folder: Path, target: Path) -> Path:
             archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), file.read_bytes())
     scratch.replace(target)
     return target
-
-
-def _write(file: Path, image: Image.Image) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix('.partial')
-    image.save(scratch, 'PNG')
-    scratch.replace(file)

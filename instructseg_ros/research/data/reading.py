@@ -1,4 +1,4 @@
-"""The result of reading a data set, with all of its problems; and readers of its files."""
+"""Readers for the files of a data set, and the result of reading one, which lists all problems."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def resolve_folder(folder: Path) -> Path:
         MissingError: There is no such folder; the message says how to fix it.
     """
     if not folder.is_dir():
-        raise MissingError(f'{folder} is not a folder: name the one of the data set with --data')
+        raise MissingError(f'{folder} is not a folder: name the folder of the data set with --data')
     return folder.resolve()
 
 
 def check_file(file: Path) -> None:
-    """Check that a file of a data set exists with its content.
+    """Check that a file of a data set exists, and is not just a pointer of git-lfs.
 
     Raises:
         MissingError: The file does not exist.
@@ -171,7 +171,7 @@ def read_table(file: Path) -> dict[str, Any]:
     """
     value = read_json(file)
     if not isinstance(value, dict):
-        raise DataError(f'{file} has no values by name')
+        raise DataError(f'{file} does not contain a JSON object')
     return value
 
 
@@ -181,10 +181,25 @@ def read_list(file: Path, name: str | None = None) -> list[Any]:
     Raises:
         DataError: The file is missing or damaged, or has no such list.
     """
-    value = read_json(file) if name is None else read_table(file).get(name)
+    if name is not None:
+        return read_lists(file, name)[0]
+    value = read_json(file)
     if not isinstance(value, list):
-        raise DataError(f'{file} has no list{f" of {name}" if name else ""}')
+        raise DataError(f'{file} has no list')
     return value
+
+
+def read_lists(file: Path, *names: str) -> list[list[Any]]:
+    """Parse a JSON file that contains an object with a list of each of these names.
+
+    Raises:
+        DataError: The file is missing or damaged, or lacks one of the lists.
+    """
+    table = read_table(file)
+    for name in names:
+        if not isinstance(table.get(name), list):
+            raise DataError(f'{file} has no list of {name}')
+    return [table[name] for name in names]
 
 
 def read_videos(file: Path) -> dict[str, Any]:
@@ -195,7 +210,7 @@ def read_videos(file: Path) -> dict[str, Any]:
     """
     videos = read_table(file).get('videos')
     if not isinstance(videos, dict):
-        raise DataError(f'{file} has no videos by name')
+        raise DataError(f'{file} has no JSON object `videos`')
     return videos
 
 
@@ -212,7 +227,7 @@ def read_lines(file: Path, reading: Reading) -> Iterator[tuple[str, Any]]:
         raise
     except (OSError, ValueError) as error:
         raise DataError(
-            f'{file} is not readable as lines of JSON, save it as UTF-8: {error}'
+            f'{file} is not readable as lines of JSON (save it as UTF-8): {error}'
         ) from error
     for number, line in enumerate(lines, start=1):
         where = f'{file} line {number}'

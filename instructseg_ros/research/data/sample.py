@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from instructseg_ros.model.tasks import Task
 from instructseg_ros.research.data.targets import Target
 from instructseg_ros.streaming.image_files import read_rgb, read_size
 
@@ -29,8 +30,14 @@ class SampleTask(str, enum.Enum):
 
     @property
     def is_video(self) -> bool:
-        """Return whether a frame is shown together with reference frames of its video."""
+        """Return whether the model gets a frame together with reference frames of its video."""
         return self in (SampleTask.VIDEO_REFERRING, SampleTask.VIDEO_REASONING)
+
+    @property
+    def prompt(self) -> Task:
+        """Return the task of the model that determines the prompt for the instructions."""
+        reasoning = self in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
+        return Task.REASONING if reasoning else Task.REFERRING
 
 
 class ImageSource(Protocol):
@@ -46,7 +53,7 @@ class ImageSource(Protocol):
         ...
 
     def version(self) -> str:
-        """Return a text that changes with the content, without decoding; '' if it is missing."""
+        """Return a text that changes with the content, without decoding; '' for a missing image."""
         ...
 
     def __hash__(self) -> int: ...
@@ -113,7 +120,7 @@ def file_version(file: Path) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One question and its answer; '' where the answer is not published."""
+    """One question and its answer, which is '' if it is not published."""
 
     question: str
     answer: str = ''
@@ -131,10 +138,10 @@ class Sample:
             published. Empty for conversations.
         instructions: Sentences with the same meaning, as the data set words them. Empty for
             conversations.
-        joined: All sentences form one instruction, see `joined`; otherwise each is one.
+        joined: Whether all sentences form one instruction (see `joined`); otherwise each is one.
         verbatim: The model gets the sentences unchanged, as the benchmark requires; otherwise they
             are worded like an instruction to the node.
-        explanation: Why the target is meant, if the data set says so.
+        explanation: Why the instruction means the target, if the data set explains it.
         turns: Questions and answers of a conversation.
         group: Group whose figures are also averaged separately, such as `referring`; '' for none.
         details: Further values that the benchmark's scorer or submission file needs.
@@ -156,7 +163,7 @@ class Sample:
 
 
 def joined(sentences: Sequence[str]) -> str:
-    """Join all sentences about an object to one instruction, as the authors train and evaluate.
+    """Join sentences about an object into one instruction, as the authors do to train and evaluate.
 
     `['man in red', 'left guy']` becomes `man in red. left guy.`
     """

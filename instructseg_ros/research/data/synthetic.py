@@ -67,7 +67,7 @@ def clip(
     """Draw a video of moving shapes, each in its own row.
 
     Returns:
-        For each frame (H, W, 3) uint8 RGB, and the shapes in constant order.
+        (H, W, 3) uint8 RGB frames, and the shapes in each frame, always in the same order.
     """
     height, width = size
     names = [(form, color) for form in FORMS for color in COLORS]

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from instructseg_ros.streaming import image_files
+from instructseg_ros.streaming.image_files import read_labels, read_mask, read_size
 from instructseg_ros.video.rle import checked_size, decode_mask
 
 # More distant corners are mistakes, and pycocotools crashes on them.
@@ -162,7 +162,7 @@ class Union:
 
 
 class Appearance:
-    """The regions of an object in an image or in all frames of a video, at least one not empty."""
+    """The regions of an object in all frames of a video, or in an image; not all may be empty."""
 
     def __init__(self, targets: Sequence[Target], mistake: str) -> None:
         """Keep the regions without rasterising them.
@@ -222,24 +222,24 @@ class MaskFile:
     @property
     def size(self) -> Size:
         """Read the (height, width) from the header of the file."""
-        return image_files.read_size(self.path)
+        return read_size(self.path)
 
     def mask(self) -> np.ndarray:
         """Read the (H, W) bool mask."""
         if self.value is None:
-            return image_files.read_mask(self.path)
-        return np.asarray(image_files.read_labels(self.path) == self.value)
+            return read_mask(self.path)
+        return np.asarray(read_labels(self.path) == self.value)
 
 
 def _corners(ring: Ring) -> np.ndarray:
-    """Return (N, 2) corners x, y of a polygon with an area."""
+    """Return (N, 2) corners x, y of a polygon, which must have at least three."""
     if len(ring) < 6 or len(ring) % 2 or not np.isfinite(ring).all():
-        raise ValueError(f'a polygon has at least three corners, x and y of each: {ring[:8]}')
+        raise ValueError(f'a polygon must have x and y of at least three corners: {ring[:8]}')
     return _points(ring)
 
 
 def _points(ring: Ring) -> np.ndarray:
     """Return (N, 2) corners x, y."""
     if len(ring) % 2 or not np.isfinite(ring).all():
-        raise ValueError(f'a polygon has x and y of each corner, two numbers: {ring[:8]}')
+        raise ValueError(f'a polygon must have two numbers, x and y, for each corner: {ring[:8]}')
     return np.asarray(ring, dtype=float).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Scores of mask files: of image benchmarks, and of every sentence in a user's data."""
+"""Scores mask files: those of image benchmarks, and those of each sentence in a user's data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from instructseg_ros.research.data.mask_files import read_prediction
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.data.targets import Target
-from instructseg_ros.research.evaluation.metrics import Overlap
+from instructseg_ros.research.evaluation.metrics import Overlap, mean
 from instructseg_ros.streaming.image_files import read_mask
 
 
 def joined_file(sample: Sample) -> str:
-    """Return the file name of the prediction for all sentences of an image as one instruction."""
+    """Return the prediction file's name for all sentences of a sample, joined."""
     return f'{sample.key}.png'
 
 
 def sentence_file(sample: Sample, number: int, frame: int = 0) -> str:
-    """Return the file name of the prediction for one sentence of a sample; in videos, per frame."""
+    """Return the prediction file's name for one sentence of a sample and, in a video, one frame."""
     if not sample.task.is_video:
         return f'{sample.key}_{number}.png'
     return f'{sample.key}_{number}/{frame:05}.png'
@@ -35,24 +35,24 @@ def score_images(
     predictions: Path,
     problems: list[str],
     *,
-    counted: Callable[[Target], np.ndarray | None] = lambda _: None,
+    counted: Callable[[Target], np.ndarray | None] | None = None,
 ) -> Figures:
     """Score prediction files of images.
 
     Args:
         files: Samples with the names of their predictions.
         predictions: Folder of the predictions.
-        problems: Receives the damaged targets; their samples are left out.
-        counted: Returns the (H, W) bool pixels of a target that count; None: all.
+        problems: Receives a message for each damaged target, whose sample is left out.
+        counted: Returns a (H, W) bool mask of pixels to count in `ignoring`; None: all pixels.
 
     Returns:
-        cIoU, gIoU and precision; under `missing` the files that do not exist, which count as empty
-        masks.
+        cIoU, gIoU and precision; with `counted`, also `ignoring`, these figures over the pixels
+        that count; and `missing`, the files that do not exist, which are scored as empty masks.
 
     Raises:
         ValueError: A prediction is damaged, or its size differs from its image's.
     """
-    overlap = Overlap()
+    overlap, ignoring = Overlap(), Overlap()
     missing = []
     for sample, file in tqdm(files, 'scoring', disable=None):
         [target] = sample.targets
@@ -67,8 +67,11 @@ def score_images(
         except FileNotFoundError:
             missing.append(file)
             mask = np.zeros_like(truth)
-        overlap.add(mask, truth, counted(target))
-    return {**overlap.figures(), 'missing': missing}
+        overlap.add(mask, truth)
+        if counted:
+            ignoring.add(mask, truth, counted(target))
+    figures = {**overlap.figures(), 'missing': missing}
+    return figures | {'ignoring': ignoring.figures()} if counted else figures
 
 
 def score_sentences(name: str, truth: Path, predictions: Path, split: str | None = None) -> Figures:
@@ -77,17 +80,17 @@ def score_sentences(name: str, truth: Path, predictions: Path, split: str | None
     Args:
         name: `folder`, `coco` or `bag`.
         truth: Folder of the data.
-        predictions: Folder with `KEY_N.png` for sentence N (from 0) of an image's sample, and
-            `KEY_N/00000.png`, ... for the frames of a video's. A mask without pixels says that the
-            target is absent, and so does a missing file.
+        predictions: Folder with `KEY_N.png` for sentence N (from 0) of an image sample, and
+            `KEY_N/00000.png`, ... for the frames of a video sample. An empty mask and a missing
+            file both mean that the target is absent.
         split: Split of the data; None: `val`, or `train` if there is no `val`.
 
     Returns:
-        Shares 0 to 1: gIoU (mean over sentences of their mean IoU over frames), cIoU (over all
-        pixels), P@0.5 (share of sentences with a higher IoU) and n, the number of sentences. Under
-        `absent` the share of frames without the target whose result is NOT_FOUND, under
-        `present` the share of the others that were missed; under `instructions` IoU and n of each
-        wording; under `missing` the missing files, under `problems` the data left out.
+        From 0 to 1: gIoU (mean over sentences of each one's mean IoU over frames), cIoU (over all
+        pixels) and P@0.5 (share of sentences with an IoU above it). `n` is the number of sentences.
+        `absent` has the share of frames without the target that rightly got an empty mask, and
+        `present` the share of frames with the target that wrongly got one. `instructions` has IoU
+        and n of each wording, `missing` the missing files, and `problems` the data left out.
 
     Raises:
         DataError: The data cannot be read, or there is no prediction.
@@ -99,7 +102,7 @@ def score_sentences(name: str, truth: Path, predictions: Path, split: str | None
         scores.add(sample)
     if not scores.read:
         raise DataError(
-            f'{predictions} has no prediction, such as KEY_0.png or KEY_0/00000.png, of {truth}'
+            f'{predictions} has no prediction for {truth}, such as KEY_0.png or KEY_0/00000.png'
         )
     problems = [str(problem) for problem in reading.problems] + scores.problems
     return {**scores.figures(), 'missing': scores.missing, 'problems': problems}
@@ -109,7 +112,7 @@ class _SentenceScores:
     """Compares prediction files with their targets.
 
     Attributes:
-        read: Number of prediction files.
+        read: Number of prediction files that exist.
         missing: Names of missing prediction files.
         problems: Damaged targets, which are left out.
     """
@@ -120,11 +123,11 @@ class _SentenceScores:
         self.problems: list[str] = []
         self._predictions = predictions
         self._overlap = Overlap(epsilon=0.0)
-        self._sentences: list[tuple[str, float]] = []  # with the mean IoU over frames
-        self._empty: dict[bool, list[bool]] = {True: [], False: []}  # answers by presence
+        self._sentences: list[tuple[str, float]] = []  # sentence, mean IoU over frames
+        self._empty: dict[bool, list[bool]] = {True: [], False: []}  # present? -> mask empty?
 
     def add(self, sample: Sample) -> None:
-        """Score the answers to a sample."""
+        """Score the predictions for a sample."""
         overlaps: list[list[float]] = [[] for _ in sample.instructions]
         for frame, target in enumerate(sample.targets):
             try:
@@ -146,12 +149,12 @@ class _SentenceScores:
         overlaps = [overlap for _, overlap in self._sentences]
         absent, present = self._empty[False], self._empty[True]
         return {
-            'gIoU': _mean(overlaps),
+            'gIoU': mean(overlaps),
             'cIoU': self._overlap.cumulative,
-            'P@0.5': _mean([overlap > 0.5 for overlap in overlaps]),
+            'P@0.5': mean([overlap > 0.5 for overlap in overlaps]),
             'n': len(overlaps),
-            'absent': {'right': _mean(absent), 'n': len(absent)} if absent else {'n': 0},
-            'present': {'missed': _mean(present), 'n': len(present)} if present else {'n': 0},
+            'absent': {'right': mean(absent), 'n': len(absent)} if absent else {'n': 0},
+            'present': {'missed': mean(present), 'n': len(present)} if present else {'n': 0},
             'instructions': _by_sentence(self._sentences),
         }
 
@@ -171,10 +174,6 @@ def _by_sentence(answers: Iterable[tuple[str, float]]) -> dict[str, dict[str, fl
     for sentence, overlap in answers:
         grouped[sentence].append(overlap)
     return {
-        sentence: {'IoU': _mean(overlaps), 'n': len(overlaps)}
+        sentence: {'IoU': mean(overlaps), 'n': len(overlaps)}
         for sentence, overlaps in grouped.items()
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0

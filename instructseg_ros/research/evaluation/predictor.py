@@ -12,16 +12,15 @@ from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.query import Prediction, Query
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.session import VideoSession
-from instructseg_ros.model.tasks import Task
 from instructseg_ros.model.video_stream import FrameTask
-from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
+from instructseg_ros.research.data.sample import ImageSource, Sample, joined
 
 
 def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
     """Choose the neighbours of a frame as its references, half of them before it if possible.
 
-    At the ends of a video the missing ones are taken from the other side. The only frame of a video
-    is its own reference.
+    Near the start or end of a video, frames from the other side replace missing neighbours. If a
+    video has only one frame, that frame is its own reference.
 
     Args:
         frame: Index of the frame to segment.
@@ -29,7 +28,7 @@ def references_of(frame: int, frames: int, count: int = 4) -> tuple[int, ...]:
         count: Number of references; a shorter video has fewer.
 
     Returns:
-        Increasing indices, without the frame itself.
+        Increasing indices, without the frame itself unless it is the only one.
     """
     if frames == 1:
         return (frame,)
@@ -45,11 +44,11 @@ def references_before(frame: int, count: int) -> tuple[int, ...]:
 
 
 QUERIES_PER_PASS: Final = 16
-MIN_FRAMES: Final = 8  # kept with their features: a frame and the references around it
+MIN_FRAMES: Final = 8  # least size of the frame cache: a frame and the references around it
 
 
 class Predictor:
-    """Runs a model on samples; the frames of a video are decoded and encoded once."""
+    """Runs a model on samples; each frame of a video is decoded and encoded only once."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
@@ -58,7 +57,7 @@ class Predictor:
         self._max_frames = max(MIN_FRAMES, 2 * segmenter.reference_frames)
 
     def still(self, image: ImageSource, queries: Sequence[Query]) -> list[Prediction]:
-        """Segment queries on an image."""
+        """Predict a mask for each query on an image."""
         return self._segment(image, queries, ())
 
     def frame(
@@ -69,13 +68,13 @@ class Predictor:
         *,
         causal: bool = False,
     ) -> list[Prediction]:
-        """Segment queries on a frame of a video, with neighbours as reference frames.
+        """Predict a mask for each query on a video frame, with neighbours as reference frames.
 
         Args:
             frames: The frames of the video.
             index: Index of the frame to segment.
             queries: The queries.
-            causal: Use only frames before it, as on a robot.
+            causal: Use only earlier frames as references, as on a robot.
         """
         count = self.segmenter.reference_frames
         if causal:
@@ -102,7 +101,7 @@ class Predictor:
         return [predictions[query] for query in queries]
 
     def _frame(self, image: ImageSource) -> Frame:
-        """Return the frame of an image, decoded once; recently used frames are cached."""
+        """Return the frame of an image, which is decoded unless it was recently used."""
         if image not in self._frames:
             self._frames[image] = Frame(image=np.asarray(image.load()), stamp=0)
         self._frames.move_to_end(image)
@@ -114,18 +113,12 @@ class Predictor:
 def whole_instruction(sample: Sample, segmenter: Segmenter) -> Query:
     """Return a sample's instruction in its benchmark's form: all sentences joined, or the first."""
     text = joined(sample.instructions) if sample.joined else sample.instructions[0]
-    return segmenter.query(text, task_of(sample), verbatim=sample.joined or sample.verbatim)
+    return segmenter.query(text, sample.task.prompt, verbatim=sample.joined or sample.verbatim)
 
 
 def single_sentences(sample: Sample, segmenter: Segmenter) -> list[Query]:
     """Return each sentence of a sample as a separate instruction."""
-    task = task_of(sample)
     return [
-        segmenter.query(joined([sentence]), task, verbatim=True) for sentence in sample.instructions
+        segmenter.query(joined([sentence]), sample.task.prompt, verbatim=True)
+        for sentence in sample.instructions
     ]
-
-
-def task_of(sample: Sample) -> Task:
-    """Return the task whose prompt is used for a sample."""
-    reasoning = sample.task in (SampleTask.IMAGE_REASONING, SampleTask.VIDEO_REASONING)
-    return Task.REASONING if reasoning else Task.REFERRING

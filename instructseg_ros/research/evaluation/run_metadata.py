@@ -6,20 +6,21 @@ import functools
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from instructseg_ros.model.model_files import find_model, model_hash
 from instructseg_ros.research.data.reading import read_json
 from instructseg_ros.research.data.sample import ImageSource, Sample
+from instructseg_ros.video.run_folder import write_json
 
 NOTE: Final = 'evaluation.json'
 _DESCRIBED_SEPARATELY: Final = ('model', 'samples', 'images')
 
 
 def origin_of(
-    benchmark: str, data: Path, split: str, samples: Iterable[Sample], model: str, dtype: str
+    benchmark: str, data: Path, split: str, samples: Sequence[Sample], model: str, dtype: str
 ) -> dict[str, Any]:
     """Collect everything that predictions depend on but that their files do not contain.
 
@@ -27,15 +28,14 @@ def origin_of(
         benchmark: Name of the benchmark.
         data: Folder of the data set.
         split: Name of the split.
-        samples: Samples of the split; predictions are named by their keys, which may be line
-            numbers.
+        samples: Samples of the split; prediction files are named after their keys, which may be
+            line numbers.
         model: Name or folder of the model.
         dtype: Number format of the model.
 
     Raises:
         ModelError: There is no such model.
     """
-    samples = tuple(samples)
     folder = find_model(model).resolve()
     return {
         'benchmark': benchmark,
@@ -50,13 +50,13 @@ def origin_of(
 
 
 def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = True) -> None:
-    """Record which run an output folder belongs to, or check that it belongs to the same run.
+    """Record which run an output folder belongs to, or check that it belongs to this run.
 
     Args:
         file: The record in the folder, which is created if missing.
         origin: JSON values that identify the run. `model` is only a name for `weights`; `samples`
-            is a `fingerprint`; `images` has a version for each sample's key.
-        holds: Content of the folder, for messages: `predictions of`.
+            is a `fingerprint`; `images` maps each sample's key to a version.
+        holds: Words for the content of the folder in messages, such as `predictions of`.
         first: Whether this is the process that writes the record.
 
     Raises:
@@ -70,7 +70,7 @@ def claim(file: Path, origin: Mapping[str, Any], *, holds: str, first: bool = Tr
             f'{file.parent} holds {holds} {difference}: remove it or name another --output'
         )
     if first:
-        _write(file, origin)
+        write_json(file, origin)
 
 
 def forget_images(file: Path, keys: Iterable[str]) -> None:
@@ -78,11 +78,11 @@ def forget_images(file: Path, keys: Iterable[str]) -> None:
     origin = read_json(file)
     for key in keys:
         origin['images'].pop(key, None)
-    _write(file, origin)
+    write_json(file, origin)
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
-    """Return a hexadecimal hash of the questions, their images and their keys."""
+    """Return a hexadecimal hash of the keys, texts and image names of samples."""
     digest = hashlib.sha256()
     for sample in samples:
         asked = (sample.key, sample.instructions, sample.turns, sample.frames)
@@ -91,7 +91,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def _versions(samples: Iterable[Sample]) -> dict[str, str]:
-    """Return a hash of the versions of each sample's images."""
+    """Return, by each sample's key, a hash of the versions of its images."""
     version = functools.cache(operator.methodcaller('version'))
 
     @functools.cache  # samples of a video share its frames
@@ -102,7 +102,7 @@ def _versions(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def _difference(recorded: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
-    """Describe how the origin differs; '' if it is equal."""
+    """Describe how an origin differs from the recorded one; '' if they are equal."""
     other = [
         _words(key, recorded, origin)
         for key in {**recorded, **origin}
@@ -115,7 +115,7 @@ def _difference(recorded: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
     before = recorded.get('images', {})
     for key, version in origin.get('images', {}).items():
         if before.get(key, version) != version:
-            return f'images that were changed since, the first: sample {key}'
+            return f'images that have changed since, the first in sample {key}'
     return ''
 
 
@@ -127,10 +127,3 @@ def _words(key: str, recorded: Mapping[str, Any], origin: Mapping[str, Any]) -> 
         )
         return f'model {before}, not {after}'
     return f'{key} {recorded.get(key)}, not {origin.get(key)}'
-
-
-def _write(file: Path, origin: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix('.partial')
-    scratch.write_text(json.dumps(dict(origin), indent=2) + '\n')
-    scratch.replace(file)

@@ -1,15 +1,18 @@
-"""Runs a benchmark: computes the predictions that the output folder lacks, and scores them."""
+"""Runs a benchmark in one or several processes: computes missing predictions, and scores all."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import datetime
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final, TypeVar
 
 from tqdm import tqdm
 
-from instructseg_ros.model.checkpoints import ModelError
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.data.dataset import (
     Benchmark,
@@ -22,11 +25,15 @@ from instructseg_ros.research.data.dataset import (
 from instructseg_ros.research.data.mask_files import zip_submission
 from instructseg_ros.research.data.reading import DataError, Reading, resolve_folder
 from instructseg_ros.research.evaluation.predictor import Predictor
-from instructseg_ros.research.evaluation.processes import Processes
 from instructseg_ros.research.evaluation.run_metadata import NOTE, claim, forget_images, origin_of
 from instructseg_ros.research.evaluation.work_units import work_units
 from instructseg_ros.research.published.questions import AnswerFile, read_answers
 from instructseg_ros.video.run_folder import locked
+
+T = TypeVar('T')
+
+# The first process to finish waits for the last; torch's default of some minutes is too short.
+_MAX_WAIT: Final = datetime.timedelta(days=7)
 
 Skipped = list[tuple[str, str]]  # key of a sample, and why it was not predicted
 
@@ -38,10 +45,9 @@ class Outcome:
     Args:
         benchmark: The benchmark.
         split: Split that was evaluated.
-        figures: Figures of the scorer, or only `not scored` with the reason if too little was
-            predicted; also `skipped`, samples that could not be predicted, and `problems` in the
-            data.
-        submission: The submission file, or the folder of predictions.
+        figures: The scores or, if too little was predicted, `not scored` with the reason. They
+            include `skipped` (samples that could not be predicted) and `problems` (of the data).
+        submission: The submission file or, if there is none, the folder of predictions.
     """
 
     benchmark: Benchmark
@@ -61,12 +67,12 @@ def evaluate(
     dtype: str = 'auto',
     processes: Processes,
 ) -> Outcome | None:
-    """Evaluate a model on a benchmark; predictions in the output folder are not repeated.
+    """Evaluate a model on a benchmark; predictions that are already in the output folder are kept.
 
     Args:
         name: Name of the benchmark.
         data: Folder of the data set.
-        load: Loads the model, after data and output have been checked.
+        load: Loads the model; called after data and output have been checked.
         output: Folder for predictions and submission file.
         model: Name or folder of the model.
         split: Split to evaluate on. None: the data set's first one; for a user's data `val`, or
@@ -89,7 +95,7 @@ def evaluate(
         found = f': {reading.problems[0]}' if reading.problems else ''
         raise DataError(f'{data} has no sample of {name} {split} that can be used{found}')
     predict = _predict_masks if isinstance(benchmark, MaskBenchmark) else _predict_answers
-    with locked(output) if processes.first else contextlib.nullcontext():
+    with locked(output, first=processes.first):
         origin = origin_of(name, data, split, reading.samples, model, dtype)
         claim(output / NOTE, origin, holds='predictions of', first=processes.first)
         skipped = processes.gather(predict(benchmark, reading, load(), output, processes))
@@ -106,7 +112,7 @@ def score(name: str, truth: Path, predictions: Path, split: str | None = None) -
     Args:
         name: Name of the benchmark.
         truth: Folder of the data set.
-        predictions: Folder of the files; the scorer of the benchmark lists their names.
+        predictions: Folder of the prediction files; see the benchmark's scorer for their names.
         split: See `evaluate`.
 
     Raises:
@@ -174,7 +180,7 @@ def _outcome(
     """Score the predictions."""
     all_skipped = len(skipped) == len(reading.samples)
     nothing = f'no sample of {benchmark.name} could be predicted; the first reason: '
-    # With the robot procedure a video counts as skipped if one of its frames is.
+    # With the robot procedure, a video counts as skipped if only one of its frames is.
     robot = isinstance(benchmark, MaskBenchmark) and benchmark.procedure is Procedure.ROBOT
     if all_skipped and not robot:
         raise DataError(nothing + skipped[0])
@@ -209,3 +215,57 @@ def _finish(
     if benchmark.score is None:
         return {'n': len(reading.samples)}, submission
     return benchmark.score(data, predictions, split), submission
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """The number of this process, and of all processes that share an evaluation.
+
+    Args:
+        rank: Number of this process, from 0.
+        count: Number of processes.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    @contextlib.contextmanager
+    def joined(cls) -> Iterator[Processes]:
+        """Join the other processes that a launcher started, and select this process's GPU.
+
+        Load the model inside the context, and leave it before the process ends: torch may abort
+        otherwise.
+
+        Raises:
+            RuntimeError: accelerate is not installed.
+        """
+        if int(os.environ.get('WORLD_SIZE', '1')) == 1:
+            yield cls()
+            return
+        try:
+            import torch
+            from accelerate import PartialState
+        except ImportError:
+            raise RuntimeError(
+                'several processes need accelerate: pip install "instructseg_ros[evaluation]"'
+            ) from None
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=_MAX_WAIT)
+        try:
+            yield cls(state.process_index, state.num_processes)
+        finally:
+            state.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Return whether this is the process that scores and prints."""
+        return self.rank == 0
+
+    def gather(self, values: list[T]) -> list[T]:
+        """Concatenate the values of all processes; waits for all of them."""
+        if self.count == 1:
+            return values
+        from accelerate.utils import gather_object
+
+        gathered: list[T] = gather_object(values)
+        return gathered

@@ -1,4 +1,4 @@
-"""Work units of mask benchmarks, each predicted by one process; finished ones are skipped."""
+"""Divides a mask benchmark into work units; each is predicted by one process, if not yet done."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from instructseg_ros.model.query import Query
-from instructseg_ros.model.segmenter import Prediction
+from instructseg_ros.model.query import Prediction, Query
 from instructseg_ros.research.data.dataset import Procedure
-from instructseg_ros.research.data.mask_files import merge, write_labels, write_mask
+from instructseg_ros.research.data.mask_files import merge, write_labels
 from instructseg_ros.research.data.sample import Sample
 from instructseg_ros.research.evaluation.mask_scores import joined_file, sentence_file
 from instructseg_ros.research.evaluation.predictor import (
     Predictor,
     single_sentences,
-    task_of,
     whole_instruction,
 )
+from instructseg_ros.streaming.image_files import write_mask
 
 
 class WorkUnit(Protocol):
@@ -47,7 +46,7 @@ class ImageUnit:
 
     Args:
         samples: Samples of the image.
-        sentences: Predict each sentence separately too.
+        sentences: Whether each sentence is also predicted separately.
     """
 
     samples: tuple[Sample, ...]
@@ -77,8 +76,8 @@ class VideoUnit:
 
     Args:
         samples: Samples of the video.
-        merged: Write one label image per frame with an object for each sample, as DAVIS requires;
-            otherwise one mask per frame and sample.
+        merged: Write one label image per frame, in which each sample is an object, as DAVIS
+            requires; otherwise write one mask for each sample and frame.
     """
 
     samples: tuple[Sample, ...]
@@ -109,7 +108,7 @@ class VideoUnit:
 
 @dataclasses.dataclass(frozen=True)
 class RobotUnit:
-    """An image or a video with all of its sentences, processed as the node does.
+    """An image or a video with all of its sentences, processed as the node processes it.
 
     Args:
         samples: Samples with the same frames.
@@ -118,10 +117,10 @@ class RobotUnit:
     samples: tuple[Sample, ...]
 
     def run(self, predictor: Predictor, folder: Path) -> None:
-        """Write the missing files; see `WorkUnit.run`. Damaged frames are left out."""
+        """Write the missing files, then report damaged frames; see `WorkUnit.run`."""
         first = self.samples[0]
         sentences = [
-            (sample, number, predictor.segmenter.query(text, task_of(sample)))
+            (sample, number, predictor.segmenter.query(text, sample.task.prompt))
             for sample in self.samples
             for number, text in enumerate(sample.instructions)
         ]
@@ -141,7 +140,9 @@ class RobotUnit:
                 continue
             _write_missing(files, predictions, only_found=True)
         if broken:
-            raise ValueError(f'{len(broken)} of {len(first.frames)} frames, the first: {broken[0]}')
+            raise ValueError(
+                f'{len(broken)} of {len(first.frames)} frames failed, first: {broken[0]}'
+            )
 
     def _predict(
         self, predictor: Predictor, index: int, queries: Sequence[Query]
@@ -162,7 +163,7 @@ _MAKE: Final[dict[Procedure, Callable[[tuple[Sample, ...]], WorkUnit]]] = {
 
 
 def work_units(procedure: Procedure, samples: Iterable[Sample]) -> list[WorkUnit]:
-    """Group samples by their frames, which are then encoded once; with DAVIS also by annotator."""
+    """Group samples with equal frames, to encode these only once; for DAVIS, also by annotator."""
     groups: dict[Hashable, list[Sample]] = {}
     for sample in samples:
         group = sample.group if procedure is Procedure.VIDEO_LABELS else ''
@@ -171,7 +172,7 @@ def work_units(procedure: Procedure, samples: Iterable[Sample]) -> list[WorkUnit
 
 
 def _within(folder: Path, name: str) -> Path:
-    """Return a file in the folder; names come from the data set's files and cannot be trusted."""
+    """Return the path of a file in the folder; refuse names from data sets that lead out of it."""
     if Path(name).is_absolute() or '..' in Path(name).parts:
         raise ValueError(f'{name} would be written outside of {folder}')
     return folder / name
@@ -187,7 +188,7 @@ def _check_size(samples: Sequence[Sample], frame: int, size: tuple[int, ...]) ->
 def _write_missing(
     files: Sequence[Path], predictions: Sequence[Prediction], *, only_found: bool = False
 ) -> None:
-    """Write masks; with `only_found`, the mask of a target that was not found is empty."""
+    """Write missing mask files; with `only_found`, a target not found gets an empty mask."""
     for file, prediction in zip(files, predictions, strict=True):
         if not file.is_file():
             shown = prediction.found or not only_found

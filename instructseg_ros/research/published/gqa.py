@@ -11,7 +11,7 @@ from typing import Any, Final
 from instructseg_ros.research.data.dataset import Answers, Figures, QuestionBenchmark, row
 from instructseg_ros.research.data.reading import Reading, read_table
 from instructseg_ros.research.data.sample import ImageFile, Sample
-from instructseg_ros.research.published.questions import SHORT_ANSWER, accuracy, question
+from instructseg_ros.research.published.questions import accuracy, answered_briefly, question
 
 
 def read(folder: Path, split: str) -> Reading:
@@ -30,12 +30,11 @@ def read(folder: Path, split: str) -> Reading:
 def _sample(key: str, entry: Mapping[str, Any], folder: Path) -> Sample:
     image = ImageFile(folder / 'images' / f'{entry["imageId"]}.jpg')
     group = entry.get('types', {}).get('structural', '')
-    text = f'{entry["question"]}\n{SHORT_ANSWER}'
-    return question(key, image, text, entry['answer'], group=group)
+    return question(key, image, answered_briefly(entry['question']), entry['answer'], group=group)
 
 
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
-    """Count equal answers; case and a final full stop do not matter."""
+    """Compute the share of right answers; case and a final full stop do not matter."""
     return accuracy(samples, answers, lambda s, said: _plain(said) == s.turns[0].answer.lower())
 
 

@@ -51,7 +51,7 @@ def _turns(messages: Sequence[Mapping[str, str]]) -> list[Turn]:
     speakers = [each['from'] for each in messages]
     if not messages or speakers != ['human', 'gpt'] * (len(messages) // 2):
         found = ', '.join(speakers[:4]) or 'nothing'
-        raise ValueError(f'human and gpt take turns, not {found}')
+        raise ValueError(f'human and gpt must take turns, but the speakers are {found}')
     texts = [each['value'].replace(_IMAGE, '').strip() for each in messages]
     return [Turn(question=q, answer=a) for q, a in zip(texts[::2], texts[1::2], strict=True)]
 

@@ -24,8 +24,8 @@ from instructseg_ros.research.published.questions import (
 
 _FILES: Final = {'dev': 'mmbench_dev_20230712.tsv', 'test': 'mmbench_test_20230712.tsv'}
 _MAX_CHARACTERS: Final = 32 << 20  # characters of an image in the table
-# Cells without a value: those that `pandas.read_table` drops, which the authors use, and those that
-# `VQA_Dataset_MMB.is_none` of their datasets/InstructSegDatasets.py drops.
+# Texts of empty cells: those that `pandas.read_table`, which the authors use, reads as missing, and
+# those that `VQA_Dataset_MMB.is_none` in their datasets/InstructSegDatasets.py drops.
 _NULLS = '#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|n/a|null'
 _MISSING: Final = frozenset(_NULLS.split('|'))
 _EMPTY: Final = 'nan'
@@ -70,7 +70,7 @@ def _sample(entry: Mapping[str, str]) -> Sample:
     # The option "None" is not shown but may be the right one: the question counts nevertheless.
     right = entry.get(answer) or _EMPTY if answer in LETTERS[:4] else _EMPTY
     if not options or (answer and right.lower() == _EMPTY):
-        raise ValueError(f'the answer is one of {len(options)} options, not {answer!r}')
+        raise ValueError(f'the answer must be one of {len(options)} options, not {answer!r}')
     text = '\n'.join(part for part in (values.get('hint', ''), values['question']) if part)
     return question(
         str(index),
@@ -87,8 +87,9 @@ def _is_missing(value: str | None) -> bool:
 
 
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
-    """Count right letters; `circular` counts questions that are right in all rotations.
+    """Compute the share of right letters.
 
+    `circular` is the share of questions that are right in all rotations of their options.
     If the true answers are not published (test split), only `n` and `missing` are returned.
     """
     if not samples or not all(sample.turns[0].answer for sample in samples):
@@ -114,7 +115,7 @@ def letter_of(answer: str) -> str:
 
 
 def submit(samples: Sequence[Sample], answers: Answers, folder: Path) -> Path:
-    """Write the table for MMBench's server: the original without images, with the answers.
+    """Write the table for MMBench's server: the original one, with answers instead of images.
 
     The answers are the model's words, unchanged; the server extracts the letter.
     """

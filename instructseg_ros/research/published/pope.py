@@ -10,7 +10,7 @@ from typing import Any, Final
 from instructseg_ros.research.data.dataset import Answers, Figures, QuestionBenchmark, row
 from instructseg_ros.research.data.reading import Reading, read_lines
 from instructseg_ros.research.data.sample import ImageFile, Sample
-from instructseg_ros.research.published.questions import SHORT_ANSWER, count_missing, question
+from instructseg_ros.research.published.questions import answered_briefly, count_missing, question
 
 _SUBSETS: Final = ('random', 'popular', 'adversarial')
 _NO: Final = ('No', 'not', 'no')
@@ -32,18 +32,18 @@ def read(folder: Path, split: str) -> Reading:
 
 def _sample(subset: str, entry: Mapping[str, Any], folder: Path) -> Sample:
     if entry['label'] not in ('yes', 'no'):
-        raise ValueError(f'a label is yes or no, not {entry["label"]!r}')
+        raise ValueError(f'a label must be yes or no, not {entry["label"]!r}')
     return question(
         f'{subset}-{entry["question_id"]}',
         ImageFile(folder / 'val2014' / entry['image']),
-        f'{entry["text"]}\n{SHORT_ANSWER}',
+        answered_briefly(entry['text']),
         entry['label'],
         group=subset,
     )
 
 
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
-    """Compute accuracy, precision, recall, F1 and share of yes for each subset, and the mean F1."""
+    """Compute accuracy, precision, recall, F1 and share of `yes` by subset, and the mean F1."""
     subsets = sorted({sample.group for sample in samples})
     figures: Figures = {
         subset: _score_subset([s for s in samples if s.group == subset], answers)
@@ -54,7 +54,7 @@ def score(samples: Sequence[Sample], answers: Answers) -> Figures:
 
 
 def says_yes(answer: str) -> bool:
-    """Return whether an answer's first sentence has no word for no, as LLaVA's eval_pope.py."""
+    """Return whether an answer's first sentence has no word for `no`; see LLaVA's eval_pope.py."""
     words = answer.split('.')[0].replace(',', '').split(' ')
     return not any(word in words for word in _NO)
 

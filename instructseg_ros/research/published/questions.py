@@ -25,24 +25,31 @@ def question(
     details: Mapping[str, Any] | None = None,
 ) -> Sample:
     """Create a sample from one question about one image."""
-    if not text.strip():
-        raise ValueError('there is no question')
     return Sample(
         key=key,
         task=SampleTask.CONVERSATION,
         frames=(image,),
-        turns=(Turn(question=text.strip(), answer=answer),),
+        turns=(Turn(question=_not_blank(text).strip(), answer=answer),),
         group=group,
         details=details or {},
     )
 
 
 def with_options(text: str, options: Sequence[str]) -> str:
-    """Append options to a question, to be answered with a letter."""
+    """Append lettered options to a question, and the request to answer with a letter."""
+    lines = [f'{letter}. {option}' for letter, option in zip(LETTERS, options, strict=False)]
+    return '\n'.join([_not_blank(text), *lines, BY_LETTER])
+
+
+def answered_briefly(text: str) -> str:
+    """Append to a question the request to answer with a word or a phrase."""
+    return f'{_not_blank(text)}\n{SHORT_ANSWER}'
+
+
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError('there is no question')
-    lines = [f'{letter}. {option}' for letter, option in zip(LETTERS, options, strict=False)]
-    return '\n'.join([text, *lines, BY_LETTER])
+    return text
 
 
 def accuracy(
@@ -78,7 +85,7 @@ class AnswerFile:
 
         Args:
             file: The file, created if missing.
-            model: Name of the model, which each line has.
+            model: Name of the model, which is written to each line.
         """
         self._file = file
         self._model = model
@@ -105,7 +112,7 @@ class AnswerFile:
 
 
 def read_answers(folder: Path) -> dict[str, str]:
-    """Read the answers of all processes, by the key of their question."""
+    """Read the answers of all processes, by the keys of the questions."""
     files = sorted(folder.glob('answers_*.jsonl'))
     return {str(row['question_id']): str(row['text']) for file in files for row in _rows(file)}
 

@@ -31,13 +31,13 @@ _EXPLANATIONS: Final = 'explanatory/train.json'
 class PaintedPolygons:
     """Polygons painted over one another, from the largest to the smallest.
 
-    The order is that of `get_mask_from_json` of the authors' datasets_mapper/IVS_mapper.py: among
-    equally large polygons the first of the file is painted last. (This needs a stable sort;
+    The order is that of `get_mask_from_json` in the authors' datasets_mapper/IVS_mapper.py: among
+    equally large polygons, the first in the file is painted last. (This needs a stable sort;
     numpy's vectorised sorts on some CPUs are not stable.)
 
     Args:
         size: (height, width).
-        shapes: (label, x, y, x, y, ...) each; areas whose label contains `ignore` are not targets.
+        shapes: (label, (x, y, x, y, ...)) each; areas with `ignore` in the label are no targets.
     """
 
     size: tuple[int, int]
@@ -101,7 +101,6 @@ def _sample(file: Path, explanations: Mapping[str, str]) -> Sample:
         instructions=tuple(sentence.strip() for sentence in sentences),
         verbatim=True,
         explanation=explanations.get(file.name, ''),
-        group='sentence' if annotation.get('is_sentence') else 'phrase',
     )
 
 
@@ -124,7 +123,7 @@ def score_reasonseg(truth: Path, predictions: Path, split: str | None = None) ->
 
     Returns:
         cIoU, gIoU and precision as the authors compute them, where ignored regions are background;
-        under `ignoring` as other papers compute them, where these pixels do not count.
+        under `ignoring`, these figures as other papers compute them, without the ignored pixels.
 
     Raises:
         DataError, ValueError: See `score_images`.
@@ -134,9 +133,8 @@ def score_reasonseg(truth: Path, predictions: Path, split: str | None = None) ->
     if not any((predictions / file).is_file() for _, file in files):
         raise DataError(f'{predictions} has no KEY.png of {split or "val"}')
     problems = [str(problem) for problem in reading.problems]
-    figures = score_images(files, predictions, problems)
-    ignoring = score_images(files, predictions, problems, counted=_counted)
-    return {**figures, 'ignoring': ignoring, 'problems': list(dict.fromkeys(problems))}
+    figures = score_images(files, predictions, problems, counted=_counted)
+    return {**figures, 'problems': problems}
 
 
 def _counted(target: Target) -> np.ndarray | None:

@@ -83,7 +83,7 @@ def _read_sentences(
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            reading.reject(f'{file} line {number}', 'no video, object, "words"')
+            reading.reject(f'{file} line {number}', 'the line is not: video object "words"')
             continue
         name, label, sentence = match.groups()
         video = _MISSPELT.get(name, name)
@@ -108,36 +108,30 @@ def _sample(
         instructions=(sentence,),
         joined=True,
         group=annotator,
-        details={
-            'video': video,
-            'expression': str(label),
-            'names': tuple(frame.stem for frame in frames),
-        },
+        details={'video': video, 'names': tuple(frame.stem for frame in frames)},
     )
 
 
 def score_davis(truth: Path, predictions: Path, split: str | None = None) -> Figures:
-    """Score label images; predicted and true objects are matched to maximise the mean.
+    """Score label images; predicted and true objects are matched to maximise the mean of J and F.
 
     Args:
         truth: Folder of the data set.
-        predictions: Folder with `VIDEO/FRAME.png`, whose pixels have the number of their object; or
-            folder with such a folder for each annotator, over whom the figures are averaged.
+        predictions: Folder with `VIDEO/FRAME.png`, where each pixel has the number of its object;
+            or folder with one such folder per annotator, over which the figures are averaged.
         split: Split of the data set, by default `val`.
 
     Returns:
-        `J&F-Mean`, and mean, recall and decay of J and F, 0 to 1; under `objects` the means of each
-        object; under `annotators` all of this for each annotator, if there are several.
+        `J&F-Mean`, and mean, recall and decay of J and F, 0 to 1; and `objects`, the means of each
+        object. For several annotators, `annotators` has all of this for each of them, and replaces
+        `objects`.
 
     Raises:
         DataError: The list of videos or the annotations are missing.
         ValueError: A prediction is damaged, of the wrong size, or has too many objects.
         FileNotFoundError: A prediction is missing.
     """
-    listed = _list_file(truth, split or 'val')
-    if not listed.is_file():
-        raise DataError(f'{listed} is missing')
-    videos = listed.read_text(encoding='utf-8-sig').split()
+    videos = read_text(_list_file(truth, split or 'val'), 'latin-1').split()
     folders = [predictions]
     if not any((predictions / video).is_dir() for video in videos):
         inside = (each for each in predictions.iterdir() if not is_clutter(each))
@@ -167,7 +161,7 @@ def _score_all(truth: Path, predictions: Path, videos: Sequence[str]) -> Figures
 
 
 def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Compute (objects, frames) J and F, in the order of the best matching predicted objects."""
+    """Match predicted to true objects; return (objects, frames) J and F, by predicted object."""
     from scipy.optimize import linear_sum_assignment
 
     files = sorted(each for each in truth.glob('*.png') if not is_clutter(each))
@@ -183,7 +177,7 @@ def _score_video(truth: Path, predictions: Path) -> tuple[np.ndarray, np.ndarray
     count = max(int(labels[labels != _VOID].max(initial=0)) for labels in true)
     proposals = max(count, max(int(labels.max()) for labels in found))
     if proposals > _MAX_OBJECTS:
-        raise ValueError(f'{predictions} has {proposals} objects: at most {_MAX_OBJECTS} count')
+        raise ValueError(f'{predictions} has {proposals} objects; the maximum is {_MAX_OBJECTS}')
     table = np.array(
         [
             [_compare(found, true, mine, theirs) for theirs in range(1, count + 1)]

@@ -73,7 +73,7 @@ def _sample(
     label: int | None = None,
 ) -> Sample:
     if label is not None and label < 1:
-        raise ValueError('a sentence of the training split has an obj_id')
+        raise ValueError('a sentence of the training split must have an obj_id')
     frames = tuple(video['frames'])
     masks = [MaskFile(folder / 'Annotations' / name / f'{frame}.png', label) for frame in frames]
     return Sample(
@@ -83,7 +83,7 @@ def _sample(
         targets=tuple(None if label is None else mask for mask in masks),
         instructions=tuple(video['expressions'][number]['exp'].strip() for number in numbers),
         joined=True,
-        details={'video': name, 'expression': key, 'names': frames},
+        details={'video': name, 'names': frames},
     )
 
 

@@ -20,6 +20,7 @@ from instructseg_ros.research.data.reading import (
     Reading,
     check_file,
     read_list,
+    read_lists,
 )
 from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.data.targets import Polygons, RunLengths, Target
@@ -47,8 +48,8 @@ EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
 class _PlainUnpickler(pickle._Unpickler):
     """Reads a pickle of plain values; refuses every other pickle instruction.
 
-    This is the standard library's unpickler in Python: the one in C can neither be restricted to
-    some instructions, nor does it check how much memory a malicious file asks for.
+    This is the standard library's unpickler in Python. The one in C cannot be restricted to some
+    instructions, and does not check how much memory a malicious file asks for.
     """
 
     dispatch = {
@@ -74,7 +75,7 @@ def read_plain_pickle(file: Path) -> Any:
         return _PlainUnpickler(io.BytesIO(file.read_bytes()), encoding='latin-1').load()
     except Exception as error:  # a damaged pickle raises errors of many types
         raise ValueError(
-            f'{file} is damaged, or a pickle of more than plain values. Convert it where you trust '
+            f'{file} is damaged, or contains more than plain values. Convert it, if you trust '
             'it: json.dump(pickle.load(file), open("refs.json", "w")), and use refs.json instead'
         ) from error
 
@@ -122,8 +123,10 @@ def _authors_sample(item: Mapping[str, Any], index: int, images: Path) -> Sample
 
 def _read_published(folder: Path, refs: Path, split: str, images: Path) -> Reading:
     reading = Reading()
-    infos = _by_id(folder / _INSTANCES, 'images', reading)
-    annotations = _by_id(folder / _INSTANCES, 'annotations', reading)
+    instances = folder / _INSTANCES
+    listed, annotated = read_lists(instances, 'images', 'annotations')
+    infos = _by_id(listed, f'{instances} images', reading)
+    annotations = _by_id(annotated, f'{instances} annotations', reading)
     converted = refs.with_name('refs.json')
     file = converted if converted.is_file() else refs.with_name(f'{refs.name}.p')
     for index, ref in enumerate(_read_refs(file)):
@@ -134,13 +137,12 @@ def _read_published(folder: Path, refs: Path, split: str, images: Path) -> Readi
     return reading
 
 
-def _by_id(file: Path, name: str, reading: Reading) -> dict[Any, Mapping[str, Any]]:
-    """Index the entries of a list of the file by id."""
-    entries = {}
-    for index, entry in enumerate(read_list(file, name)):
-        with reading.noting(f'{file} {name} {index}'):
-            entries[entry['id']] = entry
-    return entries
+def _by_id(entries: Sequence[Any], where: str, reading: Reading) -> dict[Any, Mapping[str, Any]]:
+    by_id = {}
+    for index, entry in enumerate(entries):
+        with reading.noting(f'{where} {index}'):
+            by_id[entry['id']] = entry
+    return by_id
 
 
 def _published_sample(
@@ -194,14 +196,14 @@ def score_refcoco(name: str, truth: Path, predictions: Path, split: str | None =
     Args:
         name: `refcoco`, `refcoco+` or `refcocog`.
         truth: Folder of the data set.
-        predictions: Folder with `KEY.png` for all sentences about an object as one instruction, as
-            the authors evaluate; `KEY_0.png`, `KEY_1.png`, ... for each sentence alone, the
-            standard protocol.
+        predictions: Folder with `KEY.png` for all sentences about an object as one instruction (the
+            authors' protocol), or `KEY_0.png`, `KEY_1.png`, ... for each sentence alone (the
+            standard protocol), or both.
         split: Split of the data set, by default `val`.
 
     Returns:
-        Under `joined` and `per_sentence`, if there are such files, cIoU, gIoU and precision; and
-        `problems`: entries with damaged targets, which are left out.
+        cIoU, gIoU and precision under `joined` and `per_sentence`, if they have predictions; and
+        `problems`, the entries with damaged targets, which are left out.
 
     Raises:
         DataError: The data set cannot be read, or there is no prediction.

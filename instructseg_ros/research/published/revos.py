@@ -76,7 +76,7 @@ def _sample(
         instructions=(expression['exp'].strip().replace('(s)', ''),),
         verbatim=True,
         group=_GROUPS.get(int(expression['type_id']), ''),
-        details={'video': name, 'expression': number, 'names': tuple(video['frames'])},
+        details={'video': name, 'names': tuple(video['frames'])},
     )
 
 
@@ -96,22 +96,23 @@ def _target(runs: Sequence[Mapping[str, Any] | None], size: tuple[int, int]) -> 
 def score_revos(truth: Path, predictions: Path, split: str | None = None) -> Figures:
     """Score masks of videos.
 
-    The official evaluator computes A and R in uint8, where a predicted pixel has the value 255 and
-    a true one the number of annotations that cover it: its A counts only true negatives, and its R
-    counts every wrong pixel 255 times, and a right pixel once where two annotations overlap. A
-    sentence that it cannot score gets 0. Corrected A and R are reported as well.
+    The official evaluator computes A and R in uint8, where a predicted pixel is 255 and a true
+    pixel is the number of annotations that cover it. Its A therefore counts only true negatives;
+    its R counts every wrong pixel 255 times, and every right pixel in two annotations once. A
+    sentence that it cannot score gets 0. `A corrected` and `R corrected` avoid these mistakes.
 
     Args:
         truth: Folder of the data set.
-        predictions: Folder with `VIDEO/SENTENCE/FRAME.png`, 0 and 255, or with these in
+        predictions: Folder with `VIDEO/SENTENCE/FRAME.png` of values 0 and 255, directly or in
             `Annotations`.
         split: Split of the data set, by default `valid`.
 
     Returns:
-        For `referring`, `reasoning` and `overall` J, F, JF, A and R in percent, A and R also
-        corrected; `expressions`, the same for each sentence; `missing`, predictions that do not
-        exist; and `problems`: predictions that are damaged or of a wrong size, whose whole sentence
-        scores 0, and gaps in the data set (R is 0 if the foreground of a video is missing).
+        For `referring`, `reasoning` and `overall`: J, F, JF, and A and R, official and corrected,
+        in percent. `expressions` has these figures for each sentence. `missing` lists predictions
+        that do not exist. `problems` lists gaps in the data set (R is 0 if the foreground of a
+        video is missing), and predictions that are damaged or of a wrong size. A missing, damaged
+        or wrong prediction makes its whole sentence score 0.
 
     Raises:
         DataError: The data set cannot be read.

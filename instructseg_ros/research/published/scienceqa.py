@@ -35,24 +35,23 @@ def read(folder: Path, split: str) -> Reading:
 
 def _sample(key: str, problem: Mapping[str, Any], split: str, folder: Path) -> Sample:
     text, options, answer = problem['question'], problem['choices'], problem['answer']
-    # Worded as by LLaVA's tools: `create_one_example_chatbot` of
-    # convert_sqa_to_llava_base_prompt.py replaces two spaces by one, once.
+    # Worded as in LLaVA's tools: `create_one_example_chatbot` in
+    # convert_sqa_to_llava_base_prompt.py replaces double spaces by single ones, in one pass.
     hint = (problem.get('hint') or '').strip()
     context = f'Context: {hint}\n' if hint else ''
     if answer not in range(len(options)):
-        raise ValueError(f'the answer is one of {len(options)} choices, not {answer!r}')
+        raise ValueError(f'the answer must be one of {len(options)} choices, not {answer!r}')
     return question(
         key,
         ImageFile(folder / 'images' / split / key / problem['image']),
         with_options(f'{context}{text}', options).replace('  ', ' '),
         LETTERS[answer],
         group=problem.get('subject', ''),
-        details={'options': tuple(options)},
     )
 
 
 def score(samples: Sequence[Sample], answers: Answers) -> Figures:
-    """Count right letters, over all questions and by subject."""
+    """Compute the share of right letters, over all questions and by subject."""
     return accuracy(samples, answers, lambda s, said: letter_of(said) == s.turns[0].answer)
 
 
@@ -60,7 +59,7 @@ def letter_of(answer: str) -> str:
     """Find the option in an answer as LLaVA's eval_science_qa.py does, which the authors use.
 
     Returns:
-        The letter of `B`, of `B. a fish`, or of `The answer is B.` if that occurs once; '' else.
+        The letter of `B`, of `B. a fish`, or of `The answer is B.` if that occurs once; or ''.
     """
     text = answer.strip()
     if first := _LETTER_FIRST.match(text):

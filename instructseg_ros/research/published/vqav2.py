@@ -1,6 +1,6 @@
 """VQAv2: open questions about COCO's images, each answered by ten people (Goyal et al., CVPR 2017).
 
-Answers are scored as by the official vqaEval.py, which normalises words before it compares them.
+Answers are scored as in the official vqaEval.py, which normalises words before comparing them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from instructseg_ros.research.data.dataset import Answers, Figures, QuestionBenc
 from instructseg_ros.research.data.reading import Reading, read_lines, read_list
 from instructseg_ros.research.data.sample import ImageFile, Sample
 from instructseg_ros.research.published.questions import (
-    SHORT_ANSWER,
     accuracy,
+    answered_briefly,
     count_missing,
     question,
 )
@@ -38,8 +38,8 @@ _DIGITS: Final = {
         ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']
     )
 } | {'none': '0'}
-# Without I'd, I'm and I've: the official list has them with a capital, and looks up words in lower
-# case.
+# Without I'd, I'm and I've: the official script lists them with a capital, but looks up words in
+# lower case.
 _CONTRACTED: Final = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
 haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've
@@ -50,7 +50,7 @@ they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll wha
 when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't
 would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """
-# Each contraction without one apostrophe; the official list has one entry the other way round.
+# Maps contractions that lack an apostrophe to complete ones; the official list reverses one entry.
 _CONTRACTIONS: Final = {
     word[:place] + word[place + 1 :]: word
     for word in _CONTRACTED.split()
@@ -94,7 +94,7 @@ def _llava_sample(entry: Mapping[str, Any], folder: Path) -> Sample:
 
 def _test_sample(entry: Mapping[str, Any], folder: Path) -> Sample:
     image = _image(entry, folder, 'test2015')
-    return question(str(int(entry['question_id'])), image, _worded(entry))
+    return question(str(int(entry['question_id'])), image, answered_briefly(entry['question']))
 
 
 def _val_sample(entry: Mapping[str, Any], answers: Mapping[Any, Any], folder: Path) -> Sample:
@@ -102,7 +102,7 @@ def _val_sample(entry: Mapping[str, Any], answers: Mapping[Any, Any], folder: Pa
     return question(
         str(int(entry['question_id'])),
         _image(entry, folder, 'val2014'),
-        _worded(entry),
+        answered_briefly(entry['question']),
         annotation['multiple_choice_answer'],
         group=annotation.get('answer_type', ''),
         details={'answers': tuple(str(each['answer']) for each in annotation['answers'])},
@@ -113,19 +113,15 @@ def _image(entry: Mapping[str, Any], folder: Path, subset: str) -> ImageFile:
     return ImageFile(folder / subset / f'COCO_{subset}_{int(entry["image_id"]):012}.jpg')
 
 
-def _worded(entry: Mapping[str, Any]) -> str:
-    return f'{entry["question"]}\n{SHORT_ANSWER}'
-
-
 def normalized(answer: str) -> str:
     """Normalise an answer as the official script does before it compares."""
     return _plain_words(_without_punctuation(_on_one_line(answer)))
 
 
 def agreement(answer: str, people: Sequence[str]) -> float:
-    """Compute the accuracy of an answer, 0 to 1: the mean over all subsets without one person.
+    """Compute the accuracy of an answer, 0 to 1: the mean over all subsets that lack one person.
 
-    As in the official script, answers are not normalised where all people agree.
+    As in the official script, answers are not normalised if all people agree.
     """
     said, *others = (_on_one_line(each) for each in (answer, *people))
     if len(set(others)) > 1:
@@ -163,7 +159,10 @@ def _on_one_line(text: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    """Replace marks between words by spaces; remove marks next to a space, and all in numbers."""
+    """Remove each mark that is next to a space anywhere, and replace the others by spaces.
+
+    If a comma is between two digits, remove all marks.
+    """
     result = text
     for mark in _PUNCTUATION:
         at_space = f'{mark} ' in text or f' {mark}' in text

@@ -50,7 +50,7 @@ class Draw:
 
 
 class Mixture:
-    """Draws batches of one source and form each, as the authors' InstructSegDatasets.py does."""
+    """Draws batches, each of one source and one form, as in the authors' InstructSegDatasets.py."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Mixture:
 
         Args:
             form: Returns the key that all samples of a batch must share.
-            batch: Samples of a step, over all processes.
+            batch: Number of samples in a step, over all processes.
             seed: Seed of the order and of the draws.
         """
         self.sources = sources
@@ -77,12 +77,12 @@ class Mixture:
 
     @property
     def period(self) -> int:
-        """Steps after which the order of the sources repeats."""
+        """Number of steps after which the order of the sources repeats."""
         return len(self._order)
 
     def source_of(self, step: int) -> int:
-        """Return the source of a step's batch."""
-        return self._order[step % len(self._order)]
+        """Return the index of the source that a step's batch comes from."""
+        return self._order[step % self.period]
 
     def batches_of(self, source: int) -> int:
         """Return the number of batches in one pass over a source."""
@@ -91,7 +91,7 @@ class Mixture:
     def draw(self, step: int) -> list[Draw]:
         """Draw the batch of a step."""
         source = self.source_of(step)
-        rounds, place = divmod(step, len(self._order))
+        rounds, place = divmod(step, self.period)
         earlier = rounds * self._order.count(source) + self._order[:place].count(source)
         epoch, number = divmod(earlier, self.batches_of(source))
         indices = self._epoch(source, epoch)[number]
@@ -101,7 +101,7 @@ class Mixture:
         ]
 
     def _shuffle(self, source: int, epoch: int) -> list[list[int]]:
-        """Draw the batches of one pass; a form with too few samples for a batch repeats them."""
+        """Draw the batches of one pass; a form too rare to fill a batch repeats its samples."""
         rng = np.random.default_rng([self._seed, source, epoch])
         samples, choices = self.sources[source].samples, self._choices[source]
         forms: dict[Hashable, list[int]] = defaultdict(list)
@@ -148,7 +148,7 @@ _MAX_TRIES = 20  # broken samples in a row
 
 
 class Steps(Dataset[Batch]):
-    """One process's share of each step's batch."""
+    """Loads one process's share of each step's batch."""
 
     def __init__(self, mixture: Mixture, maker: ExampleMaker, *, rank: int, batch: int) -> None:
         self._mixture = mixture
@@ -175,7 +175,7 @@ class Steps(Dataset[Batch]):
         samples = self._mixture.sources[draw.source].samples
         yield samples[draw.index]
         form = form_of(samples[draw.index], self._maker.config)
-        # Neighbouring samples may be other sentences of the same broken video.
+        # In random order: neighbours may be other sentences of the same broken video.
         for index in np.random.default_rng(draw.seed).permutation(len(samples)):
             if index != draw.index and form_of(samples[index], self._maker.config) == form:
                 yield samples[index]

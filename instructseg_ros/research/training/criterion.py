@@ -16,12 +16,12 @@ class Draws(Protocol):
     """Uniform random points for the losses of a batch."""
 
     def __call__(self, sample: int, masks: int, count: int) -> torch.Tensor:
-        """Draw (masks, count, 2) x, y in 0..1 for a sample of the batch, on the CPU."""
+        """Draw (masks, count, 2) points x, y in 0..1 for a sample of the batch, on the CPU."""
         ...
 
 
 class RandomDraws:
-    """Points of each sample, from its own generator.
+    """Draws each sample's points from a random generator of its own.
 
     A sample gets the same points however a batch is split among processes.
     """
@@ -35,7 +35,7 @@ class RandomDraws:
 
 
 def at_points(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Sample (N, h, w) maps at (N, P, 2) x, y in 0..1, to (N, P): bilinear, zero outside."""
+    """Sample (N, h, w) maps at (N, P, 2) points x, y in 0..1 to (N, P): bilinear, zero outside."""
     grid = 2 * points[:, None] - 1
     return functional.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
 
@@ -88,8 +88,8 @@ class CriterionConfig:
         mask_weight: Weight of the cross entropy of masks, in the loss and in the matching.
         dice_weight: Weight of the Dice loss, in the loss and in the matching.
         points: Number of points at which a mask is compared.
-        oversampling: Candidates for each uncertain point.
-        importance: Share of the points where the mask is most uncertain.
+        oversampling: Candidates for uncertain points, as a multiple of `points`.
+        importance: Share of the points that are chosen where the mask is most uncertain.
     """
 
     score_weight: float = 2.0
@@ -125,10 +125,10 @@ class Criterion:
         """Compute the losses of every prediction.
 
         Args:
-            predictions: Predictions of B frames with one instruction each.
-            targets: (M, H, W) 0 or 1 of each frame, on the mask branch's canvas; M may be 0.
+            predictions: Predictions of each depth, all for the same B frames, one instruction each.
+            targets: For each frame, (M, H, W) 0 or 1 on the mask branch's canvas; M may be 0.
             draws: Random points of each prediction.
-            num_masks: Number of targets, at least 1: the mean over the processes' batches.
+            num_masks: Number of targets in a batch, averaged over processes; at least 1.
         """
         return [
             self._losses(prediction, targets, points, num_masks)
@@ -146,7 +146,7 @@ class Criterion:
     def match(
         self, masks: torch.Tensor, targets: Sequence[torch.Tensor], draws: Draws
     ) -> list[Match]:
-        """Assign each sample's targets to its tokens with (B, Q, h, w) mask logits."""
+        """Assign each sample's targets to its mask tokens by their (B, Q, h, w) mask logits."""
         matches = []
         for sample, (logits, true) in enumerate(zip(masks, targets, strict=True)):
             points = draws(sample, 1, self.config.points).to(logits.device)
@@ -157,9 +157,9 @@ class Criterion:
     def costs(
         self, logits: torch.Tensor, targets: torch.Tensor, points: torch.Tensor
     ) -> torch.Tensor:
-        """Compute cross entropy and Dice of every token with every target, at shared points.
+        """Compute each token's cost for each target: cross entropy plus Dice, at shared points.
 
-        Scores do not count, as in the authors' matcher.
+        The cost does not include scores, as in the authors' matcher.
 
         Args:
             logits: (Q, h, w) mask logits of a sample's tokens.
@@ -215,7 +215,7 @@ class Criterion:
         return MaskLosses(
             score=_score_loss(scores, matches, num_masks),
             mask=_mask_loss(predicted, expected) / num_masks,
-            dice=_dice_loss(predicted, expected) / num_masks,
+            dice=dice_loss(predicted, expected).sum() / num_masks,
         )
 
 
@@ -224,7 +224,7 @@ def _draw(draws: Draws, counts: Sequence[int], points: int) -> torch.Tensor:
 
 
 def _score_loss(scores: torch.Tensor, matches: Sequence[Match], num_masks: float) -> torch.Tensor:
-    """Cross entropy of scores; matched and other tokens have the same total weight."""
+    """Compute the cross entropy of scores; matched and other tokens have equal total weight."""
     true = torch.zeros_like(scores)
     for row, found in zip(true, matches, strict=True):
         row[found.queries] = 1
@@ -237,7 +237,8 @@ def _mask_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return entropy.mean(dim=1).sum()
 
 
-def _dice_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+def dice_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Compute the Dice loss of masks over their P points or pixels, (..., P) -> (...)."""
     probabilities = logits.sigmoid()
-    overlap = (probabilities * true).sum(dim=1)
-    return (1 - (2 * overlap + 1) / (probabilities.sum(dim=1) + true.sum(dim=1) + 1)).sum()
+    overlap = (probabilities * true).sum(dim=-1)
+    return 1 - (2 * overlap + 1) / (probabilities.sum(dim=-1) + true.sum(dim=-1) + 1)

@@ -13,10 +13,9 @@ from PIL import Image
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.prompt_builder import IGNORED, PromptRow, join_rows
 from instructseg_ros.model.stage_outputs import Prompt
-from instructseg_ros.model.tasks import Task
 from instructseg_ros.research.data.sample import ImageSource, Sample, SampleTask, joined
 
-_GAPS = range(2, 10)  # frames; the largest gap is drawn for each clip
+_GAPS = range(2, 10)  # frames; the maximum gap is drawn from these for each clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +41,14 @@ def draw_clip(
 ) -> Clip:
     """Draw a key frame and frames near it, forwards or backwards in time.
 
-    As in the authors' IVS_mapper.py, every frame lies within a random gap of one that was drawn
-    before, and the key frame is in the middle of the clip.
+    As in the authors' IVS_mapper.py, every frame is at most a random gap away from a frame that was
+    drawn before, and the key frame is in the middle of the clip.
 
     Args:
         frames: Number of frames of the video, at least 1.
         references: Number of reference frames; short videos have fewer.
         causal: Make the last frame the key frame and never reverse time, as on a robot.
-        reversed_share: Share of the clips with reversed time.
+        reversed_share: Share of the clips in which time is reversed.
     """
     wanted = min(references + 1, frames)
     drawn = sorted(_walk(frames, wanted, rng))
@@ -76,19 +75,19 @@ def _walk(frames: int, wanted: int, rng: np.random.Generator) -> set[int]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch:
-    """B samples of one form: images, videos with as many frames, or conversations.
+    """B samples of one form: images, videos with equally many references, or conversations.
 
     Args:
         keys: Keys of the samples.
         seeds: Seeds of each sample's random points.
-        vision_values: (B, 3, S, S) key frames of the vision tower.
+        vision_values: (B, 3, S, S) key frames for the vision tower.
         reference_values: (B, T, 3, S, S) reference frames, or None.
-        pixel_values: (B, 3, H, W) key frames of the mask branch; None for conversations.
-        prompt: One instruction or conversation each, with its answer.
+        pixel_values: (B, 3, H, W) key frames for the mask branch; None for conversations.
+        prompt: For each sample, an instruction or a conversation, with its answer.
         labels: (B, L) the next token for each token of the prompt, or `IGNORED`.
-        targets: (M, H, W) bool of each sample, on the mask branch's canvas: one mask, or none if
-            the target is absent. Empty for conversations.
-        skipped: Problems of samples that other samples replace.
+        targets: For each sample, (M, H, W) bool on the mask branch's canvas: M is 1, or 0 if the
+            target is absent. Empty for conversations.
+        skipped: Problems of broken samples, which other samples replace.
     """
 
     keys: tuple[str, ...]
@@ -112,29 +111,23 @@ class Batch:
         return dataclasses.replace(self, **moved, targets=targets)
 
 
-_TASKS: Final = {
-    SampleTask.IMAGE_REFERRING: Task.REFERRING,
-    SampleTask.VIDEO_REFERRING: Task.REFERRING,
-    SampleTask.IMAGE_REASONING: Task.REASONING,
-    SampleTask.VIDEO_REASONING: Task.REASONING,
-}
 _MAX_CLIPS: Final = 200  # draws for one sample, as in the authors' IVS_mapper.py
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExampleConfig:
-    """Conversion of samples to examples; the defaults are the paper's.
+    """Settings for the conversion of samples to examples; the defaults are the paper's.
 
     Args:
         reference_frames: Reference frames of a video, besides its key frame.
         causal: Take reference frames from before the key frame, as on a robot.
-        reversed_share: Share of the clips with reversed time; causal clips are never reversed.
-        explained_share: Share of the samples with an explanation whose answer contains it.
+        reversed_share: Share of the clips in which time is reversed; never in causal clips.
+        explained_share: Among samples with an explanation, the share whose answers contain it.
         key_frame_has_target: Draw clips until the target is in the key frame, as
             `preprocess_refvos` and `preprocess_revos` in the authors' IVS_mapper.py do; false: take
-            the first clip, so that videos also have absent targets.
-        authors_labels: Count labels as the authors' scripts do: from the colon before the first
-            answer, and without the first token of later answers; false: label every answer from
+            the first clip, so that the target of a video may be absent.
+        authors_labels: Label tokens as the authors' scripts do: from the colon before the first
+            answer on, and without the first token of later answers; false: label every answer from
             its first token to its end, which is better for new models.
     """
 
@@ -148,7 +141,7 @@ class ExampleConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """One sample of a `Batch`; see there."""
+    """One sample of a `Batch`, which explains the fields."""
 
     key: str
     seed: int
@@ -161,14 +154,14 @@ class Example:
 
 
 def form_of(sample: Sample, config: ExampleConfig) -> tuple[bool, int]:
-    """Return what all samples of a batch share: the type, and the number of reference frames."""
+    """Return a sample's form: whether it is a conversation, and its number of reference frames."""
     conversation = sample.task is SampleTask.CONVERSATION
     references = min(config.reference_frames, len(sample.frames) - 1) if sample.task.is_video else 0
     return conversation, references
 
 
 class ExampleMaker:
-    """Loads images, draws clips and sentences, and tokenises them."""
+    """Loads images, draws clips and sentences, and tokenises the sentences."""
 
     def __init__(self, processor: InstructSegProcessor, config: ExampleConfig) -> None:
         self.processor = processor
@@ -237,7 +230,7 @@ class ExampleMaker:
     def _draw_frames(
         self, sample: Sample, rng: np.random.Generator
     ) -> tuple[int, tuple[ImageSource, ...], np.ndarray]:
-        """Draw the key frame, its reference frames, and the key frame's (H, W) bool target."""
+        """Draw key frame and references; return them and the key frame's (H, W) bool target."""
         if not sample.task.is_video:
             return 0, (), _mask(sample, 0)
         empty: set[int] = set()
@@ -274,14 +267,14 @@ class ExampleMaker:
         explained = bool(sample.explanation) and rng.random() < self.config.explained_share
         return self.processor.row(
             text,
-            _TASKS[sample.task],
+            sample.task.prompt,
             reference_frames=references,
             verbatim=sample.joined or sample.verbatim,
             explanation=sample.explanation if explained else '',
         )
 
     def _on_canvas(self, mask: np.ndarray, image: Image.Image) -> torch.Tensor:
-        """Return (M, H, W) bool, the mask on the mask branch's canvas; M = 0 for an empty mask."""
+        """Place a mask on the mask branch's canvas: (M, H, W) bool; M is 0 for an empty mask."""
         if mask.shape != (image.height, image.width):
             raise ValueError(f'a mask of {mask.shape} for an image of {image.height, image.width}')
         canvas = torch.zeros(self.processor.config.mask_size, dtype=torch.bool)

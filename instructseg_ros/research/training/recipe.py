@@ -25,7 +25,7 @@ class RecipeError(ValueError):
 
 
 def require(config: object, names: str, smallest: int) -> None:
-    """Check numbers of a recipe.
+    """Check that numbers of a recipe are not too small.
 
     Args:
         names: Attributes of `config`, separated by spaces.
@@ -43,10 +43,11 @@ class Schedule:
     """Optimisation with AdamW: a linear warm-up, then a cosine decay to 0.
 
     Args:
-        steps: Updates of the weights.
-        learning_rate: Peak, reached at the end of the warm-up.
+        steps: Number of updates of the weights.
+        learning_rate: Peak learning rate, reached at the end of the warm-up.
         warmup: Steps of the warm-up; a value below 1 is a share of all steps.
-        decay: Largest share of the steps over which the rate decays, at the end of the training.
+        decay: Share of the steps, counted from the end, in which the rate decays; the warm-up is
+            never part of them.
         weight_decay: Weight decay of AdamW.
         clip: Largest norm of the gradients; 0 disables clipping.
         beta2: Decay of AdamW's second moment.
@@ -80,11 +81,11 @@ class SourceConfig:
     """Data sets that form one source of batches.
 
     Args:
-        sets: Names, see `instructseg data`.
+        sets: Names of the data sets; see `instructseg data`.
         share: How often a batch comes from this source, relative to the other sources.
         split: Split of each set.
         per_video: Draw a video, then one of its sentences with a target, so that every video is
-            equally frequent; false: draw a sentence.
+            equally frequent; false: draw from all sentences.
     """
 
     sets: tuple[str, ...]
@@ -138,17 +139,17 @@ class Recipe(Schedule):
         lora: Adapters, which are trained too.
         residual_dropout: Dropout in the language model's layers.
         batch: Samples of each process in one forward pass.
-        accumulation: Forward passes of one update.
+        accumulation: Forward passes for one update of the weights.
         precision: `no` or `bf16`, or `fp16` on a GPU.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         seed: Seed of every random number.
-        save_every, log_every, image_every: Intervals in steps.
+        save_every, log_every, image_every: Steps between checkpoints, log entries and images.
         save_minutes: Longest time between checkpoints.
-        validate_every: Steps between measurements on the `val` splits of the sources, after which
-            the best model is kept; 0 disables them.
-        validation_samples: Largest number of samples to measure on, over all `val` splits.
-        examples: Conversion of samples to examples.
-        criterion: Losses.
+        validate_every: Steps between measurements on the `val` splits of the sources, which decide
+            which model is kept as the best; 0 disables them.
+        validation_samples: Maximum number of samples to measure on, from all `val` splits together.
+        examples: Settings of the conversion of samples to examples.
+        criterion: Settings of the losses.
     """
 
     sources: tuple[SourceConfig, ...]
@@ -184,7 +185,7 @@ class Recipe(Schedule):
 
 
 def load_recipe(name: str, changes: Mapping[str, str] | None = None) -> Recipe:
-    """Read a recipe for data sets, see `read_recipe`."""
+    """Read a recipe for training on data sets; see `read_recipe`."""
     return read_recipe(Recipe, name, changes, shipped=_SHIPPED)
 
 
@@ -232,7 +233,7 @@ def _change(values: dict[str, Any], key: str, text: str) -> None:
 def _parse(text: str) -> Any:
     """Parse YAML and leave its scalars as strings: each setting's type decides how to read them.
 
-    YAML alone reads `no` as a boolean, `1.10` as a number and `4e-5` as a string.
+    YAML's own rules read `no` as a boolean, `1.10` as a number and `4e-5` as a string.
     """
     return yaml.load(text, yaml.BaseLoader)  # constructs strings, lists and mappings only
 
@@ -240,7 +241,7 @@ def _parse(text: str) -> Any:
 def _build(cls: type[T], values: Any, where: str) -> T:
     """Create a dataclass from the values of a YAML file."""
     if not isinstance(values, Mapping):
-        wrong = f'keys with values, not {values}' if values else 'keys with values, not empty'
+        wrong = f'keys with values, not {values}' if values else 'keys with values, but is empty'
         raise RecipeError(f'{where.rstrip(".") or "a recipe"} must be {wrong}')
     types = typing.get_type_hints(cls)
     for key in values:

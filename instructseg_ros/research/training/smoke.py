@@ -1,4 +1,4 @@
-"""Smoke test of training: a tiny model on synthetic data; all losses must fall."""
+"""Smoke test of training: trains a tiny model on synthetic data; all losses must fall."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0) -> No
     """Write a model with random weights, its output layer for text, and its processor.
 
     Args:
-        texts: Training texts of the tokenizer.
+        texts: Texts that the tokenizer is trained on.
     """
     tokenizer = _tokenizer([*texts, *RELEASED.values(), CHAT, EXPLAIN])
     sizes: dict[str, Any] = yaml.safe_load(_CONFIG)
@@ -99,9 +99,9 @@ class Report:
     """Result of a smoke test.
 
     Args:
-        falls: Mean of each loss at the start, over a batch of each source, and over the last third
-            of its steps.
-        changed: Whether all weights of each trained part, and of the adapters, changed.
+        falls: For each loss, its mean over the first batch of each source, and its mean over the
+            last third of its steps.
+        changed: For each trained part and for the adapters, whether all weight tensors changed.
         frozen_unchanged: Whether every other weight is bit for bit the same.
     """
 
@@ -124,13 +124,13 @@ class Report:
 
 
 def smoke(recipe: Recipe, output: Path) -> Report:
-    """Train the tiny model on synthetic sets of all tasks of a recipe.
+    """Train a tiny model by a recipe, on a synthetic version of each of its data sets.
 
     Args:
-        output: Folder of the sets, the model and the training; an interrupted one resumes.
+        output: Folder for data sets, model and checkpoints; an interrupted training resumes.
 
     Raises:
-        ValueError: The output has a finished training.
+        ValueError: The output already has a finished training.
     """
     if (output / 'model').exists():
         raise ValueError(f'{output} has a finished training: remove it or name another --output')
@@ -145,7 +145,7 @@ def smoke(recipe: Recipe, output: Path) -> Report:
 
 
 def make_sets(recipe: Recipe, folder: Path) -> dict[str, Path]:
-    """Write a synthetic set for each data set of a recipe.
+    """Write a synthetic version of each data set of a recipe, and return their folders.
 
     Raises:
         ValueError: A data set has no synthetic form.
@@ -171,7 +171,7 @@ def read_curves(output: Path) -> Curves:
 
 
 def _falls(curves: Curves) -> dict[str, tuple[float, float]]:
-    """Return start and end of each source's total loss, and of each part over all sources."""
+    """Return start and end of each source's total loss, and of each loss part over all sources."""
     parts: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for tag, curve in curves.items():
         source, _, part = tag.rpartition('/')

@@ -54,7 +54,7 @@ from instructseg_ros.research.training.validation import (
 from instructseg_ros.video.run_folder import first_process, locked
 
 VALIDATION: Final = 'val'  # split
-# Settings that may change when a training resumes, besides all intervals (`..._every`).
+# Settings that may differ when a training resumes, as may all intervals (`..._every`).
 _FREE: Final = ('steps', 'save_minutes', 'validation_samples', 'gradient_checkpointing')
 _MAX_NAMED = 5  # problems of a data set
 _log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class RecipeTrainer(Trainer):
         plugin = accelerator.state.deepspeed_plugin
         if plugin is not None:
             plugin.deepspeed_config['train_micro_batch_size_per_gpu'] = recipe.batch
-            plugin.deepspeed_config['gradient_clipping'] = recipe.clip  # DeepSpeed clips itself
+            plugin.deepspeed_config['gradient_clipping'] = recipe.clip  # DeepSpeed clips them
         self.recipe = recipe
         self._model = model
         rank, count = accelerator.process_index, accelerator.num_processes
@@ -147,13 +147,13 @@ class RecipeTrainer(Trainer):
         skipped = torch.tensor(float(len(examples.skipped)), device=self.accelerator.device)
         self.note({'loss': output.loss, 'skipped': skipped, f'{source}/loss': output.loss})
         self.note({f'{source}/{name}': value for name, value in output.parts.items()})
-        # A few consecutive steps, so that every source gets its images.
+        # Due for a few consecutive steps, so that every source gets its images.
         due = self.step % self.recipe.image_every < self.mixture.period
         if due and output.masks is not None and self.writer is not None:
             self.writer.add_image(f'{source}/masks', panel(examples, output), self.step)
 
     def after_step(self) -> None:
-        """Measure if it is due, and keep the checkpoint of the best step."""
+        """Measure if a measurement is due, and keep the checkpoint of the best step."""
         done = self.record.newest.step if self.record else 0
         if self._validation is None or self.step <= done:
             return
@@ -173,7 +173,7 @@ class RecipeTrainer(Trainer):
             tqdm.write(f'{newest}; the best is that of step {self.record.best.step}')
 
     def kept_steps(self) -> set[int]:
-        """The step of the best measurement."""
+        """Return the step of the best measurement, if there is one."""
         return {self.record.best.step} if self.record else set()
 
     def _read_record(self) -> Record | None:
@@ -213,7 +213,7 @@ def train(
         ValueError: The output holds a training of another model, with other data or settings.
     """
     folders = {name: resolve_folder(folder) for name, folder in folders.items()}
-    with locked(output) if first_process() else contextlib.nullcontext():
+    with locked(output, first=first_process()):
         sources = _read_sources(recipe, folders)
         if first_process():
             settings = dataclasses.asdict(recipe)
@@ -294,8 +294,8 @@ def read_source(config: SourceConfig, folders: Mapping[str, Path]) -> Source:
 def read_validation(recipe: Recipe, folders: Mapping[str, Path]) -> Source | None:
     """Read the `val` splits of a recipe's data sets; None if no set has one.
 
-    Sets whose `val` split is used for training are left out, and so are conversations without
-    masks.
+    Sets whose `val` split is used for training are left out, and so are conversations, which have
+    no masks.
 
     Raises:
         DataError: A split exists but is damaged.

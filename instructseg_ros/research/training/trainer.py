@@ -23,7 +23,7 @@ from tqdm import tqdm
 from instructseg_ros.research.evaluation.run_metadata import claim
 from instructseg_ros.research.training.recipe import Schedule
 
-# Makes the arguments of the module for each of some forward passes, by number.
+# Returns the arguments of the module for each forward pass in a range of pass numbers.
 BatchesOf = Callable[[range], Iterable[tuple[Any, ...]]]
 
 _NOTE: Final = 'training.json'
@@ -50,6 +50,18 @@ class LossOutput:
     scores: torch.Tensor | None = None
 
 
+class FrozenStatistics(nn.Module):
+    """Base of modules whose batch norms keep their statistics, because batches are too small."""
+
+    def train(self, mode: bool = True) -> FrozenStatistics:
+        """Set the mode of everything except batch norms."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
 def make_accelerator(
     precision: str, *, accumulation: int = 1, cpu: bool | None = None
 ) -> Accelerator:
@@ -57,7 +69,7 @@ def make_accelerator(
 
     Args:
         precision: `no`, `bf16` or `fp16`.
-        accumulation: Forward passes of one update.
+        accumulation: Forward passes for one update of the weights.
         cpu: Whether to train on the CPU; None: only without a GPU.
     """
     return Accelerator(
@@ -98,8 +110,8 @@ class Trainer:
         """Prepare the accelerator and load the newest checkpoint.
 
         Args:
-            module: Returns a `LossOutput`; its parameters that require gradients are trained.
-            batches: Makes the arguments of the module for each forward pass.
+            module: Returns a `LossOutput`; the parameters that require gradients are trained.
+            batches: Returns the arguments of the module for each forward pass.
             seed: Seed of torch's random numbers.
             averaging: Decay of the moving average of the weights; 0 disables it.
             save_every: Steps between checkpoints; 0: only `save_minutes` counts.
@@ -160,10 +172,10 @@ class Trainer:
         self.note({'loss': output.loss, **output.parts})
 
     def after_step(self) -> None:
-        """Hook for subclasses; called before the first step too."""
+        """Hook for subclasses: called after every step, and once before the first."""
 
     def kept_steps(self) -> set[int]:
-        """Steps whose checkpoints are kept in addition to the newest ones."""
+        """Return the steps whose checkpoints are kept in addition to the newest ones."""
         return set()
 
     def note(self, values: Mapping[str, torch.Tensor]) -> None:
@@ -172,7 +184,7 @@ class Trainer:
             self._noted[name].append(value.detach())
 
     def finish(self) -> nn.Module:
-        """Release the accelerator; return the module for evaluation, with its averaged weights."""
+        """Release the accelerator; return the module in evaluation mode, with averaged weights."""
         module: nn.Module = self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
         with torch.no_grad():
             for name, average in self._average.items():
@@ -235,7 +247,7 @@ class Trainer:
         return DistributedType(self.accelerator.distributed_type).value in _REPLICATED
 
     def _state(self) -> dict[str, torch.Tensor]:
-        """Trained weights, buffers, moving average and the optimiser's state, by name."""
+        """Return trained weights, buffers, moving average and the optimiser's state, by name."""
         module = self.accelerator.unwrap_model(self.module)
         frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
         state = {f'module.{n}': t for n, t in module.state_dict().items() if n not in frozen}
@@ -309,7 +321,7 @@ def saved_step(folder: Path) -> int:
 
 
 def claim_training(folder: Path, origin: Mapping[str, Any]) -> None:
-    """Record which training a folder belongs to, or check that it belongs to the same training.
+    """Record which training a folder belongs to, or check that it belongs to this training.
 
     A training without a checkpoint may be replaced by a different one.
 

@@ -14,16 +14,16 @@ from instructseg_ros.model.stage_outputs import InstructSegOutput, VisualContext
 from instructseg_ros.research.training.criterion import Criterion, Draws, MaskLosses, RandomDraws
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.recipe import LoraConfig, Recipe, RecipeError
-from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.research.training.trainer import FrozenStatistics, LossOutput
 
 
-class TrainingModel(nn.Module):
+class TrainingModel(FrozenStatistics):
     """A model and its losses as one module, for every type of batch.
 
     Attributes:
         model: The model to train.
-        head: The language model's output layer, (rows, D) without bias; None if the model
-            generates no text.
+        head: The language model's output layer, with (rows, D) weights and no bias; None if the
+            model generates no text.
         criterion: Losses of masks and scores.
     """
 
@@ -35,22 +35,14 @@ class TrainingModel(nn.Module):
         self.head = head
         self.criterion = criterion
 
-    def train(self, mode: bool = True) -> TrainingModel:
-        """Set the mode, but keep the statistics of batch norms: these batches are too small."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
     def forward(self, batch: Batch, draws: Sequence[Draws] | None = None) -> LossOutput:
         """Compute the losses of a batch.
 
-        The parts are `words`, and `score`, `mask` and `dice` of the final prediction; those of
-        earlier predictions have the endings `_0`, `_1`, ...
+        The parts are `words` (the loss of text), and `score`, `mask` and `dice` of the final
+        prediction; for earlier predictions, these names end in `_0`, `_1`, ...
 
         Args:
-            draws: Random points of each prediction; None: from the batch's seeds.
+            draws: Random points of each prediction; None: drawn with the batch's seeds.
         """
         tokens = self.model.encode_frame(batch.vision_values)
         if batch.pixel_values is None:
@@ -104,7 +96,10 @@ class TrainingModel(nn.Module):
         return self.criterion(output.predictions, batch.targets, draws, num_masks)
 
     def _word_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Mean cross entropy of the labelled words, over all processes; None without such words."""
+        """Compute the mean cross entropy of labelled tokens over all processes.
+
+        None without such tokens or without `head`.
+        """
         if self.head is None:
             return None
         said = labels != IGNORED
@@ -133,7 +128,7 @@ def _named(losses: Sequence[MaskLosses]) -> dict[str, torch.Tensor]:
 
 
 def choose_weights(training_model: TrainingModel, recipe: Recipe) -> None:
-    """Add the recipe's adapters, and freeze everything but them and the parts that it names.
+    """Add a recipe's adapters, and freeze all except these and the parts that the recipe trains.
 
     Raises:
         RecipeError: The model has no such part.

@@ -1,11 +1,9 @@
-"""Measures a model during training on samples that are not used for training."""
+"""Measures a model, while it is trained, on samples that are not used for training."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +19,7 @@ from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.research.training.batches import Steps, batches
 from instructseg_ros.research.training.examples import Batch
 from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.video.run_folder import write_json
 
 FILE: Final = 'validation.json'
 
@@ -30,10 +29,10 @@ class Figures:
     """Results of a model on the validation samples.
 
     Args:
-        step: Updates of the weights before the measurement.
+        step: Number of updates of the weights before the measurement.
         gIoU: Mean intersection over union, 0 to 1. An absent target counts 1 if the model finds
             nothing, else 0; a missed target counts 0.
-        loss: Mean training loss.
+        loss: Mean of the loss that training minimises.
         samples: Number of samples.
     """
 
@@ -43,7 +42,7 @@ class Figures:
     samples: int
 
     def better_than(self, other: Figures | None) -> bool:
-        """Compare by gIoU, then by loss; a loss that is not finite ranks last."""
+        """Return whether these figures rank higher: by gIoU, then by loss (worst if not finite)."""
         return other is None or self._rank() > other._rank()
 
     def _rank(self) -> tuple[float, float]:
@@ -63,7 +62,7 @@ class Validation:
         """Prepare the measurement.
 
         Args:
-            steps: Batches of one sample; the same in every measurement.
+            steps: Batches of one sample; every measurement uses the same ones.
             count: Number of batches of each process.
             threshold: Minimum score of a target that counts as found.
             workers: Number of processes that load images; 0: this process.
@@ -116,9 +115,7 @@ class Record:
 
     def write(self, file: Path) -> None:
         """Write the file atomically."""
-        scratch = file.with_suffix('.partial')
-        scratch.write_text(json.dumps(dataclasses.asdict(self), indent=2) + '\n')
-        os.replace(scratch, file)
+        write_json(file, dataclasses.asdict(self))
 
 
 def read_record(file: Path) -> Record | None:
@@ -134,7 +131,7 @@ def read_record(file: Path) -> Record | None:
         return Record(newest=Figures(**values['newest']), best=Figures(**values['best']))
     except (LookupError, TypeError) as error:
         raise ValueError(
-            f'{file} is damaged ({error}): remove it to choose the best again'
+            f'{file} is damaged ({error}): remove it to choose the best model anew'
         ) from error
 
 

@@ -1,10 +1,11 @@
-"""Instructions in natural language over scene graphs: texts with the objects they mean."""
+"""Instructions in natural language about scene graphs: texts with the objects they mean."""
 
 from instructseg_ros.tabletop.instructions.generate import (
     INSTRUCTION_CATEGORIES,
     TabletopInstruction,
     generate,
     new_words,
+    synonyms,
     vocabulary,
 )
 from instructseg_ros.tabletop.instructions.wording import Grounding
@@ -15,5 +16,6 @@ __all__ = [
     'TabletopInstruction',
     'generate',
     'new_words',
+    'synonyms',
     'vocabulary',
 ]

@@ -28,7 +28,7 @@ ATTEMPTS = 8
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for one object, or for an absent object."""
+    """Draft an instruction whose noun phrase fits exactly one object (none if `absent`)."""
     phrase = absent_phrase(writer, sized=True) if absent else _present_phrase(writer)
     if phrase is None:
         return None

@@ -1,4 +1,4 @@
-"""Interface of an instruction category: its module defines one, and `generate` uses it."""
+"""Interface of the instruction categories; each category has a module, which `generate` uses."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Draft:
 
 
 class Generator(Protocol):
-    """Drafts an instruction over the writer's scene."""
+    """Drafts an instruction about the writer's scene."""
 
     def __call__(self, writer: Writer, *, absent: bool) -> Draft | None:
-        """Return a draft, or None if the scene has nothing to refer to in this way.
+        """Return a draft, or None if the scene does not offer one.
 
         Args:
             writer: Scene, random source and choice of wordings.
@@ -41,10 +41,10 @@ class InstructionCategory:
         generator: Drafts one instruction.
         sentences: Sentences around the noun phrase.
         wordings: All wordings of the category, `sentences` included.
-        share: Relative frequency in the training set.
-        share_at_rest: The same for scenes in which nothing moves.
+        share: Relative frequency in the training set, for scenes in which something moves.
+        share_at_rest: Relative frequency in the training set, for scenes in which nothing moves.
         early_weight: Relative frequency in a training batch while words are learned.
-        late_weight: The same once comparisons are learned.
+        late_weight: Relative frequency in a training batch while comparisons are learned.
         demo_examples: Number of instructions in the demo.
         is_reasoning: Whether the target is described by its use instead of being named.
         is_lasting: Whether the targets stay the same while objects move.

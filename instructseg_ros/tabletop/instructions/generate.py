@@ -1,4 +1,4 @@
-"""Generates instructions over a scene graph, with the objects they mean."""
+"""Generates instructions about a scene graph, with the objects they mean."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from instructseg_ros.tabletop.instructions import wording
 from instructseg_ros.tabletop.instructions.attribute import ATTRIBUTE
@@ -59,7 +61,7 @@ def generate(
     absent: bool = False,
     held_out: bool = False,
 ) -> TabletopInstruction | None:
-    """Generate one instruction over a scene.
+    """Generate one instruction about a scene.
 
     Args:
         graph: The scene.
@@ -118,13 +120,20 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
 
 
+@functools.cache
+def synonyms() -> dict[str, str]:
+    """Return the trained synonyms of dictionary words that occur in no training wording."""
+    text = (Path(__file__).parent / 'synonyms.yaml').read_text()
+    return {str(word): str(known) for word, known in yaml.safe_load(text).items()}
+
+
 def new_words(text: str) -> set[str]:
     """Return the words of a text that occur in no training wording."""
     return set(WORD.findall(text.lower())).difference(vocabulary())
 
 
 def all_wordings() -> Iterator[Wordings]:
-    """Return all wordings that instructions are made of."""
+    """Yield all wordings that instructions are composed of."""
     for category in INSTRUCTION_CATEGORIES.values():
         yield from category.wordings
     yield from wording.BEFORE_NOUN.values()

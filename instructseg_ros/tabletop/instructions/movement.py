@@ -148,7 +148,7 @@ ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for the only object that moves in some way, or for a missing one."""
+    """Draft an instruction that fits one object by its movement (no object if `absent`)."""
     movers = [obj for obj in writer.graph if moves(obj) == 1.0]
     if not movers and not absent:
         return None

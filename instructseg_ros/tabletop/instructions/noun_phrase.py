@@ -76,7 +76,7 @@ def unique_phrase(obj: SceneObject, writer: Writer, *, sized: bool = False) -> N
 
 
 def absent_phrase(writer: Writer, *, sized: bool = False) -> NounPhrase | None:
-    """Draw a noun phrase that fits no object, but would with one attribute changed."""
+    """Draw a noun phrase that fits no object, but would fit one if one attribute changed."""
     for _ in range(ATTEMPTS):
         obj = writer.choice(writer.graph)
         options = phrases_for(obj)[1:] + 2 * phrases_for(obj)[3:]
@@ -99,7 +99,7 @@ def _one_attribute_off(phrase: NounPhrase, writer: Writer) -> NounPhrase:
 def nominal(
     phrase: NounPhrase, writer: Writer, *, plural: bool = False, plain: bool = False
 ) -> Phrase:
-    """Word a noun phrase without its article; `plain` puts nothing after the noun."""
+    """Return a wording of a noun phrase, without article; if `plain`, the noun comes last."""
     slots = {'noun': _noun(phrase, writer, plural=plural)}
     slots['is'] = Phrase('are' if plural else 'is')
     if phrase.color is not None:
@@ -112,12 +112,12 @@ def nominal(
 
 
 def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
-    """Word a noun phrase with its definite article, as the anchor of a relation."""
+    """Return a wording of a noun phrase with "the", for the anchor of a relation."""
     return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))
 
 
 def indefinite(named: Phrase) -> Phrase:
-    """Put 'a' or 'an' before a worded noun phrase."""
+    """Return the wording of a noun phrase with 'a' or 'an' before it."""
     return compose('an {nominal}' if named.text[0] in 'aeiou' else 'a {nominal}', nominal=named)
 
 

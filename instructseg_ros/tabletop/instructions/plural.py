@@ -41,7 +41,7 @@ ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for all of at least two objects, or for absent objects."""
+    """Draft an instruction for all objects that fit a phrase: at least two, or none if `absent`."""
     phrase = absent_phrase(writer) if absent else _present_phrase(writer)
     if phrase is None:
         return None

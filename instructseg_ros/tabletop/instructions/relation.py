@@ -80,7 +80,7 @@ def _from(obj: SceneObject, other: SceneObject) -> tuple[float, float, float]:
 
 
 def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float:
-    """Return the truth by the position along the line from first to second and its distance."""
+    """Judge by the position along the line between the anchors, and the distance from that line."""
     if _touch(obj, first) or _touch(obj, second):
         return 0.5
     gap = dist(first.position, second.position)
@@ -195,7 +195,7 @@ DRAWN = (*SIDES, *SIDES, 'between', 'between', 'on', 'inside')
 
 @dataclass(frozen=True, kw_only=True)
 class AnchoredRelation:
-    """A relation to specific anchors, which defines a place.
+    """A relation with its anchors, such as "left of the red mug".
 
     Attributes:
         relation: The relation.
@@ -211,7 +211,7 @@ class AnchoredRelation:
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for the only object in a place, or for an absent object."""
+    """Draft an instruction that fits one object by its relation to others (none if `absent`)."""
     if absent and writer.chance(0.3):
         return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
@@ -259,7 +259,7 @@ def _place(
 
 
 def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
-    """Draw a phrase that fits exactly one object in the place, and usually others elsewhere."""
+    """Draw a phrase that fits one object in this relation, and usually others that are not."""
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):
@@ -272,7 +272,7 @@ def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
 
 
 def _empty(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
-    """Draw a phrase that fits objects of the scene, but none in the place."""
+    """Draw a phrase that fits objects of the scene, but none that is in this relation."""
     others = [one for one in writer.graph if one not in place.anchors]
     if not others:
         return None
@@ -287,7 +287,7 @@ def _truths(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> list
 
 
 def _next_to_missing(writer: Writer) -> Draft | None:
-    """Draft an instruction for an object next to something that is not in the scene."""
+    """Draft an instruction with a relation to an anchor that is not in the scene."""
     missing = absent_phrase(writer)
     if missing is None:
         return None

@@ -188,7 +188,7 @@ ATTEMPTS = 24
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for the clear first of several objects, or for a missing one."""
+    """Draft an instruction that means the clear first of several objects (none if `absent`)."""
     if absent:
         phrase = absent_phrase(writer)
         if phrase is None:

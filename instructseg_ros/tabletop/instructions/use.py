@@ -14,7 +14,8 @@ class Use:
 
     Attributes:
         categories: Object categories that serve it.
-        doubtful: Categories that might serve it; scenes with one get no instruction about it.
+        doubtful: Categories that might serve it; scenes with such objects get no instruction about
+            this use.
         actions: Words after "something I can".
         properties: Words after "something".
     """
@@ -182,7 +183,7 @@ PROPERTY_SHARE = 0.3
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for all objects that serve a use, or for a use that no object serves."""
+    """Draft an instruction for all objects that serve a use; if `absent`, no object serves it."""
     categories = {obj.category for obj in writer.graph}
     options = [use for use in USES.values() if _is_plain(use, categories, absent)]
     if not options:

@@ -47,7 +47,7 @@ def grounded(text: str, weights: Mapping[int, float], group: str) -> Phrase:
 
 
 def compose(template: str, **slots: Phrase) -> Phrase:
-    """Fill the `{slot}`s of a template and shift the groundings with their words."""
+    """Fill the `{slot}`s of a template, and shift the groundings to where their words end up."""
     text = ''
     groundings: list[Grounding] = []
     for number, part in enumerate(_parts(template)):
@@ -130,7 +130,7 @@ class Writer:
         return options[int(self._rng.random() * len(options))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        """Shuffle the options."""
+        """Return the options in random order."""
         return [options[i] for i in self._rng.permutation(len(options))]
 
     def pick(self, wordings: Wordings) -> str:

@@ -1,4 +1,4 @@
-"""Stages 1 and 2: the vision tower, then the perceiver of motion, with their cached features."""
+"""Stages 1 and 2: train the vision tower, then the motion perceiver, and cache their features."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from torch.nn import functional
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.research.training.trainer import LossOutput
-from instructseg_ros.tabletop.training import scene_store as columns
 from instructseg_ros.tabletop.training.images import encode_once, random_crops, vision_batch
 from instructseg_ros.tabletop.training.losses import CellLabels, Stage, cell_labels
-from instructseg_ros.tabletop.training.scene_store import FRAMES, MOTIONS, SceneStore
+from instructseg_ros.tabletop.training.scene_store import (
+    CATEGORY,
+    COLOR,
+    DEPTH,
+    FLOW_U,
+    FLOW_V,
+    FRAMES,
+    MOTION,
+    MOTIONS,
+    SCALE,
+    SIZE,
+    SceneStore,
+)
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 
 _SCALE = 0.2  # m, a typical extent
@@ -36,15 +47,11 @@ class TowerStage(Stage):
         return [self.centre_head, self.cover_head]
 
     def forward(
-        self, indices: np.ndarray, rng: np.random.Generator | None, progress: float = 1.0
+        self, indices: np.ndarray, rng: np.random.Generator, progress: float = 1.0
     ) -> LossOutput:
-        """Compute the loss on key frames or, with `rng`, on random crops and mirror images."""
-        if rng is None:
-            frames = self._store.vision[indices, -1]
-            objects, labels = self._store.key_frames(indices)
-        else:
-            mirrored = bool(rng.integers(2))
-            frames, objects, labels = random_crops(self._store, indices, rng, mirrored=mirrored)
+        """Compute the loss on random crops of key frames or of their mirror images."""
+        mirrored = bool(rng.integers(2))
+        frames, objects, labels = random_crops(self._store, indices, rng, mirrored=mirrored)
         return self.cell_loss(self.encode(vision_batch(frames, rng)), objects, labels)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -54,7 +61,7 @@ class TowerStage(Stage):
     def cell_loss(
         self, tokens: torch.Tensor, objects: np.ndarray, labels: np.ndarray
     ) -> LossOutput:
-        """Compute the loss of (B, V, D) tokens of images with some objects and labels."""
+        """Compute the loss of (B, V, D) image tokens, given the images' objects and labels."""
         cells = cell_labels(objects, labels, self._side)
         centre, parts = self._centre_loss(self.centre_head(tokens).float(), cells)
         cover = self._cover_loss(self.cover_head(tokens).float(), cells)
@@ -66,13 +73,13 @@ class TowerStage(Stage):
         there, found = labels.centre >= 0, labels.objects_at(labels.centre)
         exists, category, color, size, offset, scale, depth = out.split(_CENTRE_SIZES, dim=-1)
         named = {
-            'category': (category[there], found[:, columns.CATEGORY].long()),
-            'color': (color[there], found[:, columns.COLOR].long()),
-            'size': (size[there], found[:, columns.SIZE].long()),
+            'category': (category[there], found[:, CATEGORY].long()),
+            'color': (color[there], found[:, COLOR].long()),
+            'size': (size[there], found[:, SIZE].long()),
         }
         offset_error = (offset[there] - labels.offsets(labels.centre)).abs().mean()
-        scale_error = (scale[there][:, 0] - found[:, columns.SCALE] / _SCALE).abs().mean()
-        depth_error = (depth[there][:, 0] - found[:, columns.DEPTH]).abs().mean()
+        scale_error = (scale[there][:, 0] - found[:, SCALE] / _SCALE).abs().mean()
+        depth_error = (depth[there][:, 0] - found[:, DEPTH]).abs().mean()
         loss = 4 * functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
         for logits, truth in named.values():
             loss = loss + functional.cross_entropy(logits, truth)
@@ -85,8 +92,8 @@ class TowerStage(Stage):
         exists, category, color, offset = out.split(_COVER_SIZES, dim=-1)
         return (
             functional.binary_cross_entropy_with_logits(exists[..., 0], there.float())
-            + functional.cross_entropy(category[there], found[:, columns.CATEGORY].long())
-            + functional.cross_entropy(color[there], found[:, columns.COLOR].long())
+            + functional.cross_entropy(category[there], found[:, CATEGORY].long())
+            + functional.cross_entropy(color[there], found[:, COLOR].long())
             + (offset[there] - labels.offsets(labels.cover)).abs().mean()
         )
 
@@ -96,7 +103,7 @@ def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 _SIZES = (len(MOTIONS) + 1, 2)
-_FLOW = 0.025  # image widths per stride, a typical flow
+_FLOW = 0.025  # focal lengths per stride, a typical flow
 _STILL_SHARE = 0.1  # share of scenes in which the key frame replaces its reference frames
 _ONE_REFERENCE_SHARE = 0.1
 
@@ -113,19 +120,18 @@ class MotionStage(Stage):
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Draw scenes, three quarters of them with a moving object."""
-        moves = (self._store.objects[:, :, columns.MOTION] > 0).any(axis=1)
+        moves = (self._store.objects[:, :, MOTION] > 0).any(axis=1)
         moving = rng.choice(np.flatnonzero(moves), count * 3 // 4, replace=False)
         still = rng.choice(np.flatnonzero(~moves), count - len(moving), replace=False)
         return np.concatenate([moving, still])
 
     def forward(
-        self, indices: np.ndarray, rng: np.random.Generator | None, progress: float = 1.0
+        self, indices: np.ndarray, rng: np.random.Generator, progress: float = 1.0
     ) -> LossOutput:
         """Compute the loss of the motion at every cell with an object."""
         tokens = torch.from_numpy(self._tokens[indices]).float()
         labels = cell_labels(*self._store.key_frames(indices), self._side)
-        if rng is not None:
-            _drop_references(tokens, labels, rng.random(len(indices)))
+        _drop_references(tokens, labels, rng.random(len(indices)))
         out = self.head(self.perceiver(tokens[:, -1], tokens[:, :-1])).float()
         centre, right = self._loss_at(out, labels, labels.centre)
         cover, _ = self._loss_at(out, labels, labels.cover)
@@ -137,8 +143,8 @@ class MotionStage(Stage):
         """Compute the loss at some cells, and the accuracy of the direction of moving objects."""
         direction, flow = out[slots >= 0].split(_SIZES, dim=-1)
         found = labels.objects_at(slots)
-        motion = found[:, columns.MOTION].long()
-        moved = found[:, [columns.FLOW_U, columns.FLOW_V]]
+        motion = found[:, MOTION].long()
+        moved = found[:, [FLOW_U, FLOW_V]]
         entropy = functional.cross_entropy(direction, motion, reduction='none')
         error = (flow - moved / _FLOW).abs().mean(dim=-1)
         moving = motion > 0
@@ -156,13 +162,13 @@ def _drop_references(tokens: torch.Tensor, labels: CellLabels, draw: np.ndarray)
     single = torch.from_numpy((draw >= _STILL_SHARE) & (draw < _STILL_SHARE + _ONE_REFERENCE_SHARE))
     tokens[still, :-1] = tokens[still, -1:].expand(-1, tokens.shape[1] - 1, -1, -1)
     tokens[single, :-1] = tokens[single, -2:-1].expand(-1, tokens.shape[1] - 1, -1, -1)
-    labels.objects[still, :, columns.MOTION] = 0
-    labels.objects[still, :, columns.FLOW_U] = 0
-    labels.objects[still, :, columns.FLOW_V] = 0
+    labels.objects[still, :, MOTION] = 0
+    labels.objects[still, :, FLOW_U] = 0
+    labels.objects[still, :, FLOW_V] = 0
 
 
 def cache_tokens(model: InstructSegModel, store: SceneStore) -> np.ndarray:
-    """Encode every frame with the vision tower, once: (N, 3, V, D) float16."""
+    """Return cached (N, 3, V, D) float16 tokens of all frames; compute them if necessary."""
     config = model.config
     tokens = store.feature('tokens', (FRAMES, config.image_tokens, config.hidden_size))
 
@@ -176,7 +182,7 @@ def cache_tokens(model: InstructSegModel, store: SceneStore) -> np.ndarray:
 
 
 def cache_motion(model: InstructSegModel, store: SceneStore, tokens: np.ndarray) -> np.ndarray:
-    """Encode the motion at every cell of the key frames, once: (N, V, D) float16."""
+    """Return cached (N, V, D) float16 motion features of key frames; compute them if necessary."""
     motion = store.feature('motion', tokens.shape[2:])
 
     def encode(indices: np.ndarray) -> None:

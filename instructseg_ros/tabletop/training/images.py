@@ -1,4 +1,4 @@
-"""Images of scenes as tensors, and features that a frozen encoder computes of them once."""
+"""Converts images of scenes to tensors, and caches the features that a frozen encoder computes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.processor import normalize
 from instructseg_ros.tabletop.training.scene_store import DEPTH, EXISTS, SceneStore, U, V
 
-_MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
-_STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 _BATCH = 16  # scenes that are encoded together
 
 
@@ -24,7 +23,7 @@ def flipped(images: np.ndarray, *, mirrored: bool) -> np.ndarray:
 
 
 def vision_batch(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """Convert images for the vision tower, with random colors and noise where `rng` is given.
+    """Convert images for the vision tower, with random colors and noise if `rng` is given.
 
     The frames of one scene share their exposure, as those of one camera do.
 
@@ -39,9 +38,8 @@ def vision_batch(images: np.ndarray, rng: np.random.Generator | None) -> torch.T
 
 
 def mask_batch(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """Convert (B, H, W, 3) uint8 images to the mask branch's (B, 3, H, W), see `vision_batch`."""
-    values = (_augmented(images, rng) - _MEAN) / _STD
-    return values.contiguous(memory_format=torch.channels_last)
+    """Convert (B, H, W, 3) uint8 images to (B, 3, H, W) for the mask branch; see `vision_batch`."""
+    return normalize(_augmented(images, rng)).contiguous(memory_format=torch.channels_last)
 
 
 def _augmented(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
@@ -63,7 +61,7 @@ _MAX_ZOOM = 1.3
 def random_crops(
     store: SceneStore, indices: np.ndarray, rng: np.random.Generator, *, mirrored: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crop key frames or their mirror images at random, and resize the crops to the whole's size.
+    """Crop some key frames or their mirror images at random, and resize the crops to full size.
 
     Returns:
         (B, S, S, 3) uint8 images, (B, MAX_OBJECTS, 11) objects and (B, H, W) labels.
@@ -91,10 +89,10 @@ def _crop(
 
 
 def _crop_objects(objects: np.ndarray, corner: np.ndarray, zoom: float) -> None:
-    """Move (MAX_OBJECTS, 11) objects in place; those whose centre is outside count as absent.
+    """Adapt (MAX_OBJECTS, 11) objects to a crop; those with a centre outside it become absent.
 
-    A camera at 1 / zoom of the distance would see such an image: depths shrink, sizes in metres
-    stay.
+    The crop looks like an image taken from 1 / zoom of the distance: depths shrink, and sizes in
+    metres stay. The array is changed in place.
     """
     objects[:, [U, V]] = (objects[:, [U, V]] - corner) * zoom
     objects[:, DEPTH] /= zoom
@@ -108,11 +106,11 @@ def encode_once(
     encode: Callable[[np.ndarray], None],
     scenes: int | None = None,
 ) -> None:
-    """Encode the scenes of a store, unless a marker file says that it is done.
+    """Encode the scenes of a store unless an earlier call has left its marker file.
 
     Args:
         name: Name of the features, for the marker file `NAME.done` and the progress bar.
-        encode: Encodes and stores the scenes of some indices.
+        encode: Encodes the scenes with the given indices and stores their features.
         scenes: Number of scenes, counted from the first; None: all.
     """
     marker = store.folder / f'{name}.done'

@@ -34,7 +34,7 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 @torch.no_grad()
 def initialize_from_scratch(model: InstructSegModel) -> None:
-    """Initialise every parameter, from torch's current random state."""
+    """Initialise the layers and embeddings of a model, from torch's current random state."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=_EMBEDDINGS)
@@ -46,7 +46,7 @@ def initialize_from_scratch(model: InstructSegModel) -> None:
         elif isinstance(module, WindowedCrossAttention):
             # Keys start equal to queries, so that similar tokens attend to each other.
             module.to_kv.weight[: len(module.to_q.weight)] = module.to_q.weight
-    # The released model starts them at zero; a small model cannot separate equal tokens.
+    # The released model starts these two at zero; a small model cannot separate equal tokens.
     nn.init.normal_(model.seg_query, std=_EMBEDDINGS)
     nn.init.normal_(model.pixel_branch.decoder.level_embed, std=_EMBEDDINGS)
 
@@ -90,7 +90,7 @@ def _resize(positions: torch.Tensor, cells: int) -> torch.Tensor:
 def _spread_sampling_points(
     attention: Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention,
 ) -> None:
-    """Start with a different direction for each head, and a larger distance for each point."""
+    """Make each head sample in its own direction, each point farther out than the one before."""
     angles = torch.arange(attention.n_heads) * (2 * math.pi / attention.n_heads)
     direction = torch.stack([angles.cos(), angles.sin()], dim=-1)
     direction = direction / direction.abs().amax(dim=-1, keepdim=True)

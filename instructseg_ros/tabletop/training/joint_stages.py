@@ -1,4 +1,4 @@
-"""Stages 5 and 6: instructions to masks, first on cached features, then end to end."""
+"""Stages 5 and 6: train from instruction to mask, first on cached features, then end to end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixel_branch import PixelFeatures
-from instructseg_ros.research.training.trainer import LossOutput
+from instructseg_ros.research.training.trainer import FrozenStatistics, LossOutput
 from instructseg_ros.tabletop.training.encoder_stages import TowerStage
 from instructseg_ros.tabletop.training.images import flipped, mask_batch, vision_batch
 from instructseg_ros.tabletop.training.language_stage import (
@@ -34,8 +34,8 @@ class JointStage(Stage):
     """Stage that trains everything after the encoders.
 
     Attributes:
-        grounding_weight: Weight of the grounding of words.
-        score_weight: Weight of the scores, which decide whether the target is present.
+        grounding_weight: Weight of the loss that grounds words.
+        score_weight: Weight of the loss of the scores, which tell whether the target is present.
     """
 
     grounding_weight = 1.0
@@ -61,7 +61,7 @@ class JointStage(Stage):
         self.seg_query_projector = model.seg_query_projector
         self.text_fusion = model.text_fusion
         self.mask_decoder = model.mask_decoder
-        self._model = [model]  # in a list, so that its other parts are not trained
+        self._model = [model]  # in a list, which hides its other parts from the optimizer
         self._features = features
 
     def forward(
@@ -108,7 +108,7 @@ class JointStage(Stage):
 
 
 def _score_loss(logits: torch.Tensor, batch: InstructionBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the loss and the accuracy of scores: high at target tokens where it is present."""
+    """Compute loss and accuracy of scores: only target tokens of present targets should be high."""
     present = (batch.roles[:, :, TARGETS].sum(dim=-1) > 0).float()
     truth = torch.zeros_like(logits)
     truth[:, :, TARGET_TOKENS] = present[..., None]
@@ -119,10 +119,10 @@ def _score_loss(logits: torch.Tensor, batch: InstructionBatch) -> tuple[torch.Te
     return (entropy * weights).mean(), (found == (present > 0)).float().mean()
 
 
-class FinetuneStage(JointStage):
-    """The whole model, and the vision tower's auxiliary heads.
+class FinetuneStage(FrozenStatistics, JointStage):
+    """Stage that trains the whole model, with the auxiliary heads of its tower and language model.
 
-    The words are grounded by now, so the answers weigh more.
+    Words are grounded by now, so their loss weighs less and the scores weigh more.
     """
 
     grounding_weight = 0.3
@@ -137,14 +137,6 @@ class FinetuneStage(JointStage):
         self.pixel_branch = model.pixel_branch
         keep_full_precision(model.pixel_branch.decoder.encoder)
 
-    def train(self, mode: bool = True) -> FinetuneStage:
-        """Set the mode, but keep the statistics of batch norms: these batches are too small."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
     def heads(self) -> list[nn.Module]:
         """Auxiliary heads."""
         return [*self.language.heads(), *self.tower.heads()]
@@ -152,7 +144,7 @@ class FinetuneStage(JointStage):
     def forward(
         self, indices: np.ndarray, rng: np.random.Generator, progress: float = 1.0
     ) -> LossOutput:
-        """Compute the loss of answers on half of the scenes, and of the tower on all of them.
+        """Compute the loss of answers on half of the scenes, and the tower's own loss on all.
 
         Answers alone would let the tower forget what it learned in its own stage.
         """
@@ -175,11 +167,11 @@ class FinetuneStage(JointStage):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (B, V, D) tokens of the key frames, and (B, T, V, D) of the reference frames.
 
-        The tower is trained on key frames only, at a third of the cost of all frames.
+        Only key frames train the tower, which costs a third of training it on all three frames.
         """
         frames = flipped(self._store.vision[indices], mirrored=mirrored)
         images = vision_batch(frames, rng)
-        # Key frames first: autocast caches converted weights, without gradients if disabled.
+        # Key frames first: autocast would otherwise cache weights that it converted under no_grad.
         tokens = self.tower.encode(images[:, -1])
         with torch.no_grad():
             references = self.tower.encode(images[:, :-1].flatten(0, 1))

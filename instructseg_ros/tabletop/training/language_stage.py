@@ -19,7 +19,6 @@ from instructseg_ros.tabletop.training.losses import Stage, centre_cells
 from instructseg_ros.tabletop.training.scene_store import (
     ANCHORS,
     CANDIDATES,
-    EXISTS,
     MAX_OBJECTS,
     TARGETS,
     SceneStore,
@@ -53,12 +52,11 @@ class InstructionBatch:
     """K instructions on each of B scenes with S objects.
 
     Args:
-        prompt: Instructions of R words at most.
-        roles: (B, K, 3, S) float32, 1 for objects that are targets, anchors and candidates.
+        prompt: The instructions as input of the model, with at most R words each.
+        roles: (B, K, 3, S) float32, 1 for the objects in each role: targets, anchors, candidates.
         cells: (B, S) cell of each object's centre.
         groundings: (B, K, R, S) float32, how well each word describes each object, 0 to 1.
         groups: (B, K, R) int64, 0 for words without a grounding, else group + 1.
-        exists: (B, S) float32, 1 for objects that exist.
     """
 
     prompt: Prompt
@@ -66,10 +64,9 @@ class InstructionBatch:
     cells: torch.Tensor
     groundings: torch.Tensor
     groups: torch.Tensor
-    exists: torch.Tensor
 
     def at_cells(self, values: torch.Tensor, count: int) -> torch.Tensor:
-        """Move (B, ..., S) values of objects to (B, ..., V) cells, those of their centres."""
+        """Copy (B, ..., S) values of objects to the (B, ..., V) cells that hold their centres."""
         shape = (len(values), *[1] * (values.dim() - 2), MAX_OBJECTS)
         index = self.cells.view(shape).expand(values.shape)
         zeros = values.new_zeros(*values.shape[:-1], count)
@@ -82,10 +79,10 @@ class LanguageStage(Stage):
     Args:
         tokens: (N, V, D) cached vision tokens of the key frames; None if `image_tokens` is not
             used.
-        motion: (N, V, D) cached motion of the key frames, likewise.
+        motion: (N, V, D) cached motion features of the key frames, or None likewise.
 
     Attributes:
-        instructions: Instructions of each scene in one step.
+        instructions: Number of instructions per scene in one step.
     """
 
     def __init__(
@@ -106,7 +103,7 @@ class LanguageStage(Stage):
         self.seg_query = model.seg_query
         self.pointer = model.pointer
         self.words = WordHead(width)
-        self._model = [model]  # in a list, so that its other parts are not trained
+        self._model = [model]  # in a list, which hides its other parts from the optimizer
         self._tokens = tokens
         self._motion = motion
         self.instructions = 1
@@ -185,7 +182,7 @@ class LanguageStage(Stage):
     def _grounding_loss(
         self, cells: torch.Tensor, states: torch.Tensor, batch: InstructionBatch
     ) -> torch.Tensor:
-        """Compute the loss of words that point at the cells of the objects they describe."""
+        """Compute the loss of words, which should point at the cells of objects they describe."""
         logits = self.words(states[:, :, : batch.groundings.shape[2]], cells)
         truth = batch.at_cells(batch.groundings, logits.shape[-1])
         entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction='none')
@@ -199,7 +196,7 @@ class LanguageStage(Stage):
 
 
 class WordHead(nn.Module):
-    """Scores image cells against each word."""
+    """Scores how well each word describes each image cell."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -255,7 +252,6 @@ def read_instructions(
         cells=torch.from_numpy(centre_cells(objects, side)),
         groundings=torch.from_numpy(groundings[..., :count, :] / np.float32(255)),
         groups=torch.from_numpy(groups[..., :count]),
-        exists=torch.from_numpy(objects[..., EXISTS]),
     )
 
 
@@ -288,7 +284,7 @@ def _augmented(
 
 
 def word_prompt(words: torch.Tensor, model: InstructSegModel) -> Prompt:
-    """Build a compact prompt of (B, K, R) words, 0 = padding; mask tokens follow the last word."""
+    """Build compact prompts from (B, K, R) words (0: padding), each with the mask tokens behind."""
     count, queries = model.config.image_tokens, model.config.num_queries
     shape = (*words.shape[:2], -1)
     image = torch.full((count,), IMAGE_ID).expand(*shape)

@@ -1,4 +1,4 @@
-"""Base of the stages, and the targets and losses on image cells and dense maps that they share."""
+"""Base class of the stages, with the losses on image cells and on masks that they share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import functional
 
 from instructseg_ros.model.mask_decoder import MaskPredictions
+from instructseg_ros.research.training.criterion import dice_loss
 from instructseg_ros.research.training.trainer import LossOutput
 from instructseg_ros.tabletop.training.scene_store import EXISTS, MAX_OBJECTS, SceneStore, U, V
 
 _EARLY = 0.4  # weight of each prediction before the last
-# Edges have few cells, so the loss of a wrong object would outweigh that of a blurred edge.
+# Weight of an extra loss at edges, whose few cells count little in the mean over a mask.
 _EDGES = 2.0
 _MAX_DICE = 0.5  # Dice loss up to which a mask shows the right object
 
@@ -43,7 +44,7 @@ class Stage(nn.Module):
     def forward(
         self, indices: np.ndarray, rng: np.random.Generator, progress: float = 1.0
     ) -> LossOutput:
-        """Compute the loss of some scenes.
+        """Compute the loss on some scenes.
 
         Args:
             indices: (B,) indices of the scenes.
@@ -61,7 +62,7 @@ def object_masks(labels: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
 
 
 def union_masks(masks: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-    """Unite the masks (B, S, h, w) of the objects in each set (B, K, Q, S): (B, K, Q, h, w)."""
+    """Return the unions (B, K, Q, h, w) of masks (B, S, h, w) for sets of objects (B, K, Q, S)."""
     return torch.einsum('bkqs,bshw->bkqhw', members, masks).clamp(max=1)
 
 
@@ -74,8 +75,8 @@ def mask_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the mask loss of some queries, and the Dice loss of their last prediction.
 
-    The loss sums Dice and cross entropy over the predictions of all decoder layers, and the cross
-    entropy at the edges of the last one.
+    The mask loss sums Dice and cross entropy over the predictions of all decoder layers, and adds
+    the cross entropy at the edges of the last prediction.
 
     Args:
         predictions: Predictions of the decoder, for K instructions on each of B images.
@@ -99,11 +100,11 @@ def mask_loss(
 
 
 def edge_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross entropy at edges, over (B, K, Q, h, w) masks of the right object."""
+    """Return the mean cross entropy at edges of (B, K, Q, h, w) masks, if they fit their object."""
     flat = targets.flatten(0, 2)[:, None]
     spread = functional.max_pool2d(flat, 3, 1, 1) + functional.max_pool2d(-flat, 3, 1, 1)
     edges = (spread > 0).view_as(targets)
-    right = _dice(logits.detach().flatten(3), targets.flatten(3)) < _MAX_DICE
+    right = dice_loss(logits.detach().flatten(3), targets.flatten(3)) < _MAX_DICE
     share = edges * (right * weights)[..., None, None]
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     return (entropy * share).sum() / share.sum().clamp(min=1)
@@ -112,17 +113,11 @@ def edge_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 def _losses(
     logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted means of Dice over the masks that are not empty, and of cross entropy over all."""
+    """Return weighted means: of Dice over nonempty targets, and of cross entropy over all masks."""
     present = (targets.sum(dim=-1) > 0).float() * weights
-    dice = (_dice(logits, targets) * present).sum() / present.sum().clamp(min=1e-6)
+    dice = (dice_loss(logits, targets) * present).sum() / present.sum().clamp(min=1e-6)
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction='none')
     return dice, (entropy.mean(dim=-1) * weights).mean() / weights.mean()
-
-
-def _dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    share = logits.sigmoid()
-    both = (share * targets).sum(dim=-1)
-    return 1 - (2 * both + 1) / (share.sum(dim=-1) + targets.sum(dim=-1) + 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +128,7 @@ class CellLabels:
         centre: (B, V) int64 slot of the object whose centre lies in the cell.
         cover: (B, V) int64 slot of the object visible at the cell's middle.
         objects: (B, S, 11) float32.
-        side: Cells of one row.
+        side: Number of cells in a row.
     """
 
     centre: torch.Tensor

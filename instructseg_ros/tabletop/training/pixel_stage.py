@@ -1,4 +1,4 @@
-"""Stage 3: pixel branch and mask decoder, prompted by places and looks, and cached features."""
+"""Stage 3: trains pixel branch and mask decoder with simple prompts, and caches features."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES
 _OCTAVES = 8
 _PLACE = 4 * _OCTAVES
 _PROMPT = _PLACE + len(OBJECT_CATEGORIES) + len(COLORS) + 3
-# Shares of prompts that give the place, or the place and the looks; the others give the looks.
+# Shares of the prompts that give only the place of an object, and of those that give its place and
+# its looks (category and color). The other prompts give only category, color or both.
 _PLACE_SHARE, _ALL_SHARE = 0.45, 0.15
-_WRONG_SHARE = 0.15  # share of the prompts by looks whose target is usually absent
+_WRONG_SHARE = 0.15  # share of random categories and colors in prompts without a place
 
 
 class PixelStage(Stage):
@@ -60,7 +61,7 @@ class PixelStage(Stage):
     def _cover_loss(
         self, features: PixelFeatures, labels: np.ndarray, objects: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute the loss of labels at the coarse cells, and the accuracy of the category."""
+        """Compute the loss of the object labels of all finest cells, and the category accuracy."""
         out = self.cover_head(features.levels[-1]).float()
         height, width = out.shape[-2:]
         step = labels.shape[1] // height
@@ -91,10 +92,11 @@ def draw_prompts(
 
     Args:
         objects: (B, S, 11) objects of B images.
-        count: Prompts of each image.
+        count: Number of prompts for each image.
 
     Returns:
-        (B, count, features) prompts, and (B, count, S) the objects that each describes.
+        (B, count, features) prompts, and (B, count, S) float32, 1 for the objects that each
+        prompt describes.
     """
     batch = len(objects)
     number = objects[:, :, EXISTS].sum(axis=1).astype(int)
@@ -182,7 +184,7 @@ class FeatureStore:
 
 
 def cache_pixels(model: InstructSegModel, store: SceneStore, scenes: int) -> FeatureStore:
-    """Encode the key frames of the first `scenes` scenes with the pixel branch, once."""
+    """Return cached pixel features of the first `scenes` key frames; compute them if necessary."""
     features = FeatureStore(store, model)
 
     def encode(indices: np.ndarray) -> None:

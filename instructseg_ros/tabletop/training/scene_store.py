@@ -10,27 +10,24 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
-from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json, to_json
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
 from instructseg_ros.video.run_folder import make_folder
-
-if TYPE_CHECKING:
-    from instructseg_ros.tabletop.world.scene_graph import SceneObject
-
 
 MAX_OBJECTS: Final = 14
 MAX_WORDS: Final = 28
 FRAMES: Final = 3  # two reference frames, then the key frame
 _GRAPH_BYTES = 16384
 
-# Columns of `objects`: indices into the catalogue (0 to 3), then image widths, heights and metres.
+# Columns of `objects`: whether it exists; indices into the catalogue; centre in image widths and
+# heights; extent and depth in metres; index in MOTIONS + 1 (0: none); flow in focal lengths.
 EXISTS, CATEGORY, COLOR, SIZE, U, V, SCALE, DEPTH, MOTION, FLOW_U, FLOW_V = range(11)
 # Columns of `roles`: bit sets of objects.
 TARGETS, ANCHORS, CANDIDATES = range(3)
@@ -59,15 +56,15 @@ class SceneStore:
     """Scenes and instructions as arrays on disk.
 
     Attributes:
-        vision: (N, 3, S, S, 3) uint8, reference frames (oldest first) and key frame, squashed.
+        vision: (N, 3, S, S, 3) uint8, reference frames (oldest first) and key frame, as squares.
         image: (N, H, W, 3) uint8 key frame.
-        labels: (N, H, W) uint8, k = slot k - 1 of `objects`, 0 = background.
-        objects: (N, MAX_OBJECTS, 11) float32, see the names of its columns.
+        labels: (N, H, W) uint8, value k for slot k - 1 of `objects`, 0 for the background.
+        objects: (N, MAX_OBJECTS, 11) float32, with the columns EXISTS to FLOW_V.
         graphs: (N, 16384) uint8 scene graph of the key frame as JSON, padded with zeros.
         words: (N, I, MAX_WORDS) uint16 token ids with [SEG], 0 = padding.
         roles: (N, I, 3) uint16 bit sets of slots: targets, anchors, candidates.
         categories: (N, I) uint8 category of the instruction.
-        groundings: (N, I, MAX_WORDS, MAX_OBJECTS) uint8, 255 = the word describes the object.
+        groundings: (N, I, MAX_WORDS, MAX_OBJECTS) uint8, how well the word describes the object.
         groups: (N, I, MAX_WORDS) uint8, 0 = a word without a grounding, else its group + 1.
         done: (N,) bool, True for rendered scenes.
     """
@@ -90,7 +87,7 @@ class SceneStore:
 
     @classmethod
     def open(cls, folder: Path) -> SceneStore:
-        """Open a store that exists."""
+        """Open an existing store."""
         values = json.loads((folder / 'store.json').read_text())
         values['mask_size'] = tuple(values['mask_size'])
         return cls(folder, StoreShape(**values))
@@ -126,9 +123,9 @@ class SceneStore:
     def key_frames(
         self, indices: np.ndarray, *, mirrored: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read (B, MAX_OBJECTS, 11) objects and (B, H, W) labels of key frames, maybe mirrored.
+        """Read (B, MAX_OBJECTS, 11) objects and (B, H, W) labels of key frames or mirror images.
 
-        Only the places change: instructions with words like "left" must be mirrored too.
+        Mirroring changes only places in the image: the caller must mirror words like "left".
         """
         objects, labels = np.array(self.objects[indices]), self.labels[indices]
         if mirrored:
@@ -153,16 +150,16 @@ _CHUNK = 8
 
 
 def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
-    """Render the scenes of a store that are missing.
+    """Render those scenes that are still missing from a store.
 
-    Software OpenGL crashes once in ten thousand scenes: a renderer that crashed is replaced.
+    Software OpenGL crashes once in ten thousand scenes: after a crash, the renderers are restarted.
 
     Args:
-        stride: Seconds between the frames of a scene, jittered by 30 %.
+        stride: Seconds between the frames of a scene, varied by up to 30 % from scene to scene.
         processes: Number of renderers that run in parallel.
 
     Raises:
-        RuntimeError: All renderers crashed before they finished a scene.
+        RuntimeError: Renderers crashed before they had finished any scene.
     """
     render = functools.partial(_render, store.folder, stride)
     while len(todo := np.flatnonzero(~store.done)):
@@ -193,7 +190,7 @@ class SceneWriter:
         self._stride = stride
 
     def write(self, index: int) -> None:
-        """Render scene `index` of the store."""
+        """Render scene `index` into the store."""
         seed = self._store.shape.first_seed + index
         rng = np.random.default_rng(seed)
         self._tabletop.reset(seed)
@@ -225,13 +222,13 @@ def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _writer(folder: Path, stride: float) -> SceneWriter:
-    """Create this process's writer; done within a task so that errors reach the caller."""
+    """Create this process's writer once, and within a task, so that errors reach the caller."""
     return SceneWriter(SceneStore.open(folder), stride)
 
 
 def _describe(one: SceneObject, stride: float) -> list[float]:
     x, y, z = one.position
-    # Image flow of its centre over one stride, for a camera with focal length 1.
+    # Image flow of the object's centre over one stride, in focal lengths.
     flow_u = (one.velocity[0] - x / z * one.velocity[2]) / z * stride
     flow_v = (one.velocity[1] - y / z * one.velocity[2]) / z * stride
     width, height = _RENDER_SIZE

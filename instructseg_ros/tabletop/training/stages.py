@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from instructseg_ros.model.embedded_model import (
     embedded_config,
     processor_for,
 )
-from instructseg_ros.model.model_files import find_model, model_hash
+from instructseg_ros.model.model_files import find_model, model_hash, write_manifest
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
@@ -28,9 +27,8 @@ from instructseg_ros.research.training.trainer import (
     make_accelerator,
     saved_step,
 )
-from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, calibrate, run_scenes
-from instructseg_ros.tabletop.instructions import vocabulary
-from instructseg_ros.tabletop.instructions.synonyms import SYNONYMS
+from instructseg_ros.tabletop.benchmark import calibrate_model
+from instructseg_ros.tabletop.instructions import synonyms, vocabulary
 from instructseg_ros.tabletop.training.encoder_stages import (
     MotionStage,
     TowerStage,
@@ -55,7 +53,7 @@ from instructseg_ros.tabletop.training.training_config import (
 from instructseg_ros.tabletop.training.word_augmentation import write_instructions
 from instructseg_ros.video.run_folder import locked, make_folder
 
-# Stages of a training from scratch that do not need all earlier ones.
+# The earlier stages that a stage needs; stages that are not listed need all earlier ones.
 _NEEDS: Final = {'pixels': (), 'language': ('tower', 'motion')}
 _SEEDS: Final = (*STAGES, 'heads')
 _CALIBRATION_SCENES = 150
@@ -66,7 +64,7 @@ class TabletopTraining:
 
     Attributes:
         processor: Processor of the model.
-        model: The model; each stage trains a part of it.
+        model: The model; most stages train only parts of it.
     """
 
     def __init__(
@@ -78,12 +76,12 @@ class TabletopTraining:
         start: str | None = None,
         stages: Sequence[str] = (),
     ) -> None:
-        """Initialise the model, and render the scenes that are missing.
+        """Initialise the model, and render those scenes that the folder still lacks.
 
         Args:
             processes: Number of renderers that run in parallel.
-            start: Model to train with `STAGES_FROM_MODEL`; None: from scratch, with `STAGES`.
-            stages: Stages to run; none: all.
+            start: Model that `STAGES_FROM_MODEL` train further; None: `STAGES` train a new one.
+            stages: Stages to run; empty: all.
 
         Raises:
             NotADirectoryError: The folder is a file.
@@ -108,15 +106,15 @@ class TabletopTraining:
         self._store = self._rendered(processes)
 
     def run(self) -> None:
-        """Run the chosen stages; earlier ones with a checkpoint are loaded.
+        """Run the chosen stages, and load the checkpoints of earlier ones that are not chosen.
 
-        `tower` and `pixels` need only the scenes, so two processes may train them in parallel.
-        After the last stage the score threshold is calibrated and the model is saved.
+        From scratch, `tower` and `pixels` need only the scenes: two processes may train them in
+        parallel. After the last stage, the score thresholds are calibrated and the model is saved.
 
         Raises:
             LockError: Another process trains a chosen stage.
-            ValueError: A stage that another one needs is not finished, or the folder holds a stage
-                of another recipe or start model.
+            ValueError: A chosen stage needs an earlier one that is not finished, or the folder
+                contains a stage of another recipe or start model.
         """
         last = max(self._stages.index(name) for name in self._chosen)
         for name in self._stages[: last + 1]:
@@ -134,14 +132,13 @@ class TabletopTraining:
             if saved_step(self._folder / need) < self._recipe.stage(need).steps:
                 raise ValueError(f'stage {name} needs stage {need}, which is not finished: run it')
         # One lock for each stage, so that other stages may be trained in parallel.
-        main = self._accelerator.is_main_process
-        with locked(self._folder / name) if main else contextlib.nullcontext():
+        with locked(self._folder / name, first=self._accelerator.is_main_process):
             trainer = self._trainer(name)
             trainer.run()
             trainer.finish()
 
     def _trainer(self, name: str) -> Trainer:
-        """Load a stage, or prepare a new one."""
+        """Create the trainer of a stage, which loads the newest checkpoint, if any."""
         config = self._recipe.stage(name)
         if self._accelerator.is_main_process:
             settings = dataclasses.asdict(self._recipe)
@@ -164,7 +161,7 @@ class TabletopTraining:
     def _batches(
         self, stage: Stage, config: StageConfig, seed: int, steps: range
     ) -> Iterator[tuple[Any, ...]]:
-        """Draw scenes for each step: the same in every process, which takes its share of them."""
+        """Yield this process's share of each step's scenes, which all processes draw alike."""
         rank, count = self._accelerator.process_index, self._accelerator.num_processes
         for step in steps:
             drawn = stage.draw(np.random.default_rng((seed, step)), config.batch)
@@ -196,12 +193,12 @@ class TabletopTraining:
 
     @functools.cached_property
     def _tower(self) -> TowerStage:
-        """Return the tower stage, whose auxiliary heads the last stage uses too."""
+        """The tower stage; `heads` and `finetune` use its auxiliary heads too."""
         return TowerStage(self.model, self._store)
 
     @functools.cached_property
     def _language(self) -> LanguageStage:
-        """Return the language stage, whose auxiliary head the later stages use too."""
+        """The language stage; `joint`, `heads` and `finetune` use its auxiliary head too."""
         if self._stages == STAGES_FROM_MODEL:
             return LanguageStage(self.model, self._store)
         tokens = cache_tokens(self.model, self._store)
@@ -209,7 +206,7 @@ class TabletopTraining:
         return LanguageStage(self.model, self._store, tokens[:, -1], motion)
 
     def _rendered(self, processes: int) -> SceneStore:
-        """Open the scenes, and render those that are missing."""
+        """Open the scene store, and add the scenes and instructions that it lacks."""
         config = self.model.config
         shape = StoreShape(
             first_seed=self._recipe.first_scene,
@@ -231,12 +228,12 @@ class TabletopTraining:
             self.model, self.processor, name='trained', device=torch.device('cpu')
         )
         scenes = min(_CALIBRATION_SCENES, self._recipe.scenes // 4)
-        seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-        thresholds = calibrate(run_scenes(segmenter, seeds))
+        thresholds = calibrate_model(segmenter, scenes=scenes)
         self.model.config.score_threshold = thresholds.found
         self.model.config.release_threshold = thresholds.release
         self.model.save_pretrained(self._folder / 'model')
         self.processor.save_pretrained(self._folder / 'model')
+        write_manifest(self._folder / 'model')
 
 
 def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
@@ -245,4 +242,4 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     config = embedded_config(len(SPECIAL_TOKENS) + len(words))
     model = InstructSegModel(config)
     initialize_from_scratch(model)
-    return processor_for(config, words, SYNONYMS), model
+    return processor_for(config, words, synonyms()), model

@@ -21,8 +21,8 @@ class StageConfig(Schedule):
     """Optimisation of one stage.
 
     Args:
-        batch: Scenes of one update, over all processes.
-        averaging: Decay of the moving average of the weights, with which the stage ends.
+        batch: Number of scenes for one update, over all processes.
+        averaging: Decay of the moving average of the weights; the stage ends with that average.
     """
 
     batch: int
@@ -40,19 +40,19 @@ class TabletopRecipe:
 
     Args:
         scenes: Number of rendered scenes.
-        instructions: Instructions of each scene.
+        instructions: Number of instructions for each scene.
         first_scene: Seed of the first scene; the others count up from it.
-        joint_scenes: Scenes whose pixel features are cached for the joint stage.
-        language_instructions: Instructions of each scene in one step of the language stage.
-        joint_instructions: Instructions of each scene in one step of the later stages.
+        joint_scenes: Number of scenes whose pixel features are cached for the joint stage.
+        language_instructions: Instructions per scene in one step of the language stage.
+        joint_instructions: Instructions per scene in one step of the later stages.
         tower: Vision tower, on single frames.
         motion: Perceiver of the reference frames.
         pixels: Pixel branch and mask decoder.
         language: Language model and pointer.
         joint: Everything after the encoders.
         heads: Auxiliary heads of an existing model.
-        finetune: The whole model. Half of each batch has instructions, as in `heads`; the vision
-            tower is trained on all of it.
+        finetune: The whole model. As in `heads`, only half of each batch gets instructions; the
+            vision tower's own loss uses all of it.
     """
 
     scenes: int
@@ -73,13 +73,13 @@ class TabletopRecipe:
         require(self, 'instructions language_instructions joint_instructions', 1)
         if self.first_scene < TRAINING_SEED:
             raise RecipeError(
-                f'first_scene must be at least {TRAINING_SEED}: scenes below are for evaluation'
+                f'first_scene must be at least {TRAINING_SEED}: lower seeds are for evaluation'
             )
         largest = max(self.stage(name).batch for name in (*STAGES, *STAGES_FROM_MODEL))
         if not largest <= self.joint_scenes <= self.scenes:
             raise RecipeError(
-                f'joint_scenes must be between the largest batch, {largest}, and scenes, '
-                f'{self.scenes}, not {self.joint_scenes}'
+                f'joint_scenes is {self.joint_scenes}: choose at least the largest batch, '
+                f'{largest}, and at most scenes, {self.scenes}'
             )
 
     def stage(self, name: str) -> StageConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from tqdm import trange
@@ -32,10 +32,7 @@ from instructseg_ros.tabletop.instructions.wording import (
     Wordings,
 )
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, MAX_WORDS, SceneStore
-
-if TYPE_CHECKING:
-    from instructseg_ros.tabletop.world.scene_graph import SceneGraph
-
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
 _ABSENT_SHARE = 0.2
@@ -43,7 +40,7 @@ _CATEGORIES: Final = tuple(INSTRUCTION_CATEGORIES.values())
 
 
 def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, seed: int) -> None:
-    """Draw the instructions of every scene, unless a marker file says that it is done."""
+    """Draw and store the instructions of all scenes unless an earlier call left its marker file."""
     marker = store.folder / 'instructions.done'
     if marker.exists():
         return
@@ -55,13 +52,8 @@ def write_instructions(store: SceneStore, processor: InstructSegProcessor, *, se
     marker.touch()
 
 
-def draw_instruction(
-    graph: SceneGraph, rng: np.random.Generator, *, held_out: bool = False
-) -> TabletopInstruction:
-    """Draw an instruction of a random category; the target of one in five is absent.
-
-    Args:
-        held_out: Use wordings that are held out from training.
+def draw_instruction(graph: SceneGraph, rng: np.random.Generator) -> TabletopInstruction:
+    """Draw an instruction of a random category; one in five has an absent target.
 
     Raises:
         ValueError: No category has an instruction for the scene.
@@ -71,7 +63,7 @@ def draw_instruction(
     weights = np.array([one.share if moving else one.share_at_rest for one in _CATEGORIES])
     for index in rng.choice(len(_CATEGORIES), size=64, p=weights / weights.sum()):
         category = _CATEGORIES[index].name
-        instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
+        instruction = generate(graph, rng, category=category, absent=absent)
         if instruction is not None:
             return instruction
     raise ValueError('no category has an instruction for this scene')
@@ -109,7 +101,8 @@ _, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
 _MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
 _ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
 _USE = list(INSTRUCTION_CATEGORIES).index('use')
-_FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}  # between phrases and within them
+# Words that occur both between phrases and within them.
+_FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}
 _MAX_EXTENSION = 3
 MAX_ADDED: Final = _MAX_EXTENSION + 1
 
@@ -119,13 +112,13 @@ class AugmentationRates:
     """Probabilities of the changes to an instruction's words.
 
     Args:
-        hidden: A word without a grounding becomes unknown, except for "thing" and the like.
+        hidden: A word without a grounding becomes unknown, unless it acts as a noun ("one").
         replaced: A word without a grounding becomes another such word.
         dropped: A word without a grounding is removed.
         blurred: A word of a phrase with several words (noun, use, movement) becomes unknown.
         extended: An instruction gets up to three more words without a grounding.
         specified: An instruction gets one more word before or after a noun.
-        unknown_noun: One noun of an instruction becomes unknown, so that its target is absent.
+        unknown_noun: One noun becomes unknown, so that the instruction has no target any more.
     """
 
     hidden: float = 0.08
@@ -139,12 +132,12 @@ class AugmentationRates:
 
 @dataclasses.dataclass(kw_only=True)
 class Words:
-    """Words of one instruction, up to [SEG].
+    """Words of one instruction, including the final [SEG].
 
     Attributes:
         ids: (R,) token ids.
         groups: (R,) 0 for words without a grounding, else group + 1.
-        groundings: (R, S) 255 where a word describes an object.
+        groundings: (R, S) how well each word describes each object, 0 to 255.
     """
 
     ids: np.ndarray
@@ -158,7 +151,7 @@ class Words:
         self.groundings = np.insert(self.groundings, place, 0, axis=0)
 
     def keep(self, kept: np.ndarray) -> None:
-        """Remove all words but some."""
+        """Keep only the words for which `kept` (R,) is True."""
         self.ids, self.groups, self.groundings = (
             self.ids[kept],
             self.groups[kept],
@@ -166,14 +159,14 @@ class Words:
         )
 
     def inside(self) -> np.ndarray:
-        """Return (R + 1,) whether the gap before each word is inside a phrase of one grounding."""
+        """Return (R + 1,) whether each gap lies within one grounded phrase; True after [SEG]."""
         alike = (self.groups[1:] == self.groups[:-1]) & (self.groups[1:] > 0)
         alike &= (self.groundings[1:] == self.groundings[:-1]).all(axis=-1)
         return np.concatenate([[False], alike, [True]])
 
 
 class WordAugmentation:
-    """Changes the words of instructions, as token ids of the embedded model.
+    """Changes the words of instructions, which are token ids of the embedded model.
 
     Attributes:
         mirrored: Token id of each word's mirror image: "right" for "left", itself for "red".
@@ -199,7 +192,7 @@ class WordAugmentation:
     def augment(
         self, words: Words, roles: np.ndarray, category: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """Change the words in place, and return the (3,) bit sets of roles that they now have."""
+        """Change the words in place; return the new (3,) roles, each a bit set of objects."""
         rates = self._rates
         if category != _USE and rng.random() < rates.unknown_noun and self._hide_noun(words, rng):
             roles = np.where(np.arange(3) == ANCHORS, roles, 0)

@@ -36,7 +36,7 @@ MAX_DEPTH = 1.2
 
 
 def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
-    """Rotate footprint circles (n, 3) by `angle` about z and move them to `position`."""
+    """Return footprint circles (n, 3), rotated by `angle` about z and moved to `position`."""
     c, s = np.cos(angle), np.sin(angle)
     centres = discs[:, :2] @ np.array([[c, s], [-s, c]]) + position[:2]
     return np.column_stack([centres, discs[:, 2]])
@@ -44,14 +44,14 @@ def placed(discs: np.ndarray, position: np.ndarray, angle: float) -> np.ndarray:
 
 @dataclass
 class Layout:
-    """The occupied ground on a table, as circles (n, 3) of x, y and radius in its frame, m."""
+    """The occupied ground of a table: circles (n, 3) of x, y and radius in the table's frame, m."""
 
     camera: TableCamera
     room: Room
     taken: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
 
     def spot(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a point (3,) on the table, uniformly in the image."""
+        """Draw a point (3,) on the plane of the table, uniformly distributed in the image."""
         k = self.camera.pinhole(*FRAME)
         u, v = rng.uniform(30, FRAME[0] - 30), rng.uniform(40, FRAME[1] - 20)
         ray = self.camera.rotation @ np.array([(u - k.cx) / k.fx, (v - k.cy) / k.fy, 1.0])
@@ -72,7 +72,7 @@ class Layout:
         return bool((own < np.array(self.room.table) - 0.01).all())
 
     def free(self, discs: np.ndarray, *, but: int = 0) -> bool:
-        """Return whether no circle overlaps occupied ground, except its last `but` circles."""
+        """Return whether no circle overlaps occupied ground; its last `but` circles are ignored."""
         taken = self.taken[: len(self.taken) - but]
         apart = np.linalg.norm(discs[:, None, :2] - taken[None, :, :2], axis=-1)
         return bool((apart > discs[:, None, 2] + taken[None, :, 2] + GAP).all())
@@ -205,7 +205,7 @@ class Arranger:
                 return
 
     def load(self, carrier: PlacedObject) -> None:
-        """Put another object on or into one at rest, if it can carry it."""
+        """Put another object on or into a carrier at rest, if one fits."""
         inside = carrier.entry.shape.hollow is not None
         categories = PUT_IN[carrier.entry.category] if inside else PUT_ON
         for _ in range(6):
@@ -304,7 +304,7 @@ class Arranger:
         center: np.ndarray,
         orientation: np.ndarray,
     ) -> bool:
-        """Occupy the ground below an object on the carrier that was placed last, if it is free."""
+        """Occupy the ground below an object on the newest carrier; return whether it was free."""
         discs, turned = entry.shape.discs, to_matrix(orientation)
         ends = discs[:, :2] @ turned[:, :2].T + center
         ground = np.column_stack([ends[:, :2], discs[:, 2]])
@@ -356,7 +356,7 @@ class Arranger:
 
 
 def random_scene(seed: int) -> Scene:
-    """Draw a scene of 4 to 10 objects; in half of the scenes one to three of them move."""
+    """Draw a scene of 4 to 10 objects if there is room; in half of the scenes, up to three move."""
     rng = np.random.default_rng(seed)
     camera, room = random_camera(rng), random_room(rng)
     arranger = Arranger(Layout(camera=camera, room=room), rng)

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from instructseg_ros.tabletop.world import object_shapes as shapes
 from instructseg_ros.tabletop.world.geometry import Shape
+from instructseg_ros.tabletop.world.object_shapes import BUILDERS
 
-BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
-    'mug': shapes.mug,
-    'bowl': shapes.bowl,
-    'bottle': shapes.bottle,
-    'can': shapes.can,
-    'box': shapes.carton,
-    'ball': shapes.ball,
-    'plate': shapes.plate,
-    'spoon': shapes.spoon,
-    'knife': shapes.knife,
-    'banana': shapes.banana,
-    'apple': shapes.apple,
-    'book': shapes.book,
-    'car': shapes.car,
-    'hammer': shapes.hammer,
-    'pen': shapes.pen,
-    'teapot': shapes.teapot,
-}
 OBJECT_CATEGORIES = tuple(BUILDERS)
 
 COLORS: dict[str, tuple[float, float, float]] = {

@@ -12,25 +12,25 @@ CREASE = np.cos(np.deg2rad(42.0))
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """A closed triangle mesh: `vertices` (n, 3) in metres, `faces` (m, 3), outward winding."""
+    """A closed triangle mesh: `vertices` (n, 3) in metres, `faces` (m, 3) with outward normals."""
 
     vertices: np.ndarray
     faces: np.ndarray
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
-        """Translate the mesh, m."""
+        """Return the mesh, translated by (x, y, z) metres."""
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
-        """Scale the mesh along the axes by positive factors."""
+        """Return the mesh, scaled along the axes by positive factors."""
         return replace(self, vertices=self.vertices * np.array([x, y, z]))
 
     def rotated(self, matrix: np.ndarray) -> Mesh:
-        """Rotate the mesh by a (3, 3) matrix."""
+        """Return the mesh, rotated by a (3, 3) matrix."""
         return replace(self, vertices=self.vertices @ np.asarray(matrix).T)
 
     def creased(self) -> Mesh:
-        """Duplicate the vertices at creases, so that smooth shading stops there."""
+        """Return the mesh with duplicate vertices at creases, where smooth shading then stops."""
         a, b, c = (self.vertices[self.faces[:, i]] for i in range(3))
         weighted = np.cross(b - a, c - a)
         unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
@@ -78,7 +78,8 @@ def _capped(rings: np.ndarray, low: np.ndarray, high: np.ndarray) -> Mesh:
 def lathe(profile: Sequence[tuple[float, float]], *, segments: int = 24) -> Mesh:
     """Revolve a profile of (radius, z) points around the z axis.
 
-    The outside is listed upwards; ends that are not on the axis are closed by a flat disc.
+    The profile runs upwards along the outer surface, and then downwards along an inner one, if any.
+    Ends that are not on the axis are closed by a flat disc.
     """
     points = np.asarray(profile, float)
     low, high = np.array([0.0, 0.0, points[0, 1]]), np.array([0.0, 0.0, points[-1, 1]])
@@ -119,7 +120,7 @@ def sweep(
     flatness: float = 1.0,
     segments: int = 10,
 ) -> Mesh:
-    """A tube along a path (n, 3), flattened along `up`, which no tangent may be parallel to."""
+    """A tube along a path (n, 3), flattened along `up`; no part of the path may run along `up`."""
     points = np.asarray(path, float)
     tangent = np.gradient(points, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -146,7 +147,7 @@ TRIMS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A mesh and its shade: the object's own color, a shade of it, or one of TRIMS."""
+    """A mesh and its shade: 'main' (the object's color), 'light', 'dark' or one of TRIMS."""
 
     mesh: Mesh
     shade: str = 'main'
@@ -154,7 +155,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Hollow:
-    """Inside of a container: radius of its mouth and of its floor, height of its floor, m."""
+    """Inside of a container: radii of its mouth and floor, and height of its floor, m."""
 
     mouth: float
     floor: float
@@ -190,7 +191,7 @@ class Shape:
     roll: float | None = None
 
     def scaled(self, factor: float) -> Shape:
-        """Scale the shape in all directions."""
+        """Return the shape, scaled in all directions."""
         hollow, platform = self.hollow, self.platform
         if hollow is not None:
             hollow = Hollow(

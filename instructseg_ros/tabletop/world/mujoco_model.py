@@ -101,7 +101,7 @@ FLOOR = -0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """A catalogue entry in the model.
+    """The MuJoCo body of a catalogue entry.
 
     Attributes:
         mocap: Index of its mocap pose.
@@ -135,7 +135,7 @@ def _add_surfaces(spec: Any, mujoco: Any) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world = spec.worldbody
-    # A rotated pose, so that the compiler does not fix it to that of the body (geom_sameframe).
+    # A rotated pose: the compiler would tie an unrotated geom to its body's pose (geom_sameframe).
     turned = [0.8, 0.0, 0.0, 0.6]
     world.add_geom(
         name='table',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 def _turned(radii: Sequence[float], heights: Sequence[float], segments: int = 24) -> Mesh:
-    """A `lathe` whose profile is given as two rows."""
+    """A `lathe` whose profile is given as radii and heights."""
     return lathe(list(zip(radii, heights, strict=True)), segments=segments)
 
 
@@ -327,3 +327,24 @@ def teapot(rng: np.random.Generator) -> Shape:
     discs = np.array([[0, 0, r], [-1.4 * r, 0, 0.35 * r], [1.25 * r, 0, 0.3 * r]])
     parts = (Part(mesh=body), Part(mesh=spout), Part(mesh=handle), Part(mesh=lid, shade='dark'))
     return Shape(parts=parts, discs=discs, height=1.32 * h)
+
+
+#: The builder of each category of objects.
+BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
+    'mug': mug,
+    'bowl': bowl,
+    'bottle': bottle,
+    'can': can,
+    'box': carton,
+    'ball': ball,
+    'plate': plate,
+    'spoon': spoon,
+    'knife': knife,
+    'banana': banana,
+    'apple': apple,
+    'book': book,
+    'car': car,
+    'hammer': hammer,
+    'pen': pen,
+    'teapot': teapot,
+}

@@ -1,4 +1,4 @@
-"""A scene: the objects and their motion, the light and the camera; drawn from a seed."""
+"""The parts of a scene: objects and their motion, the room with its lights, and the camera."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ShuttleMotion:
         manner: One of `scene_graph.MANNERS`.
         direction: (3,) unit vector in the table's frame.
         length: Length of the line, m.
-        there: Speed in this direction, m/s.
+        there: Speed in `direction`, m/s.
         back: Speed in the opposite direction, m/s.
-        rest: Time at either end, s.
+        rest: Time that the object rests at either end, s.
         phase: Offset in time, s.
         roll: Radius on which the object rolls, m; None if it slides.
     """
@@ -62,7 +62,7 @@ class ShuttleMotion:
 
 @dataclass(frozen=True, kw_only=True)
 class EllipseMotion:
-    """Motion around an ellipse on the table; half axes (3,) in m, `period` in s."""
+    """Motion around an ellipse on the table: half axes (3,) in m, period in s, phase in periods."""
 
     manner: str
     first: np.ndarray
@@ -121,7 +121,7 @@ class TableCamera:
     fovy: float
 
     def vertical_view(self, width: int, height: int) -> float:
-        """Vertical field of view, degrees; images narrower than 4:3 keep their horizontal one."""
+        """Vertical field of view, degrees; images narrower than 4:3 show the full width of 4:3."""
         wider = max(1.0, ASPECT * height / width)
         return float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(self.fovy) / 2) * wider)))
 
@@ -152,7 +152,7 @@ class PlacedObject:
         entry: Its catalogue entry.
         color: Name of its color.
         rgb: (3,) its color, 0 to 1.
-        center: (3,) its middle, half its height above its base, in the table's frame at rest, m.
+        center: (3,) its centre at rest (half its height above its base), in the table's frame, m.
         orientation: (x, y, z, w) quaternion at rest.
         motion: How it moves; None at rest.
         on: Label of the object it lies on.
@@ -193,14 +193,14 @@ class Light:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """The surroundings.
+    """The surroundings of the objects.
 
     Attributes:
         table: Half sides of the table, m.
         turn: Angle of the table about z, rad.
-        wall: Distance of the wall behind it, m.
+        wall: Distance of the wall behind the table, m.
         lights: Main light and fill light.
-        gloss: Index of the gloss of each object, by label.
+        gloss: Index in `mujoco_model.GLOSSES` for each object, by label modulo 16.
         texture_seed: Seed of the textures.
     """
 

@@ -40,7 +40,7 @@ class SceneObject:
         area: Number of its visible pixels.
         on: Label of the object it lies on; None on the table. That object may be too hidden to be
             in the graph.
-        inside: Label of the container it is in, likewise.
+        inside: Label of the container it is in, which may be hidden too; None if it is in none.
     """
 
     label: int
@@ -75,7 +75,7 @@ def to_json(graph: SceneGraph, *, stamp: int, scene: int, time: float) -> str:
 
 
 def from_json(text: str) -> SceneGraph:
-    """Read what `to_json` wrote, and the older names in the shipped recording."""
+    """Read the output of `to_json`, or that of an earlier version, as in the shipped recording."""
     fields = json.loads(text)
     return tuple(map(_read_object, fields['objects'] if 'objects' in fields else fields['things']))
 
@@ -99,7 +99,7 @@ def scene_graph(
         scene: The scene.
         placed: Its objects and their bodies in the model.
         labels: (H, W) label image.
-        pinhole: The camera that took it.
+        pinhole: Camera of the label image.
         time: Time of the observation, s.
     """
     count = len(placed) + 1
@@ -129,14 +129,14 @@ def visible_share(
     pinhole: Pinhole,
     time: float,
 ) -> float:
-    """Estimate the share of an object's outline that no other object hides.
+    """Estimate the share of an object's silhouette that is in the image and not hidden.
 
     Args:
         scene: The scene.
         obj: The object.
         surface: (n, 3) points on its surface, m in its own frame.
         labels: (H, W) label image.
-        pinhole: The camera that took it.
+        pinhole: Camera of the label image.
         time: Time of the observation, s.
     """
     _, base, orientation = obj.pose(time)

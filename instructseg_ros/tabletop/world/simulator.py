@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from instructseg_ros.tabletop.world.scene_graph import SceneGraph, scene_graph
 class Renderer:
     """Owns one OpenGL context for images of one size; use it from one thread at a time."""
 
-    # The renderer whose context is current, and its thread (a thread id can be reused).
+    # The renderer whose context is current, and its thread (an object, because ids can be reused).
     _current: tuple[Renderer, threading.Thread] | None = None
 
     def __init__(self, model: Any, *, width: int, height: int) -> None:
@@ -63,7 +62,7 @@ class Renderer:
         self._mujoco.mjr_uploadTexture(self._model, self._context, number)
 
     def update_poses(self, data: Any) -> None:
-        """Update the poses; call it before rendering."""
+        """Take the poses of all objects from MuJoCo's `data`; call it before rendering."""
         mujoco = self._mujoco
         self._make_current()
         mujoco.mjv_updateScene(
@@ -83,7 +82,7 @@ class Renderer:
         return self._flip[::-1].copy()
 
     def geoms_and_depth(self) -> tuple[np.ndarray, np.ndarray]:
-        """Render (H, W) int32 geom ids plus one (0: none) and (H, W) float32 depth along z, m."""
+        """Render (H, W) int32 geom ids + 1 (0: no geom), and (H, W) float32 depth along z, m."""
         self._draw(number_geoms=True)
         self._mujoco.mjr_readPixels(self._flip, self._z, self._rect, self._context)
         part = self._flip[::-1].astype(np.int32)
@@ -115,7 +114,7 @@ class Renderer:
             Renderer._current = None
 
     def _make_current(self) -> None:
-        """Make this context current unless it is: OSMesa rebuilds its buffers at every switch."""
+        """Make this context current if it is not: OSMesa rebuilds its buffers at every switch."""
         owner = (self, threading.current_thread())
         if Renderer._current != owner:
             self._gl.make_current()
@@ -215,8 +214,8 @@ class Observation:
 class Tabletop:
     """Renders random scenes; a context manager that owns one renderer.
 
-    A frame depends only on seed, time and image size, and all sizes show the same scene. Use it
-    from one thread at a time.
+    A frame depends only on seed, time and image size, and all sizes show the same scene. Use an
+    instance from one thread at a time.
 
     Raises:
         OpenGLError: There is no OpenGL to render with; the message says how to fix it.
@@ -253,7 +252,7 @@ class Tabletop:
             self._label_of_geom[body.geoms + 1] = obj.label
 
     def observe(self, time: float, *, truth: bool = True) -> Observation:
-        """Render the frame at `time` seconds, which may be negative; `truth` doubles the time."""
+        """Render the frame at `time` seconds, even negative; `truth` doubles the rendering time."""
         self._check_open()
         self._move(time)
         rgb, depth, labels = self._renderer.color(), None, None
@@ -290,10 +289,5 @@ class Tabletop:
     def __enter__(self) -> Tabletop:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()

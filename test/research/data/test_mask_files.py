@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.research.data.mask_files import (
-    merge,
-    palette,
-    write_labels,
-    write_mask,
-    zip_submission,
-)
+from instructseg_ros.research.data.mask_files import merge, palette, write_labels, zip_submission
+from instructseg_ros.streaming.image_files import write_mask
 
 
 def test_a_pixel_belongs_to_the_most_probable_object_or_to_the_background() -> None:

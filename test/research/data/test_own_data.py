@@ -21,9 +21,9 @@ from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.check import check
 from instructseg_ros.research.data.dataset import data_set
-from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError, MissingError
 from instructseg_ros.research.data.sample import SampleTask
+from instructseg_ros.streaming.image_files import write_mask
 from instructseg_ros.tabletop import dataset as tabletop
 from instructseg_ros.video.bag import standard_types
 

@@ -244,7 +244,7 @@ def test_a_damaged_frame_of_own_data_is_reported_and_the_others_are_predicted(
     output = tmp_path / 'output'
     assert cli.main(arguments('folder', data, start, output)) == 0
     mine = figures(output)
-    assert '1 of 6 frames, the first: ' in mine['skipped'][0] and '5.jpg' in mine['skipped'][0]
+    assert '1 of 6 frames failed, first: ' in mine['skipped'][0] and '5.jpg' in mine['skipped'][0]
     assert mine['missing'] == ['1_0/00005.png']
     assert len(list((output / 'predictions' / '1_0').iterdir())) == 5
 
@@ -289,7 +289,7 @@ def test_a_replaced_image_does_not_keep_the_old_mask(
     ('data', 'output', 'remedy'),
     [
         ('data', 'file', 'is a file: name a folder with --output'),
-        ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+        ('none', 'output', 'none is not a folder: name the folder of the data set with --data'),
         ('data', 'other', 'name another --output'),
     ],
 )

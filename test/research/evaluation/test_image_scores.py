@@ -8,12 +8,12 @@ import pytest
 from benchmark_samples import make_sample
 from PIL import Image
 
-from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.evaluation.metrics import Overlap
 from instructseg_ros.research.published import reasonseg, refcoco
 from instructseg_ros.research.published.reasonseg import score_reasonseg
 from instructseg_ros.research.published.refcoco import score_refcoco
+from instructseg_ros.streaming.image_files import write_mask
 
 
 def cells(*chosen: int) -> np.ndarray:
@@ -95,5 +95,5 @@ def test_one_damaged_target_does_not_fail_the_benchmark(tmp_path: Path) -> None:
     figures = score_refcoco('refcoco', tmp_path, tmp_path / 'p', split='val')
     assert (figures['joined']['cIoU'], figures['joined']['n']) == (1, len(items) - 1)
     assert figures['problems'] == [
-        '0: a polygon has x and y of each corner, two numbers: (1.0, 2.0, 3.0)'
+        '0: a polygon must have two numbers, x and y, for each corner: (1.0, 2.0, 3.0)'
     ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.research.evaluation.metrics import intersection_over_union
+from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
 
 
 def mask(*cells: int) -> np.ndarray:
@@ -30,6 +30,11 @@ def test_overlap_is_shared_pixels_by_all_pixels(
 ) -> None:
     assert intersection_over_union(first, second) == overlap
     assert intersection_over_union(second, first) == overlap
+
+
+def test_the_mean_of_nothing_is_0() -> None:
+    assert mean([]) == 0
+    assert mean([True, False]) == 0.5
 
 
 def test_masks_in_any_memory_layout_overlap_alike() -> None:

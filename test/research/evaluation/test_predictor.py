@@ -13,7 +13,6 @@ from instructseg_ros.research.data.sample import ImageFile, Sample, SampleTask
 from instructseg_ros.research.evaluation.predictor import (
     Predictor,
     single_sentences,
-    task_of,
     whole_instruction,
 )
 from instructseg_ros.research.training.smoke import write_tiny_model
@@ -75,16 +74,19 @@ def test_a_sentence_is_put_as_its_benchmark_has_it(segmenter: Segmenter) -> None
     assert whole_instruction(of_a_person, segmenter).prompt_text == 'the red mug.'
 
 
-def test_thought_has_a_prompt_of_its_own() -> None:
-    tasks = {
-        task: task_of(sample(task)) for task in SampleTask if task is not SampleTask.CONVERSATION
-    }
-    assert tasks == {
-        SampleTask.IMAGE_REFERRING: Task.REFERRING,
-        SampleTask.VIDEO_REFERRING: Task.REFERRING,
-        SampleTask.IMAGE_REASONING: Task.REASONING,
-        SampleTask.VIDEO_REASONING: Task.REASONING,
-    }
+@pytest.mark.parametrize(
+    ('task', 'prompt'),
+    [
+        (SampleTask.IMAGE_REFERRING, Task.REFERRING),
+        (SampleTask.VIDEO_REFERRING, Task.REFERRING),
+        (SampleTask.IMAGE_REASONING, Task.REASONING),
+        (SampleTask.VIDEO_REASONING, Task.REASONING),
+    ],
+)
+def test_reasoning_has_its_own_prompt(task: SampleTask, prompt: Task, segmenter: Segmenter) -> None:
+    asked_about = sample(task, 'the red mug')
+    assert whole_instruction(asked_about, segmenter).task is prompt
+    assert [each.task for each in single_sentences(asked_about, segmenter)] == [prompt]
 
 
 def test_a_mask_has_the_size_of_its_image(

@@ -150,7 +150,7 @@ def test_an_image_replaced_under_its_name_is_detected(
     again()
     again()
     (data / 'a.jpg').write_bytes(b'another image')
-    with pytest.raises(ValueError, match='images that were changed since, the first: sample 1'):
+    with pytest.raises(ValueError, match='images that have changed since, the first in sample 1'):
         again()
     forget_images(tmp_path / 'out' / NOTE, ['1'])  # as after a run that skipped it
     again()

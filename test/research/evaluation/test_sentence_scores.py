@@ -10,11 +10,11 @@ from instructseg_ros.research.data import coco
 from instructseg_ros.research.data import image_folder as folder
 from instructseg_ros.research.data import labelled_bag as bag
 from instructseg_ros.research.data.dataset import data_set
-from instructseg_ros.research.data.mask_files import write_mask
 from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.data.synthetic import save_jpeg
 from instructseg_ros.research.evaluation.mask_scores import score_sentences, sentence_file
 from instructseg_ros.research.evaluation.runner import score
+from instructseg_ros.streaming.image_files import write_mask
 
 SIZE = (4, 10)
 
@@ -108,7 +108,7 @@ def test_a_damaged_target_of_own_data_is_left_out_and_reported(
 
 
 def test_without_predictions_the_error_names_the_expected_files(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'has no prediction, such as KEY_0\.png'):
+    with pytest.raises(DataError, match=r'has no prediction for .*, such as KEY_0\.png'):
         score_sentences('folder', data, tmp_path)
 
 

@@ -25,15 +25,17 @@ def test_a_broken_question_is_reported(tmp_path: Path) -> None:
     questions = json.loads((tmp_path / FILE).read_text())
     del questions['00000001']['answer']
     questions['00000002'] = None
+    questions['00000003']['question'] = ' '
     (tmp_path / FILE).write_text(json.dumps(questions))
     reading = gqa.read(tmp_path, 'testdev_balanced')
-    first, second = map(str, reading.problems)
+    first, second, third = map(str, reading.problems)
     assert first == f"{tmp_path / FILE} 00000001: 'answer' is missing"
     assert second.startswith(f'{tmp_path / FILE} 00000002: ')
-    assert len(reading.samples) == 2
+    assert third == f'{tmp_path / FILE} 00000003: there is no question'
+    assert len(reading.samples) == 1
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('[]')
-    with pytest.raises(DataError, match='has no values by name'):
+    with pytest.raises(DataError, match='does not contain a JSON object'):
         gqa.read(tmp_path, 'testdev_balanced')

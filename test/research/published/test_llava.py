@@ -61,11 +61,11 @@ def test_an_answer_without_a_question_before_it_is_left_out(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ('broken', 'reason'),
     [
-        (item(('human', 'a')), 'human and gpt take turns, not human'),
-        (item(('gpt', 'a'), ('human', 'b')), 'human and gpt take turns, not human'),
-        (item(('gpt', 'a'), ('gpt', 'b'), ('human', 'c')), 'take turns, not gpt, human'),
-        (item(('system', 'a'), ('human', 'b'), ('gpt', 'c')), 'take turns, not system'),
-        (item(), 'human and gpt take turns'),
+        (item(('human', 'a')), 'human and gpt must take turns, but the speakers are human'),
+        (item(('gpt', 'a'), ('human', 'b')), 'take turns, but the speakers are human'),
+        (item(('gpt', 'a'), ('gpt', 'b'), ('human', 'c')), 'the speakers are gpt, human'),
+        (item(('system', 'a'), ('human', 'b'), ('gpt', 'c')), 'the speakers are system'),
+        (item(), 'human and gpt must take turns'),
         (item(('human', 'a'), ('gpt', 'b'), image=None), 'NoneType'),
         ({'image': 'a.jpg'}, "'conversations' is missing"),
         (7, 'not subscriptable'),

@@ -92,8 +92,8 @@ def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
-        ({'answer': 'C'}, "the answer is one of 2 options, not 'C'"),
-        ({'A': ''}, 'the answer is one of 0 options'),
+        ({'answer': 'C'}, "the answer must be one of 2 options, not 'C'"),
+        ({'A': ''}, 'the answer must be one of 0 options'),
         ({'index': 'seven'}, "invalid literal for int() with base 10: 'seven'"),
         ({'image': 'no'}, 'padding'),
         ({'question': ' ', 'hint': ''}, 'no question'),

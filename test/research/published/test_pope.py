@@ -27,9 +27,11 @@ def test_an_invalid_question_is_reported(tmp_path: Path) -> None:
     lines = file.read_text().splitlines()
     lines[0] = json.dumps(json.loads(lines[0]) | {'label': 'maybe'})
     lines[1:3] = ['7', 'torn']
+    lines[3] = json.dumps(json.loads(lines[3]) | {'text': ' '})
     file.write_text('\n'.join(lines))
     reading = pope.read(tmp_path, 'test')
-    assert len(reading.samples) == 9
-    label, number, torn = map(str, reading.problems)
-    assert label == f"{file} line 1: a label is yes or no, not 'maybe'"
+    assert len(reading.samples) == 8
+    label, number, torn, blank = map(str, reading.problems)
+    assert label == f"{file} line 1: a label must be yes or no, not 'maybe'"
+    assert blank == f'{file} line 4: there is no question'
     assert number.startswith(f'{file} line 2: ') and torn.startswith(f'{file} line 3: not JSON')

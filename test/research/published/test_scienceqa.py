@@ -52,8 +52,8 @@ def test_questions_without_an_image_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('problem', 'reason'),
     [
-        (PROBLEM | {'answer': 2}, 'the answer is one of 2 choices, not 2'),
-        (PROBLEM | {'answer': -1}, 'the answer is one of 2 choices, not -1'),
+        (PROBLEM | {'answer': 2}, 'the answer must be one of 2 choices, not 2'),
+        (PROBLEM | {'answer': -1}, 'the answer must be one of 2 choices, not -1'),
         ({}, "'question' is missing"),
         (PROBLEM | {'choices': None}, 'NoneType'),
         (5, 'not subscriptable'),

@@ -75,7 +75,7 @@ def test_an_invalid_line_is_reported(tmp_path: Path) -> None:
     file = tmp_path / 'davis_text_annotations' / 'Davis17_annot1.txt'
     file.write_text('val-0 the red one\n' + file.read_text())
     [problem] = ref_davis.read(tmp_path, 'val').problems
-    assert str(problem).endswith('Davis17_annot1.txt line 1: no video, object, "words"')
+    assert str(problem).endswith('Davis17_annot1.txt line 1: the line is not: video object "words"')
 
 
 def test_sentences_of_davis_may_be_in_latin_1_with_empty_lines_between(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from instructseg_ros.research.data.reading import DataError
 from instructseg_ros.research.published import vqav2
 
 LLAVA = 'llava_vqav2_mscoco_test-dev2015.jsonl'
+TEST = 'v2_OpenEnded_mscoco_test-dev2015_questions.json'
 ANSWERS = 'v2_mscoco_val2014_annotations.json'
 VAL = 'v2_OpenEnded_mscoco_val2014_questions.json'
 
@@ -50,6 +51,17 @@ def test_a_question_without_answers_and_a_damaged_line_are_reported(tmp_path: Pa
     assert first.startswith(f'{tmp_path / LLAVA} line 1: not JSON')
     assert second.startswith(f'{tmp_path / LLAVA} line 3: invalid literal for int()')
     assert len(reading.samples) == 2
+
+
+@pytest.mark.parametrize(('split', 'file'), [('val', VAL), ('test-dev', TEST)])
+def test_a_blank_question_is_reported(tmp_path: Path, split: str, file: str) -> None:
+    make_sample('vqav2', tmp_path)
+    (tmp_path / LLAVA).unlink()
+    content = json.loads((tmp_path / file).read_text())
+    content['questions'][2]['question'] = ' '
+    (tmp_path / file).write_text(json.dumps(content))
+    [problem] = vqav2.read(tmp_path, split).problems
+    assert str(problem) == f'{tmp_path / file} entry 2: there is no question'
 
 
 @pytest.mark.parametrize('content', ['[]', '{}', '{"annotations": 3}'])

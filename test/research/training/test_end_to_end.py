@@ -221,7 +221,7 @@ def test_a_smoke_test_that_stopped_resumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('data', 'output', 'remedy'),
     [
-        ('none', 'output', 'none is not a folder: name the one of the data set with --data'),
+        ('none', 'output', 'none is not a folder: name the folder of the data set with --data'),
         ('one', 'file', 'is a file: name a folder with --output'),
     ],
 )

@@ -64,7 +64,7 @@ def test_every_recipe_of_the_package_is_valid(name: str) -> None:
         ('learning_rate: nan', "learning_rate must be a number, not 'nan'"),
         ('warmup: inf', "warmup must be a number, not 'inf'"),
         ('save_minutes: 1e999', "save_minutes must be a number, not '1e999'"),
-        ('lora:', '^lora must be keys with values, not empty'),
+        ('lora:', '^lora must be keys with values, but is empty'),
         ('steps: 2026-13-01', "steps must be of type int, not '2026-13-01'"),
     ],
 )

@@ -15,6 +15,7 @@ from torch import nn
 
 from instructseg_ros.research.training.recipe import RecipeError, Schedule
 from instructseg_ros.research.training.trainer import (
+    FrozenStatistics,
     LossOutput,
     Trainer,
     checkpoints,
@@ -226,3 +227,19 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         for name, value in alone.items():
             torch.testing.assert_close(weights[name], value)
     assert saved_step(tmp_path / 'together') == 5
+
+
+class Normed(FrozenStatistics):
+    """A batch norm, and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.dropout = nn.Dropout()
+
+
+def test_batch_norms_keep_their_statistics() -> None:
+    module = Normed().train()
+    assert module.training and module.dropout.training and not module.norm.training
+    module.eval()
+    assert not module.dropout.training and not module.norm.training

@@ -46,7 +46,6 @@ def test_instructions_are_read_as_stored(store: SceneStore, taught_model: Instru
     expected = store.groundings[INDICES[:, None], NUMBERS][:, :, :length] / 255
     np.testing.assert_allclose(batch.groundings.numpy(), expected, atol=1e-6)
     assert batch.groundings.dtype == torch.float32
-    assert batch.exists.tolist() == store.objects[INDICES, :, EXISTS].tolist()
     assert batch.cells.tolist() == centre_cells(store.objects[INDICES], 4).tolist()
 
 
@@ -76,7 +75,7 @@ def test_mirrored_instructions_belong_to_the_mirror_image(
     assert torch.equal(mirrored.roles, plain.roles) and torch.equal(
         mirrored.groundings, plain.groundings
     )
-    there = plain.exists > 0
+    there = torch.from_numpy(store.objects[INDICES, :, EXISTS] > 0)
     assert torch.equal(mirrored.cells[there] // 4, plain.cells[there] // 4)
     assert torch.equal(mirrored.cells[there] % 4, 3 - plain.cells[there] % 4)
 
@@ -104,7 +103,6 @@ def test_values_of_things_land_on_their_cells() -> None:
         cells=cells,
         groundings=torch.zeros(0),
         groups=torch.zeros(0),
-        exists=torch.zeros(0),
     )
     values = torch.zeros(1, 2, 14)
     values[0, 0, :3] = torch.tensor([0.25, 1.0, 0.75])

@@ -41,7 +41,7 @@ def test_the_perceiver_learns_what_moved(stage: MotionStage) -> None:
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
     losses = []
     for _ in range(15):
-        loss = stage(INDICES, None).loss
+        loss = stage(INDICES, np.random.default_rng(0)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

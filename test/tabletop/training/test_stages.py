@@ -13,6 +13,7 @@ from lock_holder import lock_holder
 from safetensors.torch import load_file, save_file
 from small_scenes import taught
 
+from instructseg_ros.model.model_files import MANIFEST, check_manifest, write_manifest
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.training.recipe import RecipeError
@@ -85,6 +86,11 @@ def test_the_saved_model_is_the_moving_average_of_the_last_stage(folder: Path) -
             assert torch.equal(model[name.replace(kept, saved)], state[name]), name
 
 
+def test_the_saved_model_has_checksums(folder: Path) -> None:
+    assert (folder / 'model' / MANIFEST).is_file()
+    check_manifest(folder / 'model')
+
+
 def test_a_stage_that_another_process_trains_is_refused(folder: Path) -> None:
     with lock_holder(folder / 'tower') as (holder, _):
         TabletopTraining(folder, SMOKE, processes=1, stages=['pixels']).run()  # may go on beside it
@@ -119,6 +125,7 @@ def test_a_model_with_other_words_is_refused(folder: Path, tmp_path: Path) -> No
     other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
     text = (other / 'tokenizer.json').read_text()
     (other / 'tokenizer.json').write_text(text.replace('"mug"', '"gum"'))
+    write_manifest(other)
     with pytest.raises(ValueError, match='words unknown to the tabletop'):
         TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
 
@@ -134,6 +141,7 @@ def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_a_model_with_fewer_words_keeps_their_embeddings(folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder / 'model', tmp_path / 'other'))
     _forget(other, 'mug')
+    write_manifest(other)
     shutil.copytree(folder / 'scenes', tmp_path / 'run' / 'scenes')
     training = TabletopTraining(tmp_path / 'run', SMOKE, processes=1, start=str(other))
     words = training.processor.tokenizer.get_vocab()
@@ -189,9 +197,9 @@ def test_the_recipe_of_the_embedded_model_keeps_its_schedules() -> None:
 @pytest.mark.parametrize(
     ('key', 'value', 'reason'),
     [
-        ('joint_scenes', '17', 'joint_scenes must be between the largest batch, 8, and scenes, 16'),
-        ('motion.batch', '64', 'the largest batch, 64, and scenes, 16, not 16'),
-        ('first_scene', '7', 'first_scene must be at least 1000000: scenes below are for eval'),
+        ('joint_scenes', '17', 'at least the largest batch, 8, and at most scenes, 16'),
+        ('motion.batch', '64', 'joint_scenes is 16: choose at least the largest batch, 64'),
+        ('first_scene', '7', 'first_scene must be at least 1000000: lower seeds are for eval'),
         ('tower.step', '7', r'tower\.step is not a key of a recipe: did you mean steps'),
     ],
 )

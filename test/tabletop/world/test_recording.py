@@ -7,8 +7,15 @@ import pytest
 from rosbags.rosbag2 import Reader
 
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
-from instructseg_ros.tabletop.world.record import frames, main, record
-from instructseg_ros.tabletop.world.recording import SHIPPED, TOPICS, Recording, RecordingError
+from instructseg_ros.tabletop.world.recording import (
+    SHIPPED,
+    TOPICS,
+    Recording,
+    RecordingError,
+    main,
+    record,
+    render_frames,
+)
 
 SCENES = (684, 1749)
 
@@ -31,7 +38,9 @@ def test_truth_has_a_topic_of_its_own_in_recordings(small: Path) -> None:
 
 
 def test_what_was_recorded_comes_back(small: Path) -> None:
-    written = [seen for _, seen in frames(SCENES, seconds=1.0, rate=4.0, width=96, height=72)]
+    written = [
+        seen for _, seen in render_frames(SCENES, seconds=1.0, rate=4.0, width=96, height=72)
+    ]
     with Recording(small) as recording:
         read = list(recording)
     assert len(read) == len(written) == 8

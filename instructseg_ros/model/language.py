@@ -1,4 +1,4 @@
-"""The language model: Phi-2, run once over embeddings with a fixed response."""
+"""The language model: Phi-2, run once over the embeddings of a prompt."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ class InstructSegProcessor:
             task: One task for all instructions, or one for each; AUTO chooses referring or
                 reasoning from the text.
             reference_frames: Number of reference frames; 0 for a still image.
-            multiple_of: Prompts, and the span of the instructions in them, are padded to a multiple
-                of this many tokens.
+            multiple_of: The length of the prompts, and that of the range that covers all
+                instructions, are rounded up to a multiple of this.
             verbatim: Whether to use the instructions as they are, without applying `wording`.
         """
         if isinstance(task, Task):

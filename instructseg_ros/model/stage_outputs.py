@@ -35,7 +35,7 @@ class Prompt:
 
     @property
     def text(self) -> tuple[int, ...]:
-        """Leading words of `start_ids`."""
+        """Token ids of `start_ids` before its first placeholder."""
         return tuple(itertools.takewhile(lambda token: token >= 0, self.start_ids))
 
     def to(self, device: torch.device) -> Prompt:

@@ -1,4 +1,4 @@
-"""The camera that a calibration describes, a pinhole behind a lens, and points from its depth."""
+"""Models a calibrated camera as a pinhole behind a lens; converts depth images to points."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ class Engine:
 
     Attributes:
         statistics: Statistics of frames and results.
-        paused: Segment only for instructions on demand; the others stay active.
+        paused: Whether to segment only for instructions on demand (`Instruction.on_demand`); the
+            others stay active.
         max_rate: Maximum number of frames of a camera that are segmented per second; 0: no limit.
             Instructions on demand are not limited.
     """

@@ -107,8 +107,8 @@ def read_mask(file: Path) -> np.ndarray:
 
     Raises:
         ImageError: The file is damaged, too large or not an image; or it is ambiguous as a mask:
-            its pixels are fractions, its transparency and its colors show different shapes, or its
-            palette is swapped.
+            its pixels are floating-point numbers, its transparency and its colors show different
+            shapes, or its palette has a color for 0 and black for another number.
         FileNotFoundError: There is no such file.
     """
     values = _read(file, '', lambda image: np.array(_upright(_to_mask(image), image)))

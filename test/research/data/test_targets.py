@@ -40,7 +40,7 @@ def test_the_authors_polygons_may_be_points_and_lines(ring: tuple[float, ...], p
 
 @pytest.mark.parametrize('ring', [(1.0, 2.0, 3.0), (float('nan'),) * 6, (1.0, float('inf'))])
 def test_invalid_corners_are_refused_in_the_authors_polygons(ring: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match='x and y of each corner'):
+    with pytest.raises(ValueError, match='x and y, for each corner'):
         Polygons((9, 9), (ring,)).mask()
 
 

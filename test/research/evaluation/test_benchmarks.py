@@ -282,7 +282,7 @@ def test_a_replaced_image_does_not_keep_the_old_mask(
         assert cli.main(command) == 0
         os.utime(data / file, (2e9, 2e9))
         assert cli.main(command) == 1
-        assert 'holds predictions of images that were changed' in capsys.readouterr().err
+        assert 'holds predictions of images that have changed' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -51,6 +52,14 @@ def shared_memory() -> set[str]:
 def mapped(process: int) -> set[str]:
     """Names of the files that a process has in its memory."""
     return {Path(line.split()[-1]).name for line in Path(f'/proc/{process}/maps').open()}
+
+
+def open_files(process: int) -> set[str]:
+    names = set()
+    for file in Path(f'/proc/{process}/fd').iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            names.add(Path(os.readlink(file)).name)
+    return names
 
 
 @pytest.mark.parametrize(
@@ -224,12 +233,7 @@ def test_a_signal_ends_the_node_while_the_files_of_a_model_are_read(
     with (folder / 'vast.safetensors').open('w') as file:
         file.truncate(2**42)
     node = run_process('segmentation_node', model=folder, device='cpu')
-    opened = Path(f'/proc/{node.process.pid}/fd')
-    wait_until(
-        lambda: any(
-            os.path.realpath(file).endswith('vast.safetensors') for file in opened.iterdir()
-        )
-    )
+    wait_until(lambda: 'vast.safetensors' in open_files(node.process.pid))
     assert node.stop() == 0
     assert 'configure: aborted, the process was asked to stop' in node.output()
     assert 'ERROR' not in node.output() and 'Traceback' not in node.output()

@@ -33,6 +33,7 @@ RUNTIME = [
     'pillow>=10.1',
     'pycocotools>=2.0.7',
     'pyyaml',
+    'rapidfuzz>=3',
     'rosbags>=0.11',
     'safetensors>=0.4.3',
     'tokenizers',
@@ -170,6 +171,8 @@ setup(
         NAME: [
             'py.typed',
             'models/**/*',
+            'tabletop/*.yaml',
+            'tabletop/instructions/look_alikes.txt',
             'tabletop/instructions/synonyms.yaml',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',

@@ -1,4 +1,4 @@
-"""Writes instructseg_ros/tabletop/instructions/synonyms.yaml from the Open English WordNet.
+"""Writes synonyms.yaml and look_alikes.txt of tabletop/instructions from the Open English WordNet.
 
 Usage: python scripts/write_synonyms.py YAML, where YAML is the folder `src/yaml` of a checkout of
 github.com/globalwordnet/english-wordnet.
@@ -14,12 +14,26 @@ from typing import Any, Final
 
 import yaml
 
+from instructseg_ros.model.spelling import most_errors, within
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.wording import COLORS, NOUNS
 
-TABLE: Final = 'instructseg_ros/tabletop/instructions/synonyms.yaml'
-NOUN, ADJECTIVE = 'n', 'as'  # parts of speech; s: satellite adjective
+FOLDER: Final = Path(__file__).resolve().parents[1] / 'instructseg_ros/tabletop/instructions'
+FUNCTION_WORDS: Final = re.findall(
+    '[a-z]+',
+    """
+    a about after all although am among and another any anybody anyone are as at be because been
+    before but by can could did do does each either else even ever every few for from had has have
+    he hence her here hers herself him himself his how i if in into is it its itself just let
+    many may me might mine more most much must my myself near neither no nobody none nor not of off
+    often on once one only onto or other ought our ours out over own per quite rather same shall she
+    should since so some such than that the their theirs them then there these they this those
+    though through thus till to too toward unless until upon us very was we were what when where
+    whether which while who whom whose why will with within would yet you your yours yourself
+""",
+)
+NOUN, VERB, ADJECTIVE = 'n', 'v', 'as'  # parts of speech; s: satellite adjective
 HEADER: Final = """\
 # Synonyms of trained words, from the Open English WordNet (CC BY 4.0), which is derived from the
 # Princeton WordNet. Written by scripts/write_synonyms.py.
@@ -49,6 +63,15 @@ class WordNet:
         """Return whether the most frequent sense of a noun is something other than a quality."""
         return not self._first_senses(word, NOUN) <= self._qualities
 
+    def inflected(self) -> set[str]:
+        """Return all single words in lower case, with their plurals and verb forms."""
+        words = set(FUNCTION_WORDS)
+        for word, entries in self._words.items():
+            if re.fullmatch('[a-z]+', word):
+                words |= {word, *_forms(word, {part[0] for part in entries})}
+            words |= {form for entry in entries.values() for form in entry.get('form', ())}
+        return words
+
     def _first_senses(self, word: str, parts: str) -> set[str]:
         entries = self._words.get(word, {}).items()
         return {entry['sense'][0]['synset'] for part, entry in entries if part[0] in parts}
@@ -64,8 +87,9 @@ def main(folder: str) -> None:
     plurals = {pluralized(word): pluralized(known) for word, known in nouns.items()}
     table = sorted({**nouns, **plurals, **colors}.items())
     lines = ''.join(f'{word}: {known}\n' for word, known in table)
-    root = Path(__file__).resolve().parents[1]
-    (root / TABLE).write_text(HEADER + lines)
+    (FOLDER / 'synonyms.yaml').write_text(HEADER + lines)
+    alike = sorted(_look_alikes(lexicon.inflected() - {*vocabulary(), *dict(table)}))
+    (FOLDER / 'look_alikes.txt').write_text('\n'.join(alike) + '\n')
 
 
 def _unknown(lexicon: WordNet, texts: Iterable[str], parts: str) -> dict[str, str]:
@@ -76,6 +100,22 @@ def _unknown(lexicon: WordNet, texts: Iterable[str], parts: str) -> dict[str, st
         for other in lexicon.synonyms(text, parts)
         if re.fullmatch('[a-z]+', other) and other not in vocabulary()
     }
+
+
+def _forms(word: str, parts: set[str]) -> list[str]:
+    """Return the regular plural of a noun, and the regular forms of a verb."""
+    hisses = word.endswith(('s', 'x', 'z', 'ch', 'sh'))
+    plural = re.sub('y$', 'ie', word) + ('es' if hisses else 's')
+    if VERB not in parts:
+        return [plural] if NOUN in parts else []
+    stem = re.sub('e$', '', word)
+    doubled = word + word[-1]  # stop, stopped
+    return [plural, *(base + end for base in (stem, doubled) for end in ('ed', 'ing'))]
+
+
+def _look_alikes(words: Iterable[str]) -> set[str]:
+    """Return the words that could be mistaken for a misspelt word of the vocabulary."""
+    return {word for word in words if within(word, vocabulary(), most_errors(word))}
 
 
 def _read(file: Path) -> dict[str, Any]:

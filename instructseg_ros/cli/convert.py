@@ -70,7 +70,7 @@ def _add_calibrate(commands: Subparsers) -> None:
 def run_calibrate(options: argparse.Namespace) -> int:
     """Run `instructseg calibrate`; return the exit status."""
     from instructseg_ros.model.model_files import find_model
-    from instructseg_ros.tabletop.benchmark import calibrate_model
+    from instructseg_ros.tabletop.calibration import calibrate_model
 
     thresholds = calibrate_model(load_segmenter(options), scenes=options.scenes)
     file = thresholds.write(find_model(options.model))

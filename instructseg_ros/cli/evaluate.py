@@ -46,7 +46,21 @@ def add(commands: Subparsers) -> None:
         help='folder for predictions and submission file (default: runs/BENCHMARK)',
     )
     parser.add_argument(
-        '--scenes', type=positive, default=300, help='number of tabletop scenes for each wording'
+        '--scenes',
+        type=positive,
+        help='number of tabletop scenes for each wording (default: 300), for each shift (100), or '
+        'for each free sentence (2)',
+    )
+    harder = parser.add_mutually_exclusive_group()
+    harder.add_argument(
+        '--shifts',
+        action='store_true',
+        help='tabletop with changed pictures: light, lens, background, viewpoint, hidden parts',
+    )
+    harder.add_argument(
+        '--free-wording',
+        action='store_true',
+        help='tabletop with hand-written instructions: negation, typing errors, long sentences',
     )
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=run)
@@ -69,11 +83,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _evaluate_tabletop(options: argparse.Namespace) -> int:
     from instructseg_ros.research.evaluation.runner import Processes
-    from instructseg_ros.tabletop.benchmark import evaluate_tabletop, table
+    from instructseg_ros.tabletop import benchmark, free_wording
 
+    evaluated, table, scenes = (
+        (benchmark.evaluate_shifts, benchmark.shift_table, 100)
+        if options.shifts
+        else (free_wording.evaluate_free_wording, free_wording.table, 2)
+        if options.free_wording
+        else (benchmark.evaluate_tabletop, benchmark.table, 300)
+    )
     with Processes.joined() as processes:
-        figures = evaluate_tabletop(
-            load_segmenter(options), scenes=options.scenes, processes=processes
+        figures = evaluated(
+            load_segmenter(options), scenes=options.scenes or scenes, processes=processes
         )
     if processes.first:
         print(table(figures))

@@ -96,14 +96,25 @@ def embedded_config(vocabulary_size: int) -> InstructSegConfig:
 
 
 def processor_for(
-    config: InstructSegConfig, words: Iterable[str], synonyms: Mapping[str, str] | None = None
+    config: InstructSegConfig,
+    words: Iterable[str],
+    synonyms: Mapping[str, str] | None = None,
+    look_alikes: Iterable[str] | None = None,
 ) -> InstructSegProcessor:
-    """Return the processor of an embedded model: word-level tokenizer and compact prompts."""
+    """Return the processor of an embedded model: word-level tokenizer and compact prompts.
+
+    Args:
+        config: Configuration of the model.
+        words: The vocabulary, without special tokens.
+        synonyms: Words outside the vocabulary, each with the known word that replaces it.
+        look_alikes: See `InstructSegProcessor`.
+    """
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
         ProcessorConfig.from_model(
-            config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True
+            config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True, stretch_levels=True
         ),
+        look_alikes,
     )
 
 

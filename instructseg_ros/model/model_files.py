@@ -15,6 +15,7 @@ from typing import Final
 EMBEDDED: Final = 'embedded'  # the name of the model inside this package
 CONFIG: Final = 'config.json'
 PROCESSOR: Final = 'processor_config.json'
+LOOK_ALIKES: Final = 'look_alikes.txt'  # see `InstructSegProcessor`
 WEIGHTS: Final = 'model.safetensors'
 WEIGHTS_INDEX: Final = 'model.safetensors.index.json'
 HEAD_FILE: Final = 'lm_head.safetensors'  # only in models that can generate text
@@ -59,7 +60,8 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.iterdir()
-        if file.suffix in ('.json', '.safetensors') and not file.name.startswith('.')
+        if (file.suffix in ('.json', '.safetensors') or file.name == LOOK_ALIKES)
+        and not file.name.startswith('.')
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.guided_filter import follow_edges
-from instructseg_ros.model.model_files import PROCESSOR
+from instructseg_ros.model.model_files import LOOK_ALIKES, PROCESSOR
 from instructseg_ros.model.pixel_branch import resize
 from instructseg_ros.model.prompt_builder import PromptRow, join_rows
+from instructseg_ros.model.spelling import repair
 from instructseg_ros.model.stage_outputs import Prompt
 from instructseg_ros.model.tasks import (
     ASSISTANT,
@@ -45,6 +47,8 @@ Size = tuple[int, int]
 _CELL: Final = 16  # pixels, a multiple of the masks' stride of 4
 _MIN_CELLS: Final = 4  # so that the coarsest feature map has more than one cell
 _PADDING: Final = 128  # pixel value before normalisation
+_OUTLIERS: Final = 0.5  # percent of the darkest and of the brightest values that may be clipped
+_LOW_CONTRAST: Final = 140  # range of the other values below which an image is stretched
 _MEAN = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
 _STD = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
 
@@ -60,6 +64,11 @@ class ProcessorConfig:
             frame, and of mask tokens in a prompt.
         prompts: Template of each task, see `tasks.RELEASED`.
         guided_filter: Whether to move mask edges to image edges; the release does not.
+        stretch_levels: Whether to stretch the brightness of images to the full range, which brings
+            haze and darkness back to what the model was trained on; the release does not.
+        not_understood: Words and phrases, in lower case, that change the meaning of an instruction,
+            such as "not", and that the model did not learn. An instruction with one of them is
+            answered NOT_FOUND.
     """
 
     vision_size: int
@@ -69,6 +78,8 @@ class ProcessorConfig:
     num_queries: int
     prompts: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(RELEASED))
     guided_filter: bool = False
+    stretch_levels: bool = False
+    not_understood: tuple[str, ...] = ()
 
     @classmethod
     def from_model(
@@ -78,6 +89,7 @@ class ProcessorConfig:
         mask_size: tuple[int, int],
         prompts: Mapping[str, str],
         guided_filter: bool = False,
+        stretch_levels: bool = False,
     ) -> ProcessorConfig:
         """Create a configuration with the sizes of a model."""
         return cls(
@@ -88,30 +100,51 @@ class ProcessorConfig:
             num_queries=config.num_queries,
             prompts=dict(prompts),
             guided_filter=guided_filter,
+            stretch_levels=stretch_levels,
         )
 
 
 class InstructSegProcessor:
     """Converts images and instructions to the model's tensors, and logits to masks."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, config: ProcessorConfig) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        config: ProcessorConfig,
+        look_alikes: Iterable[str] | None = None,
+    ) -> None:
+        """Create a processor.
+
+        Args:
+            tokenizer: Tokenizer of the model.
+            config: Sizes and options.
+            look_alikes: Words that resemble words of the tokenizer and are no typing errors; other
+                unknown words are repaired. None: nothing is repaired, as in the release.
+        """
         self.tokenizer = tokenizer
         self.config = config
         self.seg_token_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+        self._words = frozenset(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens}
+        self._look_alikes = None if look_alikes is None else frozenset(look_alikes)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> InstructSegProcessor:
         """Load a processor written by `save_pretrained`."""
         values: dict[str, Any] = json.loads((Path(folder) / PROCESSOR).read_text())
-        values['mask_size'] = tuple(values['mask_size'])
+        for name in ('mask_size', 'not_understood'):
+            values[name] = tuple(values.get(name, ()))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        return cls(tokenizer, ProcessorConfig(**values))
+        alike = Path(folder) / LOOK_ALIKES
+        words = alike.read_text().split() if alike.is_file() else None
+        return cls(tokenizer, ProcessorConfig(**values), words)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the tokenizer and the configuration to a folder."""
         self.tokenizer.save_pretrained(folder)
         values = dataclasses.asdict(self.config)
         (Path(folder) / PROCESSOR).write_text(json.dumps(values, indent=2) + '\n')
+        if self._look_alikes is not None:
+            (Path(folder) / LOOK_ALIKES).write_text('\n'.join(sorted(self._look_alikes)) + '\n')
 
     def vision_values(self, image: np.ndarray | Image.Image) -> torch.Tensor:
         """Prepare an image for the vision tower: (H, W, 3) uint8 RGB -> (3, S, S) in [-1, 1].
@@ -120,7 +153,7 @@ class InstructSegProcessor:
         """
         side = self.config.vision_size
         squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
-        return _to_tensor(squashed) / 127.5 - 1
+        return _to_tensor(self._stretched(squashed)) / 127.5 - 1
 
     def pixel_values(
         self, image: np.ndarray | Image.Image, canvas: Size | None = None
@@ -139,7 +172,7 @@ class InstructSegProcessor:
         height, width = self.resized_size(image.height, image.width, canvas)
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         values = torch.full((3, *canvas), float(_PADDING))
-        values[:, :height, :width] = _to_tensor(resized)
+        values[:, :height, :width] = _to_tensor(self._stretched(resized))
         return normalize(values)
 
     def scaled_canvas(self, scale: float) -> Size:
@@ -260,6 +293,20 @@ class InstructSegProcessor:
             parts[token == self.tokenizer.unk_token_id].append(instruction[start:end])
         return parts
 
+    def not_understood(self, instruction: str) -> list[str]:
+        """Return what an instruction contains of the configuration's `not_understood`."""
+        words = re.findall(r"[\w']+", instruction.lower().replace('\u2019', "'"))
+        text = f' {" ".join(words)} '
+        return [phrase for phrase in self.config.not_understood if f' {phrase} ' in text]
+
+    def repair_spelling(
+        self, instruction: str, unknown: Sequence[str]
+    ) -> tuple[str, dict[str, str]]:
+        """Repair typing errors among the unknown words of an instruction, see `spelling.repair`."""
+        if self._look_alikes is None:
+            return instruction, {}
+        return repair(instruction, unknown, self._words, self._look_alikes)
+
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
     ) -> torch.Tensor:
@@ -296,6 +343,9 @@ class InstructSegProcessor:
         canvas = canvas or self.config.mask_size
         scale = self.resized_size(image.height, image.width, canvas)[0] / image.height
         return follow_edges(logits, image, cell=canvas[0] / grid[0] / scale)
+
+    def _stretched(self, image: Image.Image) -> Image.Image:
+        return stretch_levels(image) if self.config.stretch_levels else image
 
     def _add(self, row: PromptRow, template: str, text: str, frames: int) -> None:
         """Append a template, filled in with an instruction or a question, and its answer."""
@@ -336,6 +386,16 @@ def _released_size(height: int, width: int, side: int) -> Size:
     if longest > side:
         tall, wide = tall * (side / longest), wide * (side / longest)
     return max(1, int(tall + 0.5)), max(1, int(wide + 0.5))
+
+
+def stretch_levels(image: Image.Image) -> Image.Image:
+    """Stretch an RGB image of low contrast to the full range, alike in all of its colors."""
+    pixels = np.asarray(image)
+    low, high = np.percentile(pixels, (_OUTLIERS, 100 - _OUTLIERS))
+    if not 0 < high - low < _LOW_CONTRAST:
+        return image
+    stretched = (pixels.astype(np.float32) - low) * (255 / (high - low))
+    return Image.fromarray(stretched.clip(0, 255).round().astype(np.uint8))
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:

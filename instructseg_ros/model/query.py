@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -37,8 +37,11 @@ class Query:
 
     Attributes:
         prompt_text: Text for the prompt; None until `Segmenter.prepare`.
-        known: Whether the tokenizer has tokens for any part of the text.
-        unknown: Words of the text that the tokenizer has no tokens for.
+        known: Whether the tokenizer has tokens for any part of the text, and the model understands
+            every word that changes its meaning.
+        unknown: Words of the text that the tokenizer has no tokens for or the model does not
+            understand.
+        repaired: Misspelt words of the text, and what each is read as.
         prefix: Key/value cache of everything before the image in the prompt.
         prefix_frames: Reference frames whose tokens are part of `prefix`.
         embedding: The language model's last output.
@@ -53,6 +56,7 @@ class Query:
     prompt_text: str | None = dataclasses.field(default=None, init=False)
     known: bool = dataclasses.field(default=True, init=False)
     unknown: tuple[str, ...] = dataclasses.field(default=(), init=False)
+    repaired: Mapping[str, str] = dataclasses.field(default_factory=dict, init=False)
     prefix: PrefixCache | None = dataclasses.field(default=None, init=False, repr=False)
     prefix_frames: tuple[FrameFeatures, ...] = dataclasses.field(default=(), init=False, repr=False)
     embedding: InstructionEmbedding | None = dataclasses.field(default=None, init=False, repr=False)
@@ -93,8 +97,7 @@ class InstructionEmbedding:
         pooled: (D,) mean state of the instruction's tokens.
         cells: (V, D) states of the image tokens, one tensor shared by all queries of the frame;
             None if the prompts have no shared prefix.
-        known: As in `Query`.
-        unknown: As in `Query`.
+        known, unknown, repaired: As in `Query`.
     """
 
     mask_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -102,6 +105,7 @@ class InstructionEmbedding:
     cells: torch.Tensor | None = dataclasses.field(repr=False)
     known: bool
     unknown: tuple[str, ...]
+    repaired: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +137,8 @@ class Prediction:
         score: 0..1, the product of presence score and mask quality.
         found: Whether the score reaches the threshold and the mask is not empty.
         unknown: Words of the instruction that are not in the model's vocabulary.
-        reason: Why nothing was found; '' if the target was found.
+        repaired: Misspelt words of the instruction, and what each was read as.
+        reason: Why nothing was found, and how misspelt words were read; '' if there is neither.
     """
 
     mask: np.ndarray
@@ -141,6 +146,7 @@ class Prediction:
     score: float
     found: bool
     unknown: tuple[str, ...] = ()
+    repaired: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reason: str = ''
 
     def __post_init__(self) -> None:
@@ -176,3 +182,17 @@ def why_not_found(
         words = ', '.join(f'"{word[:_SHOWN_LENGTH]}"' for word in unknown[:_SHOWN_WORDS])
         reason += f'; unknown words: {words}; rephrase them'
     return reason
+
+
+def explain(prediction: Prediction, *, found: bool, threshold: float) -> str:
+    """Say in words why a target was not found, and how misspelt words were read; '' if neither."""
+    reasons = []
+    if not found:
+        is_empty = not prediction.mask.any()
+        reasons = [
+            why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
+        ]
+    if prediction.repaired:
+        pairs = (f'"{word}" as "{known}"' for word, known in prediction.repaired.items())
+        reasons.append(f'read {", ".join(pairs)}')
+    return '; '.join(reasons)

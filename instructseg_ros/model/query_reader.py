@@ -320,6 +320,7 @@ def _embeddings(
                 cells=cells[f],
                 known=query.known,
                 unknown=query.unknown,
+                repaired=query.repaired,
             )
             for k, query in enumerate(frame.queries)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from instructseg_ros.model.query import (
     PixelBatch,
     Prediction,
     Query,
-    why_not_found,
+    explain,
 )
 from instructseg_ros.model.query_reader import (
     PromptCache,
@@ -203,15 +204,19 @@ class Segmenter:
         return query
 
     def prepare(self, query: Query) -> None:
-        """Fill a query's `prompt_text`, `known` and `unknown`, unless that was done before."""
+        """Fill in how a query's text is read, unless that was done before."""
         if query.prompt_text is not None:
             return
-        known, unknown = self._processor.known_and_unknown(query.text)
-        query.known, query.unknown = bool(known), tuple(dict.fromkeys(unknown))
-        if query.verbatim:
-            query.prompt_text = query.text
-        else:
-            query.prompt_text = self._processor.wording(query.text, query.task)
+        text, processor = query.text, self._processor
+        known, unknown = processor.known_and_unknown(text)
+        if not query.verbatim:
+            text, query.repaired = processor.repair_spelling(text, unknown)
+            known, unknown = processor.known_and_unknown(text)
+            text = processor.wording(text, query.task)
+        misleading = processor.not_understood(query.text)
+        query.known = bool(known) and not misleading
+        query.unknown = tuple(dict.fromkeys([*misleading, *unknown]))
+        query.prompt_text = text
 
     @on_device
     def encode(self, images: Sequence[ImageInput]) -> list[FrameFeatures]:
@@ -411,21 +416,18 @@ class Segmenter:
         self, embedding: InstructionEmbedding, logits: torch.Tensor, score: float
     ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
-        # The score of a text without a known word means nothing.
+        # The score of a text that the model cannot understand means nothing.
         score = score if embedding.known else 0.0
-        is_empty, unknown = not mask.any(), embedding.unknown
-        found = score >= self.threshold and not is_empty
-        reason = ''
-        if not found:
-            reason = why_not_found(score, self.threshold, unknown, is_empty=is_empty)
-        return Prediction(
+        prediction = Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
             score=score,
-            found=found,
-            unknown=unknown,
-            reason=reason,
+            found=score >= self.threshold and bool(mask.any()),
+            unknown=embedding.unknown,
+            repaired=embedding.repaired,
         )
+        reason = explain(prediction, found=prediction.found, threshold=self.threshold)
+        return dataclasses.replace(prediction, reason=reason)
 
 
 def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:

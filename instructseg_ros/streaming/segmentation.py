@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.model.query import Prediction, why_not_found
+from instructseg_ros.model.query import Prediction, explain
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 
@@ -59,7 +59,7 @@ class Segmentation:
     Attributes:
         instruction: The instruction.
         state: The outcome; the mask shows the target only if this is FOUND.
-        reason: The outcome in words; empty only for FOUND.
+        reason: The outcome in words; for FOUND only how misspelt words were read, if there are any.
         camera: Name of the frame's camera, or ''.
         header: The frame's header as the caller passed it, or None without a frame.
         image: (H, W, 3) uint8 RGB, the frame, or None if nothing was segmented.
@@ -146,13 +146,9 @@ class Segmentation:
 
 def prediction_fields(prediction: Prediction, *, found: bool, threshold: float) -> dict[str, Any]:
     """Return the fields of a `Segmentation` that a prediction decides."""
-    reason = ''
-    if not found:
-        is_empty = not prediction.mask.any()
-        reason = why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
     return {
         'state': State.FOUND if found else State.NOT_FOUND,
-        'reason': reason,
+        'reason': explain(prediction, found=found, threshold=threshold),
         'score': prediction.score,
         'mask': prediction.mask,
         'probability': prediction.probability,

@@ -1,35 +1,37 @@
-"""The tabletop benchmark and the calibration of score thresholds on its scenes."""
+"""The tabletop benchmark: instructions of every category on new scenes, and on changed pictures."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.model_files import MANIFEST, write_manifest
 from instructseg_ros.model.query import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
 from instructseg_ros.research.evaluation.runner import Processes
 from instructseg_ros.tabletop.instructions import (
-    INSTRUCTION_CATEGORIES,
+    SHIPPED_CATEGORIES,
     TabletopInstruction,
     generate,
     new_words,
 )
+from instructseg_ros.tabletop.shifts import SHIFTS, UNSHIFTED, Shift, observe_shifted
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 from instructseg_ros.tabletop.world.simulator import Tabletop
-from instructseg_ros.video.run_folder import write_json
 
 # Seed of the first scene for each purpose; training may use all seeds from 1,000,000 upwards.
 EVALUATION_SEED: Final = 0
 CALIBRATION_SEED: Final = 500_000
 TRAINING_SEED: Final = 1_000_000
 _ABSENT_EACH = 5  # one instruction in five refers to an absent target
+# Fixed, so that the figures of shifts depend on the pictures and not on how much language there is.
+_SHIFT_CATEGORIES: Final = ('attribute', 'superlative', 'relation', 'plural', 'use')
+# Comparisons for the shifts, with the same instructions.
+UNCHANGED: Final = {'unchanged': UNSHIFTED, 'unchanged, motion': Shift(motion=True)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,28 @@ def run_scenes(
     return answers
 
 
+def run_shift(
+    segmenter: Segmenter, name: str, seeds: Sequence[int], *, size: tuple[int, int] = (640, 480)
+) -> list[ScoredAnswer]:
+    """Run a model on changed pictures of some scenes, and score its answers.
+
+    The instructions have training wordings and present targets.
+
+    Args:
+        segmenter: The model.
+        name: A name of `SHIFTS`, or of `UNCHANGED` for a comparison.
+        seeds: Seeds of the scenes.
+        size: (width, height) of the camera, pixels, unless the shift has its own.
+    """
+    shift = (SHIFTS | UNCHANGED)[name]
+    width, height = shift.size or size
+    answers: list[ScoredAnswer] = []
+    with Tabletop(width=width, height=height) as tabletop:
+        for seed in tqdm(seeds, name):
+            answers += _run_scene(segmenter, tabletop, seed, shift=shift)
+    return answers
+
+
 def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
     """Evaluate a model on scenes and on wordings that are not in the training set.
 
@@ -115,6 +139,41 @@ def evaluate_tabletop(segmenter: Segmenter, *, scenes: int, processes: Processes
     }
 
 
+def evaluate_shifts(segmenter: Segmenter, *, scenes: int, processes: Processes) -> dict[str, Any]:
+    """Evaluate a model on pictures that differ from those of the training set.
+
+    Args:
+        segmenter: The model.
+        scenes: Number of scenes for each shift.
+        processes: The processes that share the scenes.
+
+    Returns:
+        `shifts` with mean IoU, share of IoUs above a half and number of instructions for each
+        shift, and `unchanged` with the same for unchanged pictures.
+    """
+    mine = range(EVALUATION_SEED, EVALUATION_SEED + scenes)[processes.rank :: processes.count]
+
+    def reported(names: Iterable[str]) -> dict[str, Any]:
+        answers = {name: processes.gather(run_shift(segmenter, name, mine)) for name in names}
+        return {name: _overlap(own, segmenter.threshold) for name, own in answers.items()}
+
+    return {
+        'shifts': reported(SHIFTS),
+        'unchanged': reported(UNCHANGED),
+        'model': segmenter.name,
+        'threshold': segmenter.threshold,
+        'scenes': scenes,
+    }
+
+
+def shift_table(figures: dict[str, Any]) -> str:
+    """Format the figures of `evaluate_shifts` as a table: the shifts with the lowest IoU first."""
+    shifts = sorted(figures['shifts'].items(), key=lambda item: float(item[1]['iou']))
+    rows = {'': 'IoU   > 0.5      n'}
+    rows |= {name: _cell(cell) for name, cell in [*shifts, *figures['unchanged'].items()]}
+    return '\n'.join(f'{name:20}{cell:>24}' for name, cell in rows.items())
+
+
 def table(figures: dict[str, Any]) -> str:
     """Format the figures of `evaluate_tabletop` as a table."""
     columns = {
@@ -126,7 +185,7 @@ def table(figures: dict[str, Any]) -> str:
     rows = {'': list(columns), 'category': ['IoU   > 0.5      n'] * len(columns)}
     rows |= {
         category: [_cell(part['categories'][category]) for part in parts]
-        for category in INSTRUCTION_CATEGORIES
+        for category in SHIPPED_CATEGORIES
     }
     rows['known words'] = [_cell(part['known_words']) for part in parts]
     rows['new words'] = [_cell(part['new_words']) for part in parts]
@@ -148,7 +207,7 @@ def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
     return {
         'categories': {
             category: _overlap(_in_category(present, category), threshold)
-            for category in INSTRUCTION_CATEGORIES
+            for category in SHIPPED_CATEGORIES
         },
         'mean_iou': _overlap(present, threshold)['iou'],
         'known_words': _overlap(known, threshold),
@@ -159,16 +218,25 @@ def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
 
 
 def _run_scene(
-    segmenter: Segmenter, tabletop: Tabletop, seed: int, *, held_out: bool
+    segmenter: Segmenter,
+    tabletop: Tabletop,
+    seed: int,
+    *,
+    held_out: bool = False,
+    shift: Shift | None = None,
 ) -> Iterator[ScoredAnswer]:
     rng = np.random.default_rng((seed, held_out))
-    tabletop.reset(seed)
-    stride = segmenter.reference_stride
     start = rng.uniform(0, 4)
-    count = segmenter.reference_frames
-    earlier = [tabletop.observe(start + i * stride, truth=False).rgb for i in range(count)]
-    frame = tabletop.observe(start + count * stride)
-    instructions = list(_instructions(frame.graph, rng, held_out=held_out))
+    times = [start + i * segmenter.reference_stride for i in range(segmenter.reference_frames + 1)]
+    frames = observe_shifted(tabletop, seed, times, shift or UNSHIFTED)
+    earlier, frame = [each.rgb for each in frames[:-1]], frames[-1]
+    assert frame.labels is not None
+    if shift is None:
+        instructions = list(_instructions(frame.graph, rng, held_out=held_out))
+    else:
+        instructions = list(_present_instructions(frame.graph, rng, motion=shift.motion))
+    if not instructions:
+        return
     references = segmenter.encode(earlier)
     texts = [instruction.text for instruction in instructions]
     predictions = segmenter.segment_all(frame.rgb, texts, references)
@@ -180,9 +248,20 @@ def _instructions(
     graph: Any, rng: np.random.Generator, *, held_out: bool
 ) -> Iterator[TabletopInstruction]:
     """Yield two instructions of each category, or fewer if the scene does not offer them."""
-    for category in (*INSTRUCTION_CATEGORIES, *INSTRUCTION_CATEGORIES):
+    for category in (*SHIPPED_CATEGORIES, *SHIPPED_CATEGORIES):
         absent = bool(rng.integers(_ABSENT_EACH) == 0)
         instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
+        if instruction is not None:
+            yield instruction
+
+
+def _present_instructions(
+    graph: SceneGraph, rng: np.random.Generator, *, motion: bool
+) -> Iterator[TabletopInstruction]:
+    """Yield up to two instructions about motion, or of each category of `_SHIFT_CATEGORIES`."""
+    categories = ('motion',) if motion else _SHIFT_CATEGORIES
+    for category in (*categories, *categories):
+        instruction = generate(graph, rng, category=category)
         if instruction is not None:
             yield instruction
 
@@ -222,67 +301,3 @@ def _absent(column: dict[str, Any]) -> str:
 
 def _missed(column: dict[str, Any]) -> str:
     return f'{column["present_missed"]:.3f}               '
-
-
-_CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
-_MAX_MISSED: Final = 0.025
-_MAX_RELEASED: Final = 0.01
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """Two score thresholds (hysteresis) that keep a found target from flickering.
-
-    Attributes:
-        found: Minimum score of a target that counts as found.
-        release: Score below which a found target counts as lost.
-    """
-
-    found: float
-    release: float
-
-    def write(self, folder: Path) -> Path:
-        """Store the thresholds in a model folder and return the changed file."""
-        file = folder / 'config.json'
-        config = json.loads(file.read_text())
-        config |= {'score_threshold': self.found, 'release_threshold': self.release}
-        write_json(file, config)
-        if (folder / MANIFEST).is_file():
-            write_manifest(folder)
-        return file
-
-
-def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Thresholds:
-    """Choose the thresholds of a model on scenes that only the calibration uses.
-
-    Raises:
-        ValueError: There are so few scenes that all targets are present, or all are absent.
-    """
-    return calibrate(run_scenes(segmenter, range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)))
-
-
-def calibrate(answers: Sequence[ScoredAnswer]) -> Thresholds:
-    """Choose the thresholds of a model from its answers.
-
-    `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
-    ones: a robot must not grasp something else, but a missed target can be requested again.
-    `release` is the highest threshold that misses at most 1 % of the present targets, limited to
-    the range from half of `found` to `found`.
-
-    Raises:
-        ValueError: All targets are present, or all are absent.
-    """
-    present = _scores(answers, present=True)
-    absent = _scores(answers, present=False)
-    if not len(present) or not len(absent):
-        raise ValueError('calibration needs both present and absent targets')
-    missed = (present[:, None] < _CANDIDATES).mean(axis=0)
-    right = (absent[:, None] < _CANDIDATES).mean(axis=0)
-    honest = np.where(missed <= _MAX_MISSED, right, -missed)
-    found = float(_CANDIDATES[honest.argmax()])
-    kept = _CANDIDATES[missed <= _MAX_RELEASED].max(initial=0.0)
-    return Thresholds(found=found, release=float(np.clip(kept, found / 2, found)))
-
-
-def _scores(answers: Sequence[ScoredAnswer], *, present: bool) -> np.ndarray:
-    return np.array([0.0 if a.empty else a.score for a in answers if a.present == present])

@@ -32,18 +32,14 @@ from instructseg_ros.tabletop.demo_report import (
     contact_sheet,
     save_video,
 )
-from instructseg_ros.tabletop.instructions import (
-    INSTRUCTION_CATEGORIES,
-    TabletopInstruction,
-    generate,
-)
+from instructseg_ros.tabletop.instructions import SHIPPED_CATEGORIES, TabletopInstruction, generate
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 #: Categories of the instructions, in the order in which they are sent.
 SCRIPT = (
-    *INSTRUCTION_CATEGORIES,
+    *SHIPPED_CATEGORIES,
     ABSENT,
-    *(name for name, one in INSTRUCTION_CATEGORIES.items() for _ in range(1, one.demo_examples)),
+    *(name for name, one in SHIPPED_CATEGORIES.items() for _ in range(1, one.demo_examples)),
 )
 FIRST_SCENE = 700_000
 

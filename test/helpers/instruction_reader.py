@@ -41,6 +41,17 @@ def described(text: str) -> dict[str, str]:
     return found
 
 
+def all_named(text: str, attribute: str) -> set[str]:
+    """All categories, colors or sizes that a text names."""
+    rest, found = NOT_A_CAN.sub(' ', text.lower()), set()
+    for words, name, value in FORMS:
+        if re.search(rf'\b{words}\b', rest):
+            rest = re.sub(rf'\b{words}\b', ' ', rest)
+            if name == attribute:
+                found.add(value)
+    return found
+
+
 def matching(text: str, graph: SceneGraph) -> list[SceneObject]:
     """The objects that are all that a text names."""
     wanted = described(text).items()

@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from instructseg_ros.model.embedded_model import word_tokenizer
-from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
+from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig, stretch_levels
 from instructseg_ros.model.tasks import COMPACT, IMAGE_ID, SEG_ID, TEMPORAL_ID, Task
 
 SIZES = [(97, 61), (31, 203), (64, 64), (1, 1), (1, 50), (50, 1), (480, 640), (241, 319)]
@@ -466,3 +466,51 @@ def test_a_padded_prompt_has_lengths_of_whole_multiples_and_the_same_tokens(
     assert not padded.refer_mask[..., length:].any()
     assert padded.read_from == plain.read_from
     assert plain.refer_stop <= padded.refer_stop <= padded.input_ids.shape[-1]
+
+
+def test_an_image_of_low_contrast_is_stretched_and_others_stay() -> None:
+    rng = np.random.default_rng(0)
+    clear = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    assert stretch_levels(clear) is clear
+    hazy = Image.fromarray((0.3 * np.asarray(clear) + 140).astype(np.uint8))
+    stretched = np.asarray(stretch_levels(hazy)).astype(int)
+    assert np.abs(stretched - np.asarray(clear)).max() <= 6
+    plain = Image.new('RGB', (40, 60), (90, 90, 90))
+    assert stretch_levels(plain) is plain
+
+
+def test_levels_are_stretched_for_both_branches_if_the_configuration_enables_it(
+    processor: InstructSegProcessor,
+) -> None:
+    rng = np.random.default_rng(0)
+    hazy = (0.2 * rng.integers(0, 256, (96, 128, 3)) + 180).astype(np.uint8)
+    values = {**vars(processor.config), 'stretch_levels': True}
+    stretching = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
+    for prepare in ('vision_values', 'pixel_values'):
+        before, after = (getattr(each, prepare)(hazy) for each in (processor, stretching))
+        assert after.std() > 2 * before.std()
+
+
+def test_phrases_that_were_not_learned_are_found_as_whole_words(
+    processor: InstructSegProcessor,
+) -> None:
+    values = {**vars(processor.config), 'not_understood': ('not', 'next to', "isn't")}
+    strict = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
+    assert strict.not_understood('The mug, NOT the red one') == ['not']
+    assert strict.not_understood('the knot next to it, which isn\u2019t red') == [
+        'next to',
+        "isn't",
+    ]
+    assert strict.not_understood('a note, next') == []
+
+
+def test_look_alikes_are_saved_with_the_processor(
+    processor: InstructSegProcessor, tmp_path: Path
+) -> None:
+    pytest.importorskip('rapidfuzz')
+
+    repairing = InstructSegProcessor(processor.tokenizer, processor.config, ['mog'])
+    repairing.save_pretrained(tmp_path)
+    again = InstructSegProcessor.from_pretrained(tmp_path)
+    assert again.repair_spelling('the mugg, a mog', ['mugg', 'mog'])[1] == {'mugg': 'mug'}
+    assert processor.repair_spelling('the mugg', ['mugg']) == ('the mugg', {})

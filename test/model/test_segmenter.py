@@ -73,6 +73,7 @@ def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
         'score',
         'found',
         'unknown',
+        'repaired',
         'reason',
     ]
     with pytest.raises(AttributeError):

@@ -9,7 +9,8 @@ import pytest
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.tabletop.benchmark import ScoredAnswer, Thresholds, calibrate, report
+from instructseg_ros.tabletop.benchmark import ScoredAnswer, report
+from instructseg_ros.tabletop.calibration import Thresholds, calibrate
 
 
 def answer(score: float, *, present: bool = True, empty: bool = False) -> ScoredAnswer:

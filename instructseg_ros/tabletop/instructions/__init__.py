@@ -2,8 +2,10 @@
 
 from instructseg_ros.tabletop.instructions.generate import (
     INSTRUCTION_CATEGORIES,
+    SHIPPED_CATEGORIES,
     TabletopInstruction,
     generate,
+    look_alikes,
     new_words,
     synonyms,
     vocabulary,
@@ -12,9 +14,11 @@ from instructseg_ros.tabletop.instructions.wording import Grounding
 
 __all__ = [
     'INSTRUCTION_CATEGORIES',
+    'SHIPPED_CATEGORIES',
     'Grounding',
     'TabletopInstruction',
     'generate',
+    'look_alikes',
     'new_words',
     'synonyms',
     'vocabulary',

@@ -14,17 +14,26 @@ import yaml
 from instructseg_ros.tabletop.instructions import wording
 from instructseg_ros.tabletop.instructions.attribute import ATTRIBUTE
 from instructseg_ros.tabletop.instructions.category import Draft
+from instructseg_ros.tabletop.instructions.compound import COMPOUND
 from instructseg_ros.tabletop.instructions.movement import MOTION
+from instructseg_ros.tabletop.instructions.negation import NEGATION
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.instructions.order import COMPARISON, ORDINAL
 from instructseg_ros.tabletop.instructions.plural import PLURAL
-from instructseg_ros.tabletop.instructions.relation import RELATION
+from instructseg_ros.tabletop.instructions.relation import PROXIMITY, RELATION
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVE
 from instructseg_ros.tabletop.instructions.use import USE
 from instructseg_ros.tabletop.instructions.wording import SLOT, Grounding, Wordings, Writer
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
-_CATEGORIES = (ATTRIBUTE, SUPERLATIVE, RELATION, PLURAL, USE, MOTION)
+_CATEGORIES = (
+    *(ATTRIBUTE, SUPERLATIVE, RELATION, PLURAL, USE, MOTION),
+    *(NEGATION, COMPOUND, ORDINAL, COMPARISON, PROXIMITY),
+)
 INSTRUCTION_CATEGORIES = {category.name: category for category in _CATEGORIES}
+SHIPPED_CATEGORIES = {
+    name: category for name, category in INSTRUCTION_CATEGORIES.items() if category.is_shipped
+}
 MAX_WORDS = 20
 WORD = re.compile(r"[a-z']+")
 
@@ -125,6 +134,12 @@ def synonyms() -> dict[str, str]:
     """Return the trained synonyms of dictionary words that occur in no training wording."""
     text = (Path(__file__).parent / 'synonyms.yaml').read_text()
     return {str(word): str(known) for word, known in yaml.safe_load(text).items()}
+
+
+@functools.cache
+def look_alikes() -> tuple[str, ...]:
+    """Return words of a dictionary that resemble a training word and are no misspelling of it."""
+    return tuple((Path(__file__).parent / 'look_alikes.txt').read_text().split())
 
 
 def new_words(text: str) -> set[str]:

@@ -97,7 +97,7 @@ PARTICIPLES = Wordings.table("""
 """)
 FINITES = Wordings.table("""
     move: moves | goes
-    move at all: moves | does not stand still | moves around // is not still
+    move at all: moves | moves around // goes around
     come: comes
     roll: rolls
     rise: rises | goes up | is lifted | is picked up // is lifted into the air

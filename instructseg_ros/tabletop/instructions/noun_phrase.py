@@ -111,6 +111,15 @@ def nominal(
     return compose(writer.pick(_order(phrase, writer, plain)), **slots)
 
 
+def nouns(template: str, phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
+    """Word a noun phrase for the slots `object` and `objects` (plural) that a template has."""
+    return {
+        slot: nominal(phrase, writer, plural=plural, plain=True)
+        for slot, plural in (('object', False), ('objects', True))
+        if f'{{{slot}}}' in template
+    }
+
+
 def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
     """Return a wording of a noun phrase with "the", for the anchor of a relation."""
     return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))

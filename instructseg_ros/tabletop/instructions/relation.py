@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from math import dist, hypot
 
@@ -30,6 +31,7 @@ from instructseg_ros.tabletop.world.scene_graph import SceneObject
 WIDTH_MARGIN = 0.05
 DEPTH_MARGIN = 0.04
 SHORTEST_GAP = 0.12
+BESIDE, NOT_BESIDE = 0.17, 0.26  # m between the centres of objects
 CONTAINERS = frozenset({'bowl', 'mug'})
 SUPPORTS = frozenset({'plate', 'book', 'box'})
 
@@ -57,19 +59,20 @@ def _beyond(difference: float, margin: float) -> float:
     return 1.0 if difference >= margin else 0.0 if difference <= -margin else 0.5
 
 
-def _touch(obj: SceneObject, anchor: SceneObject) -> bool:
+def touch(obj: SceneObject, anchor: SceneObject) -> bool:
+    """Return whether one of two objects lies on the other or in it."""
     return anchor.label in (obj.on, obj.inside) or obj.label in (anchor.on, anchor.inside)
 
 
 def _right(obj: SceneObject, anchor: SceneObject) -> float:
-    if _touch(obj, anchor):
+    if touch(obj, anchor):
         return 0.5
     across = obj.position[0] / obj.position[2] - anchor.position[0] / anchor.position[2]
     return _beyond(across, WIDTH_MARGIN)
 
 
 def _behind(obj: SceneObject, anchor: SceneObject) -> float:
-    if _touch(obj, anchor):
+    if touch(obj, anchor):
         return 0.5
     return _beyond(obj.position[2] - anchor.position[2], DEPTH_MARGIN)
 
@@ -81,7 +84,7 @@ def _from(obj: SceneObject, other: SceneObject) -> tuple[float, float, float]:
 
 def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float:
     """Judge by the position along the line between the anchors, and the distance from that line."""
-    if _touch(obj, first) or _touch(obj, second):
+    if touch(obj, first) or touch(obj, second):
         return 0.5
     gap = dist(first.position, second.position)
     if gap < SHORTEST_GAP:
@@ -92,6 +95,13 @@ def _between(obj: SceneObject, first: SceneObject, second: SceneObject) -> float
     if 0.25 <= share <= 0.75 and aside <= 0.25 * gap:
         return 1.0
     return 0.5 if 0.0 <= share <= 1.0 and aside <= 0.5 * gap else 0.0
+
+
+def _beside(obj: SceneObject, anchor: SceneObject) -> float:
+    gap = dist(obj.position, anchor.position)
+    if touch(obj, anchor) or BESIDE < gap < NOT_BESIDE:
+        return 0.5
+    return 1.0 if gap <= BESIDE else 0.0
 
 
 def _on(obj: SceneObject, anchor: SceneObject) -> float:
@@ -143,6 +153,14 @@ RELATIONS = {
             // in the middle between | amid
         """),
         anchor_count=2,
+    ),
+    'beside': Relation(
+        truth=_beside,
+        words=Wordings.parse("""
+            next to | next to | beside | near | close to | right next to | right beside | by |
+            near to | at the side of | just by | close by | standing beside | lying next to
+            // adjacent to | alongside | very close to | sitting next to
+        """),
     ),
     'on': Relation(
         truth=_on,
@@ -210,12 +228,12 @@ class AnchoredRelation:
     truths: dict[int, float]
 
 
-def draft(writer: Writer, *, absent: bool) -> Draft | None:
+def draft(writer: Writer, *, absent: bool, relations: Sequence[str] = DRAWN) -> Draft | None:
     """Draft an instruction that fits one object by its relation to others (none if `absent`)."""
     if absent and writer.chance(0.3):
         return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
-        relation = RELATIONS[writer.choice(DRAWN)]
+        relation = RELATIONS[writer.choice(relations)]
         anchors = (_any_anchors if absent else _anchors)(relation, writer)
         place = _place(relation, anchors, writer)
         phrase = place and (_empty if absent else _single)(place, writer)
@@ -341,4 +359,15 @@ RELATION = InstructionCategory(
     early_weight=0.4,
     late_weight=1.9,
     demo_examples=2,
+)
+PROXIMITY = InstructionCategory(
+    name='proximity',
+    generator=partial(draft, relations=('beside',)),
+    sentences=SINGULAR_REQUESTS,
+    wordings=(SINGULAR_REQUESTS, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR),
+    share=0.06,
+    share_at_rest=0.06,
+    early_weight=0.4,
+    late_weight=1.2,
+    is_shipped=False,
 )

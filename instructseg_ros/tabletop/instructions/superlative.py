@@ -61,7 +61,8 @@ def _farther(best: float, other: float) -> bool:
     return best - other >= DISTANCE_MARGIN
 
 
-def _across(obj: SceneObject) -> float:
+def across(obj: SceneObject) -> float:
+    """Return how far to the right an object is seen, as the tangent of an angle."""
     return obj.position[0] / obj.position[2]
 
 
@@ -93,7 +94,7 @@ SUPERLATIVES = {
         """),
     ),
     'leftmost': Superlative(
-        measure=lambda obj: -_across(obj),
+        measure=lambda obj: -across(obj),
         clear=_beside,
         before=Wordings.parse('leftmost | far left // left-most'),
         after=Wordings.parse("""
@@ -102,7 +103,7 @@ SUPERLATIVES = {
         """),
     ),
     'rightmost': Superlative(
-        measure=_across,
+        measure=across,
         clear=_beside,
         before=Wordings.parse('rightmost | far right // right-most'),
         after=Wordings.parse("""

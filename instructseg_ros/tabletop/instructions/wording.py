@@ -249,10 +249,22 @@ REQUESTS = Wordings.parse("""
     can you get {it}, please? | hand me {it} | fetch {it} | grab {it} | take {it} | look at {it} |
     choose {it} | I want you to find {it} | I need you to bring me {it} |
     please go and get me {it} | could you please show me {it}? | where did I put {it}? |
-    what about {it}?
+    what about {it}? | pass me {it} | pass {it} over here | may I have {it}? | how about {it}? |
+    would you mind passing me {it}? | I could do with {it} | gimme {it} | get us {it} | um, {it} |
+    well, {it}, please | hey robot, {it} | now {it} | next, {it} | I'm after {it} | I'd love {it} |
+    go for {it} | reach for {it} | let me have {it} | be so kind as to hand me {it} |
+    when you get a chance, bring me {it} | would you be so good as to fetch {it}? |
+    I wonder where {it} went | I've been looking for {it} | have you seen {it}? |
+    what we need now is {it} | my friend wants {it} | the cook asks for {it} | okay, {it} |
+    no wait, {it} | sorry, I meant {it} | actually {it} | this time {it} | lift {it} | hold {it} |
+    push {it} over to me | put {it} away | clean {it} | touch {it} | you know, {it} |
+    I think I need {it} | please be careful and take {it} | I was told to bring {it} |
+    the robot should take {it} | we have to move {it} | just {it} | only {it}, nothing else
     // I want you to show me {it} | please look for {it} | I need you to pick up {it} |
     where can I find {it}? | please go and find {it} for me | could you please point at {it}? |
-    locate {it} | highlight {it}
+    locate {it} | highlight {it} | please be so good and bring me {it} | could I get {it}? |
+    I think I want {it} | we need to pick up {it} | we are looking for {it} |
+    I wonder where I put {it}
 """)
 SINGULAR_REQUESTS = REQUESTS + Wordings.parse("""
     where is {it}? | which one is {it}? | tell me where {it} is | do you know where {it} is? |

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from instructseg_ros.model.processor import stretch_levels
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
@@ -248,4 +249,5 @@ def _describe(one: SceneObject, stride: float) -> list[float]:
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling[method]))
+    resized = Image.fromarray(image).resize(size, Image.Resampling[method])
+    return np.asarray(stretch_levels(resized) if resized.mode == 'RGB' else resized)

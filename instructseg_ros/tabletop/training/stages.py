@@ -27,8 +27,8 @@ from instructseg_ros.research.training.trainer import (
     make_accelerator,
     saved_step,
 )
-from instructseg_ros.tabletop.benchmark import calibrate_model
-from instructseg_ros.tabletop.instructions import synonyms, vocabulary
+from instructseg_ros.tabletop.calibration import calibrate_model
+from instructseg_ros.tabletop.instructions import look_alikes, synonyms, vocabulary
 from instructseg_ros.tabletop.training.encoder_stages import (
     MotionStage,
     TowerStage,
@@ -242,4 +242,4 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     config = embedded_config(len(SPECIAL_TOKENS) + len(words))
     model = InstructSegModel(config)
     initialize_from_scratch(model)
-    return processor_for(config, words, synonyms()), model
+    return processor_for(config, words, synonyms(), look_alikes()), model

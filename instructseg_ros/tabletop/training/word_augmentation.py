@@ -104,7 +104,9 @@ _USE = list(INSTRUCTION_CATEGORIES).index('use')
 # Words that occur both between phrases and within them.
 _FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}
 _MAX_EXTENSION = 3
-MAX_ADDED: Final = _MAX_EXTENSION + 1
+_CLAUSE = (6, 20)  # words of a clause that does not matter
+_UNKNOWN_IN_CLAUSE = 0.3
+MAX_ADDED: Final = _MAX_EXTENSION + _CLAUSE[1] + 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,7 @@ class AugmentationRates:
         dropped: A word without a grounding is removed.
         blurred: A word of a phrase with several words (noun, use, movement) becomes unknown.
         extended: An instruction gets up to three more words without a grounding.
+        lengthened: An instruction gets a clause of 6 to 20 such words, some of them unknown.
         specified: An instruction gets one more word before or after a noun.
         unknown_noun: One noun becomes unknown, so that the instruction has no target any more.
     """
@@ -126,6 +129,7 @@ class AugmentationRates:
     dropped: float = 0.05
     blurred: float = 0.04
     extended: float = 0.2
+    lengthened: float = 0.06
     specified: float = 0.25
     unknown_noun: float = 0.04
 
@@ -201,7 +205,11 @@ class WordAugmentation:
         if rng.random() < rates.specified:
             self._specify(words, rng)
         if rng.random() < rates.extended:
-            self._extend(words, rng)
+            self._insert(words, rng.choice(self._fillers, rng.integers(1, _MAX_EXTENSION + 1)), rng)
+        if rng.random() < rates.lengthened:
+            clause = rng.choice(self._fillers, rng.integers(_CLAUSE[0], _CLAUSE[1] + 1))
+            clause[rng.random(len(clause)) < _UNKNOWN_IN_CLAUSE] = _UNKNOWN
+            self._insert(words, clause, rng)
         return roles
 
     def _hide_noun(self, words: Words, rng: np.random.Generator) -> bool:
@@ -238,9 +246,10 @@ class WordAugmentation:
         dropped = (drawn > 1 - rates.dropped) & free
         words.keep(~dropped)
 
-    def _extend(self, words: Words, rng: np.random.Generator) -> None:
+    def _insert(self, words: Words, added: np.ndarray, rng: np.random.Generator) -> None:
+        """Insert words without a grounding at one place outside the phrases."""
         place = int(rng.choice(np.flatnonzero(~words.inside())))
-        for word in rng.choice(self._fillers, rng.integers(1, _MAX_EXTENSION + 1)):
+        for word in added:
             words.insert(place, int(word))
 
     def _specify(self, words: Words, rng: np.random.Generator) -> None:

@@ -233,9 +233,13 @@ class Tabletop:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Switch to the scene with this seed."""
+        """Switch to the random scene with this seed."""
+        self.show(random_scene(seed))
+
+    def show(self, scene: Scene) -> None:
+        """Switch to a scene."""
         self._check_open()
-        self.scene = random_scene(seed)
+        self.scene = scene
         self._objects = [
             (i, self._bodies[i.entry.category, i.entry.size, i.entry.variant])
             for i in self.scene.objects

@@ -1,0 +1,96 @@
+"""Instructions for two targets, joined by "and", or for the one of two that is there."""
+
+from __future__ import annotations
+
+from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
+from instructseg_ros.tabletop.instructions.noun_phrase import (
+    NounPhrase,
+    absent_phrase,
+    definite,
+    nominal,
+    unique_phrase,
+)
+from instructseg_ros.tabletop.instructions.wording import (
+    PLURAL_REQUESTS,
+    SINGULAR_REQUESTS,
+    Phrase,
+    Wordings,
+    Writer,
+    compose,
+)
+
+BOTH = Wordings.parse("""
+    {first} and {second} | {first} and {second} | both {first} and {second} |
+    {first} and also {second} |
+    {first} together with {second} | {first}, and {second} | {first} as well as {second} |
+    {first} plus {second} | {first} with {second}, both of them | two things, {first} and {second}
+    // {first} along with {second} | {first} and then {second} | {first} and {second} too
+""")
+EITHER = Wordings.parse("""
+    {first} or {second} | either {first} or {second} | {first} or else {second} |
+    {first} or, if there is none, {second} | {first}, or otherwise {second} |
+    {first} or {second}, whichever you find | one of {first} and {second}
+    // {first} or instead {second} | {first}, if not then {second}
+""")
+ALL_OF = Wordings.parse(
+    'all the {objects} | all {objects} | the {objects} // every one of the {objects}'
+)
+EITHER_SHARE = 0.3
+ALL_OF_SHARE = 0.2
+ATTEMPTS = 16
+
+
+def draft(writer: Writer, *, absent: bool) -> Draft | None:
+    """Draft an instruction for two targets or for the one of two that is there, if any."""
+    if absent:
+        return _alternatives(writer, absent_phrase(writer), absent_phrase(writer))
+    if writer.chance(EITHER_SHARE):
+        there = unique_phrase(writer.choice(writer.graph), writer)
+        return _alternatives(writer, *writer.shuffled([there, absent_phrase(writer)]))
+    for _ in range(ATTEMPTS):
+        first, second = _part(writer), _part(writer)
+        if first and second and not first[1] & second[1]:
+            targets = first[1] | second[1]
+            it = compose(writer.pick(BOTH), first=first[0], second=second[0])
+            text = writer.request(it, PLURAL_REQUESTS)
+            return Draft(text=text, targets=targets, candidates=targets)
+    return None
+
+
+def _part(writer: Writer) -> tuple[Phrase, frozenset[int]] | None:
+    """Word a phrase for one object or for all of a category; return it with their labels."""
+    obj = writer.choice(writer.graph)
+    alike = NounPhrase(category=obj.category)
+    several = labels(alike.matches(writer.graph))
+    if len(several) > 1 and writer.chance(ALL_OF_SHARE):
+        named = nominal(alike, writer, plural=True, plain=True)
+        return compose(writer.pick(ALL_OF), objects=named), several
+    phrase = unique_phrase(obj, writer)
+    return (definite(phrase, writer), labels([obj])) if phrase else None
+
+
+def _alternatives(
+    writer: Writer, first: NounPhrase | None, second: NounPhrase | None
+) -> Draft | None:
+    if first is None or second is None or first == second:
+        return None
+    targets = labels([*first.matches(writer.graph), *second.matches(writer.graph)])
+    it = compose(
+        writer.pick(EITHER), first=definite(first, writer), second=definite(second, writer)
+    )
+    text = writer.request(it, SINGULAR_REQUESTS)
+    return Draft(text=text, targets=targets, candidates=targets)
+
+
+COMPOUND = InstructionCategory(
+    name='compound',
+    generator=draft,
+    sentences=SINGULAR_REQUESTS,
+    wordings=(SINGULAR_REQUESTS, PLURAL_REQUESTS, BOTH, EITHER, ALL_OF),
+    share=0.1,
+    share_at_rest=0.1,
+    early_weight=0.6,
+    late_weight=1.2,
+    is_shipped=False,
+    is_lasting=True,
+)

@@ -28,6 +28,8 @@ from instructseg_ros.tabletop.instructions.wording import (
     NOUNS,
     OBJECT_NOUNS,
     OBJECT_PLURALS,
+    PLURAL_REQUESTS,
+    SINGULAR_REQUESTS,
     SIZES,
     Wordings,
 )
@@ -186,7 +188,10 @@ class WordAugmentation:
         pronouns = _words((OBJECT_NOUNS, OBJECT_PLURALS)) | {'one', 'something', 'everything'}
         self._pronouns = _mask(numbers, pronouns)
         grounded = _words(_plain()) | _words(_uses()) | heads
-        fillers = set(numbers) - set(SPECIAL_TOKENS) - grounded - modifiers
+        # Words that change the meaning of an instruction: "not", "or", "second".
+        structural = _structural()
+        self._structural = _mask(numbers, structural)
+        fillers = set(numbers) - set(SPECIAL_TOKENS) - grounded - modifiers - structural
         self._fillers = _ids(numbers, fillers | _FUNCTION_WORDS)
         self._modifiers = _ids(numbers, (modifiers | _words(_uses())) - heads - _words(_plain()))
         self.mirrored = np.arange(len(numbers))
@@ -238,7 +243,7 @@ class WordAugmentation:
     def _exchange(self, words: Words, rng: np.random.Generator) -> None:
         """Hide, replace and drop words without a grounding."""
         rates = self._rates
-        free = (words.groups == 0) & (words.ids > _END)
+        free = (words.groups == 0) & (words.ids > _END) & ~self._structural[words.ids]
         drawn = np.where(free, rng.random(len(free)), 1)
         words.ids[(drawn < rates.hidden) & ~self._pronouns[words.ids]] = _UNKNOWN
         replaced = (drawn >= rates.hidden) & (drawn < rates.hidden + rates.replaced)
@@ -292,6 +297,16 @@ def _plain() -> Iterable[Wordings]:
 def _uses() -> Iterable[Wordings]:
     for use in USES.values():
         yield from (use.actions, use.properties)
+
+
+def _structural() -> set[str]:
+    """Return "not" and the words that only negation, order and several targets are about."""
+    words: dict[bool, set[str]] = {False: set(), True: set()}
+    for category in _CATEGORIES:
+        own = {word for text in category.wordings for word in _words([text])}
+        words[category.name in ('negation', 'compound', 'ordinal', 'comparison')] |= own
+    requests = _words([SINGULAR_REQUESTS, PLURAL_REQUESTS])
+    return {'not'} | {word.strip(',') for word in words[True] - words[False] - requests}
 
 
 def _words(wordings: Iterable[Wordings]) -> set[str]:

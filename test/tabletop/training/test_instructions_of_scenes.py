@@ -47,8 +47,14 @@ def test_roles_name_things_of_the_scene(store: SceneStore) -> None:
         [list(INSTRUCTION_CATEGORIES).index(kind) for kind in ('superlative', 'relation')],
     )
     assert (targets[narrowed] & ~candidates[narrowed] == 0).all()
-    relation = store.categories[:] == list(INSTRUCTION_CATEGORIES).index('relation')
-    assert (store.roles[..., ANCHORS][~relation] == 0).all()
+    anchored = np.isin(
+        store.categories[:],
+        [
+            list(INSTRUCTION_CATEGORIES).index(kind)
+            for kind in ('relation', 'proximity', 'negation')
+        ],
+    )
+    assert (store.roles[..., ANCHORS][~anchored] == 0).all()
 
 
 def test_words_that_point_belong_to_a_group(store: SceneStore) -> None:

@@ -17,7 +17,14 @@ from instructseg_ros.tabletop.training.word_augmentation import (
 )
 
 QUIET = AugmentationRates(
-    hidden=0, replaced=0, dropped=0, blurred=0, extended=0, specified=0, unknown_noun=0
+    hidden=0,
+    replaced=0,
+    dropped=0,
+    blurred=0,
+    extended=0,
+    lengthened=0,
+    specified=0,
+    unknown_noun=0,
 )
 UNKNOWN, SEG = 1, 2
 
@@ -137,3 +144,16 @@ def test_a_mirror_exchanges_left_and_right_and_nothing_else(names: dict[str, int
 
 def test_the_ids_are_those_of_the_embedded_models_tokenizer(names: dict[str, int]) -> None:
     assert len(WordAugmentation().mirrored) == len(names) == len(taught()[1].tokenizer)
+
+
+def test_words_that_change_the_meaning_are_never_hidden_replaced_or_dropped(
+    store: SceneStore, names: dict[str, int]
+) -> None:
+    rates = dataclasses.replace(QUIET, hidden=0.4, replaced=0.3, dropped=0.3)
+    meaningful = [names[word] for word in ('not', 'except', 'other', 'second', 'neither', 'or')]
+    seen = 0
+    for _, before, after, _, _ in augmented(store, rates):
+        for word in meaningful:
+            assert (after.ids == word).sum() >= (before.ids == word).sum()
+            seen += int((before.ids == word).sum())
+    assert seen

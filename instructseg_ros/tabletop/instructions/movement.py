@@ -89,7 +89,7 @@ def rolls(obj: SceneObject) -> float:
 # Participles follow 'is' or a noun ('moving left'), finite verbs follow 'that' ('moves left').
 PARTICIPLES = Wordings.table("""
     move: moving | moving | going // traveling
-    move at all: moving | not standing still | moving around // in motion
+    move at all: moving | moving about | moving around // in motion
     come: coming
     roll: rolling
     rise: being lifted | being lifted up | rising | being picked up

@@ -211,7 +211,8 @@ class Segmenter:
         known, unknown = processor.known_and_unknown(text)
         if not query.verbatim:
             text, query.repaired = processor.repair_spelling(text, unknown)
-            known, unknown = processor.known_and_unknown(text)
+            if query.repaired:
+                known, unknown = processor.known_and_unknown(text)
             text = processor.wording(text, query.task)
         misleading = processor.not_understood(query.text)
         query.known = bool(known) and not misleading

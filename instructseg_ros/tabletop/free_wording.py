@@ -34,7 +34,7 @@ class Sentence:
     """A hand-written instruction with slots for the words of an object.
 
     Attributes:
-        group: What it tests, such as 'negation'.
+        group: Subject of the test, such as 'negation'.
         meaning: A name of `MEANINGS`.
         text: The text; a slot is {noun}, {color}, {noun2}, ..., {nouns} for the plural, or
             {noun_typo} for a word with a typing error.

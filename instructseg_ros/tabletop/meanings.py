@@ -1,4 +1,4 @@
-"""What an instruction of the free-wording benchmark means in a scene, whatever its words are.
+"""Meanings of the instructions of the free-wording benchmark in a scene, whatever the words are.
 
 The sentences are in `free_wording.yaml`. They were written by hand, without knowledge of the
 generator that the model is trained with.
@@ -31,7 +31,7 @@ NEIGHBOUR_RATIO = 1.6  # how much farther away the second neighbour must be
 
 @dataclass(frozen=True, kw_only=True)
 class Meaning:
-    """What an instruction means in one scene.
+    """The meaning of an instruction in one scene.
 
     Attributes:
         words: Value of each slot of the sentence.

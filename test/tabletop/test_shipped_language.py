@@ -1,4 +1,4 @@
-"""What the embedded model answers to words that it did not learn."""
+"""Answers of the embedded model to words that it did not learn."""
 
 from __future__ import annotations
 

@@ -176,7 +176,9 @@ setup(
             'tabletop/instructions/synonyms.yaml',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',
+            'tabletop/training/clauses.txt',
             'tabletop/training/recipes/*.yaml',
+            'tabletop/training/word_vectors.safetensors',
         ]
     },
     data_files=[],

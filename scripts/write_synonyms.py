@@ -46,11 +46,16 @@ class WordNet:
     def __init__(self, folder: Path) -> None:
         self._words: dict[str, Any] = {}
         self._members: dict[str, list[str]] = {}
+        self._above: dict[str, list[str]] = {}
+        self._file_of: dict[str, str] = {}
         self._qualities = set(_read(folder / 'noun.attribute.yaml'))
         for file in sorted(folder.glob('entries-*.yaml')):
             self._words |= _read(file)
         for file in sorted(folder.glob('[anv]*.yaml')):
-            self._members |= {name: one['members'] for name, one in _read(file).items()}
+            senses = _read(file)
+            self._members |= {name: one['members'] for name, one in senses.items()}
+            self._above |= {name: one.get('hypernym', []) for name, one in senses.items()}
+            self._file_of |= dict.fromkeys(senses, file.stem)
 
     def synonyms(self, word: str, parts: str) -> Iterator[str]:
         """Yield the words that share their most frequent sense with `word`."""
@@ -62,6 +67,29 @@ class WordNet:
     def names_an_object(self, word: str) -> bool:
         """Return whether the most frequent sense of a noun is something other than a quality."""
         return not self._first_senses(word, NOUN) <= self._qualities
+
+    def names_one_of(self, word: str, topics: Iterable[str]) -> bool:
+        """Return whether the most frequent sense of a noun belongs to topics such as "food"."""
+        files = {f'noun.{topic}' for topic in topics}
+        return any(self._file_of[sense] in files for sense in self._first_senses(word, NOUN))
+
+    def senses(self, word: str) -> set[str]:
+        """Return all senses of a noun."""
+        entries = self._words.get(word, {}).items()
+        return {
+            one['synset'] for part, entry in entries if part[0] in NOUN for one in entry['sense']
+        }
+
+    def related(self, senses: set[str], *, levels: int) -> set[str]:
+        """Return senses, those up to some levels above them, and all below them."""
+        above = set(senses)
+        for _ in range(levels):
+            above |= {each for sense in above for each in self._above[sense]}
+        below, count = set(senses), 0
+        while len(below) > count:
+            count = len(below)
+            below |= {sense for sense, ups in self._above.items() if below.intersection(ups)}
+        return above | below
 
     def inflected(self) -> set[str]:
         """Return all single words in lower case, with their plurals and verb forms."""

@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _add_calibrate(commands: Subparsers) -> None:
     parser = commands.add_parser(
-        'calibrate', help='choose the thresholds of a model on the tabletop and store them in it'
+        'calibrate',
+        help='calibrate the scores of a model on the tabletop, and store thresholds in it',
     )
     add_model(parser)
     parser.add_argument(
@@ -72,7 +73,7 @@ def run_calibrate(options: argparse.Namespace) -> int:
     from instructseg_ros.model.model_files import find_model
     from instructseg_ros.tabletop.calibration import calibrate_model
 
-    thresholds = calibrate_model(load_segmenter(options), scenes=options.scenes)
-    file = thresholds.write(find_model(options.model))
-    print(f'found at {thresholds.found:.2f}, lost below {thresholds.release:.2f}: {file}')
+    calibration = calibrate_model(load_segmenter(options), scenes=options.scenes)
+    file = calibration.write(find_model(options.model))
+    print(f'found at {calibration.found:.2f}, lost below {calibration.release:.2f}: {file}')
     return 0

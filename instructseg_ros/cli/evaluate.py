@@ -31,9 +31,10 @@ def add(commands: Subparsers) -> None:
         description='Evaluates a model on a benchmark, and writes the submission file. Your own '
         'data (folder, coco, bag: see docs/your_data.md) are processed as in the node. '
         'Predictions in the output folder are not repeated. `accelerate launch` uses several GPUs. '
-        'The tabletop is simulated during the evaluation: it takes neither --data nor --output.',
+        'The tabletop is simulated during the evaluation: it takes neither --data nor --output. '
+        'Photographs need --data only: a folder with pictures and labels.json.',
     )
-    parser.add_argument('benchmark', choices=['tabletop', *names('evaluate')])
+    parser.add_argument('benchmark', choices=['tabletop', 'photographs', *names('evaluate')])
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
     parser.add_argument(
@@ -78,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
     prepare(options.json)
     if options.benchmark == 'tabletop':
         return _evaluate_tabletop(options)
+    if options.benchmark == 'photographs':
+        return _evaluate_photographs(options)
     return _evaluate_data(options)
 
 
@@ -102,17 +105,37 @@ def _evaluate_tabletop(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate_photographs(options: argparse.Namespace) -> int:
+    from instructseg_ros.research.evaluation import photographs
+    from instructseg_ros.research.evaluation.runner import Processes
+
+    pictures = photographs.read_photographs(_folder(options))
+    with Processes.joined() as processes:
+        figures = photographs.evaluate_photographs(
+            load_segmenter(options), pictures, processes=processes
+        )
+    if processes.first:
+        print(photographs.table(figures))
+        write(figures, options.json)
+    return 0
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    if options.data is None:
+        raise ValueError(f'name the folder of {options.benchmark}: --data DIR')
+    return Path(options.data)
+
+
 def _evaluate_data(options: argparse.Namespace) -> int:
     from instructseg_ros.research.evaluation.runner import Processes, evaluate
 
-    if options.data is None:
-        raise ValueError(f'name the folder of {options.benchmark}: --data DIR')
+    data = _folder(options)
     name = options.benchmark
     output = options.output or Path('runs') / name
     with Processes.joined() as processes:
         outcome = evaluate(
             name,
-            options.data,
+            data,
             partial(load_segmenter, options),
             output,
             model=options.model,

@@ -68,6 +68,8 @@ class InstructSegConfig(PretrainedConfig):
         reference_frames: Number of earlier frames that the model reads besides the key frame.
         reference_stride: Seconds between reference frames.
         max_reference_stride: Longest stride, in seconds, that the model was trained with.
+        score_scale, score_offset: Factor and offset that turn a score's log-odds into those of a
+            right answer; the release is not calibrated.
         score_threshold: Calibrated minimum score of a target that counts as found.
         release_threshold: Calibrated score below which a found target counts as lost; None: the
             same as `score_threshold`.
@@ -105,6 +107,8 @@ class InstructSegConfig(PretrainedConfig):
     reference_frames: int = 4
     reference_stride: float = 0.25
     max_reference_stride: float = 1.0
+    score_scale: float = 1.0
+    score_offset: float = 0.0
     score_threshold: float = 0.5
     release_threshold: float | None = None
     language_dtype: str | None = None

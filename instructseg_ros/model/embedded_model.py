@@ -100,19 +100,29 @@ def processor_for(
     words: Iterable[str],
     synonyms: Mapping[str, str] | None = None,
     look_alikes: Iterable[str] | None = None,
+    *,
+    trained_words: int = 0,
+    object_words: int = 0,
 ) -> InstructSegProcessor:
     """Return the processor of an embedded model: word-level tokenizer and compact prompts.
 
     Args:
         config: Configuration of the model.
         words: The vocabulary, without special tokens.
+        trained_words, object_words: See `ProcessorConfig`.
         synonyms: Words outside the vocabulary, each with the known word that replaces it.
         look_alikes: See `InstructSegProcessor`.
     """
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
         ProcessorConfig.from_model(
-            config, mask_size=MASK_SIZE, prompts=COMPACT, guided_filter=True, stretch_levels=True
+            config,
+            mask_size=MASK_SIZE,
+            prompts=COMPACT,
+            guided_filter=True,
+            stretch_levels=True,
+            trained_words=trained_words,
+            object_words=object_words,
         ),
         look_alikes,
     )

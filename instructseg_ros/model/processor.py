@@ -69,6 +69,10 @@ class ProcessorConfig:
         not_understood: Words and phrases, in lower case, that change the meaning of an instruction,
             such as "not", and that the model did not learn. An instruction with one of them is
             answered NOT_FOUND.
+        trained_words: Number of words, the first of the tokenizer, that the model was trained with;
+            0: all.
+        object_words: Number of words after them that name objects the model was not trained with.
+            The words after those carry little meaning, such as "because".
     """
 
     vision_size: int
@@ -80,6 +84,8 @@ class ProcessorConfig:
     guided_filter: bool = False
     stretch_levels: bool = False
     not_understood: tuple[str, ...] = ()
+    trained_words: int = 0
+    object_words: int = 0
 
     @classmethod
     def from_model(
@@ -90,6 +96,8 @@ class ProcessorConfig:
         prompts: Mapping[str, str],
         guided_filter: bool = False,
         stretch_levels: bool = False,
+        trained_words: int = 0,
+        object_words: int = 0,
     ) -> ProcessorConfig:
         """Create a configuration with the sizes of a model."""
         return cls(
@@ -101,6 +109,8 @@ class ProcessorConfig:
             prompts=dict(prompts),
             guided_filter=guided_filter,
             stretch_levels=stretch_levels,
+            trained_words=trained_words,
+            object_words=object_words,
         )
 
 
@@ -124,7 +134,12 @@ class InstructSegProcessor:
         self.tokenizer = tokenizer
         self.config = config
         self.seg_token_id = int(tokenizer.convert_tokens_to_ids(SEG_TOKEN))
-        self._words = frozenset(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens}
+        words = [*tokenizer.get_vocab().items()]
+        special = len(tokenizer.all_special_tokens)
+        trained = special + (config.trained_words or len(words))
+        self._words = frozenset(word for word, number in words if special <= number < trained)
+        self._objects = range(trained, trained + config.object_words)
+        self._others = frozenset(word for word, number in words if number >= trained)
         self._look_alikes = None if look_alikes is None else frozenset(look_alikes)
 
     @classmethod
@@ -152,7 +167,7 @@ class InstructSegProcessor:
         The aspect ratio is not kept, as in the authors' InstructSegDatasets.py.
         """
         side = self.config.vision_size
-        squashed = _as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
+        squashed = as_pil(image).resize((side, side), Image.Resampling.BICUBIC)
         return _to_tensor(self._stretched(squashed)) / 127.5 - 1
 
     def pixel_values(
@@ -168,7 +183,7 @@ class InstructSegProcessor:
             canvas: (h, w); None: `mask_size`.
         """
         canvas = canvas or self.config.mask_size
-        image = _as_pil(image)
+        image = as_pil(image)
         height, width = self.resized_size(image.height, image.width, canvas)
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         values = torch.full((3, *canvas), float(_PADDING))
@@ -284,13 +299,17 @@ class InstructSegProcessor:
         )
 
     def known_and_unknown(self, instruction: str) -> tuple[list[str], list[str]]:
-        """Split an instruction into the parts that the tokenizer has tokens for, and the others."""
+        """Split an instruction into known and unknown parts.
+
+        Words without a token and words for objects that the model was not trained with are unknown.
+        """
         encoded = self.tokenizer(instruction, add_special_tokens=False, return_offsets_mapping=True)
         parts: tuple[list[str], list[str]] = ([], [])
         for token, (start, end) in zip(
             encoded['input_ids'], encoded['offset_mapping'], strict=True
         ):
-            parts[token == self.tokenizer.unk_token_id].append(instruction[start:end])
+            is_unknown = token == self.tokenizer.unk_token_id or token in self._objects
+            parts[is_unknown].append(instruction[start:end])
         return parts
 
     def not_understood(self, instruction: str) -> list[str]:
@@ -305,7 +324,7 @@ class InstructSegProcessor:
         """Repair typing errors among the unknown words of an instruction, see `spelling.repair`."""
         if self._look_alikes is None:
             return instruction, {}
-        return repair(instruction, unknown, self._words, self._look_alikes)
+        return repair(instruction, unknown, self._words, self._look_alikes | self._others)
 
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None
@@ -339,7 +358,7 @@ class InstructSegProcessor:
         """
         if not self.config.guided_filter:
             return logits
-        image = _as_pil(image)
+        image = as_pil(image)
         canvas = canvas or self.config.mask_size
         scale = self.resized_size(image.height, image.width, canvas)[0] / image.height
         return follow_edges(logits, image, cell=canvas[0] / grid[0] / scale)
@@ -408,7 +427,12 @@ def denormalize(pixel_values: torch.Tensor) -> torch.Tensor:
     return (pixel_values * _STD + _MEAN).clamp(0, 255)
 
 
-def _as_pil(image: np.ndarray | Image.Image) -> Image.Image:
+def as_pil(image: np.ndarray | Image.Image) -> Image.Image:
+    """Return an image as a PIL image in RGB.
+
+    Raises:
+        ValueError: It is not (H, W, 3) uint8 RGB or a PIL image with 8 bits for each channel.
+    """
     if isinstance(image, Image.Image):
         if image.mode[0] not in 'IF' and min(image.size) > 0:
             return image.convert('RGB')

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from PIL import Image
 
+from instructseg_ros.model.noun_query import NounQuery
 from instructseg_ros.model.tasks import Task, choose_task
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Query:
         unknown: Words of the text that the tokenizer has no tokens for or the model does not
             understand.
         repaired: Misspelt words of the text, and what each is read as.
+        noun: The object that the text names, for photographs; None if it names none or if the model
+            has no `NounFinder`.
         prefix: Key/value cache of everything before the image in the prompt.
         prefix_frames: Reference frames whose tokens are part of `prefix`.
         embedding: The language model's last output.
@@ -57,6 +60,7 @@ class Query:
     known: bool = dataclasses.field(default=True, init=False)
     unknown: tuple[str, ...] = dataclasses.field(default=(), init=False)
     repaired: Mapping[str, str] = dataclasses.field(default_factory=dict, init=False)
+    noun: NounQuery | None = dataclasses.field(default=None, init=False)
     prefix: PrefixCache | None = dataclasses.field(default=None, init=False, repr=False)
     prefix_frames: tuple[FrameFeatures, ...] = dataclasses.field(default=(), init=False, repr=False)
     embedding: InstructionEmbedding | None = dataclasses.field(default=None, init=False, repr=False)
@@ -97,7 +101,7 @@ class InstructionEmbedding:
         pooled: (D,) mean state of the instruction's tokens.
         cells: (V, D) states of the image tokens, one tensor shared by all queries of the frame;
             None if the prompts have no shared prefix.
-        known, unknown, repaired: As in `Query`.
+        known, unknown, repaired, noun: As in `Query`.
     """
 
     mask_tokens: torch.Tensor = dataclasses.field(repr=False)
@@ -106,6 +110,7 @@ class InstructionEmbedding:
     known: bool
     unknown: tuple[str, ...]
     repaired: Mapping[str, str]
+    noun: NounQuery | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,6 +130,10 @@ class PixelBatch:
 
 _SHOWN_WORDS: Final = 3
 _SHOWN_LENGTH: Final = 40  # characters of a word
+_NAMELESS: Final = (
+    'the image is a photograph, and the instruction names nothing that this model knows from '
+    'photographs: name the object with another noun'
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +148,8 @@ class Prediction:
         unknown: Words of the instruction that are not in the model's vocabulary.
         repaired: Misspelt words of the instruction, and what each was read as.
         reason: Why nothing was found, and how misspelt words were read; '' if there is neither.
+        is_nameless: Whether nothing was found because the image is a photograph and the instruction
+            names no object that the model knows from photographs.
     """
 
     mask: np.ndarray
@@ -148,6 +159,7 @@ class Prediction:
     unknown: tuple[str, ...] = ()
     repaired: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reason: str = ''
+    is_nameless: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
@@ -187,7 +199,9 @@ def why_not_found(
 def explain(prediction: Prediction, *, found: bool, threshold: float) -> str:
     """Say in words why a target was not found, and how misspelt words were read; '' if neither."""
     reasons = []
-    if not found:
+    if not found and prediction.is_nameless:
+        reasons = [_NAMELESS]
+    elif not found:
         is_empty = not prediction.mask.any()
         reasons = [
             why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)

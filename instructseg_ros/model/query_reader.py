@@ -321,6 +321,7 @@ def _embeddings(
                 known=query.known,
                 unknown=query.unknown,
                 repaired=query.repaired,
+                noun=query.noun,
             )
             for k, query in enumerate(frame.queries)
         ]

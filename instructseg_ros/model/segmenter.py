@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from PIL import Image
 
 from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.device import SideStream, on_device, upload
@@ -17,13 +18,14 @@ from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.noun_finder import NounFinder
 from instructseg_ros.model.precision import (
     choose_device,
     choose_precision,
     is_large,
     pack_linear_layers,
 )
-from instructseg_ros.model.processor import InstructSegProcessor
+from instructseg_ros.model.processor import InstructSegProcessor, as_pil
 from instructseg_ros.model.query import (
     FrameFeatures,
     ImageInput,
@@ -78,6 +80,7 @@ class Segmenter:
         reference_frames: Number of earlier frames that the model expects with each frame.
         reference_stride: Seconds between them.
         max_reference_stride: Longest time between them that the model was trained with, s.
+        calibration: Factor and offset that turn a score's log-odds into those of a right answer.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Segmenter:
         self.name = name
         self.device = device
         self.threshold = config.score_threshold if threshold is None else threshold
+        self.calibration = (config.score_scale, config.score_offset)
         release = config.release_threshold
         self._release = 1.0 if release is None else release / max(config.score_threshold, 1e-6)
         self.reference_frames = config.reference_frames
@@ -105,6 +109,7 @@ class Segmenter:
         self._folder = folder
         self._generator: TextGenerator | None = None
         self._side = SideStream(device)
+        self._finder = None if folder is None else NounFinder.from_folder(folder, device)
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)
         self._reader = QueryReader(self._model, self._prompts)
@@ -217,6 +222,7 @@ class Segmenter:
         misleading = processor.not_understood(query.text)
         query.known = bool(known) and not misleading
         query.unknown = tuple(dict.fromkeys([*misleading, *unknown]))
+        query.noun = self._finder.read(text) if self._finder else None
         query.prompt_text = text
 
     @on_device
@@ -406,19 +412,45 @@ class Segmenter:
         def restore(logits: torch.Tensor) -> torch.Tensor:
             return processor.restore_masks(logits, *_size(image), canvas)
 
+        if self._finder and embeddings and self._finder.is_photograph(as_pil(image)):
+            return self._find_nouns(as_pil(image), embeddings)
         predictions = []
         for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
             logits, score = best_mask(mine, my_scores, restore)
             sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
+            # The score of a text that the model cannot understand means nothing.
+            score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0
             predictions.append(self._prediction(embedding, sharp, score))
         return predictions
 
+    def _find_nouns(
+        self, image: Image.Image, embeddings: Sequence[InstructionEmbedding]
+    ) -> list[Prediction]:
+        """Answer instructions on a photograph, by the objects that they name."""
+        assert self._finder is not None
+        nouns = [each.noun for each in embeddings if each.noun]
+        found = iter(self._finder.find(image, nouns) if nouns else [])
+        nothing = torch.full((image.height, image.width), -100.0)
+        predictions = []
+        for each in embeddings:
+            if each.noun is None:
+                prediction = self._prediction(each, nothing, 0.0, is_nameless=True)
+            else:
+                unknown = (each.noun.excluding,) if each.noun.excluding else ()
+                read = dataclasses.replace(each, unknown=unknown)
+                prediction = self._prediction(read, *next(found))
+            predictions.append(prediction)
+        return predictions
+
     def _prediction(
-        self, embedding: InstructionEmbedding, logits: torch.Tensor, score: float
+        self,
+        embedding: InstructionEmbedding,
+        logits: torch.Tensor,
+        score: float,
+        *,
+        is_nameless: bool = False,
     ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
-        # The score of a text that the model cannot understand means nothing.
-        score = score if embedding.known else 0.0
         prediction = Prediction(
             mask=mask,
             probability=logits.sigmoid().cpu().numpy(),
@@ -426,9 +458,23 @@ class Segmenter:
             found=score >= self.threshold and bool(mask.any()),
             unknown=embedding.unknown,
             repaired=embedding.repaired,
+            is_nameless=is_nameless,
         )
         reason = explain(prediction, found=prediction.found, threshold=self.threshold)
         return dataclasses.replace(prediction, reason=reason)
+
+
+def log_odds(scores: float | np.ndarray) -> np.ndarray:
+    """Return the log-odds of scores from 0 to 1, limited to 14."""
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.log(clipped / (1 - clipped))
+
+
+def calibrated(scores: float | np.ndarray, scale: float, offset: float) -> np.ndarray:
+    """Turn scores into probabilities; 0 stays 0, and scale 1 with offset 0 changes nothing."""
+    if (scale, offset) == (1.0, 0.0):
+        return np.asarray(scores)
+    return np.where(scores > 0, 1 / (1 + np.exp(-(scale * log_odds(scores) + offset))), 0.0)
 
 
 def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:

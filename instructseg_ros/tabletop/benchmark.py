@@ -14,7 +14,7 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
 from instructseg_ros.research.evaluation.runner import Processes
 from instructseg_ros.tabletop.instructions import (
-    SHIPPED_CATEGORIES,
+    INSTRUCTION_CATEGORIES,
     TabletopInstruction,
     generate,
     new_words,
@@ -185,7 +185,7 @@ def table(figures: dict[str, Any]) -> str:
     rows = {'': list(columns), 'category': ['IoU   > 0.5      n'] * len(columns)}
     rows |= {
         category: [_cell(part['categories'][category]) for part in parts]
-        for category in SHIPPED_CATEGORIES
+        for category in INSTRUCTION_CATEGORIES
     }
     rows['known words'] = [_cell(part['known_words']) for part in parts]
     rows['new words'] = [_cell(part['new_words']) for part in parts]
@@ -207,7 +207,7 @@ def report(answers: Sequence[ScoredAnswer], threshold: float) -> dict[str, Any]:
     return {
         'categories': {
             category: _overlap(_in_category(present, category), threshold)
-            for category in SHIPPED_CATEGORIES
+            for category in INSTRUCTION_CATEGORIES
         },
         'mean_iou': _overlap(present, threshold)['iou'],
         'known_words': _overlap(known, threshold),
@@ -248,7 +248,7 @@ def _instructions(
     graph: Any, rng: np.random.Generator, *, held_out: bool
 ) -> Iterator[TabletopInstruction]:
     """Yield two instructions of each category, or fewer if the scene does not offer them."""
-    for category in (*SHIPPED_CATEGORIES, *SHIPPED_CATEGORIES):
+    for category in (*INSTRUCTION_CATEGORIES, *INSTRUCTION_CATEGORIES):
         absent = bool(rng.integers(_ABSENT_EACH) == 0)
         instruction = generate(graph, rng, category=category, absent=absent, held_out=held_out)
         if instruction is not None:

@@ -13,7 +13,7 @@ from instructseg_ros.research.data.dataset import DataSet
 from instructseg_ros.research.data.image_folder import LAYOUT, read, write_entries
 from instructseg_ros.research.data.synthetic import save_jpeg
 from instructseg_ros.streaming.image_files import write_mask
-from instructseg_ros.tabletop.instructions import SHIPPED_CATEGORIES, generate
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.world.recording import SCENE_SECONDS, Recording
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 
@@ -52,7 +52,7 @@ def write_tabletop(
 def _instructions(
     folder: Path, frames: list[str], seen: list[Observation], rng: np.random.Generator, count: int
 ) -> Iterator[dict[str, Any]]:
-    categories = tuple(SHIPPED_CATEGORIES)
+    categories = tuple(INSTRUCTION_CATEGORIES)
     for number in range(count):
         category = categories[rng.integers(len(categories))]
         absent = bool(rng.random() < _ABSENT_SHARE)
@@ -72,7 +72,7 @@ def _instructions(
             'frames': frames,
             'masks': masks,
             'sentences': [instruction.text],
-            'reasoning': SHIPPED_CATEGORIES[instruction.category].is_reasoning,
+            'reasoning': INSTRUCTION_CATEGORIES[instruction.category].is_reasoning,
         }
 
 
@@ -120,7 +120,7 @@ def tabletop_clips(*, scenes: int, seconds: float = SCENE_SECONDS) -> Iterator[C
 
 def _clip(observations: Sequence[Observation], rng: np.random.Generator) -> Clip:
     graph = observations[0].graph
-    names = [name for name, category in SHIPPED_CATEGORIES.items() if category.is_lasting]
+    names = [name for name, category in INSTRUCTION_CATEGORIES.items() if category.is_lasting]
     drawn = [generate(graph, rng, category=name) for name in names]
     instructions = [instruction for instruction in drawn if instruction is not None]
     return Clip(

@@ -14,6 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from instructseg_ros import interruption
+from instructseg_ros.research.evaluation.photographs import (
+    PHOTOGRAPHS,
+    Photograph,
+    read_photographs,
+)
 from instructseg_ros.ros.launching import NodeProcess
 from instructseg_ros.ros.messages import segmentation_from_message
 from instructseg_ros.ros.transport import choose_environment
@@ -32,16 +37,22 @@ from instructseg_ros.tabletop.demo_report import (
     contact_sheet,
     save_video,
 )
-from instructseg_ros.tabletop.instructions import SHIPPED_CATEGORIES, TabletopInstruction, generate
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    TabletopInstruction,
+    generate,
+)
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 #: Categories of the instructions, in the order in which they are sent.
 SCRIPT = (
-    *SHIPPED_CATEGORIES,
+    *INSTRUCTION_CATEGORIES,
     ABSENT,
-    *(name for name, one in SHIPPED_CATEGORIES.items() for _ in range(1, one.demo_examples)),
+    *(name for name, one in INSTRUCTION_CATEGORIES.items() for _ in range(1, one.demo_examples)),
 )
 FIRST_SCENE = 700_000
+PHOTOGRAPH = 'photograph'
+SHOWN_PHOTOGRAPHS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +134,9 @@ def run(output: Path, *, model: str, source: str, log: Callable[[str], None]) ->
         for number, category in enumerate(SCRIPT):
             answers.append(_ask(observer, number, category, video))
             log(f'"{answers[-1].text}": {answers[-1].state.name}')
+        for photograph in read_photographs(PHOTOGRAPHS)[:SHOWN_PHOTOGRAPHS]:
+            answers.append(_ask_about(observer, photograph))
+            log(f'"{answers[-1].text}" on a photograph: {answers[-1].state.name}')
         fps, ages = _measure_pace(observer, answers[0].text)
     return Demo(DemoReport(answers=answers, fps=fps, ages=ages), video)
 
@@ -144,6 +158,24 @@ def _ask(observer: Observer, number: int, category: str, video: list[np.ndarray]
         latency=result.received - sent,
         image=None if frame is None else frame.image,
         truth=None if frame is None else _truth(line, instruction, frame),
+    )
+
+
+def _ask_about(observer: Observer, photograph: Photograph) -> Answer:
+    """Ask the node for the first noun of a photograph."""
+    noun = next(iter(photograph.present))
+    image, text = np.asarray(photograph.image()), f'the {noun}'
+    sent = time.monotonic()
+    result = observer.segment(image, text)
+    if result is None:
+        return Answer(text=text, category=PHOTOGRAPH)
+    return Answer(
+        text=text,
+        category=PHOTOGRAPH,
+        result=segmentation_from_message(result.message),
+        latency=result.received - sent,
+        image=image,
+        truth=photograph.truth(noun),
     )
 
 

@@ -14,14 +14,15 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from instructseg_ros.msg import Command
 from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
-from instructseg_ros.ros.messages import image_to_rgb, stamp_to_nanoseconds
+from instructseg_ros.ros.messages import array_to_image, image_to_rgb, stamp_to_nanoseconds
 from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.transport import discovery_advice
+from instructseg_ros.srv import Segment
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json
 
 MAX_FRAMES = 120
@@ -80,6 +81,7 @@ class Observer:
         self._scenes: Client = self._node.create_client(
             SetParameters, 'camera/sim_camera/set_parameters'
         )
+        self._segment: Client = self._node.create_client(Segment, 'segment')
         self._node.create_subscription(
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30)
         )
@@ -135,6 +137,16 @@ class Observer:
         """Send an instruction to the node."""
         self._commands.publish(Command(id=id, instruction=text, slot=Command.PERSON))
 
+    def segment(self, image: np.ndarray, text: str) -> ReceivedResult | None:
+        """Ask the node to segment an (H, W, 3) uint8 RGB image; None if it does not answer."""
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id='photograph')
+        message = array_to_image(image, header=header, encoding='rgb8')
+        self._segment.wait_for_service(timeout_sec=ANSWER_TIMEOUT)
+        answer = self._segment.call_async(Segment.Request(instruction=text, image=message))
+        self.wait(answer.done, timeout=ANSWER_TIMEOUT)
+        response = answer.result()
+        return None if response is None else self._received(response.segmentation)
+
     def newest(self) -> CameraFrame | None:
         """Return the newest complete frame, if any."""
         complete = [frame for frame in self._frames.values() if frame.is_complete]
@@ -169,10 +181,11 @@ class Observer:
         frame.graph, frame.scene = from_json(message.data), fields['scene']
 
     def _on_result(self, message: SegmentationMessage) -> None:
-        self.results.append(
-            ReceivedResult(
-                message=message,
-                arrival=self._node.get_clock().now().nanoseconds,
-                received=time.monotonic(),
-            )
+        self.results.append(self._received(message))
+
+    def _received(self, message: SegmentationMessage) -> ReceivedResult:
+        return ReceivedResult(
+            message=message,
+            arrival=self._node.get_clock().now().nanoseconds,
+            received=time.monotonic(),
         )

@@ -104,7 +104,8 @@ def _render(
         yield tabletop.observe(time, truth=labelled or time == times[-1])
 
 
-def _uint8(values: np.ndarray) -> np.ndarray:
+def uint8(values: np.ndarray) -> np.ndarray:
+    """Round and clip values to uint8."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -113,7 +114,7 @@ def _scaled(*gains: float, offset: float = 0.0, sigma: float = 0.0) -> PixelChan
 
     def change(rgb: np.ndarray, rng: Random) -> np.ndarray:
         noise = rng.normal(0.0, sigma, rgb.shape) if sigma else 0.0
-        return _uint8(rgb * np.array(gains) + offset + noise)
+        return uint8(rgb * np.array(gains) + offset + noise)
 
     return change
 
@@ -142,7 +143,7 @@ def _aim(camera: TableCamera) -> tuple[np.ndarray, float]:
     return camera.position + distance * ahead, distance
 
 
-def _farther(camera: TableCamera, factor: float) -> TableCamera:
+def farther(camera: TableCamera, factor: float) -> TableCamera:
     """Move a camera back along its optical axis, to `factor` times its distance to the table."""
     target, distance = _aim(camera)
     return dataclasses.replace(camera, position=target - factor * distance * camera.rotation[:, 2])
@@ -150,14 +151,14 @@ def _farther(camera: TableCamera, factor: float) -> TableCamera:
 
 def _wide(camera: TableCamera) -> TableCamera:
     """View 85 degrees vertically from 0.7 times the distance: nearer, near objects would be cut."""
-    return dataclasses.replace(_farther(camera, 0.7), fovy=85.0)
+    return dataclasses.replace(farther(camera, 0.7), fovy=85.0)
 
 
 def _tele(camera: TableCamera) -> TableCamera:
     """Reduce the field of view to 0.55 of it, from so far that the aim keeps its scale."""
     fovy = 0.55 * camera.fovy
     factor = np.tan(np.deg2rad(camera.fovy) / 2) / np.tan(np.deg2rad(fovy) / 2)
-    return dataclasses.replace(_farther(camera, float(factor)), fovy=fovy)
+    return dataclasses.replace(farther(camera, float(factor)), fovy=fovy)
 
 
 def elevated(camera: TableCamera, elevation: float) -> TableCamera:
@@ -193,12 +194,12 @@ def _replace_background(
         light = frame.rgb.mean(-1)[empty]
         light = np.clip(light / np.median(light), 0.3, 1.4)
         rgb = frame.rgb.copy()
-        rgb[empty] = _uint8(image[empty] * light[:, None])
+        rgb[empty] = uint8(image[empty] * light[:, None])
         changed.append(dataclasses.replace(frame, rgb=rgb))
     return changed
 
 
-def _smooth_noise(height: int, width: int, cells: int, rng: Random) -> np.ndarray:
+def smooth_noise(height: int, width: int, cells: int, rng: Random) -> np.ndarray:
     """Draw smooth colorful noise (H, W, 3) float32, 0 to 255, with this many cells per row."""
     grid = rng.integers(0, 256, (max(2, cells * height // width), cells, 3), dtype=np.uint8)
     image = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
@@ -207,17 +208,17 @@ def _smooth_noise(height: int, width: int, cells: int, rng: Random) -> np.ndarra
 
 def color_noise(height: int, width: int, rng: Random) -> np.ndarray:
     """Draw smooth colorful noise at two scales, (H, W, 3) uint8 RGB."""
-    coarse, fine = (_smooth_noise(height, width, cells, rng) for cells in (6, 24))
-    return _uint8(0.65 * coarse + 0.35 * fine)
+    coarse, fine = (smooth_noise(height, width, cells, rng) for cells in (6, 24))
+    return uint8(0.65 * coarse + 0.35 * fine)
 
 
 def busy_texture(height: int, width: int, rng: Random) -> np.ndarray:
     """Draw wood-like stripes under 40 random polygons, (H, W, 3) uint8 RGB."""
     rows = np.arange(height)[:, None] / height
-    bend = _smooth_noise(height, width, 4, rng)[..., 0] / 255
-    grain = _smooth_noise(height, width, max(2, width // 4), rng)[..., 0] / 255
+    bend = smooth_noise(height, width, 4, rng)[..., 0] / 255
+    grain = smooth_noise(height, width, max(2, width // 4), rng)[..., 0] / 255
     stripes = 0.75 + 0.2 * np.sin(2 * np.pi * (14 * rows + 3 * bend)) + 0.15 * (grain - 0.5)
-    image = Image.fromarray(_uint8(stripes[..., None] * np.array([190.0, 140.0, 95.0])))
+    image = Image.fromarray(uint8(stripes[..., None] * np.array([190.0, 140.0, 95.0])))
     draw = ImageDraw.Draw(image)
     for _ in range(40):
         center, radius = rng.uniform(0, (width, height)), rng.uniform(0.02, 0.09) * width
@@ -292,13 +293,13 @@ SHIFTS: Final[dict[str, Shift]] = {
     # 35 % of the contrast, towards light grey.
     'haze': Shift(pixels=_scaled(0.35, offset=0.65 * 210)),
     'bright': Shift(pixels=_scaled(1.5)),
-    'far': Shift(scene=_with_camera(lambda camera: _farther(camera, 1.6))),
-    'very far': Shift(scene=_with_camera(lambda camera: _farther(camera, 2.5))),
+    'far': Shift(scene=_with_camera(lambda camera: farther(camera, 1.6))),
+    'very far': Shift(scene=_with_camera(lambda camera: farther(camera, 2.5))),
     'wide': Shift(scene=_with_camera(_wide)),
     'tele': Shift(scene=_with_camera(_tele)),
     # So much farther that nearly all objects stay in the picture.
-    'low': Shift(scene=_with_camera(lambda camera: _farther(elevated(camera, 18.0), 1.2))),
-    'high': Shift(scene=_with_camera(lambda camera: _farther(elevated(camera, 82.0), 1.3))),
+    'low': Shift(scene=_with_camera(lambda camera: farther(elevated(camera, 18.0), 1.2))),
+    'high': Shift(scene=_with_camera(lambda camera: farther(elevated(camera, 82.0), 1.3))),
     'portrait': Shift(size=(480, 640)),
     'drifting camera': Shift(scene=drifting, motion=True),
     'colour-noise table': Shift(background=color_noise),

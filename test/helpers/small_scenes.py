@@ -12,8 +12,8 @@ from small_models import compact_config, processor_of, scramble
 
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
-from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.training.scene_store import SceneStore, StoreShape
+from instructseg_ros.tabletop.training.word_vectors import all_words
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 from instructseg_ros.tabletop.world.scene_graph import MOTIONS, SceneGraph, SceneObject
 
@@ -41,7 +41,7 @@ def filled_store(folder: Path) -> SceneStore:
 def taught(seed: int = 0) -> tuple[InstructSegModel, InstructSegProcessor]:
     """A small model with the vocabulary of the tabletop, and its processor."""
     config = compact_config()
-    words = vocabulary()
+    words = all_words()
     config.text_config.vocab_size = len(words) + 3
     torch.manual_seed(seed)
     model = InstructSegModel(config)

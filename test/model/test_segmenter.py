@@ -75,6 +75,7 @@ def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
         'unknown',
         'repaired',
         'reason',
+        'is_nameless',
     ]
     with pytest.raises(AttributeError):
         prediction.score = 1.0  # type: ignore[misc]

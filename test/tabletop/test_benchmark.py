@@ -17,7 +17,7 @@ from instructseg_ros.tabletop.benchmark import (
     run_scenes,
     table,
 )
-from instructseg_ros.tabletop.instructions import SHIPPED_CATEGORIES
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES
 
 
 def answer(
@@ -71,7 +71,7 @@ def test_absent_targets_are_right_where_nothing_is_found() -> None:
 def test_categories_are_counted_apart() -> None:
     answers = [answer(0.9, 0.25, category='plural'), answer(0.9, 1.0, category='motion')]
     categories = report(answers, 0.5)['categories']
-    assert set(categories) == set(SHIPPED_CATEGORIES)
+    assert set(categories) == set(INSTRUCTION_CATEGORIES)
     assert categories['plural'] == {'iou': 0.25, 'above_half': 0, 'n': 1}
     assert categories['motion'] == {'iou': 1, 'above_half': 1, 'n': 1}
     assert categories['relation'] == {'iou': 0, 'above_half': 0, 'n': 0}
@@ -103,7 +103,7 @@ def segmenter(tiny_model_dir: Path) -> Segmenter:
 def test_a_scene_is_asked_about_everything_it_can_answer(segmenter: Segmenter) -> None:
     answers = run_scenes(segmenter, [3], size=(160, 120))
     assert 6 <= len(answers) <= 12
-    assert {one.category for one in answers} <= set(SHIPPED_CATEGORIES)
+    assert {one.category for one in answers} <= set(INSTRUCTION_CATEGORIES)
     assert all(0 <= one.iou <= 1 and 0 <= one.score <= 1 for one in answers)
     assert run_scenes(segmenter, [3], size=(160, 120)) == answers
     assert run_scenes(segmenter, [3], held_out=True, size=(160, 120)) != answers
@@ -126,6 +126,6 @@ def test_the_figures_have_the_promised_shape(segmenter: Segmenter) -> None:
     assert figures['model'] == segmenter.name and figures['scenes'] == 1
     assert figures['categories'] == figures['seen_wording']['categories']
     lines = table(figures).splitlines()
-    rows = [*SHIPPED_CATEGORIES, 'known', 'new', 'absent', 'present']
+    rows = [*INSTRUCTION_CATEGORIES, 'known', 'new', 'absent', 'present']
     assert [line.split()[0] for line in lines[2:]] == rows
-    assert all(line.count('.') == 6 for line in lines[2 : 2 + len(SHIPPED_CATEGORIES)])
+    assert all(line.count('.') == 6 for line in lines[2 : 2 + len(INSTRUCTION_CATEGORIES)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from instructseg_ros.cli.main import main
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.benchmark import ScoredAnswer, report
-from instructseg_ros.tabletop.calibration import Thresholds, calibrate
+from instructseg_ros.tabletop.calibration import Calibration, calibrate
 
 
 def answer(score: float, *, present: bool = True, empty: bool = False) -> ScoredAnswer:
@@ -62,6 +63,19 @@ def test_where_every_mask_is_empty_there_are_still_thresholds() -> None:
     assert 0 < thresholds.release <= thresholds.found < 1
 
 
+def test_scores_become_the_share_of_right_answers() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.05, 0.99, 4000)
+    chance = 1 / (1 + np.exp(-(0.5 * np.log(scores / (1 - scores)) - 1)))
+    answers = [
+        dataclasses.replace(answer(score), iou=float(rng.random() < share))
+        for score, share in zip(scores, chance, strict=True)
+    ]
+    found = calibrate([*answers, absent(0.01)])
+    assert found.scale == pytest.approx(0.5, abs=0.08)
+    assert found.offset == pytest.approx(-1, abs=0.12)
+
+
 @pytest.mark.parametrize('answers', [[], [answer(0.5)], [absent(0.5)]])
 def test_calibration_needs_present_and_absent_targets(answers: list[ScoredAnswer]) -> None:
     with pytest.raises(ValueError, match='both present and absent targets'):
@@ -76,7 +90,8 @@ def test_the_command_stores_the_thresholds_in_the_models_folder(
     assert main(['calibrate', '--model', str(folder), '--scenes', '6']) == 0
     after = json.loads((folder / 'config.json').read_text())
     changed = {name for name in after if before.get(name) != after[name]}
-    assert changed <= {'score_threshold', 'release_threshold'} and changed
+    settings = {'score_threshold', 'release_threshold', 'score_scale', 'score_offset'}
+    assert changed <= settings and changed
     segmenter = Segmenter.from_pretrained(str(folder))
     assert segmenter.threshold == after['score_threshold']
     assert segmenter.release_threshold == pytest.approx(after['release_threshold'])
@@ -84,10 +99,12 @@ def test_the_command_stores_the_thresholds_in_the_models_folder(
 
 def test_thresholds_replace_those_that_were_there(tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text('{"score_threshold": 0.5, "pointer": true}')
-    file = Thresholds(found=0.4, release=0.3).write(tmp_path)
+    file = Calibration(found=0.4, release=0.3).write(tmp_path)
     assert json.loads(file.read_text()) == {
         'pointer': True,
         'release_threshold': 0.3,
+        'score_offset': 0.0,
+        'score_scale': 1.0,
         'score_threshold': 0.4,
     }
     assert list(tmp_path.iterdir()) == [file]

@@ -76,7 +76,7 @@ def graph() -> SceneGraph:
 
 
 def test_the_script_has_every_category_and_an_absent_target() -> None:
-    assert set(SCRIPT) == {*instructions.SHIPPED_CATEGORIES, ABSENT}
+    assert set(SCRIPT) == {*instructions.INSTRUCTION_CATEGORIES, ABSENT}
     assert len(SCRIPT) >= 8
 
 

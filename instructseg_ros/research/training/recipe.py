@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,13 +244,13 @@ def _build(cls: type[T], values: Any, where: str) -> T:
     if not isinstance(values, Mapping):
         wrong = f'keys with values, not {values}' if values else 'keys with values, but is empty'
         raise RecipeError(f'{where.rstrip(".") or "a recipe"} must be {wrong}')
-    types = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls)
     for key in values:
-        if key not in types:
-            near = difflib.get_close_matches(str(key), types, 1)
-            hint = f': did you mean {near[0]}?' if near else f'; its keys are {", ".join(types)}'
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1)
+            hint = f': did you mean {near[0]}?' if near else f'; its keys are {", ".join(hints)}'
             raise RecipeError(f'{where}{key} is not a key of a recipe{hint}')
-    given = {key: _value(types[key], value, f'{where}{key}') for key, value in values.items()}
+    given = {key: _value(hints[key], value, f'{where}{key}') for key, value in values.items()}
     try:
         return cls(**given)
     except TypeError as error:
@@ -257,6 +258,8 @@ def _build(cls: type[T], values: Any, where: str) -> T:
 
 
 def _value(expected: Any, value: Any, where: str) -> Any:
+    if isinstance(expected, types.UnionType):  # an optional part
+        expected = typing.get_args(expected)[0]
     if dataclasses.is_dataclass(expected):
         return _build(typing.cast('type[Any]', expected), value, f'{where}.')
     if typing.get_origin(expected) is tuple:

@@ -2,7 +2,6 @@
 
 from instructseg_ros.tabletop.instructions.generate import (
     INSTRUCTION_CATEGORIES,
-    SHIPPED_CATEGORIES,
     TabletopInstruction,
     generate,
     look_alikes,
@@ -14,7 +13,6 @@ from instructseg_ros.tabletop.instructions.wording import Grounding
 
 __all__ = [
     'INSTRUCTION_CATEGORIES',
-    'SHIPPED_CATEGORIES',
     'Grounding',
     'TabletopInstruction',
     'generate',

@@ -20,7 +20,15 @@ from instructseg_ros.tabletop.instructions.wording import (
 
 INDEFINITE_SENTENCES = Wordings.parse("""
     is there {it}? | is there {it} on the table? | do you see {it}? | I need {it} |
-    can you see {it} on the table? | find {it} | I want {it} | I am looking for {it}
+    can you see {it} on the table? | find {it} | I want {it} | I am looking for {it} |
+    have you got {it}? | do we have {it}? | is there {it} around here? | would there be {it}? |
+    I could use {it} | I'd be glad to have {it} | is there {it} in the picture? | got {it}? |
+    any chance of {it}? | where would I find {it}? | somewhere there is {it} |
+    there should be {it} here | bring {it} | could I have {it}? | has anybody seen {it}? |
+    give us {it} | I spy {it} | I see {it}. do you? | there's {it} somewhere | do you spot {it}? |
+    I'd like {it} | we are in need of {it} | let's see if there is {it} | isn't there {it}? |
+    please, is there {it}? | show me {it} | would you happen to have {it}? | fetch me {it} |
+    pass me {it} | what about {it}?
     // is there {it} for me? | can you find {it} on the table? | do you see {it} on the table?
 """)
 INDEFINITE_SHARE = 0.25

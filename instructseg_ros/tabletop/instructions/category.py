@@ -48,8 +48,6 @@ class InstructionCategory:
         demo_examples: Number of instructions in the demo.
         is_reasoning: Whether the target is described by its use instead of being named.
         is_lasting: Whether the targets stay the same while objects move.
-        is_shipped: Whether the embedded model of the package was trained with it. Demo, calibration
-            and benchmark ask for no others; the free-wording benchmark asks for all.
     """
 
     name: str
@@ -63,7 +61,6 @@ class InstructionCategory:
     demo_examples: int = 1
     is_reasoning: bool = False
     is_lasting: bool = False
-    is_shipped: bool = True
 
 
 def labels(objects: Iterable[SceneObject]) -> frozenset[int]:

@@ -21,20 +21,48 @@ from instructseg_ros.tabletop.instructions.wording import (
 
 BOTH = Wordings.parse("""
     {first} and {second} | {first} and {second} | both {first} and {second} |
-    {first} and also {second} |
-    {first} together with {second} | {first}, and {second} | {first} as well as {second} |
-    {first} plus {second} | {first} with {second}, both of them | two things, {first} and {second}
+    {first} and also {second} | {first} together with {second} | {first}, and {second} |
+    {first} as well as {second} | {first} plus {second} | {first} with {second}, both of them |
+    two things, {first} and {second} | {first} and {second}, both | {first}, {second} |
+    {first}, also {second} | {first} and {second} together | {first} and {second} at once |
+    {first}, and besides that {second} | {first} in addition to {second} |
+    not only {first} but also {second} | not just {first} but {second} as well |
+    {first} and {second} as well | {first} accompanied by {second} | {first} and likewise {second} |
+    {first} and, while you are at it, {second} | {first}, then {second} |
+    first {first} and after that {second} | {first} and {second}, I need both |
+    {first}, and don't forget {second} | {first}, and oh, {second} too |
+    {first} and {second}, not only one of them | {first} as well as {second}, please |
+    {first} and even {second} | the following, {first} and {second} |
+    {first} and {second} all together | {first}, but {second} also |
+    at the same time {first} and {second} | {first} and of course {second} |
+    {first}, and {second} with it | {first} alongside {second}
     // {first} along with {second} | {first} and then {second} | {first} and {second} too
 """)
 EITHER = Wordings.parse("""
     {first} or {second} | either {first} or {second} | {first} or else {second} |
     {first} or, if there is none, {second} | {first}, or otherwise {second} |
-    {first} or {second}, whichever you find | one of {first} and {second}
+    {first} or {second}, whichever you find | one of {first} and {second} |
+    {first}, failing that {second} | {first} or maybe {second} | {first} or perhaps {second} |
+    {first} or {second}, whichever is there | {first} or {second}, I don't mind which |
+    {first} or {second}, only one of them is there | {first} or {second}, either is fine |
+    {first}, or {second} if you don't see it | {first} or, failing that, {second} |
+    either one, {first} or {second} | whichever is there, {first} or {second} |
+    one of the two, {first} or {second} | {first}, unless it is missing, then {second} |
+    {first} or {second}, it doesn't matter which | {first} or possibly {second} |
+    {first} or alternatively {second} | {first} or in its place {second} |
+    {first} if it is there, else {second} | {first} or {second}, what you see first |
+    {first}, or if you haven't got it, {second} | maybe {first}, maybe {second} |
+    {first} or even {second} | just one of them, {first} or {second} |
+    {first} if there is one, otherwise {second}
     // {first} or instead {second} | {first}, if not then {second}
 """)
-ALL_OF = Wordings.parse(
-    'all the {objects} | all {objects} | the {objects} // every one of the {objects}'
-)
+ALL_OF = Wordings.parse("""
+    all the {objects} | all {objects} | the {objects} | all of the {objects} |
+    every single one of the {objects} | each of the {objects} | all these {objects} |
+    all those {objects} | the whole lot of {objects} | all the {objects} there are |
+    the {objects}, all of them | each one of the {objects} | all the {objects} you see
+    // every one of the {objects}
+""")
 EITHER_SHARE = 0.3
 ALL_OF_SHARE = 0.2
 ATTEMPTS = 16
@@ -91,6 +119,5 @@ COMPOUND = InstructionCategory(
     share_at_rest=0.1,
     early_weight=0.6,
     late_weight=1.2,
-    is_shipped=False,
     is_lasting=True,
 )

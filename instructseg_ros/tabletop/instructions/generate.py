@@ -31,9 +31,6 @@ _CATEGORIES = (
     *(NEGATION, COMPOUND, ORDINAL, COMPARISON, PROXIMITY),
 )
 INSTRUCTION_CATEGORIES = {category.name: category for category in _CATEGORIES}
-SHIPPED_CATEGORIES = {
-    name: category for name, category in INSTRUCTION_CATEGORIES.items() if category.is_shipped
-}
 MAX_WORDS = 20
 WORD = re.compile(r"[a-z']+")
 

@@ -88,60 +88,101 @@ def rolls(obj: SceneObject) -> float:
 
 # Participles follow 'is' or a noun ('moving left'), finite verbs follow 'that' ('moves left').
 PARTICIPLES = Wordings.table("""
-    move: moving | moving | going // traveling
-    move at all: moving | moving about | moving around // in motion
-    come: coming
-    roll: rolling
-    rise: being lifted | being lifted up | rising | being picked up
+    move: moving | moving | going | sliding | shifting | travelling | on its way | drifting
+        // traveling
+    move at all: moving | moving about | moving around | on the move | not standing still |
+        not at rest | sliding about | shifting | on the go | going somewhere | changing its place |
+        no longer at rest
+        // in motion
+    come: coming | on its way | heading
+    roll: rolling | rolling along | rolling on
+    rise: being lifted | being lifted up | rising | being picked up | going up | on the way up |
+        coming up | getting lifted | being raised | moving up | being taken up | leaving the table |
+        getting higher
         // lifted up | being lifted into the air
 """)
 FINITES = Wordings.table("""
-    move: moves | goes
-    move at all: moves | moves around // goes around
-    come: comes
-    roll: rolls
-    rise: rises | goes up | is lifted | is picked up // is lifted into the air
+    move: moves | goes | slides | shifts | heads | travels | drifts
+    move at all: moves | moves around | slides about | shifts | is on the move |
+        does not stand still | is not at rest | will not keep still | moves about |
+        changes its place | is going somewhere | does move
+        // goes around
+    come: comes | is coming | heads | is on its way
+    roll: rolls | is rolling | rolls along | rolls on
+    rise: rises | goes up | is lifted | is picked up | is going up | is being lifted | gets lifted |
+        gets picked up | is being raised | comes up | leaves the table | is on the way up |
+        moves up | gets higher
+        // is lifted into the air
 """)
 DIRECTIONS = Wordings.table("""
     left: left | to the left | leftwards | to the left side | to your left | towards your left |
-        over to the left
+        over to the left | to our left | in the direction of the left | off to the left | leftward |
+        further left | to the left hand side | from right to left
         // towards the left | to my left
     right: right | to the right | rightwards | to the right side | to your right |
-        towards your right | over to the right
+        towards your right | over to the right | to our right | in the direction of the right |
+        off to the right | rightward | further right | to the right hand side | from left to right
         // towards the right | to my right
-    towards: towards me | towards the camera | closer | closer to me | nearer to the camera
+    towards: towards me | towards the camera | closer | closer to me | nearer to the camera |
+        toward me | toward us | to me | to us | in my direction | nearer to us | closer to us |
+        this way | our way | toward the camera | to the front
         // nearer | nearer to me | towards you
     away: away | away from me | further away | away from the camera | farther from me |
-        further from the camera | far away
+        further from the camera | far away | away from us | off into the distance | farther off |
+        further off | backwards | to the back | into the background | away from here |
+        out of my reach | farther away from us
         // farther away | away from you
-    up: up | upwards | into the air | up in the air // up into the air
+    up: up | upwards | into the air | up in the air | upward | off the table | up from the table |
+        skywards | high up | upwards in the air | up off the table
+        // up into the air
 """)
 WITH_DIRECTION = Wordings.parse('{verb} {direction}')
 BEFORE_NOUN = Wordings.parse("""
-    the {moving} {object} | the {moving} {object} | this {moving} {object} | my {moving} {object}
+    the {moving} {object} | the {moving} {object} | this {moving} {object} | my {moving} {object} |
+    the only {moving} {object} | the {moving} {object} there | the {object}, the {moving} one |
+    the one {moving} {object} | whichever {object} is {moving} | the {moving} {object} you see |
+    the {moving} {object} in the picture
     // that {moving} {object} | the {object} there that is {moving}
 """)
 AFTER_NOUN = Wordings.parse("""
     the {object} {moving} | the {object} that is {moving} | the {object} {moving} |
     the {object} that is {moving} | the {object} that you see {moving} |
     the {object} which I see {moving} | the {object} which you find {moving} |
-    the {object} that you find {moving}
+    the {object} that you find {moving} | the {object} that's {moving} |
+    whichever {object} is {moving} | the {object} we see {moving} | the one {object} {moving} |
+    the {object} that seems to be {moving} | the {object} that is now {moving} |
+    the {object} which happens to be {moving} | that {object} {moving} | this {object} {moving} |
+    the only {object} {moving} | the {object}, the one {moving} |
+    the {object}, I mean the one that is {moving} | whatever {object} is {moving}
     // the {object} which is {moving} | the {object} you see {moving}
 """)
 WITH_FINITE = Wordings.parse("""
     the {object} that {moves} | the {object} that {moves} | the {object} that {moves} |
-    the {object} there that {moves} | this {object} that {moves}
+    the {object} there that {moves} | this {object} that {moves} | whichever {object} {moves} |
+    whatever {object} {moves} | that {object} which {moves} | the one {object} that {moves} |
+    the only {object} that {moves} | the {object}, the one that {moves} |
+    the {object}, I mean the one that {moves} | the {object} here that {moves}
     // the {object} which {moves}
 """)
 QUESTIONS = Wordings.parse("""
     which {object} is {moving}? | what {object} is {moving}? |
     which {object} can you see {moving}? | do you know which {object} is {moving}? |
-    what {object} do I see {moving}? | can you tell which {object} is {moving}?
+    what {object} do I see {moving}? | can you tell which {object} is {moving}? |
+    which one is the {object} {moving}? | what is the {object} that is {moving}? |
+    tell me which {object} is {moving} | is there some {object} {moving}? |
+    isn't that {object} {moving}? | could you show me which {object} is {moving}? |
+    there is some {object} {moving}. which one? | I want the {object}. the one that is {moving} |
+    who sees the {object} {moving}? | which {object} would be {moving}?
     // which {object} do you see {moving}? | can you see which {object} is {moving}?
 """)
 OPEN_QUESTIONS = Wordings.parse("""
     what is {moving}? | show me what is {moving} | what do you see {moving}? |
-    do you know what is {moving}? | what can I see {moving}? | find what is {moving}
+    do you know what is {moving}? | what can I see {moving}? | find what is {moving} |
+    what's {moving}? | whatever is {moving} | is anything {moving}? |
+    something is {moving}. what is it? | the one that is {moving} | I want what is {moving} |
+    who knows what is {moving}? | bring me what is {moving} | get whatever is {moving} |
+    could you tell me what is {moving}? | point at what is {moving} | what is it that is {moving}? |
+    what have we got {moving}?
     // tell me what is {moving} | can you see what is {moving}? | is there something {moving}?
 """)
 ATTEMPTS = 12

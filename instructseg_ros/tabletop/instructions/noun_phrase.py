@@ -120,6 +120,16 @@ def nouns(template: str, phrase: NounPhrase, writer: Writer) -> dict[str, Phrase
     }
 
 
+def plural_of(named: Phrase) -> Phrase:
+    """Return the plural of the wording of a noun phrase in which the noun comes last."""
+    text = pluralized(named.text)
+    groundings = (
+        replace(one, end=len(text)) if one.end == len(named.text) else one
+        for one in named.groundings
+    )
+    return Phrase(text, tuple(groundings))
+
+
 def definite(phrase: NounPhrase, writer: Writer) -> Phrase:
     """Return a wording of a noun phrase with "the", for the anchor of a relation."""
     return compose('the {nominal}', nominal=nominal(phrase, writer, plain=True))

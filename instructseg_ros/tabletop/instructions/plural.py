@@ -23,18 +23,38 @@ PLURAL_NOUN = Wordings.parse("""
     all the {objects} | all {objects} | all of the {objects} | the {objects} | all the {objects} |
     all {objects} | all of the {objects} | the {objects} | all the {objects} that you see |
     all {objects} there are | all {objects} that you find | all the {objects} you find |
-    all {objects} I can see | all the {objects} that can be seen
+    all {objects} I can see | all the {objects} that can be seen | all these {objects} |
+    all those {objects} | each and every one of the {objects} | every one of these {objects} |
+    any {objects} you see | any {objects} there are | the whole lot of {objects} |
+    the {objects}, all of them | all of these {objects} | all of those {objects} here |
+    each of the {objects} | each one of the {objects} | the {objects} here |
+    the {objects} in the picture | as many {objects} as you see | whatever {objects} there are |
+    whichever {objects} you find | the entire lot of {objects} | all the {objects} we have |
+    all our {objects} | all my {objects} | the {objects}, every last one |
+    the {objects} that are around | no matter which {objects}, all of them |
+    the complete set of {objects} | these {objects} | those {objects} | the various {objects} |
+    the {objects}, the whole bunch | all the {objects}, none left out
     // all {objects} on the table | all the {objects} you can see
 """)
 SINGULAR_NOUN = Wordings.parse("""
     every {object} | each {object} | every {object} on the table | every {object} | each {object} |
     every {object} on the table | every {object} that you see | each {object} that you find |
     every {object} there is | every {object} you see | each {object} I can see |
-    every {object} that can be seen | each {object} that there is
+    every {object} that can be seen | each {object} that there is | every single {object} |
+    each single {object} | each and every {object} | every last {object} | any {object} you see |
+    any {object} there is | each {object} in the picture | every {object} here |
+    every {object} we have | each {object} you find on the table | any and every {object} |
+    whatever {object} there is | every {object} around | each {object} that you see |
+    every {object} that is there | one {object} after another, all of them | any {object} at all |
+    every {object}, no matter which
     // every {object} you can see | each {object} that is there
 """)
 TWO = Wordings.parse("""
-    both {objects} | both of the {objects} | the two {objects}
+    both {objects} | both of the {objects} | the two {objects} | the pair of {objects} |
+    this pair of {objects} | these two {objects} | those two {objects} | both these {objects} |
+    both of those {objects} | the {objects}, both of them | two {objects}, both |
+    the two {objects} you see | the two {objects} that are there | each of the two {objects} |
+    the couple of {objects} | both my {objects} | not one but both {objects}
     // both the {objects} | all two of the {objects}
 """)
 ATTEMPTS = 12

@@ -117,7 +117,12 @@ RELATIONS = {
         truth=lambda obj, anchor: 1.0 - _right(obj, anchor),
         words=Wordings.parse("""
             left of | to the left of | on the left side of | left of | to the left of |
-            on the left side of | further left than | farther to the left than
+            on the left side of | further left than | farther to the left than |
+            on the left hand side of | to the left hand side of | over to the left of |
+            off to the left of | leftwards of | more to the left than | further to the left than |
+            at the left of | somewhere to the left of | away to the left of | farther left than |
+            further over to the left than | standing to the left of | lying left of |
+            placed left of | to the left from
             // on the left of | to the left side of | at the left side of
         """),
     ),
@@ -125,7 +130,12 @@ RELATIONS = {
         truth=_right,
         words=Wordings.parse("""
             right of | to the right of | on the right side of | right of | to the right of |
-            on the right side of | further right than | farther to the right than
+            on the right side of | further right than | farther to the right than |
+            on the right hand side of | to the right hand side of | over to the right of |
+            off to the right of | rightwards of | more to the right than |
+            further to the right than | at the right of | somewhere to the right of |
+            away to the right of | farther right than | further over to the right than |
+            standing to the right of | lying right of | placed right of | to the right from
             // on the right of | to the right side of | at the right side of
         """),
     ),
@@ -133,7 +143,11 @@ RELATIONS = {
         truth=_behind,
         words=Wordings.parse("""
             behind | at the back of | farther away than | further back than | more distant than |
-            further from me than | farther from the camera than | at the far side of
+            further from me than | farther from the camera than | at the far side of |
+            in the back of | to the rear of | at the rear of | on the far side of | beyond |
+            farther off than | further off than | farther from me than |
+            further from the camera than | deeper in the picture than | standing behind |
+            lying behind | somewhere behind | more remote than | less near than | less close than
             // in back of | further away than | farther back than
         """),
     ),
@@ -141,7 +155,12 @@ RELATIONS = {
         truth=lambda obj, anchor: 1.0 - _behind(obj, anchor),
         words=Wordings.parse("""
             in front of | before | nearer than | closer to me than | nearer to the camera than |
-            less far away than | at the near side of | closer to the camera than
+            less far away than | at the near side of | closer to the camera than | ahead of |
+            on this side of | on the near side of | at the front side of | more to the front than |
+            standing in front of | lying in front of | to the front of | further forward than |
+            closer to us than | nearer to us than | less distant than | less remote than |
+            closer to you than | more close than | nearer to you than | more in front than |
+            somewhere in front of | on the front side of
             // at the front of | closer than | nearer to me than
         """),
     ),
@@ -149,7 +168,10 @@ RELATIONS = {
         truth=_between,
         words=Wordings.parse("""
             between | in between | in the middle of | midway between | at the middle between |
-            somewhere between | standing between
+            somewhere between | standing between | in the space between | in the gap between |
+            halfway between | centred between | placed between | lying between | sitting between |
+            set between | located between | flanked by | half way in between | squeezed between |
+            in the centre between
             // in the middle between | amid
         """),
         anchor_count=2,
@@ -158,7 +180,17 @@ RELATIONS = {
         truth=_beside,
         words=Wordings.parse("""
             next to | next to | beside | near | close to | right next to | right beside | by |
-            near to | at the side of | just by | close by | standing beside | lying next to
+            near to | at the side of | just by | close by | standing beside | lying next to |
+            neighbouring | neighboring | right by | right near | close beside | directly next to |
+            directly beside | adjoining | bordering | touching | almost touching | nearly touching |
+            not far from | not far away from | a short way from | within reach of |
+            side by side with | on one side of | right alongside | just beside | just next to |
+            quite near to | quite close to | near by | in the vicinity of |
+            in the neighbourhood of | around the side of | up against | hard by | over by |
+            placed beside | placed next to | standing next to | standing near | standing by |
+            lying near | lying by | lying beside | sitting beside | sitting near | sitting by |
+            immediately beside | by the side of | to the side of | directly adjacent to |
+            in close reach of
             // adjacent to | alongside | very close to | sitting next to
         """),
     ),
@@ -166,7 +198,10 @@ RELATIONS = {
         truth=_on,
         words=Wordings.parse("""
             on | on top of | on | on top of | standing on | lying on | sitting on top of |
-            placed on | placed on top of | sitting on | up on top of | put on
+            placed on | placed on top of | sitting on | up on top of | put on | upon |
+            on the top of | atop | resting on | resting on top of | set on | laid on | carried by |
+            supported by | perched on | put down on | stood on | up on | right on top of |
+            put on top of | lying flat on | set down on
             // at the top of | lying on top of | standing on top of
         """),
         anchors=SUPPORTS,
@@ -176,7 +211,10 @@ RELATIONS = {
         truth=_inside,
         words=Wordings.parse("""
             in | inside | in | inside | inside of | lying in | sitting in | placed inside |
-            sitting inside | standing inside | placed in | deep inside | put into
+            sitting inside | standing inside | placed in | deep inside | put into | contained in |
+            held in | kept in | resting in | resting inside | put in | put inside | dropped in |
+            dropped into | stuck in | on the inside of | at the bottom of | lying at the bottom of |
+            down in | right inside | set in | stored in | somewhere in | enclosed by
             // lying inside | standing in | within
         """),
         anchors=CONTAINERS,
@@ -189,18 +227,37 @@ PATTERNS = Wordings.parse("""
     the {object} {place} | the {object} {place} | the {object} {place} | the {object} {place} |
     the {object} that is {place} | the {object} that is {place} |
     the {object} that you find {place} | the {object} which I see {place} |
-    the {object} which you find {place} | the {object} that stands {place}
+    the {object} which you find {place} | the {object} that stands {place} |
+    the {object} that's {place} | the {object} we see {place} | the {object} there {place} |
+    the {object} that I see {place} | the {object} that you see {place} |
+    whichever {object} is {place} | the one {object} {place} | that {object} {place} |
+    this {object} {place} | the {object}, the one {place} | the {object}, I mean the one {place} |
+    the {object} that must be {place} | the {object} that happens to be {place} |
+    the only {object} {place} | whatever {object} is {place}
     // the {object} which is {place} | the {object} you see {place}
 """)
 QUESTIONS = Wordings.parse("""
     which {object} is {place}? | what is the {object} {place}? | tell me which {object} is {place} |
     do you know which {object} is {place}? | which {object} can you see {place}? |
-    what {object} do I see {place}? | can you tell which {object} is {place}?
+    what {object} do I see {place}? | can you tell which {object} is {place}? |
+    isn't there some {object} {place}? | what {object} is {place}? |
+    which of them is the {object} {place}? | the {object} {place}, where is it? |
+    where do I find the {object} {place}? | is that the {object} {place}? |
+    what is the name of the {object} {place}? | which {object} would be {place}? |
+    could you show me which {object} is {place}? | I need to know which {object} is {place} |
+    who sees the {object} {place}? | there is some {object} {place}. which one? |
+    I want the {object}. I mean the one {place}
     // which {object} do you see {place}? | can you see which {object} is {place}?
 """)
 OPEN_QUESTIONS = Wordings.parse("""
     what is {place}? | what do you see {place}? | show me what is {place} |
-    what can you see {place}? | what do you find {place}? | do you know what is {place}?
+    what can you see {place}? | what do you find {place}? | do you know what is {place}? |
+    what's {place}? | is anything {place}? | is there something {place}? | whatever is {place} |
+    the one that is {place} | bring me what is {place} | take what you see {place} |
+    something is {place}. what is it? | find me whatever is {place} |
+    could you tell me what is {place}? | what have we got {place}? | give me that which is {place} |
+    who knows what is {place}? | I want what is {place} | point at what is {place} |
+    pick up what you find {place} | what is it that is {place}?
     // what can you find {place}? | tell me what is {place} | what is there {place}?
 """)
 ONE_ANCHOR = Wordings.parse('{relation} {first}')
@@ -369,5 +426,4 @@ PROXIMITY = InstructionCategory(
     share_at_rest=0.06,
     early_weight=0.4,
     late_weight=1.2,
-    is_shipped=False,
 )

@@ -259,20 +259,57 @@ REQUESTS = Wordings.parse("""
     no wait, {it} | sorry, I meant {it} | actually {it} | this time {it} | lift {it} | hold {it} |
     push {it} over to me | put {it} away | clean {it} | touch {it} | you know, {it} |
     I think I need {it} | please be careful and take {it} | I was told to bring {it} |
-    the robot should take {it} | we have to move {it} | just {it} | only {it}, nothing else
+    the robot should take {it} | we have to move {it} | just {it} | only {it}, nothing else |
+    since my hands are full, get {it} | before it rains, bring in {it} |
+    now that we are done, I need {it} | as I said before, {it} | while you are up, grab {it} |
+    if it is no trouble, hand me {it} | because I'm late, just pass {it} |
+    once you are ready, fetch {it} | when the bell rings, pick up {it} |
+    before you go, give me {it} | after that, take {it} | as soon as you are free, bring {it} |
+    even though it is late, I want {it} | my mum says I should get {it} | get {it} if you would |
+    fetch {it} and be quick about it | bring {it}, there's a dear | take {it}, will you? |
+    hand over {it}, if you don't mind | pass {it}, there's a good lad |
+    grab {it} before somebody else does | pick {it} for me, thanks | {it}, please and thank you |
+    {it}, if you please | {it}, mate | {it}, that's all | {it}, that's what I want |
+    {it} is what I need | {it}, where did that go? | {it}, do you see that? | err, {it} I think |
+    oh dear, now where did I leave {it}? | hmm, maybe {it} | alright then, {it} |
+    listen, I need {it} | gie us {it}, would ye? | I'm wanting {it} |
+    will you be fetching me {it}? | chuck us {it}, mate | reckon you could grab {it}? |
+    y'all fetch me {it} | I'm fixing to use {it} | kindly do the needful and bring {it} |
+    kindly show {it} | please to give {it} | would it be possible to have {it}? |
+    might I trouble you for {it}? | do me a favor and get {it} | I'd be grateful for {it} |
+    I'd appreciate it if you got {it} | who's got {it}? | who took {it}? | did anybody see {it}? |
+    have we got {it} here? | couldn't you just give me {it}? | shall we take {it}? |
+    I must have {it} | we could really use {it} | it's {it} that I want | you should see {it} |
+    let's have {it} | I've lost {it} | help me find {it} | go on, get {it} | robot, {it}, quick |
+    slide {it} to me | drag {it} here | identify {it} | outline {it} | I wanna see {it} |
+    the baby cries for {it} | daddy, I want {it} | me want {it} | what I'm looking for is {it} |
+    nobody knows where I left {it} | carry {it} to the kitchen | wrap your fingers around {it} |
+    draw a line around {it} | my eyes are bad, so please show me {it} |
+    I hope you know where I put {it} | bring {it} along, please
     // I want you to show me {it} | please look for {it} | I need you to pick up {it} |
     where can I find {it}? | please go and find {it} for me | could you please point at {it}? |
     locate {it} | highlight {it} | please be so good and bring me {it} | could I get {it}? |
     I think I want {it} | we need to pick up {it} | we are looking for {it} |
-    I wonder where I put {it}
+    I wonder where I put {it} | please pass me {it} now | would you please fetch {it}? |
+    I really need {it} | do find {it} for us | could we have {it}, please? | now go and grab {it} |
+    may we see {it}? | well, I want {it} | would you mark {it} for me? | I'd like you to take {it} |
+    please take {it} away | mind if I take {it}? | be quick and get {it}
 """)
 SINGULAR_REQUESTS = REQUESTS + Wordings.parse("""
     where is {it}? | which one is {it}? | tell me where {it} is | do you know where {it} is? |
-    where in the picture is {it}?
-    // can you tell me where {it} is? | where on the table is {it}?
+    where in the picture is {it}? | is {it} around here? | where's {it}? | where has {it} gone? |
+    whereabouts is {it}? | {it}, where is it? | is {it} still there? | where would {it} be? |
+    what happened to {it}? it was just here | can you see where {it} is? |
+    I don't know where {it} is
+    // can you tell me where {it} is? | where on the table is {it}? | where could {it} be now? |
+    do you see where {it} is?
 """)
 PLURAL_REQUESTS = REQUESTS + Wordings.parse("""
     where are {it}? | tell me where {it} are | do you know where {it} are? |
-    where in the picture are {it}?
-    // can you tell me where {it} are? | where on the table are {it}?
+    where in the picture are {it}? | are {it} around here? | where have {it} gone? |
+    whereabouts are {it}? | {it}, where are they? | are {it} still there? | where would {it} be? |
+    can you see where {it} are? | I don't know where {it} are |
+    what happened to {it}? they were just here
+    // can you tell me where {it} are? | where on the table are {it}? | where could {it} be now? |
+    do you see where {it} are?
 """)

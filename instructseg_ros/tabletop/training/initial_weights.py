@@ -54,12 +54,15 @@ def initialize_from_scratch(model: InstructSegModel) -> None:
 @torch.no_grad()
 def initialize_from_model(
     name: str, processor: InstructSegProcessor, model: InstructSegModel
-) -> None:
+) -> torch.Tensor:
     """Copy the weights of another model, which may have fewer words and another image size.
 
     Args:
         name: "embedded", or the other model's folder or hub id.
         processor: Processor of `model`.
+
+    Returns:
+        (V,) bool, the words of `model` that the other model knows.
 
     Raises:
         ValueError: The other model has words that this one lacks, or another architecture.
@@ -70,13 +73,17 @@ def initialize_from_model(
         raise ValueError(f'{name} has words unknown to the tabletop: train without --model')
     state, embeddings = other.state_dict(), model.get_input_embeddings().weight.clone()
     try:
-        embeddings[[words[word] for word in others]] = state[_WORDS][[*others.values()]]
+        shared = [words[word] for word in others]
+        embeddings[shared] = state[_WORDS][[*others.values()]]
         state[_WORDS] = embeddings
         for key in state.keys() & _POSITIONS:
             state[key] = _resize(state[key], model.config.image_tokens)
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f'{name} differs in shape from the embedded model: {error}') from error
+    learned = torch.zeros(len(embeddings), dtype=torch.bool)
+    learned[shared] = True
+    return learned
 
 
 def _resize(positions: torch.Tensor, cells: int) -> torch.Tensor:

@@ -44,6 +44,7 @@ _GROUNDED_LAYERS = (1, 2)
 # Log-weights for drawing instruction categories: vocabulary first, comparisons later.
 _EARLY_WEIGHTS = np.log([one.early_weight for one in INSTRUCTION_CATEGORIES.values()])
 _LATE_WEIGHTS = np.log([one.late_weight for one in INSTRUCTION_CATEGORIES.values()])
+_LONG_BATCHES = 0.25  # share of batches with long instructions, which cost time
 _ABSENT = np.log(1.5)  # added for absent targets, which are learned last
 
 
@@ -267,6 +268,7 @@ def _augmented(
     room = [(0, 0), (0, 0), (0, MAX_ADDED)]
     words, groups = np.pad(words, room), np.pad(groups, room)
     groundings, roles = np.pad(groundings, [*room, (0, 0)]), roles.copy()
+    long = bool(rng.random() < _LONG_BATCHES)
     for place in np.ndindex(categories.shape):
         count = int((words[place] > 0).sum())
         one = Words(
@@ -275,7 +277,7 @@ def _augmented(
             groundings=groundings[place][:count].copy(),
         )
         roles[place] = default_augmentation().augment(
-            one, roles[place], int(categories[place]), rng
+            one, roles[place], int(categories[place]), rng, long=long
         )
         for array, values in ((words, one.ids), (groups, one.groups), (groundings, one.groundings)):
             array[place] = 0

@@ -17,6 +17,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from instructseg_ros.model.processor import stretch_levels
+from instructseg_ros.spatial.pinhole import Pinhole
+from instructseg_ros.tabletop.shifts import observe_shifted
+from instructseg_ros.tabletop.training.scene_variation import random_shift
 from instructseg_ros.tabletop.world.catalogue import COLORS, OBJECT_CATEGORIES, SIZES
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject, from_json, to_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
@@ -44,6 +47,7 @@ class StoreShape:
         instructions: Instructions of each scene.
         vision_size: Side of the vision tower's images, in pixels.
         mask_size: (height, width) of the mask branch's images, in pixels.
+        photographs: Folder of photographs that some tables show; '': none.
     """
 
     first_seed: int
@@ -51,6 +55,7 @@ class StoreShape:
     instructions: int
     vision_size: int
     mask_size: tuple[int, int]
+    photographs: str = ''
 
 
 class SceneStore:
@@ -148,6 +153,8 @@ MOTIONS: Final = ('left', 'right', 'towards', 'away', 'up')
 _RENDER_SIZE = (480, 360)
 _STRIDE_JITTER = 0.3
 _CHUNK = 8
+_MIN_OBJECTS = 3
+_PORTRAIT_EVERY = 9  # of so many chunks of scenes, one is in portrait format
 
 
 def render_scenes(store: SceneStore, *, stride: float, processes: int) -> None:
@@ -182,64 +189,78 @@ def _render_all(render: Callable[[np.ndarray], None], scenes: np.ndarray, proces
 
 
 class SceneWriter:
-    """Renders one scene after another into a store."""
+    """Renders one scene after another into a store, in portrait or landscape format."""
 
-    def __init__(self, store: SceneStore, stride: float) -> None:
-        width, height = _RENDER_SIZE
+    def __init__(self, store: SceneStore, stride: float, *, portrait: bool = False) -> None:
+        width, height = reversed(_RENDER_SIZE) if portrait else _RENDER_SIZE
         self._tabletop = Tabletop(width=width, height=height)
         self._store = store
         self._stride = stride
+        self._photographs = _photographs(store.shape.photographs)
 
     def write(self, index: int) -> None:
         """Render scene `index` into the store."""
         seed = self._store.shape.first_seed + index
         rng = np.random.default_rng(seed)
-        self._tabletop.reset(seed)
         stride = self._stride * rng.uniform(1 - _STRIDE_JITTER, 1 + _STRIDE_JITTER)
-        start = rng.uniform(0, 4)
-        frames = [self._tabletop.observe(start + i * stride, truth=False).rgb for i in range(2)]
-        key = self._tabletop.observe(start + 2 * stride)
-        frames.append(key.rgb)
+        times = rng.uniform(0, 4) + stride * np.arange(FRAMES)
+        shift = random_shift(rng, self._photographs)
+        frames = observe_shifted(self._tabletop, seed, times.tolist(), shift)
+        if len(frames[-1].graph) < _MIN_OBJECTS:  # this camera looks past most of them
+            frames = observe_shifted(self._tabletop, seed, times.tolist())
+        key = frames[-1]
+        assert key.labels is not None
         store = self._store
         side = store.shape.vision_size
         height, width = store.shape.mask_size
-        store.vision[index] = [_resize(frame, (side, side), 'BICUBIC') for frame in frames]
+        store.vision[index] = [_resize(frame.rgb, (side, side), 'BICUBIC') for frame in frames]
         store.image[index] = _resize(key.rgb, (width, height), 'BILINEAR')
         graph = key.graph[:MAX_OBJECTS]
         slots = np.zeros(256, np.uint8)
         for slot, one in enumerate(graph):
             slots[one.label] = slot + 1
-            store.objects[index, slot] = _describe(one, stride)
+            store.objects[index, slot] = _describe(one, key.pinhole, stride)
         store.labels[index] = slots[_resize(key.labels, (width, height), 'NEAREST')]
         store.write_graph(index, graph)
         store.done[index] = True
 
 
 def _render(folder: Path, stride: float, indices: np.ndarray) -> None:
-    writer = _writer(folder, stride)
+    portrait = int(indices[0]) // _CHUNK % _PORTRAIT_EVERY == 0
+    writer = _writer(folder, stride, portrait)
     for index in indices:
         writer.write(int(index))
 
 
-@functools.lru_cache(maxsize=1)
-def _writer(folder: Path, stride: float) -> SceneWriter:
-    """Create this process's writer once, and within a task, so that errors reach the caller."""
-    return SceneWriter(SceneStore.open(folder), stride)
+@functools.lru_cache(maxsize=2)
+def _writer(folder: Path, stride: float, portrait: bool) -> SceneWriter:
+    """Create this process's writers once, and within a task, so that errors reach the caller."""
+    return SceneWriter(SceneStore.open(folder), stride, portrait=portrait)
 
 
-def _describe(one: SceneObject, stride: float) -> list[float]:
+def _photographs(folder: str) -> list[np.ndarray]:
+    """Read all pictures in a folder, at most 640 pixels wide and high; '' has none."""
+    pictures = []
+    for file in sorted(Path(folder).iterdir()) if folder else []:
+        with Image.open(file) as image:
+            picture = image.convert('RGB')
+        picture.thumbnail((640, 640))
+        pictures.append(np.asarray(picture))
+    return pictures
+
+
+def _describe(one: SceneObject, pinhole: Pinhole, stride: float) -> list[float]:
     x, y, z = one.position
     # Image flow of the object's centre over one stride, in focal lengths.
     flow_u = (one.velocity[0] - x / z * one.velocity[2]) / z * stride
     flow_v = (one.velocity[1] - y / z * one.velocity[2]) / z * stride
-    width, height = _RENDER_SIZE
     return [
         1,
         OBJECT_CATEGORIES.index(one.category),
         list(COLORS).index(one.color),
         list(SIZES).index(one.size),
-        one.pixel[0] / width,
-        one.pixel[1] / height,
+        one.pixel[0] / pinhole.width,
+        one.pixel[1] / pinhole.height,
         one.extent,
         z,
         MOTIONS.index(one.motion) + 1 if one.motion else 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,13 @@ from instructseg_ros.model.embedded_model import (
     embedded_config,
     processor_for,
 )
-from instructseg_ros.model.model_files import find_model, model_hash, write_manifest
+from instructseg_ros.model.model_files import (
+    NOUN_WEIGHTS,
+    NOUNS,
+    find_model,
+    model_hash,
+    write_manifest,
+)
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.segmenter import Segmenter
@@ -44,18 +51,18 @@ from instructseg_ros.tabletop.training.language_stage import LanguageStage
 from instructseg_ros.tabletop.training.losses import Stage
 from instructseg_ros.tabletop.training.pixel_stage import PixelStage, cache_pixels
 from instructseg_ros.tabletop.training.scene_store import SceneStore, StoreShape, render_scenes
-from instructseg_ros.tabletop.training.training_config import (
-    STAGES,
-    STAGES_FROM_MODEL,
-    StageConfig,
-    TabletopRecipe,
-)
+from instructseg_ros.tabletop.training.training_config import STAGES, StageConfig, TabletopRecipe
 from instructseg_ros.tabletop.training.word_augmentation import write_instructions
+from instructseg_ros.tabletop.training.word_vectors import (
+    all_words,
+    bake_vectors,
+    join_vectors,
+    word_vectors,
+)
 from instructseg_ros.video.run_folder import locked, make_folder
 
 # The earlier stages that a stage needs; stages that are not listed need all earlier ones.
 _NEEDS: Final = {'pixels': (), 'language': ('tower', 'motion')}
-_SEEDS: Final = (*STAGES, 'heads')
 _CALIBRATION_SCENES = 150
 
 
@@ -80,15 +87,15 @@ class TabletopTraining:
 
         Args:
             processes: Number of renderers that run in parallel.
-            start: Model that `STAGES_FROM_MODEL` train further; None: `STAGES` train a new one.
-            stages: Stages to run; empty: all.
+            start: Model to train further; None: a new one.
+            stages: Stages to run; empty: all of the recipe.
 
         Raises:
             NotADirectoryError: The folder is a file.
             ValueError: A stage is unknown, the folder contains different scenes, or `start` differs
                 from the embedded model in architecture or words.
         """
-        self._stages = STAGES if start is None else STAGES_FROM_MODEL
+        self._stages = recipe.stages
         self._chosen = stages or self._stages
         if unknown := set(self._chosen) - set(self._stages):
             known = ', '.join(self._stages)
@@ -99,10 +106,13 @@ class TabletopTraining:
         self._recipe = recipe
         self.processor, self.model = _fresh_model(recipe.first_scene)
         self._start = {'model': 'from scratch', 'weights': 'random'}
+        self._start_folder: Path | None = None
+        learned = None
         if start is not None:
-            initialize_from_model(start, self.processor, self.model)
-            found = find_model(start)
+            learned = initialize_from_model(start, self.processor, self.model)
+            self._start_folder = found = find_model(start)
             self._start = {'model': str(found), 'weights': model_hash(found)}
+        join_vectors(self.model.language_model.embed_tokens, learned)
         self._store = self._rendered(processes)
 
     def run(self) -> None:
@@ -128,7 +138,7 @@ class TabletopTraining:
 
     def _train(self, name: str) -> None:
         earlier = self._stages[: self._stages.index(name)]
-        for need in _NEEDS.get(name, earlier):
+        for need in set(_NEEDS.get(name, earlier)) & set(self._stages):
             if saved_step(self._folder / need) < self._recipe.stage(need).steps:
                 raise ValueError(f'stage {name} needs stage {need}, which is not finished: run it')
         # One lock for each stage, so that other stages may be trained in parallel.
@@ -142,10 +152,10 @@ class TabletopTraining:
         config = self._recipe.stage(name)
         if self._accelerator.is_main_process:
             settings = dataclasses.asdict(self._recipe)
-            common = {key: each for key, each in settings.items() if not isinstance(each, dict)}
+            common = {key: each for key, each in settings.items() if key not in STAGES}
             own = {key: each for key, each in settings[name].items() if key != 'steps'}
             claim_training(self._folder / name, {**self._start, **common, **own})
-        seed = _SEEDS.index(name) + 1
+        seed = STAGES.index(name) + 1
         torch.manual_seed(seed)  # auxiliary heads start with random weights
         stage = self._stage(name)
         return Trainer(
@@ -199,7 +209,7 @@ class TabletopTraining:
     @functools.cached_property
     def _language(self) -> LanguageStage:
         """The language stage; `joint`, `heads` and `finetune` use its auxiliary head too."""
-        if self._stages == STAGES_FROM_MODEL:
+        if not {'language', 'joint'} & set(self._stages):
             return LanguageStage(self.model, self._store)
         tokens = cache_tokens(self.model, self._store)
         motion = cache_motion(self.model, self._store, tokens)
@@ -214,6 +224,7 @@ class TabletopTraining:
             instructions=self._recipe.instructions,
             vision_size=config.vision_config.image_size,
             mask_size=MASK_SIZE,
+            photographs=self._recipe.photographs,
         )
         store = SceneStore.create(self._folder / 'scenes', shape)
         if self._accelerator.is_main_process:
@@ -223,23 +234,34 @@ class TabletopTraining:
         return store
 
     def _save(self) -> None:
-        """Calibrate the model's thresholds, and write it."""
+        """Calibrate the model, and write it."""
+        bake_vectors(self.model.language_model.embed_tokens)
         segmenter = Segmenter(
             self.model, self.processor, name='trained', device=torch.device('cpu')
         )
         scenes = min(_CALIBRATION_SCENES, self._recipe.scenes // 4)
-        thresholds = calibrate_model(segmenter, scenes=scenes)
-        self.model.config.score_threshold = thresholds.found
-        self.model.config.release_threshold = thresholds.release
+        for name, value in calibrate_model(segmenter, scenes=scenes).settings().items():
+            setattr(self.model.config, name, value)
         self.model.save_pretrained(self._folder / 'model')
         self.processor.save_pretrained(self._folder / 'model')
+        for name in (NOUN_WEIGHTS, NOUNS):  # this training does not change what photographs get
+            if self._start_folder and (self._start_folder / name).is_file():
+                shutil.copy(self._start_folder / name, self._folder / 'model' / name)
         write_manifest(self._folder / 'model')
 
 
 def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
     torch.manual_seed(seed)
-    words = vocabulary()
+    words = all_words()
     config = embedded_config(len(SPECIAL_TOKENS) + len(words))
     model = InstructSegModel(config)
     initialize_from_scratch(model)
-    return processor_for(config, words, synonyms(), look_alikes()), model
+    processor = processor_for(
+        config,
+        words,
+        synonyms(),
+        look_alikes(),
+        trained_words=len(vocabulary()),
+        object_words=len(word_vectors().objects),
+    )
+    return processor, model

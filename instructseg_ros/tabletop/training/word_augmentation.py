@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from instructseg_ros.tabletop.instructions import (
     vocabulary,
 )
 from instructseg_ros.tabletop.instructions import movement as motions
+from instructseg_ros.tabletop.instructions.generate import WORD
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.instructions.relation import RELATIONS
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES
@@ -34,6 +36,7 @@ from instructseg_ros.tabletop.instructions.wording import (
     Wordings,
 )
 from instructseg_ros.tabletop.training.scene_store import ANCHORS, MAX_WORDS, SceneStore
+from instructseg_ros.tabletop.training.word_vectors import all_words, word_vectors
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
@@ -100,15 +103,26 @@ def _write(
 
 
 _, _UNKNOWN, _END = range(len(SPECIAL_TOKENS))
-_MIRRORED = {'left': 'right', 'leftmost': 'rightmost', 'leftwards': 'rightwards'}
+_MIRRORED = {
+    'left': 'right',
+    'leftmost': 'rightmost',
+    'leftward': 'rightward',
+    'leftwards': 'rightwards',
+}
 _ATTRIBUTE, _MOTION = (GROUPS.index(name) + 1 for name in ('attribute', 'motion'))
 _USE = list(INSTRUCTION_CATEGORIES).index('use')
 # Words that occur both between phrases and within them.
 _FUNCTION_WORDS = {'you', 'me', 'that', 'is', 'for', 'the'}
 _MAX_EXTENSION = 3
-_CLAUSE = (6, 20)  # words of a clause that does not matter
-_UNKNOWN_IN_CLAUSE = 0.3
-MAX_ADDED: Final = _MAX_EXTENSION + _CLAUSE[1] + 1
+_MAX_CLAUSE = 32  # words of a clause that does not matter
+_RANDOM_CLAUSES = 0.4  # share of clauses that consist of random words
+_UNKNOWN_IN_CLAUSE = 0.2
+_OTHERS_IN_CLAUSE = 0.5
+_TWO_CLAUSES = 0.3  # share of lengthened instructions with a clause at both ends
+_MAX_LENGTH = 64  # words with all clauses
+MAX_ADDED: Final = _MAX_LENGTH - MAX_WORDS
+_SIMILAR = 0.6  # cosine from which a word may mean the same as a word with a grounding
+_CLAUSES: Final = Path(__file__).parent / 'clauses.txt'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,14 +130,16 @@ class AugmentationRates:
     """Probabilities of the changes to an instruction's words.
 
     Args:
-        hidden: A word without a grounding becomes unknown, unless it acts as a noun ("one").
+        hidden: A word without a grounding becomes unknown or another word of the dictionary, unless
+            it acts as a noun ("one").
         replaced: A word without a grounding becomes another such word.
         dropped: A word without a grounding is removed.
         blurred: A word of a phrase with several words (noun, use, movement) becomes unknown.
         extended: An instruction gets up to three more words without a grounding.
-        lengthened: An instruction gets a clause of 6 to 20 such words, some of them unknown.
+        lengthened: An instruction of a long batch gets one or two clauses that do not matter.
         specified: An instruction gets one more word before or after a noun.
-        unknown_noun: One noun becomes unknown, so that the instruction has no target any more.
+        unknown_noun: One noun becomes unknown or names an object that is in no scene, so that the
+            instruction has no target any more.
     """
 
     hidden: float = 0.08
@@ -131,9 +147,9 @@ class AugmentationRates:
     dropped: float = 0.05
     blurred: float = 0.04
     extended: float = 0.2
-    lengthened: float = 0.06
+    lengthened: float = 0.5
     specified: float = 0.25
-    unknown_noun: float = 0.04
+    unknown_noun: float = 0.05
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -150,11 +166,12 @@ class Words:
     groups: np.ndarray
     groundings: np.ndarray
 
-    def insert(self, place: int, word: int) -> None:
-        """Insert a word without a grounding."""
-        self.ids = np.insert(self.ids, place, word)
-        self.groups = np.insert(self.groups, place, 0)
-        self.groundings = np.insert(self.groundings, place, 0, axis=0)
+    def insert(self, place: int, *added: int) -> None:
+        """Insert words without a grounding."""
+        places = [place] * len(added)
+        self.ids = np.insert(self.ids, places, added)
+        self.groups = np.insert(self.groups, places, 0)
+        self.groundings = np.insert(self.groundings, places, 0, axis=0)
 
     def keep(self, kept: np.ndarray) -> None:
         """Keep only the words for which `kept` (R,) is True."""
@@ -180,7 +197,7 @@ class WordAugmentation:
 
     def __init__(self, rates: AugmentationRates = AugmentationRates()) -> None:
         self._rates = rates
-        numbers = {word: i for i, word in enumerate([*SPECIAL_TOKENS, *vocabulary()])}
+        numbers = {word: i for i, word in enumerate([*SPECIAL_TOKENS, *all_words()])}
         heads, modifiers = _nouns()
         self._nouns = _mask(numbers, heads | modifiers)
         self._heads = _mask(numbers, heads)
@@ -191,17 +208,39 @@ class WordAugmentation:
         # Words that change the meaning of an instruction: "not", "or", "second".
         structural = _structural()
         self._structural = _mask(numbers, structural)
-        fillers = set(numbers) - set(SPECIAL_TOKENS) - grounded - modifiers - structural
+        fillers = {*vocabulary()} - grounded - modifiers - structural
         self._fillers = _ids(numbers, fillers | _FUNCTION_WORDS)
+        objects = word_vectors().objects
+        self._unknown_nouns = _ids(numbers, set(objects))
+        meaningful = grounded | modifiers | structural
+        self._others = _ids(numbers, _unlike(meaningful) - objects)
+        self._clauses = [
+            np.array([numbers.get(word, _UNKNOWN) for word in WORD.findall(line.lower())])
+            for line in _CLAUSES.read_text().splitlines()
+        ]
         self._modifiers = _ids(numbers, (modifiers | _words(_uses())) - heads - _words(_plain()))
         self.mirrored = np.arange(len(numbers))
         for one, other in _MIRRORED.items():
             self.mirrored[[numbers[one], numbers[other]]] = numbers[other], numbers[one]
 
     def augment(
-        self, words: Words, roles: np.ndarray, category: int, rng: np.random.Generator
+        self,
+        words: Words,
+        roles: np.ndarray,
+        category: int,
+        rng: np.random.Generator,
+        *,
+        long: bool = False,
     ) -> np.ndarray:
-        """Change the words in place; return the new (3,) roles, each a bit set of objects."""
+        """Change the words in place; return the new (3,) roles, each a bit set of objects.
+
+        Args:
+            words: The instruction.
+            roles: (3,) bit sets of objects.
+            category: Index of the instruction's category.
+            rng: Random source.
+            long: Whether the instruction may get clauses that do not matter.
+        """
         rates = self._rates
         if category != _USE and rng.random() < rates.unknown_noun and self._hide_noun(words, rng):
             roles = np.where(np.arange(3) == ANCHORS, roles, 0)
@@ -211,10 +250,8 @@ class WordAugmentation:
             self._specify(words, rng)
         if rng.random() < rates.extended:
             self._insert(words, rng.choice(self._fillers, rng.integers(1, _MAX_EXTENSION + 1)), rng)
-        if rng.random() < rates.lengthened:
-            clause = rng.choice(self._fillers, rng.integers(_CLAUSE[0], _CLAUSE[1] + 1))
-            clause[rng.random(len(clause)) < _UNKNOWN_IN_CLAUSE] = _UNKNOWN
-            self._insert(words, clause, rng)
+        if long and rng.random() < rates.lengthened:
+            self._lengthen(words, rng)
         return roles
 
     def _hide_noun(self, words: Words, rng: np.random.Generator) -> bool:
@@ -227,8 +264,10 @@ class WordAugmentation:
         while words.inside()[stop + 1] and noun[stop + 1]:
             stop += 1
         words.ids[start : stop + 1] = _UNKNOWN
+        if rng.random() < 0.7:
+            words.ids[stop] = rng.choice(self._unknown_nouns)
         words.groundings[start : stop + 1] = 0
-        if rng.random() < 0.5:  # replace them by one unknown word
+        if rng.random() < 0.7:  # replace them by one word
             gone = np.zeros(len(words.ids), dtype=bool)
             gone[start:stop] = True
             words.keep(~gone)
@@ -245,7 +284,8 @@ class WordAugmentation:
         rates = self._rates
         free = (words.groups == 0) & (words.ids > _END) & ~self._structural[words.ids]
         drawn = np.where(free, rng.random(len(free)), 1)
-        words.ids[(drawn < rates.hidden) & ~self._pronouns[words.ids]] = _UNKNOWN
+        hidden = (drawn < rates.hidden) & ~self._pronouns[words.ids]
+        words.ids[hidden] = self._unfamiliar(int(hidden.sum()), rng)
         replaced = (drawn >= rates.hidden) & (drawn < rates.hidden + rates.replaced)
         words.ids[replaced] = rng.choice(self._fillers, int(replaced.sum()))
         dropped = (drawn > 1 - rates.dropped) & free
@@ -253,16 +293,44 @@ class WordAugmentation:
 
     def _insert(self, words: Words, added: np.ndarray, rng: np.random.Generator) -> None:
         """Insert words without a grounding at one place outside the phrases."""
-        place = int(rng.choice(np.flatnonzero(~words.inside())))
-        for word in added:
-            words.insert(place, int(word))
+        words.insert(int(rng.choice(np.flatnonzero(~words.inside()))), *added)
+
+    def _lengthen(self, words: Words, rng: np.random.Generator) -> None:
+        """Add a clause before or after the instruction, or both, as far as there is room."""
+        both = rng.random() < _TWO_CLAUSES
+        before = rng.random() < 0.5
+        for first in (before, not before) if both else (before,):
+            clause = self._clause(rng)
+            room = _MAX_LENGTH - len(words.ids)
+            if len(clause) <= room:
+                # [SEG] stays the last word.
+                words.insert(0 if first else len(words.ids) - 1, *clause)
+
+    def _clause(self, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= _RANDOM_CLAUSES:
+            clause = self._clauses[int(rng.integers(len(self._clauses)))].copy()
+            replaced = rng.random(len(clause)) < self._rates.hidden
+            clause[replaced] = self._unfamiliar(int(replaced.sum()), rng)
+            return clause
+        clause = rng.choice(self._fillers, int(rng.integers(4, _MAX_CLAUSE + 1)))
+        other = rng.random(len(clause)) < _OTHERS_IN_CLAUSE
+        clause[other] = self._unfamiliar(int(other.sum()), rng)
+        return clause
+
+    def _unfamiliar(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw words that no instruction teaches, some of them unknown."""
+        drawn = rng.choice(self._others, count)
+        drawn[rng.random(count) < _UNKNOWN_IN_CLAUSE] = _UNKNOWN
+        return drawn
 
     def _specify(self, words: Words, rng: np.random.Generator) -> None:
         """Add a word to one noun, as in 'tea mug'."""
         nouns = np.flatnonzero((words.groups == _ATTRIBUTE) & self._heads[words.ids])
         if len(nouns):
             after = rng.random() < 0.2
-            word = _UNKNOWN if rng.random() < 0.3 else int(rng.choice(self._modifiers))
+            word = int(rng.choice(self._modifiers))
+            if rng.random() < 0.3:
+                word = int(self._unfamiliar(1, rng)[0])
             words.insert(int(rng.choice(nouns)) + after, word)
 
 
@@ -307,6 +375,16 @@ def _structural() -> set[str]:
         words[category.name in ('negation', 'compound', 'ordinal', 'comparison')] |= own
     requests = _words([SINGULAR_REQUESTS, PLURAL_REQUESTS])
     return {'not'} | {word.strip(',') for word in words[True] - words[False] - requests}
+
+
+def _unlike(meaningful: set[str]) -> set[str]:
+    """Return the words outside the vocabulary whose vectors resemble none of these words."""
+    known = word_vectors()
+    table = np.stack([known.vectors[word] for word in known.others])
+    wanted = np.stack([known.vectors[word] for word in sorted(meaningful) if word in known.vectors])
+    table, wanted = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (table, wanted))
+    near = (table @ wanted.T).max(axis=1) >= _SIMILAR
+    return {word for word, close in zip(known.others, near, strict=True) if not close}
 
 
 def _words(wordings: Iterable[Wordings]) -> set[str]:

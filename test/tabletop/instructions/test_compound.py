@@ -12,7 +12,10 @@ from instruction_scenes import random_scenes
 from instructseg_ros.tabletop.instructions import generate
 
 SCENES = random_scenes(60)
-JOINTS = re.compile(r'\b(?:and also|as well as|together with|and|plus|with|or else|or|if)\b')
+JOINTS = re.compile(
+    r'\b(?:and also|as well as|together with|and|plus|with|or else|or|if|but|then|alongside|'
+    r'in addition to|accompanied by)\b|[,.]'
+)
 
 
 @pytest.mark.parametrize('absent', [False, True])

@@ -155,7 +155,7 @@ def test_the_vocabulary_is_sorted_lower_case_and_moderate() -> None:
     words = vocabulary()
     assert list(words) == sorted(set(words))
     assert all(WORD.fullmatch(word) for word in words)
-    assert 200 <= len(words) <= 450
+    assert 200 <= len(words) <= 1600
 
 
 def test_every_category_of_object_can_be_named() -> None:

@@ -7,7 +7,7 @@ from math import dist
 
 import numpy as np
 import pytest
-from instruction_reader import matching, split_at
+from instruction_reader import described, matching, split_at
 from instruction_scenes import random_scenes
 
 from instructseg_ros.tabletop.instructions import TabletopInstruction, generate
@@ -56,15 +56,26 @@ RULES = {
     'least little': LARGEST,
     'least big': SMALLEST,
     'least large': SMALLEST,
+    'least size': SMALLEST,
+    'least great': SMALLEST,
+    'least distant': NEAREST,
     'least far': NEAREST,
     'least remote': NEAREST,
     'least near': FARTHEST,
     'least close': FARTHEST,
+    'greatest distance': FARTHEST,
     'remote': FARTHEST,
     'large': LARGEST,
     'big': LARGEST,
     'small': SMALLEST,
     'little': SMALLEST,
+    'great': LARGEST,
+    'hug': LARGEST,
+    'sizable': LARGEST,
+    'bulk': LARGEST,
+    'tin': SMALLEST,
+    'teen': SMALLEST,
+    'wee': SMALLEST,
     'left': LEFTMOST,
     'right': RIGHTMOST,
     'near': NEAREST,
@@ -72,6 +83,8 @@ RULES = {
     'distant': FARTHEST,
     'farthest': FARTHEST,
     'furthest': FARTHEST,
+    'far': FARTHEST,
+    'further': FARTHEST,
 }
 
 
@@ -93,24 +106,32 @@ def test_an_absent_superlative_has_nothing_to_choose_from() -> None:
         assert not matching(before + behind, graph), one.text
 
 
+FAR = (
+    *('behind', 'back', 'farther', 'further', 'distant', 'far side'),
+    *('remote', 'rear', 'beyond', 'deeper'),
+)
+
+
 def _is_there(words: str, obj: SceneObject, anchors: list[SceneObject]) -> float:
     """Above 0 in the place that the words name, below 0 elsewhere, 0 where one could argue."""
-    if 'between' in words or words == 'in the middle of':
+    if 'between' in words or words in ('in the middle of', 'flanked by'):
         to_first, to_second = (np.subtract(one.position, obj.position) for one in anchors)
         turn = to_first @ to_second / np.linalg.norm(to_first) / np.linalg.norm(to_second)
         return -0.2 - float(turn)
     (anchor,) = anchors
-    if words.split()[-1] in ('in', 'into') or 'inside' in words:
+    inside = ('inside', 'at the bottom of', 'enclosed by')
+    if words.split()[-1] in ('in', 'into') or any(part in words for part in inside):
         return 1.0 if obj.inside == anchor.label else -1.0
-    if words.split()[-1] == 'on' or words.endswith('on top of'):
+    on_top = ('on top of', 'on the top of', 'atop', 'upon', 'carried by', 'supported by')
+    if words.split()[-1] == 'on' or words.endswith(on_top):
         return 1.0 if obj.on == anchor.label else -1.0
     if 'left' in words or 'right' in words:
         aside = _across(obj) - _across(anchor)
         return _beyond(aside if 'right' in words else -aside, 0.05)
     aside = obj.position[2] - anchor.position[2]
-    is_behind = any(
-        word in words for word in ('behind', 'back', 'farther', 'further', 'distant', 'far side')
-    )
+    is_behind = any(word in words for word in FAR) and 'forward' not in words
+    if 'less' in words:
+        is_behind = 'near' in words or 'close' in words
     return _beyond(aside if is_behind else -aside, 0.04)
 
 
@@ -122,7 +143,7 @@ def _beyond(aside: float, margin: float) -> float:
 def test_a_relation_means_what_is_in_that_place_and_nothing_doubtful(absent: bool) -> None:
     for graph, one in made('relation', absent=absent):
         before, words, behind = split_at(one, 'relation')
-        named = [matching(part, graph) for part in behind.split(' and ')]
+        named = [matching(part, graph) for part in behind.split(' and ') if described(part)]
         if not one.anchors:
             assert named == [[]]
             continue
@@ -148,13 +169,20 @@ def test_motion_means_what_moves_so_and_nothing_that_nearly_does(absent: bool) -
 DIRECTIONS = {
     'left': ('left',),
     'right': ('right',),
-    'up': (' up', 'upwards', 'air', 'lifted', 'rises', 'rising'),
-    'away': ('away', 'farther', 'further'),
-    'towards': ('towards', 'closer', 'nearer'),
+    'up': (
+        *(' up', 'upward', 'air', 'lifted', 'rises', 'rising'),
+        *('raised', 'higher', 'skywards', 'the table'),
+    ),
+    'away': ('away', 'farther', 'further', 'back', 'distance', 'out of my reach'),
+    'towards': (
+        *('toward', 'closer', 'nearer', 'to me', 'to us'),
+        *('my direction', 'this way', 'our way', 'front'),
+    ),
 }
 
 
 def _moves(words: str, obj: SceneObject) -> bool:
+    words = words.replace('from left', '').replace('from right', '')
     named = [d for d, marks in DIRECTIONS.items() if any(mark in words for mark in marks)]
     if 'roll' in words and obj.manner != 'rolling':
         return False

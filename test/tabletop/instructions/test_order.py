@@ -32,9 +32,9 @@ def _measure(words: str) -> Measure:
         'left': (1.0, lambda obj: obj.position[0] / obj.position[2]),
         'right': (-1.0, lambda obj: obj.position[0] / obj.position[2]),
         'near|clos': (1.0, lambda obj: dist(obj.position, (0, 0, 0))),
-        'far|fur|dist': (-1.0, lambda obj: dist(obj.position, (0, 0, 0))),
-        'larg|big': (-1.0, lambda obj: obj.extent),
-        'small|littl|tin': (1.0, lambda obj: obj.extent),
+        'far|fur|dist|remot': (-1.0, lambda obj: dist(obj.position, (0, 0, 0))),
+        'larg|big|great|hug': (-1.0, lambda obj: obj.extent),
+        'small|littl|tin|teen': (1.0, lambda obj: obj.extent),
     }
     for pattern, (sign, measure) in signs.items():
         if re.search(pattern, words):

@@ -13,7 +13,7 @@ def texts(*categories: str, absent: bool = False) -> dict[str, frozenset[int]]:
     """Instructions on objects of these categories, labelled 1, 2 ..., and the labels meant."""
     graph = tuple(scene_object(label, category) for label, category in enumerate(categories, 1))
     rng = np.random.default_rng(0)
-    made = [generate(graph, rng, category='use', absent=absent) for _ in range(2000)]
+    made = [generate(graph, rng, category='use', absent=absent) for _ in range(40_000)]
     return {one.text.lower().rstrip('.?'): one.targets for one in made if one is not None}
 
 

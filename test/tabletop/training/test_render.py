@@ -27,7 +27,7 @@ SHAPE = StoreShape(
 @pytest.fixture(scope='module')
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> SceneStore:
     store = SceneStore.create(tmp_path_factory.mktemp('rendered'), SHAPE)
-    writer = SceneWriter(store, 0.2)
+    writer = SceneWriter(store, 0.2, portrait=True)  # as `render_scenes` does with the first ones
     writer.write(0)
     writer.write(1)
     return store
@@ -53,8 +53,8 @@ def test_labels_are_slots_and_lie_around_the_centres(rendered: SceneStore) -> No
         for slot in range(count):
             rows, columns = np.nonzero(labels == slot + 1)
             if len(rows) >= 20:
-                assert abs((columns.mean() + 0.5) / width - objects[slot, U]) < 0.02
-                assert abs((rows.mean() + 0.5) / height - objects[slot, V]) < 0.02
+                assert abs((columns.mean() + 0.5) / width - objects[slot, U]) < 0.03
+                assert abs((rows.mean() + 0.5) / height - objects[slot, V]) < 0.03
 
 
 def test_pictures_show_the_same_scene_at_three_times(rendered: SceneStore) -> None:
@@ -68,7 +68,7 @@ def test_pictures_show_the_same_scene_at_three_times(rendered: SceneStore) -> No
 
 def test_rendering_goes_on_where_it_stopped(rendered: SceneStore, tmp_path: Path) -> None:
     store = SceneStore.create(tmp_path, SHAPE)
-    SceneWriter(store, 0.2).write(0)
+    SceneWriter(store, 0.2, portrait=True).write(0)
     store.image[0] = 9
     render_scenes(store, stride=0.2, processes=1)
     again = SceneStore.open(tmp_path)

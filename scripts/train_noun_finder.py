@@ -3,9 +3,10 @@
 Usage: python scripts/train_noun_finder.py WEIGHTS MASKS SCENES MODEL
 
 WEIGHTS  The authors' EfficientNet-Lite0, efficientnet-lite0-57934424.pth.
-MASKS    Folder with index.json: a list of {"file": NAME, "objects": [{"value": V, "noun": NOUN}]},
-         NAME.jpg, and NAME.png with the value of each object, 0 for the background and 255 for
-         pixels that do not count.
+MASKS    Folder with index.json: a list of {"file": NAME, "complete": true, "objects": [{"value": V,
+         "noun": NOUN}]}, NAME.jpg, and NAME.png with the value of each object, 0 for the background
+         and 255 for pixels that do not count. "complete" says that every object is labelled whose
+         noun occurs in the complete entries. Photographs without objects need no NAME.png.
 SCENES   Folder `scenes` of a tabletop training: its images are no photographs.
 MODEL    Folder with nouns.json, in which the weights are stored in half precision.
 """
@@ -40,10 +41,13 @@ SIZE: Final = (336, 448)
 CELLS: Final = (11, 14)
 STEPS, BATCH, RATE = 2300, 8, 2e-3
 MIN_SHARE = 0.01  # of a picture that an object fills
+VISIBLE = 0.02  # share from which an object counts as visible
 REAL_SHARE = 0.7  # of the evidence that comes from the classifier
 IGNORED = 255
-KIND_IMAGES = 750  # images of each kind that decide what a photograph is
-JUDGED = 1500  # photographs that calibrate the scores
+RIVALS = 10  # absent nouns for each photograph that calibrates the scores
+MAX_MISTAKEN = 0.002  # share of renderings that may be taken for photographs
+MAX_ABSENT = 0.01  # share of absent nouns that may count as found
+KIND_IMAGES = 2000  # images of each kind that decide what a photograph is
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,22 +65,31 @@ class Examples:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.rows: list[tuple[str, dict[str, list[int]]]] = []
+        self.complete: list[tuple[str, dict[str, list[int]]]] = []
         for entry in json.loads((folder / 'index.json').read_text()):
             nouns: dict[str, list[int]] = defaultdict(list)
             for one in entry['objects']:
                 nouns[one['noun'] or f'?{one["value"]}'].append(one['value'])
             self.rows.append((entry['file'], dict(nouns)))
+            if entry.get('complete'):
+                self.complete.append(self.rows[-1])
 
     def draw(self, rng: np.random.Generator) -> Example:
         """Draw a random part of a photograph with one large enough target."""
         while True:
             file, nouns = self.rows[int(rng.integers(len(self.rows)))]
+            if not nouns:
+                continue
             values = np.asarray(Image.open(self._folder / f'{file}.png'))
             large = [n for n in nouns if np.isin(values, nouns[n]).mean() > MIN_SHARE]
             if large:
                 noun = large[int(rng.integers(len(large)))]
                 truth = np.where(values == IGNORED, 2, np.isin(values, nouns[noun]))
                 return _augmented(self.photograph(file), truth.astype(np.uint8), noun, rng)
+
+    def share(self, file: str, values: list[int]) -> float:
+        """Return the share of a photograph that the objects with these values fill."""
+        return float(np.isin(np.asarray(Image.open(self._folder / f'{file}.png')), values).mean())
 
     def photograph(self, file: str) -> Image.Image:
         """Read a photograph."""
@@ -213,37 +226,43 @@ def fit_kind(network: NounNetwork, examples: Examples, scenes: SceneStore) -> No
     photographs = [finder.summary(examples.photograph(examples.rows[i][0])) for i in chosen]
     drawn = rng.choice(scenes.shape.scenes, KIND_IMAGES, replace=False)
     rendered = [finder.summary(Image.fromarray(scenes.image[i])) for i in drawn]
-    weight, bias = logistic(torch.cat([*rendered, *photographs]), KIND_IMAGES, decay=2e-3)
+    weight, bias = logistic(torch.cat([*rendered, *photographs]), KIND_IMAGES, decay=1e-3)
+    # Real tables look most like rendered ones, so the bias allows for some errors on those.
+    bias -= torch.quantile(torch.cat(rendered) @ weight + bias, 1 - MAX_MISTAKEN)
     network.photograph.weight.data, network.photograph.bias.data = weight[None], bias[None]
 
 
 def calibrate(network: NounNetwork, reader: NounReader, examples: Examples) -> None:
-    """Fit probabilities to the scores of nouns that are in photographs, and of random nouns."""
-    scores: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    for present, score in _judged(network, reader, examples):
-        scores[present].append(torch.tensor([[score]]).logit(eps=1e-4))
-    absent = scores[False][: len(scores[True])]
-    weight, bias = logistic(torch.cat([*absent, *scores[True]]), len(absent), decay=0.0)
-    network.calibration.copy_(torch.cat([weight, bias[None]]))
+    """Choose the score that counts as found, and fit how much other scores say.
+
+    One in a hundred absent nouns may reach the threshold. The factor of the log-odds is fitted to
+    nouns that are there and to the most plausible of the absent nouns.
+    """
+    present, rivals, absent = [], [], []
+    for own, others in _judged(network, reader, examples):
+        present.append(own)
+        rivals.append(max(others))
+        absent += others
+    log_odds = torch.tensor([*rivals, *present]).logit(eps=1e-4)[:, None]
+    factor, _ = logistic(log_odds, len(rivals), decay=0.0)
+    threshold = float(np.quantile(absent, 1 - MAX_ABSENT))
+    network.calibration.copy_(torch.tensor([float(factor), threshold]))
 
 
 def _judged(
     network: NounNetwork, reader: NounReader, examples: Examples
-) -> Iterator[tuple[bool, float]]:
-    """Yield whether a noun is in a photograph, and its score."""
+) -> Iterator[tuple[float, list[float]]]:
+    """Yield the score of a noun that is in a photograph, and those of some that are not."""
     rng = np.random.default_rng(2)
     finder = NounFinder(network, reader, torch.device('cpu'))
-    names = sorted({noun for _, nouns in examples.rows for noun in nouns if reader.read(noun)})
-    for index in rng.choice(len(examples.rows), min(JUDGED, len(examples.rows)), replace=False):
-        file, nouns = examples.rows[index]
-        there = [noun for noun in nouns if noun in names]
-        if there:
-            asked = dict.fromkeys(there[:1], True)
-            other = names[int(rng.integers(len(names)))]
-            asked |= {other: False} if other not in nouns else {}
-            queries = [reader.read(noun) for noun in asked]
-            image = examples.photograph(file)
-            yield from zip(asked.values(), finder.scores(image, queries), strict=True)
+    names = sorted({noun for _, nouns in examples.complete for noun in nouns if reader.read(noun)})
+    for file, nouns in examples.complete:
+        there = [n for n in nouns if n in names and examples.share(file, nouns[n]) > VISIBLE][:1]
+        absent = [noun for noun in rng.choice(names, RIVALS) if noun not in nouns]
+        if there and absent:
+            queries = [reader.read(noun) for noun in (*there, *absent)]
+            own, *others = finder.scores(examples.photograph(file), queries)
+            yield own, others
 
 
 def logistic(x: torch.Tensor, negatives: int, *, decay: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -50,9 +50,9 @@ class Look:
         classes: (1, 1000, h, w) probabilities of the classes in each cell, one for each size.
     """
 
-    features: torch.Tensor
-    hidden: tuple[torch.Tensor, ...]
-    classes: tuple[torch.Tensor, ...]
+    features: torch.Tensor = dataclasses.field(repr=False)
+    hidden: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
+    classes: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
 
 
 class NounNetwork(nn.Module):
@@ -67,8 +67,8 @@ class NounNetwork(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(n, _WIDTH, 1) for n in self.backbone.channels)
         self.smooth = nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1)
         self.join = nn.Conv2d(2 * _WIDTH + 2, _WIDTH, 3, padding=1)
-        # Score -> log-odds that the object is there: factor and offset of the score's log-odds.
-        self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
+        # Factor of a score's log-odds, and the score from which an object counts as found.
+        self.register_buffer('calibration', torch.tensor([1.0, 0.5]))
         self.mask = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(_WIDTH, _WIDTH, 3, padding=2, dilation=2),
@@ -121,10 +121,11 @@ class NounNetwork(nn.Module):
             scores.append(self.classifier(pooled).softmax(1)[:, list(classes)].sum())
         return float(torch.stack(scores).mean())
 
-    def calibrated(self, score: float) -> float:
-        """Return the probability that an object with this score is in the image."""
-        factor, offset = self.calibration
-        return float((factor * torch.tensor(score).logit(eps=1e-4) + offset).sigmoid())
+    def calibrated(self, score: float, threshold: float) -> float:
+        """Return a score that reaches `threshold` if the object counts as found."""
+        factor, found = self.calibration
+        distance = torch.tensor(score).logit(eps=_TINY) - found.logit(eps=_TINY)
+        return float((factor * distance + torch.tensor(threshold).logit(eps=_TINY)).sigmoid())
 
     def segment(self, features: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
         """Return (B, 1, h, w) mask logits for features (B, D, h, w) and evidence (B, 1, h, w)."""
@@ -138,14 +139,32 @@ class NounNetwork(nn.Module):
 class NounFinder:
     """Answers instructions that name an object on a photograph; not thread-safe."""
 
-    def __init__(self, network: NounNetwork, reader: NounReader, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: NounNetwork,
+        reader: NounReader,
+        device: torch.device,
+        *,
+        threshold: float = 0.5,
+    ) -> None:
+        """Move the network to a device.
+
+        Args:
+            network: The network.
+            reader: Reads instructions.
+            device: Where the network runs.
+            threshold: Score that an object gets which just counts as found.
+        """
+        self._threshold = threshold
         self._network = network.to(device, memory_format=torch.channels_last).eval()
         self._reader = reader
         self._device = device
         self._judged: deque[tuple[np.ndarray, bool]] = deque(maxlen=_CAMERAS)
 
     @classmethod
-    def from_folder(cls, folder: Path, device: torch.device) -> NounFinder | None:
+    def from_folder(
+        cls, folder: Path, device: torch.device, *, threshold: float = 0.5
+    ) -> NounFinder | None:
         """Load the finder of a model; None if it has none."""
         if not (folder / NOUN_WEIGHTS).is_file():
             return None
@@ -153,7 +172,7 @@ class NounFinder:
         weights = load_file(folder / NOUN_WEIGHTS)
         network.load_state_dict({name: value.float() for name, value in weights.items()})
         reader = NounReader(json.loads((folder / NOUNS).read_text()))
-        return cls(network, reader, device)
+        return cls(network, reader, device, threshold=threshold)
 
     def read(self, text: str) -> NounQuery | None:
         """Return the object that an instruction names, if the classifier knows it."""
@@ -206,7 +225,8 @@ class NounFinder:
         answers = []
         for query in queries:
             evidence = self._network.evidence(look, query.classes)
-            score = self._network.calibrated(self._network.score(look, query.classes, evidence))
+            score = self._network.score(look, query.classes, evidence)
+            score = self._network.calibrated(score, self._threshold)
             logits = self._network.segment(look.features, evidence)[0, 0]
             if query.color and colors is None:
                 small = image.resize(logits.shape[::-1], Image.Resampling.BOX)
@@ -293,6 +313,8 @@ def named_colors(pixels: np.ndarray) -> np.ndarray:
     warm = np.isin(colors, (index['red'], index['orange']))
     colors = np.where(warm & (value < 0.6) & (saturation < 0.8), index['brown'], colors)
     colors = np.where(warm & (value > 0.8) & (saturation < 0.45), index['pink'], colors)
+    wine = (hue > 0.9) & (value < 0.75) & (saturation > 0.5)
+    colors = np.where(wine, index['red'], colors)
     gray = saturation < 0.17
     colors = np.where(gray, index['gray'], colors)
     colors = np.where(gray & (value > 0.75), index['white'], colors)

@@ -109,7 +109,10 @@ class Segmenter:
         self._folder = folder
         self._generator: TextGenerator | None = None
         self._side = SideStream(device)
-        self._finder = None if folder is None else NounFinder.from_folder(folder, device)
+        self._finder: NounFinder | None = None
+        if folder is not None:
+            threshold = config.score_threshold
+            self._finder = NounFinder.from_folder(folder, device, threshold=threshold)
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)
         self._reader = QueryReader(self._model, self._prompts)

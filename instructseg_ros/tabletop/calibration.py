@@ -19,6 +19,9 @@ _CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
 _MAX_MISSED: Final = 0.025
 _MAX_RELEASED: Final = 0.01
 _NEWTON_STEPS: Final = 25
+_UNFITTED: Final = (1.0, 0.0)
+# A less likely answer is not worth a robot's move, even if it is the best one.
+_MIN_FOUND: Final = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Calibration:
         ValueError: There are so few scenes that all targets are present, or all are absent.
     """
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-    segmenter.calibration = (1.0, 0.0)
+    segmenter.calibration = _UNFITTED
     answers = run_scenes(segmenter, seeds) + run_scenes(segmenter, seeds, held_out=True)
     return calibrate(answers)
 
@@ -73,7 +76,8 @@ def calibrate(answers: Sequence[ScoredAnswer]) -> Calibration:
     """Calibrate a model by its answers, whose scores are not calibrated yet.
 
     `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
-    ones: a robot must not grasp something else, but a missed target can be requested again.
+    ones: a robot must not grasp something else, but a missed target can be requested again. It is
+    at least 0.3 if the scores are probabilities.
     `release` is the highest threshold that misses at most 1 % of the present targets, limited to
     the range from half of `found` to `found`.
 
@@ -89,6 +93,8 @@ def calibrate(answers: Sequence[ScoredAnswer]) -> Calibration:
     right = (absent[:, None] < _CANDIDATES).mean(axis=0)
     honest = np.where(missed <= _MAX_MISSED, right, -missed)
     found = float(_CANDIDATES[honest.argmax()])
+    if (scale, offset) != _UNFITTED:
+        found = max(found, _MIN_FOUND)
     kept = _CANDIDATES[missed <= _MAX_RELEASED].max(initial=0.0)
     release = float(np.clip(kept, found / 2, found))
     return Calibration(scale=scale, offset=offset, found=found, release=release)
@@ -104,13 +110,13 @@ def _fit(answers: Sequence[ScoredAnswer]) -> tuple[float, float]:
     x = np.stack([log_odds(np.array([answer.score for answer in answers])), np.ones(len(right))])
     weights = np.array([1.0, 0.0])
     if len(set(right)) < 2:
-        return 1.0, 0.0
+        return _UNFITTED
     for _ in range(_NEWTON_STEPS):
         p = 1 / (1 + np.exp(-weights @ x))
         curvature = (x * (p * (1 - p))) @ x.T + 1e-6 * np.eye(2)
         weights = weights + np.linalg.solve(curvature, x @ (right - p))
     scale, offset = (float(round(value, 4)) for value in weights)
-    return (scale, offset) if scale > 0 else (1.0, 0.0)
+    return (scale, offset) if scale > 0 else _UNFITTED
 
 
 def _scores(answers: Sequence[ScoredAnswer], *, present: bool) -> np.ndarray:

@@ -81,7 +81,7 @@ class Observer:
         self._scenes: Client = self._node.create_client(
             SetParameters, 'camera/sim_camera/set_parameters'
         )
-        self._segment: Client = self._node.create_client(Segment, 'segment')
+        self._segment: Client = self._node.create_client(Segment, 'segmentation_node/segment')
         self._node.create_subscription(
             SegmentationMessage, 'segmentation', self._on_result, qos.reliable(30)
         )

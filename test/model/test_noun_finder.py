@@ -118,6 +118,7 @@ def test_objects_are_chosen_by_color() -> None:
     ('rgb', 'name'),
     [
         ((220, 20, 20), 'red'),
+        ((130, 20, 65), 'red'),  # wine
         ((250, 140, 10), 'orange'),
         ((240, 220, 30), 'yellow'),
         ((30, 160, 40), 'green'),

@@ -1,4 +1,4 @@
-"""Answers of the embedded model to words that it did not learn."""
+"""Answers of the embedded model to words that change the meaning, and to unknown words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.tabletop.instructions import generate
 from instructseg_ros.tabletop.world.recording import Recording
 
 
@@ -30,21 +31,38 @@ def thing(segmenter: Segmenter, image: np.ndarray) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize(
-    ('text', 'word'),
-    [
-        ('the {} that is not red', 'not'),
-        ('anything but the {}', 'anything but'),
-        ('the other {}', 'other'),
-        ('the second {} from the left', 'second'),
-    ],
-)
-def test_a_word_that_changes_the_meaning_is_named_and_nothing_is_found(
-    segmenter: Segmenter, image: np.ndarray, thing: str, text: str, word: str
+def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
+
+
+def test_what_an_instruction_rules_out_is_not_taken(segmenter: Segmenter) -> None:
+    asked = taken = 0
+    rng = np.random.default_rng(0)
+    with Recording() as recording:
+        frames = [recording.observe(time) for time in (1.0, 9.0, 17.0, 25.0)]
+    for frame in frames:
+        for _ in range(12):
+            instruction = generate(frame.graph, rng, category='negation')
+            if instruction is None or frame.labels is None:
+                continue
+            answer = segmenter.segment(frame.rgb, instruction.text)
+            wanted, forbidden = (
+                overlap(answer.mask, np.isin(frame.labels, list(objects)))
+                for objects in (instruction.targets, instruction.anchors)
+            )
+            asked += 1
+            taken += answer.found and forbidden > wanted
+    assert asked >= 12
+    assert taken <= 0.1 * asked
+
+
+def test_a_noun_for_an_object_of_no_scene_is_not_found_and_named(
+    segmenter: Segmenter, image: np.ndarray
 ) -> None:
-    answer = segmenter.segment(image, text.format(thing))
-    assert not answer.found and answer.score == 0.0
-    assert f'unknown words: "{word}"' in answer.reason
+    answer = segmenter.segment(image, 'bring me the umbrella because it may rain')
+    assert not answer.found
+    assert answer.unknown == ('umbrella',)
+    assert 'unknown words: "umbrella"' in answer.reason
 
 
 def test_a_typing_error_is_repaired_and_reported(

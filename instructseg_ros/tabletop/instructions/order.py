@@ -325,7 +325,7 @@ ORDINAL = InstructionCategory(
     share=0.12,
     share_at_rest=0.12,
     early_weight=0.4,
-    late_weight=1.4,
+    late_weight=2.6,
 )
 COMPARISON = InstructionCategory(
     name='comparison',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -32,6 +32,8 @@ WIDTH_MARGIN = 0.05
 DEPTH_MARGIN = 0.04
 SHORTEST_GAP = 0.12
 BESIDE, NOT_BESIDE = 0.17, 0.26  # m between the centres of objects
+NEAREST = 0.2  # m to the nearest object, which is beside the anchor if others are farther
+CLEARLY_FARTHER = 1.4  # times that distance
 CONTAINERS = frozenset({'bowl', 'mug'})
 SUPPORTS = frozenset({'plate', 'book', 'box'})
 
@@ -46,6 +48,7 @@ class Relation:
         anchors: Categories that anchors may have; None for any.
         anchor_count: Number of anchors.
         possible: Whether an object can be in this relation at all.
+        is_nearest: Whether only the nearest of several objects can be in it.
     """
 
     truth: Callable[..., float]
@@ -53,6 +56,7 @@ class Relation:
     anchors: frozenset[str] | None = None
     anchor_count: int = 1
     possible: Callable[[SceneObject], bool] = lambda obj: True
+    is_nearest: bool = False
 
 
 def _beyond(difference: float, margin: float) -> float:
@@ -178,6 +182,7 @@ RELATIONS = {
     ),
     'beside': Relation(
         truth=_beside,
+        is_nearest=True,
         words=Wordings.parse("""
             next to | next to | beside | near | close to | right next to | right beside | by |
             near to | at the side of | just by | close by | standing beside | lying next to |
@@ -284,6 +289,25 @@ class AnchoredRelation:
     anchors: tuple[SceneObject, ...]
     truths: dict[int, float]
 
+    def judge(self, objects: Iterable[SceneObject]) -> dict[int, float]:
+        """Return the truth of the relation for some objects that a phrase describes, by label.
+
+        Of several objects near an anchor, only the nearest is beside it, if it is clearly nearer.
+        """
+        others = [one for one in objects if one not in self.anchors]
+        if not self.relation.is_nearest or not others:
+            return {one.label: self.truths.get(one.label, 0.0) for one in others}
+        [anchor] = self.anchors
+        gaps = {one.label: dist(one.position, anchor.position) for one in others}
+        nearest = min(others, key=lambda one: gaps[one.label])
+        gap, *farther = sorted(gaps.values())
+        if gap > NOT_BESIDE:
+            return dict.fromkeys(gaps, 0.0)
+        is_clear = gap <= NEAREST and (not farther or farther[0] >= CLEARLY_FARTHER * gap)
+        if touch(nearest, anchor) or not is_clear:
+            return dict.fromkeys(gaps, 0.5)
+        return {label: float(label == nearest.label) for label in gaps}
+
 
 def draft(writer: Writer, *, absent: bool, relations: Sequence[str] = DRAWN) -> Draft | None:
     """Draft an instruction that fits one object by its relation to others (none if `absent`)."""
@@ -338,7 +362,7 @@ def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
     targets = [one for one in writer.graph if place.truths.get(one.label) == 1.0]
     options = []
     for phrase in phrases_for(writer.choice(targets)):
-        truths = _truths(phrase, place, writer)
+        truths = [*place.judge(phrase.matches(writer.graph)).values()]
         if truths.count(1.0) == 1 and 0.5 not in truths:
             options.append((phrase, len(truths)))
     if writer.chance(CONTRAST_SHARE):
@@ -352,13 +376,7 @@ def _empty(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
     if not others:
         return None
     phrase = writer.choice(phrases_for(writer.choice(others)))
-    return phrase if set(_truths(phrase, place, writer)) == {0.0} else None
-
-
-def _truths(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> list[float]:
-    return [
-        place.truths[one.label] for one in phrase.matches(writer.graph) if one not in place.anchors
-    ]
+    return phrase if {*place.judge(phrase.matches(writer.graph)).values()} == {0.0} else None
 
 
 def _next_to_missing(writer: Writer) -> Draft | None:
@@ -376,13 +394,12 @@ def _next_to_missing(writer: Writer) -> Draft | None:
 
 
 def _draft(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Draft:
-    anchors = labels(place.anchors)
-    candidates = labels(phrase.matches(writer.graph)) - anchors
+    truths = place.judge(phrase.matches(writer.graph))
     return Draft(
         text=_text(phrase, place, writer),
-        targets=frozenset(label for label in candidates if place.truths.get(label) == 1.0),
-        anchors=anchors,
-        candidates=candidates,
+        targets=frozenset(label for label, truth in truths.items() if truth == 1.0),
+        anchors=labels(place.anchors),
+        candidates=frozenset(truths),
     )
 
 
@@ -414,7 +431,7 @@ RELATION = InstructionCategory(
     share=0.23,
     share_at_rest=0.23,
     early_weight=0.4,
-    late_weight=1.9,
+    late_weight=2.2,
     demo_examples=2,
 )
 PROXIMITY = InstructionCategory(
@@ -422,8 +439,8 @@ PROXIMITY = InstructionCategory(
     generator=partial(draft, relations=('beside',)),
     sentences=SINGULAR_REQUESTS,
     wordings=(SINGULAR_REQUESTS, PATTERNS, QUESTIONS, OPEN_QUESTIONS, ONE_ANCHOR),
-    share=0.06,
-    share_at_rest=0.06,
+    share=0.1,
+    share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=1.2,
+    late_weight=4.0,
 )

@@ -42,7 +42,7 @@ _HAS_COLOR: Final = 0.25  # share of an object's cells with a color from which i
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Look:
-    """What the classifier sees in an image at one or several sizes.
+    """The classifier's features and class probabilities for an image at one or several sizes.
 
     Args:
         features: (1, D, h, w) features at stride 4 of the first size.
@@ -257,7 +257,7 @@ def choose_objects(mask: np.ndarray, colors: np.ndarray | None, query: NounQuery
     Args:
         mask: (h, w) bool.
         colors: (h, w) indices in `COLORS`; None if the query has no color.
-        query: What is wanted.
+        query: The object to choose.
 
     Returns:
         (h, w) bool, a part of the mask.

@@ -39,7 +39,7 @@ _LONGEST: Final = 4  # words of a noun
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NounQuery:
-    """What an instruction names.
+    """The object that an instruction names.
 
     Attributes:
         noun: The noun, as in the instruction.

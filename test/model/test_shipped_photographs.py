@@ -1,4 +1,4 @@
-"""What the embedded model says about the photographs of the package."""
+"""Answers of the embedded model on the photographs of the package."""
 
 from __future__ import annotations
 

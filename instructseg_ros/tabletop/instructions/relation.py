@@ -292,7 +292,7 @@ class AnchoredRelation:
     def judge(self, objects: Iterable[SceneObject]) -> dict[int, float]:
         """Return the truth of the relation for some objects that a phrase describes, by label.
 
-        Of several objects near an anchor, only the nearest is beside it, if it is clearly nearer.
+        Only the nearest of several objects is beside an anchor, and only if it is clearly nearer.
         """
         others = [one for one in objects if one not in self.anchors]
         if not self.relation.is_nearest or not others:

@@ -36,6 +36,7 @@ RUNTIME = [
     'rapidfuzz>=3',
     'rosbags>=0.11',
     'safetensors>=0.4.3',
+    'scipy',
     'tokenizers',
     'torch>=2.4',
     'tqdm',

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from instructseg_ros.model.composition import connected_parts
 from instructseg_ros.model.efficientnet import EfficientNetLite
 from instructseg_ros.model.model_files import NOUN_WEIGHTS, NOUNS
 from instructseg_ros.model.noun_query import COLORS, NounQuery, NounReader
@@ -178,6 +179,10 @@ class NounFinder:
         """Return the object that an instruction names, if the classifier knows it."""
         return self._reader.read(text)
 
+    def is_noun(self, word: str) -> bool:
+        """Return whether a word in lower case is a noun that the classifier knows."""
+        return self._reader.is_noun(word)
+
     @torch.inference_mode()
     def is_photograph(self, image: Image.Image) -> bool:
         """Return whether an image is a photograph and not rendered.
@@ -280,18 +285,6 @@ def _measure(part: np.ndarray, query: NounQuery) -> float:
     if query.side == 'middle':
         return abs(columns - part.shape[1] / 2)
     return rows if query.side in ('top', 'bottom') else columns
-
-
-def connected_parts(mask: np.ndarray) -> list[np.ndarray]:
-    """Split an (h, w) mask into its connected parts, each an (h, w) mask."""
-    numbers = torch.from_numpy(mask * np.arange(1, mask.size + 1).reshape(mask.shape)).double()
-    inside = torch.from_numpy(mask)
-    while True:
-        spread = functional.max_pool2d(numbers[None, None], 3, 1, 1)[0, 0] * inside
-        if torch.equal(spread, numbers):
-            break
-        numbers = spread
-    return [(numbers == number).numpy() for number in numbers.unique() if number > 0]
 
 
 # Hues in degrees up to which a color reaches; red continues at the other end.

@@ -32,7 +32,9 @@ _DETERMINERS: Final = frozenset(
 _BEFORE_VERBS: Final = frozenset(('to', 'i', 'you', 'we', 'they', 'can', 'could', 'please'))
 _VERB: Final = 3
 # The answer would be the opposite of what is meant.
-_EXCLUDING: Final = re.compile(r"\b(?:not|without|except|other|neither|nor|but|no)\b|\w+n't\b")
+_EXCLUDING: Final = re.compile(
+    r"\b(?:not|never|without|except|excluding|minus|other|neither|nor|but|no)\b|\w+n't\b"
+)
 _WORD: Final = re.compile(r"[a-z']+")
 _LONGEST: Final = 4  # words of a noun
 
@@ -90,6 +92,10 @@ class NounReader:
             size=_first(others, SIZES),
             excluding=next(iter(_EXCLUDING.findall(text.lower())), ''),
         )
+
+    def is_noun(self, word: str) -> bool:
+        """Return whether a word in lower case is a known noun, or the plural of one."""
+        return self._at([word], 0)[0] > 0
 
     def _at(self, words: Sequence[str], start: int) -> tuple[int, str]:
         """Return the length and the known form of the longest noun that starts at a word.

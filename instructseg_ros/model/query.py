@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
 
+from instructseg_ros.model.composition import Operation
 from instructseg_ros.model.noun_query import NounQuery
 from instructseg_ros.model.tasks import Task, choose_task
 
@@ -45,6 +46,8 @@ class Query:
         repaired: Misspelt words of the text, and what each is read as.
         noun: The object that the text names, for photographs; None if it names none or if the model
             has no `NounFinder`.
+        parts: Simpler queries that the model answers instead of this one; none for most texts.
+        operation: What turns the answers to `parts` into one; None without parts.
         prefix: Key/value cache of everything before the image in the prompt.
         prefix_frames: Reference frames whose tokens are part of `prefix`.
         embedding: The language model's last output.
@@ -61,9 +64,11 @@ class Query:
     unknown: tuple[str, ...] = dataclasses.field(default=(), init=False)
     repaired: Mapping[str, str] = dataclasses.field(default_factory=dict, init=False)
     noun: NounQuery | None = dataclasses.field(default=None, init=False)
+    parts: tuple[Query, ...] = dataclasses.field(default=(), init=False)
+    operation: Operation | None = dataclasses.field(default=None, init=False)
     prefix: PrefixCache | None = dataclasses.field(default=None, init=False, repr=False)
     prefix_frames: tuple[FrameFeatures, ...] = dataclasses.field(default=(), init=False, repr=False)
-    embedding: InstructionEmbedding | None = dataclasses.field(default=None, init=False, repr=False)
+    embedding: AnyEmbedding | None = dataclasses.field(default=None, init=False, repr=False)
     reasoned_at: int = dataclasses.field(default=0, init=False)
     reference_frames: int = dataclasses.field(default=0, init=False)
     failed: bool = dataclasses.field(default=False, init=False)
@@ -75,6 +80,15 @@ class Query:
     def clear(self) -> None:
         """Release everything that the model computed."""
         self.prefix, self.prefix_frames, self.embedding = None, (), None
+        for part in self.parts:
+            part.clear()
+
+    def simple(self) -> Iterator[Query]:
+        """Yield the queries that the model answers: this one, or its parts and their parts."""
+        if not self.parts:
+            yield self
+        for part in self.parts:
+            yield from part.simple()
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -112,6 +126,35 @@ class InstructionEmbedding:
     repaired: Mapping[str, str]
     noun: NounQuery | None = None
 
+    def simple(self) -> Iterator[InstructionEmbedding]:
+        """Yield this embedding."""
+        yield self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CompositeEmbedding:
+    """The embeddings of the parts of a query.
+
+    Args:
+        parts: Embedding of each part.
+        texts: Instruction of each part.
+        operation, unknown, repaired: As in `Query`.
+    """
+
+    parts: tuple[AnyEmbedding, ...] = dataclasses.field(repr=False)
+    texts: tuple[str, ...]
+    operation: Operation
+    unknown: tuple[str, ...]
+    repaired: Mapping[str, str]
+
+    def simple(self) -> Iterator[InstructionEmbedding]:
+        """Yield the embeddings of the simple queries, in the order of `Query.simple`."""
+        for part in self.parts:
+            yield from part.simple()
+
+
+AnyEmbedding: TypeAlias = 'InstructionEmbedding | CompositeEmbedding'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PixelBatch:
@@ -147,9 +190,10 @@ class Prediction:
         found: Whether the score reaches the threshold and the mask is not empty.
         unknown: Words of the instruction that are not in the model's vocabulary.
         repaired: Misspelt words of the instruction, and what each was read as.
-        reason: Why nothing was found, and how misspelt words were read; '' if there is neither.
+        reason: What was not found and why, and how misspelt words were read; '' if there is neither.
         is_nameless: Whether nothing was found because the image is a photograph and the instruction
             names no object that the model knows from photographs.
+        missing: Those parts of an instruction for several targets that were not found.
     """
 
     mask: np.ndarray
@@ -160,6 +204,7 @@ class Prediction:
     repaired: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reason: str = ''
     is_nameless: bool = False
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
@@ -197,7 +242,7 @@ def why_not_found(
 
 
 def explain(prediction: Prediction, *, found: bool, threshold: float) -> str:
-    """Say in words why a target was not found, and how misspelt words were read; '' if neither."""
+    """Say in words what was not found and why, and how misspelt words were read; '' if neither."""
     reasons = []
     if not found and prediction.is_nameless:
         reasons = [_NAMELESS]
@@ -206,6 +251,9 @@ def explain(prediction: Prediction, *, found: bool, threshold: float) -> str:
         reasons = [
             why_not_found(prediction.score, threshold, prediction.unknown, is_empty=is_empty)
         ]
+    elif prediction.missing:
+        texts = (f'"{text[:_SHOWN_LENGTH]}"' for text in prediction.missing[:_SHOWN_WORDS])
+        reasons = [f'only a part was found: nothing matches {", ".join(texts)}']
     if prediction.repaired:
         pairs = (f'"{word}" as "{known}"' for word, known in prediction.repaired.items())
         reasons.append(f'read {", ".join(pairs)}')

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from instructseg_ros.model.checkpoints import load_head, load_model
+from instructseg_ros.model.composition import AllOf, Answer
+from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.mask_decoder import best_mask
@@ -27,6 +29,8 @@ from instructseg_ros.model.precision import (
 )
 from instructseg_ros.model.processor import InstructSegProcessor, as_pil
 from instructseg_ros.model.query import (
+    AnyEmbedding,
+    CompositeEmbedding,
     FrameFeatures,
     ImageInput,
     InstructionEmbedding,
@@ -110,9 +114,12 @@ class Segmenter:
         self._generator: TextGenerator | None = None
         self._side = SideStream(device)
         self._finder: NounFinder | None = None
+        self._compositions: CompositionReader | None = None
         if folder is not None:
             threshold = config.score_threshold
             self._finder = NounFinder.from_folder(folder, device, threshold=threshold)
+        if self._finder:
+            self._compositions = CompositionReader(self._finder.is_noun)
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)
         self._reader = QueryReader(self._model, self._prompts)
@@ -200,7 +207,8 @@ class Segmenter:
         if not instructions:
             return []
         queries = [self.query(text, task) for text in instructions]
-        self._prompts([queries], len(references))  # refuses overlong texts before the model runs
+        simple = [each for query in queries for each in query.simple()]
+        self._prompts([simple], len(references))  # refuses overlong texts before the model runs
         pixels = self.encode_pixels([image])
         [features] = self.encode([image]) if features is None else [features]
         return self.decode(self.reason([queries], [features], [references]), pixels)[0]
@@ -226,7 +234,20 @@ class Segmenter:
         query.known = bool(known) and not misleading
         query.unknown = tuple(dict.fromkeys([*misleading, *unknown]))
         query.noun = self._finder.read(text) if self._finder else None
+        if self._compositions and not query.verbatim:
+            self._split(query, text, self._compositions)
         query.prompt_text = text
+
+    def _split(self, query: Query, text: str, reader: CompositionReader) -> None:
+        """Fill in the simpler queries of a query that has any."""
+        composition = reader.read(text)
+        if composition is None:
+            return
+        query.operation = composition.operation
+        query.parts = tuple(
+            self.query(part or text, query.task, verbatim=part is None)
+            for part in composition.parts
+        )
 
     @on_device
     def encode(self, images: Sequence[ImageInput]) -> list[FrameFeatures]:
@@ -249,7 +270,7 @@ class Segmenter:
         references: Sequence[Sequence[FrameFeatures]],
         *,
         keep_references: bool = False,
-    ) -> list[list[InstructionEmbedding]]:
+    ) -> list[list[AnyEmbedding]]:
         """Run the language model on the queries of F frames.
 
         Frames with equal numbers of queries and of references form one batch.
@@ -268,11 +289,16 @@ class Segmenter:
         Raises:
             ValueError: An instruction and its reference frames exceed the model's maximum length.
         """
+        simple = [[each for query in some for each in query.simple()] for some in queries]
         frames = [
             QueryBatch(queries=some, features=frame, references=tuple(earlier))
-            for some, frame, earlier in zip(queries, features, references, strict=True)
+            for some, frame, earlier in zip(simple, features, references, strict=True)
         ]
-        return self._reader.reason(frames, keep_references=keep_references)
+        rows = [iter(row) for row in self._reader.reason(frames, keep_references=keep_references)]
+        return [
+            [_composed(query, row) for query in some]
+            for some, row in zip(queries, rows, strict=True)
+        ]
 
     @on_device
     def encode_pixels(self, images: Sequence[ImageInput], *, scale: float = 1.0) -> PixelBatch:
@@ -290,7 +316,7 @@ class Segmenter:
 
     @on_device
     def decode(
-        self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
+        self, embeddings: Sequence[Sequence[AnyEmbedding]], pixels: PixelBatch
     ) -> list[list[Prediction]]:
         """Decode the masks of F frames.
 
@@ -315,6 +341,18 @@ class Segmenter:
                 f'pass an empty list for a frame without embeddings'
             )
         self._side.join()
+        simple = [[each for one in given for each in one.simple()] for given in embeddings]
+        return [
+            [self._combined(each, row) for each in given]
+            for given, row in zip(
+                embeddings, map(iter, self._decode_simple(simple, pixels)), strict=True
+            )
+        ]
+
+    def _decode_simple(
+        self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
+    ) -> list[list[Prediction]]:
+        """Decode embeddings of simple queries, see `decode`."""
         rows = [
             (frame, indices, turn)
             for frame, given in enumerate(embeddings)
@@ -334,6 +372,28 @@ class Segmenter:
         for (frame, indices, _), predictions in zip(rows, decoded, strict=True):
             answers[frame].update(zip(indices, predictions, strict=True))
         return [[answer[index] for index in range(len(answer))] for answer in answers]
+
+    def _combined(self, embedding: AnyEmbedding, predictions: Iterator[Prediction]) -> Prediction:
+        """Combine the predictions of a query's parts, which are taken from an iterator."""
+        if isinstance(embedding, InstructionEmbedding):
+            return next(predictions)
+        parts = [self._combined(part, predictions) for part in embedding.parts]
+        answer = embedding.operation.combine(
+            [Answer(probability=one.probability, score=one.score, found=one.found) for one in parts]
+        )
+        lost = [text for text, part in zip(embedding.texts, parts, strict=True) if not part.found]
+        prediction = Prediction(
+            mask=answer.mask,
+            probability=answer.probability,
+            score=answer.score,
+            found=answer.found and answer.score >= self.threshold,
+            unknown=embedding.unknown,
+            repaired=embedding.repaired,
+            is_nameless=all(part.is_nameless for part in parts),
+            missing=tuple(lost) if isinstance(embedding.operation, AllOf) else (),
+        )
+        reason = explain(prediction, found=prediction.found, threshold=self.threshold)
+        return dataclasses.replace(prediction, reason=reason)
 
     def forget(self) -> None:
         """Release memory after a DeviceMemoryError.
@@ -478,6 +538,19 @@ def calibrated(scores: float | np.ndarray, scale: float, offset: float) -> np.nd
     if (scale, offset) == (1.0, 0.0):
         return np.asarray(scores)
     return np.where(scores > 0, 1 / (1 + np.exp(-(scale * log_odds(scores) + offset))), 0.0)
+
+
+def _composed(query: Query, embeddings: Iterator[InstructionEmbedding]) -> AnyEmbedding:
+    """Return a query's embedding, with those of its simple queries taken from an iterator."""
+    if query.operation is None:
+        return next(embeddings)
+    return CompositeEmbedding(
+        parts=tuple(_composed(part, embeddings) for part in query.parts),
+        texts=tuple(part.text for part in query.parts),
+        operation=query.operation,
+        unknown=query.unknown,
+        repaired=query.repaired,
+    )
 
 
 def _rows(embeddings: Sequence[InstructionEmbedding]) -> Iterator[tuple[list[int], int]]:

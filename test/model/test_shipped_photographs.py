@@ -57,11 +57,35 @@ def test_a_wrong_color_is_not_found(
     assert not segmenter.segment(image, 'the green dog').found
 
 
-def test_an_exclusion_is_not_found_and_its_word_is_named(
+def test_an_exclusion_in_unknown_words_is_not_found_and_its_word_is_named(
     segmenter: Segmenter, photographs: dict[str, Photograph]
 ) -> None:
-    answer = segmenter.segment(photographs['dog'].image(), 'the dog that is not brown')
-    assert not answer.found and 'unknown words: "not"' in answer.reason
+    answer = segmenter.segment(photographs['dog'].image(), 'the dog, never the brown one')
+    assert not answer.found and 'unknown words: "never"' in answer.reason
+
+
+def test_two_nouns_are_found_together_and_what_is_missing_is_named(
+    segmenter: Segmenter, photographs: dict[str, Photograph]
+) -> None:
+    image = photographs['teapot'].image()
+    pot, cup = segmenter.segment_all(image, ['the teapot', 'the cup'])
+    assert pot.found and cup.found
+    both = segmenter.segment(image, 'the teapot and the cup')
+    assert np.array_equal(both.mask, pot.mask | cup.mask)
+    assert both.score == pytest.approx(min(pot.score, cup.score), abs=1e-4)
+    one = segmenter.segment(image, 'the teapot and the zebra')
+    assert one.found and np.array_equal(one.mask, pot.mask)
+    assert one.reason == 'only a part was found: nothing matches "the zebra"'
+
+
+def test_an_object_is_found_by_its_neighbor_and_by_what_it_is_not(
+    segmenter: Segmenter, photographs: dict[str, Photograph]
+) -> None:
+    image = photographs['teapot'].image()
+    cup = segmenter.segment(image, 'the cup').mask
+    beside = segmenter.segment(image, 'the cup next to the teapot')
+    assert beside.found and not (beside.mask & ~cup).any()
+    assert segmenter.segment(image, 'the cup that is not purple').found
 
 
 @pytest.mark.parametrize('text', ['something I can drink from', 'the thing on the left'])

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from instructseg_ros.model.frame_buffer import Frame
+from instructseg_ros.model.query import Prediction
 from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.model.session import VideoSession
+from instructseg_ros.model.video_stream import ComputeBudget
 from instructseg_ros.tabletop.instructions import generate
 from instructseg_ros.tabletop.world.recording import Recording
 
@@ -80,3 +84,19 @@ def test_a_look_alike_is_not_taken_for_a_known_word(
     answer = segmenter.segment(image, 'the boot')
     assert not answer.found
     assert answer.unknown == ('boot',) and not answer.repaired
+
+
+def test_a_stream_answers_an_instruction_of_parts_as_a_single_image_does(
+    segmenter: Segmenter, image: np.ndarray, thing: str
+) -> None:
+    texts = [f'the {thing} and the book', f'the {thing}']
+    queries = [segmenter.query(text) for text in texts]
+    assert len(queries[0].parts) == 2
+    session = VideoSession(segmenter)
+    frame = Frame(image=image, stamp=0)
+    [results] = session.step([session.open_stream().plan(frame, queries, ComputeBudget())])
+    for (_, query, prediction), text in zip(results, texts, strict=True):
+        assert isinstance(prediction, Prediction)
+        alone = segmenter.segment(image, text)
+        assert query.text == text and prediction.found == alone.found
+        assert overlap(prediction.mask, alone.mask) > 0.99

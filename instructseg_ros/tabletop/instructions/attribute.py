@@ -67,7 +67,7 @@ ATTRIBUTE = InstructionCategory(
     share=0.26,
     share_at_rest=0.26,
     early_weight=2.5,
-    late_weight=1.5,
+    late_weight=1.8,
     demo_examples=2,
     is_lasting=True,
 )

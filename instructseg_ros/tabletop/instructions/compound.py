@@ -118,6 +118,6 @@ COMPOUND = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.6,
-    late_weight=2.0,
+    late_weight=1.4,
     is_lasting=True,
 )

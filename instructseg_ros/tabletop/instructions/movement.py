@@ -284,6 +284,6 @@ MOTION = InstructionCategory(
     share=0.25,
     share_at_rest=0.03,
     early_weight=1.3,
-    late_weight=1.8,
+    late_weight=2.2,
     demo_examples=2,
 )

@@ -325,7 +325,7 @@ ORDINAL = InstructionCategory(
     share=0.12,
     share_at_rest=0.12,
     early_weight=0.4,
-    late_weight=2.6,
+    late_weight=1.2,
 )
 COMPARISON = InstructionCategory(
     name='comparison',
@@ -338,5 +338,5 @@ COMPARISON = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=1.2,
+    late_weight=1.6,
 )

@@ -57,30 +57,38 @@ TWO = Wordings.parse("""
     the couple of {objects} | both my {objects} | not one but both {objects}
     // both the {objects} | all two of the {objects}
 """)
+EVERY_SHARE = 0.4
+SINGLE_SHARE = 0.4
 ATTEMPTS = 12
 
 
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
-    """Draft an instruction for all objects that fit a phrase: at least two, or none if `absent`."""
-    phrase = absent_phrase(writer) if absent else _present_phrase(writer)
+    """Draft an instruction for all objects that fit a phrase, or for none if `absent`.
+
+    They are at least two, unless the noun is singular: "every mug" may mean a single mug.
+    """
+    every = writer.chance(EVERY_SHARE)
+    fewest = 1 if every and writer.chance(SINGLE_SHARE) else 2
+    phrase = absent_phrase(writer) if absent else _present_phrase(writer, fewest)
     if phrase is None:
         return None
     targets = labels(phrase.matches(writer.graph))
-    return Draft(text=_text(phrase, writer, len(targets)), targets=targets, candidates=targets)
+    text = _text(phrase, writer, len(targets), every=every)
+    return Draft(text=text, targets=targets, candidates=targets)
 
 
-def _present_phrase(writer: Writer) -> NounPhrase | None:
+def _present_phrase(writer: Writer, fewest: int) -> NounPhrase | None:
     for _ in range(ATTEMPTS):
         phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
         if phrase == ANYTHING and not writer.chance(0.1):
             continue
-        if len(phrase.matches(writer.graph)) >= 2:
+        if len(phrase.matches(writer.graph)) >= fewest:
             return phrase
     return None
 
 
-def _text(phrase: NounPhrase, writer: Writer, number: int) -> Phrase:
-    if writer.chance(0.3):
+def _text(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
+    if every:
         named = nominal(phrase, writer)
         it = compose(writer.pick(SINGULAR_NOUN), object=named)
         return writer.request(it, REQUESTS)
@@ -98,6 +106,6 @@ PLURAL = InstructionCategory(
     share=0.11,
     share_at_rest=0.11,
     early_weight=1.5,
-    late_weight=0.9,
+    late_weight=1.5,
     is_lasting=True,
 )

@@ -442,5 +442,5 @@ PROXIMITY = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=4.0,
+    late_weight=2.5,
 )

@@ -304,5 +304,5 @@ SUPERLATIVE = InstructionCategory(
     share=0.17,
     share_at_rest=0.17,
     early_weight=0.5,
-    late_weight=1.2,
+    late_weight=1.5,
 )

@@ -365,7 +365,7 @@ USE = InstructionCategory(
     share=0.13,
     share_at_rest=0.13,
     early_weight=1.0,
-    late_weight=0.9,
+    late_weight=1.3,
     is_reasoning=True,
     is_lasting=True,
 )

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from instructseg_ros.model.composition import (
+    AllOf,
+    Answer,
+    InOrder,
+    Nearest,
+    OneOf,
+    Without,
+    connected_parts,
+)
+
+SIZE = (40, 80)
+
+
+def answer(*columns: int, score: float = 0.9, row: int = 20) -> Answer:
+    """Return an answer with a square of 8 pixels around each column."""
+    probability = np.full(SIZE, 0.1, np.float32)
+    for column in columns:
+        probability[row - 4 : row + 4, column - 4 : column + 4] = 0.8
+    return Answer(probability=probability, score=score if columns else 0.0, found=bool(columns))
+
+
+def columns(result: Answer) -> list[int]:
+    """Return the centre columns of what was found, from left to right."""
+    return sorted(round(np.nonzero(part)[1].mean() + 0.5) for part in result.parts())
+
+
+NOTHING = answer()
+
+
+def test_all_of_several_answers_are_joined_with_the_lowest_score() -> None:
+    result = AllOf().combine([answer(10, score=0.9), answer(50, score=0.6)])
+    assert (columns(result), result.score, result.found) == ([10, 50], 0.6, True)
+
+
+def test_a_missing_part_is_left_out_of_all() -> None:
+    assert columns(AllOf().combine([answer(10), NOTHING])) == [10]
+    assert not AllOf().combine([NOTHING, NOTHING]).found
+
+
+def test_of_alternatives_the_one_that_is_there_is_taken() -> None:
+    assert columns(OneOf().combine([NOTHING, answer(50)])) == [50]
+    assert columns(OneOf().combine([answer(10, score=0.5), answer(50, score=0.8)])) == [50]
+
+
+@pytest.mark.parametrize(
+    ('operation', 'expected'),
+    [
+        (InOrder('left', first=2, last=2), [30]),
+        (InOrder('right', first=1, last=1), [70]),
+        (InOrder('right', first=1, last=2), [50, 70]),
+        (InOrder('left', first=3, last=3), [50]),
+    ],
+)
+def test_an_order_runs_from_a_side(operation: InOrder, expected: list[int]) -> None:
+    assert columns(operation.combine([answer(10, 30, 50, 70), NOTHING])) == expected
+
+
+def test_an_order_from_front_to_back_begins_at_the_bottom() -> None:
+    row = np.maximum(answer(10, row=10).probability, answer(30, row=30).probability)
+    both = Answer(probability=row, score=0.9, found=True)
+    assert columns(InOrder('front').combine([both, NOTHING])) == [30]
+    assert columns(InOrder('back').combine([both, NOTHING])) == [10]
+
+
+def test_the_middle_is_that_of_three() -> None:
+    assert columns(InOrder('middle').combine([answer(10, 30, 70), NOTHING])) == [30]
+    assert columns(InOrder('middle').combine([answer(10, 30), answer(70)])) == [70]
+
+
+def test_an_order_that_is_too_short_gets_the_answer_to_the_whole_instruction() -> None:
+    assert columns(InOrder('left', first=3, last=3).combine([answer(10, 30), answer(30)])) == [30]
+    assert not InOrder('left', first=3, last=3).combine([answer(10, 30), NOTHING]).found
+
+
+def test_the_nearest_object_is_beside_an_anchor_and_is_not_the_anchor() -> None:
+    assert columns(Nearest().combine([answer(10, 30, 50), answer(50)])) == [30]
+
+
+def test_an_object_far_away_is_not_beside_the_anchor() -> None:
+    assert not Nearest().combine([answer(10), answer(70)]).found
+    assert not Nearest().combine([answer(10), NOTHING]).found
+    assert not Nearest().combine([NOTHING, answer(10)]).found
+
+
+def test_what_is_ruled_out_is_removed_from_the_answer() -> None:
+    assert columns(Without().combine([answer(10, 30), answer(10, 30, 50), answer(30)])) == [10]
+
+
+def test_an_answer_that_is_ruled_out_is_replaced_by_what_else_fits() -> None:
+    assert columns(Without().combine([answer(30), answer(10, 30), answer(30)])) == [10]
+    assert not Without().combine([answer(30), answer(30), answer(30)]).found
+
+
+def test_specks_are_no_objects() -> None:
+    speck = answer(10, 30)
+    speck.probability[0, 79] = 0.9
+    assert columns(speck) == [10, 30]
+
+
+def test_parts_that_touch_at_a_corner_are_connected() -> None:
+    mask = np.zeros((4, 4), bool)
+    mask[0, 0] = mask[1, 1] = mask[3, 3] = True
+    assert [int(part.sum()) for part in connected_parts(mask)] == [2, 1]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+
+from instructseg_ros.model.composition import AllOf, InOrder, Nearest, OneOf, Operation, Without
+from instructseg_ros.model.composition_reader import Composition, CompositionReader
+
+NOUNS = {'mug', 'mugs', 'book', 'spoon', 'soup', 'can', 'cans', 'dog', 'table', 'head', 'ball'}
+
+
+def read(text: str) -> Composition | None:
+    return CompositionReader(NOUNS.__contains__).read(text)
+
+
+def assert_read(text: str, operation: Operation, *parts: str | None) -> None:
+    composition = read(text)
+    assert composition is not None, text
+    assert (composition.operation, composition.parts) == (operation, parts), text
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'the red mug',
+        'Hand me something I could drink from, please.',
+        'the mug between the book and the spoon',
+        'the thing with a head and a handle',
+        'when the bell rings, pick up both of those mugs',
+        'since my hands are full, get the spoon',
+        "I don't know where the red mug is",
+        "isn't there a can which is painted green?",
+        'can you bring me the book?',
+        'that mug, the red one',
+        'the leftmost mug',
+        'the bigger one of the two mugs',
+        'the one on the left of the two mugs',
+        'a middle size black mug',
+        'the mug closest to me',
+        'the mug left of the book',
+        'the apple carried by the dish',
+        'the mug and the moon',
+        '',
+        '?!',
+    ],
+)
+def test_simple_instructions_and_unknown_forms_are_not_split(text: str) -> None:
+    assert read(text) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts'),
+    [
+        ('the mug and the book', ('the mug', 'the book')),
+        (
+            'Bring me the red mug, and the blue book too.',
+            ('bring me the red mug', 'the blue book too'),
+        ),
+        ('both the mug and the book', ('the mug', 'the book')),
+        ('red mug and blue book', ('red mug', 'blue book')),
+        ('the red and the blue mug', ('the red mug', 'the blue mug')),
+        ('the blue mug and the red one', ('the blue mug', 'the red mug')),
+        ('not only the mug but also the book', ('the mug', 'also the book')),
+        ('the can as well as the soup spoon', ('the can', 'the soup spoon')),
+    ],
+)
+def test_two_targets_become_two_instructions(text: str, parts: tuple[str, ...]) -> None:
+    assert_read(text, AllOf(), *parts)
+
+
+@pytest.mark.parametrize(
+    'text', ['the mug or the book', 'either the mug or the book', 'the mug or else the book']
+)
+def test_alternatives_become_two_instructions(text: str) -> None:
+    assert_read(text, OneOf(), 'the mug', 'the book')
+
+
+@pytest.mark.parametrize(
+    ('text', 'operation', 'candidates'),
+    [
+        ('the second mug from the left', InOrder('left', first=2, last=2), 'every mug'),
+        (
+            'third red mug, counting from the right',
+            InOrder('right', first=3, last=3),
+            'every red mug',
+        ),
+        ('mug number two from the left', InOrder('left', first=2, last=2), 'every mug'),
+        ('going left to right, the 3rd mug', InOrder('left', first=3, last=3), 'every mug'),
+        ('the second of the mugs from the left', InOrder('left', first=2, last=2), 'all the mugs'),
+        ('the two mugs on the right', InOrder('right', first=1, last=2), 'all the mugs'),
+        ('the first two mugs from the left', InOrder('left', first=1, last=2), 'all the mugs'),
+        ('the second closest mug', InOrder('front', first=2, last=2), 'every mug'),
+        ('the third furthest away mug', InOrder('back', first=3, last=3), 'every mug'),
+        ('the middle mug', InOrder('middle'), 'every mug'),
+        ('the mug in the middle', InOrder('middle'), 'every mug'),
+    ],
+)
+def test_an_order_needs_all_candidates(text: str, operation: InOrder, candidates: str) -> None:
+    assert_read(text, operation, candidates, None)
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts'),
+    [
+        ('the mug next to the red book', ('every mug', 'the red book')),
+        ('mug beside the book', ('every mug', 'the book')),
+        ('the red thing right by the book, please', ('every red thing', 'the book')),
+        ('what is near the book?', ('every object', 'the book')),
+        ("find the blue book, then take what's at its side", ('every object', 'the blue book')),
+        ("next to the book you'll find a mug", ('every mug', 'the book')),
+    ],
+)
+def test_a_neighbor_is_looked_for_among_all_candidates(text: str, parts: tuple[str, ...]) -> None:
+    assert_read(text, Nearest(), *parts)
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts'),
+    [
+        ('the mug that is not red', ('every mug', 'every red mug')),
+        ("the mug that isn't red", ('every mug', 'every red mug')),
+        ('the non-red mug', ('every mug', 'every red mug')),
+        ('all the mugs except the red one', ('all the mugs', 'all the red mugs')),
+        ('any mug but the red one', ('every mug', 'every red mug')),
+        ("I don't want the red mug, give me the other one", ('every mug', 'every red mug')),
+        ('the mug that is neither red nor blue', ('every mug', 'every red mug', 'every blue mug')),
+        ("the red thing that isn't a mug", ('every red thing', 'every mug')),
+        ("the can that ain't red", ('every can', 'every red can')),
+    ],
+)
+def test_what_is_ruled_out_becomes_an_instruction(text: str, parts: tuple[str, ...]) -> None:
+    assert_read(text, Without(), None, *parts)
+
+
+@pytest.mark.parametrize(
+    'text', ['not the red mug but the blue mug', "I don't want both red mugs, only the left one"]
+)
+def test_what_is_wanted_after_a_negation_is_not_ruled_out(text: str) -> None:
+    assert read(text) is None

@@ -46,6 +46,8 @@ RUNTIME = [
 VIDEO = ['av>=14']
 # The dtype int8. Not for development: once installed, it delays every start by two seconds.
 INT8 = ['torchao>=0.16']
+# Faster encoders on x86 processors.
+OPENVINO = ['openvino>=2025.1']
 # Plots of benchmarks.
 PLOT = ['matplotlib']
 # Metrics as the official tools compute them, and their file formats.
@@ -54,7 +56,7 @@ EVALUATION = ['accelerate>=1', 'openpyxl', 'scipy']
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
 TOOLS = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff']
-DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *TRAINING]
+DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *OPENVINO, *TRAINING]
 
 
 def ros_requirements(purpose: str) -> list[str]:
@@ -191,6 +193,7 @@ setup(
         'dev': DEVELOPMENT,
         'video': VIDEO,
         'int8': INT8,
+        'openvino': OPENVINO,
         'plot': PLOT,
         'evaluation': EVALUATION,
         'training': TRAINING,

@@ -26,9 +26,10 @@ SCHEDULES: Final = ('exact', 'fixed_references', 'two_rate', 'auto')
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select a model, its device, its number format and CPU threads."""
+    """Add the arguments that select a model and how it runs."""
     parser.add_argument('--model', default='embedded', help='"embedded", a folder or a hub id')
     add_device(parser)
+    add_runtime(parser)
     add_threads(parser)
 
 
@@ -40,6 +41,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         choices=DTYPES,
         default='auto',
         help="number format; float16_weights computes in float32 as the paper's evaluation did",
+    )
+
+
+def add_runtime(parser: argparse.ArgumentParser, *, default: str = 'torch') -> None:
+    """Add the argument that selects what runs the encoders of frames."""
+    parser.add_argument(
+        '--runtime',
+        choices=model.RUNTIMES,
+        default=default,
+        help='what runs the encoders of frames; auto: OpenVINO if it is installed and suits the '
+        'model and the device',
     )
 
 
@@ -68,7 +80,7 @@ def load_segmenter(options: argparse.Namespace) -> Segmenter:
     keep_freed_memory()
     set_threads(options)
     return Segmenter.from_pretrained(
-        options.model, device=options.device, dtype=DTYPES[options.dtype]
+        options.model, device=options.device, dtype=DTYPES[options.dtype], runtime=options.runtime
     )
 
 

@@ -13,6 +13,7 @@ from instructseg_ros.cli.arguments import (
     Subparsers,
     add_device,
     add_model,
+    add_runtime,
     load_segmenter,
     positive,
     prepare,
@@ -116,6 +117,7 @@ def _add_stream(subcommands: Subparsers) -> None:
     parser.add_argument(
         '--compiled', action='store_true', help='compile most of the model with torch.compile'
     )
+    add_runtime(parser, default='auto')
     parser.add_argument(
         '--plot', type=Path, metavar='PNG', help='draw latency and accuracy to this file'
     )
@@ -152,6 +154,7 @@ def _run_stream(options: argparse.Namespace) -> int:
             target_rate=options.target_rate,
             scenes=options.scenes,
             naive=options.naive,
+            runtime=options.runtime,
             compiled=options.compiled,
             timing_clip=clips.timing_clip,
             scored_clips=clips.tabletop_clips,

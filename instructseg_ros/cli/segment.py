@@ -114,7 +114,13 @@ def run_video(options: argparse.Namespace) -> int:
     keep_freed_memory()
     set_threads(options)
     folder = options.output or Path(f'{options.file.resolve().stem}_masks')
-    load = partial(load_model, options.model, device=options.device, dtype=DTYPES[options.dtype])
+    load = partial(
+        load_model,
+        options.model,
+        device=options.device,
+        dtype=DTYPES[options.dtype],
+        runtime=options.runtime,
+    )
     summary = segment_video(
         options.file,
         options.instructions,
@@ -138,8 +144,8 @@ def run_video(options: argparse.Namespace) -> int:
 
 
 def _identity(options: argparse.Namespace) -> str:
-    """Identify a model by its weights and number format, not by its name."""
+    """Identify a model by its weights and how it runs, not by its name."""
     from instructseg_ros.model.model_files import find_model, model_hash
 
     weights = model_hash(find_model(options.model))[:16]
-    return f'weights {weights}, dtype {DTYPES[options.dtype]}'
+    return f'weights {weights}, dtype {DTYPES[options.dtype]}, runtime {options.runtime}'

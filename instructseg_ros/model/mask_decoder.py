@@ -196,8 +196,8 @@ def best_mask(
 ) -> tuple[torch.Tensor, float]:
     """Choose the mask with the highest product of score and quality (eval_seg in llava_phi.py).
 
-    The product never exceeds the score, so masks are visited in order of falling score, and most
-    are never restored to full size.
+    The quality of all masks is compared at their own size, so that only one of them is restored;
+    the product that is returned is that of the restored mask.
 
     Args:
         mask_logits: (Q, h, w).
@@ -211,21 +211,15 @@ def best_mask(
         ValueError: The scores or masks are NaN.
     """
     scores = score_logits.float().sigmoid()
-    best, best_score = None, -1.0
-    for index in scores.argsort(descending=True).tolist():
-        score = scores[index].item()
-        if score <= best_score:
-            break
-        logits = restore(mask_logits[index : index + 1])[0]
-        product = score * mask_quality(logits).item()
-        if product > best_score:
-            best, best_score = logits, product
-    if best is None:
+    products = scores * mask_quality(mask_logits)
+    if products.isnan().any():
         raise ValueError(
             'the model returned NaN: use the dtype "float32" or "bfloat16"; if that does not help, '
             'copy the weights again'
         )
-    return best, best_score
+    best = int(products.argmax())
+    logits = restore(mask_logits[best : best + 1])[0]
+    return logits, scores[best].item() * mask_quality(logits).item()
 
 
 def mask_quality(logits: torch.Tensor) -> torch.Tensor:

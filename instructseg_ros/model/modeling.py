@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from instructseg_ros.model.mask_decoder import MaskDecoder
 from instructseg_ros.model.perceiver import ImageTokenFusion, MotionPerceiver, VideoPerceiver
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
 from instructseg_ros.model.stage_outputs import (
+    ImagePrefix,
     InstructSegOutput,
     PrefixCache,
     Prompt,
@@ -118,13 +119,13 @@ class InstructSegModel(PreTrainedModel):
                 reference, as in the authors' llava_phi.py.
             prompt: Instructions, whose words guide the perceiver.
         """
-        references = tokens[:, None] if references is None else references
         if self.config.motion_perceiver:
             tokens = tokens.to(self.seg_query.dtype)
-            motion = self.perceiver(tokens, self._all_references(references.to(tokens.dtype)))
+            motion = self.perceiver(tokens, self.motion_references(tokens, references))
             return VisualContext(
                 image_tokens=self.image_token_fusion(tokens, motion), reference_tokens=None
             )
+        references = tokens[:, None] if references is None else references
         return VisualContext(
             image_tokens=tokens,
             reference_tokens=self.perceive_frames(references, prompt).flatten(2, 3),
@@ -183,6 +184,7 @@ class InstructSegModel(PreTrainedModel):
         prompt: Prompt,
         *,
         prefix_cache: PrefixCache | None = None,
+        image_prefix: ImagePrefix | None = None,
         output_layers: bool = False,
     ) -> Reasoning:
         """Run one prefill of the language model with a fixed, teacher-forced response.
@@ -192,6 +194,7 @@ class InstructSegModel(PreTrainedModel):
             prompt: K instructions on each of F frames.
             prefix_cache: Result of `prefill_text` (one sequence) or `prefill_references` (one for
                 each instruction) for prompts with the same beginning.
+            image_prefix: Result of `read_prefix`, if it has been computed already.
             output_layers: Whether to return the final states of all tokens too and, if the prompts
                 have a shared prefix, the states of every layer.
 
@@ -204,17 +207,16 @@ class InstructSegModel(PreTrainedModel):
             raise ValueError('the prefilled text is not the beginning of these prompts')
         frames, instructions = prompt.input_ids.shape[:2]
         cache = None
-        head: list[torch.Tensor] = []
         done = prompt.prefix_length
         if not done and prefix_cache is not None:
             cache = self._continue_from(prefix_cache, frames * instructions)
             done = len(prefix_cache.ids)
         prefix, suffix = self.assemble(context, prompt, start=done)
         if prompt.prefix_length:
-            cache = DynamicCache(config=self.language_model.config)
-            causal = not self.config.bidirectional_image
-            head = self.language_model.prefill(prefix, cache, causal=causal)
+            image_prefix = image_prefix or self.read_prefix(prefix)
+            cache = self._filled_cache(image_prefix.states)
             cache.batch_repeat_interleave(instructions)
+        head = image_prefix.layers if image_prefix else ()
         read_from = prompt.read_from - done
         rows = self.language_model.conclude(suffix.flatten(0, 1), cache, read_from=read_from)
         tail = [states.unflatten(0, (frames, instructions)) for states in rows]
@@ -251,17 +253,41 @@ class InstructSegModel(PreTrainedModel):
         )
         return InstructSegOutput(predictions=predictions, pointer_logits=pointer_logits)
 
-    def _all_references(self, references: torch.Tensor) -> torch.Tensor:
-        """Return the newest frames, as many as the model reads; repeat the oldest if needed."""
+    def motion_references(
+        self, tokens: torch.Tensor, references: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the newest references, as many as the motion perceiver reads.
+
+        The oldest one is repeated if there are fewer; without any, the key frame is its own
+        reference. Arguments are those of `perceive`.
+        """
+        references = tokens[:, None] if references is None else references.to(tokens.dtype)
         newest = references[:, -self.config.reference_frames :]
         missing = self.config.reference_frames - newest.shape[1]
         return torch.cat([newest[:, :1].expand(-1, missing, -1, -1), newest], dim=1)
 
-    def _continue_from(self, prefix: PrefixCache, rows: int) -> DynamicCache:
+    def read_prefix(self, embeddings: torch.Tensor) -> ImagePrefix:
+        """Run the language model over the beginning that all instructions on a frame share.
+
+        Args:
+            embeddings: (F, P, D), the first result of `assemble`.
+        """
         cache = DynamicCache(config=self.language_model.config)
+        causal = not self.config.bidirectional_image
+        layers = self.language_model.prefill(embeddings, cache, causal=causal)
+        states = tuple((layer.keys, layer.values) for layer in cache.layers)
+        return ImagePrefix(layers=tuple(layers), states=states)
+
+    def _continue_from(self, prefix: PrefixCache, rows: int) -> DynamicCache:
         shape = (rows, -1, -1, -1)
-        for index, (keys, values) in enumerate(prefix.states):
-            cache.update(keys.expand(shape), values.expand(shape), index)
+        return self._filled_cache(
+            [(keys.expand(shape), values.expand(shape)) for keys, values in prefix.states]
+        )
+
+    def _filled_cache(self, states: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> DynamicCache:
+        cache = DynamicCache(config=self.language_model.config)
+        for index, (keys, values) in enumerate(states):
+            cache.update(keys, values, index)
         return cache
 
     def assemble(

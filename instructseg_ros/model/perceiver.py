@@ -201,9 +201,9 @@ class WindowedCrossAttention(nn.Module):
 
     def _frame_of_head(self, memory: torch.Tensor) -> torch.Tensor:
         """Select the frame that each head reads: (B, T, V, width) -> (B, heads, V, d)."""
-        head = torch.arange(self.heads, device=memory.device)
-        frame = head * memory.shape[1] // self.heads
-        return memory.unflatten(-1, (self.heads, -1))[:, frame, :, head].transpose(0, 1)
+        by_head = memory.unflatten(-1, (self.heads, -1)).unbind(dim=-2)
+        frames = [head * memory.shape[1] // self.heads for head in range(self.heads)]
+        return torch.stack([by_head[head][:, frame] for head, frame in enumerate(frames)], dim=1)
 
 
 class ImageTokenFusion(nn.Module):

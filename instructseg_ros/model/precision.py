@@ -212,8 +212,8 @@ class PackedLinear(nn.Module):
 
 def _best_dtype(device: torch.device) -> str:
     if device.type == 'cpu':
-        return 'bfloat16' if _computes_bfloat16(device) else 'float32'
-    return 'bfloat16' if _is_board(device) and _computes_bfloat16(device) else 'mixed'
+        return 'bfloat16' if computes_bfloat16(device) else 'float32'
+    return 'bfloat16' if _is_board(device) and computes_bfloat16(device) else 'mixed'
 
 
 def _refuse_slow(name: str, *, large: bool) -> None:
@@ -230,7 +230,7 @@ def _refuse_slow(name: str, *, large: bool) -> None:
 
 
 def _half(device: torch.device) -> torch.dtype:
-    if device.type == 'cpu' or _computes_bfloat16(device):
+    if device.type == 'cpu' or computes_bfloat16(device):
         return torch.bfloat16
     return torch.float16
 
@@ -239,7 +239,8 @@ def _is_board(device: torch.device) -> bool:
     return device.type == 'cuda' and bool(torch.cuda.get_device_properties(device).is_integrated)
 
 
-def _computes_bfloat16(device: torch.device) -> bool:
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 faster than in float32."""
     if device.type == 'cuda':
         # Emulated before Ampere (8.0); a Jetson Orin is 8.7, a Xavier 7.2.
         return torch.cuda.get_device_capability(device) >= (8, 0)

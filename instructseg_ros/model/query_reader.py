@@ -17,13 +17,22 @@ import torch
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import FrameFeatures, InstructionEmbedding, Query
-from instructseg_ros.model.stage_outputs import PrefixCache, Prompt, Reasoning, VisualContext
+from instructseg_ros.model.stage_outputs import (
+    ImagePrefix,
+    PrefixCache,
+    Prompt,
+    Reasoning,
+    VisualContext,
+)
 from instructseg_ros.model.tasks import TEMPORAL_ID, Task
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 # Returns the tokenised prompt of K queries on each of F frames, for a number of reference frames.
 PromptFunction = Callable[[Sequence[Sequence[Query]], int], Prompt]
+# Combines (F, V, D) vision tokens with (F, T, V, D) of reference frames, if any; returns the image
+# tokens and what the language model makes of them.
+ReadImage = Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, ImagePrefix]]
 Texts = tuple[tuple[tuple[str, Task], ...], ...]
 MAX_PROMPTS: Final = 32  # sets of queries whose tokens are cached
 MAX_TEXT_PREFIXES: Final = 8  # types of prompts; a model has four
@@ -144,9 +153,21 @@ class QueryBatch:
 
 
 class QueryReader:
-    """Runs the language model: each stage once for all frames of equal shape, in one batch."""
+    """Runs the language model: each stage once for all frames of equal shape, in one batch.
+
+    Attributes:
+        read_image: Runs the language model over images that are the beginning of the prompt,
+            instead of the model; None: the model does.
+    """
 
     def __init__(self, model: InstructSegModel, prompt_of: PromptFunction) -> None:
+        """Create a reader.
+
+        Args:
+            model: The model.
+            prompt_of: Tokenises queries.
+        """
+        self.read_image: ReadImage | None = None
         self._model = model
         self._prompt_of = prompt_of
         self._text_prefixes: dict[tuple[int, ...], PrefixCache] = {}
@@ -213,6 +234,14 @@ class QueryReader:
         if not queries:
             return [[] for _ in batch]
         prompt = self._prompt_of([frame.queries for frame in batch], references)
+        if self.read_image and prompt.prefix_length == batch[0].features.vision.shape[0]:
+            image = torch.stack([frame.features.vision for frame in batch])
+            vision = _reference_vision(batch)
+            tokens, image_prefix = self.read_image(image, vision)
+            context = VisualContext(image_tokens=tokens, reference_tokens=None)
+            return _embeddings(
+                batch, self._model.reason(context, prompt, image_prefix=image_prefix)
+            )
         context, prefix = self._context(batch, prompt, keep_references=keep_references)
         return _embeddings(batch, self._model.reason(context, prompt, prefix_cache=prefix))
 

@@ -21,9 +21,11 @@ from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
+from instructseg_ros.model.openvino_runtime import OpenVinoStages, uses_openvino
 from instructseg_ros.model.precision import (
     choose_device,
     choose_precision,
+    computes_bfloat16,
     is_large,
     pack_linear_layers,
 )
@@ -108,6 +110,7 @@ class Segmenter:
         self.reference_stride = config.reference_stride
         self.max_reference_stride = config.max_reference_stride
         self._model = model.to(device).eval()
+        self._openvino: OpenVinoStages | None = None
         pack_linear_layers(self._model)
         self._processor = processor
         self._folder = folder
@@ -132,6 +135,7 @@ class Segmenter:
         device: str = 'auto',
         dtype: str = 'auto',
         threshold: float | None = None,
+        runtime: str = 'torch',
         compiled: bool = False,
     ) -> Segmenter:
         """Load a model.
@@ -142,19 +146,27 @@ class Segmenter:
             dtype: `auto`, `float32`, `bfloat16`, `float16`, `float16_weights`, `mixed` or `int8`,
                 see `choose_precision`.
             threshold: Minimum score of a target that counts as found; None: the model's own.
+            runtime: What runs the encoders of frames: `auto`, `torch` or `openvino`, see
+                `uses_openvino`. OpenVINO takes a second to start and pays from a hundred frames on.
             compiled: Compile the model, see `compile`; needs a C++ compiler.
 
         Raises:
-            ModelError: The model, the device or the dtype is not available; the message names the
-                remedy.
+            ModelError: The model, the device, the dtype or the runtime is not available; the
+                message names the remedy.
         """
         where = choose_device(device)
         folder = find_model(model)
-        precision = choose_precision(dtype, where, large=is_large(folder))
+        large = is_large(folder)
+        precision = choose_precision(dtype, where, large=large)
+        if compiled and runtime == 'auto':
+            runtime = 'torch'
+        with_openvino = uses_openvino(runtime, where, precision, large=large)
         weights, processor = load_model(folder, precision)
         segmenter = cls(
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
+        if with_openvino:
+            segmenter.use_openvino(bfloat16=dtype == 'auto' and computes_bfloat16(where))
         if compiled:
             segmenter.compile()
         return segmenter
@@ -166,6 +178,16 @@ class Segmenter:
         """
         self._prompts.pad(PROMPT_BUCKET)
         compile_stages(self._model, backend=backend)
+
+    def use_openvino(self, *, bfloat16: bool = False) -> None:
+        """Run what depends only on images with OpenVINO, in bfloat16 or in float32.
+
+        From then on, torch has one thread in this process: its idle threads spin, which halves the
+        speed of OpenVINO's.
+        """
+        self._openvino = OpenVinoStages(self._model, torch.get_num_threads(), bfloat16=bfloat16)
+        self._reader.read_image = self._openvino.read_image
+        torch.set_num_threads(1)
 
     @property
     def release_threshold(self) -> float:
@@ -259,7 +281,7 @@ class Segmenter:
         if not images:
             return []
         values = torch.stack([self._processor.vision_values(image) for image in images])
-        tokens = self._model.encode_frame(upload(values, self.device))
+        tokens = (self._openvino or self._model).encode_frame(upload(values, self.device))
         return [FrameFeatures(vision=each) for each in own_rows(tokens)]
 
     @on_device
@@ -311,7 +333,8 @@ class Segmenter:
         processor = self._processor
         canvas = processor.config.mask_size if scale == 1.0 else processor.scaled_canvas(scale)
         values = torch.stack([processor.pixel_values(image, canvas) for image in images])
-        features = self._side.run(lambda: self._model.encode_pixels(upload(values, self.device)))
+        stages = self._openvino or self._model
+        features = self._side.run(lambda: stages.encode_pixels(upload(values, self.device)))
         return PixelBatch(features=features, images=tuple(images), canvas=canvas)
 
     @on_device

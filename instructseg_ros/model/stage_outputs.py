@@ -91,6 +91,20 @@ class PrefixCache:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagePrefix:
+    """The language model's states for the beginning of a prompt that ends with the image.
+
+    Args:
+        layers: States before the first layer and after each layer, (F, P, D); of these only the
+            last ones are needed for masks.
+        states: Keys and values of each layer, (F, heads, P, d).
+    """
+
+    layers: tuple[torch.Tensor, ...] = dataclasses.field(repr=False)
+    states: tuple[tuple[torch.Tensor, torch.Tensor], ...] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Reasoning:
     """Output of the language model.
 

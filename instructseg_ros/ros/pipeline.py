@@ -56,7 +56,11 @@ def load_segmenter(values: SegmentationParameters) -> Segmenter:
     torch.set_num_threads(values.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     with interruptible():
         segmenter = Segmenter.from_pretrained(
-            values.model, device=values.device, dtype=values.dtype, compiled=values.compiled
+            values.model,
+            device=values.device,
+            dtype=values.dtype,
+            runtime=values.runtime,
+            compiled=values.compiled,
         )
         image = np.zeros(WARM_UP_SIZE, np.uint8)
         [features] = segmenter.encode([image])

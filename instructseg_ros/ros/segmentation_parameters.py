@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from instructseg_ros.model import DTYPES
+from instructseg_ros.model import DTYPES, RUNTIMES
 from instructseg_ros.ros.messages import LABEL_ENCODINGS
 from instructseg_ros.ros.parameters import parameter
 from instructseg_ros.streaming.instruction import MAX_TEXT_LENGTH
@@ -28,6 +28,12 @@ class SegmentationParameters:
     )
     device: str = parameter('auto', 'Device of the model: auto, cpu, cuda or cuda:N')
     dtype: str = parameter('auto', 'Number format of the model', choices=DTYPES)
+    runtime: str = parameter(
+        'auto',
+        'What runs the encoders of images: torch or OpenVINO, which is faster on x86 processors; '
+        'auto: OpenVINO if it is installed and the model is a small one in float32 on the CPU',
+        choices=RUNTIMES,
+    )
     compiled: bool = parameter(
         False,
         'Compile the model with torch.compile: configuring takes minutes longer, but each frame is '

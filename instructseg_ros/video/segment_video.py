@@ -218,7 +218,9 @@ def _summary(record: CompleteRecord, texts: Sequence[str], *, announced: int | N
     return Summary(frames=record.frames, announced=announced, states=states)
 
 
-def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, EngineSettings]:
+def load_model(
+    name: str, *, device: str, dtype: str, runtime: str = 'torch'
+) -> tuple[Segmenter, EngineSettings]:
     """Load a model; return it with settings that run the whole model on every frame.
 
     Raises:
@@ -226,7 +228,7 @@ def load_model(name: str, *, device: str, dtype: str) -> tuple[Segmenter, Engine
     """
     from instructseg_ros.model.segmenter import Segmenter
 
-    segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype)
+    segmenter = Segmenter.from_pretrained(name, device=device, dtype=dtype, runtime=runtime)
     # With one stride for all videos, a resumed run knows how many frames to replay.
     stride = segmenter.reference_stride
     return segmenter, EngineSettings.from_model(segmenter, max_reference_stride=stride)

@@ -19,7 +19,7 @@ BFLOAT16 = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
 
 
 def let_bfloat16_be_computed(monkeypatch: pytest.MonkeyPatch, computed: bool) -> None:
-    monkeypatch.setattr(precision, '_computes_bfloat16', lambda device: computed)
+    monkeypatch.setattr(precision, 'computes_bfloat16', lambda device: computed)
     let_onednn_have_bfloat16(monkeypatch, computed)
 
 

@@ -76,6 +76,7 @@ def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
         'repaired',
         'reason',
         'is_nameless',
+        'missing',
     ]
     with pytest.raises(AttributeError):
         prediction.score = 1.0  # type: ignore[misc]

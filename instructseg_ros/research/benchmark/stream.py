@@ -54,6 +54,7 @@ class Options:
         target_rate: Parameter of `auto`.
         scenes: Number of `scored_clips` to measure J&F on; only for the embedded model.
         naive: Also measure the authors' procedure.
+        runtime: What runs the encoders, except for the authors' procedure; see `uses_openvino`.
         compiled: Compile the model with torch, except for the authors' procedure.
         timing_clip: (frames, rate in frames per second) -> a clip.
         scored_clips: (number of scenes) -> clips with true masks.
@@ -69,6 +70,7 @@ class Options:
     target_rate: float
     scenes: int
     naive: bool
+    runtime: str
     compiled: bool
     timing_clip: Callable[..., Clip]
     scored_clips: Callable[..., Iterable[Clip]]
@@ -106,7 +108,13 @@ def benchmark_stream(options: Options) -> Figures:
 
 def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
     """Measure everything but the authors' procedure; return the videos too."""
-    model = stream_model(options.size, options.dtype, options.device, compiled=options.compiled)
+    model = stream_model(
+        options.size,
+        options.dtype,
+        options.device,
+        runtime=options.runtime,
+        compiled=options.compiled,
+    )
     references = model.segmenter.reference_frames
     videos = Videos(options, references=references, rate=model.rate)
     schedules: Figures = {}
@@ -125,6 +133,7 @@ def _measure_schedules(options: Options) -> tuple[Figures, Videos]:
         'frames': options.frames,
         'reason_every': options.reason_every,
         'refresh_every': options.refresh_every,
+        'runtime': model.runtime,
         'compiled': options.compiled,
         'schedules': schedules,
         'four_instructions': {'exact_fps': videos.four_fps(exact, several)},

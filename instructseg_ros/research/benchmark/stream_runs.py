@@ -16,7 +16,8 @@ from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.embedded_model import word_tokenizer
 from instructseg_ros.model.model_files import find_model
 from instructseg_ros.model.modeling import InstructSegModel
-from instructseg_ros.model.precision import Precision, choose_precision
+from instructseg_ros.model.openvino_runtime import uses_openvino
+from instructseg_ros.model.precision import Precision, choose_precision, computes_bfloat16
 from instructseg_ros.model.processor import InstructSegProcessor, ProcessorConfig
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.tasks import RELEASED
@@ -170,12 +171,14 @@ class StreamModel:
         segmenter: The model.
         rate: Frames per second of the clip that it is measured on.
         dtype: Name of its precision.
+        runtime: What runs its encoders.
         parameters: Number of parameters.
     """
 
     segmenter: Segmenter
     rate: float
     dtype: str
+    runtime: str
     parameters: int
 
 
@@ -188,10 +191,12 @@ class StraightforwardModel:
 
 
 def stream_model(
-    size: str, dtype: str, device: torch.device, *, compiled: bool = False
+    size: str, dtype: str, device: torch.device, *, runtime: str = 'torch', compiled: bool = False
 ) -> StreamModel:
     """Load the embedded model, or build one with random weights; `compiled`: compile it."""
     precision = _precision(size, dtype, device)
+    is_small = size == EMBEDDED and not compiled
+    with_openvino = uses_openvino(runtime, device, precision, large=not is_small)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
     else:
@@ -200,12 +205,15 @@ def stream_model(
     parameters = model.num_parameters()  # counted now: packed layers have none
     model.requires_grad_(False)
     segmenter = Segmenter(model, processor, name=size, device=device)
+    if with_openvino:
+        segmenter.use_openvino(bfloat16=dtype == 'auto' and computes_bfloat16(device))
     if compiled:
         segmenter.compile()
     return StreamModel(
         segmenter=segmenter,
         rate=_CAMERA if size == EMBEDDED else _SLOW_CAMERA,
         dtype=precision.name,
+        runtime='openvino' if with_openvino else 'torch',
         parameters=parameters,
     )
 

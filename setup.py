@@ -51,7 +51,7 @@ OPENVINO = ['openvino>=2025.1']
 # Plots of benchmarks.
 PLOT = ['matplotlib']
 # Metrics as the official tools compute them, and their file formats.
-EVALUATION = ['accelerate>=1', 'openpyxl', 'scipy']
+EVALUATION = ['accelerate>=1', 'openpyxl']
 # Training of the full-size model.
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -66,9 +65,6 @@ class ProcessorConfig:
         guided_filter: Whether to move mask edges to image edges; the release does not.
         stretch_levels: Whether to stretch the brightness of images to the full range, which brings
             haze and darkness back to what the model was trained on; the release does not.
-        not_understood: Words and phrases, in lower case, that change the meaning of an instruction,
-            such as "not", and that the model did not learn. An instruction with one of them is
-            answered NOT_FOUND.
         trained_words: Number of words, the first of the tokenizer, that the model was trained with;
             0: all.
         object_words: Number of words after them that name objects the model was not trained with.
@@ -83,7 +79,6 @@ class ProcessorConfig:
     prompts: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(RELEASED))
     guided_filter: bool = False
     stretch_levels: bool = False
-    not_understood: tuple[str, ...] = ()
     trained_words: int = 0
     object_words: int = 0
 
@@ -146,8 +141,7 @@ class InstructSegProcessor:
     def from_pretrained(cls, folder: str | Path) -> InstructSegProcessor:
         """Load a processor written by `save_pretrained`."""
         values: dict[str, Any] = json.loads((Path(folder) / PROCESSOR).read_text())
-        for name in ('mask_size', 'not_understood'):
-            values[name] = tuple(values.get(name, ()))
+        values['mask_size'] = tuple(values['mask_size'])
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         alike = Path(folder) / LOOK_ALIKES
         words = alike.read_text().split() if alike.is_file() else None
@@ -311,12 +305,6 @@ class InstructSegProcessor:
             is_unknown = token == self.tokenizer.unk_token_id or token in self._objects
             parts[is_unknown].append(instruction[start:end])
         return parts
-
-    def not_understood(self, instruction: str) -> list[str]:
-        """Return what an instruction contains of the configuration's `not_understood`."""
-        words = re.findall(r"[\w']+", instruction.lower().replace('\u2019', "'"))
-        text = f' {" ".join(words)} '
-        return [phrase for phrase in self.config.not_understood if f' {phrase} ' in text]
 
     def repair_spelling(
         self, instruction: str, unknown: Sequence[str]

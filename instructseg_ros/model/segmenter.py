@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
-from PIL import Image
 
 from instructseg_ros.model.checkpoints import load_head, load_model
-from instructseg_ros.model.composition import AllOf, Answer
 from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
@@ -29,7 +24,8 @@ from instructseg_ros.model.precision import (
     is_large,
     pack_linear_layers,
 )
-from instructseg_ros.model.processor import InstructSegProcessor, as_pil
+from instructseg_ros.model.prediction import Prediction, Predictor
+from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import (
     AnyEmbedding,
     CompositeEmbedding,
@@ -37,9 +33,7 @@ from instructseg_ros.model.query import (
     ImageInput,
     InstructionEmbedding,
     PixelBatch,
-    Prediction,
     Query,
-    explain,
 )
 from instructseg_ros.model.query_reader import (
     PromptCache,
@@ -82,11 +76,10 @@ class Segmenter:
 
     Attributes:
         name: Name that the model was loaded by.
-        threshold: Minimum score of a target that counts as found.
+        predictor: Turns decoded masks into predictions.
         reference_frames: Number of earlier frames that the model expects with each frame.
         reference_stride: Seconds between them.
         max_reference_stride: Longest time between them that the model was trained with, s.
-        calibration: Factor and offset that turn a score's log-odds into those of a right answer.
     """
 
     def __init__(
@@ -102,8 +95,6 @@ class Segmenter:
         config = model.config
         self.name = name
         self.device = device
-        self.threshold = config.score_threshold if threshold is None else threshold
-        self.calibration = (config.score_scale, config.score_offset)
         release = config.release_threshold
         self._release = 1.0 if release is None else release / max(config.score_threshold, 1e-6)
         self.reference_frames = config.reference_frames
@@ -116,13 +107,17 @@ class Segmenter:
         self._folder = folder
         self._generator: TextGenerator | None = None
         self._side = SideStream(device)
-        self._finder: NounFinder | None = None
-        self._compositions: CompositionReader | None = None
+        own_threshold = config.score_threshold
+        self._finder = None
         if folder is not None:
-            threshold = config.score_threshold
-            self._finder = NounFinder.from_folder(folder, device, threshold=threshold)
-        if self._finder:
-            self._compositions = CompositionReader(self._finder.is_noun)
+            self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
+        self._compositions = CompositionReader(self._finder.is_noun) if self._finder else None
+        self.predictor = Predictor(
+            processor,
+            threshold=own_threshold if threshold is None else threshold,
+            calibration=(config.score_scale, config.score_offset),
+            finder=self._finder,
+        )
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)
         self._reader = QueryReader(self._model, self._prompts)
@@ -190,6 +185,15 @@ class Segmenter:
         torch.set_num_threads(1)
 
     @property
+    def threshold(self) -> float:
+        """Minimum score of a target that counts as found."""
+        return self.predictor.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.predictor.threshold = value
+
+    @property
     def release_threshold(self) -> float:
         """Score below which a found target counts as lost; scales with `threshold`."""
         return self.threshold * self._release
@@ -252,9 +256,8 @@ class Segmenter:
             if query.repaired:
                 known, unknown = processor.known_and_unknown(text)
             text = processor.wording(text, query.task)
-        misleading = processor.not_understood(query.text)
-        query.known = bool(known) and not misleading
-        query.unknown = tuple(dict.fromkeys([*misleading, *unknown]))
+        query.known = bool(known)
+        query.unknown = tuple(dict.fromkeys(unknown))
         query.noun = self._finder.read(text) if self._finder else None
         if self._compositions and not query.verbatim:
             self._split(query, text, self._compositions)
@@ -366,7 +369,7 @@ class Segmenter:
         self._side.join()
         simple = [[each for one in given for each in one.simple()] for given in embeddings]
         return [
-            [self._combined(each, row) for each in given]
+            [self.predictor.combined(each, row) for each in given]
             for given, row in zip(
                 embeddings, map(iter, self._decode_simple(simple, pixels)), strict=True
             )
@@ -376,9 +379,16 @@ class Segmenter:
         self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
     ) -> list[list[Prediction]]:
         """Decode embeddings of simple queries, see `decode`."""
+        predictor = self.predictor
+        answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
+        for frame, given in enumerate(embeddings):
+            if given and predictor.is_photograph(pixels.images[frame]):
+                found = predictor.of_photograph(pixels.images[frame], given)
+                answers[frame] = dict(enumerate(found))
         rows = [
             (frame, indices, turn)
             for frame, given in enumerate(embeddings)
+            if not answers[frame]
             for indices, turn in _rows(given)
         ]
         decoded = in_batches(
@@ -391,32 +401,9 @@ class Segmenter:
                 pixels,
             ),
         )
-        answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
         for (frame, indices, _), predictions in zip(rows, decoded, strict=True):
             answers[frame].update(zip(indices, predictions, strict=True))
         return [[answer[index] for index in range(len(answer))] for answer in answers]
-
-    def _combined(self, embedding: AnyEmbedding, predictions: Iterator[Prediction]) -> Prediction:
-        """Combine the predictions of a query's parts, which are taken from an iterator."""
-        if isinstance(embedding, InstructionEmbedding):
-            return next(predictions)
-        parts = [self._combined(part, predictions) for part in embedding.parts]
-        answer = embedding.operation.combine(
-            [Answer(probability=one.probability, score=one.score, found=one.found) for one in parts]
-        )
-        lost = [text for text, part in zip(embedding.texts, parts, strict=True) if not part.found]
-        prediction = Prediction(
-            mask=answer.mask,
-            probability=answer.probability,
-            score=answer.score,
-            found=answer.found and answer.score >= self.threshold,
-            unknown=embedding.unknown,
-            repaired=embedding.repaired,
-            is_nameless=all(part.is_nameless for part in parts),
-            missing=tuple(lost) if isinstance(embedding.operation, AllOf) else (),
-        )
-        reason = explain(prediction, found=prediction.found, threshold=self.threshold)
-        return dataclasses.replace(prediction, reason=reason)
 
     def forget(self) -> None:
         """Release memory after a DeviceMemoryError.
@@ -475,92 +462,11 @@ class Segmenter:
             _join(embeddings), pixels.features.of(frames), final_only=True
         ).final
         return [
-            self._predictions(pixels.images[frame], some, masks, scores, pixels.canvas)
+            self.predictor.of_masks(pixels.images[frame], some, masks, scores, pixels.canvas)
             for frame, some, masks, scores in zip(
                 frames, embeddings, answer.mask_logits, answer.score_logits, strict=True
             )
         ]
-
-    def _predictions(
-        self,
-        image: ImageInput,
-        embeddings: Sequence[InstructionEmbedding],
-        masks: torch.Tensor,
-        scores: torch.Tensor,
-        canvas: tuple[int, int],
-    ) -> list[Prediction]:
-        """Return the best of Q masks for each of K embeddings, resized to the image.
-
-        Masks are (K, Q, h, w) and scores (K, Q) logits.
-        """
-        processor = self._processor
-
-        def restore(logits: torch.Tensor) -> torch.Tensor:
-            return processor.restore_masks(logits, *_size(image), canvas)
-
-        if self._finder and embeddings and self._finder.is_photograph(as_pil(image)):
-            return self._find_nouns(as_pil(image), embeddings)
-        predictions = []
-        for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
-            logits, score = best_mask(mine, my_scores, restore)
-            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
-            # The score of a text that the model cannot understand means nothing.
-            score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0
-            predictions.append(self._prediction(embedding, sharp, score))
-        return predictions
-
-    def _find_nouns(
-        self, image: Image.Image, embeddings: Sequence[InstructionEmbedding]
-    ) -> list[Prediction]:
-        """Answer instructions on a photograph, by the objects that they name."""
-        assert self._finder is not None
-        nouns = [each.noun for each in embeddings if each.noun]
-        found = iter(self._finder.find(image, nouns) if nouns else [])
-        nothing = torch.full((image.height, image.width), -100.0)
-        predictions = []
-        for each in embeddings:
-            if each.noun is None:
-                prediction = self._prediction(each, nothing, 0.0, is_nameless=True)
-            else:
-                unknown = (each.noun.excluding,) if each.noun.excluding else ()
-                read = dataclasses.replace(each, unknown=unknown)
-                prediction = self._prediction(read, *next(found))
-            predictions.append(prediction)
-        return predictions
-
-    def _prediction(
-        self,
-        embedding: InstructionEmbedding,
-        logits: torch.Tensor,
-        score: float,
-        *,
-        is_nameless: bool = False,
-    ) -> Prediction:
-        mask = (logits > 0).cpu().numpy()
-        prediction = Prediction(
-            mask=mask,
-            probability=logits.sigmoid().cpu().numpy(),
-            score=score,
-            found=score >= self.threshold and bool(mask.any()),
-            unknown=embedding.unknown,
-            repaired=embedding.repaired,
-            is_nameless=is_nameless,
-        )
-        reason = explain(prediction, found=prediction.found, threshold=self.threshold)
-        return dataclasses.replace(prediction, reason=reason)
-
-
-def log_odds(scores: float | np.ndarray) -> np.ndarray:
-    """Return the log-odds of scores from 0 to 1, limited to 14."""
-    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
-
-
-def calibrated(scores: float | np.ndarray, scale: float, offset: float) -> np.ndarray:
-    """Turn scores into probabilities; 0 stays 0, and scale 1 with offset 0 changes nothing."""
-    if (scale, offset) == (1.0, 0.0):
-        return np.asarray(scores)
-    return np.where(scores > 0, 1 / (1 + np.exp(-(scale * log_odds(scores) + offset))), 0.0)
 
 
 def _composed(query: Query, embeddings: Iterator[InstructionEmbedding]) -> AnyEmbedding:
@@ -598,8 +504,3 @@ def _join(embeddings: Sequence[Sequence[InstructionEmbedding]]) -> Reasoning:
         pooled=torch.stack([each.pooled for each in flat]).unflatten(0, shape),
         cells=torch.stack(cells) if cells else None,
     )
-
-
-def _size(image: ImageInput) -> tuple[int, int]:
-    """Return the (height, width) of an image."""
-    return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)

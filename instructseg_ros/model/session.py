@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.video_stream import AnyQuery, FrameTask, ReferencePolicy, VideoStream
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.query import Prediction
+from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget, FrameTask, VideoStream
 from instructseg_ros.streaming.active_instruction import ActiveInstruction

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.model.query import Prediction, explain
+from instructseg_ros.model.prediction import Prediction, explain
 from instructseg_ros.model.tasks import NamedInt
 from instructseg_ros.streaming.instruction import Instruction
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from instructseg_ros.model.query import Prediction
+from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
 from instructseg_ros.research.evaluation.runner import Processes

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.model.model_files import MANIFEST, write_manifest
-from instructseg_ros.model.segmenter import Segmenter, calibrated, log_odds
+from instructseg_ros.model.prediction import calibrated, log_odds
+from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, ScoredAnswer, run_scenes
 from instructseg_ros.video.run_folder import write_json
 
@@ -67,7 +68,7 @@ def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Calibration:
         ValueError: There are so few scenes that all targets are present, or all are absent.
     """
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-    segmenter.calibration = _UNFITTED
+    segmenter.predictor.calibration = _UNFITTED
     answers = run_scenes(segmenter, seeds) + run_scenes(segmenter, seeds, held_out=True)
     return calibrate(answers)
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.streaming.schedule import EngineSettings
 
 SETTINGS = EngineSettings(reference_frames=2, reference_stride=0.2)

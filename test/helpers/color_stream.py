@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.streaming.active_instruction import ActiveInstruction
 from instructseg_ros.streaming.camera import Camera

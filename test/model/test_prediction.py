@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from instructseg_ros.model.query import Prediction, why_not_found
+from instructseg_ros.model.prediction import Prediction, why_not_found
 
 SMALL = {'Box', 'Plane', 'Rectangle'}  # hold vectors of three numbers
 

@@ -491,19 +491,6 @@ def test_levels_are_stretched_for_both_branches_if_the_configuration_enables_it(
         assert after.std() > 2 * before.std()
 
 
-def test_phrases_that_were_not_learned_are_found_as_whole_words(
-    processor: InstructSegProcessor,
-) -> None:
-    values = {**vars(processor.config), 'not_understood': ('not', 'next to', "isn't")}
-    strict = InstructSegProcessor(processor.tokenizer, ProcessorConfig(**values))
-    assert strict.not_understood('The mug, NOT the red one') == ['not']
-    assert strict.not_understood('the knot next to it, which isn\u2019t red') == [
-        'next to',
-        "isn't",
-    ]
-    assert strict.not_understood('a note, next') == []
-
-
 def test_look_alikes_are_saved_with_the_processor(
     processor: InstructSegProcessor, tmp_path: Path
 ) -> None:

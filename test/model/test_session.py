@@ -9,7 +9,8 @@ import pytest
 from color_stream import ColorModel, frame
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget, FrameTask, ReferencePolicy
 

@@ -28,8 +28,8 @@ OPTIONAL = {
     'av',
     'matplotlib',
     'openpyxl',
+    'openvino',
     'peft',
-    'scipy',
     'tensorboard',
     'torchao',  # extras of setup.py
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.query import Prediction
+from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from instructseg_ros.model.query import Prediction
+from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
 from instructseg_ros.research.evaluation.runner import Processes

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from instructseg_ros.model.frame_buffer import Frame
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import FrameTask

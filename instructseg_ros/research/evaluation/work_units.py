@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from instructseg_ros.model.query import Prediction, Query
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.query import Query
 from instructseg_ros.research.data.dataset import Procedure
 from instructseg_ros.research.data.mask_files import merge, write_labels
 from instructseg_ros.research.data.sample import Sample

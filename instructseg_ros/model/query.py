@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from PIL import Image
 
-from instructseg_ros.model.composition import Operation
 from instructseg_ros.model.noun_query import NounQuery
 from instructseg_ros.model.tasks import Task, choose_task
 
 if TYPE_CHECKING:
     import torch
 
+    from instructseg_ros.model.composition import Operation
     from instructseg_ros.model.pixel_branch import PixelFeatures
     from instructseg_ros.model.stage_outputs import PrefixCache
 

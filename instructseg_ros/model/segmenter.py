@@ -24,7 +24,8 @@ from instructseg_ros.model.precision import (
     is_large,
     pack_linear_layers,
 )
-from instructseg_ros.model.prediction import Prediction, Predictor
+from instructseg_ros.model.prediction import Prediction
+from instructseg_ros.model.predictor import Predictor
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import (
     AnyEmbedding,

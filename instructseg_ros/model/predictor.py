@@ -1,0 +1,150 @@
+"""Turns decoded masks and photographs into predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from instructseg_ros.model.composition import AllOf, Answer
+from instructseg_ros.model.mask_decoder import best_mask
+from instructseg_ros.model.noun_finder import NounFinder
+from instructseg_ros.model.prediction import Prediction, calibrated, explain
+from instructseg_ros.model.processor import InstructSegProcessor, as_pil
+from instructseg_ros.model.query import AnyEmbedding, ImageInput, InstructionEmbedding
+
+
+class Predictor:
+    """Turns decoded masks, or a photograph, into predictions.
+
+    Attributes:
+        threshold: Minimum score of a target that counts as found.
+        calibration: Factor and offset that turn a score's log-odds into those of a right answer.
+        finder: Answers on photographs; None if the model has no list of nouns.
+    """
+
+    def __init__(
+        self,
+        processor: InstructSegProcessor,
+        *,
+        threshold: float,
+        calibration: tuple[float, float],
+        finder: NounFinder | None = None,
+    ) -> None:
+        """Create a predictor.
+
+        Args:
+            processor: Processor of the model.
+            threshold, calibration, finder: See the attributes.
+        """
+        self.threshold = threshold
+        self.finder = finder
+        self._processor = processor
+        self.calibration = calibration
+
+    def of_masks(
+        self,
+        image: ImageInput,
+        embeddings: Sequence[InstructionEmbedding],
+        masks: torch.Tensor,
+        scores: torch.Tensor,
+        canvas: tuple[int, int],
+    ) -> list[Prediction]:
+        """Return the best of Q masks for each of K embeddings, resized to the image.
+
+        Args:
+            image: The image.
+            embeddings: The K embeddings.
+            masks: (K, Q, h, w) logits.
+            scores: (K, Q) logits.
+            canvas: (height, width) of the mask branch's input.
+        """
+        processor = self._processor
+        height, width = (
+            image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+        )
+
+        def restore(logits: torch.Tensor) -> torch.Tensor:
+            return processor.restore_masks(logits, height, width, canvas)
+
+        predictions = []
+        for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
+            logits, score = best_mask(mine, my_scores, restore)
+            sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
+            # The score of a text that the model cannot understand means nothing.
+            score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0
+            predictions.append(self._of_mask(embedding, sharp, score))
+        return predictions
+
+    def is_photograph(self, image: ImageInput) -> bool:
+        """Return whether `of_photograph` answers for an image, instead of `of_masks`."""
+        return self.finder is not None and self.finder.is_photograph(as_pil(image))
+
+    def of_photograph(
+        self, image: ImageInput, embeddings: Sequence[InstructionEmbedding]
+    ) -> list[Prediction]:
+        """Find the objects that instructions name."""
+        assert self.finder is not None
+        picture = as_pil(image)
+        nouns = [each.noun for each in embeddings if each.noun]
+        found = iter(self.finder.find(picture, nouns) if nouns else [])
+        nothing = torch.full((picture.height, picture.width), -100.0)
+        predictions = []
+        for each in embeddings:
+            if each.noun is None:
+                prediction = self._of_mask(each, nothing, 0.0, is_nameless=True)
+            else:
+                unknown = (each.noun.excluding,) if each.noun.excluding else ()
+                read = dataclasses.replace(each, unknown=unknown)
+                prediction = self._of_mask(read, *next(found))
+            predictions.append(prediction)
+        return predictions
+
+    def combined(self, embedding: AnyEmbedding, predictions: Iterator[Prediction]) -> Prediction:
+        """Return the next prediction, or that of a query in parts from those of its parts."""
+        if isinstance(embedding, InstructionEmbedding):
+            return next(predictions)
+        parts = [self.combined(part, predictions) for part in embedding.parts]
+        answer = embedding.operation.combine(
+            [Answer(probability=one.probability, score=one.score, found=one.found) for one in parts]
+        )
+        lost = [text for text, part in zip(embedding.texts, parts, strict=True) if not part.found]
+        return self._explained(
+            Prediction(
+                mask=answer.mask,
+                probability=answer.probability,
+                score=answer.score,
+                found=answer.found and answer.score >= self.threshold,
+                unknown=embedding.unknown,
+                repaired=embedding.repaired,
+                is_nameless=all(part.is_nameless for part in parts),
+                missing=tuple(lost) if isinstance(embedding.operation, AllOf) else (),
+            )
+        )
+
+    def _of_mask(
+        self,
+        embedding: InstructionEmbedding,
+        logits: torch.Tensor,
+        score: float,
+        *,
+        is_nameless: bool = False,
+    ) -> Prediction:
+        mask = (logits > 0).cpu().numpy()
+        return self._explained(
+            Prediction(
+                mask=mask,
+                probability=logits.sigmoid().cpu().numpy(),
+                score=score,
+                found=score >= self.threshold and bool(mask.any()),
+                unknown=embedding.unknown,
+                repaired=embedding.repaired,
+                is_nameless=is_nameless,
+            )
+        )
+
+    def _explained(self, prediction: Prediction) -> Prediction:
+        reason = explain(prediction, found=prediction.found, threshold=self.threshold)
+        return dataclasses.replace(prediction, reason=reason)

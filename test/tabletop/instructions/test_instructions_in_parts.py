@@ -1,0 +1,51 @@
+"""Which of the generated instructions are split into simpler ones."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from instruction_scenes import random_scenes
+
+from instructseg_ros.model.composition_reader import CompositionReader
+from instructseg_ros.model.model_files import NOUNS, find_model
+from instructseg_ros.model.noun_query import NounReader
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
+
+
+@pytest.fixture(scope='module')
+def split() -> dict[str, list[bool]]:
+    """For every category, whether each of some instructions is split."""
+    nouns = NounReader(json.loads((find_model('embedded') / NOUNS).read_text()))
+    reader = CompositionReader(nouns.is_noun)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[bool]] = defaultdict(list)
+    for name in INSTRUCTION_CATEGORIES:
+        for graph in random_scenes(120):
+            instruction = generate(graph, rng, category=name)
+            if instruction is not None:
+                found[name].append(reader.read(instruction.text) is not None)
+    return found
+
+
+@pytest.mark.parametrize(
+    'name', ['attribute', 'superlative', 'relation', 'plural', 'use', 'motion', 'comparison']
+)
+def test_instructions_that_the_model_answers_well_are_left_to_it(
+    split: dict[str, list[bool]], name: str
+) -> None:
+    assert len(split[name]) >= 30
+    assert np.mean(split[name]) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ('name', 'share'),
+    [('negation', 0.75), ('compound', 0.65), ('ordinal', 0.6), ('proximity', 0.8)],
+)
+def test_most_instructions_that_the_model_answers_badly_are_split(
+    split: dict[str, list[bool]], name: str, share: float
+) -> None:
+    assert len(split[name]) >= 30
+    assert np.mean(split[name]) >= share

@@ -198,13 +198,17 @@ _OF_TWO: Final = _any(
 )
 
 
+_LARGE: Final = 'biggest|largest|greatest|hugest|bulkiest'
+_SIZE: Final = re.compile(rf'{_any(f"({_LARGE})|(smallest|littlest|tiniest|teeniest)")}')
+
+
 def _order(words: str) -> Composition | None:
     """Split "the second mug from the left" and "the two mugs on the right"."""
     if re.search(_OF_TWO, words) or re.search(_RULES_OUT, words):
         return None
-    side = _SIDE.search(words) or _DEPTH.search(words)
+    side = _SIDE.search(words) or _DEPTH.search(words) or _SIZE.search(words)
     nth, count = _NTH.search(words), re.search(_COUNT, words)
-    candidates = _candidates(_SIDE.sub('', _DEPTH.sub('', words)))
+    candidates = _candidates(_SIDE.sub('', _DEPTH.sub('', _SIZE.sub('', words))))
     if candidates is None:
         return None
     if side and nth and nth['nth'] not in ('first', '1st'):
@@ -212,7 +216,7 @@ def _order(words: str) -> Composition | None:
         operation = InOrder(_side_name(side), first=place, last=place)
     elif side and count and not re.search(rf'{_any("all|both|these|those")} {count[0]}', words):
         operation = InOrder(_side_name(side), first=1, last=_NUMBERS[count[0]])
-    elif side and nth:
+    elif side and nth and side.re is not _SIZE:
         operation = InOrder(_side_name(side))
     elif _MIDDLE.search(words) and not re.search(_BETWEEN, words):
         operation = InOrder('middle')
@@ -225,6 +229,8 @@ def _side_name(found: re.Match[str]) -> str:
     name = next(group for group in found.groups() if group)
     if found.re is _SIDE:
         return name.removesuffix('most')
+    if found.re is _SIZE:
+        return 'large' if found[1] else 'small'
     return 'front' if _FRONT.match(name) else 'back'
 
 
@@ -256,7 +262,7 @@ _BESIDE_IT: Final = re.compile(
     rf'(?:{_NEXT_TO} (?:it|that|this)|at its side|its neighbou?r)\b(?! [a-z])'
 )
 _ANY_THING: Final = _any(
-    "what|what's|which|whatever|whatever's|something|anything|the one|neighbou?r"
+    "(?:what|whatever)(?='s| is| do| can)|which(?= is| one)|something|anything|the one|neighbou?r"
 )
 
 

@@ -67,6 +67,14 @@ def test_an_order_from_front_to_back_begins_at_the_bottom() -> None:
     assert columns(InOrder('back').combine([both, NOTHING])) == [10]
 
 
+def test_sizes_are_compared_as_if_all_were_equally_far_away() -> None:
+    probability = answer(10, row=6).probability
+    probability[22:32, 45:55] = 0.8  # larger in the picture, but nearer
+    both = Answer(probability=probability, score=0.9, found=True)
+    assert columns(InOrder('large').combine([both, NOTHING])) == [10]
+    assert columns(InOrder('small').combine([both, NOTHING])) == [50]
+
+
 def test_the_middle_is_that_of_three() -> None:
     assert columns(InOrder('middle').combine([answer(10, 30, 70), NOTHING])) == [30]
     assert columns(InOrder('middle').combine([answer(10, 30), answer(70)])) == [70]

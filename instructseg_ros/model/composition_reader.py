@@ -262,7 +262,7 @@ _BESIDE_IT: Final = re.compile(
     rf'(?:{_NEXT_TO} (?:it|that|this)|at its side|its neighbou?r)\b(?! [a-z])'
 )
 _ANY_THING: Final = _any(
-    "(?:what|whatever)(?='s| is| do| can)|which(?= is| one)|something|anything|the one|neighbou?r"
+    "what's|whatever's|(?:what|whatever)(?= is| do| can)|which(?= is| one)|something|anything|the one|neighbou?r"
 )
 
 

@@ -140,7 +140,7 @@ def _evaluate_data(options: argparse.Namespace) -> int:
             output,
             model=options.model,
             split=options.split,
-            dtype=DTYPES[options.dtype],
+            dtype=_numbers(options),
             processes=processes,
         )
     if outcome is not None:
@@ -154,6 +154,12 @@ def _evaluate_data(options: argparse.Namespace) -> int:
         print(f'predictions: {outcome.submission}')
         write(outcome.figures, options.json)
     return 0
+
+
+def _numbers(options: argparse.Namespace) -> str:
+    """Name what determines the last digits of predictions: they are not mixed in one folder."""
+    name = DTYPES[options.dtype]
+    return name if options.runtime == 'torch' else f'{name}, {options.runtime}'
 
 
 def _print_table(rows: Mapping[str, Mapping[str, float]]) -> None:

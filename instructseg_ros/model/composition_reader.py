@@ -40,14 +40,14 @@ class CompositionReader:
 
     def read(self, text: str) -> Composition | None:
         """Split an instruction; None if it is a simple one, or in no form that is known here."""
-        words = re.findall(r"[a-z0-9'-]+|[,.;?!]", _plain(text))
+        words = re.findall(r"[a-z0-9'-]+|[,.;:?!]", _plain(text))
         words = [f'{word}#' if self._is_object(word) else word for word in words]
         marked = _VERB_CAN.sub('can', ' '.join(words))
         marked = _NOT_ONLY.sub(r'\1 and ', _EMPTY.sub('', marked)).strip(_MARKS)
         for read in (_negation, _two_targets, _order, _neighbor):
             composition = read(marked)
             if composition is not None:
-                plain = (part and part.replace('#', '').strip(_MARKS) for part in composition.parts)
+                plain = (part and _written(part) for part in composition.parts)
                 return dataclasses.replace(composition, parts=tuple(plain))
         return None
 
@@ -59,12 +59,17 @@ def _plain(text: str) -> str:
     return text.lower().replace('\u2019', "'").replace('non-', 'non ')
 
 
+def _written(marked: str) -> str:
+    return re.sub(' (?=[,.;:?!])', '', marked.replace('#', '').strip(_MARKS))
+
+
 def _any(*choices: str) -> str:
     """Return a pattern for any of some patterns, as whole words."""
     return rf"\b(?:{'|'.join(choices)})(?![\w'-])"
 
 
-_MARKS: Final = ' ,.;?!'
+_MOST: Final = 12  # nouns of an instruction for several targets
+_MARKS: Final = ' ,.;:?!'
 _THINGS: Final = frozenset(['thing', 'things', 'object', 'objects', 'item', 'items'])
 _COLOR: Final = _any(
     'red|crimson|scarlet|orange|yellow|golden|green|blue|navy|purple|violet|pink|brown|black',
@@ -140,18 +145,20 @@ _OR: Final = re.compile(
 # "... and the table is set" names no second target, "with a handle and a lid" none either.
 _CLAUSE: Final = re.compile(rf'{_REQUEST}{_TARGET} {_any("is|are|was|were|has|have|had|will")}')
 _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {_WORD})+$')
+# "The red and white mug" is one mug.
+_TWO_COLORS: Final = re.compile(rf'.*\b(?:the|an?) {_COLOR} ; {_COLOR}')
 _BOTH_SAID: Final = re.compile(r'\b(?:both|either|first(?: off)?) (?=(?:the|a|an|my|some)\b)')
 
 
 def _two_targets(words: str) -> Composition | None:
     """Split "the mug and the bottle" and "the mug or the bottle"."""
-    if re.search(_RULES_OUT, words) or re.search(_BETWEEN, words):
+    if words.count('#') > _MOST or re.search(_RULES_OUT, words) or re.search(_BETWEEN, words):
         return None
     for operation, joint in ((OneOf(), _OR), (AllOf(), _AND)):
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(_MARKS), words[found.end() :]
             is_named = re.search(f'{_TARGET}(?: {_WORD})?$', left) and not _DETAIL.search(left)
-            if is_named and not _CLAUSE.match(right):
+            if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(_MARKS))
                 return Composition(parts=parts, operation=operation)
     return None
@@ -160,7 +167,7 @@ def _two_targets(words: str) -> Composition | None:
 def _whole_phrases(left: str, right: str) -> tuple[str, str]:
     """Complete what is said once: "the red and the blue mug", "the blue mug and the red one"."""
     nouns = [re.findall(_PHRASE, text) for text in (left, right)]
-    if re.search(rf'\b(?:the|an?) {_COLOR}$', left) and nouns[1]:
+    if re.search(rf'\b(?:the|an?) {_COLOR}$', left) and re.search(_COLOR, (nouns[1] or [''])[0]):
         left = f'{left} {nouns[1][0].split()[-1]}'
     elif nouns[0]:
         noun = nouns[0][-1].split()[-1]
@@ -168,12 +175,27 @@ def _whole_phrases(left: str, right: str) -> tuple[str, str]:
     return left, right
 
 
+_NEIGHBORING: Final = _any(
+    '(?:next|close|closest|nearest|adjacent) to|beside|near|alongside|side by side with|up against',
+    'bordering|adjoining|touching|neighbou?ring|(?<!ed )by',
+    r'(?:in the )?(?:vicinity|neighbou?rhood) of|(?:in|within)(?: easy| close)? reach of',
+    '(?:at|to|by|around|on)(?: the| one)? side of|(?:not far|a short way)(?: away)? from',
+)
+_NEXT_TO: Final = rf'(?:{_NEIGHBORING}|{_any("nearest|closest")})'
+_NEAREST_TO: Final = re.compile(
+    rf'{_any("nearest|closest")} (?P<object>(?:{_WORD} )*?[a-z-]+#) to (?P<anchor>{_PHRASE})'
+)
 _NUMBERS: Final = {
     **{'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5},
     **{'1st': 1, '2nd': 2, '3rd': 3, '4th': 4, '5th': 5},
     **{'two': 2, 'three': 3, 'four': 4, 'five': 5, '2': 2, '3': 3, '4': 4, '5': 5},
 }
 _COUNT: Final = _any('two|three|four|five|[2-5]')
+# "The two mugs on the right", not "the leftmost of the three mugs" and not "with two handles".
+_FIRST_N: Final = re.compile(
+    r'(?<!of )(?<!from )(?<!among )(?<!with )(?:\bthe |\bfirst |most )(?:first )?'
+    rf'(?P<count>{_COUNT})'
+)
 _ORDINAL: Final = _any('first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th')
 _NTH: Final = re.compile(rf'(?P<nth>{_ORDINAL})|(?:number|position) (?P<number>{_COUNT})')
 _SIDE: Final = re.compile(
@@ -203,19 +225,22 @@ _SIZE: Final = re.compile(rf'{_any(f"({_LARGE})|(smallest|littlest|tiniest|teeni
 
 
 def _order(words: str) -> Composition | None:
-    """Split "the second mug from the left" and "the two mugs on the right"."""
+    """Split "the second mug from the left", "the two smallest mugs" and "the middle mug"."""
     if re.search(_OF_TWO, words) or re.search(_RULES_OUT, words):
         return None
     side = _SIDE.search(words) or _DEPTH.search(words) or _SIZE.search(words)
-    nth, count = _NTH.search(words), re.search(_COUNT, words)
+    nths, first_n = [*_NTH.finditer(words)], _FIRST_N.search(words)
     candidates = _candidates(_SIDE.sub('', _DEPTH.sub('', _SIZE.sub('', words))))
-    if candidates is None:
+    if candidates is None or len(nths) > 1:
         return None
+    if _NEAREST_TO.search(words) or re.search(f'{_NEIGHBORING} {_PHRASE}', words):
+        return None
+    nth = nths[0] if nths else None
     if side and nth and nth['nth'] not in ('first', '1st'):
         place = _NUMBERS[nth['nth'] or nth['number']]
         operation = InOrder(_side_name(side), first=place, last=place)
-    elif side and count and not re.search(rf'{_any("all|both|these|those")} {count[0]}', words):
-        operation = InOrder(_side_name(side), first=1, last=_NUMBERS[count[0]])
+    elif side and first_n:
+        operation = InOrder(_side_name(side), first=1, last=_NUMBERS[first_n['count']])
     elif side and nth and side.re is not _SIZE:
         operation = InOrder(_side_name(side))
     elif _MIDDLE.search(words) and not re.search(_BETWEEN, words):
@@ -246,61 +271,79 @@ def _candidates(words: str) -> str | None:
 
 
 def _all_of(noun_phrase: str) -> str:
-    is_plural = re.search('(?<!s)(?<!scissor)s#?$', noun_phrase)
+    is_plural = re.search('(?<![su])(?<!scissor)s#?$', noun_phrase)
     return f'all the {noun_phrase}' if is_plural else f'every {noun_phrase}'
 
 
-_NEXT_TO: Final = _any(
-    'next to|beside|(?:close|closest|nearest|adjacent) to|nearest|closest|near|alongside',
-    'side by side with|up against|bordering|adjoining|touching|neighbou?ring',
-    r'(?:in the )?(?:vicinity|neighbou?rhood) of|(?:in|within)(?: easy| close)? reach of',
-    '(?:at|to|by|around|on)(?: the| one)? side of|(?:not far|a short way)(?: away)? from',
-    '(?<!ed )by',
-)
 _BESIDE: Final = re.compile(rf'{_NEXT_TO}(?: to)? (?P<anchor>{_PHRASE})(?P<rest>.*)')
 _BESIDE_IT: Final = re.compile(
     rf'(?:{_NEXT_TO} (?:it|that|this)|at its side|its neighbou?r)\b(?! [a-z])'
 )
 _ANY_THING: Final = _any(
-    "what's|whatever's|(?:what|whatever)(?= is| do| can)|which(?= is| one)|something|anything|the one|neighbou?r"
+    "what's|whatever's|(?:what|whatever)(?= is| do| can)|which(?= is| one)|something|anything",
+    'the one|neighbou?r',
+)
+
+
+_WITH_BESIDE_IT: Final = re.compile(
+    rf'(?P<object>{_PHRASE}) (?:with|that has) (?P<anchor>{_PHRASE}) {_NEXT_TO} it\b'
+)
+# "Put the mug next to the bottle" says where the mug will be.
+_GOAL: Final = re.compile(
+    rf'{_any("put|place|move|set|lay|stand|drop|slide")} {_PHRASE} (?:down )?{_NEXT_TO}'
 )
 
 
 def _neighbor(words: str) -> Composition | None:
     """Split "the mug next to the bottle"."""
-    if beside_it := _BESIDE_IT.search(words):
-        before = re.findall(_PHRASE, re.sub(r'.*\bhas\b', '', words[: beside_it.start()]))
-        anchor = before[0] if before else None
-        rest = words[words.find(anchor) + len(anchor) :] if anchor else ''
-    elif beside := _BESIDE.search(words):
-        anchor = beside['anchor']
-        rest = words[: beside.start()]
-        if not (re.search(_PHRASE, rest) or re.search(_ANY_THING, rest)):
-            rest = beside['rest']
-    else:
-        return None
-    if anchor is None or re.search(_RULES_OUT, rest):
+    rest, anchor = _around_neighbor(words)
+    if not anchor or _GOAL.search(words) or _NTH.search(words) or re.search(_RULES_OUT, rest):
         return None
     candidates = _candidates(rest)
     if candidates is None and re.search(_ANY_THING, rest):
         candidates = 'every object'
     if candidates is None:
         return None
-    return Composition(parts=(candidates, anchor), operation=Nearest())
+    several = candidates.startswith('all the')
+    return Composition(parts=(candidates, anchor), operation=Nearest(several=several))
+
+
+def _around_neighbor(words: str) -> tuple[str, str]:
+    """Return the words that name the target, and those that name what it is next to."""
+    if found := _NEAREST_TO.search(words) or _WITH_BESIDE_IT.search(words):
+        return found['object'], found['anchor']
+    if beside_it := _BESIDE_IT.search(words):
+        before = re.findall(_PHRASE, re.sub(r'.*\bhas\b', '', words[: beside_it.start()]))
+        anchor = before[0] if before else ''
+        return words[words.find(anchor) + len(anchor) :], anchor
+    if beside := _BESIDE.search(words):
+        rest = words[: beside.start()]
+        is_target = re.search(_PHRASE, rest) or re.search(_ANY_THING, rest)
+        return rest if is_target else beside['rest'], beside['anchor']
+    return '', ''
 
 
 _RULED_OUT: Final = re.compile(
-    _any(
+    '(?:'
+    + _any(
         '(?:other|different)(?: [a-z]+)? (?:than|from)|differs? from|skipping|non|except(?: for)?',
-        "not|isn't|ain't|aren't|don't|doesn't|hasn't|excluding|besides|(?:apart|aside) from",
-        rf'(?:(?<=# )|(?<=thing )|(?<=all )|(?<=color )|(?<=colour ))but(?= (?:the|an?|{_COLOR}))',
+        "not|isn't|ain't|aren't|hasn't|excluding|besides|(?:apart|aside) from",
+        r'(?:(?<=# )|(?<=everything )|(?<=anything )|(?<=all )|(?<=color )|(?<=colour ))'
+        rf'but(?= (?:the|an?|{_COLOR}))',
         'rather than|instead of|ignor(?:e|ing)|skip|forget(?: about)?|without|minus|neither',
-        'never mind|leav(?:e|ing)(?: out)?(?= the| that)|no(?! matter)|unlike|save for|in place of',
+        r'never mind|leav(?:e|ing)(?: out)?(?= the| that)|no(?! matter| the\b| wait)|unlike',
+        'save for|in place of',
     )
-    + r'(?P<excluded>[ -](?:[^.;?!,]|, not?\b)*)'
+    + '|'
+    + _any("(?:don't|doesn't|do not) (?:want|take|bring|give|get|grab|hand|pick|choose|mean)")
+    + '|'
+    + _any("(?:don't|doesn't|do not) (?:need|show|touch|look|have|like|use)")
+    + r')(?P<excluded>[ -](?:[^.:;?!,]|, not?\b)*)'
 )
-# "The red mug, but the blue one too", "not the red mug but the blue one", "not both mugs".
+# "The red mug, but the blue one too", "not the red but the blue mug", "nothing but the red mug".
 _STILL_WANTED: Final = re.compile(
+    r"\bwhether\b|\bif (?:there|it)(?:'s| is| are)? (?:not?|any)\b|^isn't|\boh no\b|"
+    r'\bnothing but\b|'
     r'\bnot (?:only|one\b|just (?:the|any?))\b|\bbut .*\b(?:also|too|as well)\b|want both|'
     rf"\b(?:not|\w+n't)\b.*\bbut (?:the|an?) (?:{_WORD} )*{_COLOR}"
 )
@@ -325,12 +368,20 @@ def _ruled_out(excluded: str, candidates: str) -> Iterator[str]:
     """Yield instructions for what may not be taken: colors of the candidates, or other objects."""
     every = 'every' if candidates.startswith('every ') else 'all the'
     noun_phrase = candidates.removeprefix(f'{every} ')
-    head = noun_phrase.split()[-1].rstrip('s#')
+    head = _stem(noun_phrase)
     for phrase in re.findall(_PHRASE, excluded):
-        if phrase.split()[-1].rstrip('s#') != head:
+        if _stem(phrase) != head:
             yield _all_of(re.sub(rf'^{_DETERMINER} ', '', phrase))
             excluded = excluded.replace(phrase, '')
+    for fruit in re.findall(rf'\ban (orange)(?! (?:ones?\b|{_WORD}))', excluded):
+        yield f'every {fruit}'
+        excluded = excluded.replace(f'an {fruit}', '')
     is_near = re.match(rf"(?: [a-z']+#?){{0,6}} {_COLOR}", excluded)
     if is_near and not re.search(_COLOR, noun_phrase):
         for color in re.findall(_COLOR, excluded):
             yield f'{every} {color} {noun_phrase}'
+
+
+def _stem(noun_phrase: str) -> str:
+    """Return the last noun without a plural ending, for comparisons."""
+    return re.sub('(?:ves|fe|es|s)$', '', noun_phrase.split()[-1].rstrip('#'))

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from instructseg_ros.model.composition import connected_parts
+from instructseg_ros.model.composition import label_components
 from instructseg_ros.model.efficientnet import EfficientNetLite
 from instructseg_ros.model.model_files import NOUN_WEIGHTS, NOUNS
 from instructseg_ros.model.noun_query import COLORS, NounQuery, NounReader
@@ -240,7 +240,7 @@ class NounFinder:
             wanted = torch.from_numpy(chosen).to(logits.device)
             logits = torch.where(wanted | (logits <= 0), logits, -logits)
             full = resize(logits[None, None], (image.height, image.width))[0, 0]
-            answers.append((full, 0.0 if query.excluding or not chosen.any() else score))
+            answers.append((full, 0.0 if query.unread or not chosen.any() else score))
         return answers
 
     def _look(self, image: Image.Image) -> Look:
@@ -267,7 +267,9 @@ def choose_objects(mask: np.ndarray, colors: np.ndarray | None, query: NounQuery
     Returns:
         (h, w) bool, a part of the mask.
     """
-    parts = [part for part in connected_parts(mask) if part.sum() >= _MIN_CELLS]
+    labels, count = label_components(mask)
+    parts = [labels == number for number in range(1, count + 1)]
+    parts = [part for part in parts if part.sum() >= _MIN_CELLS]
     if query.color and colors is not None:
         wanted = colors == COLORS.index(query.color)
         parts = [part for part in parts if wanted[part].mean() >= _HAS_COLOR]

@@ -31,9 +31,10 @@ _DETERMINERS: Final = frozenset(
 # "Something to drink", "can you watch".
 _BEFORE_VERBS: Final = frozenset(('to', 'i', 'you', 'we', 'they', 'can', 'could', 'please'))
 _VERB: Final = 3
-# The answer would be the opposite of what is meant.
-_EXCLUDING: Final = re.compile(
-    r"\b(?:not|never|without|except|excluding|minus|other|neither|nor|but|no)\b|\w+n't\b"
+# The answer would be the opposite of what is meant, or any of several.
+_UNREAD: Final = re.compile(
+    r'\b(?:not|never|without|except|excluding|minus|other|neither|nor|but|no|second|third|fourth|'
+    r"fifth|2nd|3rd|4th|5th)\b|\w+n't\b"
 )
 _WORD: Final = re.compile(r"[a-z']+")
 _LONGEST: Final = 4  # words of a noun
@@ -49,8 +50,8 @@ class NounQuery:
         color: One of `COLORS`, or ''.
         side: One of `SIDES`, or ''.
         size: One of `SIZES`, or ''.
-        excluding: The word by which the instruction excludes something, such as "not", or ''; such
-            instructions are not understood.
+        unread: A word that changes what is meant and is not understood here, such as "not" or
+            "second", or ''.
     """
 
     noun: str
@@ -58,7 +59,7 @@ class NounQuery:
     color: str = ''
     side: str = ''
     size: str = ''
-    excluding: str = ''
+    unread: str = ''
 
 
 class NounReader:
@@ -90,7 +91,7 @@ class NounReader:
             color=_first(others, COLORS),
             side=_first(others, SIDES),
             size=_first(others, SIZES),
-            excluding=next(iter(_EXCLUDING.findall(text.lower())), ''),
+            unread=next(iter(_UNREAD.findall(text.lower())), ''),
         )
 
     def is_noun(self, word: str) -> bool:

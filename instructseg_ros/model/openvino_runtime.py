@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from instructseg_ros.model import RUNTIMES
+from instructseg_ros.model.configuration import InstructSegConfig
 from instructseg_ros.model.model_files import ModelError, first_line
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.pixel_branch import PixelBranch, PixelFeatures
@@ -19,16 +20,25 @@ from instructseg_ros.model.stage_outputs import ImagePrefix
 _SHAPES: Final = 8  # input shapes whose compiled stages are kept
 
 
-def uses_openvino(runtime: str, device: torch.device, precision: Precision, *, large: bool) -> bool:
-    """Return whether a model's encoders run with OpenVINO.
+def uses_openvino(
+    runtime: str,
+    device: torch.device,
+    precision: Precision,
+    config: InstructSegConfig,
+    *,
+    compiled: bool = False,
+) -> bool:
+    """Return whether OpenVINO runs what depends only on images.
 
-    With `auto`, they do if OpenVINO is installed and the model is a small one in float32 on a CPU.
+    With `auto`, it does if it is installed and the model has the embedded layout, is in float32 on
+    a CPU, and is not compiled.
 
     Args:
         runtime: One of `RUNTIMES`.
         device: Where the model runs.
         precision: Its number formats.
-        large: Whether it is large, see `is_large`.
+        config: Its configuration.
+        compiled: Whether torch compiles the model.
 
     Raises:
         ModelError: The runtime is unknown, or it is OpenVINO, which is missing or cannot run this
@@ -36,13 +46,18 @@ def uses_openvino(runtime: str, device: torch.device, precision: Precision, *, l
     """
     if runtime not in RUNTIMES:
         raise ModelError(f'runtime "{runtime}" is not one of {", ".join(RUNTIMES)}.')
-    fits = device.type == 'cpu' and precision == Precision() and not large
+    fits = (
+        device.type == 'cpu'
+        and precision == Precision()
+        and config.motion_perceiver
+        and not compiled
+    )
     if runtime == 'torch' or (runtime == 'auto' and not fits):
         return False
     if not fits:
         raise ModelError(
-            'the runtime "openvino" runs only small models in float32 on a CPU: use the runtime '
-            '"auto", or the device "cpu" and the dtype "float32".'
+            'the runtime "openvino" runs only models of the embedded layout, in float32 on a CPU '
+            'and not compiled: use the runtime "auto".'
         )
     try:
         import openvino  # noqa: F401
@@ -56,11 +71,26 @@ def uses_openvino(runtime: str, device: torch.device, precision: Precision, *, l
     return True
 
 
+_claimed: int | None = None
+
+
+def claim_threads() -> int:
+    """Leave torch one thread, and return the number that it had before.
+
+    Idle threads of torch spin: with two threads each, OpenVINO is no faster than torch alone.
+    """
+    global _claimed
+    count = torch.get_num_threads()
+    if count > 1 or _claimed is None:
+        _claimed = count
+        torch.set_num_threads(1)
+    return _claimed
+
+
 class OpenVinoStages:
     """The stages of a model that depend only on images, converted anew for each input shape.
 
-    A conversion takes half a second. `openvino.convert_model` is not used: it reports its use to
-    Google Analytics and takes ten times as long.
+    A conversion takes half a second and 60 MB.
 
     Args:
         model: The model, in float32 on the CPU, with a motion perceiver.
@@ -120,6 +150,7 @@ class _Stage:
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+        # `openvino.convert_model` reports its use over the network, and takes ten times as long.
         frontend = FrontEndManager().load_by_framework('pytorch')
         decoder = TorchScriptPythonDecoder(self._traced(shapes))
         model = frontend.convert(frontend.load(decoder))

@@ -22,6 +22,7 @@ class Predictor:
     Attributes:
         threshold: Minimum score of a target that counts as found.
         calibration: Factor and offset that turn a score's log-odds into those of a right answer.
+        release: Share of the threshold from which a target counts that was found before.
         finder: Answers on photographs; None if the model has no list of nouns.
     """
 
@@ -31,15 +32,17 @@ class Predictor:
         *,
         threshold: float,
         calibration: tuple[float, float],
+        release: float = 1.0,
         finder: NounFinder | None = None,
     ) -> None:
         """Create a predictor.
 
         Args:
             processor: Processor of the model.
-            threshold, calibration, finder: See the attributes.
+            threshold, calibration, release, finder: See the attributes.
         """
         self.threshold = threshold
+        self.release = release
         self.finder = finder
         self._processor = processor
         self.calibration = calibration
@@ -96,31 +99,47 @@ class Predictor:
             if each.noun is None:
                 prediction = self._of_mask(each, nothing, 0.0, is_nameless=True)
             else:
-                unknown = (each.noun.excluding,) if each.noun.excluding else ()
+                unknown = (each.noun.unread,) if each.noun.unread else ()
                 read = dataclasses.replace(each, unknown=unknown)
                 prediction = self._of_mask(read, *next(found))
             predictions.append(prediction)
         return predictions
 
     def combined(self, embedding: AnyEmbedding, predictions: Iterator[Prediction]) -> Prediction:
-        """Return the next prediction, or that of a query in parts from those of its parts."""
+        """Return the prediction for an embedding; combine those of its parts if it has any.
+
+        Args:
+            embedding: The embedding of a query.
+            predictions: Predictions for its `simple` embeddings, and those of later queries.
+        """
         if isinstance(embedding, InstructionEmbedding):
             return next(predictions)
         parts = [self.combined(part, predictions) for part in embedding.parts]
         answer = embedding.operation.combine(
-            [Answer(probability=one.probability, score=one.score, found=one.found) for one in parts]
+            [
+                Answer(
+                    probability=one.probability,
+                    score=one.score,
+                    found=one.found,
+                    present=one.score >= self.release * self.threshold,
+                )
+                for one in parts
+            ]
         )
-        lost = [text for text, part in zip(embedding.texts, parts, strict=True) if not part.found]
+        missing: list[str] = []
+        if isinstance(embedding.operation, AllOf):
+            for text, part in zip(embedding.texts, parts, strict=True):
+                missing += part.missing or ([] if part.found else [text])
         return self._explained(
             Prediction(
                 mask=answer.mask,
                 probability=answer.probability,
                 score=answer.score,
-                found=answer.found and answer.score >= self.threshold,
-                unknown=embedding.unknown,
+                found=answer.score >= self.threshold and bool(answer.mask.any()),
+                unknown=tuple(dict.fromkeys(word for part in parts for word in part.unknown)),
                 repaired=embedding.repaired,
-                is_nameless=all(part.is_nameless for part in parts),
-                missing=tuple(lost) if isinstance(embedding.operation, AllOf) else (),
+                is_nameless=any(part.is_nameless for part in parts),
+                missing=tuple(missing),
             )
         )
 

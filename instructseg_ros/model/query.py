@@ -1,4 +1,4 @@
-"""A query on a stream, what the model has computed for it, and its prediction."""
+"""A query on a stream, and what the model has computed for it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Query:
         text: Instruction in natural language.
         task: AUTO chooses referring or reasoning from the text.
         verbatim: Pass the text to the model letter for letter, as benchmarks do; otherwise
-            whitespace is normalised and a referring phrase gets a full stop.
+            whitespace is normalised, a referring phrase gets a full stop, typing errors are
+            repaired, and some texts are split into `parts`.
 
     Attributes:
         prompt_text: Text for the prompt; None until `Segmenter.prepare`.
@@ -137,13 +138,12 @@ class CompositeEmbedding:
     Args:
         parts: Embedding of each part.
         texts: Instruction of each part.
-        operation, unknown, repaired: As in `Query`.
+        operation, repaired: As in `Query`.
     """
 
     parts: tuple[AnyEmbedding, ...] = dataclasses.field(repr=False)
     texts: tuple[str, ...]
     operation: Operation
-    unknown: tuple[str, ...]
     repaired: Mapping[str, str]
 
     def simple(self) -> Iterator[InstructionEmbedding]:

@@ -16,7 +16,7 @@ from instructseg_ros.model.generation import TextGenerator
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
-from instructseg_ros.model.openvino_runtime import OpenVinoStages, uses_openvino
+from instructseg_ros.model.openvino_runtime import OpenVinoStages, claim_threads, uses_openvino
 from instructseg_ros.model.precision import (
     choose_device,
     choose_precision,
@@ -97,7 +97,6 @@ class Segmenter:
         self.name = name
         self.device = device
         release = config.release_threshold
-        self._release = 1.0 if release is None else release / max(config.score_threshold, 1e-6)
         self.reference_frames = config.reference_frames
         self.reference_stride = config.reference_stride
         self.max_reference_stride = config.max_reference_stride
@@ -117,6 +116,7 @@ class Segmenter:
             processor,
             threshold=own_threshold if threshold is None else threshold,
             calibration=(config.score_scale, config.score_offset),
+            release=1.0 if release is None else release / max(own_threshold, 1e-6),
             finder=self._finder,
         )
         max_length = config.text_config.max_position_embeddings
@@ -152,16 +152,12 @@ class Segmenter:
         """
         where = choose_device(device)
         folder = find_model(model)
-        large = is_large(folder)
-        precision = choose_precision(dtype, where, large=large)
-        if compiled and runtime == 'auto':
-            runtime = 'torch'
-        with_openvino = uses_openvino(runtime, where, precision, large=large)
+        precision = choose_precision(dtype, where, large=is_large(folder))
         weights, processor = load_model(folder, precision)
         segmenter = cls(
             weights, processor, name=model, device=where, threshold=threshold, folder=folder
         )
-        if with_openvino:
+        if uses_openvino(runtime, where, precision, weights.config, compiled=compiled):
             segmenter.use_openvino(bfloat16=dtype == 'auto' and computes_bfloat16(where))
         if compiled:
             segmenter.compile()
@@ -178,12 +174,10 @@ class Segmenter:
     def use_openvino(self, *, bfloat16: bool = False) -> None:
         """Run what depends only on images with OpenVINO, in bfloat16 or in float32.
 
-        From then on, torch has one thread in this process: its idle threads spin, which halves the
-        speed of OpenVINO's.
+        From then on, torch has one thread in this process, see `claim_threads`.
         """
-        self._openvino = OpenVinoStages(self._model, torch.get_num_threads(), bfloat16=bfloat16)
+        self._openvino = OpenVinoStages(self._model, claim_threads(), bfloat16=bfloat16)
         self._reader.read_image = self._openvino.read_image
-        torch.set_num_threads(1)
 
     @property
     def threshold(self) -> float:
@@ -197,7 +191,7 @@ class Segmenter:
     @property
     def release_threshold(self) -> float:
         """Score below which a found target counts as lost; scales with `threshold`."""
-        return self.threshold * self._release
+        return self.threshold * self.predictor.release
 
     def segment(
         self,
@@ -271,7 +265,7 @@ class Segmenter:
             return
         query.operation = composition.operation
         query.parts = tuple(
-            self.query(part or text, query.task, verbatim=part is None)
+            self.query(text if part is None else part, query.task, verbatim=part is None)
             for part in composition.parts
         )
 
@@ -383,8 +377,9 @@ class Segmenter:
         predictor = self.predictor
         answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
         for frame, given in enumerate(embeddings):
-            if given and predictor.is_photograph(pixels.images[frame]):
-                found = predictor.of_photograph(pixels.images[frame], given)
+            image = pixels.images[frame]
+            if given and predictor.is_photograph(image):
+                found = predictor.of_photograph(image, given)
                 answers[frame] = dict(enumerate(found))
         rows = [
             (frame, indices, turn)
@@ -478,7 +473,6 @@ def _composed(query: Query, embeddings: Iterator[InstructionEmbedding]) -> AnyEm
         parts=tuple(_composed(part, embeddings) for part in query.parts),
         texts=tuple(part.text for part in query.parts),
         operation=query.operation,
-        unknown=query.unknown,
         repaired=query.repaired,
     )
 

@@ -10,10 +10,14 @@ from instructseg_ros.model.composition import (
     Nearest,
     OneOf,
     Without,
-    connected_parts,
+    label_components,
 )
 
 SIZE = (40, 80)
+
+
+def answered(probability: np.ndarray, score: float) -> Answer:
+    return Answer(probability=probability, score=score, found=score >= 0.3, present=score >= 0.15)
 
 
 def answer(*columns: int, score: float = 0.9, row: int = 20) -> Answer:
@@ -21,12 +25,12 @@ def answer(*columns: int, score: float = 0.9, row: int = 20) -> Answer:
     probability = np.full(SIZE, 0.1, np.float32)
     for column in columns:
         probability[row - 4 : row + 4, column - 4 : column + 4] = 0.8
-    return Answer(probability=probability, score=score if columns else 0.0, found=bool(columns))
+    return answered(probability, score if columns else 0.0)
 
 
 def columns(result: Answer) -> list[int]:
     """Return the centre columns of what was found, from left to right."""
-    return sorted(round(np.nonzero(part)[1].mean() + 0.5) for part in result.parts())
+    return sorted(round(np.nonzero(part)[1].mean() + 0.5) for part in result.objects())
 
 
 NOTHING = answer()
@@ -34,12 +38,12 @@ NOTHING = answer()
 
 def test_all_of_several_answers_are_joined_with_the_lowest_score() -> None:
     result = AllOf().combine([answer(10, score=0.9), answer(50, score=0.6)])
-    assert (columns(result), result.score, result.found) == ([10, 50], 0.6, True)
+    assert (columns(result), result.score) == ([10, 50], 0.6)
 
 
 def test_a_missing_part_is_left_out_of_all() -> None:
     assert columns(AllOf().combine([answer(10), NOTHING])) == [10]
-    assert not AllOf().combine([NOTHING, NOTHING]).found
+    assert AllOf().combine([NOTHING, NOTHING]).score == 0
 
 
 def test_of_alternatives_the_one_that_is_there_is_taken() -> None:
@@ -62,7 +66,7 @@ def test_an_order_runs_from_a_side(operation: InOrder, expected: list[int]) -> N
 
 def test_an_order_from_front_to_back_begins_at_the_bottom() -> None:
     row = np.maximum(answer(10, row=10).probability, answer(30, row=30).probability)
-    both = Answer(probability=row, score=0.9, found=True)
+    both = answered(row, 0.9)
     assert columns(InOrder('front').combine([both, NOTHING])) == [30]
     assert columns(InOrder('back').combine([both, NOTHING])) == [10]
 
@@ -70,7 +74,7 @@ def test_an_order_from_front_to_back_begins_at_the_bottom() -> None:
 def test_sizes_are_compared_as_if_all_were_equally_far_away() -> None:
     probability = answer(10, row=6).probability
     probability[22:32, 45:55] = 0.8  # larger in the picture, but nearer
-    both = Answer(probability=probability, score=0.9, found=True)
+    both = answered(probability, 0.9)
     assert columns(InOrder('large').combine([both, NOTHING])) == [10]
     assert columns(InOrder('small').combine([both, NOTHING])) == [50]
 
@@ -82,7 +86,7 @@ def test_the_middle_is_that_of_three() -> None:
 
 def test_an_order_that_is_too_short_gets_the_answer_to_the_whole_instruction() -> None:
     assert columns(InOrder('left', first=3, last=3).combine([answer(10, 30), answer(30)])) == [30]
-    assert not InOrder('left', first=3, last=3).combine([answer(10, 30), NOTHING]).found
+    assert InOrder('left', first=3, last=3).combine([answer(10, 30), NOTHING]).score == 0
 
 
 def test_the_nearest_object_is_beside_an_anchor_and_is_not_the_anchor() -> None:
@@ -90,9 +94,9 @@ def test_the_nearest_object_is_beside_an_anchor_and_is_not_the_anchor() -> None:
 
 
 def test_an_object_far_away_is_not_beside_the_anchor() -> None:
-    assert not Nearest().combine([answer(10), answer(70)]).found
-    assert not Nearest().combine([answer(10), NOTHING]).found
-    assert not Nearest().combine([NOTHING, answer(10)]).found
+    assert Nearest().combine([answer(10), answer(70)]).score == 0
+    assert Nearest().combine([answer(10), NOTHING]).score == 0
+    assert Nearest().combine([NOTHING, answer(10)]).score == 0
 
 
 def test_what_is_ruled_out_is_removed_from_the_answer() -> None:
@@ -101,7 +105,7 @@ def test_what_is_ruled_out_is_removed_from_the_answer() -> None:
 
 def test_an_answer_that_is_ruled_out_is_replaced_by_what_else_fits() -> None:
     assert columns(Without().combine([answer(30), answer(10, 30), answer(30)])) == [10]
-    assert not Without().combine([answer(30), answer(30), answer(30)]).found
+    assert Without().combine([answer(30), answer(30), answer(30)]).score == 0
 
 
 def test_specks_are_no_objects() -> None:
@@ -110,7 +114,27 @@ def test_specks_are_no_objects() -> None:
     assert columns(speck) == [10, 30]
 
 
-def test_parts_that_touch_at_a_corner_are_connected() -> None:
+def test_of_several_anchors_the_nearest_counts() -> None:
+    assert columns(Nearest().combine([answer(30, 50), answer(10, 70)])) in ([30], [50])
+    assert columns(Nearest().combine([answer(22, 46), answer(10, 76)])) == [22]
+
+
+def test_several_neighbors_are_all_found_if_they_are_asked_for() -> None:
+    assert columns(Nearest(several=True).combine([answer(10, 34, 70), answer(22)])) == [10, 34]
+
+
+def test_an_object_that_touches_its_anchor_is_found_without_it() -> None:
+    both = answer(20, 28)
+    assert columns(Nearest().combine([both, answer(28)])) == [20]
+
+
+def test_a_target_between_the_thresholds_keeps_its_score() -> None:
+    result = Nearest().combine([answer(30, score=0.9), answer(50, score=0.2)])
+    assert (columns(result), result.score) == ([30], 0.2)
+
+
+def test_components_that_touch_at_a_corner_are_connected() -> None:
     mask = np.zeros((4, 4), bool)
     mask[0, 0] = mask[1, 1] = mask[3, 3] = True
-    assert [int(part.sum()) for part in connected_parts(mask)] == [2, 1]
+    labels, count = label_components(mask)
+    assert count == 2 and labels[0, 0] == labels[1, 1] != labels[3, 3]

@@ -40,6 +40,20 @@ def assert_read(text: str, operation: Operation, *parts: str | None) -> None:
         'the mug left of the book',
         'the apple carried by the dish',
         'the mug and the moon',
+        'the leftmost of the three mugs',
+        'from the four mugs, take the one on the left',
+        'the mug with two handles on the right',
+        'the second and third mug from the left',
+        'the red and white mug',
+        'put the mug next to the book',
+        "please don't spill the red mug when you bring it",
+        "don't break it: the red mug",
+        'whether or not the mug is red, bring it',
+        "if there's no red mug, take the blue mug",
+        'nothing but the red mug',
+        'oh no, the red mug',
+        'the second closest mug to the book',
+        'mug and ' * 300 + 'mug',
         '',
         '?!',
     ],
@@ -61,6 +75,7 @@ def test_simple_instructions_and_unknown_forms_are_not_split(text: str) -> None:
         ('the red and the blue mug', ('the red mug', 'the blue mug')),
         ('the blue mug and the red one', ('the blue mug', 'the red mug')),
         ('not only the mug but also the book', ('the mug', 'also the book')),
+        ('the orange and the mug', ('the orange', 'the mug')),
         ('the can as well as the soup spoon', ('the can', 'the soup spoon')),
     ],
 )
@@ -88,6 +103,7 @@ def test_alternatives_become_two_instructions(text: str) -> None:
         ('going left to right, the 3rd mug', InOrder('left', first=3, last=3), 'every mug'),
         ('the second of the mugs from the left', InOrder('left', first=2, last=2), 'all the mugs'),
         ('the two mugs on the right', InOrder('right', first=1, last=2), 'all the mugs'),
+        ('the first of the three mugs from the left', InOrder('left'), 'all the mugs'),
         ('the first two mugs from the left', InOrder('left', first=1, last=2), 'all the mugs'),
         ('the second closest mug', InOrder('front', first=2, last=2), 'every mug'),
         ('the third furthest away mug', InOrder('back', first=3, last=3), 'every mug'),
@@ -109,6 +125,8 @@ def test_an_order_needs_all_candidates(text: str, operation: InOrder, candidates
         ('the red thing right by the book, please', ('every red thing', 'the book')),
         ('what is near the book?', ('every object', 'the book')),
         ("find the blue book, then take what's at its side", ('every object', 'the blue book')),
+        ('the closest mug to the book', ('every mug', 'the book')),
+        ('the mug with the spoon next to it', ('every mug', 'the spoon')),
         ("next to the book you'll find a mug", ('every mug', 'the book')),
     ],
 )
@@ -127,6 +145,7 @@ def test_a_neighbor_is_looked_for_among_all_candidates(text: str, parts: tuple[s
         ("I don't want the red mug, give me the other one", ('every mug', 'every red mug')),
         ('the mug that is neither red nor blue', ('every mug', 'every red mug', 'every blue mug')),
         ("the red thing that isn't a mug", ('every red thing', 'every mug')),
+        ("the mug that isn't an orange", ('every mug', 'every orange')),
         ("the can that ain't red", ('every can', 'every red can')),
     ],
 )
@@ -138,4 +157,13 @@ def test_what_is_ruled_out_becomes_an_instruction(text: str, parts: tuple[str, .
     'text', ['not the red mug but the blue mug', "I don't want both red mugs, only the left one"]
 )
 def test_what_is_wanted_after_a_negation_is_not_ruled_out(text: str) -> None:
+    assert read(text) is None
+
+
+def test_all_neighbors_are_asked_for_in_the_plural() -> None:
+    assert_read('the mugs next to the book', Nearest(several=True), 'all the mugs', 'the book')
+
+
+@pytest.mark.parametrize('text', ['a ' * 900, 'the red ' * 250, 'mug, ' * 400, ',' * 2000])
+def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
     assert read(text) is None

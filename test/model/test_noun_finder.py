@@ -10,13 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from instructseg_ros.model.model_files import NOUN_WEIGHTS, NOUNS
-from instructseg_ros.model.noun_finder import (
-    NounFinder,
-    NounNetwork,
-    choose_objects,
-    connected_parts,
-    named_colors,
-)
+from instructseg_ros.model.noun_finder import NounFinder, NounNetwork, choose_objects, named_colors
 from instructseg_ros.model.noun_query import COLORS, NounQuery
 
 DOG = NounQuery(noun='dog', classes=(1, 2))
@@ -52,8 +46,8 @@ def test_masks_have_the_size_of_the_image(finder: NounFinder, size: tuple[int, i
 
 
 def test_an_instruction_that_excludes_something_finds_nothing(finder: NounFinder) -> None:
-    excluding = NounQuery(noun='dog', classes=(1, 2), excluding='not')
-    [(_, score)] = finder.find(picture(64, 48), [excluding])
+    unread = NounQuery(noun='dog', classes=(1, 2), unread='not')
+    [(_, score)] = finder.find(picture(64, 48), [unread])
     assert score == 0
 
 
@@ -79,13 +73,6 @@ def squares() -> np.ndarray:
     mask[4:8, 5:9] = True
     mask[20:32, 40:52] = True
     return mask
-
-
-def test_a_mask_is_split_into_its_connected_parts() -> None:
-    parts = connected_parts(squares())
-    assert sorted(int(part.sum()) for part in parts) == [16, 144]
-    assert np.array_equal(parts[0] | parts[1], squares())
-    assert connected_parts(np.zeros((4, 4), dtype=bool)) == []
 
 
 @pytest.mark.parametrize(

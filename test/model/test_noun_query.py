@@ -73,7 +73,7 @@ def test_color_side_and_size_are_read(reader: NounReader) -> None:
 )
 def test_an_exclusion_is_noticed(reader: NounReader, text: str, word: str) -> None:
     query = reader.read(text)
-    assert query is not None and query.excluding == word
+    assert query is not None and query.unread == word
 
 
 def test_an_instruction_without_a_known_noun_names_nothing(reader: NounReader) -> None:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
+from instructseg_ros.model.configuration import InstructSegConfig
+from instructseg_ros.model.embedded_model import embedded_config
 from instructseg_ros.model.model_files import ModelError
-from instructseg_ros.model.openvino_runtime import OpenVinoStages, uses_openvino
+from instructseg_ros.model.openvino_runtime import OpenVinoStages, claim_threads, uses_openvino
 from instructseg_ros.model.precision import Precision
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.world.recording import Recording
 
 CPU = torch.device('cpu')
+EMBEDDED = embedded_config(100)
 TEXTS = ['the red mug', 'every mug', 'the mug and the ball', 'the largest thing']
 
 
@@ -86,30 +90,37 @@ def test_a_new_number_of_cameras_needs_no_preparation(
         assert torch.allclose(torch.stack(tokens), torch.stack(expected), atol=1e-4)
 
 
-def test_auto_takes_openvino_for_small_float32_models_on_a_cpu_only() -> None:
+def test_auto_takes_openvino_for_models_that_it_can_run() -> None:
     pytest.importorskip('openvino')
     half = Precision(dtype=torch.bfloat16, language=torch.bfloat16)
-    assert uses_openvino('auto', CPU, Precision(), large=False)
-    assert not uses_openvino('torch', CPU, Precision(), large=False)
-    assert not uses_openvino('auto', CPU, Precision(), large=True)
-    assert not uses_openvino('auto', CPU, half, large=False)
-    assert not uses_openvino('auto', torch.device('cuda'), Precision(), large=False)
+    assert uses_openvino('auto', CPU, Precision(), EMBEDDED)
+    assert not uses_openvino('torch', CPU, Precision(), EMBEDDED)
+    assert not uses_openvino('auto', CPU, Precision(), InstructSegConfig())
+    assert not uses_openvino('auto', CPU, half, EMBEDDED)
+    assert not uses_openvino('auto', torch.device('cuda'), Precision(), EMBEDDED)
+    assert not uses_openvino('auto', CPU, Precision(), EMBEDDED, compiled=True)
 
 
 def test_a_model_that_openvino_cannot_run_is_refused_with_the_remedy() -> None:
     with pytest.raises(ModelError, match='use the runtime "auto"'):
-        uses_openvino('openvino', CPU, Precision(), large=True)
+        uses_openvino('openvino', CPU, Precision(), InstructSegConfig())
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match='"onnx" is not one of auto, torch, openvino'):
-        uses_openvino('onnx', CPU, Precision(), large=False)
+        uses_openvino('onnx', CPU, Precision(), EMBEDDED)
 
 
 def test_a_missing_openvino_is_named_unless_the_choice_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(__import__('sys').modules, 'openvino', None)
-    assert not uses_openvino('auto', CPU, Precision(), large=False)
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    assert not uses_openvino('auto', CPU, Precision(), EMBEDDED)
     with pytest.raises(ModelError, match='pip install openvino'):
-        uses_openvino('openvino', CPU, Precision(), large=False)
+        uses_openvino('openvino', CPU, Precision(), EMBEDDED)
+
+
+def test_a_second_model_gets_the_threads_that_torch_had_before_the_first() -> None:
+    torch.set_num_threads(3)
+    assert (claim_threads(), torch.get_num_threads()) == (3, 1)
+    assert (claim_threads(), torch.get_num_threads()) == (3, 1)

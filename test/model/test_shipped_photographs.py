@@ -114,3 +114,11 @@ def test_the_tabletop_is_no_photograph(segmenter: Segmenter) -> None:
         frames = [recording.observe(time).rgb for time in (0.5, 1.0, 1.5)]
     assert segmenter._finder is not None
     assert not any(segmenter._finder.is_photograph(Image.fromarray(one)) for one in frames)
+
+
+def test_an_order_that_a_photograph_does_not_have_is_not_found(
+    segmenter: Segmenter, photographs: dict[str, Photograph]
+) -> None:
+    image = photographs['dog'].image()
+    assert segmenter.segment(image, 'the first dog from the left').found
+    assert not segmenter.segment(image, 'the third dog from the left').found

@@ -195,13 +195,12 @@ def stream_model(
 ) -> StreamModel:
     """Load the embedded model, or build one with random weights; `compiled`: compile it."""
     precision = _precision(size, dtype, device)
-    is_small = size == EMBEDDED and not compiled
-    with_openvino = uses_openvino(runtime, device, precision, large=not is_small)
     if size == EMBEDDED:
         model, processor = load_model(find_model(EMBEDDED), precision)
     else:
         config = configuration(size)
         model, processor = random_model(config, precision, device), _processor(config)
+    with_openvino = uses_openvino(runtime, device, precision, model.config, compiled=compiled)
     parameters = model.num_parameters()  # counted now: packed layers have none
     model.requires_grad_(False)
     segmenter = Segmenter(model, processor, name=size, device=device)

@@ -76,7 +76,7 @@ _COLOR: Final = _any(
     'gr[ae]y|white',
 )
 _PLACE: Final = 'table|row|line|picture|image|view|scene|desk|side|end|edge|place|camera|light|shop'
-_NEVER: Final = rf'(?:{_COLOR}|{_PLACE}|left|right|front|back|head|piece|work|pick)'
+_NEVER: Final = rf'(?:{_COLOR}|{_PLACE}|left|right|front|back|head|piece|work|pick|stuff|rule|point|drink|drop|spot|shape|good)'
 _VERB_CAN: Final = re.compile(r'(?<!the )(?<!a )\bcan#(?= (?:i|you|we|he|she|they|be|see|do|it)\b)')
 # Says nothing about the target, or nothing but that there is one.
 _EMPTY: Final = re.compile(
@@ -332,13 +332,18 @@ _RULED_OUT: Final = re.compile(
         rf'but(?= (?:the|an?|{_COLOR}))',
         'rather than|instead of|ignor(?:e|ing)|skip|forget(?: about)?|without|minus|neither',
         r'never mind|leav(?:e|ing)(?: out)?(?= the| that)|no(?! matter| the\b| wait)|unlike',
-        'save for|in place of',
+        "save for|in place of|rule out|hate|dislike|can't stand|fails? to be|alternative to",
+        '(?:got|have) (?:enough|already)|already (?:got|have|tried)',
     )
     + '|'
     + _any("(?:don't|doesn't|do not) (?:want|take|bring|give|get|grab|hand|pick|choose|mean)")
     + '|'
     + _any("(?:don't|doesn't|do not) (?:need|show|touch|look|have|like|use)")
     + r')(?P<excluded>[ -](?:[^.:;?!,]|, not?\b)*)'
+)
+_STAYS: Final = re.compile(
+    rf'the(?P<excluded> {_COLOR}(?: {_NOUN}| one)) '
+    rf'(?:(?:may|can|should) )?{_any("stays?|remains?")}'
 )
 # "The red mug, but the blue one too", "not the red but the blue mug", "nothing but the red mug".
 _STILL_WANTED: Final = re.compile(
@@ -351,16 +356,17 @@ _STILL_WANTED: Final = re.compile(
 
 def _negation(words: str) -> Composition | None:
     """Split "the mug that is not red" and "the red thing that is not a mug"."""
-    found = _RULED_OUT.search(words)
-    if found is None or _STILL_WANTED.search(words):
+    found = [*_RULED_OUT.finditer(words), *_STAYS.finditer(words)]
+    if not found or _STILL_WANTED.search(words):
         return None
-    before, excluded = words[: found.start()], found['excluded'].replace('-', ' ')
-    after = words[found.end() :]
-    named = re.sub(f'{_COLOR} ?', '', excluded)
-    candidates = _candidates(before) or _candidates(named) or _candidates(after)
+    excluded = [each['excluded'].replace('-', ' ') for each in found]
+    before = words[: min(each.start() for each in found)]
+    others = _STAYS.sub('', _RULED_OUT.sub('', words))
+    named = re.sub(f'{_COLOR} ?', '', ' ; '.join(excluded))
+    candidates = _candidates(before) or _candidates(named) or _candidates(others)
     if candidates is None:
         return None
-    taken = tuple(dict.fromkeys(_ruled_out(excluded, candidates)))
+    taken = dict.fromkeys(text for each in excluded for text in _ruled_out(each, candidates))
     return Composition(parts=(None, candidates, *taken), operation=Without()) if taken else None
 
 

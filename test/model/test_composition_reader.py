@@ -145,6 +145,12 @@ def test_a_neighbor_is_looked_for_among_all_candidates(text: str, parts: tuple[s
         ("I don't want the red mug, give me the other one", ('every mug', 'every red mug')),
         ('the mug that is neither red nor blue', ('every mug', 'every red mug', 'every blue mug')),
         ("the red thing that isn't a mug", ('every red thing', 'every mug')),
+        (
+            'rule out red, rule out blue, and take the mug',
+            ('every mug', 'every red mug', 'every blue mug'),
+        ),
+        ('the red mug stays here, bring me the other one', ('every mug', 'every red mug')),
+        ("I can't stand red, so hand me the mug", ('every mug', 'every red mug')),
         ("the mug that isn't an orange", ('every mug', 'every orange')),
         ("the can that ain't red", ('every can', 'every red can')),
     ],

@@ -76,7 +76,10 @@ _COLOR: Final = _any(
     'gr[ae]y|white',
 )
 _PLACE: Final = 'table|row|line|picture|image|view|scene|desk|side|end|edge|place|camera|light|shop'
-_NEVER: Final = rf'(?:{_COLOR}|{_PLACE}|left|right|front|back|head|piece|work|pick|stuff|rule|point|drink|drop|spot|shape|good)'
+_NEVER: Final = (
+    rf'(?:{_COLOR}|{_PLACE}|left|right|front|back|head|piece|stuff|shape|good|'
+    'work|pick|rule|point|drink|drop|spot)'
+)
 _VERB_CAN: Final = re.compile(r'(?<!the )(?<!a )\bcan#(?= (?:i|you|we|he|she|they|be|see|do|it)\b)')
 # Says nothing about the target, or nothing but that there is one.
 _EMPTY: Final = re.compile(

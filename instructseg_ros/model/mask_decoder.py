@@ -193,16 +193,17 @@ def best_mask(
     mask_logits: torch.Tensor,
     score_logits: torch.Tensor,
     restore: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    restore_one: bool = False,
 ) -> tuple[torch.Tensor, float]:
     """Choose the mask with the highest product of score and quality (eval_seg in llava_phi.py).
-
-    The quality of all masks is compared at their own size, so that only one of them is restored;
-    the product that is returned is that of the restored mask.
 
     Args:
         mask_logits: (Q, h, w).
         score_logits: (Q,).
         restore: Resizes (N, h, w) logits to the image's size.
+        restore_one: Compare the qualities at the size of the logits, and restore only the best
+            mask; the authors' code compares them at the image's size.
 
     Returns:
         (H, W) logits of the best mask, and its product of score and quality, 0 to 1.
@@ -211,15 +212,25 @@ def best_mask(
         ValueError: The scores or masks are NaN.
     """
     scores = score_logits.float().sigmoid()
-    products = scores * mask_quality(mask_logits)
-    if products.isnan().any():
+    if restore_one:
+        best = int((scores * mask_quality(mask_logits)).argmax())
+        mask_logits, scores = mask_logits[best : best + 1], scores[best : best + 1]
+    found, best_score = None, -1.0
+    # The product never exceeds the score, so some masks need not be restored.
+    for index in scores.argsort(descending=True).tolist():
+        score = scores[index].item()
+        if score <= best_score:
+            break
+        logits = restore(mask_logits[index : index + 1])[0]
+        product = score * mask_quality(logits).item()
+        if product > best_score:
+            found, best_score = logits, product
+    if found is None:
         raise ValueError(
             'the model returned NaN: use the dtype "float32" or "bfloat16"; if that does not help, '
             'copy the weights again'
         )
-    best = int(products.argmax())
-    logits = restore(mask_logits[best : best + 1])[0]
-    return logits, scores[best].item() * mask_quality(logits).item()
+    return found, best_score
 
 
 def mask_quality(logits: torch.Tensor) -> torch.Tensor:

@@ -158,7 +158,9 @@ class _Stage:
             values.get_node().set_element_type(openvino.Type.f32)
             values.get_node().set_partial_shape(openvino.PartialShape(list(shape)))
         model.validate_nodes_and_infer_types()
-        return openvino.Core().compile_model(model, 'CPU', self._settings).create_infer_request()
+        request = openvino.Core().compile_model(model, 'CPU', self._settings).create_infer_request()
+        _forget_traces()
+        return request
 
     def _traced(self, shapes: tuple[tuple[int, ...], ...]) -> torch.jit.ScriptModule:
         examples = tuple(torch.zeros(shape) for shape in shapes)
@@ -166,6 +168,13 @@ class _Stage:
             # Sizes become constants, and OpenVINO still needs what torch calls deprecated.
             warnings.simplefilter('ignore')
             return torch.jit.freeze(torch.jit.trace(self._module, examples, check_trace=False))
+
+
+def _forget_traces() -> None:
+    """Release the classes of traced modules, which torch would keep with all weights for ever."""
+    torch.jit._state._clear_class_state()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
+    torch._C._jit_clear_class_registry()
 
 
 class _FlatPixelBranch(nn.Module):

@@ -74,7 +74,9 @@ class Predictor:
 
         predictions = []
         for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
-            logits, score = best_mask(mine, my_scores, restore)
+            # The release is compared with the authors' code; refined masks differ from it anyway.
+            quick = processor.config.guided_filter
+            logits, score = best_mask(mine, my_scores, restore, restore_one=quick)
             sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
             # The score of a text that the model cannot understand means nothing.
             score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0

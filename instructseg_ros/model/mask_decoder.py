@@ -213,7 +213,8 @@ def best_mask(
     """
     scores = score_logits.float().sigmoid()
     if restore_one:
-        best = int((scores * mask_quality(mask_logits)).argmax())
+        # Of masks that are all empty, the one with the highest score is the best.
+        best = int((scores * (mask_quality(mask_logits) + _EPSILON)).argmax())
         mask_logits, scores = mask_logits[best : best + 1], scores[best : best + 1]
     found, best_score = None, -1.0
     # The product never exceeds the score, so some masks need not be restored.

@@ -17,6 +17,7 @@ from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
 from instructseg_ros.model.openvino_runtime import OpenVinoStages, claim_threads, uses_openvino
+from instructseg_ros.model.postprocessor import Postprocessor
 from instructseg_ros.model.precision import (
     choose_device,
     choose_precision,
@@ -25,7 +26,6 @@ from instructseg_ros.model.precision import (
     pack_linear_layers,
 )
 from instructseg_ros.model.prediction import Prediction
-from instructseg_ros.model.predictor import Predictor
 from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.model.query import (
     AnyEmbedding,
@@ -77,7 +77,7 @@ class Segmenter:
 
     Attributes:
         name: Name that the model was loaded by.
-        predictor: Turns decoded masks into predictions.
+        postprocessor: Turns decoded masks into predictions.
         reference_frames: Number of earlier frames that the model expects with each frame.
         reference_stride: Seconds between them.
         max_reference_stride: Longest time between them that the model was trained with, s.
@@ -112,7 +112,7 @@ class Segmenter:
         if folder is not None:
             self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
         self._compositions = CompositionReader(self._finder.is_noun) if self._finder else None
-        self.predictor = Predictor(
+        self.postprocessor = Postprocessor(
             processor,
             threshold=own_threshold if threshold is None else threshold,
             calibration=(config.score_scale, config.score_offset),
@@ -182,16 +182,16 @@ class Segmenter:
     @property
     def threshold(self) -> float:
         """Minimum score of a target that counts as found."""
-        return self.predictor.threshold
+        return self.postprocessor.threshold
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self.predictor.threshold = value
+        self.postprocessor.threshold = value
 
     @property
     def release_threshold(self) -> float:
         """Score below which a found target counts as lost; scales with `threshold`."""
-        return self.threshold * self.predictor.release
+        return self.threshold * self.postprocessor.release
 
     def segment(
         self,
@@ -364,7 +364,7 @@ class Segmenter:
         self._side.join()
         simple = [[each for one in given for each in one.simple()] for given in embeddings]
         return [
-            [self.predictor.combined(each, row) for each in given]
+            [self.postprocessor.combined(each, row) for each in given]
             for given, row in zip(
                 embeddings, map(iter, self._decode_simple(simple, pixels)), strict=True
             )
@@ -374,12 +374,12 @@ class Segmenter:
         self, embeddings: Sequence[Sequence[InstructionEmbedding]], pixels: PixelBatch
     ) -> list[list[Prediction]]:
         """Decode embeddings of simple queries, see `decode`."""
-        predictor = self.predictor
+        postprocessor = self.postprocessor
         answers: list[dict[int, Prediction]] = [{} for _ in embeddings]
         for frame, given in enumerate(embeddings):
             image = pixels.images[frame]
-            if given and predictor.is_photograph(image):
-                found = predictor.of_photograph(image, given)
+            if given and postprocessor.is_photograph(image):
+                found = postprocessor.of_photograph(image, given)
                 answers[frame] = dict(enumerate(found))
         rows = [
             (frame, indices, turn)
@@ -458,7 +458,7 @@ class Segmenter:
             _join(embeddings), pixels.features.of(frames), final_only=True
         ).final
         return [
-            self.predictor.of_masks(pixels.images[frame], some, masks, scores, pixels.canvas)
+            self.postprocessor.of_masks(pixels.images[frame], some, masks, scores, pixels.canvas)
             for frame, some, masks, scores in zip(
                 frames, embeddings, answer.mask_logits, answer.score_logits, strict=True
             )

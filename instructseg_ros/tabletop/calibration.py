@@ -68,7 +68,7 @@ def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Calibration:
         ValueError: There are so few scenes that all targets are present, or all are absent.
     """
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + scenes)
-    segmenter.predictor.calibration = _UNFITTED
+    segmenter.postprocessor.calibration = _UNFITTED
     answers = run_scenes(segmenter, seeds) + run_scenes(segmenter, seeds, held_out=True)
     return calibrate(answers)
 

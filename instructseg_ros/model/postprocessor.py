@@ -16,7 +16,7 @@ from instructseg_ros.model.processor import InstructSegProcessor, as_pil
 from instructseg_ros.model.query import AnyEmbedding, ImageInput, InstructionEmbedding
 
 
-class Predictor:
+class Postprocessor:
     """Turns decoded masks, or a photograph, into predictions.
 
     Attributes:
@@ -35,7 +35,7 @@ class Predictor:
         release: float = 1.0,
         finder: NounFinder | None = None,
     ) -> None:
-        """Create a predictor.
+        """Create a post-processor.
 
         Args:
             processor: Processor of the model.

@@ -221,10 +221,9 @@ _MIDDLE: Final = re.compile(
 _OF_TWO: Final = _any(
     '(?:of|among|between|out of|from)(?: all)?(?: the| these| those)? (?:two|both|pair)', 'compar.*'
 )
-
-
-_LARGE: Final = 'biggest|largest|greatest|hugest|bulkiest'
-_SIZE: Final = re.compile(rf'{_any(f"({_LARGE})|(smallest|littlest|tiniest|teeniest)")}')
+_SIZE: Final = re.compile(
+    _any('(biggest|largest|greatest|hugest|bulkiest)|(smallest|littlest|tiniest|teeniest)')
+)
 
 
 def _order(words: str) -> Composition | None:
@@ -286,8 +285,6 @@ _ANY_THING: Final = _any(
     "what's|whatever's|(?:what|whatever)(?= is| do| can)|which(?= is| one)|something|anything",
     'the one|neighbou?r',
 )
-
-
 _WITH_BESIDE_IT: Final = re.compile(
     rf'(?P<object>{_PHRASE}) (?:with|that has) (?P<anchor>{_PHRASE}) {_NEXT_TO} it\b'
 )

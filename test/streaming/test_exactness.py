@@ -81,7 +81,10 @@ def straight(
     answer = model.decode(model.reason(context, prompt), features).final
     masks = answer.mask_logits[0, 0]
     logits, score = best_mask(
-        masks, answer.score_logits[0, 0], lambda few: processor.restore_masks(few, *SIZE)
+        masks,
+        answer.score_logits[0, 0],
+        lambda few: processor.restore_masks(few, *SIZE),
+        restore_one=processor.config.guided_filter,
     )
     return processor.sharpen_mask(logits, image, masks.shape[-2:]), score
 

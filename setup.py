@@ -46,7 +46,7 @@ RUNTIME = [
 VIDEO = ['av>=14']
 # The dtype int8. Not for development: once installed, it delays every start by two seconds.
 INT8 = ['torchao>=0.16']
-# Faster encoders on x86 processors. Not for development: tests with and without it must pass.
+# Faster encoders on x86 processors.
 OPENVINO = ['openvino>=2025.1']
 # Plots of benchmarks.
 PLOT = ['matplotlib']
@@ -56,7 +56,7 @@ EVALUATION = ['accelerate>=1', 'openpyxl']
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
 TOOLS = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff']
-DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *TRAINING]
+DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *OPENVINO, *TRAINING]
 
 
 def ros_requirements(purpose: str) -> list[str]:

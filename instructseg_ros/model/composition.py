@@ -12,13 +12,14 @@ from scipy import ndimage
 
 # A table is seen at a slant: a gap from front to back looks shorter than it is.
 _SLANT: Final = 1.5
-# What is higher up in a picture of a table is farther away: image heights from the lower edge to
-# where distances become infinite. On 400 random views, 94 % of pairs are compared rightly with this
-# value, 86 % without it.
+# Image heights from the upper edge down to where distances would be zero: objects higher up in a
+# picture of a table are farther away. With the true masks of 212 pairs in random views, this tells
+# the larger object in 94 % of the pairs, and the size in the picture alone in 86 %.
 _HORIZON: Final = 1.6
 _BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to it
-# Of the largest part of a mask, and of its highest mean probability: on 80 scenes, 96 % of the
-# objects that "every mug" has found reach both, and 36 % of what else its mask covers.
+# Shares of the largest component's area, and of the highest mean probability of a component. In the
+# answers to "every mug" and the like on 80 scenes, 88 % of the components that are objects reach
+# both, and 11 % of the others.
 _SPECK: Final = 0.08
 _DOUBTFUL: Final = 0.8
 _OVERLAP: Final = 0.5  # share of an object's mask from which another mask covers it
@@ -26,7 +27,7 @@ _OVERLAP: Final = 0.5  # share of an object's mask from which another mask cover
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What was found for an instruction.
+    """The result for one instruction.
 
     Args:
         probability: (H, W) float32 in 0..1.
@@ -116,8 +117,8 @@ class InOrder(Operation):
     instruction, as the model understands it, for the case that too few of them are found.
 
     Args:
-        order: Which object is the first: that on the 'left', 'right', at the 'front' or 'back', the
-            'large' or the 'small' one; 'middle': the only one is the middle one of three.
+        order: Where the first object is: 'left', 'right', 'front' or 'back'; or its size: 'large'
+            or 'small'. 'middle' has one object, the middle one of three.
         first: Number of the first object, from 1.
         last: Number of the last object.
     """
@@ -171,7 +172,7 @@ class Nearest(Operation):
 
 @dataclasses.dataclass(frozen=True)
 class Without(Operation):
-    """What is left without some objects: "the mug that is not red".
+    """The target without the objects that are ruled out: "the mug that is not red".
 
     The first part is the whole instruction, as the model understands it; the second are all objects
     among which it chooses, for the case that its answer is ruled out; the others are ruled out.

@@ -21,7 +21,7 @@ class Composition:
 
     Attributes:
         parts: The simpler instructions; None is the whole instruction, which is not split again.
-        operation: What turns their answers into one answer.
+        operation: Combines the answers to the parts.
     """
 
     parts: tuple[str | None, ...]
@@ -334,11 +334,9 @@ _RULED_OUT: Final = re.compile(
         r'never mind|leav(?:e|ing)(?: out)?(?= the| that)|no(?! matter| the\b| wait)|unlike',
         "save for|in place of|rule out|hate|dislike|can't stand|fails? to be|alternative to",
         '(?:got|have) (?:enough|already)|already (?:got|have|tried)',
+        "(?:don't|doesn't|do not) (?:want|take|bring|give|get|grab|hand|pick|choose|mean)",
+        "(?:don't|doesn't|do not) (?:need|show|touch|look|have|like|use)",
     )
-    + '|'
-    + _any("(?:don't|doesn't|do not) (?:want|take|bring|give|get|grab|hand|pick|choose|mean)")
-    + '|'
-    + _any("(?:don't|doesn't|do not) (?:need|show|touch|look|have|like|use)")
     + r')(?P<excluded>[ -](?:[^.:;?!,]|, not?\b)*)'
 )
 _STAYS: Final = re.compile(

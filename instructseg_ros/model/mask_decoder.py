@@ -213,7 +213,7 @@ def best_mask(
     """
     scores = score_logits.float().sigmoid()
     if restore_one:
-        # Of masks that are all empty, the one with the highest score is the best.
+        # If all masks are empty, the highest score decides.
         best = int((scores * (mask_quality(mask_logits) + _EPSILON)).argmax())
         mask_logits, scores = mask_logits[best : best + 1], scores[best : best + 1]
     found, best_score = None, -1.0

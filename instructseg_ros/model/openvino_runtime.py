@@ -150,7 +150,7 @@ class _Stage:
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        # `openvino.convert_model` reports its use over the network, and takes ten times as long.
+        # `openvino.convert_model` calls openvino-telemetry, and takes several times as long.
         frontend = FrontEndManager().load_by_framework('pytorch')
         decoder = TorchScriptPythonDecoder(self._traced(shapes))
         model = frontend.convert(frontend.load(decoder))

@@ -27,7 +27,7 @@ class Prediction:
         found: Whether the score reaches the threshold and the mask is not empty.
         unknown: Words of the instruction that are not in the model's vocabulary.
         repaired: Misspelt words of the instruction, and what each was read as.
-        reason: What was not found and why, and how misspelt words were read; '' for neither.
+        reason: Explains what was not found, and how misspelt words were read; '' for neither.
         is_nameless: Whether nothing was found because the image is a photograph and the instruction
             names no object that the model knows from photographs.
         missing: Those parts of an instruction for several targets that were not found.

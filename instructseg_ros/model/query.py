@@ -47,7 +47,7 @@ class Query:
         noun: The object that the text names, for photographs; None if it names none or if the model
             has no `NounFinder`.
         parts: Simpler queries that the model answers instead of this one; none for most texts.
-        operation: What turns the answers to `parts` into one; None without parts.
+        operation: Combines the answers to `parts`; None without parts.
         prefix: Key/value cache of everything before the image in the prompt.
         prefix_frames: Reference frames whose tokens are part of `prefix`.
         embedding: The language model's last output.

@@ -142,7 +142,7 @@ class Segmenter:
             dtype: `auto`, `float32`, `bfloat16`, `float16`, `float16_weights`, `mixed` or `int8`,
                 see `choose_precision`.
             threshold: Minimum score of a target that counts as found; None: the model's own.
-            runtime: What runs the encoders of frames: `auto`, `torch` or `openvino`, see
+            runtime: Library that runs the encoders of frames: `auto`, `torch` or `openvino`, see
                 `uses_openvino`. OpenVINO takes a second to start and pays from a hundred frames on.
             compiled: Compile the model, see `compile`; needs a C++ compiler.
 

@@ -156,7 +156,7 @@ def moving(graph: SceneGraph, *, direction: str | None = None) -> Iterator[Meani
 def not_color(graph: SceneGraph) -> Iterator[Meaning]:
     """Yield the only object of a category without a color that another one of it has."""
     for noun, objects in _groups(graph, 2):
-        for color in {obj.color for obj in objects}:
+        for color in sorted({obj.color for obj in objects}):  # the same in every process
             with_it = [obj for obj in objects if obj.color == color]
             if len(objects) - len(with_it) == 1:
                 yield _excluding(noun, objects, with_it, color=color)

@@ -116,3 +116,8 @@ def test_targets_exist_and_are_never_forbidden() -> None:
             for one in meanings(name, graph):
                 assert one.targets <= exists and not one.targets & one.forbidden
                 assert bool(one.targets) != (name in ('absent', 'unknown'))
+
+
+def test_meanings_come_in_the_same_order_in_every_process() -> None:
+    row = tuple(at(label, 'mug', color, 0.1 * label) for label, color in enumerate(['red', 'blue']))
+    assert [one.words['color'] for one in meanings('not_color', row)] == ['blue', 'red']

@@ -86,7 +86,15 @@ def test_closing_ends_generators_and_waiting_calls(loop: EventLoop) -> None:
         loop.run(double(1))
 
 
-def test_an_interrupt_cancels_the_coroutine(loop: EventLoop) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, whatever an earlier test of this process made it do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_cancels_the_coroutine(loop: EventLoop, interruptible: None) -> None:
     """An interrupt of whoever waits reaches the coroutine before it reaches the caller."""
     told: list[str] = []
     main = threading.get_ident()

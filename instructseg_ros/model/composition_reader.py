@@ -150,6 +150,16 @@ _CLAUSE: Final = re.compile(rf'{_REQUEST}{_TARGET} {_any("is|are|was|were|has|ha
 _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {_WORD})+$')
 # "The red and white mug" is one mug.
 _TWO_COLORS: Final = re.compile(rf'.*\b(?:the|an?) {_COLOR} ; {_COLOR}')
+# "Look behind the mug and take the ball", "find the mug, then take the ball behind it" and "I need
+# one thing, the ball" mean the ball alone.
+_WAY_THERE: Final = re.compile(
+    _any('beyond|behind|past|a?round|(?:reach|look) over|from|in front of|ahead of|one(?= thing)')
+    + rf' (?:{_TARGET}|thing#)(?: {_WORD})?$'
+)
+_BACK_THERE: Final = re.compile(
+    _any("(?:behind|beyond|beside|on|in|inside|of|from|by) it|its (?:left|right|side)|that's there")
+    + '|there$'
+)
 _BOTH_SAID: Final = re.compile(r'\b(?:both|either|first(?: off)?) (?=(?:the|a|an|my|some)\b)')
 
 
@@ -161,6 +171,9 @@ def _two_targets(words: str) -> Composition | None:
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(_MARKS), words[found.end() :]
             is_named = re.search(f'{_TARGET}(?: {_WORD})?$', left) and not _DETAIL.search(left)
+            is_way = left.count('#') == 1 and _WAY_THERE.search(left)
+            if is_way or _BACK_THERE.search(right):
+                continue
             if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(_MARKS))
                 return Composition(parts=parts, operation=operation)
@@ -331,7 +344,8 @@ _RULED_OUT: Final = re.compile(
         r'(?:(?<=# )|(?<=everything )|(?<=anything )|(?<=all )|(?<=color )|(?<=colour ))'
         rf'but(?= (?:the|an?|{_COLOR}))',
         'rather than|instead of|ignor(?:e|ing)|skip|forget(?: about)?|without|minus|neither',
-        r'never mind|leav(?:e|ing)(?: out)?(?= the| that)|no(?! matter| the\b| wait)|unlike',
+        r'never mind|leav(?:e|ing)(?: out)?(?= the| that)|unlike',
+        r'no(?! matter| the\b| wait| sorry| not)',
         "save for|in place of|rule out|hate|dislike|can't stand|fails? to be|alternative to",
         '(?:got|have) (?:enough|already)|already (?:got|have|tried)',
         "(?:don't|doesn't|do not) (?:want|take|bring|give|get|grab|hand|pick|choose|mean)",

@@ -3,6 +3,7 @@
 from instructseg_ros.tabletop.instructions.generate import (
     INSTRUCTION_CATEGORIES,
     TabletopInstruction,
+    composed_words,
     generate,
     look_alikes,
     new_words,
@@ -15,6 +16,7 @@ __all__ = [
     'INSTRUCTION_CATEGORIES',
     'Grounding',
     'TabletopInstruction',
+    'composed_words',
     'generate',
     'look_alikes',
     'new_words',

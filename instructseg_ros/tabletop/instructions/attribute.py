@@ -6,6 +6,7 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
+    color_word,
     indefinite,
     nominal,
     unique_phrase,
@@ -53,10 +54,20 @@ def _present_phrase(writer: Writer) -> NounPhrase | None:
 
 
 def _text(phrase: NounPhrase, writer: Writer) -> Phrase:
+    if phrase.category and phrase.color and not phrase.size:
+        sentence = writer.paraphrase('attribute', lambda: _noun_and_color(phrase, writer))
+        if sentence is not None:
+            return sentence
     named = nominal(phrase, writer)
     if writer.chance(INDEFINITE_SHARE):
         return writer.request(indefinite(named), INDEFINITE_SENTENCES)
     return writer.request(compose('the {nominal}', nominal=named), SINGULAR_REQUESTS)
+
+
+def _noun_and_color(phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
+    assert phrase.color is not None
+    noun = nominal(NounPhrase(category=phrase.category), writer)
+    return {'object': noun, 'color': color_word(phrase.color, writer)}
 
 
 ATTRIBUTE = InstructionCategory(

@@ -79,8 +79,10 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
         first, second = _part(writer), _part(writer)
         if first and second and not first[1] & second[1]:
             targets = first[1] | second[1]
-            it = compose(writer.pick(BOTH), first=first[0], second=second[0])
-            text = writer.request(it, PLURAL_REQUESTS)
+            slots = {'first': first[0], 'second': second[0]}
+            text = writer.paraphrase('both', slots.copy) or writer.request(
+                compose(writer.pick(BOTH), **slots), PLURAL_REQUESTS
+            )
             return Draft(text=text, targets=targets, candidates=targets)
     return None
 
@@ -103,10 +105,10 @@ def _alternatives(
     if first is None or second is None or first == second:
         return None
     targets = labels([*first.matches(writer.graph), *second.matches(writer.graph)])
-    it = compose(
-        writer.pick(EITHER), first=definite(first, writer), second=definite(second, writer)
+    slots = {'first': definite(first, writer), 'second': definite(second, writer)}
+    text = writer.paraphrase('either', slots.copy) or writer.request(
+        compose(writer.pick(EITHER), **slots), SINGULAR_REQUESTS
     )
-    text = writer.request(it, SINGULAR_REQUESTS)
     return Draft(text=text, targets=targets, candidates=targets)
 
 

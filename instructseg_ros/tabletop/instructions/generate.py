@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,11 +120,25 @@ def _short_draft(
 
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
-    """Return every lower-case word of the training wordings, sorted."""
-    texts = [SLOT.sub(' ', text) for words in all_wordings() for text in words.trained]
+    """Return every lower-case word of the training wordings, sorted.
+
+    Words that only paraphrases use are left out if a single one does: they could not be learned.
+    """
+    texts = [text for words in wording.PARAPHRASES.values() for text in words.trained]
+    seen = Counter(word for text in texts for word in _words(text))
+    return tuple(sorted(composed_words() | {word for word, count in seen.items() if count > 1}))
+
+
+@functools.cache
+def composed_words() -> frozenset[str]:
+    """Return the lower-case words of the training wordings other than paraphrases."""
+    texts = [text for words in all_wordings() for text in words.trained]
     texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
-    texts += ['a an is are']
-    return tuple(sorted({word for text in texts for word in WORD.findall(text.lower())}))
+    return frozenset({'a', 'an', 'is', 'are'}.union(*map(_words, texts)))
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(SLOT.sub(' ', text).lower()))
 
 
 @functools.cache
@@ -141,7 +156,7 @@ def look_alikes() -> tuple[str, ...]:
 
 def new_words(text: str) -> set[str]:
     """Return the words of a text that occur in no training wording."""
-    return set(WORD.findall(text.lower())).difference(vocabulary())
+    return _words(text).difference(vocabulary())
 
 
 def all_wordings() -> Iterator[Wordings]:

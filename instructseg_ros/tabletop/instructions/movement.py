@@ -10,6 +10,7 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
+    both_numbers,
     nominal,
     phrases_for,
 )
@@ -223,6 +224,20 @@ def _any_movement(writer: Writer) -> Movement:
 
 
 def _text(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
+    return _paraphrase(phrase, movement, writer) or _composed(phrase, movement, writer)
+
+
+def _paraphrase(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase | None:
+    if movement.rolling:
+        return None
+    if phrase == ANYTHING:
+        return writer.paraphrase(f'motion {movement.direction or "moving"}')
+    if movement.direction:
+        return None
+    return writer.paraphrase('object moving', lambda: both_numbers(phrase, writer))
+
+
+def _composed(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
     if phrase == ANYTHING and writer.chance(0.25):
         moving = _in_words(movement, PARTICIPLES, writer)
         return writer.sentence(OPEN_QUESTIONS, moving=moving)

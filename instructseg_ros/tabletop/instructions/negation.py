@@ -11,6 +11,8 @@ from instructseg_ros.tabletop.instructions import wording
 from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
+    both_numbers,
+    color_word,
     indefinite,
     nominal,
     nouns,
@@ -259,6 +261,25 @@ def _exclusion(writer: Writer) -> Exclusion | None:
 
 
 def _text(exclusion: Exclusion, writer: Writer) -> Phrase:
+    return _paraphrase(exclusion, writer) or _composed(exclusion, writer)
+
+
+def _paraphrase(exclusion: Exclusion, writer: Writer) -> Phrase | None:
+    if exclusion.wordings is NOT_CATEGORY:
+        return None
+    meaning = {NOT_COLORS: 'rest', NEITHER: 'neither', NOT_COLOR: 'not color'}[exclusion.wordings]
+    if exclusion.wordings is NOT_COLOR and writer.chance(NOT_THIS_ONE_SHARE):
+        meaning = 'other'
+
+    def slots() -> dict[str, Phrase]:
+        colors = [color_word(color, writer) for color in exclusion.values]
+        named = both_numbers(exclusion.phrase, writer)
+        return {**named, 'color': colors[0], 'color2': colors[-1]}
+
+    return writer.paraphrase(meaning, slots)
+
+
+def _composed(exclusion: Exclusion, writer: Writer) -> Phrase:
     words = [_word(exclusion, value, writer) for value in exclusion.values]
     slots = {'no': words[0], 'nor': words[-1], 'a_no': indefinite(words[0])}
     if exclusion.wordings is NOT_COLOR and writer.chance(NOT_THIS_ONE_SHARE):

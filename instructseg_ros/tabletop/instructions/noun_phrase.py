@@ -103,12 +103,23 @@ def nominal(
     slots = {'noun': _noun(phrase, writer, plural=plural)}
     slots['is'] = Phrase('are' if plural else 'is')
     if phrase.color is not None:
-        alike = {one.label: 1.0 for one in writer.graph if one.color == phrase.color}
-        slots['color'] = grounded(writer.pick(wording.COLORS[phrase.color]), alike, 'attribute')
+        slots['color'] = color_word(phrase.color, writer)
     if phrase.size is not None:
         alike = {one.label: 1.0 for one in writer.graph if one.size == phrase.size}
         slots['size'] = grounded(writer.pick(wording.SIZES[phrase.size]), alike, 'attribute')
     return compose(writer.pick(_order(phrase, writer, plain)), **slots)
+
+
+def color_word(color: str, writer: Writer) -> Phrase:
+    """Return a word for a color."""
+    alike = {one.label: 1.0 for one in writer.graph if one.color == color}
+    return grounded(writer.pick(wording.COLORS[color]), alike, 'attribute')
+
+
+def both_numbers(phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
+    """Word a noun phrase, the noun last, for the slots `object` and `objects` (its plural)."""
+    named = nominal(phrase, writer, plain=True)
+    return {'object': named, 'objects': plural_of(named)}
 
 
 def nouns(template: str, phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:

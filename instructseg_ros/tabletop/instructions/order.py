@@ -8,6 +8,7 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
+    both_numbers,
     nominal,
     nouns,
     phrases_for,
@@ -15,6 +16,7 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
 )
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES, Superlative, ranks
 from instructseg_ros.tabletop.instructions.wording import (
+    PARAPHRASES,
     PLURAL_REQUESTS,
     SINGULAR_REQUESTS,
     Phrase,
@@ -239,8 +241,7 @@ def draft_ordinal(writer: Writer, *, absent: bool) -> Draft | None:
         if row is None:
             continue
         if len(row) == 3 and name in SIDES and not absent and writer.chance(MIDDLE_SHARE):
-            it = _filled(MIDDLE, phrase, writer)
-            return _draft(writer.request(it, SINGULAR_REQUESTS), [row[1]], row)
+            return _draft(_middle_text(phrase, writer), [row[1]], row)
         place = int(writer.choice((2, 2, 3, 3, 4)))
         several = writer.chance(SEVERAL_SHARE)
         if absent != (place > len(row)) or (several and place >= len(row)):
@@ -280,25 +281,42 @@ def _row(phrase: NounPhrase, superlative: Superlative, writer: Writer) -> list[S
     return row if all(superlative.clear(a, b) for a, b in pairwise(measures)) else None
 
 
+def _middle_text(phrase: NounPhrase, writer: Writer) -> Phrase:
+    return writer.paraphrase('middle', lambda: both_numbers(phrase, writer)) or writer.request(
+        _filled(MIDDLE, phrase, writer), SINGULAR_REQUESTS
+    )
+
+
 def _ordinal_text(
     phrase: NounPhrase, name: str, place: int, writer: Writer, *, several: bool
 ) -> Phrase:
     words = SIDES[name] if name in SIDES else writer.pick(MOST[name])
     order = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')
     by_side, by_measure = (FIRST_ON_SIDE, FIRST_BY_MEASURE) if several else (FROM_SIDE, BY_MEASURE)
+    nth = Phrase(writer.pick(NTH[str(place)]))
+    meaning = 'nth' if name in SIDES else f'{nth.text} {name}'
+    if not several and meaning in PARAPHRASES:
+        sentence = writer.paraphrase(
+            meaning, lambda: {**both_numbers(phrase, writer), 'side': order, 'nth': nth}
+        )
+        if sentence is not None:
+            return sentence
     it = _filled(
         by_side if name in SIDES else by_measure,
         phrase,
         writer,
         side=order,
         most=order,
-        nth=Phrase(writer.pick(NTH[str(place)])),
+        nth=nth,
         number=Phrase(writer.pick(NUMBERS[str(place)])),
     )
     return writer.request(it, PLURAL_REQUESTS if several else SINGULAR_REQUESTS)
 
 
 def _comparison_text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
+    sentence = writer.paraphrase(f'{name} of two', lambda: both_numbers(phrase, writer))
+    if sentence is not None:
+        return sentence
     after = name not in MORE or writer.chance(0.4)
     words = writer.pick((MORE_AFTER if after else MORE)[name])
     more = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')

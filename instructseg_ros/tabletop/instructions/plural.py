@@ -7,6 +7,7 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
     absent_phrase,
+    both_numbers,
     nominal,
     phrases_for,
 )
@@ -73,7 +74,10 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     if phrase is None:
         return None
     targets = labels(phrase.matches(writer.graph))
-    text = _text(phrase, writer, len(targets), every=every)
+    text = None
+    if len(targets) != 1:
+        text = writer.paraphrase('plural', lambda: both_numbers(phrase, writer))
+    text = text or _text(phrase, writer, len(targets), every=every)
     return Draft(text=text, targets=targets, candidates=targets)
 
 

@@ -404,6 +404,23 @@ def _draft(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Draft
 
 
 def _text(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
+    return _paraphrase(phrase, place, writer) or _composed(phrase, place, writer)
+
+
+def _paraphrase(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase | None:
+    [name] = (name for name, relation in RELATIONS.items() if relation is place.relation)
+    if phrase == ANYTHING and name == 'beside':
+        name = 'beside anything'
+
+    def slots() -> dict[str, Phrase]:
+        anchors = [nominal(each, writer, plain=True) for each in place.phrases]
+        named = {'object': nominal(phrase, writer, plain=True)}
+        return named | dict(zip(('anchor', 'anchor2'), anchors, strict=False))
+
+    return writer.paraphrase(name, slots)
+
+
+def _composed(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
     weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
     slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
     slots['first'] = definite(place.phrases[0], writer)

@@ -10,6 +10,7 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
+    both_numbers,
     nominal,
     phrases_for,
 )
@@ -277,6 +278,9 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
 
 
 def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
+    sentence = writer.paraphrase(name, lambda: both_numbers(phrase, writer))
+    if sentence is not None:
+        return sentence
     superlative = SUPERLATIVES[name]
     after = writer.chance(0.35)
     words = writer.pick(superlative.after if after else superlative.before)

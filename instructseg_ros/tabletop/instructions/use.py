@@ -335,12 +335,14 @@ PROPERTY_SHARE = 0.3
 def draft(writer: Writer, *, absent: bool) -> Draft | None:
     """Draft an instruction for all objects that serve a use; if `absent`, no object serves it."""
     categories = {obj.category for obj in writer.graph}
-    options = [use for use in USES.values() if _is_plain(use, categories, absent)]
+    options = [name for name, use in USES.items() if _is_plain(use, categories, absent)]
     if not options:
         return None
-    use = writer.choice(options)
+    name = writer.choice(options)
+    use = USES[name]
     serving = labels(obj for obj in writer.graph if obj.category in use.categories)
-    return Draft(text=_text(use, serving, writer), targets=serving, candidates=serving)
+    text = writer.paraphrase(f'use {name}') or _text(use, serving, writer)
+    return Draft(text=text, targets=serving, candidates=serving)
 
 
 def _is_plain(use: Use, categories: set[str], absent: bool) -> bool:

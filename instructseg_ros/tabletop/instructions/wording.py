@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
+import yaml
 
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
@@ -24,7 +26,8 @@ class Grounding:
         start: First character of the phrase in the text.
         end: Character after its last one.
         weights: Label -> 0 to 1; 1 for objects that the phrase describes, 0 for objects not listed.
-        group: 'attribute', 'superlative', 'relation' or 'motion'.
+        group: 'attribute', 'superlative', 'relation' or 'motion'; 'kept' for words that describe no
+            object but may all matter.
     """
 
     start: int
@@ -77,6 +80,7 @@ def _parts(template: str) -> tuple[str, ...]:
 
 HELD_OUT_SHARE = 0.4
 BARE_SHARE = 0.3
+PARAPHRASE_SHARE = 0.4
 
 T = TypeVar('T')
 
@@ -99,6 +103,17 @@ class Wordings:
         """Read rows of `name: wordings`, each of which ends at the next name."""
         _, *cells = NAME.split(text)
         return {name: cls.parse(row) for name, row in zip(cells[::2], cells[1::2], strict=True)}
+
+    @classmethod
+    def read(cls, file: Path) -> dict[str, Wordings]:
+        """Read a YAML file with a list of wordings for each name; every eighth is held out."""
+        rows: dict[str, list[str]] = yaml.safe_load(file.read_text())
+        return {
+            name: cls(
+                tuple(text for number, text in enumerate(texts) if number % 8), tuple(texts[::8])
+            )
+            for name, texts in rows.items()
+        }
 
     def __add__(self, other: Wordings) -> Wordings:
         return Wordings(self.trained + other.trained, self.held_out + other.held_out)
@@ -152,7 +167,24 @@ class Writer:
         must_hold_out = self._held_out and not self._drew_held_out
         if not must_hold_out and self.chance(BARE_SHARE):
             return self._typed(it)
-        return self.sentence(wordings, it=it)
+        paraphrase = None
+        if wordings is SINGULAR_REQUESTS:
+            paraphrase = self.paraphrase('request', lambda: {'it': it})
+        return paraphrase or self.sentence(wordings, it=it)
+
+    def paraphrase(
+        self, meaning: str, slots: Callable[[], Mapping[str, Phrase]] = dict
+    ) -> Phrase | None:
+        """Draw a whole sentence with this meaning, or None: then the sentence is to be composed.
+
+        Args:
+            meaning: A name of `PARAPHRASES`.
+            slots: Draws what fills the slots, if a sentence is drawn.
+        """
+        if not self.chance(PARAPHRASE_SHARE):
+            return None
+        sentence = self.sentence(PARAPHRASES[meaning], **slots())
+        return Phrase(sentence.text, (*sentence.groundings, *_kept(sentence)))
 
     def _pick_held_out(self, wordings: Wordings) -> str:
         self._drew_held_out = True
@@ -162,13 +194,23 @@ class Writer:
         text = phrase.text
         if text.endswith('?'):
             text = text if self.chance(0.7) else text[:-1]
-        elif self.chance(0.2):
+        elif text[-1].isalpha() and self.chance(0.2):
             text += '.'
         if self.chance(0.4):
             text = text[0].upper() + text[1:]
         return Phrase(text, phrase.groundings)
 
 
+def _kept(sentence: Phrase) -> Iterator[Grounding]:
+    """Yield a grounding for all that lies between the groundings of a sentence."""
+    edges = [edge for one in sentence.groundings for edge in (one.start, one.end)]
+    edges = [0, *sorted(edges), len(sentence.text)]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if start < end:
+            yield Grounding(start=start, end=end, weights={}, group='kept')
+
+
+PARAPHRASES: Final = Wordings.read(Path(__file__).parent / 'paraphrases.yaml')
 NOUNS = Wordings.table("""
     mug: mug | cup | coffee mug | coffee cup // tea mug
     bowl: bowl | bowl | cereal bowl // soup bowl

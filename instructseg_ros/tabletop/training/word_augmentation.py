@@ -16,8 +16,8 @@ from instructseg_ros.model.processor import InstructSegProcessor
 from instructseg_ros.tabletop.instructions import (
     INSTRUCTION_CATEGORIES,
     TabletopInstruction,
+    composed_words,
     generate,
-    vocabulary,
 )
 from instructseg_ros.tabletop.instructions import movement as motions
 from instructseg_ros.tabletop.instructions.generate import WORD
@@ -40,6 +40,7 @@ from instructseg_ros.tabletop.training.word_vectors import all_words, word_vecto
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
+_MARKED: Final = (*GROUPS, 'kept')
 _ABSENT_SHARE = 0.2
 _CATEGORIES: Final = tuple(INSTRUCTION_CATEGORIES.values())
 
@@ -97,7 +98,7 @@ def _write(
     for grounding in instruction.groundings:
         for position, (start, end) in enumerate(encoded['offset_mapping'][:MAX_WORDS]):
             if start < grounding.end and end > grounding.start:
-                store.groups[index, number, position] = GROUPS.index(grounding.group) + 1
+                store.groups[index, number, position] = _MARKED.index(grounding.group) + 1
                 for label, weight in grounding.weights.items():
                     store.groundings[index, number, position, slot_of[label]] = round(255 * weight)
 
@@ -208,7 +209,7 @@ class WordAugmentation:
         # Words that change the meaning of an instruction: "not", "or", "second".
         structural = _structural()
         self._structural = _mask(numbers, structural)
-        fillers = {*vocabulary()} - grounded - modifiers - structural
+        fillers = composed_words() - grounded - modifiers - structural
         self._fillers = _ids(numbers, fillers | _FUNCTION_WORDS)
         objects = word_vectors().objects
         self._unknown_nouns = _ids(numbers, set(objects))

@@ -12,12 +12,14 @@ from instruction_scenes import random_scenes
 from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.model_files import NOUNS, find_model
 from instructseg_ros.model.noun_query import NounReader
-from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate, wording
 
 
 @pytest.fixture(scope='module')
 def split() -> dict[str, list[bool]]:
-    """For every category, whether each of some instructions is split."""
+    """For every category, whether each of some composed instructions is split."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(wording, 'PARAPHRASE_SHARE', 0.0)
     nouns = NounReader(json.loads((find_model('embedded') / NOUNS).read_text()))
     reader = CompositionReader(nouns.is_noun)
     rng = np.random.default_rng(0)
@@ -27,6 +29,7 @@ def split() -> dict[str, list[bool]]:
             instruction = generate(graph, rng, category=name)
             if instruction is not None:
                 found[name].append(reader.read(instruction.text) is not None)
+    patch.undo()
     return found
 
 

@@ -11,37 +11,53 @@ _LONG: Final = 7  # letters from which a word may have two errors
 
 
 def repair(
-    text: str, unknown: Iterable[str], known: Collection[str], look_alikes: Collection[str]
+    text: str,
+    unknown: Iterable[str],
+    known: Collection[str],
+    look_alikes: Collection[str],
+    names: Collection[str] = (),
 ) -> tuple[str, dict[str, str]]:
-    """Replace unknown words by the only known word that they resemble.
+    """Replace unknown words by the only known word that they resemble, see `closest`.
 
     Args:
         text: The instruction.
         unknown: Its unknown words.
         known: Words of the model, in lower case.
         look_alikes: Words that resemble known words and are no typing errors: a boot is no book.
+        names: The known words that name objects or colors.
 
     Returns:
         The repaired text, and the replacement of each word that was replaced.
     """
     replaced = {}
     for word in unknown:
-        other = None if word.lower() in look_alikes else closest(word.lower(), known)
+        other = None if word.lower() in look_alikes else closest(word.lower(), known, names)
         if other is not None:
             replaced[word] = other
             text = re.sub(rf'(?<!\w){re.escape(word)}(?!\w)', other, text)
     return text, replaced
 
 
-def closest(word: str, known: Collection[str]) -> str | None:
-    """Return the only known word that differs by one typing error, or two in a long word."""
+def closest(word: str, known: Collection[str], names: Collection[str] = ()) -> str | None:
+    """Return the known word that differs by one typing error, or two in a long word.
+
+    Of several, it is the only one with the same first letter, which people seldom mistype; or else
+    the only one of these that names something; or else that needs a frequent kind of error.
+    """
     for errors in range(1, most_errors(word) + 1):
         close = within(word, known, errors)
-        # People seldom mistype the first letter.
         close = [other for other in close if other[0] == word[0]] or close
+        close = [other for other in close if other in names] or close
+        close = [other for other in close if _is_frequent_error(word, other)] or close
         if close:
             return close[0] if len(close) == 1 else None
     return None
+
+
+def _is_frequent_error(word: str, other: str) -> bool:
+    """Return whether letters are swapped or doubled, or one is missing."""
+    single, meant = (re.sub(r'(.)\1+', r'\1', each) for each in (word, other))
+    return single == meant or sorted(word) == sorted(other) or len(word) + 1 == len(other)
 
 
 def most_errors(word: str) -> int:

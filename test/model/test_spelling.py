@@ -28,6 +28,21 @@ def test_a_word_is_read_as_the_only_one_that_it_resembles(word: str, meant: str 
     assert closest(word, KNOWN) == meant
 
 
+@pytest.mark.parametrize(
+    ('word', 'meant'),
+    [
+        ('bwol', 'bowl'),
+        ('mugg', 'mug'),  # rather than "mugs"
+        ('wite', 'white'),  # rather than "write"
+        ('bok', 'book'),  # rather than "box"
+        ('tne', 'the'),
+    ],
+)
+def test_of_several_words_one_that_names_something_is_meant(word: str, meant: str) -> None:
+    known = KNOWN | {'mugs', 'box', 'white', 'write'}
+    assert closest(word, known, {'mug', 'mugs', 'book', 'box', 'ball', 'bowl', 'white'}) == meant
+
+
 def test_a_look_alike_is_no_typing_error() -> None:
     text = 'the red boot, the rde mgu'
     assert repair(text, ['boot', 'rde', 'mgu'], KNOWN, {'boot'}) == (

@@ -137,6 +137,15 @@ def composed_words() -> frozenset[str]:
     return frozenset({'a', 'an', 'is', 'are'}.union(*map(_words, texts)))
 
 
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return the words of the training that name a color or end the name of an object, sorted."""
+    nouns = [noun for words in wording.NOUNS.values() for noun in words.trained]
+    colors = [color for words in wording.COLORS.values() for color in words.trained]
+    nouns += [pluralized(noun) for noun in nouns]
+    return tuple(sorted({text.split()[-1] for text in nouns + colors}))
+
+
 def _words(text: str) -> set[str]:
     return set(WORD.findall(SLOT.sub(' ', text).lower()))
 

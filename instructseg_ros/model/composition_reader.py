@@ -43,6 +43,7 @@ class CompositionReader:
         words = re.findall(r"[a-z0-9'-]+|[,.;:?!]", _plain(text))
         words = [f'{word}#' if self._is_object(word) else word for word in words]
         marked = _VERB_CAN.sub('can', ' '.join(words))
+        marked = _OR_IF.sub('or', _IF_NOT.sub(r'\g<first> or \g<second>', marked))
         marked = _NOT_ONLY.sub(r'\1 and ', _EMPTY.sub('', marked)).strip(_MARKS)
         for read in (_negation, _two_targets, _order, _neighbor):
             composition = read(marked)
@@ -56,7 +57,10 @@ class CompositionReader:
 
 
 def _plain(text: str) -> str:
-    return text.lower().replace('\u2019', "'").replace('non-', 'non ')
+    plain = text.lower().replace('\u2019', "'").replace('non-', 'non ')
+    plain = re.sub(r' [+&] ', ' and ', re.sub('[()]', ' , ', plain))
+    plain = re.sub(r"\b(the (?:[a-z]+ )*[a-z]+)'s neighbou?r\b", r'the neighbor of \1', plain)
+    return re.sub(r'\bthe neighbou?r of\b', 'the thing next to', plain)
 
 
 def _written(marked: str) -> str:
@@ -87,15 +91,22 @@ _EMPTY: Final = re.compile(
         r"(?:i|we) (?:don't|do not|can't|cannot) (?:know|see|find|remember)|(?:isn't|aren't) there",
         r"(?:isn't|wasn't) (?:that|this|it)|nobody knows|no wait|don't you (?:see|have)",
         r"(?:don't|do not) forget|not only one of them|if (?:it is|it's) no trouble",
-        r"(?:if you|i) don't mind(?: which)?|why don't you|there's an?(?: good)? [a-z]+$",
+        r"(?:(?:if you|i) )?don't mind(?: which)?|why don't you|there's an?(?: good)? [a-z]+$",
         r'only one of them(?: is there)?|(?:any|each) and(?= every)',
         r'(?:either one|whichever is there|(?:just )?one of (?:them|these|the two))'
         r'(?: , please| please| ,)',
+        "i (?:want|need|'ll take|'ll have) (?:them both|both of them|the two of them)",
         r"(?:i )?don't care(?: which)?|(?:it )?makes no difference(?: to me)?",
         r'(?:(?<=the )|(?<=that ))(?:one|only)(?= [a-z])'
         r'(?! (?:of|that|which|next|by|near|close|[a-z]+ing)\b)',
     )
     + ' ?'
+)
+# "Or, if there isn't one, the book" and "if you can't find the mug, the book instead".
+_OR_IF: Final = re.compile(r'\bor ,? ?if (?:there|it|you|we|that) [^,.;:?!]* ,')
+_IF_NOT: Final = re.compile(
+    r"^if (?:you|we|i) (?:can't|cannot|don't|haven't|couldn't) (?:find|see|reach|get|have|got|spot)"
+    r' (?P<first>[^,.;:?!]*) , (?:then )?(?P<second>.*?)(?: instead)?[ .!]*$'
 )
 _NOT_ONLY: Final = re.compile(r'\bnot (?:only|just) ((?:the|an?|all|both|my) .*?),? but ')
 
@@ -131,13 +142,13 @@ def _filler(*words: str) -> str:
 
 
 _REQUEST: Final = _filler(
-    'then|also|likewise|even|maybe|perhaps|possibly|please|oh|after that|of course|next up',
+    'then|also|likewise|even|maybe|perhaps|possibly|please|oh|after that|of course|next(?: up)?',
     'while you are at it|besides that|do the same with|give|bring|show|get|grab|fetch|hand',
     'pass|find|take|pick|select|mark|me|us|up|to',
 )
 _AND: Final = re.compile(
     rf'(?:, )?{_any("and|plus|as well as|along with|together with|in addition to")}'
-    rf'(?: and)? (?={_REQUEST}{_TARGET})|[,.;] (?={_any("also|then|next up|oh")} '
+    rf'(?: and)? (?={_REQUEST}{_TARGET})|[,.;] (?={_any("also|then|next(?: up)?|oh")} '
     rf'{_REQUEST}{_TARGET})|'
     rf'[,.;] (?:oh , )?and (?:also )?(?={_TARGET})|, (?={_PHRASE}(?: , and {_TARGET})?$)'
 )
@@ -145,6 +156,7 @@ _OR: Final = re.compile(
     rf'(?:, )?{_any("or(?: else| alternatively)?|failing that|alternatively|if not that")}'
     rf"(?: ?,? ?(?:[a-z']+ ){{1,6}},)? (?={_REQUEST}{_TARGET})"
 )
+_COLORED: Final = rf"(?: {_WORD}| (?:in|that(?:'s| is)|which is) {_COLOR})?"
 # "... and the table is set" names no second target, "with a handle and a lid" none either.
 _CLAUSE: Final = re.compile(rf'{_REQUEST}{_TARGET} {_any("is|are|was|were|has|have|had|will")}')
 _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {_WORD})+$')
@@ -170,7 +182,7 @@ def _two_targets(words: str) -> Composition | None:
     for operation, joint in ((OneOf(), _OR), (AllOf(), _AND)):
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(_MARKS), words[found.end() :]
-            is_named = re.search(f'{_TARGET}(?: {_WORD})?$', left) and not _DETAIL.search(left)
+            is_named = re.search(f'{_TARGET}{_COLORED}$', left) and not _DETAIL.search(left)
             is_way = left.count('#') == 1 and _WAY_THERE.search(left)
             if is_way or _BACK_THERE.search(right):
                 continue
@@ -299,7 +311,8 @@ _ANY_THING: Final = _any(
     'the one|neighbou?r',
 )
 _WITH_BESIDE_IT: Final = re.compile(
-    rf'(?P<object>{_PHRASE}) (?:with|that has) (?P<anchor>{_PHRASE}) {_NEXT_TO} it\b'
+    rf'(?P<object>{_PHRASE}) (?:is the (?:one )?)?(?:with|that has) '
+    rf'(?P<anchor>{_PHRASE}) {_NEXT_TO} it\b'
 )
 # "Put the mug next to the bottle" says where the mug will be.
 _GOAL: Final = re.compile(
@@ -326,8 +339,9 @@ def _around_neighbor(words: str) -> tuple[str, str]:
     if found := _NEAREST_TO.search(words) or _WITH_BESIDE_IT.search(words):
         return found['object'], found['anchor']
     if beside_it := _BESIDE_IT.search(words):
-        before = re.findall(_PHRASE, re.sub(r'.*\bhas\b', '', words[: beside_it.start()]))
-        anchor = before[0] if before else ''
+        before = words[: beside_it.start()]
+        last = re.findall(_PHRASE, re.sub(r'.*\bhas\b', '', before))
+        anchor = (last or re.findall(_PHRASE, before) or [''])[0]
         return words[words.find(anchor) + len(anchor) :], anchor
     if beside := _BESIDE.search(words):
         rest = words[: beside.start()]

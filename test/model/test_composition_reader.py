@@ -70,6 +70,10 @@ def test_simple_instructions_and_unknown_forms_are_not_split(text: str) -> None:
 @pytest.mark.parametrize(
     ('text', 'parts'),
     [
+        ('mug + book', ('mug', 'book')),
+        ('the mug (the red one) and the book', ('the mug, the red one', 'the book')),
+        ("the mug that's red together with the book", ("the mug that's red", 'the book')),
+        ('the mug and the book? I want them both.', ('the mug', 'the book')),
         ('the mug and the book', ('the mug', 'the book')),
         (
             'Bring me the red mug, and the blue book too.',
@@ -169,6 +173,32 @@ def test_what_is_ruled_out_becomes_an_instruction(text: str, parts: tuple[str, .
 )
 def test_what_is_wanted_after_a_negation_is_not_ruled_out(text: str) -> None:
     assert read(text) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts'),
+    [
+        ("the mug's neighbour", ('every thing', 'the mug')),
+        ('the mug has got something next to it, take it', ('every object', 'the mug')),
+        ('my mug is the one with a spoon next to it', ('every mug', 'a spoon')),
+    ],
+)
+def test_a_neighbor_may_be_named_after_what_it_is_next_to(
+    text: str, parts: tuple[str, str]
+) -> None:
+    assert_read(text, Nearest(several=False), *parts)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        "the mug, or if there isn't one, the book",
+        "if you can't find the mug, the book instead",
+        "the mug or the book, don't mind which",
+    ],
+)
+def test_a_second_choice_is_an_alternative(text: str) -> None:
+    assert_read(text, OneOf(), 'the mug', 'the book')
 
 
 def test_all_neighbors_are_asked_for_in_the_plural() -> None:

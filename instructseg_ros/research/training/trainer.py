@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from instructseg_ros.model.precision import computes_bfloat16
 from instructseg_ros.research.evaluation.run_metadata import claim
 from instructseg_ros.research.training.recipe import Schedule
 
@@ -68,12 +69,16 @@ def make_accelerator(
     """Create the accelerator of a training.
 
     Args:
-        precision: `no`, `bf16` or `fp16`.
+        precision: `no`, `bf16` or `fp16`. Without hardware for it, bf16 would be many times slower
+            than float32, which takes its place.
         accumulation: Forward passes for one update of the weights.
         cpu: Whether to train on the CPU; None: only without a GPU.
     """
+    cpu = not torch.cuda.is_available() if cpu is None else cpu
+    if precision == 'bf16' and not computes_bfloat16(torch.device('cpu' if cpu else 'cuda')):
+        precision = 'no'
     return Accelerator(
-        cpu=not torch.cuda.is_available() if cpu is None else cpu,
+        cpu=cpu,
         mixed_precision=precision,
         gradient_accumulation_steps=accumulation,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],

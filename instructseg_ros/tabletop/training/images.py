@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from instructseg_ros.model.modeling import InstructSegModel
+from instructseg_ros.model.precision import computes_bfloat16
 from instructseg_ros.model.processor import normalize
 from instructseg_ros.tabletop.training.scene_store import DEPTH, EXISTS, SceneStore, U, V
 
@@ -121,7 +122,8 @@ def encode_once(
     model.eval()
     count = scenes or store.shape.scenes
     starts = range(_BATCH * processes.process_index, count, _BATCH * processes.num_processes)
-    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+    cpu = torch.device('cpu')
+    with torch.inference_mode(), torch.autocast('cpu', enabled=computes_bfloat16(cpu)):
         for start in tqdm(starts, f'cache {name}', disable=not processes.is_main_process):
             encode(np.arange(start, min(start + _BATCH, count)))
     processes.wait_for_everyone()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from parallel_training import DATA, train, train_in_parallel
 from safetensors.torch import load_file
 from torch import nn
@@ -243,3 +244,15 @@ def test_batch_norms_keep_their_statistics() -> None:
     assert module.training and module.dropout.training and not module.norm.training
     module.eval()
     assert not module.dropout.training and not module.norm.training
+
+
+@pytest.mark.parametrize(('computes', 'precision'), [(True, 'bf16'), (False, 'no')])
+def test_bfloat16_is_used_only_where_the_processor_computes_in_it(
+    computes: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        'instructseg_ros.research.training.trainer.computes_bfloat16', lambda device: computes
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)  # or the first precision stays
+    assert make_accelerator('bf16', cpu=True).mixed_precision == precision
+    AcceleratorState._reset_state(reset_partial_state=True)

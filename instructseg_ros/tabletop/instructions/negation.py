@@ -14,9 +14,7 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
     both_numbers,
     color_word,
     indefinite,
-    nominal,
     nouns,
-    plural_of,
 )
 from instructseg_ros.tabletop.instructions.wording import (
     PLURAL_REQUESTS,
@@ -283,8 +281,7 @@ def _composed(exclusion: Exclusion, writer: Writer) -> Phrase:
     words = [_word(exclusion, value, writer) for value in exclusion.values]
     slots = {'no': words[0], 'nor': words[-1], 'a_no': indefinite(words[0])}
     if exclusion.wordings is NOT_COLOR and writer.chance(NOT_THIS_ONE_SHARE):
-        named = nominal(exclusion.phrase, writer, plain=True)
-        return writer.sentence(NOT_THIS_ONE, object=named, objects=plural_of(named), **slots)
+        return writer.sentence(NOT_THIS_ONE, **both_numbers(exclusion.phrase, writer), **slots)
     template = writer.pick(exclusion.wordings)
     it = compose(template, **nouns(template, exclusion.phrase, writer), **slots)
     return writer.request(it, PLURAL_REQUESTS if exclusion.plural else SINGULAR_REQUESTS)

@@ -9,10 +9,8 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
     both_numbers,
-    nominal,
     nouns,
     phrases_for,
-    plural_of,
 )
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES, Superlative, ranks
 from instructseg_ros.tabletop.instructions.wording import (
@@ -321,8 +319,7 @@ def _comparison_text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     words = writer.pick((MORE_AFTER if after else MORE)[name])
     more = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')
     if writer.chance(0.2):
-        named = nominal(phrase, writer, plain=True)
-        return writer.sentence(WHICH_OF_TWO, object=named, objects=plural_of(named), more=more)
+        return writer.sentence(WHICH_OF_TWO, **both_numbers(phrase, writer), more=more)
     it = _filled(OF_TWO_AFTER if after else OF_TWO, phrase, writer, more=more)
     return writer.request(it, SINGULAR_REQUESTS)
 

@@ -74,10 +74,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     if phrase is None:
         return None
     targets = labels(phrase.matches(writer.graph))
-    text = None
-    if len(targets) != 1:
-        text = writer.paraphrase('plural', lambda: both_numbers(phrase, writer))
-    text = text or _text(phrase, writer, len(targets), every=every)
+    text = _text(phrase, writer, len(targets), every=every)
     return Draft(text=text, targets=targets, candidates=targets)
 
 
@@ -92,6 +89,10 @@ def _present_phrase(writer: Writer, fewest: int) -> NounPhrase | None:
 
 
 def _text(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
+    if number != 1:
+        sentence = writer.paraphrase('plural', lambda: both_numbers(phrase, writer))
+        if sentence is not None:
+            return sentence
     if every:
         named = nominal(phrase, writer)
         it = compose(writer.pick(SINGULAR_NOUN), object=named)

@@ -8,7 +8,7 @@ from instructseg_ros.tabletop.instructions import TabletopInstruction, wording
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph, SceneObject
 
-NOT_A_CAN = re.compile(r'\b(can (you|i|see)|you can|that can|something can)\b')
+NOT_A_CAN = re.compile(r'\b(can (you(?! have got)|i|see)|you can|that can|something can)\b')
 
 
 def _forms() -> list[tuple[str, str, str]]:

@@ -40,7 +40,7 @@ class CompositionReader:
 
     def read(self, text: str) -> Composition | None:
         """Split an instruction; None if it is a simple one, or in no form that is known here."""
-        words = re.findall(r"[a-z0-9'-]+|[,.;:?!]", _plain(text))
+        words = re.findall(r"[a-z0-9'-]+|[,.;:?!]", _normalized(text))
         words = [f'{word}#' if self._is_object(word) else word for word in words]
         marked = _VERB_CAN.sub('can', ' '.join(words))
         marked = _OR_IF.sub('or', _IF_NOT.sub(r'\g<first> or \g<second>', marked))
@@ -56,11 +56,19 @@ class CompositionReader:
         return word in _THINGS or (self._is_noun(word) and not re.fullmatch(_NEVER, word))
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     plain = text.lower().replace('\u2019', "'").replace('non-', 'non ')
-    plain = re.sub(r' [+&] ', ' and ', re.sub('[()]', ' , ', plain))
-    plain = re.sub(r"\b(the (?:[a-z]+ )*[a-z]+)'s neighbou?r\b", r'the neighbor of \1', plain)
-    return re.sub(r'\bthe neighbou?r of\b', 'the thing next to', plain)
+    plain = re.sub(rf'\(({_COLOR})\)', r', the \1 one,', plain)
+    plain = re.sub(r' [+&] ', ' and ', re.sub(r' ?[()],?', ' , ', plain))
+    plain = _ITS_NEIGHBOR.sub(r'the thing next to \1', plain)
+    return re.sub(r'\b(?:that|which) is the thing next to\b', 'next to', plain)
+
+
+# "The mug's neighbor"
+_ITS_NEIGHBOR: Final = re.compile(
+    r'\b((?:the|an?|my|your|our) (?:(?!that\b|is\b|which\b)[a-z]+ ){0,2}[a-z]+)'
+    r"'s neighbou?rs?\b"
+)
 
 
 def _written(marked: str) -> str:
@@ -91,11 +99,12 @@ _EMPTY: Final = re.compile(
         r"(?:i|we) (?:don't|do not|can't|cannot) (?:know|see|find|remember)|(?:isn't|aren't) there",
         r"(?:isn't|wasn't) (?:that|this|it)|nobody knows|no wait|don't you (?:see|have)",
         r"(?:don't|do not) forget|not only one of them|if (?:it is|it's) no trouble",
-        r"(?:(?:if you|i) )?don't mind(?: which)?|why don't you|there's an?(?: good)? [a-z]+$",
+        r"(?:if you|i) don't mind(?: which)?|don't mind which|why don't you",
+        r"there's an?(?: good)? [a-z]+$",
         r'only one of them(?: is there)?|(?:any|each) and(?= every)',
         r'(?:either one|whichever is there|(?:just )?one of (?:them|these|the two))'
         r'(?: , please| please| ,)',
-        "i (?:want|need|'ll take|'ll have) (?:them both|both of them|the two of them)",
+        "(?:i (?:want|need)|i'll (?:take|have)) (?:them both|both of them|the two of them)",
         r"(?:i )?don't care(?: which)?|(?:it )?makes no difference(?: to me)?",
         r'(?:(?<=the )|(?<=that ))(?:one|only)(?= [a-z])'
         r'(?! (?:of|that|which|next|by|near|close|[a-z]+ing)\b)',
@@ -103,10 +112,14 @@ _EMPTY: Final = re.compile(
     + ' ?'
 )
 # "Or, if there isn't one, the book" and "if you can't find the mug, the book instead".
-_OR_IF: Final = re.compile(r'\bor ,? ?if (?:there|it|you|we|that) [^,.;:?!]* ,')
+_OR_IF: Final = re.compile(
+    r'\bor ,? ?if (?:not|none|(?:there|it|that|you|we|i)\b[^,.;:?!]*?)(?: ,| then)+(?= )'
+)
 _IF_NOT: Final = re.compile(
-    r"^if (?:you|we|i) (?:can't|cannot|don't|haven't|couldn't) (?:find|see|reach|get|have|got|spot)"
-    r' (?P<first>[^,.;:?!]*) , (?:then )?(?P<second>.*?)(?: instead)?[ .!]*$'
+    r"^if (?:you|we|i) (?:can't|cannot|don't|haven't|couldn't) (?:find|see|reach|get|have|spot)"
+    r' (?P<first>(?:the|an?|my) [^,.;:?!]*) , (?:then )?'
+    rf'(?P<second>(?:{_any("give|bring|show|get|grab|fetch|hand|pass|find|take|me|us")} )*'
+    r"(?:the|an?|my) (?:(?!\bit\b|\bit's\b)[^,.;:?!])*?)(?: instead)?[ .!]*$"
 )
 _NOT_ONLY: Final = re.compile(r'\bnot (?:only|just) ((?:the|an?|all|both|my) .*?),? but ')
 
@@ -134,7 +147,10 @@ _RULES_OUT: Final = _any(
     r"not|\w+n't|except|excluding|but|besides|without|instead|rather|neither|nor|others?|rest",
     r'apart|aside|ignoring|minus|non|no|none|never|leave|skip|forget|remaining|(?<!or )else',
 )
-_BETWEEN: Final = _any(r'between|amid|in the (?:middle|center|centre) of')
+_BETWEEN: Final = _any(
+    'between|amid|in the (?:middle|center|centre) of|flanked|sandwiched|wedged|betwixt',
+    'separat(?:es?|ing)|half ?way|towards',
+)
 
 
 def _filler(*words: str) -> str:
@@ -142,13 +158,13 @@ def _filler(*words: str) -> str:
 
 
 _REQUEST: Final = _filler(
-    'then|also|likewise|even|maybe|perhaps|possibly|please|oh|after that|of course|next(?: up)?',
-    'while you are at it|besides that|do the same with|give|bring|show|get|grab|fetch|hand',
-    'pass|find|take|pick|select|mark|me|us|up|to',
+    'then|also|likewise|even|maybe|perhaps|possibly|please|oh|after that|of course',
+    'next(?: up)?(?! to)|while you are at it|besides that|do the same with|give|bring',
+    'show|get|grab|fetch|hand|pass|find|take|pick|select|mark|me|us|up|to',
 )
 _AND: Final = re.compile(
     rf'(?:, )?{_any("and|plus|as well as|along with|together with|in addition to")}'
-    rf'(?: and)? (?={_REQUEST}{_TARGET})|[,.;] (?={_any("also|then|next(?: up)?|oh")} '
+    rf'(?: and)? (?={_REQUEST}{_TARGET})|[,.;] (?={_any("also|then|next(?: up)?(?! to)|oh")} '
     rf'{_REQUEST}{_TARGET})|'
     rf'[,.;] (?:oh , )?and (?:also )?(?={_TARGET})|, (?={_PHRASE}(?: , and {_TARGET})?$)'
 )
@@ -156,7 +172,7 @@ _OR: Final = re.compile(
     rf'(?:, )?{_any("or(?: else| alternatively)?|failing that|alternatively|if not that")}'
     rf"(?: ?,? ?(?:[a-z']+ ){{1,6}},)? (?={_REQUEST}{_TARGET})"
 )
-_COLORED: Final = rf"(?: {_WORD}| (?:in|that(?:'s| is)|which is) {_COLOR})?"
+_AFTER_NOUN: Final = rf"(?: {_WORD}| (?:in|that(?:'s| is)|which is) {_COLOR})?"
 # "... and the table is set" names no second target, "with a handle and a lid" none either.
 _CLAUSE: Final = re.compile(rf'{_REQUEST}{_TARGET} {_any("is|are|was|were|has|have|had|will")}')
 _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {_WORD})+$')
@@ -164,13 +180,15 @@ _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {_WORD})+$')
 _TWO_COLORS: Final = re.compile(rf'.*\b(?:the|an?) {_COLOR} ; {_COLOR}')
 # "Look behind the mug and take the ball", "find the mug, then take the ball behind it" and "I need
 # one thing, the ball" mean the ball alone.
-_WAY_THERE: Final = re.compile(
-    _any('beyond|behind|past|a?round|(?:reach|look) over|from|in front of|ahead of|one(?= thing)')
-    + rf' (?:{_TARGET}|thing#)(?: {_WORD})?$'
+_LANDMARK: Final = re.compile(
+    r"(?<!one )(?<!ones )(?<!what's )(?<!what is )(?<!thing )(?<!# )"
+    + _any('beyond|behind|past|around|(?:reach|look|go) (?:over|round)|from|in front of|ahead of')
+    + rf' {_TARGET}(?: {_WORD})?$|\bone thing#$'
 )
-_BACK_THERE: Final = re.compile(
-    _any("(?:behind|beyond|beside|on|in|inside|of|from|by) it|its (?:left|right|side)|that's there")
-    + '|there$'
+_REFERS_BACK: Final = re.compile(
+    rf"(?:{_REQUEST}{_PHRASE} )(?:(?:that's|that is|from) )?"
+    r'(?:(?:at the back of|in front of|behind|beyond|beside|left of|right of|on|in|inside|from|by)'
+    r' it\b|(?:(?:on|to) )?its (?:left|right|side)\b)'
 )
 _BOTH_SAID: Final = re.compile(r'\b(?:both|either|first(?: off)?) (?=(?:the|a|an|my|some)\b)')
 
@@ -182,10 +200,9 @@ def _two_targets(words: str) -> Composition | None:
     for operation, joint in ((OneOf(), _OR), (AllOf(), _AND)):
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(_MARKS), words[found.end() :]
-            is_named = re.search(f'{_TARGET}{_COLORED}$', left) and not _DETAIL.search(left)
-            is_way = left.count('#') == 1 and _WAY_THERE.search(left)
-            if is_way or _BACK_THERE.search(right):
-                continue
+            is_named = re.search(f'{_TARGET}{_AFTER_NOUN}$', left) and not _DETAIL.search(left)
+            if _LANDMARK.search(left) or _REFERS_BACK.match(right):
+                return None
             if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(_MARKS))
                 return Composition(parts=parts, operation=operation)

@@ -103,16 +103,15 @@ def processor_for(
     *,
     trained_words: int = 0,
     object_words: int = 0,
-    names: Iterable[str] = (),
 ) -> InstructSegProcessor:
     """Return the processor of an embedded model: word-level tokenizer and compact prompts.
 
     Args:
         config: Configuration of the model.
         words: The vocabulary, without special tokens.
+        trained_words, object_words: See `ProcessorConfig`.
         synonyms: Words outside the vocabulary, each with the known word that replaces it.
         look_alikes: See `InstructSegProcessor`.
-        trained_words, object_words, names: See `ProcessorConfig`.
     """
     return InstructSegProcessor(
         word_tokenizer(words, synonyms),
@@ -124,7 +123,6 @@ def processor_for(
             stretch_levels=True,
             trained_words=trained_words,
             object_words=object_words,
-            names=names,
         ),
         look_alikes,
     )

@@ -69,8 +69,6 @@ class ProcessorConfig:
             0: all.
         object_words: Number of words after them that name objects the model was not trained with.
             The words after those carry little meaning, such as "because".
-        names: Words of the tokenizer that name objects or colors: a misspelt word is rather one of
-            these than another one.
     """
 
     vision_size: int
@@ -83,7 +81,6 @@ class ProcessorConfig:
     stretch_levels: bool = False
     trained_words: int = 0
     object_words: int = 0
-    names: tuple[str, ...] = ()
 
     @classmethod
     def from_model(
@@ -96,7 +93,6 @@ class ProcessorConfig:
         stretch_levels: bool = False,
         trained_words: int = 0,
         object_words: int = 0,
-        names: Iterable[str] = (),
     ) -> ProcessorConfig:
         """Create a configuration with the sizes of a model."""
         return cls(
@@ -110,7 +106,6 @@ class ProcessorConfig:
             stretch_levels=stretch_levels,
             trained_words=trained_words,
             object_words=object_words,
-            names=tuple(names),
         )
 
 
@@ -146,10 +141,7 @@ class InstructSegProcessor:
     def from_pretrained(cls, folder: str | Path) -> InstructSegProcessor:
         """Load a processor written by `save_pretrained`."""
         values: dict[str, Any] = json.loads((Path(folder) / PROCESSOR).read_text())
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
+        values['mask_size'] = tuple(values['mask_size'])
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         alike = Path(folder) / LOOK_ALIKES
         words = alike.read_text().split() if alike.is_file() else None
@@ -320,8 +312,7 @@ class InstructSegProcessor:
         """Repair typing errors among the unknown words of an instruction, see `spelling.repair`."""
         if self._look_alikes is None:
             return instruction, {}
-        alike = self._look_alikes | self._others
-        return repair(instruction, unknown, self._words, alike, self.config.names)
+        return repair(instruction, unknown, self._words, self._look_alikes | self._others)
 
     def restore_masks(
         self, logits: torch.Tensor, height: int, width: int, canvas: Size | None = None

@@ -11,11 +11,7 @@ _LONG: Final = 7  # letters from which a word may have two errors
 
 
 def repair(
-    text: str,
-    unknown: Iterable[str],
-    known: Collection[str],
-    look_alikes: Collection[str],
-    names: Collection[str] = (),
+    text: str, unknown: Iterable[str], known: Collection[str], look_alikes: Collection[str]
 ) -> tuple[str, dict[str, str]]:
     """Replace unknown words by the only known word that they resemble, see `closest`.
 
@@ -24,30 +20,28 @@ def repair(
         unknown: Its unknown words.
         known: Words of the model, in lower case.
         look_alikes: Words that resemble known words and are no typing errors: a boot is no book.
-        names: The known words that name objects or colors.
 
     Returns:
         The repaired text, and the replacement of each word that was replaced.
     """
     replaced = {}
     for word in unknown:
-        other = None if word.lower() in look_alikes else closest(word.lower(), known, names)
+        other = None if word.lower() in look_alikes else closest(word.lower(), known)
         if other is not None:
             replaced[word] = other
             text = re.sub(rf'(?<!\w){re.escape(word)}(?!\w)', other, text)
     return text, replaced
 
 
-def closest(word: str, known: Collection[str], names: Collection[str] = ()) -> str | None:
+def closest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that differs by one typing error, or two in a long word.
 
-    Of several, it is the only one with the same first letter, which people seldom mistype; or else
-    the only one of these that names something; or else that needs a frequent kind of error.
+    Among several, those with the same first letter come first, which people seldom mistype, then
+    those that need a frequent kind of error; None if several remain.
     """
     for errors in range(1, most_errors(word) + 1):
         close = within(word, known, errors)
         close = [other for other in close if other[0] == word[0]] or close
-        close = [other for other in close if other in names] or close
         close = [other for other in close if _is_frequent_error(word, other)] or close
         if close:
             return close[0] if len(close) == 1 else None

@@ -33,14 +33,14 @@ def test_a_word_is_read_as_the_only_one_that_it_resembles(word: str, meant: str 
     [
         ('bwol', 'bowl'),
         ('mugg', 'mug'),  # rather than "mugs"
-        ('wite', 'white'),  # rather than "write"
         ('bok', 'book'),  # rather than "box"
-        ('tne', 'the'),
+        ('wite', None),  # white or write
     ],
 )
-def test_of_several_words_one_that_names_something_is_meant(word: str, meant: str) -> None:
-    known = KNOWN | {'mugs', 'box', 'white', 'write'}
-    assert closest(word, known, {'mug', 'mugs', 'book', 'box', 'ball', 'bowl', 'white'}) == meant
+def test_of_several_words_one_with_a_frequent_kind_of_error_is_meant(
+    word: str, meant: str | None
+) -> None:
+    assert closest(word, KNOWN | {'mugs', 'box', 'white', 'write'}) == meant
 
 
 def test_a_look_alike_is_no_typing_error() -> None:

@@ -69,8 +69,8 @@ def make_accelerator(
     """Create the accelerator of a training.
 
     Args:
-        precision: `no`, `bf16` or `fp16`. Without hardware for it, bf16 would be many times slower
-            than float32, which takes its place.
+        precision: `no`, `bf16` or `fp16`; `bf16` falls back to float32 on hardware that does not
+            compute in it.
         accumulation: Forward passes for one update of the weights.
         cpu: Whether to train on the CPU; None: only without a GPU.
     """

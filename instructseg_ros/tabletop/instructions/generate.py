@@ -33,7 +33,7 @@ _CATEGORIES = (
 )
 INSTRUCTION_CATEGORIES = {category.name: category for category in _CATEGORIES}
 MAX_WORDS = 20
-WORD = re.compile(r"[a-z']+")
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,8 @@ def _short_draft(
 def vocabulary() -> tuple[str, ...]:
     """Return every lower-case word of the training wordings, sorted.
 
-    Words that only paraphrases use are left out if a single one does: they could not be learned.
+    Words that occur in only one paraphrase and in no other wording are left out: they could not be
+    learned.
     """
     texts = [text for words in wording.PARAPHRASES.values() for text in words.trained]
     seen = Counter(word for text in texts for word in _words(text))
@@ -135,15 +136,6 @@ def composed_words() -> frozenset[str]:
     texts = [text for words in all_wordings() for text in words.trained]
     texts += [pluralized(noun) for words in wording.NOUNS.values() for noun in words.trained]
     return frozenset({'a', 'an', 'is', 'are'}.union(*map(_words, texts)))
-
-
-@functools.cache
-def names() -> tuple[str, ...]:
-    """Return the words of the training that name a color or end the name of an object, sorted."""
-    nouns = [noun for words in wording.NOUNS.values() for noun in words.trained]
-    colors = [color for words in wording.COLORS.values() for color in words.trained]
-    nouns += [pluralized(noun) for noun in nouns]
-    return tuple(sorted({text.split()[-1] for text in nouns + colors}))
 
 
 def _words(text: str) -> set[str]:

@@ -10,9 +10,9 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
-    both_numbers,
     nominal,
     phrases_for,
+    singular_and_plural,
 )
 from instructseg_ros.tabletop.instructions.wording import (
     SINGULAR_REQUESTS,
@@ -234,7 +234,7 @@ def _paraphrase(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phras
         return writer.paraphrase(f'motion {movement.direction or "moving"}')
     if movement.direction:
         return None
-    return writer.paraphrase('object moving', lambda: both_numbers(phrase, writer))
+    return writer.paraphrase('object moving', lambda: singular_and_plural(phrase, writer))
 
 
 def _composed(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:

@@ -11,10 +11,10 @@ from instructseg_ros.tabletop.instructions import wording
 from instructseg_ros.tabletop.instructions.category import Draft, InstructionCategory, labels
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
-    both_numbers,
     color_word,
     indefinite,
     nouns,
+    singular_and_plural,
 )
 from instructseg_ros.tabletop.instructions.wording import (
     PLURAL_REQUESTS,
@@ -186,6 +186,12 @@ NOT_CATEGORY = Wordings.parse("""
     the {object}, anything but the {no}
     // the {object} which isn't {a_no} | the {object} and not the {no}
 """)
+WORDINGS = {
+    'not color': NOT_COLOR,
+    'rest': NOT_COLORS,
+    'neither': NEITHER,
+    'not category': NOT_CATEGORY,
+}
 ATTEMPTS = 24
 CATEGORY_SHARE = 0.2
 NEITHER_SHARE = 0.15
@@ -200,14 +206,12 @@ class Exclusion:
     Attributes:
         phrase: The noun phrase without the exclusion.
         values: The colors or, if the phrase has a color, the categories.
-        wordings: How it is said.
-        plural: Whether several objects are left.
+        meaning: A key of `WORDINGS`; in 'rest', several objects are left.
     """
 
     phrase: NounPhrase
     values: tuple[str, ...]
-    wordings: Wordings
-    plural: bool = False
+    meaning: str
 
     def excluded(self, graph: SceneGraph) -> list[SceneObject]:
         """Return the objects that fit the phrase and are excluded."""
@@ -226,7 +230,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
             continue
         fitting, excluded = exclusion.phrase.matches(writer.graph), exclusion.excluded(writer.graph)
         left = len(fitting) - len(excluded)
-        wanted = left == 0 if absent else left >= 2 if exclusion.plural else left == 1
+        wanted = left == 0 if absent else left >= 2 if exclusion.meaning == 'rest' else left == 1
         if wanted and len(excluded) == len(exclusion.values):
             return Draft(
                 text=_text(exclusion, writer),
@@ -241,21 +245,18 @@ def _exclusion(writer: Writer) -> Exclusion | None:
     obj = writer.choice(writer.graph)
     if writer.chance(CATEGORY_SHARE):
         return Exclusion(
-            phrase=NounPhrase(color=obj.color), values=(obj.category,), wordings=NOT_CATEGORY
+            phrase=NounPhrase(color=obj.color), values=(obj.category,), meaning='not category'
         )
     phrase = NounPhrase(category=obj.category)
     if writer.chance(NEITHER_SHARE):
         others = sorted({one.color for one in phrase.matches(writer.graph)} - {obj.color})
         if not others:
             return None
-        return Exclusion(phrase=phrase, values=(obj.color, writer.choice(others)), wordings=NEITHER)
-    plural = writer.chance(PLURAL_SHARE)
-    return Exclusion(
-        phrase=phrase,
-        values=(obj.color,),
-        wordings=NOT_COLORS if plural else NOT_COLOR,
-        plural=plural,
-    )
+        return Exclusion(
+            phrase=phrase, values=(obj.color, writer.choice(others)), meaning='neither'
+        )
+    meaning = 'rest' if writer.chance(PLURAL_SHARE) else 'not color'
+    return Exclusion(phrase=phrase, values=(obj.color,), meaning=meaning)
 
 
 def _text(exclusion: Exclusion, writer: Writer) -> Phrase:
@@ -263,15 +264,15 @@ def _text(exclusion: Exclusion, writer: Writer) -> Phrase:
 
 
 def _paraphrase(exclusion: Exclusion, writer: Writer) -> Phrase | None:
-    if exclusion.wordings is NOT_CATEGORY:
+    meaning = exclusion.meaning
+    if meaning == 'not category':
         return None
-    meaning = {NOT_COLORS: 'rest', NEITHER: 'neither', NOT_COLOR: 'not color'}[exclusion.wordings]
-    if exclusion.wordings is NOT_COLOR and writer.chance(NOT_THIS_ONE_SHARE):
+    if meaning == 'not color' and writer.chance(NOT_THIS_ONE_SHARE):
         meaning = 'other'
 
     def slots() -> dict[str, Phrase]:
         colors = [color_word(color, writer) for color in exclusion.values]
-        named = both_numbers(exclusion.phrase, writer)
+        named = singular_and_plural(exclusion.phrase, writer)
         return {**named, 'color': colors[0], 'color2': colors[-1]}
 
     return writer.paraphrase(meaning, slots)
@@ -280,11 +281,13 @@ def _paraphrase(exclusion: Exclusion, writer: Writer) -> Phrase | None:
 def _composed(exclusion: Exclusion, writer: Writer) -> Phrase:
     words = [_word(exclusion, value, writer) for value in exclusion.values]
     slots = {'no': words[0], 'nor': words[-1], 'a_no': indefinite(words[0])}
-    if exclusion.wordings is NOT_COLOR and writer.chance(NOT_THIS_ONE_SHARE):
-        return writer.sentence(NOT_THIS_ONE, **both_numbers(exclusion.phrase, writer), **slots)
-    template = writer.pick(exclusion.wordings)
+    if exclusion.meaning == 'not color' and writer.chance(NOT_THIS_ONE_SHARE):
+        return writer.sentence(
+            NOT_THIS_ONE, **singular_and_plural(exclusion.phrase, writer), **slots
+        )
+    template = writer.pick(WORDINGS[exclusion.meaning])
     it = compose(template, **nouns(template, exclusion.phrase, writer), **slots)
-    return writer.request(it, PLURAL_REQUESTS if exclusion.plural else SINGULAR_REQUESTS)
+    return writer.request(it, PLURAL_REQUESTS if exclusion.meaning == 'rest' else SINGULAR_REQUESTS)
 
 
 def _word(exclusion: Exclusion, value: str, writer: Writer) -> Phrase:

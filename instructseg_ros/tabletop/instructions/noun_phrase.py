@@ -116,7 +116,7 @@ def color_word(color: str, writer: Writer) -> Phrase:
     return grounded(writer.pick(wording.COLORS[color]), alike, 'attribute')
 
 
-def both_numbers(phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
+def singular_and_plural(phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
     """Word a noun phrase, the noun last, for the slots `object` and `objects` (its plural)."""
     named = nominal(phrase, writer, plain=True)
     return {'object': named, 'objects': plural_of(named)}

@@ -8,9 +8,9 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
-    both_numbers,
     nouns,
     phrases_for,
+    singular_and_plural,
 )
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES, Superlative, ranks
 from instructseg_ros.tabletop.instructions.wording import (
@@ -280,9 +280,9 @@ def _row(phrase: NounPhrase, superlative: Superlative, writer: Writer) -> list[S
 
 
 def _middle_text(phrase: NounPhrase, writer: Writer) -> Phrase:
-    return writer.paraphrase('middle', lambda: both_numbers(phrase, writer)) or writer.request(
-        _filled(MIDDLE, phrase, writer), SINGULAR_REQUESTS
-    )
+    return writer.paraphrase(
+        'middle', lambda: singular_and_plural(phrase, writer)
+    ) or writer.request(_filled(MIDDLE, phrase, writer), SINGULAR_REQUESTS)
 
 
 def _ordinal_text(
@@ -292,10 +292,10 @@ def _ordinal_text(
     order = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')
     by_side, by_measure = (FIRST_ON_SIDE, FIRST_BY_MEASURE) if several else (FROM_SIDE, BY_MEASURE)
     nth = Phrase(writer.pick(NTH[str(place)]))
-    meaning = 'nth' if name in SIDES else f'{nth.text} {name}'
+    meaning = 'nth' if name in SIDES else f'second {name}' if place == 2 else None
     if not several and meaning in PARAPHRASES:
         sentence = writer.paraphrase(
-            meaning, lambda: {**both_numbers(phrase, writer), 'side': order, 'nth': nth}
+            meaning, lambda: {**singular_and_plural(phrase, writer), 'side': order, 'nth': nth}
         )
         if sentence is not None:
             return sentence
@@ -312,14 +312,14 @@ def _ordinal_text(
 
 
 def _comparison_text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
-    sentence = writer.paraphrase(f'{name} of two', lambda: both_numbers(phrase, writer))
+    sentence = writer.paraphrase(f'{name} of two', lambda: singular_and_plural(phrase, writer))
     if sentence is not None:
         return sentence
     after = name not in MORE or writer.chance(0.4)
     words = writer.pick((MORE_AFTER if after else MORE)[name])
     more = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')
     if writer.chance(0.2):
-        return writer.sentence(WHICH_OF_TWO, **both_numbers(phrase, writer), more=more)
+        return writer.sentence(WHICH_OF_TWO, **singular_and_plural(phrase, writer), more=more)
     it = _filled(OF_TWO_AFTER if after else OF_TWO, phrase, writer, more=more)
     return writer.request(it, SINGULAR_REQUESTS)
 

@@ -7,9 +7,9 @@ from instructseg_ros.tabletop.instructions.noun_phrase import (
     ANYTHING,
     NounPhrase,
     absent_phrase,
-    both_numbers,
     nominal,
     phrases_for,
+    singular_and_plural,
 )
 from instructseg_ros.tabletop.instructions.wording import (
     PLURAL_REQUESTS,
@@ -90,7 +90,7 @@ def _present_phrase(writer: Writer, fewest: int) -> NounPhrase | None:
 
 def _text(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
     if number != 1:
-        sentence = writer.paraphrase('plural', lambda: both_numbers(phrase, writer))
+        sentence = writer.paraphrase('plural', lambda: singular_and_plural(phrase, writer))
         if sentence is not None:
             return sentence
     if every:

@@ -278,13 +278,13 @@ class AnchoredRelation:
     """A relation with its anchors, such as "left of the red mug".
 
     Attributes:
-        relation: The relation.
+        name: A key of `RELATIONS`.
         phrases: Noun phrases of the anchors.
         anchors: The anchors.
         truths: Truth of the relation for every other object, by label.
     """
 
-    relation: Relation
+    name: str
     phrases: tuple[NounPhrase, ...]
     anchors: tuple[SceneObject, ...]
     truths: dict[int, float]
@@ -295,7 +295,7 @@ class AnchoredRelation:
         Only the nearest of several objects is beside an anchor, and only if it is clearly nearer.
         """
         others = [one for one in objects if one not in self.anchors]
-        if not self.relation.is_nearest or not others:
+        if not RELATIONS[self.name].is_nearest or not others:
             return {one.label: self.truths.get(one.label, 0.0) for one in others}
         [anchor] = self.anchors
         gaps = {one.label: dist(one.position, anchor.position) for one in others}
@@ -314,9 +314,9 @@ def draft(writer: Writer, *, absent: bool, relations: Sequence[str] = DRAWN) -> 
     if absent and writer.chance(0.3):
         return _next_to_missing(writer)
     for _ in range(ATTEMPTS):
-        relation = RELATIONS[writer.choice(relations)]
-        anchors = (_any_anchors if absent else _anchors)(relation, writer)
-        place = _place(relation, anchors, writer)
+        name = writer.choice(relations)
+        anchors = (_any_anchors if absent else _anchors)(RELATIONS[name], writer)
+        place = _place(name, anchors, writer)
         phrase = place and (_empty if absent else _single)(place, writer)
         if place and phrase:
             return _draft(phrase, place, writer)
@@ -345,16 +345,14 @@ def _any_anchors(relation: Relation, writer: Writer) -> tuple[SceneObject, ...]:
     return tuple(writer.shuffled(fitting)[: relation.anchor_count])
 
 
-def _place(
-    relation: Relation, anchors: tuple[SceneObject, ...], writer: Writer
-) -> AnchoredRelation | None:
+def _place(name: str, anchors: tuple[SceneObject, ...], writer: Writer) -> AnchoredRelation | None:
     phrases = [unique_phrase(anchor, writer) for anchor in anchors]
     named = tuple(phrase for phrase in phrases if phrase is not None)
     if not anchors or len(named) < len(anchors):
         return None
     others = [one for one in writer.graph if one not in anchors]
-    truths = {obj.label: relation.truth(obj, *anchors) for obj in others}
-    return AnchoredRelation(relation=relation, phrases=named, anchors=anchors, truths=truths)
+    truths = {obj.label: RELATIONS[name].truth(obj, *anchors) for obj in others}
+    return AnchoredRelation(name=name, phrases=named, anchors=anchors, truths=truths)
 
 
 def _single(place: AnchoredRelation, writer: Writer) -> NounPhrase | None:
@@ -384,13 +382,10 @@ def _next_to_missing(writer: Writer) -> Draft | None:
     missing = absent_phrase(writer)
     if missing is None:
         return None
-    relation = RELATIONS[writer.choice(SIDES)]
+    name = writer.choice(SIDES)
     phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
-    return _draft(
-        phrase,
-        AnchoredRelation(relation=relation, phrases=(missing,), anchors=(), truths={}),
-        writer,
-    )
+    place = AnchoredRelation(name=name, phrases=(missing,), anchors=(), truths={})
+    return _draft(phrase, place, writer)
 
 
 def _draft(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Draft:
@@ -408,21 +403,19 @@ def _text(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase
 
 
 def _paraphrase(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase | None:
-    [name] = (name for name, relation in RELATIONS.items() if relation is place.relation)
-    if phrase == ANYTHING and name == 'beside':
-        name = 'beside anything'
+    of_anything = phrase == ANYTHING and place.name == 'beside'
 
     def slots() -> dict[str, Phrase]:
         anchors = [nominal(each, writer, plain=True) for each in place.phrases]
         named = {'object': nominal(phrase, writer, plain=True)}
         return named | dict(zip(('anchor', 'anchor2'), anchors, strict=False))
 
-    return writer.paraphrase(name, slots)
+    return writer.paraphrase('beside anything' if of_anything else place.name, slots)
 
 
 def _composed(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
     weights = {label: truth for label, truth in place.truths.items() if truth > 0.0}
-    slots = {'relation': grounded(writer.pick(place.relation.words), weights, 'relation')}
+    slots = {'relation': grounded(writer.pick(RELATIONS[place.name].words), weights, 'relation')}
     slots['first'] = definite(place.phrases[0], writer)
     if len(place.phrases) == 2:
         slots['second'] = definite(place.phrases[1], writer)

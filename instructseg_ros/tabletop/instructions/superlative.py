@@ -10,9 +10,9 @@ from instructseg_ros.tabletop.instructions.category import Draft, InstructionCat
 from instructseg_ros.tabletop.instructions.noun_phrase import (
     NounPhrase,
     absent_phrase,
-    both_numbers,
     nominal,
     phrases_for,
+    singular_and_plural,
 )
 from instructseg_ros.tabletop.instructions.wording import (
     SINGULAR_REQUESTS,
@@ -278,7 +278,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
 
 
 def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
-    sentence = writer.paraphrase(name, lambda: both_numbers(phrase, writer))
+    sentence = writer.paraphrase(name, lambda: singular_and_plural(phrase, writer))
     if sentence is not None:
         return sentence
     superlative = SUPERLATIVES[name]

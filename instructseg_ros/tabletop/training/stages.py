@@ -35,7 +35,7 @@ from instructseg_ros.research.training.trainer import (
     saved_step,
 )
 from instructseg_ros.tabletop.calibration import calibrate_model
-from instructseg_ros.tabletop.instructions import look_alikes, names, synonyms, vocabulary
+from instructseg_ros.tabletop.instructions import look_alikes, synonyms, vocabulary
 from instructseg_ros.tabletop.training.encoder_stages import (
     MotionStage,
     TowerStage,
@@ -263,6 +263,5 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
         look_alikes(),
         trained_words=len(vocabulary()),
         object_words=len(word_vectors().objects),
-        names=names(),
     )
     return processor, model

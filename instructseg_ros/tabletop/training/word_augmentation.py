@@ -40,7 +40,7 @@ from instructseg_ros.tabletop.training.word_vectors import all_words, word_vecto
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 
 GROUPS: Final = ('attribute', 'superlative', 'relation', 'motion')
-_MARKED: Final = (*GROUPS, 'kept')
+_MARKED: Final = (*GROUPS, 'fixed')
 _ABSENT_SHARE = 0.2
 _CATEGORIES: Final = tuple(INSTRUCTION_CATEGORIES.values())
 

@@ -18,18 +18,17 @@ from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, genera
 @pytest.fixture(scope='module')
 def split() -> dict[str, list[bool]]:
     """For every category, whether each of some composed instructions is split."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(wording, 'PARAPHRASE_SHARE', 0.0)
     nouns = NounReader(json.loads((find_model('embedded') / NOUNS).read_text()))
     reader = CompositionReader(nouns.is_noun)
     rng = np.random.default_rng(0)
     found: dict[str, list[bool]] = defaultdict(list)
-    for name in INSTRUCTION_CATEGORIES:
-        for graph in random_scenes(120):
-            instruction = generate(graph, rng, category=name)
-            if instruction is not None:
-                found[name].append(reader.read(instruction.text) is not None)
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wording, 'PARAPHRASE_SHARE', 0.0)
+        for name in INSTRUCTION_CATEGORIES:
+            for graph in random_scenes(120):
+                instruction = generate(graph, rng, category=name)
+                if instruction is not None:
+                    found[name].append(reader.read(instruction.text) is not None)
     return found
 
 

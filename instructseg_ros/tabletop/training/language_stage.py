@@ -57,7 +57,7 @@ class InstructionBatch:
         roles: (B, K, 3, S) float32, 1 for the objects in each role: targets, anchors, candidates.
         cells: (B, S) cell of each object's centre.
         groundings: (B, K, R, S) float32, how well each word describes each object, 0 to 1.
-        groups: (B, K, R) int64, 0 for words without a grounding, else group + 1.
+        groups: (B, K, R) int64, 0 for words that may be exchanged, else group + 1.
     """
 
     prompt: Prompt

@@ -71,7 +71,7 @@ class SceneStore:
         roles: (N, I, 3) uint16 bit sets of slots: targets, anchors, candidates.
         categories: (N, I) uint8 category of the instruction.
         groundings: (N, I, MAX_WORDS, MAX_OBJECTS) uint8, how well the word describes the object.
-        groups: (N, I, MAX_WORDS) uint8, 0 = a word without a grounding, else its group + 1.
+        groups: (N, I, MAX_WORDS) uint8, 0 = a word that may be exchanged, else its group + 1.
         done: (N,) bool, True for rendered scenes.
     """
 

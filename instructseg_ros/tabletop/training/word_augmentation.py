@@ -159,7 +159,8 @@ class Words:
 
     Attributes:
         ids: (R,) token ids.
-        groups: (R,) 0 for words without a grounding, else group + 1.
+        groups: (R,) 0 for words that may be exchanged, else group + 1; the group after `GROUPS` is
+            that of words which describe no object but must not be exchanged.
         groundings: (R, S) how well each word describes each object, 0 to 255.
     """
 

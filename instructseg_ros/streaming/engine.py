@@ -270,9 +270,10 @@ class Engine:
 
     def _note_fault(self, what: str, error: BaseException) -> str:
         reason = f'{what}: {type(error).__name__}: {describe_error(error)}'
-        self.statistics.note_fault(reason)
+        # The log first: whoever sees the fault in the statistics may look there.
         logger.error('%s', reason)
         logger.debug('%s', what, exc_info=error)
+        self.statistics.note_fault(reason)
         return reason
 
     def _watch_once(self) -> bool:

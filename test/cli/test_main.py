@@ -126,7 +126,7 @@ def test_an_unknown_device_is_one_clear_line(
         (['train'], '--recipe paper|fine_tune|FILE.yaml --model M'),
         (
             ['train', 'tabletop', '--recipe', 'secret'],
-            'recipes of the package are embedded, language, polish, smoke',
+            'recipes of the package are embedded, language, polish, sentences, smoke',
         ),
         (['train', 'tabletop', '--set', 'first_scene=7'], 'first_scene must be at least 1000000'),
         (['train', '--recipe', 'secret', '--model', 'embedded'], 'recipes of the package are'),

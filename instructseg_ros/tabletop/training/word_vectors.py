@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from instructseg_ros.model.embedded_model import SPECIAL_TOKENS
-from instructseg_ros.tabletop.instructions import vocabulary
+from instructseg_ros.tabletop.instructions import composed_words, vocabulary
 
 _FILE: Final = Path(__file__).parent / 'word_vectors.safetensors'
 _RIDGE = 30.0  # strength of the regularisation of the first map
@@ -32,11 +32,14 @@ class WordVectors:
     """Words with their vectors.
 
     Attributes:
-        others: Frequent words outside the trained vocabulary.
+        trained: The words of the training, without those that only paraphrases use and that name an
+            object which is not in the catalogue: "boot" must stay the name of something unknown.
+        others: Frequent words beside them.
         objects: Those of them that name an object which is not in the catalogue.
         vectors: Word -> (50,) float32, also for trained words.
     """
 
+    trained: tuple[str, ...]
     others: tuple[str, ...]
     objects: frozenset[str]
     vectors: dict[str, np.ndarray]
@@ -48,10 +51,13 @@ def word_vectors() -> WordVectors:
     with safe_open(_FILE, 'np') as file:
         text, table = file.metadata(), file.get_tensor('vectors').astype(np.float32)
     words = [*text['trained'].split(), *text['others'].split()]
-    others = tuple(word for word in words if word not in vocabulary())
+    objects = frozenset(text['objects'].split()) - composed_words()
+    trained = tuple(word for word in vocabulary() if word not in objects)
+    learned = frozenset(trained)
     return WordVectors(
-        others=others,
-        objects=frozenset(text['objects'].split()).intersection(others),
+        trained=trained,
+        others=tuple(word for word in words if word not in learned),
+        objects=objects,
         vectors=dict(zip(words, table, strict=True)),
     )
 
@@ -59,7 +65,7 @@ def word_vectors() -> WordVectors:
 def all_words() -> tuple[str, ...]:
     """Return the words of an embedded model: trained ones, other objects, and the others."""
     known = word_vectors()
-    return (*vocabulary(), *sorted(known.others, key=lambda word: word not in known.objects))
+    return (*known.trained, *sorted(known.others, key=lambda word: word not in known.objects))
 
 
 class _VectorEmbedding(nn.Module):
@@ -71,7 +77,7 @@ class _VectorEmbedding(nn.Module):
         nothing = np.zeros_like(next(iter(known.values())))
         table = np.stack([known.get(word, nothing) for word in all_words()])
         table = np.pad(table, ((len(SPECIAL_TOKENS), 0), (0, 0)))
-        trained = torch.arange(len(table)) < len(SPECIAL_TOKENS) + len(vocabulary())
+        trained = torch.arange(len(table)) < len(SPECIAL_TOKENS) + len(word_vectors().trained)
         for name, values in (
             ('vectors', torch.from_numpy(table)),
             ('trained', trained[:, None]),

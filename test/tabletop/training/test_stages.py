@@ -22,6 +22,7 @@ from instructseg_ros.research.training.trainer import checkpoints, saved_step
 from instructseg_ros.tabletop.instructions import vocabulary
 from instructseg_ros.tabletop.training.stages import TabletopTraining
 from instructseg_ros.tabletop.training.training_config import STAGES, load_tabletop_recipe
+from instructseg_ros.tabletop.training.word_vectors import word_vectors
 from instructseg_ros.video.run_folder import LockError
 
 SMOKE = load_tabletop_recipe('smoke')
@@ -147,7 +148,7 @@ def test_a_model_with_fewer_words_keeps_their_embeddings(folder: Path, tmp_path:
     words = training.processor.tokenizer.get_vocab()
     before = load_file(folder / 'model' / 'model.safetensors')[EMBEDDINGS]
     after = training.model.eval().get_input_embeddings().weight
-    known = [row for word, row in words.items() if word in vocabulary() and word != 'mug']
+    known = [row for word, row in words.items() if word in word_vectors().trained and word != 'mug']
     assert torch.allclose(after[known], before[known], atol=1e-5)
     assert not torch.allclose(after[words['mug']], before[words['mug']], atol=1e-2)
 

@@ -15,6 +15,7 @@ from instructseg_ros.tabletop.training.word_augmentation import (
     WordAugmentation,
     Words,
 )
+from instructseg_ros.tabletop.training.word_vectors import word_vectors
 
 QUIET = AugmentationRates(
     hidden=0,
@@ -113,7 +114,7 @@ def test_the_target_of_an_unknown_noun_is_absent(store: SceneStore) -> None:
         unknown_noun += 1
         assert kind != list(INSTRUCTION_CATEGORIES).index('use')
         assert meant[TARGETS] == 0 and meant[ANCHORS] == roles[ANCHORS]
-        unknown = (after.ids == UNKNOWN) | (after.ids >= len(vocabulary()) + 3)
+        unknown = (after.ids == UNKNOWN) | (after.ids >= len(word_vectors().trained) + 3)
         assert unknown.any() and not after.groundings[unknown].any() and after.groups[unknown].all()
     assert unknown_noun > 20
 

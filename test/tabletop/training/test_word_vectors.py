@@ -14,7 +14,7 @@ from instructseg_ros.tabletop.training.word_vectors import (
     word_vectors,
 )
 
-FIRST_OTHER = len(SPECIAL_TOKENS) + len(vocabulary())
+FIRST_OTHER = len(SPECIAL_TOKENS) + len(word_vectors().trained)
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def row(word: str) -> int:
 def test_each_word_occurs_once_and_trained_words_come_first() -> None:
     words = all_words()
     assert len(words) == len({*words}) > 10_000
-    assert words[: len(vocabulary())] == vocabulary()
-    assert not {*words[len(vocabulary()) :]} & synonyms().keys()
+    assert words[: len(word_vectors().trained)] == word_vectors().trained
+    assert not {*words[len(word_vectors().trained) :]} & synonyms().keys()
 
 
 def test_words_for_other_objects_come_next_and_are_in_no_scene() -> None:
     objects = word_vectors().objects
-    start = len(vocabulary())
+    start = len(word_vectors().trained)
     assert {*all_words()[start : start + len(objects)]} == objects
     assert {'umbrella', 'scissors', 'sofa'} <= objects
     assert not objects & {'kettle', 'cup', 'fruit', 'vehicle', 'table'}
@@ -45,7 +45,7 @@ def test_words_for_other_objects_come_next_and_are_in_no_scene() -> None:
 def test_nearly_all_trained_words_have_a_vector() -> None:
     known = word_vectors().vectors
     missing = [word for word in vocabulary() if word not in known and "'" not in word]
-    assert len(missing) < 0.06 * len(vocabulary()), missing
+    assert len(missing) < 0.06 * len(word_vectors().trained), missing
 
 
 def test_a_learned_embedding_stays_and_a_new_word_starts_from_its_vector(

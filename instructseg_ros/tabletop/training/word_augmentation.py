@@ -393,7 +393,7 @@ def _words(wordings: Iterable[Wordings]) -> set[str]:
     return {word for one in wordings for text in one.trained for word in text.lower().split()}
 
 
-def _ids(numbers: dict[str, int], words: set[str]) -> np.ndarray:
+def _ids(numbers: dict[str, int], words: Iterable[str]) -> np.ndarray:
     return np.array(sorted(numbers[word] for word in words if word in numbers))
 
 

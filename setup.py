@@ -177,7 +177,7 @@ setup(
             'tabletop/*.yaml',
             'tabletop/instructions/look_alikes.txt',
             'tabletop/instructions/synonyms.yaml',
-            'tabletop/instructions/paraphrases.yaml',
+            'tabletop/instructions/paraphrases.txt',
             'tabletop/world/recordings/*.mcap',
             'research/training/recipes/*.yaml',
             'tabletop/training/clauses.txt',

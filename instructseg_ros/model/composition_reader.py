@@ -149,7 +149,7 @@ _RULES_OUT: Final = _any(
 )
 _BETWEEN: Final = _any(
     'between|amid|in the (?:middle|center|centre) of|flanked|sandwiched|wedged|betwixt',
-    'separat(?:es?|ing)|half ?way|towards',
+    'separat(?:es?|ing)|half ?way|from [^,.;:?!]* towards',
 )
 
 
@@ -200,9 +200,9 @@ def _two_targets(words: str) -> Composition | None:
     for operation, joint in ((OneOf(), _OR), (AllOf(), _AND)):
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(_MARKS), words[found.end() :]
-            is_named = re.search(f'{_TARGET}{_AFTER_NOUN}$', left) and not _DETAIL.search(left)
             if _LANDMARK.search(left) or _REFERS_BACK.match(right):
                 return None
+            is_named = re.search(f'{_TARGET}{_AFTER_NOUN}$', left) and not _DETAIL.search(left)
             if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(_MARKS))
                 return Composition(parts=parts, operation=operation)

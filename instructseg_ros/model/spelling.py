@@ -49,7 +49,7 @@ def closest(word: str, known: Collection[str]) -> str | None:
 
 
 def _is_frequent_error(word: str, other: str) -> bool:
-    """Return whether letters are swapped or doubled, or one is missing."""
+    """Return whether letters are swapped or doubled, or one is left out."""
     single, meant = (re.sub(r'(.)\1+', r'\1', each) for each in (word, other))
     return single == meant or sorted(word) == sorted(other) or len(word) + 1 == len(other)
 

@@ -54,20 +54,24 @@ def _present_phrase(writer: Writer) -> NounPhrase | None:
 
 
 def _text(phrase: NounPhrase, writer: Writer) -> Phrase:
-    if phrase.category and phrase.color and not phrase.size:
-        sentence = writer.paraphrase('attribute', lambda: _noun_and_color(phrase, writer))
-        if sentence is not None:
-            return sentence
+    return _paraphrase(phrase, writer) or _composed(phrase, writer)
+
+
+def _paraphrase(phrase: NounPhrase, writer: Writer) -> Phrase | None:
+    color = phrase.color
+    if not phrase.category or not color or phrase.size:
+        return None
+    noun = NounPhrase(category=phrase.category)
+    return writer.paraphrase(
+        'attribute', lambda: {'object': nominal(noun, writer), 'color': color_word(color, writer)}
+    )
+
+
+def _composed(phrase: NounPhrase, writer: Writer) -> Phrase:
     named = nominal(phrase, writer)
     if writer.chance(INDEFINITE_SHARE):
         return writer.request(indefinite(named), INDEFINITE_SENTENCES)
     return writer.request(compose('the {nominal}', nominal=named), SINGULAR_REQUESTS)
-
-
-def _noun_and_color(phrase: NounPhrase, writer: Writer) -> dict[str, Phrase]:
-    assert phrase.color is not None
-    noun = nominal(NounPhrase(category=phrase.category), writer)
-    return {'object': noun, 'color': color_word(phrase.color, writer)}
 
 
 ATTRIBUTE = InstructionCategory(

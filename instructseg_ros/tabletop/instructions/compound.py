@@ -63,6 +63,7 @@ ALL_OF = Wordings.parse("""
     the {objects}, all of them | each one of the {objects} | all the {objects} you see
     // every one of the {objects}
 """)
+JOINTS = {'both': (BOTH, PLURAL_REQUESTS), 'either': (EITHER, SINGULAR_REQUESTS)}
 EITHER_SHARE = 0.3
 ALL_OF_SHARE = 0.2
 ATTEMPTS = 16
@@ -79,12 +80,18 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
         first, second = _part(writer), _part(writer)
         if first and second and not first[1] & second[1]:
             targets = first[1] | second[1]
-            slots = {'first': first[0], 'second': second[0]}
-            text = writer.paraphrase('both', slots.copy) or writer.request(
-                compose(writer.pick(BOTH), **slots), PLURAL_REQUESTS
-            )
+            text = _joined('both', first[0], second[0], writer)
             return Draft(text=text, targets=targets, candidates=targets)
     return None
+
+
+def _joined(meaning: str, first: Phrase, second: Phrase, writer: Writer) -> Phrase:
+    slots = {'first': first, 'second': second}
+    sentence = writer.paraphrase(meaning, lambda: slots)
+    if sentence is not None:
+        return sentence
+    wordings, requests = JOINTS[meaning]
+    return writer.request(compose(writer.pick(wordings), **slots), requests)
 
 
 def _part(writer: Writer) -> tuple[Phrase, frozenset[int]] | None:
@@ -105,10 +112,7 @@ def _alternatives(
     if first is None or second is None or first == second:
         return None
     targets = labels([*first.matches(writer.graph), *second.matches(writer.graph)])
-    slots = {'first': definite(first, writer), 'second': definite(second, writer)}
-    text = writer.paraphrase('either', slots.copy) or writer.request(
-        compose(writer.pick(EITHER), **slots), SINGULAR_REQUESTS
-    )
+    text = _joined('either', definite(first, writer), definite(second, writer), writer)
     return Draft(text=text, targets=targets, candidates=targets)
 
 

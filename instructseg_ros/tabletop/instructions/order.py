@@ -280,9 +280,8 @@ def _row(phrase: NounPhrase, superlative: Superlative, writer: Writer) -> list[S
 
 
 def _middle_text(phrase: NounPhrase, writer: Writer) -> Phrase:
-    return writer.paraphrase(
-        'middle', lambda: singular_and_plural(phrase, writer)
-    ) or writer.request(_filled(MIDDLE, phrase, writer), SINGULAR_REQUESTS)
+    sentence = writer.paraphrase('middle', lambda: singular_and_plural(phrase, writer))
+    return sentence or writer.request(_filled(MIDDLE, phrase, writer), SINGULAR_REQUESTS)
 
 
 def _ordinal_text(
@@ -290,31 +289,28 @@ def _ordinal_text(
 ) -> Phrase:
     words = SIDES[name] if name in SIDES else writer.pick(MOST[name])
     order = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')
-    by_side, by_measure = (FIRST_ON_SIDE, FIRST_BY_MEASURE) if several else (FROM_SIDE, BY_MEASURE)
     nth = Phrase(writer.pick(NTH[str(place)]))
     meaning = 'nth' if name in SIDES else f'second {name}' if place == 2 else None
+    sentence = None
     if not several and meaning in PARAPHRASES:
         sentence = writer.paraphrase(
             meaning, lambda: {**singular_and_plural(phrase, writer), 'side': order, 'nth': nth}
         )
-        if sentence is not None:
-            return sentence
-    it = _filled(
-        by_side if name in SIDES else by_measure,
-        phrase,
-        writer,
-        side=order,
-        most=order,
-        nth=nth,
-        number=Phrase(writer.pick(NUMBERS[str(place)])),
-    )
+    if sentence is not None:
+        return sentence
+    by_side, by_measure = (FIRST_ON_SIDE, FIRST_BY_MEASURE) if several else (FROM_SIDE, BY_MEASURE)
+    number = Phrase(writer.pick(NUMBERS[str(place)]))
+    slots = {'side': order, 'most': order, 'nth': nth, 'number': number}
+    it = _filled(by_side if name in SIDES else by_measure, phrase, writer, **slots)
     return writer.request(it, PLURAL_REQUESTS if several else SINGULAR_REQUESTS)
 
 
 def _comparison_text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     sentence = writer.paraphrase(f'{name} of two', lambda: singular_and_plural(phrase, writer))
-    if sentence is not None:
-        return sentence
+    return sentence or _composed_comparison(phrase, name, writer)
+
+
+def _composed_comparison(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     after = name not in MORE or writer.chance(0.4)
     words = writer.pick((MORE_AFTER if after else MORE)[name])
     more = grounded(words, ranks(writer.graph, SUPERLATIVES[name]), 'superlative')

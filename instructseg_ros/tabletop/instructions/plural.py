@@ -89,10 +89,13 @@ def _present_phrase(writer: Writer, fewest: int) -> NounPhrase | None:
 
 
 def _text(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
+    sentence = None
     if number != 1:
         sentence = writer.paraphrase('plural', lambda: singular_and_plural(phrase, writer))
-        if sentence is not None:
-            return sentence
+    return sentence or _composed(phrase, writer, number, every=every)
+
+
+def _composed(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
     if every:
         named = nominal(phrase, writer)
         it = compose(writer.pick(SINGULAR_NOUN), object=named)

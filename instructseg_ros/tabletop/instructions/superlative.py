@@ -279,8 +279,10 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
 
 def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     sentence = writer.paraphrase(name, lambda: singular_and_plural(phrase, writer))
-    if sentence is not None:
-        return sentence
+    return sentence or _composed(phrase, name, writer)
+
+
+def _composed(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
     superlative = SUPERLATIVES[name]
     after = writer.chance(0.35)
     words = writer.pick(superlative.after if after else superlative.before)

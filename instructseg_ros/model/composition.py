@@ -13,8 +13,8 @@ from scipy import ndimage
 # A table is seen at a slant: a gap from front to back looks shorter than it is.
 _SLANT: Final = 1.5
 # Image heights from the upper edge down to where distances would be zero: objects higher up in a
-# picture of a table are farther away. With the true masks of 212 pairs in random views, this tells
-# the larger object in 94 % of the pairs, and the size in the picture alone in 86 %.
+# picture of a table are farther away. With the true masks of 3,763 pairs in random views, this tells
+# the larger object in 89 % of the pairs.
 _HORIZON: Final = 1.6
 _BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to it
 # Shares of the largest component's area, and of the highest mean probability of a component. In the
@@ -84,6 +84,19 @@ class Operation(ABC):
         """Combine the answers to the parts, in the order of the parts."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Composition:
+    """Simpler instructions, and how their answers become one.
+
+    Attributes:
+        parts: The simpler instructions; None is the whole instruction, which is not split again.
+        operation: Combines the answers to the parts.
+    """
+
+    parts: tuple[str | None, ...]
+    operation: Operation
+
+
 @dataclasses.dataclass(frozen=True)
 class AllOf(Operation):
     """All targets of all parts: "the mug and the bottle"; what is missing is left out."""
@@ -118,28 +131,29 @@ class InOrder(Operation):
 
     Args:
         order: Where the first object is: 'left', 'right', 'front' or 'back'; or its size: 'large'
-            or 'small'. 'middle' has one object, the middle one of three.
+            or 'small'.
         first: Number of the first object, from 1.
         last: Number of the last object.
+        of: Number of objects that there must be; None: at least `last`.
     """
 
     order: str
     first: int = 1
     last: int = 1
+    of: int | None = None
 
     def combine(self, answers: Sequence[Answer]) -> Answer:
         """See `Operation`."""
         objects, whole = answers
         row = sorted(objects.objects(), key=self._place)
-        if self.order == 'middle' and len(row) == 3:
-            return objects.only(row[1:2], objects.score)
-        if self.order != 'middle' and len(row) >= self.last:
+        if len(row) == self.of or (self.of is None and len(row) >= self.last):
             return objects.only(row[self.first - 1 : self.last], objects.score)
         return whole
 
     def _place(self, part: np.ndarray) -> float:
-        row, column = _centre(part)
-        place = row if self.order in ('front', 'back') else column
+        rows, columns = np.nonzero(part)
+        # Where an object stands tells how far away it is, however tall it is.
+        place = rows.max() if self.order in ('front', 'back') else columns.mean()
         if self.order in ('large', 'small'):
             place = _true_size(part)
         return -place if self.order in ('right', 'front', 'large') else place
@@ -209,10 +223,12 @@ def _gap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _true_size(part: np.ndarray) -> float:
-    """Return the size of an object, corrected for its distance, in no particular unit."""
-    rows, columns = np.nonzero(part)
-    diagonal = np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1)
-    return float(diagonal * (_HORIZON - rows.mean() / len(part)))
+    """Return the length of an object, corrected for its distance, in no particular unit."""
+    points = np.argwhere(part)
+    centred = points - points.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    length = np.ptp(centred @ axes[:, -1]) + 1  # along the direction of most variance
+    return float(length * (_HORIZON - points[:, 0].mean() / len(part)))
 
 
 def _covers(mask: np.ndarray, part: np.ndarray) -> bool:

@@ -103,13 +103,14 @@ def processor_for(
     *,
     trained_words: int = 0,
     object_words: int = 0,
+    nouns: Iterable[str] = (),
 ) -> InstructSegProcessor:
     """Return the processor of an embedded model: word-level tokenizer and compact prompts.
 
     Args:
         config: Configuration of the model.
         words: The vocabulary, without special tokens.
-        trained_words, object_words: See `ProcessorConfig`.
+        trained_words, object_words, nouns: See `ProcessorConfig`.
         synonyms: Words outside the vocabulary, each with the known word that replaces it.
         look_alikes: See `InstructSegProcessor`.
     """
@@ -123,6 +124,7 @@ def processor_for(
             stretch_levels=True,
             trained_words=trained_words,
             object_words=object_words,
+            nouns=nouns,
         ),
         look_alikes,
     )

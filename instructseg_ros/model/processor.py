@@ -69,6 +69,7 @@ class ProcessorConfig:
             0: all.
         object_words: Number of words after them that name objects the model was not trained with.
             The words after those carry little meaning, such as "because".
+        nouns: Nouns for the objects that the model was trained with, in singular and plural.
     """
 
     vision_size: int
@@ -81,6 +82,7 @@ class ProcessorConfig:
     stretch_levels: bool = False
     trained_words: int = 0
     object_words: int = 0
+    nouns: Sequence[str] = ()
 
     @classmethod
     def from_model(
@@ -93,6 +95,7 @@ class ProcessorConfig:
         stretch_levels: bool = False,
         trained_words: int = 0,
         object_words: int = 0,
+        nouns: Iterable[str] = (),
     ) -> ProcessorConfig:
         """Create a configuration with the sizes of a model."""
         return cls(
@@ -106,6 +109,7 @@ class ProcessorConfig:
             stretch_levels=stretch_levels,
             trained_words=trained_words,
             object_words=object_words,
+            nouns=tuple(nouns),
         )
 
 

@@ -111,7 +111,8 @@ class Segmenter:
         self._finder = None
         if folder is not None:
             self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
-        self._compositions = CompositionReader(self._finder.is_noun) if self._finder else None
+        has_nouns = self._finder is not None or bool(processor.config.nouns)
+        self._compositions = CompositionReader(self._is_noun) if has_nouns else None
         self.postprocessor = Postprocessor(
             processor,
             threshold=own_threshold if threshold is None else threshold,
@@ -257,6 +258,10 @@ class Segmenter:
         if self._compositions and not query.verbatim:
             self._split(query, text, self._compositions)
         query.prompt_text = text
+
+    def _is_noun(self, word: str) -> bool:
+        finder = self._finder
+        return word in self._processor.config.nouns or (finder is not None and finder.is_noun(word))
 
     def _split(self, query: Query, text: str, reader: CompositionReader) -> None:
         """Fill in the simpler queries of a query that has any."""

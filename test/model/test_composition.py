@@ -80,8 +80,12 @@ def test_sizes_are_compared_as_if_all_were_equally_far_away() -> None:
 
 
 def test_the_middle_is_that_of_three() -> None:
-    assert columns(InOrder('middle').combine([answer(10, 30, 70), NOTHING])) == [30]
-    assert columns(InOrder('middle').combine([answer(10, 30), answer(70)])) == [70]
+    assert columns(
+        InOrder('left', first=2, last=2, of=3).combine([answer(10, 30, 70), NOTHING])
+    ) == [30]
+    assert columns(
+        InOrder('left', first=2, last=2, of=3).combine([answer(10, 30), answer(70)])
+    ) == [70]
 
 
 def test_an_order_that_is_too_short_gets_the_answer_to_the_whole_instruction() -> None:

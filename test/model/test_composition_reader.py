@@ -128,8 +128,8 @@ def test_alternatives_become_two_instructions(text: str) -> None:
         ('the third furthest away mug', InOrder('back', first=3, last=3), 'every mug'),
         ('the second biggest mug', InOrder('large', first=2, last=2), 'every mug'),
         ('the two smallest mugs', InOrder('small', first=1, last=2), 'all the mugs'),
-        ('the middle mug', InOrder('middle'), 'every mug'),
-        ('the mug in the middle', InOrder('middle'), 'every mug'),
+        ('the middle mug', InOrder('left', first=2, last=2, of=3), 'every mug'),
+        ('the mug in the middle', InOrder('left', first=2, last=2, of=3), 'every mug'),
     ],
 )
 def test_an_order_needs_all_candidates(text: str, operation: InOrder, candidates: str) -> None:

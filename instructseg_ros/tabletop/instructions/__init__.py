@@ -7,6 +7,7 @@ from instructseg_ros.tabletop.instructions.generate import (
     generate,
     look_alikes,
     new_words,
+    object_nouns,
     synonyms,
     vocabulary,
 )
@@ -20,6 +21,7 @@ __all__ = [
     'generate',
     'look_alikes',
     'new_words',
+    'object_nouns',
     'synonyms',
     'vocabulary',
 ]

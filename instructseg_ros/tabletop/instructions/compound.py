@@ -124,6 +124,6 @@ COMPOUND = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.6,
-    late_weight=1.4,
+    late_weight=0.7,
     is_lasting=True,
 )

@@ -138,6 +138,12 @@ def composed_words() -> frozenset[str]:
     return frozenset({'a', 'an', 'is', 'are'}.union(*map(_words, texts)))
 
 
+def object_nouns() -> tuple[str, ...]:
+    """Return the nouns of the training wordings for objects, in singular and plural, sorted."""
+    names = [name.split()[-1] for words in wording.NOUNS.values() for name in words.trained]
+    return tuple(sorted({*names, *map(pluralized, names)}))
+
+
 def _words(text: str) -> set[str]:
     return set(WORD.findall(SLOT.sub(' ', text).lower()))
 

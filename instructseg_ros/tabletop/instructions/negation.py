@@ -308,6 +308,6 @@ NEGATION = InstructionCategory(
     share=0.16,
     share_at_rest=0.16,
     early_weight=0.6,
-    late_weight=2.4,
+    late_weight=1.5,
     is_lasting=True,
 )

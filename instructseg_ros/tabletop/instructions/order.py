@@ -336,7 +336,7 @@ ORDINAL = InstructionCategory(
     share=0.12,
     share_at_rest=0.12,
     early_weight=0.4,
-    late_weight=1.2,
+    late_weight=0.5,
 )
 COMPARISON = InstructionCategory(
     name='comparison',
@@ -349,5 +349,5 @@ COMPARISON = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=1.6,
+    late_weight=2.2,
 )

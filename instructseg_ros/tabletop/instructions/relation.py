@@ -441,7 +441,7 @@ RELATION = InstructionCategory(
     share=0.23,
     share_at_rest=0.23,
     early_weight=0.4,
-    late_weight=2.2,
+    late_weight=3.0,
     demo_examples=2,
 )
 PROXIMITY = InstructionCategory(
@@ -452,5 +452,5 @@ PROXIMITY = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=2.5,
+    late_weight=1.0,
 )

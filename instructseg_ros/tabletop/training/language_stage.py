@@ -45,7 +45,7 @@ _GROUNDED_LAYERS = (1, 2)
 _EARLY_WEIGHTS = np.log([one.early_weight for one in INSTRUCTION_CATEGORIES.values()])
 _LATE_WEIGHTS = np.log([one.late_weight for one in INSTRUCTION_CATEGORIES.values()])
 _LONG_BATCHES = 0.35  # share of batches with long instructions, which cost time
-_ABSENT = np.log(1.5)  # added for absent targets, which are learned last
+_ABSENT = np.log(2.0)  # added for absent targets, which are learned last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from instructseg_ros.research.training.trainer import (
     saved_step,
 )
 from instructseg_ros.tabletop.calibration import calibrate_model
-from instructseg_ros.tabletop.instructions import look_alikes, synonyms
+from instructseg_ros.tabletop.instructions import look_alikes, object_nouns, synonyms
 from instructseg_ros.tabletop.training.encoder_stages import (
     MotionStage,
     TowerStage,
@@ -263,5 +263,6 @@ def _fresh_model(seed: int) -> tuple[InstructSegProcessor, InstructSegModel]:
         look_alikes(),
         trained_words=len(word_vectors().trained),
         object_words=len(word_vectors().objects),
+        nouns=object_nouns(),
     )
     return processor, model

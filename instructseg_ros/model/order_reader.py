@@ -1,0 +1,195 @@
+"""Reads places in an order: "the second mug from the left", "the two biggest", "the middle one".
+
+An instruction of this kind names a place ("second", "the two", "next") and an order ("from the
+left", "least far"), in any sequence and with any words between them. So each name is replaced by a
+mark, <2> or <left>, and the marks alone decide.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from instructseg_ros.model.composition import Composition, InOrder
+from instructseg_ros.model.phrase_patterns import (
+    BETWEEN,
+    COLOR,
+    COUNTING,
+    NEAREST_TO,
+    NEIGHBORING,
+    PHRASE,
+    all_candidates,
+    any_of,
+    find_phrases,
+)
+
+_ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
+_CARDINALS: Final = {'two': 2, 'three': 3, 'four': 4, 'five': 5}
+_COUNT: Final = f'(?P<number>{"|".join(_CARDINALS)}|[2-5])'
+_STEMS: Final = {
+    'large': 'big|large|great|huge|bulk|sizeable|sizable',
+    'small': 'small|little|littl|tiny|tini|wee|teeny|teeni',
+    'front': 'near|close',
+    'back': 'far|fur|distant|remote',
+}
+_OPPOSITE: Final = {
+    **{'large': 'small', 'small': 'large', 'front': 'back', 'back': 'front'},
+    **{'left': 'right', 'right': 'left'},
+}
+_AWAY: Final = r'(?: away| off)?(?: (?:from|to) (?:me|us|you|the (?:camera|robot)))?'
+_ENDING: Final = '(?:g?est|st|-est|er?most|thest)'
+_ALSO: Final = {
+    'front': r'|\b(?:foremost|frontmost)\b|\b(?:from|at|in) the front\b',
+    'back': r'|\b(?:from|at|in) the (?:back|rear)\b',
+}
+_SUPERLATIVES: Final = {
+    order: re.compile(
+        rf'\b(?P<measure>most|least) (?:{stems})\b{_AWAY}|\b(?:{stems}){_ENDING}\b{_AWAY}'
+        + _ALSO.get(order, '')
+    )
+    for order, stems in _STEMS.items()
+}
+_MOST: Final = rf'(?:(?:most|least) )?(?:{"|".join(_STEMS.values())}){_ENDING}\b'
+_OTHERS: Final = '(?:(?:all )?(?:of )?(?:the )?(?:others?|rest|lot)|what is left)'
+_OF_THE_ROW: Final = rf'(?: of (?:the (?:table|row|picture|image|line)|{_OTHERS}))'
+_PLURAL: Final = r"(?:(?:the|these|those|all|its|them|both)(?: (?:other|[a-z0-9'-]+))*? [a-z-]*s#)"
+_OF_TWO: Final = any_of(
+    '(?:of|among|between|out of|from)(?: all)?(?: the| these| those)? (?:two|both|pair)', 'compar.*'
+)
+
+# Patterns of what becomes a mark, in the sequence in which they are replaced.
+_MIDDLE: Final = re.compile(
+    r'\b(?:(?:in|at) the )?(?:exact )?(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
+    r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
+    rf'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)(?!{_PLURAL})(?:the|an?|my|this))|'
+    r'\bone(?: [a-z]+#?)* (?:to|on) its left and one(?: [a-z]+#?)* (?:to|on) its right\b|'
+    r'\b(?:one|another|an? neighbou?r)(?: one)?(?: [a-z]+#)? on (?:each|either|both) sides?\b|'
+    r'\b(?:in )?(?:between|flanked by|sandwiched (?:between|by)|surrounded by) (?:the|its|two) '
+    r'(?:(?:two )?(?:others?|outer|end|outside)(?: two| ones)?|two fellows)(?: [a-z]+s#)?'
+    r'(?![\w# ]* and\b)|\bhalf-? ?way along\b|\bneither first nor last\b|'
+    r'\bneither on the left nor on the right\b'
+)
+_SIDE: Final = re.compile(
+    r'\b(?:from|at|on|off|frae|with|to|in|by|of|starting|beginning) (?:the|your|my)'
+    rf'(?: very| far| extreme)? (left|right)(?![\w-])(?! of )(?:[ -]hand)?(?: side| end| edge| corner)*'
+    rf'{_OF_THE_ROW}?|\b(?:to|on) the (left|right){_OF_THE_ROW}|'
+    r'\b(?:from|by|frae|off|look|looking|going|reading|counting|starting|beginning|furthest|farthest|most|far)'
+    r'(?: to the)? (left|right)(?![\w-])(?! (?:of|now|away|there|here|in|off|after|then|next)\b)|'
+    r'\b(left|right)[ -](?:hand )?(?:side|end|edge)|\b(left|right)most\b|'
+    r'\b(left|right)(?: one)? (?:first|being)\b|^(left|right) to start'
+)
+_FROM_SIZE: Final = re.compile(
+    r'\b(?:from )?(?P<small>small|little) to (?:large|big)\b|\bfrom (?:large|big) to small\b|'
+    r'\b(?:(?P<ascending>ascending)|descending) (?:in )?size\b'
+)
+_BY_SIZE: Final = re.compile(any_of('(?:for|in|by|of) size', 'size rank', 'size-?wise'))
+_ONLY_ONE_IS: Final = re.compile(
+    r"\b(?:only|just) one(?P<rest>(?: [a-z0-9'-]+#?)*) (?:is (?:bigger|larger|(?P<small>smaller|littler))|beats)\b"
+)
+# "The next biggest", "one up from the smallest": the second.
+_RUNNER_UP: Final = re.compile(
+    rf'\bnext(?: to)? (?={_MOST})|\bnext (?:in size|size|step|one up|yin)\b|'
+    r'\b(?:one|a) (?:(?:step|size|place|notch) )?(?:up|down) from\b|\brunner-up\b|\bsilver medal\b|'
+    r'\bjust (?:below|above|under|over) (?:it\b|the\b)|\bafter the (?=(?:very )?(?:big|small))|'
+    rf'(?:bigger|larger|smaller|littler) than the (?={_MOST})|(?P<order>{_MOST}) of (?:the )?(?:others|rest)'
+)
+_NTH: Final = re.compile(
+    rf'\b(?:(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})|'
+    rf'(?P<digit>[1-5])(?:st|nd|rd|th)|(?:number|position|rank|place|no|nr) {_COUNT})\b'
+)
+# "The two mugs on the right", not "the leftmost of the three mugs" and not "with two handles".
+_FIRST_N: Final = re.compile(
+    r'(?<!of )(?<!from )(?<!among )(?<!between )(?<!with )'
+    r'(?P<before>\b(?:the|those|these|whichever|all) |> ?)(?:first )?'
+    rf'{_COUNT}(?![\w-])|\b{_COUNT.replace("number", "of_them")} of (?:them|those|the|these)\b'
+)
+# "Not the biggest, the one just below it" rules nothing out that could be taken.
+_NOT_THE_ENDS: Final = re.compile(
+    r"\b(?:not|no|isn't|leave|skip|ignore)(?: at)? (?:the )?(?:two )?(?:out(?:er|side)|ends?|left|"
+    rf'right|{_MOST})\b(?: (?:end|yins|ones?|side|where it is|[a-z]+#))*'
+)
+_RULES_OUT: Final = re.compile(
+    any_of(
+        'except|excluding|besides|without (?:the|an?|any)|minus|instead of|rather than|apart from|aside from',
+        'neither|nor|ignoring|(?:skip|leave)(?: out)?(?= the)|forget|other than',
+        rf"(?:not|\w+n't|no|never)(?: (?:want|need|take|bring))? (?:the|an?|any|my|{COLOR})",
+    )
+)
+
+
+def read_order(words: str) -> Composition | None:
+    """Split "the second mug from the left", "the two smallest mugs" and "the middle mug".
+
+    Args:
+        words: An instruction in lower case whose nouns are marked with "#".
+    """
+    words = re.sub(r'\b(next|second|third)(?:-to)?-(?=[a-z])', r'\1 ', words)
+    marked = _marked(words)
+    if re.search(_OF_TWO, _MIDDLE.sub('', words)) or _RULES_OUT.search(
+        _marked(_NOT_THE_ENDS.sub('', words))
+    ):
+        return None
+    if NEAREST_TO.search(words) or re.search(f'{NEIGHBORING} {PHRASE}', _unmarked(marked)):
+        return None
+    operation = _operation(marked)
+    candidates = operation and _candidates(marked)
+    if operation is None or candidates is None:
+        return None
+    return Composition(parts=(candidates, None), operation=operation)
+
+
+def _marked(words: str) -> str:
+    """Replace every name of an order or of a place by a mark."""
+    words = _MIDDLE.sub('<middle>', words)
+    words = _RUNNER_UP.sub(lambda found: f'<2> {found["order"] or ""}', words)
+    words = _SIDE.sub(lambda found: f'<{next(filter(None, found.groups()))}>', words)
+    words = _ONLY_ONE_IS.sub(
+        lambda found: f'<2> <{"small" if found["small"] else "large"}>{found["rest"]}', words
+    )
+    words = _FROM_SIZE.sub(
+        lambda found: '<small>' if found['small'] or found['ascending'] else '<large>', words
+    )
+    for order, pattern in _SUPERLATIVES.items():
+        marks = {'least': f'<{_OPPOSITE[order]}>'}
+        words = pattern.sub(lambda found: marks.get(found['measure'], f'<{order}>'), words)  # noqa: B023
+    if not re.search('<(?:large|small)>', words):
+        words = _BY_SIZE.sub('<large>', words)
+    words = _FIRST_N.sub(lambda found: f'{found["before"] or ""}<to {_number(found)}>', words)
+    return _NTH.sub(lambda found: f'<{_number(found)}>', words)
+
+
+def _number(found: re.Match[str]) -> int:
+    text = next(text for name, text in found.groupdict().items() if text and name != 'before')
+    return (_ORDINALS | _CARDINALS).get(text) or int(text)
+
+
+def _operation(marked: str) -> InOrder | None:
+    """Return what the marks mean; None if they are incomplete or contradict each other."""
+    orders = re.findall('<(left|right|front|back|large|small)>', marked)
+    places = {int(place) for place in re.findall(r'<(\d)>', marked)}
+    lasts = [int(last) for last in re.findall(r'<to (\d)>', marked)]
+    if len(places) > 1:
+        places -= {1}
+    if orders and len(places) == 1:
+        [place] = places
+        return InOrder(orders[0], first=place, last=place)
+    if orders and lasts:
+        return InOrder(orders[0], first=1, last=lasts[0])
+    if '<middle>' in marked and not orders and not places and not re.search(BETWEEN, marked):
+        return InOrder('left', first=2, last=2, of=3)
+    return None
+
+
+def _candidates(marked: str) -> str | None:
+    """Return an instruction for the objects in order: those named closest to the place."""
+    place = re.search(r'<(?:to )?\d>|<middle>', marked)
+    position = len(_unmarked(marked[: place.start()])) if place else 0
+    phrases = [each for each in find_phrases(_unmarked(marked)) if each[0] != 'very thing#']
+    if not phrases:
+        return None
+    nearest = min(phrases, key=lambda each: max(each.start() - position, position - each.end()))
+    return all_candidates(nearest[0])
+
+
+def _unmarked(marked: str) -> str:
+    return re.sub(' +', ' ', COUNTING.sub('', re.sub('<[^>]*>', '', marked)))

@@ -46,12 +46,12 @@ class CompositionReader:
 
     def read(self, text: str) -> Composition | None:
         """Split an instruction; None if it is a simple one, or in no form that is known here."""
-        words = re.findall(r"[a-z0-9'-]+|[,.;:?!]", _normalized(text))
+        words = re.findall(r"[a-z0-9'-]+|[,.;:?!/]", _normalized(text))
         words = [f'{word}#' if self._is_object(word) else word for word in words]
         marked = _VERB_CAN.sub('can', ' '.join(words))
         marked = _OR_IF.sub('or', _IF_NOT.sub(r'\g<first> or \g<second>', marked))
         marked = _NOT_ONLY.sub(r'\1 and ', _EMPTY.sub('', marked)).strip(MARKS)
-        for read in (_two_targets, read_order, _negation, _neighbor):
+        for read in (_two_targets, read_order, _negation, _neighbor, _two_phrases):
             composition = read(marked)
             if composition is not None:
                 plain = (part and _written(part) for part in composition.parts)
@@ -64,6 +64,7 @@ class CompositionReader:
 
 def _normalized(text: str) -> str:
     plain = text.lower().replace('\u2019', "'").replace('non-', 'non ')
+    plain = re.sub(r"\b([a-z]+)'s (?=(?:the|what|in|on)\b)", r'\1 is ', plain)
     plain = re.sub(rf'\(({COLOR})\)', r', the \1 one,', plain)
     plain = re.sub(r' [+&] ', ' and ', re.sub(r' ?[()],?', ' , ', plain))
     plain = _ITS_NEIGHBOR.sub(r'the thing next to \1', plain)
@@ -86,7 +87,7 @@ _THINGS: Final = frozenset(['thing', 'things', 'object', 'objects', 'item', 'ite
 _PLACE: Final = 'table|row|line|picture|image|view|scene|desk|side|end|edge|place|camera|light|shop'
 _NEVER: Final = (
     rf'(?:{COLOR}|{_PLACE}|left|right|front|back|head|piece|stuff|shape|good|'
-    'work|pick|rule|point|drink|drop|spot)'
+    'work|pick|rule|point|drink|drop|spot|medium|size|somebody|someone|use|remote|motion|sign|lock)'
 )
 _VERB_CAN: Final = re.compile(r'(?<!the )(?<!a )\bcan#(?= (?:i|you|we|he|she|they|be|see|do|it)\b)')
 # Says nothing about the target, or nothing but that there is one.
@@ -164,6 +165,56 @@ def _two_targets(words: str) -> Composition | None:
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(MARKS))
                 return Composition(parts=parts, operation=operation)
     return None
+
+
+_IF_ABSENT: Final = re.compile(
+    r'\b(?:if|should|unless|in case|supposing|provided|because) (?:there|it|that|you|we|i|not|no|none'
+    r'|the [a-z]+#?|a [a-z]+#?)\b[^,.;:?!]*?'
+    r"(?:not?|none|n't|gone|missing|absent|is|there|present|one|out|none|about|around)\b(?: [a-z]+#)?"
+    r'|\bin (?:its|the) (?:absence|place)\b(?: of)?|\bin which case\b|\? no(?= \?)'
+)
+_OR_ELSE: Final = re.compile(
+    any_of(
+        'or(?: else| failing that)?', 'otherwise|else|alternatively|either|failing that|settle for'
+    )
+    + f'|/|{any_of("instead|if not|will do|would do|just one of them|one of (?:the|these) two", "maybe")}'
+)
+# What relates one object to another, and what may belong to one.
+_RELATES: Final = re.compile(
+    any_of(
+        'left|right|behind|front|beyond|above|below|under|underneath|inside|into|onto|between|amid',
+        'before|afore|atween|upon|beside|near|close|next|middle|than|same|[a-z]+wards?|past|around',
+        r'bigger|larger|smaller|closer|nearer|farther|further|size|touch\w*|against|over|second|third',
+    )
+)
+# Between the names of two objects that are both wanted.
+_JOINS: Final = re.compile(rf'[,.;:?!]|{any_of("and|an|plus|also|then|followed|together|along")}')
+_TELLS: Final = re.compile(
+    any_of(
+        'is|are|was|were|has|have|had|does|it|its|that|which|who|where|while|when|because|so|if|by|of',
+        'as|like|in|on|with|without|holding|carrying|contain\\w*|off|matches|exclud\\w*|bar|leaving|but',
+    )
+)
+# Before a name of what is no target.
+_ABOUT: Final = re.compile(rf'{any_of("on|in|of|to|round|around|at|by|from|with|when|if|one")} $')
+
+
+def _two_phrases(words: str) -> Composition | None:
+    """Split an instruction that names two objects and nothing that relates them."""
+    either = _OR_ELSE.search(words) or _IF_ABSENT.search(words)
+    plain = _OR_ELSE.sub(';', _IF_ABSENT.sub(';', words))
+    phrases = [*re.finditer(PHRASE, plain)]
+    if re.match('if there.* no ', words) or len(phrases) != 2:
+        return None
+    if re.search(RULES_OUT, plain) or _RELATES.search(plain):
+        return None
+    left, right = plain[: phrases[1].start()], plain[phrases[1].start() :]
+    gap = left[phrases[0].end() :]
+    is_told = _TELLS.search(gap) or _ABOUT.search(left[: phrases[0].start()])
+    if not either and (is_told or not _JOINS.search(gap)):
+        return None
+    parts = _whole_phrases(left.strip(MARKS), right.strip(MARKS))
+    return Composition(parts=parts, operation=OneOf() if either else AllOf())
 
 
 def _whole_phrases(left: str, right: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from instructseg_ros.model.phrase_patterns import (
 )
 
 _ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
-_CARDINALS: Final = {'two': 2, 'three': 3, 'four': 4, 'five': 5}
+_CARDINALS: Final = {'two': 2, 'couple': 2, 'pair': 2, 'three': 3, 'four': 4, 'five': 5}
 _COUNT: Final = f'(?P<number>{"|".join(_CARDINALS)}|[2-5])'
 _STEMS: Final = {
     'large': 'big|large|great|huge|bulk|sizeable|sizable',
@@ -59,7 +59,7 @@ _OF_TWO: Final = any_of(
 
 # Patterns of what becomes a mark, in the sequence in which they are replaced.
 _MIDDLE: Final = re.compile(
-    r'\b(?:(?:in|at) the )?(?:exact )?(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
+    r'\b(?:(?:sandwiched |right |bang )?(?:in|at) the )?(?:exact )?(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
     r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
     rf'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)(?!{_PLURAL})(?:the|an?|my|this))|'
     r'\bone(?: [a-z]+#?)* (?:to|on) its left and one(?: [a-z]+#?)* (?:to|on) its right\b|'
@@ -75,7 +75,7 @@ _SIDE: Final = re.compile(
     rf'{_OF_THE_ROW}?|\b(?:to|on) the (left|right){_OF_THE_ROW}|'
     r'\b(?:from|by|frae|off|look|looking|going|reading|counting|starting|beginning|furthest|farthest|most|far)'
     r'(?: to the)? (left|right)(?![\w-])(?! (?:of|now|away|there|here|in|off|after|then|next)\b)|'
-    r'\b(left|right)[ -](?:hand )?(?:side|end|edge)|\b(left|right)most\b|'
+    r'\b(left|right)[ -]to[ -](?:left|right)\b|\b(left|right)[ -](?:hand )?(?:side|end|edge)|\b(left|right)most\b|'
     r'\b(left|right)(?: one)? (?:first|being)\b|^(left|right) to start'
 )
 _FROM_SIZE: Final = re.compile(
@@ -90,18 +90,18 @@ _ONLY_ONE_IS: Final = re.compile(
 _RUNNER_UP: Final = re.compile(
     rf'\bnext(?: to)? (?={_MOST})|\bnext (?:in size|size|step|one up|yin)\b|'
     r'\b(?:one|a) (?:(?:step|size|place|notch) )?(?:up|down) from\b|\brunner-up\b|\bsilver medal\b|'
-    r'\bjust (?:below|above|under|over) (?:it\b|the\b)|\bafter the (?=(?:very )?(?:big|small))|'
+    r'\bjust (?:below|above|under|over) (?:it\b|the\b)|\bafter the (?=(?:very )?(?:big|small))|\bafter it in size\b|'
     rf'(?:bigger|larger|smaller|littler) than the (?={_MOST})|(?P<order>{_MOST}) of (?:the )?(?:others|rest)'
 )
 _NTH: Final = re.compile(
     rf'\b(?:(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})|'
-    rf'(?P<digit>[1-5])(?:st|nd|rd|th)|(?:number|position|rank|place|no|nr) {_COUNT})\b'
+    rf'(?P<digit>[1-5])(?:st|nd|rd|th)|(?:number|position|rank|place|no|nr|#) (?:\. )?{_COUNT})(?!\w)'
 )
 # "The two mugs on the right", not "the leftmost of the three mugs" and not "with two handles".
 _FIRST_N: Final = re.compile(
     r'(?<!of )(?<!from )(?<!among )(?<!between )(?<!with )'
-    r'(?P<before>\b(?:the|those|these|whichever|all) |> ?)(?:first )?'
-    rf'{_COUNT}(?![\w-])|\b{_COUNT.replace("number", "of_them")} of (?:them|those|the|these)\b'
+    r'(?P<before>\b(?:the|those|these|whichever|all|last) |> ?)(?:first )?'
+    rf'{_COUNT}(?![\w-])|(?<!number )(?<!no )(?<!place )(?<!position )(?<!rank )\b{_COUNT.replace("number", "before_mark")}(?= (?:of \w+ )?<)|\b{_COUNT.replace("number", "of_them")} of (?:them|those|the|these)\b'
 )
 # "Not the biggest, the one just below it" rules nothing out that could be taken.
 _NOT_THE_ENDS: Final = re.compile(

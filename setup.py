@@ -55,7 +55,7 @@ EVALUATION = ['accelerate>=1', 'openpyxl']
 # Training of the full-size model.
 TRAINING = [*EVALUATION, 'peft>=0.14', 'tensorboard']
 # launch_testing does not work with newer pytest.
-TOOLS = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-xdist', 'ruff']
+TOOLS = ['colcon-common-extensions', 'mypy', 'pytest<9', 'pytest-timeout', 'pytest-xdist', 'ruff']
 DEVELOPMENT = [*TOOLS, *VIDEO, *PLOT, *OPENVINO, *TRAINING]
 
 

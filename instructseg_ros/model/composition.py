@@ -13,8 +13,8 @@ from scipy import ndimage
 # A table is seen at a slant: a gap from front to back looks shorter than it is.
 _SLANT: Final = 1.5
 # Image heights from the upper edge down to where distances would be zero: objects higher up in a
-# picture of a table are farther away. With the true masks of 3,763 pairs in random views, this tells
-# the larger object in 89 % of the pairs.
+# picture of a table are farther away. With the true masks of 3,763 pairs in random views, this
+# tells the larger object in 89 % of the pairs.
 _HORIZON: Final = 1.6
 _BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to it
 # Shares of the largest component's area, and of the highest mean probability of a component. In the

@@ -148,6 +148,7 @@ _REFERS_BACK: Final = re.compile(
     r'(?:(?:at the back of|in front of|behind|beyond|beside|left of|right of|on|in|inside|from|by)'
     r' it\b|(?:(?:on|to) )?its (?:left|right|side)\b)'
 )
+_ON_IT: Final = re.compile(rf'(?:[^#]* )?{any_of("on|in|upon|inside")} {PHRASE}')
 _BOTH_SAID: Final = re.compile(r'\b(?:both|either|first(?: off)?) (?=(?:the|a|an|my|some)\b)')
 
 
@@ -158,7 +159,7 @@ def _two_targets(words: str) -> Composition | None:
     for operation, joint in ((OneOf(), _OR), (AllOf(), _AND)):
         for found in joint.finditer(words):
             left, right = words[: found.start()].strip(MARKS), words[found.end() :]
-            if _LANDMARK.search(left) or _REFERS_BACK.match(right):
+            if _LANDMARK.search(left) or _REFERS_BACK.match(right) or _ON_IT.fullmatch(left):
                 return None
             is_named = re.search(f'{TARGET}{_AFTER_NOUN}$', left) and not _DETAIL.search(left)
             if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
@@ -168,16 +169,17 @@ def _two_targets(words: str) -> Composition | None:
 
 
 _IF_ABSENT: Final = re.compile(
-    r'\b(?:if|should|unless|in case|supposing|provided|because) (?:there|it|that|you|we|i|not|no|none'
-    r'|the [a-z]+#?|a [a-z]+#?)\b[^,.;:?!]*?'
-    r"(?:not?|none|n't|gone|missing|absent|is|there|present|one|out|none|about|around)\b(?: [a-z]+#)?"
+    r'\b(?:if|should|unless|in case|supposing|provided|because) '
+    r'(?:there|it|that|you|we|i|not|no|none|the [a-z]+#?|a [a-z]+#?)\b[^,.;:?!]*?'
+    r"(?:not?|none|n't|gone|missing|absent|is|there|present|one|out|about|around)\b(?: [a-z]+#)?"
     r'|\bin (?:its|the) (?:absence|place)\b(?: of)?|\bin which case\b|\? no(?= \?)'
 )
 _OR_ELSE: Final = re.compile(
     any_of(
-        'or(?: else| failing that)?', 'otherwise|else|alternatively|either|failing that|settle for'
+        'or(?: else| failing that)?|otherwise|else|alternatively|either|failing that|settle for',
+        'instead|if not|will do|would do|just one of them|one of (?:the|these) two|maybe',
     )
-    + f'|/|{any_of("instead|if not|will do|would do|just one of them|one of (?:the|these) two", "maybe")}'
+    + '|/'
 )
 # What relates one object to another, and what may belong to one.
 _RELATES: Final = re.compile(
@@ -208,12 +210,13 @@ def _two_phrases(words: str) -> Composition | None:
         return None
     if re.search(RULES_OUT, plain) or _RELATES.search(plain):
         return None
-    left, right = plain[: phrases[1].start()], plain[phrases[1].start() :]
-    gap = left[phrases[0].end() :]
-    is_told = _TELLS.search(gap) or _ABOUT.search(left[: phrases[0].start()])
+    first, second = phrases
+    gap = plain[first.end() : second.start()]
+    is_told = _TELLS.search(gap) or _ABOUT.search(plain[: first.start()])
     if not either and (is_told or not _JOINS.search(gap)):
         return None
-    parts = _whole_phrases(left.strip(MARKS), right.strip(MARKS))
+    left = plain[: first.end()] + _JOINS.split(gap)[0]
+    parts = _whole_phrases(left.strip(MARKS), plain[second.start() :].strip(MARKS))
     return Composition(parts=parts, operation=OneOf() if either else AllOf())
 
 

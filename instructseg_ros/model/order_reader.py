@@ -7,6 +7,7 @@ mark, <2> or <left>, and the marks alone decide.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -25,95 +26,116 @@ from instructseg_ros.model.phrase_patterns import (
 
 _ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
 _CARDINALS: Final = {'two': 2, 'couple': 2, 'pair': 2, 'three': 3, 'four': 4, 'five': 5}
-_COUNT: Final = f'(?P<number>{"|".join(_CARDINALS)}|[2-5])'
+_OPPOSITE: Final = {'large': 'small', 'small': 'large', 'front': 'back', 'back': 'front'}
 _STEMS: Final = {
     'large': 'big|large|great|huge|bulk|sizeable|sizable',
     'small': 'small|little|littl|tiny|tini|wee|teeny|teeni',
     'front': 'near|close',
     'back': 'far|fur|distant|remote',
 }
-_OPPOSITE: Final = {
-    **{'large': 'small', 'small': 'large', 'front': 'back', 'back': 'front'},
-    **{'left': 'right', 'right': 'left'},
-}
+_COUNT: Final = f'(?:{"|".join(_CARDINALS)}|[2-5])'
+_WORDS: Final = r"(?: [a-z0-9'-]+#?)*"
+_OTHERS: Final = '(?:(?:all )?(?:of )?(?:the )?(?:others?|rest|lot))'
+_OF_THE_ROW: Final = rf'(?: of (?:the (?:table|row|picture|image|line)|{_OTHERS}))'
+_MOST: Final = rf'(?:(?:most|least) )?(?:{"|".join(_STEMS.values())})(?:g?est|st|-est|thest)\b'
+
+
+def _one_of(*patterns: str) -> re.Pattern[str]:
+    return re.compile('|'.join(patterns))
+
+
+# Patterns of what becomes a mark, in the sequence in which they are replaced.
+_MIDDLE: Final = _one_of(
+    r'\b(?:(?:sandwiched |right |bang )?(?:in|at) the )?(?:exact )?'
+    r'(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
+    # Not "in the middle of the mug and the ball" or "of the plate".
+    r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
+    r'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)'
+    rf'(?!(?:the|these|those|all|its|them|both){_WORDS[:-1]}*? [a-z-]*s#)(?:the|an?|my|this))',
+    rf'\bone{_WORDS} (?:to|on) its left and one{_WORDS} (?:to|on) its right\b',
+    r'\b(?:one|another|an? neighbou?r)(?: one)?(?: [a-z]+#)? on (?:each|either|both) sides?\b',
+    r'\b(?:in )?(?:between|flanked by|sandwiched (?:between|by)|surrounded by) (?:the|its|two) '
+    r'(?:(?:two )?(?:others?|outer|end|outside)(?: two| ones)?|two fellows)(?: [a-z]+s#)?'
+    r'(?![\w# ]* and\b)',
+    r'\bhalf-? ?way along\b',
+    r'\bneither (?:first nor last|on the left nor on the right)\b',
+)
+# "The next biggest", "one up from the smallest": the second.
+_RUNNER_UP: Final = _one_of(
+    rf'\bnext(?: to)? (?={_MOST})',
+    r'\bnext (?:in size|size|step|one up|yin)\b',
+    r'\b(?:one|a) (?:(?:step|size|place|notch) )?(?:up|down) from\b',
+    r'\brunner-up\b|\bsilver medal\b|\bafter it in size\b',
+    r'\bjust (?:below|above|under|over) (?:it\b|the\b)',
+    r'\bafter the (?=(?:very )?(?:big|small))',
+    rf'(?:bigger|larger|smaller|littler) than the (?={_MOST})',
+    rf'(?P<order>{_MOST}) of (?:the )?(?:others|rest)',
+)
+_SIDE: Final = _one_of(
+    r'\b(?:from|at|on|off|frae|with|to|in|by|of|starting|beginning) (?:the|your|my)'
+    r'(?: very| far| extreme)? (left|right)(?![\w-])(?! of )(?:[ -]hand)?'
+    rf'(?: side| end| edge| corner)*{_OF_THE_ROW}?',
+    rf'\b(?:to|on) the (left|right){_OF_THE_ROW}',
+    r'\b(?:from|by|frae|off|look|looking|going|reading|counting|starting|beginning|furthest|far'
+    r'|farthest|most)(?: to the)? (left|right)(?![\w-])'
+    r'(?! (?:of|now|away|there|here|in|off|after|then|next)\b)',
+    r'\b(left|right)[ -]to[ -](?:left|right)\b',
+    r'\b(left|right)[ -](?:hand )?(?:side|end|edge)|\b(left|right)most\b',
+    r'\b(left|right)(?: one)? (?:first|being)\b|^(left|right) to start',
+)
+_ONLY_ONE_IS: Final = re.compile(
+    rf'\b(?:only|just) one(?P<rest>{_WORDS}) '
+    r'(?:is (?:bigger|larger|(?P<small>smaller|littler))|beats)\b'
+)
+_FROM_SIZE: Final = _one_of(
+    r'\b(?:from )?(?P<small>small|little) to (?:large|big)\b|\bfrom (?:large|big) to small\b',
+    r'\b(?:(?P<ascending>ascending)|descending) (?:in )?size\b',
+)
 _AWAY: Final = r'(?: away| off)?(?: (?:from|to) (?:me|us|you|the (?:camera|robot)))?'
-_ENDING: Final = '(?:g?est|st|-est|er?most|thest)'
 _ALSO: Final = {
-    'front': r'|\b(?:foremost|frontmost)\b|\b(?:from|at|in) the front\b',
-    'back': r'|\b(?:from|at|in) the (?:back|rear)\b',
+    'front': r'\b(?:foremost|frontmost)\b|\b(?:from|at|in) the front\b',
+    'back': r'\b(?:from|at|in) the (?:back|rear)\b',
 }
 _SUPERLATIVES: Final = {
-    order: re.compile(
-        rf'\b(?P<measure>most|least) (?:{stems})\b{_AWAY}|\b(?:{stems}){_ENDING}\b{_AWAY}'
-        + _ALSO.get(order, '')
+    order: _one_of(
+        rf'\b(?P<measure>most|least) (?:{stems})\b{_AWAY}',
+        rf'\b(?:{stems})(?:g?est|st|-est|er?most|thest)\b{_AWAY}',
+        *filter(None, [_ALSO.get(order)]),
     )
     for order, stems in _STEMS.items()
 }
-_MOST: Final = rf'(?:(?:most|least) )?(?:{"|".join(_STEMS.values())}){_ENDING}\b'
-_OTHERS: Final = '(?:(?:all )?(?:of )?(?:the )?(?:others?|rest|lot)|what is left)'
-_OF_THE_ROW: Final = rf'(?: of (?:the (?:table|row|picture|image|line)|{_OTHERS}))'
-_PLURAL: Final = r"(?:(?:the|these|those|all|its|them|both)(?: (?:other|[a-z0-9'-]+))*? [a-z-]*s#)"
-_OF_TWO: Final = any_of(
-    '(?:of|among|between|out of|from)(?: all)?(?: the| these| those)? (?:two|both|pair)', 'compar.*'
+_BY_SIZE: Final = re.compile(any_of('(?:for|in|by|of) size', 'size rank', 'size-?wise'))
+# "The two mugs on the right", not "the leftmost of the three mugs" and not "with two handles".
+_FIRST_N: Final = _one_of(
+    r'(?<!of )(?<!from )(?<!among )(?<!between )(?<!with )'
+    rf'(?P<before>\b(?:the|those|these|whichever|all|last) |> ?)(?:first )?(?P<count>{_COUNT})'
+    r'(?![\w-])',
+    r'(?<!number )(?<!no )(?<!place )(?<!position )(?<!rank )'
+    rf'\b(?P<most>{_COUNT})(?= (?:of \w+ )?<)',
+    rf'\b(?P<of_them>{_COUNT}) of (?:them|those|the|these)\b',
+)
+_NTH: Final = _one_of(
+    rf'\b(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})(?!\w)',
+    r'\b(?P<digit>[1-5])(?:st|nd|rd|th)(?!\w)',
+    rf'\b(?:number|position|rank|place|no|nr) (?:\. )?(?P<number>{_COUNT})(?!\w)',
 )
 
-# Patterns of what becomes a mark, in the sequence in which they are replaced.
-_MIDDLE: Final = re.compile(
-    r'\b(?:(?:sandwiched |right |bang )?(?:in|at) the )?(?:exact )?(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
-    r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
-    rf'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)(?!{_PLURAL})(?:the|an?|my|this))|'
-    r'\bone(?: [a-z]+#?)* (?:to|on) its left and one(?: [a-z]+#?)* (?:to|on) its right\b|'
-    r'\b(?:one|another|an? neighbou?r)(?: one)?(?: [a-z]+#)? on (?:each|either|both) sides?\b|'
-    r'\b(?:in )?(?:between|flanked by|sandwiched (?:between|by)|surrounded by) (?:the|its|two) '
-    r'(?:(?:two )?(?:others?|outer|end|outside)(?: two| ones)?|two fellows)(?: [a-z]+s#)?'
-    r'(?![\w# ]* and\b)|\bhalf-? ?way along\b|\bneither first nor last\b|'
-    r'\bneither on the left nor on the right\b'
-)
-_SIDE: Final = re.compile(
-    r'\b(?:from|at|on|off|frae|with|to|in|by|of|starting|beginning) (?:the|your|my)'
-    rf'(?: very| far| extreme)? (left|right)(?![\w-])(?! of )(?:[ -]hand)?(?: side| end| edge| corner)*'
-    rf'{_OF_THE_ROW}?|\b(?:to|on) the (left|right){_OF_THE_ROW}|'
-    r'\b(?:from|by|frae|off|look|looking|going|reading|counting|starting|beginning|furthest|farthest|most|far)'
-    r'(?: to the)? (left|right)(?![\w-])(?! (?:of|now|away|there|here|in|off|after|then|next)\b)|'
-    r'\b(left|right)[ -]to[ -](?:left|right)\b|\b(left|right)[ -](?:hand )?(?:side|end|edge)|\b(left|right)most\b|'
-    r'\b(left|right)(?: one)? (?:first|being)\b|^(left|right) to start'
-)
-_FROM_SIZE: Final = re.compile(
-    r'\b(?:from )?(?P<small>small|little) to (?:large|big)\b|\bfrom (?:large|big) to small\b|'
-    r'\b(?:(?P<ascending>ascending)|descending) (?:in )?size\b'
-)
-_BY_SIZE: Final = re.compile(any_of('(?:for|in|by|of) size', 'size rank', 'size-?wise'))
-_ONLY_ONE_IS: Final = re.compile(
-    r"\b(?:only|just) one(?P<rest>(?: [a-z0-9'-]+#?)*) (?:is (?:bigger|larger|(?P<small>smaller|littler))|beats)\b"
-)
-# "The next biggest", "one up from the smallest": the second.
-_RUNNER_UP: Final = re.compile(
-    rf'\bnext(?: to)? (?={_MOST})|\bnext (?:in size|size|step|one up|yin)\b|'
-    r'\b(?:one|a) (?:(?:step|size|place|notch) )?(?:up|down) from\b|\brunner-up\b|\bsilver medal\b|'
-    r'\bjust (?:below|above|under|over) (?:it\b|the\b)|\bafter the (?=(?:very )?(?:big|small))|\bafter it in size\b|'
-    rf'(?:bigger|larger|smaller|littler) than the (?={_MOST})|(?P<order>{_MOST}) of (?:the )?(?:others|rest)'
-)
-_NTH: Final = re.compile(
-    rf'\b(?:(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})|'
-    rf'(?P<digit>[1-5])(?:st|nd|rd|th)|(?:number|position|rank|place|no|nr|#) (?:\. )?{_COUNT})(?!\w)'
-)
-# "The two mugs on the right", not "the leftmost of the three mugs" and not "with two handles".
-_FIRST_N: Final = re.compile(
-    r'(?<!of )(?<!from )(?<!among )(?<!between )(?<!with )'
-    r'(?P<before>\b(?:the|those|these|whichever|all|last) |> ?)(?:first )?'
-    rf'{_COUNT}(?![\w-])|(?<!number )(?<!no )(?<!place )(?<!position )(?<!rank )\b{_COUNT.replace("number", "before_mark")}(?= (?:of \w+ )?<)|\b{_COUNT.replace("number", "of_them")} of (?:them|those|the|these)\b'
-)
 # "Not the biggest, the one just below it" rules nothing out that could be taken.
 _NOT_THE_ENDS: Final = re.compile(
-    r"\b(?:not|no|isn't|leave|skip|ignore)(?: at)? (?:the )?(?:two )?(?:out(?:er|side)|ends?|left|"
-    rf'right|{_MOST})\b(?: (?:end|yins|ones?|side|where it is|[a-z]+#))*'
+    r"\b(?:not|no|isn't|leave|skip|ignore)(?: at)? (?:the )?(?:two )?"
+    rf'(?:out(?:er|side)|ends?|left|right|{_MOST})\b'
+    r'(?: (?:end|yins|ones?|side|where it is|[a-z]+#))*'
 )
 _RULES_OUT: Final = re.compile(
     any_of(
-        'except|excluding|besides|without (?:the|an?|any)|minus|instead of|rather than|apart from|aside from',
-        'neither|nor|ignoring|(?:skip|leave)(?: out)?(?= the)|forget|other than',
+        'except|excluding|besides|without (?:the|an?|any)|minus|instead of|rather than',
+        'apart from|aside from|other than|neither|nor|ignoring|forget',
+        '(?:skip|leave)(?: out)?(?= the)',
         rf"(?:not|\w+n't|no|never)(?: (?:want|need|take|bring))? (?:the|an?|any|my|{COLOR})",
     )
+)
+_OF_TWO: Final = any_of(
+    '(?:of|among|between|out of|from)(?: all)?(?: the| these| those)? (?:two|both|pair)', 'compar.*'
 )
 
 
@@ -131,8 +153,7 @@ def read_order(words: str) -> Composition | None:
         return None
     if NEAREST_TO.search(words) or re.search(f'{NEIGHBORING} {PHRASE}', _unmarked(marked)):
         return None
-    operation = _operation(marked)
-    candidates = operation and _candidates(marked)
+    operation, candidates = _operation(marked), _candidates(marked)
     if operation is None or candidates is None:
         return None
     return Composition(parts=(candidates, None), operation=operation)
@@ -150,12 +171,15 @@ def _marked(words: str) -> str:
         lambda found: '<small>' if found['small'] or found['ascending'] else '<large>', words
     )
     for order, pattern in _SUPERLATIVES.items():
-        marks = {'least': f'<{_OPPOSITE[order]}>'}
-        words = pattern.sub(lambda found: marks.get(found['measure'], f'<{order}>'), words)  # noqa: B023
+        words = pattern.sub(functools.partial(_superlative_mark, order), words)
     if not re.search('<(?:large|small)>', words):
         words = _BY_SIZE.sub('<large>', words)
     words = _FIRST_N.sub(lambda found: f'{found["before"] or ""}<to {_number(found)}>', words)
     return _NTH.sub(lambda found: f'<{_number(found)}>', words)
+
+
+def _superlative_mark(order: str, found: re.Match[str]) -> str:
+    return f'<{_OPPOSITE[order] if found["measure"] == "least" else order}>'
 
 
 def _number(found: re.Match[str]) -> int:

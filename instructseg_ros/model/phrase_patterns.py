@@ -59,7 +59,8 @@ REQUEST: Final = filler(
 NEIGHBORING: Final = any_of(
     '(?:next|close|closest|nearest|adjacent) to|beside|near|alongside|side by side with|up against',
     'next door to|(?:nestled|snuggled|pushed|tucked) (?:up )?(?:to|against|by)|just along from',
-    'nearby(?= the| an?)|flanking|abutting|neighbou?rs(?= the| an?)|in the company of|cheek by jowl with',
+    'nearby(?= the| an?)|flanking|abutting|neighbou?rs(?= the| an?)|in the company of',
+    'cheek by jowl with',
     'bordering|adjoining|touching|neighbou?ring|(?<!ed )by',
     r'(?:in the )?(?:vicinity|neighbou?rhood) of|(?:in|within)(?: easy| close)? reach of',
     '(?:at|to|by|around|on)(?: the| one)? side of|(?:not far|a short way)(?: away)? from',

@@ -17,6 +17,7 @@ from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, ScoredAnswer, r
 from instructseg_ros.video.run_folder import write_json
 
 _CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
+_RIGHT: Final = 0.5  # IoU above which a mask is right
 _MAX_MISSED: Final = 0.025
 _MAX_RELEASED: Final = 0.01
 _NEWTON_STEPS: Final = 25
@@ -76,18 +77,20 @@ def calibrate_model(segmenter: Segmenter, *, scenes: int) -> Calibration:
 def calibrate(answers: Sequence[ScoredAnswer]) -> Calibration:
     """Calibrate a model by its answers, whose scores are not calibrated yet.
 
-    `found` rejects as many absent targets as possible while it misses at most 2.5 % of the present
-    ones: a robot must not grasp something else, but a missed target can be requested again. It is
-    at least 0.3 if the scores are probabilities.
-    `release` is the highest threshold that misses at most 1 % of the present targets, limited to
-    the range from half of `found` to `found`.
+    `found` rejects as many absent targets as possible while it misses at most 2.5 % of the right
+    masks: a robot must not grasp something else, but a missed target can be requested again, and
+    a wrong mask is not missed. It is at least 0.3 if the scores are probabilities.
+    `release` is the highest threshold that misses at most 1 % of the right masks, limited to the
+    range from half of `found` to `found`. If no mask is right, all those of present targets count.
 
     Raises:
         ValueError: All targets are present, or all are absent.
     """
     scale, offset = _fit([answer for answer in answers if not answer.empty])
-    present = calibrated(_scores(answers, present=True), scale, offset)
-    absent = calibrated(_scores(answers, present=False), scale, offset)
+    there = [answer for answer in answers if answer.present]
+    wanted = [answer for answer in there if answer.iou > _RIGHT] or there
+    present = calibrated(_scores(wanted), scale, offset)
+    absent = calibrated(_scores([one for one in answers if not one.present]), scale, offset)
     if not len(present) or not len(absent):
         raise ValueError('calibration needs both present and absent targets')
     missed = (present[:, None] < _CANDIDATES).mean(axis=0)
@@ -107,7 +110,7 @@ def _fit(answers: Sequence[ScoredAnswer]) -> tuple[float, float]:
     Returns:
         1 and 0 if the answers are all right or all wrong, or if higher scores are no better.
     """
-    right = np.array([answer.present and answer.iou > 0.5 for answer in answers], float)
+    right = np.array([answer.present and answer.iou > _RIGHT for answer in answers], float)
     x = np.stack([log_odds(np.array([answer.score for answer in answers])), np.ones(len(right))])
     weights = np.array([1.0, 0.0])
     if len(set(right)) < 2:
@@ -120,5 +123,5 @@ def _fit(answers: Sequence[ScoredAnswer]) -> tuple[float, float]:
     return (scale, offset) if scale > 0 else _UNFITTED
 
 
-def _scores(answers: Sequence[ScoredAnswer], *, present: bool) -> np.ndarray:
-    return np.array([0.0 if a.empty else a.score for a in answers if a.present == present])
+def _scores(answers: Sequence[ScoredAnswer]) -> np.ndarray:
+    return np.array([0.0 if answer.empty else answer.score for answer in answers])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from instructseg_ros.cli.main import main
+from instructseg_ros.model.prediction import calibrated
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.benchmark import ScoredAnswer, report
 from instructseg_ros.tabletop.calibration import Calibration, calibrate
@@ -40,6 +41,13 @@ def test_no_more_is_missed_than_may_be() -> None:
 def test_the_most_honest_threshold_within_the_bound_is_chosen() -> None:
     answers = [answer(0.3)] + [answer(0.8)] * 99 + [absent(0.5)] * 50 + [absent(0.2)] * 50
     assert 0.5 < calibrate(answers).found <= 0.8
+
+
+def test_a_wrong_mask_with_a_low_score_is_not_missed() -> None:
+    right = [dataclasses.replace(answer(score), iou=0.8) for score in np.linspace(0.85, 0.95, 50)]
+    wrong, missing = [answer(0.4)] * 50, [absent(0.5)] * 50
+    it = calibrate([*right, *wrong, *missing])
+    assert it.found > calibrated(np.array(0.5), it.scale, it.offset)
 
 
 def test_what_was_found_is_let_go_later_but_not_much_later() -> None:

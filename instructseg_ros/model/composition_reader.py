@@ -94,7 +94,7 @@ _VERB_CAN: Final = re.compile(r'(?<!the )(?<!a )\bcan#(?= (?:i|you|we|he|she|the
 _EMPTY: Final = re.compile(
     any_of(
         r"(?:i|we) (?:don't|do not|can't|cannot) (?:know|see|find|remember)|(?:isn't|aren't) there",
-        r"(?:isn't|wasn't) (?:that|this|it)|nobody knows|no wait|don't you (?:see|have)",
+        r"(?:isn't|wasn't) (?:that|this|it)|nobody knows|don't you (?:see|have)",
         r"(?:don't|do not) forget|not only one of them|if (?:it is|it's) no trouble",
         r"(?:if you|i) don't mind(?: which)?|don't mind which|why don't you",
         r"there's an?(?: good)? [a-z]+$",
@@ -132,7 +132,27 @@ _OR: Final = re.compile(
 )
 _AFTER_NOUN: Final = rf"(?: {WORD}| (?:in|that(?:'s| is)|which is) {COLOR})?"
 # "... and the table is set" names no second target, "with a handle and a lid" none either.
-_CLAUSE: Final = re.compile(rf'{REQUEST}{TARGET} {any_of("is|are|was|were|has|have|had|will")}')
+_CLAUSE: Final = re.compile(
+    rf'{REQUEST}{TARGET} '
+    + any_of('is|are|was|were|has|have|had|will|would|can|might|needs?|wants?|gets?|goes|breaks?')
+)
+# "I have the mug and need the book", "open the box and take the ball".
+_BACKGROUND: Final = re.compile(
+    r"\b(?:i|we|he|she|they)(?:'ve| have)?(?: already| just)? "
+    + any_of('have(?! to)|has|had|got|broke|ate|forgot|dropped|found')
+    + '|'
+    + any_of('open|close|shut|move|use|drop|put down|take off|turn|go|walk|stand|look(?! for)|see')
+)
+_AFTER_BACKGROUND: Final = re.compile(
+    r'(?:[,.;] |and |then )*(?:i )?'
+    rf'{any_of("bring|get|grab|fetch|take|give|pass|pick|need|want|now")} '
+)
+# "A bottle for water or wine", "something to cut bread or cheese".
+_DESCRIPTION: Final = re.compile(
+    rf'.*(?:{any_of("something", "anything")} .*|# (?:[a-z]+ )?'
+    rf'{any_of("for|about|with|of|like|to|holding|wearing|containing|chasing")} )[^,.;:?!]*#$'
+)
+_BARE: Final = re.compile(rf'(?:an? )?(?:{COLOR} )?[a-z0-9-]+#')
 _DETAIL: Final = re.compile(rf'\b(?:with|has|have|having) an?(?: {WORD})+$')
 # "The red and white mug" is one mug.
 _TWO_COLORS: Final = re.compile(rf'.*\b(?:the|an?) {COLOR} ; {COLOR}')
@@ -161,6 +181,8 @@ def _two_targets(words: str) -> Composition | None:
             left, right = words[: found.start()].strip(MARKS), words[found.end() :]
             if _LANDMARK.search(left) or _REFERS_BACK.match(right) or _ON_IT.fullmatch(left):
                 return None
+            if _is_background(left, right) or (_DESCRIPTION.match(left) and _BARE.match(right)):
+                return None
             is_named = re.search(f'{TARGET}{_AFTER_NOUN}$', left) and not _DETAIL.search(left)
             if is_named and not _CLAUSE.match(right) and not _TWO_COLORS.match(f'{left} ; {right}'):
                 parts = _whole_phrases(_BOTH_SAID.sub('', left), right.strip(MARKS))
@@ -177,7 +199,7 @@ _IF_ABSENT: Final = re.compile(
 _OR_ELSE: Final = re.compile(
     any_of(
         'or(?: else| failing that)?|otherwise|else|alternatively|either|failing that|settle for',
-        'instead|if not|will do|would do|just one of them|one of (?:the|these) two|maybe',
+        'instead|if not|will do|would do|just one of them|one of (?:the|these) two',
     )
     + '|/'
 )
@@ -193,12 +215,17 @@ _RELATES: Final = re.compile(
 _JOINS: Final = re.compile(rf'[,.;:?!]|{any_of("and|an|plus|also|then|followed|together|along")}')
 _TELLS: Final = re.compile(
     any_of(
-        'is|are|was|were|has|have|had|does|it|its|that|which|who|where|while|when|because|so|if|by|of',
+        'a|the|is|are|was|were|has|have|had|does|it|its|that|which|who|where|while|when|because|so|if|by|of',
         'as|like|in|on|with|without|holding|carrying|contain\\w*|off|matches|exclud\\w*|bar|leaving|but',
     )
 )
+_CORRECTS: Final = re.compile(any_of('sorry|er|i mean|rather|no wait|well'))
+_OF_ANOTHER: Final = any_of('for|about|of|like|holding|wearing|containing')
 # Before a name of what is no target.
-_ABOUT: Final = re.compile(rf'{any_of("on|in|of|to|round|around|at|by|from|with|when|if|one")} $')
+_ABOUT: Final = re.compile(
+    any_of('on|in|of|to|round|around|at|by|from|with|for|like|when|if|one|holding|wearing|open')
+    + ' $'
+)
 
 
 def _two_phrases(words: str) -> Composition | None:
@@ -206,18 +233,29 @@ def _two_phrases(words: str) -> Composition | None:
     either = _OR_ELSE.search(words) or _IF_ABSENT.search(words)
     plain = _OR_ELSE.sub(';', _IF_ABSENT.sub(';', words))
     phrases = [*re.finditer(PHRASE, plain)]
-    if re.match('if there.* no ', words) or len(phrases) != 2:
+    if re.match('if there(?: is | are |.* no )', words) or len(phrases) != 2:
         return None
     if re.search(RULES_OUT, plain) or _RELATES.search(plain):
         return None
     first, second = phrases
     gap = plain[first.end() : second.start()]
-    is_told = _TELLS.search(gap) or _ABOUT.search(plain[: first.start()])
-    if not either and (is_told or not _JOINS.search(gap)):
+    before, after = plain[: first.start()], plain[first.end() :].strip()
+    if _ABOUT.search(before) or _CLAUSE.match(plain[second.start() :]):
+        return None
+    if _is_background(plain[: first.end()], after) or _CORRECTS.search(gap):
+        return None
+    if _DESCRIPTION.match(plain[: first.end()]) or re.search(_OF_ANOTHER, gap):
+        return None
+    if not either and (_TELLS.search(gap) or not _JOINS.search(gap)):
         return None
     left = plain[: first.end()] + _JOINS.split(gap)[0]
     parts = _whole_phrases(left.strip(MARKS), plain[second.start() :].strip(MARKS))
     return Composition(parts=parts, operation=OneOf() if either else AllOf())
+
+
+def _is_background(left: str, right: str) -> bool:
+    """Return whether only what comes after `left` says what to take."""
+    return bool(_BACKGROUND.search(left) and _AFTER_BACKGROUND.match(right))
 
 
 def _whole_phrases(left: str, right: str) -> tuple[str, str]:
@@ -303,8 +341,8 @@ _STAYS: Final = re.compile(
 )
 # "The red mug, but the blue one too", "not the red but the blue mug", "nothing but the red mug".
 _STILL_WANTED: Final = re.compile(
-    r"\bwhether\b|\bif (?:there|it)(?:'s| is| are)? (?:not?|any)\b|^isn't|\boh no\b|"
-    r'\bnothing but\b|'
+    r'\b(?:whether|why not|(?:have|has) no|oh no|nothing but)\b|'
+    r"\bif (?:there|it)(?:'s| is| are)? (?:not?|any)\b|^isn't|"
     r'\bnot (?:only|one\b|just (?:the|any?))\b|\bbut .*\b(?:also|too|as well)\b|want both|'
     rf"\b(?:not|\w+n't)\b.*\bbut (?:the|an?) (?:{WORD} )*{COLOR}"
 )

@@ -21,7 +21,9 @@ from instructseg_ros.model.phrase_patterns import (
     PHRASE,
     all_candidates,
     any_of,
+    describes_another,
     find_phrases,
+    stem,
 )
 
 _ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
@@ -47,7 +49,7 @@ def _one_of(*patterns: str) -> re.Pattern[str]:
 # Patterns of what becomes a mark, in the sequence in which they are replaced.
 _MIDDLE: Final = _one_of(
     r'\b(?:(?:sandwiched |right |bang )?(?:in|at) the )?(?:exact )?'
-    r'(?:middle|center|centre|central|inner|median)\b(?! sized?\b)'
+    r'(?:middle|center|centre|central|inner|median)(?![\w-])(?! sized?\b)'
     # Not "in the middle of the mug and the ball" or "of the plate".
     r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
     r'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)'
@@ -66,7 +68,7 @@ _RUNNER_UP: Final = _one_of(
     r'\bnext (?:in size|size|step|one up|yin)\b',
     r'\b(?:one|a) (?:(?:step|size|place|notch) )?(?:up|down) from\b',
     r'\brunner-up\b|\bsilver medal\b|\bafter it in size\b',
-    r'\bjust (?:below|above|under|over) (?:it\b|the\b)',
+    rf'\bjust (?:below|above|under|over) (?:it\b|the (?={_MOST}))',
     r'\bafter the (?=(?:very )?(?:big|small))',
     rf'(?:bigger|larger|smaller|littler) than the (?={_MOST})',
     rf'(?P<order>{_MOST}) of (?:the )?(?:others|rest)',
@@ -115,7 +117,8 @@ _FIRST_N: Final = _one_of(
     rf'\b(?P<of_them>{_COUNT}) of (?:them|those|the|these)\b',
 )
 _NTH: Final = _one_of(
-    rf'\b(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})(?!\w)',
+    rf'\b(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})(?![\w-])'
+    r'(?! (?:time|hand|floor|shelf|row|drawer|grade)\b)',
     r'\b(?P<digit>[1-5])(?:st|nd|rd|th)(?!\w)',
     rf'\b(?:number|position|rank|place|no|nr) (?:\. )?(?P<number>{_COUNT})(?!\w)',
 )
@@ -145,7 +148,8 @@ def read_order(words: str) -> Composition | None:
     Args:
         words: An instruction in lower case whose nouns are marked with "#".
     """
-    words = re.sub(r'\b(next|second|third)(?:-to)?-(?=[a-z])', r'\1 ', words)
+    words = re.sub(r'\b(next|second|third)(?:(?<=next)-to)?-(?!to-)(?=[a-z])', r'\1 ', words)
+    words = re.sub('^(?:second|third) , ', '', words)
     marked = _marked(words)
     if re.search(_OF_TWO, _MIDDLE.sub('', words)) or _RULES_OUT.search(
         _marked(_NOT_THE_ENDS.sub('', words))
@@ -155,6 +159,12 @@ def read_order(words: str) -> Composition | None:
         return None
     operation, candidates = _operation(marked), _candidates(marked)
     if operation is None or candidates is None:
+        return None
+    if operation.last > operation.first and not candidates.startswith('all the'):
+        return None  # "the two tone mug on the right"
+    joint = 'of' if '<middle>' in marked else 'and'
+    others = re.findall(rf'\b{joint} ({PHRASE})', _unmarked(marked))
+    if any(stem(other) != stem(candidates) for other in others):
         return None
     return Composition(parts=(candidates, None), operation=operation)
 
@@ -192,8 +202,12 @@ def _operation(marked: str) -> InOrder | None:
     orders = re.findall('<(left|right|front|back|large|small)>', marked)
     places = {int(place) for place in re.findall(r'<(\d)>', marked)}
     lasts = [int(last) for last in re.findall(r'<to (\d)>', marked)]
+    if re.search(r'# with (?:(?:the|an?) <\d|an? [a-z]+#? (?:(?:on|in) )?<middle)', marked):
+        return None  # "the mug with the second biggest handle"
+    if re.search(r'> (?:and|or) (?:the )?<\d|<\d> (?:to|from) last', marked):
+        return None
     if len(places) > 1:
-        places -= {1}
+        places -= {1}  # "the left one is the first; take the second"
     if orders and len(places) == 1:
         [place] = places
         return InOrder(orders[0], first=place, last=place)
@@ -208,11 +222,12 @@ def _candidates(marked: str) -> str | None:
     """Return an instruction for the objects in order: those named closest to the place."""
     place = re.search(r'<(?:to )?\d>|<middle>', marked)
     position = len(_unmarked(marked[: place.start()])) if place else 0
-    phrases = [each for each in find_phrases(_unmarked(marked)) if each[0] != 'very thing#']
+    plain = _unmarked(marked)
+    phrases = find_phrases(plain)
     if not phrases:
         return None
     nearest = min(phrases, key=lambda each: max(each.start() - position, position - each.end()))
-    return all_candidates(nearest[0])
+    return None if describes_another(plain, nearest) else all_candidates(nearest[0])
 
 
 def _unmarked(marked: str) -> str:

@@ -82,11 +82,26 @@ def find_phrases(words: str) -> list[re.Match[str]]:
     return found or [*re.finditer(PHRASE, _COLORED_ONE.sub(r'\1 object\2#', words))]
 
 
+# Before the name of an object that only describes another: "the man in the red shirt".
+_DESCRIBES: Final = re.compile(
+    rf'# (?:{any_of("that|which")} {any_of("is|are|stands?|lies")} )?'
+    r'(?:near|next to|beside|behind|under|beneath|above|below|on|in|inside|in front of|with|to|by'
+    r'|of|(?:to the )?(?:left|right) of|for|about|from|like|holding|wearing|containing) $'
+)
+
+
+def describes_another(words: str, phrase: re.Match[str]) -> bool:
+    """Return whether a noun phrase only describes the one before it."""
+    return bool(_DESCRIBES.search(words[: phrase.start()]))
+
+
 def all_candidates(words: str) -> str | None:
     """Return an instruction for all objects among which an instruction chooses."""
     plain = re.sub(' +', ' ', COUNTING.sub('', words))
     phrases = find_phrases(plain)
-    return all_of(re.sub(rf'^{DETERMINER} ', '', phrases[-1][0])) if phrases else None
+    if not phrases or describes_another(plain, phrases[-1]):
+        return None
+    return all_of(re.sub(rf'^{DETERMINER} ', '', phrases[-1][0]))
 
 
 def all_of(noun_phrase: str) -> str:
@@ -96,5 +111,5 @@ def all_of(noun_phrase: str) -> str:
 
 
 def stem(noun_phrase: str) -> str:
-    """Return the last noun without a plural ending, for comparisons."""
-    return re.sub('(?:ves|fe|es|s)$', '', noun_phrase.split()[-1].rstrip('#'))
+    """Return the last noun without what differs between singular and plural, for comparisons."""
+    return re.sub('(?:ves|fe|es|s|e)$', '', noun_phrase.split()[-1].rstrip('#'))

@@ -146,6 +146,7 @@ class InstructSegProcessor:
         """Load a processor written by `save_pretrained`."""
         values: dict[str, Any] = json.loads((Path(folder) / PROCESSOR).read_text())
         values['mask_size'] = tuple(values['mask_size'])
+        values['nouns'] = tuple(values.get('nouns', ()))
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         alike = Path(folder) / LOOK_ALIKES
         words = alike.read_text().split() if alike.is_file() else None

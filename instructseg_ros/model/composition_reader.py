@@ -22,6 +22,7 @@ from instructseg_ros.model.phrase_patterns import (
     NEAREST_TO,
     NEXT_TO,
     NOUN,
+    ORDINAL,
     PHRASE,
     REQUEST,
     RULES_OUT,
@@ -282,7 +283,6 @@ _WITH_BESIDE_IT: Final = re.compile(
     rf'(?P<anchor>{PHRASE}) {NEXT_TO} it\b'
 )
 # "Put the mug next to the bottle" says where the mug will be.
-_ORDINAL: Final = re.compile(any_of('first|second|third|fourth|fifth|[1-5](?:st|nd|rd|th)'))
 _GOAL: Final = re.compile(
     rf'{any_of("put|place|move|set|lay|stand|drop|slide")} {PHRASE} (?:down )?{NEXT_TO}'
 )
@@ -291,7 +291,7 @@ _GOAL: Final = re.compile(
 def _neighbor(words: str) -> Composition | None:
     """Split "the mug next to the bottle"."""
     rest, anchor = _around_neighbor(words)
-    if not anchor or _GOAL.search(words) or _ORDINAL.search(words) or re.search(RULES_OUT, rest):
+    if not anchor or _GOAL.search(words) or re.search(ORDINAL, words) or re.search(RULES_OUT, rest):
         return None
     candidates = all_candidates(rest)
     if candidates is None and re.search(_ANY_THING, rest):

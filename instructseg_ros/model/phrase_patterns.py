@@ -69,10 +69,10 @@ NEXT_TO: Final = rf'(?:{NEIGHBORING}|{any_of("nearest|closest")})'
 NEAREST_TO: Final = re.compile(
     rf'{any_of("nearest|closest")} (?P<object>(?:{WORD} )*?[a-z-]+#) to (?P<anchor>{PHRASE})'
 )
-_ORDINAL: Final = any_of('first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th')
-COUNT: Final = any_of('two|three|four|five|[2-5]')
+ORDINAL: Final = any_of('first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th')
+_COUNT: Final = any_of('two|three|four|five|[2-5]')
 _CHOOSING: Final = any_of('middle|center|centre|central|very|last|other|remaining|outer')
-COUNTING: Final = re.compile(rf'(?:{_ORDINAL}|{COUNT}|{_CHOOSING}) ?')
+COUNTING: Final = re.compile(rf'(?:{ORDINAL}|{_COUNT}|{_CHOOSING}) ?')
 _COLORED_ONE: Final = re.compile(rf'({COLOR}(?: colou?red)?) one(s?)\b')
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from instructseg_ros.model.composition import AllOf
 from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
-from instructseg_ros.tabletop.instructions import generate
+from instructseg_ros.tabletop.instructions import generate, object_nouns
 from instructseg_ros.tabletop.world.recording import Recording
 
 
@@ -58,6 +59,13 @@ def test_what_an_instruction_rules_out_is_not_taken(segmenter: Segmenter) -> Non
             taken += answer.found and forbidden > wanted
     assert asked >= 12
     assert taken <= 0.1 * asked
+
+
+@pytest.mark.parametrize('noun', object_nouns())
+def test_every_noun_of_the_training_can_be_one_of_two_targets(
+    segmenter: Segmenter, noun: str
+) -> None:
+    assert segmenter.query(f'the red thing and the {noun}').operation == AllOf()
 
 
 def test_a_noun_for_an_object_of_no_scene_is_not_found_and_named(

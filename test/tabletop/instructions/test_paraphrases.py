@@ -11,7 +11,12 @@ from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.model_files import NOUNS, find_model
 from instructseg_ros.model.noun_query import NounReader
 from instructseg_ros.tabletop.free_wording import sentences
-from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate, wording
+from instructseg_ros.tabletop.instructions import (
+    INSTRUCTION_CATEGORIES,
+    generate,
+    object_nouns,
+    wording,
+)
 from instructseg_ros.tabletop.instructions.relation import RELATIONS
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES
 from instructseg_ros.tabletop.instructions.use import USES
@@ -88,7 +93,8 @@ def test_all_words_of_a_sentence_describe_objects_or_are_fixed(name: str, held_o
 
 def test_few_sentences_that_ask_for_one_thing_are_split() -> None:
     nouns = NounReader(json.loads((find_model('embedded') / NOUNS).read_text()))
-    reader = CompositionReader(nouns.is_noun)
+    own = object_nouns()
+    reader = CompositionReader(lambda word: word in own or nouns.is_noun(word))
     simple = (
         'attribute',
         'plural',

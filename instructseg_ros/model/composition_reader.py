@@ -17,7 +17,6 @@ from instructseg_ros.model.order_reader import read_order
 from instructseg_ros.model.phrase_patterns import (
     BETWEEN,
     COLOR,
-    DETERMINER,
     MARKS,
     NEAREST_TO,
     NEXT_TO,
@@ -204,7 +203,7 @@ _OR_ELSE: Final = re.compile(
     )
     + '|/'
 )
-# What relates one object to another, and what may belong to one.
+# Words that relate one object to another.
 _RELATES: Final = re.compile(
     any_of(
         'left|right|behind|front|beyond|above|below|under|underneath|inside|into|onto|between|amid',
@@ -212,7 +211,8 @@ _RELATES: Final = re.compile(
         r'bigger|larger|smaller|closer|nearer|farther|further|size|touch\w*|against|over|second|third',
     )
 )
-# Between the names of two objects that are both wanted.
+# Words between the names of two objects: both are wanted, or more is told about the first, or the
+# second corrects it.
 _JOINS: Final = re.compile(rf'[,.;:?!]|{any_of("and|an|plus|also|then|followed|together|along")}')
 _TELLS: Final = re.compile(
     any_of(
@@ -371,7 +371,7 @@ def _ruled_out(excluded: str, candidates: str) -> Iterator[str]:
     head = stem(noun_phrase)
     for phrase in re.findall(PHRASE, excluded):
         if stem(phrase) != head:
-            yield all_of(re.sub(rf'^{DETERMINER} ', '', phrase))
+            yield all_of(phrase)
             excluded = excluded.replace(phrase, '')
     for fruit in re.findall(rf'\ban (orange)(?! (?:ones?\b|{WORD}))', excluded):
         yield f'every {fruit}'

@@ -18,15 +18,15 @@ from instructseg_ros.model.phrase_patterns import (
     COUNTING,
     NEAREST_TO,
     NEIGHBORING,
+    ORDINALS,
     PHRASE,
-    all_candidates,
+    all_of,
     any_of,
     describes_another,
     find_phrases,
     stem,
 )
 
-_ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
 _CARDINALS: Final = {'two': 2, 'couple': 2, 'pair': 2, 'three': 3, 'four': 4, 'five': 5}
 _OPPOSITE: Final = {'large': 'small', 'small': 'large', 'front': 'back', 'back': 'front'}
 _STEMS: Final = {
@@ -36,7 +36,7 @@ _STEMS: Final = {
     'back': 'far|fur|distant|remote',
 }
 _COUNT: Final = f'(?:{"|".join(_CARDINALS)}|[2-5])'
-_WORDS: Final = r"(?: [a-z0-9'-]+#?)*"
+_ANY_WORD: Final = r"(?: [a-z0-9'-]+#?)"
 _OTHERS: Final = '(?:(?:all )?(?:of )?(?:the )?(?:others?|rest|lot))'
 _OF_THE_ROW: Final = rf'(?: of (?:the (?:table|row|picture|image|line)|{_OTHERS}))'
 _MOST: Final = rf'(?:(?:most|least) )?(?:{"|".join(_STEMS.values())})(?:g?est|st|-est|thest)\b'
@@ -53,8 +53,8 @@ _MIDDLE: Final = _one_of(
     # Not "in the middle of the mug and the ball" or "of the plate".
     r'(?! (?:of|from|between) [^,.;:?!]*\band\b)'
     r'(?! (?:of|in) (?!the (?:three|row|others?|lot|two|table)\b)'
-    rf'(?!(?:the|these|those|all|its|them|both){_WORDS[:-1]}*? [a-z-]*s#)(?:the|an?|my|this))',
-    rf'\bone{_WORDS} (?:to|on) its left and one{_WORDS} (?:to|on) its right\b',
+    rf'(?!(?:the|these|those|all|its|them|both){_ANY_WORD}*? [a-z-]*s#)(?:the|an?|my|this))',
+    rf'\bone{_ANY_WORD}* (?:to|on) its left and one{_ANY_WORD}* (?:to|on) its right\b',
     r'\b(?:one|another|an? neighbou?r)(?: one)?(?: [a-z]+#)? on (?:each|either|both) sides?\b',
     r'\b(?:in )?(?:between|flanked by|sandwiched (?:between|by)|surrounded by) (?:the|its|two) '
     r'(?:(?:two )?(?:others?|outer|end|outside)(?: two| ones)?|two fellows)(?: [a-z]+s#)?'
@@ -86,7 +86,7 @@ _SIDE: Final = _one_of(
     r'\b(left|right)(?: one)? (?:first|being)\b|^(left|right) to start',
 )
 _ONLY_ONE_IS: Final = re.compile(
-    rf'\b(?:only|just) one(?P<rest>{_WORDS}) '
+    rf'\b(?:only|just) one(?P<rest>{_ANY_WORD}*) '
     r'(?:is (?:bigger|larger|(?P<small>smaller|littler))|beats)\b'
 )
 _FROM_SIZE: Final = _one_of(
@@ -117,7 +117,7 @@ _FIRST_N: Final = _one_of(
     rf'\b(?P<of_them>{_COUNT}) of (?:them|those|the|these)\b',
 )
 _NTH: Final = _one_of(
-    rf'\b(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(_ORDINALS)})(?![\w-])'
+    rf'\b(?<!\ba )(?<!\bone )(?<!\bjust )(?P<nth>{"|".join(ORDINALS)})(?![\w-])'
     r'(?! (?:time|hand|floor|shelf|row|drawer|grade)\b)',
     r'\b(?P<digit>[1-5])(?:st|nd|rd|th)(?!\w)',
     rf'\b(?:number|position|rank|place|no|nr) (?:\. )?(?P<number>{_COUNT})(?!\w)',
@@ -151,11 +151,7 @@ def read_order(words: str) -> Composition | None:
     words = re.sub(r'\b(next|second|third)(?:(?<=next)-to)?-(?!to-)(?=[a-z])', r'\1 ', words)
     words = re.sub('^(?:second|third) , ', '', words)
     marked = _marked(words)
-    if re.search(_OF_TWO, _MIDDLE.sub('', words)) or _RULES_OUT.search(
-        _marked(_NOT_THE_ENDS.sub('', words))
-    ):
-        return None
-    if NEAREST_TO.search(words) or re.search(f'{NEIGHBORING} {PHRASE}', _unmarked(marked)):
+    if _has_another_form(words, _unmarked(marked)):
         return None
     operation, candidates = _operation(marked), _candidates(marked)
     if operation is None or candidates is None:
@@ -167,6 +163,14 @@ def read_order(words: str) -> Composition | None:
     if any(stem(other) != stem(candidates) for other in others):
         return None
     return Composition(parts=(candidates, None), operation=operation)
+
+
+def _has_another_form(words: str, unmarked: str) -> bool:
+    """Return whether an instruction compares two objects, rules some out or names a neighbor."""
+    is_comparison = re.search(_OF_TWO, _MIDDLE.sub('', words))
+    rules_out = _RULES_OUT.search(_MIDDLE.sub('', _NOT_THE_ENDS.sub('', words)))
+    has_neighbor = NEAREST_TO.search(words) or re.search(f'{NEIGHBORING} {PHRASE}', unmarked)
+    return bool(is_comparison or rules_out or has_neighbor)
 
 
 def _marked(words: str) -> str:
@@ -194,7 +198,7 @@ def _superlative_mark(order: str, found: re.Match[str]) -> str:
 
 def _number(found: re.Match[str]) -> int:
     text = next(text for name, text in found.groupdict().items() if text and name != 'before')
-    return (_ORDINALS | _CARDINALS).get(text) or int(text)
+    return (ORDINALS | _CARDINALS).get(text) or int(text)
 
 
 def _operation(marked: str) -> InOrder | None:
@@ -205,7 +209,7 @@ def _operation(marked: str) -> InOrder | None:
     if re.search(r'# with (?:(?:the|an?) <\d|an? [a-z]+#? (?:(?:on|in) )?<middle)', marked):
         return None  # "the mug with the second biggest handle"
     if re.search(r'> (?:and|or) (?:the )?<\d|<\d> (?:to|from) last', marked):
-        return None
+        return None  # "the first and the third", "the second to last"
     if len(places) > 1:
         places -= {1}  # "the left one is the first; take the second"
     if orders and len(places) == 1:
@@ -222,12 +226,11 @@ def _candidates(marked: str) -> str | None:
     """Return an instruction for the objects in order: those named closest to the place."""
     place = re.search(r'<(?:to )?\d>|<middle>', marked)
     position = len(_unmarked(marked[: place.start()])) if place else 0
-    plain = _unmarked(marked)
-    phrases = find_phrases(plain)
+    phrases = find_phrases(_unmarked(marked))
     if not phrases:
         return None
     nearest = min(phrases, key=lambda each: max(each.start() - position, position - each.end()))
-    return None if describes_another(plain, nearest) else all_candidates(nearest[0])
+    return None if describes_another(nearest) else all_of(nearest[0])
 
 
 def _unmarked(marked: str) -> str:

@@ -1,4 +1,4 @@
-"""Regular expressions for the noun phrases of an instruction whose nouns are marked with "#"."""
+"""Finds the noun phrases of an instruction whose nouns are marked with "#"."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ NEXT_TO: Final = rf'(?:{NEIGHBORING}|{any_of("nearest|closest")})'
 NEAREST_TO: Final = re.compile(
     rf'{any_of("nearest|closest")} (?P<object>(?:{WORD} )*?[a-z-]+#) to (?P<anchor>{PHRASE})'
 )
-ORDINAL: Final = any_of('first|second|third|fourth|fifth|1st|2nd|3rd|4th|5th')
+ORDINALS: Final = {'first': 1, 'second': 2, 'third': 3, 'fourth': 4, 'fifth': 5}
+ORDINAL: Final = any_of(*ORDINALS, '[1-5](?:st|nd|rd|th)')
 _COUNT: Final = any_of('two|three|four|five|[2-5]')
 _CHOOSING: Final = any_of('middle|center|centre|central|very|last|other|remaining|outer')
 COUNTING: Final = re.compile(rf'(?:{ORDINAL}|{_COUNT}|{_CHOOSING}) ?')
@@ -90,22 +91,22 @@ _DESCRIBES: Final = re.compile(
 )
 
 
-def describes_another(words: str, phrase: re.Match[str]) -> bool:
+def describes_another(phrase: re.Match[str]) -> bool:
     """Return whether a noun phrase only describes the one before it."""
-    return bool(_DESCRIBES.search(words[: phrase.start()]))
+    return bool(_DESCRIBES.search(phrase.string[: phrase.start()]))
 
 
 def all_candidates(words: str) -> str | None:
     """Return an instruction for all objects among which an instruction chooses."""
-    plain = re.sub(' +', ' ', COUNTING.sub('', words))
-    phrases = find_phrases(plain)
-    if not phrases or describes_another(plain, phrases[-1]):
+    phrases = find_phrases(re.sub(' +', ' ', COUNTING.sub('', words)))
+    if not phrases or describes_another(phrases[-1]):
         return None
-    return all_of(re.sub(rf'^{DETERMINER} ', '', phrases[-1][0]))
+    return all_of(phrases[-1][0])
 
 
-def all_of(noun_phrase: str) -> str:
-    """Return an instruction for all objects of a noun phrase without a determiner."""
+def all_of(phrase: str) -> str:
+    """Return an instruction for all objects of a noun phrase."""
+    noun_phrase = re.sub(rf'^{DETERMINER} ', '', phrase)
     is_plural = re.search('(?<![su])(?<!scissor)s#?$', noun_phrase)
     return f'all the {noun_phrase}' if is_plural else f'every {noun_phrase}'
 

@@ -208,7 +208,8 @@ _RELATES: Final = re.compile(
     any_of(
         'left|right|behind|front|beyond|above|below|under|underneath|inside|into|onto|between|amid',
         'before|afore|atween|upon|beside|near|close|next|middle|than|same|[a-z]+wards?|past|around',
-        r'bigger|larger|smaller|closer|nearer|farther|further|size|touch\w*|against|over|second|third',
+        r'bigger|larger|smaller|closer|nearer|farther|further|size|touch\w*|against|over|second',
+        'third',
     )
 )
 # Words between the names of two objects: both are wanted, or more is told about the first, or the
@@ -216,8 +217,9 @@ _RELATES: Final = re.compile(
 _JOINS: Final = re.compile(rf'[,.;:?!]|{any_of("and|an|plus|also|then|followed|together|along")}')
 _TELLS: Final = re.compile(
     any_of(
-        'a|the|is|are|was|were|has|have|had|does|it|its|that|which|who|where|while|when|because|so|if|by|of',
-        'as|like|in|on|with|without|holding|carrying|contain\\w*|off|matches|exclud\\w*|bar|leaving|but',
+        'a|the|is|are|was|were|has|have|had|does|it|its|that|which|who|where|while|when|because|so|if',
+        r'by|of|as|like|in|on|with|without|holding|carrying|contain\w*|off|matches|exclud\w*|bar|but',
+        'leaving',
     )
 )
 _CORRECTS: Final = re.compile(any_of('sorry|er|i mean|rather|no wait|well'))

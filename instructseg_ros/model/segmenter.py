@@ -9,6 +9,7 @@ from typing import Final
 
 import torch
 
+from instructseg_ros.model.camera_motion import remove_camera_motion
 from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.device import SideStream, on_device, upload
@@ -208,7 +209,8 @@ class Segmenter:
         Args:
             image: (H, W, 3) uint8 RGB, or a PIL image.
             instruction: Natural language.
-            references: Features of earlier frames, oldest first; none for a still image.
+            references: Features of earlier frames, oldest first, see `aligned`; none for a still
+                image.
             task: AUTO chooses referring or reasoning from the text.
             features: Result of `encode` for the image, if it has been computed already.
         """
@@ -273,6 +275,20 @@ class Segmenter:
             self.query(text if part is None else part, query.task, verbatim=part is None)
             for part in composition.parts
         )
+
+    def aligned(self, earlier: Sequence[ImageInput], image: ImageInput) -> list[ImageInput]:
+        """Return earlier frames as the model should see them together with a newer one.
+
+        A model that compares frames cell by cell sees them from where the camera is now, see
+        `remove_camera_motion`; others see them as they are.
+
+        Args:
+            earlier: (H, W, 3) uint8 RGB or PIL images, oldest first, of one camera.
+            image: Its newest frame, likewise.
+        """
+        if not self._model.config.motion_perceiver:
+            return list(earlier)
+        return remove_camera_motion(earlier, image)
 
     @on_device
     def encode(self, images: Sequence[ImageInput]) -> list[FrameFeatures]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
@@ -110,6 +111,7 @@ class VideoSession:
 
     def _infer(self, tasks: Sequence[FrameTask[AnyQuery]]) -> list[Prediction]:
         """Return the predictions of all queries, in the order of the tasks."""
+        tasks = [self._aligned(task) for task in tasks]
         # Started first, because a GPU runs it in parallel with the rest.
         pixels = self.model.encode_pixels(
             [task.frame.image for task in tasks], scale=tasks[0].scale
@@ -131,6 +133,15 @@ class VideoSession:
             for row, some in zip(predictions, decoded, strict=True):
                 row += some
         return [prediction for row in predictions for prediction in row]
+
+    def _aligned(self, task: FrameTask[AnyQuery]) -> FrameTask[AnyQuery]:
+        """Replace the reference frames of a task by frames as the camera would see them now."""
+        images = self.model.aligned([frame.image for frame in task.references], task.frame.image)
+        references = [
+            frame if image is frame.image else replace(frame, image=image, features=None)
+            for frame, image in zip(task.references, images, strict=True)
+        ]
+        return replace(task, references=references)
 
     def _encode(self, tasks: Sequence[FrameTask[AnyQuery]]) -> None:
         frames = dict.fromkeys(

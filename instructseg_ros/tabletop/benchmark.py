@@ -237,7 +237,7 @@ def _run_scene(
         instructions = list(_present_instructions(frame.graph, rng, motion=shift.motion))
     if not instructions:
         return
-    references = segmenter.encode(earlier)
+    references = segmenter.encode(segmenter.aligned(earlier, frame.rgb))
     texts = [instruction.text for instruction in instructions]
     predictions = segmenter.segment_all(frame.rgb, texts, references)
     for instruction, prediction in zip(instructions, predictions, strict=True):

@@ -135,7 +135,9 @@ def answer_sentences(
             if drawn:
                 earlier = _reference_frames(segmenter, tabletop, time)
                 texts = [sentence.fill(meaning.words, rng) for sentence, meaning in drawn]
-                predictions = segmenter.segment_all(frame.rgb, texts, segmenter.encode(earlier))
+                predictions = segmenter.segment_all(
+                    frame.rgb, texts, segmenter.encode(segmenter.aligned(earlier, frame.rgb))
+                )
                 for (sentence, meaning), text, prediction in zip(
                     drawn, texts, predictions, strict=True
                 ):

@@ -41,7 +41,7 @@ def segment_still(
         InstructionError: The text is not a valid instruction.
     """
     instruction = Instruction(text=clean_text(text), task=task)
-    features = segmenter.encode(references)
+    features = segmenter.encode(segmenter.aligned(references, image))
     prediction = segmenter.segment(image, instruction.text, features, task=task)
     return Segmentation(
         instruction=instruction,

@@ -43,6 +43,9 @@ class ChannelModel:
     def prepare(self, query: Query) -> None:
         pass
 
+    def aligned(self, earlier: Sequence[np.ndarray], image: np.ndarray) -> list[np.ndarray]:
+        return list(earlier)
+
     def encode(self, images: Sequence[np.ndarray]) -> list[float]:
         self.images += map(weakref.ref, images)
         return [float(image.mean()) for image in images]

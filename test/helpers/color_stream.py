@@ -29,7 +29,8 @@ class ColorModel:
     It works only while `gate` is set, so that a test decides how slow it is; "explode" makes it
     raise while it is `explosive` and "doubt" makes it give no number as the score. A frame's
     features are the image's mean. The score is `score` for what is there and 0.1 for what is not.
-    While `room` is negative it runs out of memory.
+    While `room` is negative it runs out of memory. If the camera `moves`, the model sees copies of
+    earlier frames.
 
     It writes down what it was asked: `batches` the texts of each run of the language model,
     `decoded` those of each run of the decoder, `references` the number of earlier frames beside
@@ -41,6 +42,7 @@ class ColorModel:
     score: float = 0.9
     room: int = 0
     explosive: bool = True
+    moves: bool = False
     gate: threading.Event = field(default_factory=threading.Event)
     begun: queue.Queue[str] = field(default_factory=queue.Queue)
     references: list[int] = field(default_factory=list)
@@ -55,6 +57,9 @@ class ColorModel:
     def prepare(self, query: Query) -> None:
         if query.prompt_text is None:
             query.prompt_text = query.text
+
+    def aligned(self, earlier: Sequence[np.ndarray], image: np.ndarray) -> list[np.ndarray]:
+        return [each.copy() for each in earlier] if self.moves else list(earlier)
 
     def encode(self, images: Sequence[np.ndarray]) -> list[float]:
         self.encoded += len(images)

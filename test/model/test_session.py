@@ -55,6 +55,20 @@ def test_a_frame_that_is_its_own_reference_is_encoded_once(model: ColorModel) ->
     assert model.encoded == 1
 
 
+@pytest.mark.parametrize(('moves', 'encoded'), [(False, 3 + 1), (True, 3 + 3)])
+def test_reference_frames_are_encoded_again_only_if_the_camera_moves(
+    model: ColorModel, moves: bool, encoded: int
+) -> None:
+    model.moves = moves
+    first, second, third, fourth = map(frame, (1, 2, 3, 4))
+    session = session_of(model)
+    list(session.step([task(third, queries('find red'), [first, second])]))
+    list(session.step([task(fourth, queries('find red'), [second, third])]))
+    assert model.encoded == encoded
+    assert model.references == [2, 2]
+    assert (first.features is None) == moves
+
+
 def test_many_queries_of_a_frame_take_several_passes_but_one_of_the_pixels(
     model: ColorModel,
 ) -> None:

@@ -32,7 +32,7 @@ _CATEGORIES = (
     *(NEGATION, COMPOUND, ORDINAL, COMPARISON, PROXIMITY),
 )
 INSTRUCTION_CATEGORIES = {category.name: category for category in _CATEGORIES}
-MAX_WORDS = 20
+MAX_WORDS = 36
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 

@@ -232,9 +232,8 @@ def _paraphrase(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phras
         return None
     if phrase == ANYTHING:
         return writer.paraphrase(f'motion {movement.direction or "moving"}')
-    if movement.direction:
-        return None
-    return writer.paraphrase('object moving', lambda: singular_and_plural(phrase, writer))
+    meaning = f'object {movement.direction or "moving"}'
+    return writer.paraphrase(meaning, lambda: singular_and_plural(phrase, writer))
 
 
 def _composed(phrase: NounPhrase, movement: Movement, writer: Writer) -> Phrase:
@@ -299,6 +298,6 @@ MOTION = InstructionCategory(
     share=0.25,
     share_at_rest=0.03,
     early_weight=1.3,
-    late_weight=2.2,
+    late_weight=2.6,
     demo_examples=2,
 )

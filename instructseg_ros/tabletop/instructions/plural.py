@@ -114,6 +114,6 @@ PLURAL = InstructionCategory(
     share=0.11,
     share_at_rest=0.11,
     early_weight=1.5,
-    late_weight=3.0,
+    late_weight=2.5,
     is_lasting=True,
 )

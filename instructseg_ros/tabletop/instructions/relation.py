@@ -452,5 +452,5 @@ PROXIMITY = InstructionCategory(
     share=0.1,
     share_at_rest=0.1,
     early_weight=0.4,
-    late_weight=1.0,
+    late_weight=1.5,
 )

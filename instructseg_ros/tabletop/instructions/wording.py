@@ -79,7 +79,7 @@ def _parts(template: str) -> tuple[str, ...]:
 
 HELD_OUT_SHARE = 0.4
 BARE_SHARE = 0.3
-PARAPHRASE_SHARE = 0.4
+PARAPHRASE_SHARE = 0.5
 
 T = TypeVar('T')
 

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from instructseg_ros.model.camera_motion import remove_camera_motion
 from instructseg_ros.model.processor import stretch_levels
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.tabletop.shifts import observe_shifted
@@ -26,7 +27,7 @@ from instructseg_ros.tabletop.world.simulator import Tabletop
 from instructseg_ros.video.run_folder import make_folder
 
 MAX_OBJECTS: Final = 14
-MAX_WORDS: Final = 28
+MAX_WORDS: Final = 44
 FRAMES: Final = 3  # two reference frames, then the key frame
 _GRAPH_BYTES = 16384
 
@@ -213,7 +214,8 @@ class SceneWriter:
         store = self._store
         side = store.shape.vision_size
         height, width = store.shape.mask_size
-        store.vision[index] = [_resize(frame.rgb, (side, side), 'BICUBIC') for frame in frames]
+        seen = [*remove_camera_motion([frame.rgb for frame in frames[:-1]], key.rgb), key.rgb]
+        store.vision[index] = [_resize(rgb, (side, side), 'BICUBIC') for rgb in seen]
         store.image[index] = _resize(key.rgb, (width, height), 'BILINEAR')
         graph = key.graph[:MAX_OBJECTS]
         slots = np.zeros(256, np.uint8)

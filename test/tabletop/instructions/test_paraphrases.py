@@ -40,7 +40,7 @@ SLOTS = {
     **dict.fromkeys(['both', 'either'], 'first second'),
     **{f'use {name}': '' for name in USES},
     **{f'motion {name}': '' for name in (*MOTIONS, 'moving')},
-    'object moving': '| object objects',
+    **{f'object {name}': '| object objects' for name in (*MOTIONS, 'moving')},
 }
 
 

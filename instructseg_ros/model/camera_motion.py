@@ -1,0 +1,108 @@
+"""Removes the motion of the camera from earlier frames, so that only objects move in them.
+
+The motion perceiver of a small model compares frames cell by cell. While the camera drifts,
+everything moves, and the motion of an object is a small difference. A homography maps the plane
+that most corners of the image lie on, such as a table, from one frame to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from instructseg_ros.model.query import ImageInput
+
+_WIDTH: Final = 320  # of the images in which corners are tracked
+_CORNERS: Final = 250
+_CORNER_QUALITY: Final = 0.005  # of the best corner
+_CORNER_DISTANCE: Final = 5  # pixels
+_WINDOW: Final = (21, 21)
+_RETURN_ERROR: Final = 0.7  # pixels by which a corner tracked there and back may be off
+_MIN_TRACKED: Final = 12
+_INLIER: Final = 2.0  # pixels
+# The camera stands still if a fifth of the corners moves by less than so many pixels: objects may
+# have all others.
+_STILL: Final = 0.7
+_STILL_SHARE: Final = 0.2
+
+
+def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> list[ImageInput]:
+    """Warp earlier frames of a camera to where it is now.
+
+    Corners of the newest frame are tracked backwards (Lucas-Kanade), and a homography is fitted to
+    them by RANSAC. What the camera did not see earlier repeats the edge of its image.
+
+    Args:
+        earlier: (H, W, 3) uint8 RGB or PIL images.
+        image: The newest frame, likewise.
+
+    Returns:
+        The warped frames. A frame is returned as it is if the camera stood still, if it has another
+        size than the newest one, or if too few corners could be tracked.
+    """
+    import cv2
+
+    newest = np.asarray(image)
+    same_size = [np.asarray(frame).shape == newest.shape for frame in earlier]
+    if not any(same_size):
+        return list(earlier)
+    scale = _WIDTH / newest.shape[1]
+    now = _small_gray(newest, scale)
+    corners = cv2.goodFeaturesToTrack(now, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE)
+    if corners is None:
+        return list(earlier)
+    return [
+        _aligned(frame, now, corners, scale) if is_alike else frame
+        for frame, is_alike in zip(earlier, same_size, strict=True)
+    ]
+
+
+def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageInput:
+    import cv2
+
+    pixels = np.asarray(frame)
+    motion = _homography(_small_gray(pixels, scale), now, corners)
+    if motion is None:
+        return frame
+    resize = np.diag([scale, scale, 1.0])
+    whole = np.linalg.inv(resize) @ motion @ resize
+    size = (pixels.shape[1], pixels.shape[0])
+    return np.asarray(cv2.warpPerspective(pixels, whole, size, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _small_gray(image: np.ndarray, scale: float) -> Any:
+    import cv2
+
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+
+
+def _homography(before: Any, now: Any, corners: Any) -> np.ndarray | None:
+    """Return the (3, 3) homography from `before` to `now`, or None if there is nothing to undo."""
+    import cv2
+
+    there, found = _tracked(now, before, corners)
+    if np.quantile(_distance(there, corners), _STILL_SHARE) < _STILL:
+        return None
+    back, returned = _tracked(before, now, there)
+    good = found & returned & (_distance(back, corners) < _RETURN_ERROR)
+    if np.count_nonzero(good) < _MIN_TRACKED:
+        return None
+    motion, _ = cv2.findHomography(there[good], corners[good], cv2.RANSAC, _INLIER)
+    return None if motion is None else np.asarray(motion)
+
+
+def _tracked(image: Any, other: Any, points: Any) -> tuple[Any, np.ndarray]:
+    """Return where (N, 1, 2) points of an image are in another one, and which were found."""
+    import cv2
+
+    there, found, _ = cv2.calcOpticalFlowPyrLK(image, other, points, None, winSize=_WINDOW)
+    return there, np.asarray(found)[:, 0] == 1
+
+
+def _distance(points: Any, others: Any) -> np.ndarray:
+    """Larger of the distances in x and in y between (N, 1, 2) points."""
+    return np.asarray(np.abs(points - others).max(axis=(1, 2)))

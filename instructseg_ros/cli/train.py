@@ -26,8 +26,8 @@ def add(commands: Subparsers) -> None:
     )
     parser.add_argument(
         '--recipe',
-        help='paper, fine_tune or a YAML file; for tabletop: embedded (default), polish, language, '
-        'smoke',
+        help='paper, fine_tune or a YAML file; for tabletop: embedded (default), sentences, '
+        'language, polish, smoke',
     )
     parser.add_argument('--model', help='start from this model: a folder, a hub id or "embedded"')
     parser.add_argument(

@@ -47,7 +47,7 @@ class CompositionReader:
     def read(self, text: str) -> Composition | None:
         """Split an instruction; None if it is a simple one, or in no form that is known here."""
         words = re.findall(r"[a-z0-9'-]+|[,.;:?!/]", _normalized(text))
-        words = [f'{word}#' if self._is_object(word) else word for word in words]
+        words = [f'{word}#' if self.is_object(word) else word for word in words]
         marked = _VERB_CAN.sub('can', ' '.join(words))
         marked = _OR_IF.sub('or', _IF_NOT.sub(r'\g<first> or \g<second>', marked))
         marked = _NOT_ONLY.sub(r'\1 and ', _EMPTY.sub('', marked)).strip(MARKS)
@@ -58,7 +58,8 @@ class CompositionReader:
                 return dataclasses.replace(composition, parts=tuple(plain))
         return None
 
-    def _is_object(self, word: str) -> bool:
+    def is_object(self, word: str) -> bool:
+        """Return whether a word in lower case names an object and not a place or the like."""
         return word in _THINGS or (self._is_noun(word) and not re.fullmatch(_NEVER, word))
 
 

@@ -18,6 +18,7 @@ PROCESSOR: Final = 'processor_config.json'
 LOOK_ALIKES: Final = 'look_alikes.txt'  # see `InstructSegProcessor`
 NOUN_WEIGHTS: Final = 'nouns.safetensors'  # see `noun_finder.py`; only in the embedded model
 NOUNS: Final = 'nouns.json'
+PARSER_WEIGHTS: Final = 'parser.safetensors'  # see `instruction_parser.py`; likewise
 WEIGHTS: Final = 'model.safetensors'
 WEIGHTS_INDEX: Final = 'model.safetensors.index.json'
 HEAD_FILE: Final = 'lm_head.safetensors'  # only in models that can generate text

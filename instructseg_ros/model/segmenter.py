@@ -14,6 +14,7 @@ from instructseg_ros.model.checkpoints import load_head, load_model
 from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
+from instructseg_ros.model.instruction_parser import InstructionParser, WordReader
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
@@ -114,6 +115,13 @@ class Segmenter:
             self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
         has_nouns = self._finder is not None or bool(processor.config.nouns)
         self._compositions = CompositionReader(self._is_noun) if has_nouns else None
+        self._parser = None
+        if folder is not None and self._compositions is not None:
+            self._parser = InstructionParser.from_folder(
+                folder,
+                self._model.get_input_embeddings().weight,
+                WordReader.from_tokenizer(processor.tokenizer, self._compositions.is_object),
+            )
         self.postprocessor = Postprocessor(
             processor,
             threshold=own_threshold if threshold is None else threshold,
@@ -258,23 +266,25 @@ class Segmenter:
         query.unknown = tuple(dict.fromkeys(unknown))
         query.noun = self._finder.read(text) if self._finder else None
         if self._compositions and not query.verbatim:
-            self._split(query, text, self._compositions)
+            text = self._split(query, text, self._compositions)
         query.prompt_text = text
 
     def _is_noun(self, word: str) -> bool:
         finder = self._finder
         return word in self._processor.config.nouns or (finder is not None and finder.is_noun(word))
 
-    def _split(self, query: Query, text: str, reader: CompositionReader) -> None:
-        """Fill in the simpler queries of a query that has any."""
-        composition = reader.read(text)
-        if composition is None:
-            return
-        query.operation = composition.operation
-        query.parts = tuple(
-            self.query(text if part is None else part, query.task, verbatim=part is None)
-            for part in composition.parts
-        )
+    def _split(self, query: Query, text: str, reader: CompositionReader) -> str:
+        """Fill in the simpler queries of a query, if any; return the text in plainer words."""
+        parsed = self._parser.parse(text) if self._parser else None
+        composition = parsed.composition if parsed else reader.read(text)
+        text = parsed.text if parsed else text
+        if composition is not None:
+            query.operation = composition.operation
+            query.parts = tuple(
+                self.query(text if part is None else part, query.task, verbatim=part is None)
+                for part in composition.parts
+            )
+        return text
 
     def aligned(self, earlier: Sequence[ImageInput], image: ImageInput) -> list[ImageInput]:
         """Return earlier frames as the model should see them together with a newer one.

@@ -1,0 +1,215 @@
+"""Sentences whose meaning and slots are known, for training the parser of instructions.
+
+They are paraphrases and wordings of the grammar, filled with random noun phrases; no scene is
+needed. Every word is tagged with the slot that it fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+
+from instructseg_ros.model.instruction_parser import NO_SLOT, split_words
+from instructseg_ros.tabletop.instructions import (
+    compound,
+    movement,
+    negation,
+    order,
+    relation,
+    superlative,
+    wording,
+)
+from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.instructions.wording import (
+    PARAPHRASES,
+    PLURAL_REQUESTS,
+    SINGULAR_REQUESTS,
+    SLOT,
+    Wordings,
+)
+
+_PARAPHRASES: Final = 0.72  # share of sentences that are paraphrases; the others use the grammar
+_PLAIN: Final = 0.08  # share of requests for a noun phrase and nothing else
+_BARE: Final = 0.35  # share of the grammar's noun phrases that stand alone
+_OWN_NOUNS: Final = 0.6  # share of nouns that are those of the tabletop
+_ADJECTIVES: Final = ('old', 'wooden', 'plastic', 'shiny', 'broken', 'clean', 'metal', 'round')
+_SIZES: Final = ('small', 'little', 'big', 'large', 'tiny', 'medium')
+_DETERMINERS: Final = ('the', 'the', 'the', 'the', 'a', 'my', 'that', 'this', 'your', 'some')
+_ALL: Final = ('all the', 'every one of the', 'the', 'both', 'two')
+_DETAILS: Final = ('on the table', 'over there', 'in the corner')
+_SLOT_OF: Final = {'objects': 'object', 'it': 'object', 'count': 'nth'}
+# Of two things, the larger one is the largest.
+_SAME: Final = {f'{name} of two': name for name in superlative.SUPERLATIVES}
+_SEVERAL: Final = frozenset(['both', 'plural', 'first of row', 'rest'])
+_TEMPLATES: Final = {
+    'nth': order.FROM_SIDE,
+    'middle': order.MIDDLE,
+    'first of row': order.FIRST_ON_SIDE,
+    'both': compound.BOTH,
+    'either': compound.EITHER,
+    'plural': compound.ALL_OF,
+    'not color': negation.NOT_COLOR,
+    'neither': negation.NEITHER,
+    'rest': negation.WORDINGS['rest'],
+}
+_RENAMED: Final = {'{no}': '{color}', '{nor}': '{color2}'}
+_T = TypeVar('_T')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedSentence:
+    """A sentence.
+
+    Attributes:
+        meaning: A key of `MEANINGS`.
+        words: Its words and punctuation marks, in lower case.
+        slots: The slot that each word fills, or `NO_SLOT`.
+    """
+
+    meaning: str
+    words: tuple[str, ...]
+    slots: tuple[str, ...]
+
+
+class SentenceWriter:
+    """Draws tagged sentences.
+
+    Args:
+        nouns: Nouns to ask for besides those of the tabletop.
+        held_out: Draw wordings that are held out of training.
+    """
+
+    def __init__(
+        self, nouns: Sequence[str], rng: np.random.Generator, *, held_out: bool = False
+    ) -> None:
+        self._nouns = nouns
+        self._own = [noun for words in wording.NOUNS.values() for noun in words.trained]
+        self._rng = rng
+        self._held_out = held_out
+
+    def draw(self) -> TaggedSentence:
+        """Draw a sentence."""
+        kind = self._rng.random()
+        if kind < _PARAPHRASES:
+            meaning = self._choice([*PARAPHRASES])
+            return self.filled(meaning, self._pick(PARAPHRASES[meaning]))
+        if kind < _PARAPHRASES + _PLAIN:
+            return self.filled('request', self._pick(SINGULAR_REQUESTS))
+        meaning, template = self._composed()
+        if not self._chance(_BARE):
+            requests = [PLURAL_REQUESTS]
+            if meaning not in _SEVERAL:
+                requests = [SINGULAR_REQUESTS, PARAPHRASES['request']]
+            template = self._pick(self._choice(requests)).replace('{it}', template)
+        return self.filled(meaning, template)
+
+    def filled(self, meaning: str, template: str) -> TaggedSentence:
+        """Fill the slots of a template."""
+        fillings = self._fillings(colored='{color}' not in template)
+        words: list[str] = []
+        slots: list[str] = []
+        for number, part in enumerate(SLOT.split(template)):
+            added = split_words(fillings[part] if number % 2 else part)
+            words += added
+            slots += [_SLOT_OF.get(part, part) if number % 2 else NO_SLOT] * len(added)
+        return TaggedSentence(
+            meaning=_SAME.get(meaning, meaning), words=tuple(words), slots=tuple(slots)
+        )
+
+    def _fillings(self, *, colored: bool) -> Mapping[str, str]:
+        colors = self._rng.permutation([*wording.COLORS, 'violet', 'grey'])
+        noun_phrase = self._noun_phrase(colored=not colored)
+        return {
+            'object': noun_phrase,
+            'objects': _plural(noun_phrase),
+            'anchor': self._noun_phrase(),
+            'anchor2': self._noun_phrase(),
+            'color': str(colors[0]),
+            'color2': str(colors[1]),
+            'nth': self._choice(['second', 'second', 'third', 'fourth', '2nd', '3rd', '4th']),
+            'number': self._choice(['two', 'three', 'four']),
+            'count': self._choice(['two', 'three', 'four']),
+            'side': self._choice(['left', 'right']),
+            **{slot: self._whole_phrase() for slot in ('first', 'second', 'it')},
+        }
+
+    def _noun_phrase(self, *, colored: bool = True) -> str:
+        noun = self._choice(self._own if self._chance(_OWN_NOUNS) else self._nouns)
+        words = ['thing' if self._chance(0.06) else noun]
+        if self._chance(0.08):
+            words.insert(0, self._choice(_ADJECTIVES))
+        if colored and self._chance(0.35):
+            words.insert(0, self._choice([*wording.COLORS]))
+        if self._chance(0.15):
+            words.insert(0, self._choice(_SIZES))
+        return ' '.join(words)
+
+    def _whole_phrase(self) -> str:
+        """Draw a noun phrase with its determiner, for one thing or for several."""
+        kind = self._rng.random()
+        if kind < 0.12:
+            return f'{self._choice(_ALL)} {_plural(self._noun_phrase())}'
+        if kind < 0.16:
+            return f'the {self._choice([*wording.COLORS])} one'
+        phrase = f'{self._choice(_DETERMINERS)} {self._noun_phrase()}'
+        return f'{phrase} {self._choice(_DETAILS)}' if kind < 0.24 else phrase
+
+    def _composed(self) -> tuple[str, str]:
+        """Draw a meaning and a noun phrase of the grammar for it, with slots."""
+        kind = self._choice([*_TEMPLATES, *['relation'] * 4, *['superlative', 'motion'] * 2])
+        if kind in _TEMPLATES:
+            template = self._pick(_TEMPLATES[kind])
+            for slot, name in _RENAMED.items():
+                template = template.replace(slot, name)
+            return kind, template.replace('{number}', '{count}') if kind == 'nth' else template
+        if kind == 'relation':
+            return self._relation()
+        return self._superlative() if kind == 'superlative' else self._motion()
+
+    def _relation(self) -> tuple[str, str]:
+        name = self._choice([*relation.RELATIONS])
+        anchors = 'the {anchor} and the {anchor2}' if name == 'between' else 'the {anchor}'
+        place = f'{self._pick(relation.RELATIONS[name].words)} {anchors}'
+        return name, self._pick(relation.PATTERNS).replace('{place}', place)
+
+    def _superlative(self) -> tuple[str, str]:
+        name = self._choice([*superlative.SUPERLATIVES])
+        words = superlative.SUPERLATIVES[name]
+        if self._chance(0.3):
+            more = self._pick(order.MORE_AFTER[name])
+            return name, self._pick(order.OF_TWO_AFTER).replace('{more}', more)
+        if name in ('largest', 'smallest') and self._chance(0.5):
+            template = self._pick(order.BY_MEASURE).replace('{nth}', 'second')
+            template = template.replace('{number}', 'two')
+            return f'second {name}', template.replace('{most}', self._pick(order.MOST[name]))
+        if self._chance(0.5):
+            first, patterns = words.before, superlative.BEFORE_NOUN
+        else:
+            first, patterns = words.after, superlative.AFTER_NOUN
+        return name, self._pick(patterns).replace('{first}', self._pick(first))
+
+    def _motion(self) -> tuple[str, str]:
+        direction = self._choice([*movement.DIRECTIONS, 'moving'])
+        verb = {'moving': 'move at all', 'up': 'rise'}.get(direction, 'move')
+        words = self._pick(movement.PARTICIPLES[verb])
+        if verb == 'move':
+            words = f'{words} {self._pick(movement.DIRECTIONS[direction])}'
+        return f'object {direction}', self._pick(movement.AFTER_NOUN).replace('{moving}', words)
+
+    def _pick(self, wordings: Wordings) -> str:
+        held_out = self._held_out and bool(wordings.held_out)
+        return self._choice(wordings.held_out if held_out else wordings.trained)
+
+    def _choice(self, options: Sequence[_T]) -> _T:
+        return options[int(self._rng.random() * len(options))]
+
+    def _chance(self, probability: float) -> bool:
+        return bool(self._rng.random() < probability)
+
+
+def _plural(noun_phrase: str) -> str:
+    words = noun_phrase.split()
+    return ' '.join([*words[:-1], pluralized(words[-1])])

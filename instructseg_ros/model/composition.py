@@ -22,6 +22,12 @@ _BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to i
 # both, and 11 % of the others.
 _SPECK: Final = 0.08
 _DOUBTFUL: Final = 0.8
+# Distances from a centre, as shares of the image's width: pixels of an object are within the first,
+# parts of an object that something hides partly within the second.
+_CLOSE: Final = 0.03
+_FAR: Final = 0.12
+_DOT: Final = 0.015
+_INSIDE: Final = np.float32(0.51)  # probability of an object where its mask has none
 _OVERLAP: Final = 0.5  # share of an object's mask from which another mask covers it
 
 
@@ -34,12 +40,14 @@ class Answer:
         score: Score of the target, 0..1.
         found: Whether the target counts as found.
         present: Whether a target that was found before would still count as found.
+        centres: (N, 2) rows and columns of its objects; None if only the mask tells where they are.
     """
 
     probability: np.ndarray = dataclasses.field(repr=False)
     score: float
     found: bool
     present: bool
+    centres: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -47,7 +55,10 @@ class Answer:
         return self.probability > 0.5
 
     def objects(self, without: np.ndarray | None = None) -> list[np.ndarray]:
-        """Return the mask of each object that is present; specks and doubtful parts are none.
+        """Return the mask of each object that is present.
+
+        There is one object at each centre. Without centres, each connected part of the mask is an
+        object, but for specks and doubtful parts.
 
         Args:
             without: (H, W) bool mask of what is no part of these objects.
@@ -55,6 +66,8 @@ class Answer:
         mask = self.mask if without is None else self.mask & ~without
         if not self.present or not mask.any():
             return []
+        if self.centres is not None and len(self.centres):
+            return _objects_at(self.centres, mask)
         labels, count = label_components(mask)
         numbers = np.arange(1, count + 1)
         areas = np.bincount(labels.ravel())[1:]
@@ -70,9 +83,10 @@ class Answer:
             score: Score of the answer if there are any.
         """
         mask = np.any(objects, axis=0) if len(objects) else np.zeros_like(self.mask)
-        probability = np.where(mask, self.probability, np.minimum(self.probability, 0.5))
+        inside, outside = np.maximum(self.probability, _INSIDE), np.minimum(self.probability, 0.5)
+        probability = np.where(mask, inside, outside)
         return dataclasses.replace(
-            self, probability=probability, score=score if len(objects) else 0.0
+            self, probability=probability, score=score if len(objects) else 0.0, centres=None
         )
 
 
@@ -110,6 +124,7 @@ class AllOf(Operation):
             found[0],
             probability=np.max([each.probability for each in found], axis=0),
             score=min(each.score for each in found),
+            centres=None,
         )
 
 
@@ -203,6 +218,33 @@ class Without(Operation):
             if left:
                 return answer.only(left, answer.score)
         return whole.only([], 0.0)
+
+
+def _objects_at(centres: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """Divide an (H, W) mask among the objects at (N, 2) centres.
+
+    A connected part belongs to the centres in it or close to it, each pixel to the nearest of them;
+    a part with none belongs to the nearest centre, or to nothing if that is far away. An object to
+    which nothing belongs is a dot.
+    """
+    width = mask.shape[1]
+    objects = np.zeros((len(centres), *mask.shape), bool)
+    labels, _ = label_components(mask)
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        pixels = np.argwhere(labels[box] == number) + [side.start for side in box]
+        distances = np.hypot(*(pixels[:, None] - centres).transpose(2, 0, 1))
+        closest = distances.min(axis=0)
+        near = np.flatnonzero(closest <= _CLOSE * width)
+        if not len(near):
+            near = np.flatnonzero(closest == closest.min()) if closest.min() <= _FAR * width else []
+        if len(near):
+            owners = near[distances[:, near].argmin(axis=1)]
+            objects[owners, pixels[:, 0], pixels[:, 1]] = True
+    rows, columns = np.indices(mask.shape, sparse=True)
+    for each, (row, column) in zip(objects, centres, strict=True):
+        if not each.any():
+            each |= np.hypot(rows - row, columns - column) <= _DOT * width
+    return list(objects)
 
 
 def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:

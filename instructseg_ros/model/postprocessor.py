@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from instructseg_ros.model.composition import AllOf, Answer
 from instructseg_ros.model.mask_decoder import best_mask
@@ -14,6 +17,8 @@ from instructseg_ros.model.noun_finder import NounFinder
 from instructseg_ros.model.prediction import Prediction, calibrated, explain
 from instructseg_ros.model.processor import InstructSegProcessor, as_pil
 from instructseg_ros.model.query import AnyEmbedding, ImageInput, InstructionEmbedding
+
+_POINTED: Final = -1.0  # logit from which a cell counts as pointed at
 
 
 class Postprocessor:
@@ -54,6 +59,7 @@ class Postprocessor:
         masks: torch.Tensor,
         scores: torch.Tensor,
         canvas: tuple[int, int],
+        pointers: torch.Tensor | None = None,
     ) -> list[Prediction]:
         """Return the best of Q masks for each of K embeddings, resized to the image.
 
@@ -63,6 +69,7 @@ class Postprocessor:
             masks: (K, Q, h, w) logits.
             scores: (K, Q) logits.
             canvas: (height, width) of the mask branch's input.
+            pointers: (K, Q, V) logits of the image cells that each mask points at, if any.
         """
         processor = self._processor
         height, width = (
@@ -73,14 +80,19 @@ class Postprocessor:
             return processor.restore_masks(logits, height, width, canvas)
 
         predictions = []
-        for embedding, mine, my_scores in zip(embeddings, masks, scores, strict=True):
+        for row, (embedding, mine, my_scores) in enumerate(
+            zip(embeddings, masks, scores, strict=True)
+        ):
             # The release is compared with the authors' code; refined masks differ from it anyway.
             quick = processor.config.guided_filter
             logits, score = best_mask(mine, my_scores, restore, restore_one=quick)
+            centres = None
+            if pointers is not None:
+                centres = _centres(pointers[row, my_scores.argmax()], height, width)
             sharp = processor.sharpen_mask(logits, image, masks.shape[-2:], canvas)
             # The score of a text that the model cannot understand means nothing.
             score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0
-            predictions.append(self._of_mask(embedding, sharp, score))
+            predictions.append(self._of_mask(embedding, sharp, score, centres=centres))
         return predictions
 
     def is_photograph(self, image: ImageInput) -> bool:
@@ -124,6 +136,7 @@ class Postprocessor:
                     score=one.score,
                     found=one.found,
                     present=one.score >= self.release * self.threshold,
+                    centres=one.centres,
                 )
                 for one in parts
             ]
@@ -151,6 +164,7 @@ class Postprocessor:
         logits: torch.Tensor,
         score: float,
         *,
+        centres: np.ndarray | None = None,
         is_nameless: bool = False,
     ) -> Prediction:
         mask = (logits > 0).cpu().numpy()
@@ -162,6 +176,7 @@ class Postprocessor:
                 found=score >= self.threshold and bool(mask.any()),
                 unknown=embedding.unknown,
                 repaired=embedding.repaired,
+                centres=centres,
                 is_nameless=is_nameless,
             )
         )
@@ -169,3 +184,15 @@ class Postprocessor:
     def _explained(self, prediction: Prediction) -> Prediction:
         reason = explain(prediction, found=prediction.found, threshold=self.threshold)
         return dataclasses.replace(prediction, reason=reason)
+
+
+def _centres(pointer: torch.Tensor, height: int, width: int) -> np.ndarray:
+    """Return (N, 2) rows and columns of the objects in an image that (V,) cells point at.
+
+    Each is a cell that scores higher than the cells around it.
+    """
+    side = math.isqrt(len(pointer))
+    cells = pointer.float().reshape(1, side, side)
+    peaks = (cells == functional.max_pool2d(cells, 3, 1, 1)) & (cells > _POINTED)
+    places = (peaks[0].nonzero().cpu().numpy() + 0.5) / side
+    return np.asarray(places * (height, width))

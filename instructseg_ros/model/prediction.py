@@ -28,6 +28,8 @@ class Prediction:
         unknown: Words of the instruction that are not in the model's vocabulary.
         repaired: Misspelt words of the instruction, and what each was read as.
         reason: Explains what was not found, and how misspelt words were read; '' for neither.
+        centres: (N, 2) rows and columns of the objects that the model points at, in pixels; None if
+            it points at none, as the released one.
         is_nameless: Whether nothing was found because the image is a photograph and the instruction
             names no object that the model knows from photographs.
         missing: Those parts of an instruction for several targets that were not found.
@@ -40,6 +42,7 @@ class Prediction:
     unknown: tuple[str, ...] = ()
     repaired: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reason: str = ''
+    centres: np.ndarray | None = None
     is_nameless: bool = False
     missing: tuple[str, ...] = ()
 

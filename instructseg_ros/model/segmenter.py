@@ -485,14 +485,19 @@ class Segmenter:
         pixels: PixelBatch,
     ) -> list[list[Prediction]]:
         """Decode one batch: some frames, each with the same number of embeddings."""
-        answer = self._model.decode(
-            _join(embeddings), pixels.features.of(frames), final_only=True
-        ).final
+        output = self._model.decode(_join(embeddings), pixels.features.of(frames), final_only=True)
+        answer, pointers = output.final, output.pointer_logits
+        rows = zip(frames, embeddings, answer.mask_logits, answer.score_logits, strict=True)
         return [
-            self.postprocessor.of_masks(pixels.images[frame], some, masks, scores, pixels.canvas)
-            for frame, some, masks, scores in zip(
-                frames, embeddings, answer.mask_logits, answer.score_logits, strict=True
+            self.postprocessor.of_masks(
+                pixels.images[frame],
+                some,
+                masks,
+                scores,
+                pixels.canvas,
+                None if pointers is None else pointers[row],
             )
+            for row, (frame, some, masks, scores) in enumerate(rows)
         ]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,36 @@ def test_specks_are_no_objects() -> None:
     speck = answer(10, 30)
     speck.probability[0, 79] = 0.9
     assert columns(speck) == [10, 30]
+
+
+def pointed(result: Answer, *centres: tuple[float, float]) -> Answer:
+    return dataclasses.replace(result, centres=np.array(centres, float))
+
+
+def test_there_is_an_object_at_every_centre() -> None:
+    touching = pointed(answer(10, 18, 50), (19.5, 9.5), (19.5, 17.5), (19.5, 49.5))
+    assert columns(touching) == [10, 18, 50]
+    assert [part.sum() for part in touching.objects()] == [64, 64, 64]
+
+
+def test_a_part_without_a_centre_belongs_to_an_object_close_by_or_to_none() -> None:
+    hidden_in_the_middle = pointed(answer(10, 20), (20, 10))
+    [whole] = hidden_in_the_middle.objects()
+    assert whole.sum() == 128
+    [alone] = pointed(answer(10, 60), (20, 10)).objects()
+    assert alone.sum() == 64
+
+
+def test_an_object_without_a_mask_counts_in_an_order() -> None:
+    row = pointed(answer(10, 70), (20, 10), (20, 40), (20, 70))
+    result = InOrder('left', first=3, last=3).combine([row, NOTHING])
+    assert columns(result) == [70]
+    [dot] = InOrder('left', first=2, last=2).combine([row, NOTHING]).objects()
+    assert np.argwhere(dot).mean(axis=0) == pytest.approx((20, 40))
+
+
+def test_what_is_absent_has_no_objects_whatever_the_model_points_at() -> None:
+    assert pointed(NOTHING, (20, 10)).objects() == []
 
 
 def test_of_several_anchors_the_nearest_counts() -> None:

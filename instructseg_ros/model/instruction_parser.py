@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -83,14 +84,19 @@ def _without(slots: Mapping[str, str]) -> Composition:
     return Composition(parts=(None, all_of(phrase), *taken), operation=Without())
 
 
-def _nth(slots: Mapping[str, str]) -> Composition:
+def _without_kind(slots: Mapping[str, str]) -> Composition:
+    parts = (None, all_of(slots['object']), all_of(slots['anchor']))
+    return Composition(parts=parts, operation=Without())
+
+
+def _nth(slots: Mapping[str, str], order: str = '') -> Composition:
     place = _place(slots['nth'])
-    return _in_order(InOrder(slots['side'], first=place, last=place))(slots)
+    return _in_order(InOrder(order or slots['side'], first=place, last=place))(slots)
 
 
-def _first_of_row(slots: Mapping[str, str]) -> Composition:
-    number = _place(slots['number'])
-    return _in_order(InOrder(slots['side'], first=1, last=number))(slots)
+def _first(slots: Mapping[str, str], order: str = '') -> Composition:
+    last = _place(slots['number'])
+    return _in_order(InOrder(order or slots['side'], first=1, last=last))(slots)
 
 
 def _place(word: str) -> int:
@@ -106,6 +112,7 @@ _MOST: Final = {
     name: Meaning(f'the {name} {{object}}')
     for name in ('leftmost', 'rightmost', 'nearest', 'farthest', 'largest', 'smallest')
 }
+_ORDERS: Final = {'largest': 'large', 'smallest': 'small', 'nearest': 'front', 'farthest': 'back'}
 _RELATIONS: Final = {
     'left': 'to the left of',
     'right': 'to the right of',
@@ -114,23 +121,10 @@ _RELATIONS: Final = {
     'on': 'on',
     'inside': 'in',
 }
-_USES: Final = {
-    'drink': 'something to drink from',
-    'pour tea': 'something to pour tea from',
-    'soup': 'something to eat soup from',
-    'cut': 'something to cut with',
-    'eat': 'something to eat',
-    'read': 'something to read',
-    'write': 'something to write with',
-    'play': 'something to play with',
-    'roll': 'something that can roll',
-    'throw': 'something to throw',
-    'drive': 'something to drive around',
-    'hit': 'something to hit a nail with',
-    'stir': 'something to stir with',
-    'serve': 'something to put food on',
-    'pack': 'something to pack things in',
-}
+_USES: Final = (
+    *('drink', 'pour tea', 'soup', 'cut', 'eat', 'read', 'write', 'play', 'roll', 'throw', 'drive'),
+    *('hit', 'stir', 'serve', 'pack'),
+)
 _MOTIONS: Final = {
     'moving': 'moving',
     'left': 'moving to the left',
@@ -151,7 +145,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     'between': Meaning('the {object} between the {anchor} and the {anchor2}'),
     'beside': Meaning('the {object} next to the {anchor}', _beside),
     'beside anything': Meaning('the thing next to the {anchor}', _beside_anything),
-    **{f'use {name}': Meaning(words) for name, words in _USES.items()},
+    **{f'use {name}': Meaning() for name in _USES},
     **{f'motion {name}': Meaning(f'the thing that is {words}') for name, words in _MOTIONS.items()},
     **{
         f'object {name}': Meaning(f'the {{object}} that is {words}')
@@ -160,7 +154,15 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     'both': Meaning('{first} and {second}', _both),
     'either': Meaning('{first} or {second}', _either),
     'nth': Meaning('the {nth} {object} from the {side}', _nth),
-    'first of row': Meaning('the {number} {object} on the {side}', _first_of_row),
+    'first of row': Meaning('the {number} {object} on the {side}', _first),
+    **{
+        f'nth {name}': Meaning(f'the {{nth}} {name} {{object}}', partial(_nth, order=order))
+        for name, order in _ORDERS.items()
+    },
+    **{
+        f'first {name}': Meaning(f'the {{number}} {name} {{object}}', partial(_first, order=order))
+        for name, order in _ORDERS.items()
+    },
     'middle': Meaning('the middle {object}', _in_order(InOrder('left', first=2, last=2, of=3))),
     'second largest': Meaning(
         'the second largest {object}', _in_order(InOrder('large', first=2, last=2))
@@ -171,6 +173,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     'not color': Meaning('the {object} that is not {color}', _without),
     'neither': Meaning('the {object} that is neither {color} nor {color2}', _without),
     'other': Meaning('the {object} that is not {color}', _without),
+    'not category': Meaning('the {object} that is not a {anchor}', _without_kind),
     'rest': Meaning('all the {object} that are not {color}', _without),
 }
 
@@ -324,7 +327,7 @@ class InstructionParser:
         if meaning is None or not meaning.slots <= slots.keys():
             return None
         composition = meaning.compose and meaning.compose(slots)
-        return ParsedInstruction(text=_written(meaning, slots), composition=composition)
+        return ParsedInstruction(text=_written(meaning, slots) or text, composition=composition)
 
     @torch.inference_mode()
     def _understand(self, words: Sequence[str]) -> tuple[Meaning | None, dict[str, str]]:

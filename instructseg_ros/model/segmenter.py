@@ -49,6 +49,7 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
 
+_MOST_SPLITS: Final = 2  # the parts of an instruction may have parts
 # Prompts of a compiled model are padded to a multiple of this many tokens, so that fewer shapes
 # have to be compiled.
 PROMPT_BUCKET: Final = 8
@@ -253,8 +254,11 @@ class Segmenter:
 
     def prepare(self, query: Query) -> None:
         """Fill in how a query's text is read, unless that was done before."""
-        if query.prompt_text is not None:
-            return
+        if query.prompt_text is None:
+            self._read(query, _MOST_SPLITS)
+
+    def _read(self, query: Query, splits: int) -> None:
+        """Fill in how a query's text is read; split it, and its parts, at most so many times."""
         text, processor = query.text, self._processor
         known, unknown = processor.known_and_unknown(text)
         if not query.verbatim:
@@ -265,15 +269,15 @@ class Segmenter:
         query.known = bool(known)
         query.unknown = tuple(dict.fromkeys(unknown))
         query.noun = self._finder.read(text) if self._finder else None
-        if self._compositions and not query.verbatim:
-            text = self._split(query, text, self._compositions)
+        if self._compositions and splits and not query.verbatim:
+            text = self._split(query, text, self._compositions, splits)
         query.prompt_text = text
 
     def _is_noun(self, word: str) -> bool:
         finder = self._finder
         return word in self._processor.config.nouns or (finder is not None and finder.is_noun(word))
 
-    def _split(self, query: Query, text: str, reader: CompositionReader) -> str:
+    def _split(self, query: Query, text: str, reader: CompositionReader, splits: int) -> str:
         """Fill in the simpler queries of a query, if any; return the text in plainer words."""
         parsed = self._parser.parse(text) if self._parser else None
         composition = parsed.composition if parsed else reader.read(text)
@@ -281,9 +285,11 @@ class Segmenter:
         if composition is not None:
             query.operation = composition.operation
             query.parts = tuple(
-                self.query(text if part is None else part, query.task, verbatim=part is None)
+                Query(text=part or text, task=query.task, verbatim=part is None)
                 for part in composition.parts
             )
+            for part in query.parts:
+                self._read(part, splits - 1)
         return text
 
     def aligned(self, earlier: Sequence[ImageInput], image: ImageInput) -> list[ImageInput]:

@@ -35,7 +35,13 @@ _PARAPHRASES: Final = 0.72  # share of sentences that are paraphrases; the other
 _PLAIN: Final = 0.08  # share of requests for a noun phrase and nothing else
 _BARE: Final = 0.35  # share of the grammar's noun phrases that stand alone
 _OWN_NOUNS: Final = 0.6  # share of nouns that are those of the tabletop
-_ADJECTIVES: Final = ('old', 'wooden', 'plastic', 'shiny', 'broken', 'clean', 'metal', 'round')
+_BEFORE_NOUN: Final = (
+    *('old', 'wooden', 'plastic', 'shiny', 'broken', 'clean', 'metal', 'round', 'toy', 'coffee'),
+    *('tea', 'water', 'soup', 'soda', 'gift', 'story', 'rubber', 'bread', 'table', 'kitchen'),
+)
+_PLACES: Final = ('second', 'second', 'second', 'third', 'third', 'fourth', '2nd', '3rd', '4th')
+_ANY_NOUN: Final = ('thing', 'object', 'item')
+_COLORS: Final = (*wording.COLORS, 'violet', 'grey', 'crimson')
 _SIZES: Final = ('small', 'little', 'big', 'large', 'tiny', 'medium')
 _DETERMINERS: Final = ('the', 'the', 'the', 'the', 'a', 'my', 'that', 'this', 'your', 'some')
 _ALL: Final = ('all the', 'every one of the', 'the', 'both', 'two')
@@ -43,7 +49,9 @@ _DETAILS: Final = ('on the table', 'over there', 'in the corner')
 _SLOT_OF: Final = {'objects': 'object', 'it': 'object', 'count': 'nth'}
 # Of two things, the larger one is the largest.
 _SAME: Final = {f'{name} of two': name for name in superlative.SUPERLATIVES}
-_SEVERAL: Final = frozenset(['both', 'plural', 'first of row', 'rest'])
+_SEVERAL: Final = frozenset(
+    ['both', 'plural', 'first of row', 'rest', *(f'first {name}' for name in order.MOST)]
+)
 _TEMPLATES: Final = {
     'nth': order.FROM_SIDE,
     'middle': order.MIDDLE,
@@ -54,8 +62,9 @@ _TEMPLATES: Final = {
     'not color': negation.NOT_COLOR,
     'neither': negation.NEITHER,
     'rest': negation.WORDINGS['rest'],
+    'not category': negation.NOT_CATEGORY,
 }
-_RENAMED: Final = {'{no}': '{color}', '{nor}': '{color2}'}
+_RENAMED: Final = {'{a_no}': 'a {color}', '{no}': '{color}', '{nor}': '{color2}'}
 _T = TypeVar('_T')
 
 
@@ -120,7 +129,7 @@ class SentenceWriter:
         )
 
     def _fillings(self, *, colored: bool) -> Mapping[str, str]:
-        colors = self._rng.permutation([*wording.COLORS, 'violet', 'grey'])
+        colors = self._rng.permutation(_COLORS)
         noun_phrase = self._noun_phrase(colored=not colored)
         return {
             'object': noun_phrase,
@@ -129,7 +138,7 @@ class SentenceWriter:
             'anchor2': self._noun_phrase(),
             'color': str(colors[0]),
             'color2': str(colors[1]),
-            'nth': self._choice(['second', 'second', 'third', 'fourth', '2nd', '3rd', '4th']),
+            'nth': self._choice(_PLACES),
             'number': self._choice(['two', 'three', 'four']),
             'count': self._choice(['two', 'three', 'four']),
             'side': self._choice(['left', 'right']),
@@ -138,14 +147,20 @@ class SentenceWriter:
 
     def _noun_phrase(self, *, colored: bool = True) -> str:
         noun = self._choice(self._own if self._chance(_OWN_NOUNS) else self._nouns)
-        words = ['thing' if self._chance(0.06) else noun]
-        if self._chance(0.08):
-            words.insert(0, self._choice(_ADJECTIVES))
-        if colored and self._chance(0.35):
-            words.insert(0, self._choice([*wording.COLORS]))
+        words = [self._choice(_ANY_NOUN) if self._chance(0.1) else noun]
+        if self._chance(0.12):
+            words.insert(0, self._choice(_BEFORE_NOUN))
+        if colored and self._chance(0.4):
+            words.insert(0, self._color())
         if self._chance(0.15):
             words.insert(0, self._choice(_SIZES))
         return ' '.join(words)
+
+    def _color(self) -> str:
+        color = self._choice(_COLORS)
+        if self._chance(0.2):
+            return f'{color} {self._choice(["colored", "coloured"])}'
+        return f'{self._choice(["light", "dark"])} {color}' if self._chance(0.05) else color
 
     def _whole_phrase(self) -> str:
         """Draw a noun phrase with its determiner, for one thing or for several."""
@@ -153,21 +168,26 @@ class SentenceWriter:
         if kind < 0.12:
             return f'{self._choice(_ALL)} {_plural(self._noun_phrase())}'
         if kind < 0.16:
-            return f'the {self._choice([*wording.COLORS])} one'
+            return f'the {self._color()} one'
         phrase = f'{self._choice(_DETERMINERS)} {self._noun_phrase()}'
         return f'{phrase} {self._choice(_DETAILS)}' if kind < 0.24 else phrase
 
     def _composed(self) -> tuple[str, str]:
         """Draw a meaning and a noun phrase of the grammar for it, with slots."""
-        kind = self._choice([*_TEMPLATES, *['relation'] * 4, *['superlative', 'motion'] * 2])
+        kind = self._choice(
+            [*_TEMPLATES, *['relation'] * 4, *['superlative', 'motion', 'rank'] * 2]
+        )
         if kind in _TEMPLATES:
             template = self._pick(_TEMPLATES[kind])
             for slot, name in _RENAMED.items():
                 template = template.replace(slot, name)
+            if kind == 'not category':
+                template = template.replace('{color}', '{anchor}')
             return kind, template.replace('{number}', '{count}') if kind == 'nth' else template
         if kind == 'relation':
             return self._relation()
-        return self._superlative() if kind == 'superlative' else self._motion()
+        draw = {'superlative': self._superlative, 'motion': self._motion, 'rank': self._rank}
+        return draw[kind]()
 
     def _relation(self) -> tuple[str, str]:
         name = self._choice([*relation.RELATIONS])
@@ -181,15 +201,21 @@ class SentenceWriter:
         if self._chance(0.3):
             more = self._pick(order.MORE_AFTER[name])
             return name, self._pick(order.OF_TWO_AFTER).replace('{more}', more)
-        if name in ('largest', 'smallest') and self._chance(0.5):
-            template = self._pick(order.BY_MEASURE).replace('{nth}', 'second')
-            template = template.replace('{number}', 'two')
-            return f'second {name}', template.replace('{most}', self._pick(order.MOST[name]))
         if self._chance(0.5):
             first, patterns = words.before, superlative.BEFORE_NOUN
         else:
             first, patterns = words.after, superlative.AFTER_NOUN
         return name, self._pick(patterns).replace('{first}', self._pick(first))
+
+    def _rank(self) -> tuple[str, str]:
+        name = self._choice([*order.MOST])
+        most = self._pick(order.MOST[name])
+        if self._chance(0.4):
+            return f'first {name}', self._pick(order.FIRST_BY_MEASURE).replace('{most}', most)
+        template = self._pick(order.BY_MEASURE).replace('{most}', most)
+        if name in ('largest', 'smallest') and self._chance(0.5):
+            return f'second {name}', template.replace('{nth}', 'second').replace('{number}', 'two')
+        return f'nth {name}', template.replace('{number}', '{count}')
 
     def _motion(self) -> tuple[str, str]:
         direction = self._choice([*movement.DIRECTIONS, 'moving'])

@@ -25,22 +25,22 @@ def test_every_word_has_a_slot_and_every_slot_of_the_meaning_is_filled(held_out:
 
 
 def test_sentences_of_every_meaning_are_drawn() -> None:
-    counts = Counter(one.meaning for one in drawn(6000))
+    counts = Counter(one.meaning for one in drawn(9000))
     assert counts.keys() == MEANINGS.keys()
-    assert min(counts.values()) >= 15
+    assert min(counts.values()) >= 10
 
 
 def test_every_paraphrase_has_a_meaning_of_the_parser() -> None:
-    assert {re.sub(' of two$', '', name) for name in PARAPHRASES} | {'first of row'} == {*MEANINGS}
+    assert {re.sub(' of two$', '', name) for name in PARAPHRASES} <= MEANINGS.keys()
 
 
 def test_a_slot_holds_what_fills_it() -> None:
     writer = SentenceWriter(['dog'], np.random.default_rng(5))
-    one = writer.filled('other', "I have the {color} one of the {objects}, what's the other like?")
-    assert one.slots[:3] == (NO_SLOT, NO_SLOT, NO_SLOT)
-    assert one.slots[3] == 'color'
-    assert one.words[6:7] == ('the',) and one.slots[7] == 'object'
-    assert one.words[-1] == '?'
+    one = writer.filled('other', 'I have the {color} one, get the other of the {objects}!')
+    assert one.words[:3] == ('i', 'have', 'the')
+    assert one.slots[:4] == (NO_SLOT, NO_SLOT, NO_SLOT, 'color')
+    assert one.slots[-2:] == ('object', NO_SLOT)
+    assert one.words[-1] == '!'
 
 
 def test_held_out_wordings_are_drawn_only_on_request() -> None:

@@ -8,9 +8,12 @@ that most corners of the image lie on, such as a table, from one frame to anothe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+from instructseg_ros.model.model_files import ModelError
 
 if TYPE_CHECKING:
     from instructseg_ros.model.query import ImageInput
@@ -43,9 +46,11 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
     Returns:
         The warped frames. A frame is returned as it is if the camera stood still, if it has another
         size than the newest one, or if too few corners could be tracked.
-    """
-    import cv2
 
+    Raises:
+        ModelError: OpenCV is missing.
+    """
+    cv2 = _opencv()
     newest = np.asarray(image)
     same_size = [np.asarray(frame).shape == newest.shape for frame in earlier]
     if not any(same_size):
@@ -61,9 +66,19 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
     ]
 
 
-def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageInput:
-    import cv2
+def _opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ModelError(
+            f'this model needs OpenCV to compare frames ({error}): apt install python3-opencv, or '
+            f'pip install opencv-python-headless'
+        ) from error
+    return cv2
 
+
+def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageInput:
+    cv2 = _opencv()
     pixels = np.asarray(frame)
     motion = _homography(_small_gray(pixels, scale), now, corners)
     if motion is None:
@@ -75,16 +90,15 @@ def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageIn
 
 
 def _small_gray(image: np.ndarray, scale: float) -> Any:
-    import cv2
-
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    cv2 = _opencv()
+    size = (_WIDTH, max(1, round(scale * image.shape[0])))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
 
 
 def _homography(before: Any, now: Any, corners: Any) -> np.ndarray | None:
     """Return the (3, 3) homography from `before` to `now`, or None if there is nothing to undo."""
-    import cv2
-
+    cv2 = _opencv()
     few = np.ascontiguousarray(corners[::_FEW])
     if np.quantile(_distance(_tracked(now, before, few)[0], few), _STILL_SHARE) < _STILL:
         return None
@@ -99,8 +113,7 @@ def _homography(before: Any, now: Any, corners: Any) -> np.ndarray | None:
 
 def _tracked(image: Any, other: Any, points: Any) -> tuple[Any, np.ndarray]:
     """Return where (N, 1, 2) points of an image are in another one, and which were found."""
-    import cv2
-
+    cv2 = _opencv()
     there, found, _ = cv2.calcOpticalFlowPyrLK(image, other, points, None, winSize=_WINDOW)
     return there, np.asarray(found)[:, 0] == 1
 

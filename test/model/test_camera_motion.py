@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from instructseg_ros.model.camera_motion import remove_camera_motion
+from instructseg_ros.model.model_files import ModelError
 from instructseg_ros.tabletop.shifts import SHIFTS, observe_shifted
 from instructseg_ros.tabletop.world.simulator import Tabletop
 
@@ -86,6 +88,20 @@ def test_there_may_be_no_earlier_frames_and_no_corners() -> None:
     assert remove_camera_motion([], plain) == []
     [same] = remove_camera_motion([plain], plain)
     assert same is plain
+
+
+def test_a_missing_opencv_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    with pytest.raises(ModelError, match='apt install python3-opencv'):
+        remove_camera_motion([seen(table(), 0, 0)], seen(table(), 0, 0))
+
+
+@pytest.mark.parametrize('size', [(1, 1), (5, 4000), (4000, 5), (2, 300), (30, 40)])
+def test_images_of_any_size_are_taken(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(2)]
+    [same] = remove_camera_motion(frames[:1], frames[1])
+    assert np.asarray(same).shape == (*size, 3)
 
 
 @pytest.mark.parametrize('seed', [3, 8, 14])

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from instructseg_ros.model.composition import AllOf, InOrder, Nearest, OneOf, Without
+from instructseg_ros.model.instruction_parser import (
+    MEANINGS,
+    SLOTS,
+    InstructionParser,
+    ParserNetwork,
+    WordReader,
+    split_words,
+)
+from instructseg_ros.model.model_files import PARSER_WEIGHTS, ModelError, find_model
+from instructseg_ros.model.segmenter import Segmenter
+
+WORDS = WordReader({'the': 3, 'mug': 4}, 1, lambda word: word == 'mug')
+
+
+@pytest.fixture(scope='module')
+def segmenter() -> Segmenter:
+    return Segmenter.from_pretrained()
+
+
+def test_words_and_punctuation_are_split() -> None:
+    words = split_words("That's it: the 2nd RED mug, isn\u2019t it?")
+    assert words == ["that's", 'it', ':', 'the', '2nd', 'red', 'mug', ',', "isn't", 'it', '?']
+
+
+def test_words_have_ids_and_kinds() -> None:
+    ids, kinds = WORDS.read(['the', 'red', 'mug', ','])
+    assert ids == [3, 1, 4, 0]
+    assert kinds[:3] == [0, 2, 1] and kinds[3] > 2
+
+
+def test_all_slots_of_the_meanings_are_slots_of_words() -> None:
+    assert set().union(*(meaning.slots for meaning in MEANINGS.values())) < set(SLOTS)
+
+
+def test_the_model_knows_the_words_of_every_meaning(segmenter: Segmenter) -> None:
+    slots = dict.fromkeys(SLOTS, 'mug') | {'color': 'red', 'color2': 'blue', 'side': 'left'}
+    slots |= {'nth': 'second', 'number': 'two'}
+    for meaning in MEANINGS.values():
+        assert not segmenter.query(meaning.words.format(**slots), verbatim=True).unknown
+
+
+@pytest.mark.parametrize(
+    ('text', 'plain'),
+    [
+        ('which mug stands to the left of the plate?', 'the mug to the left of the plate'),
+        ('I want the ball that is behind the red box', 'the ball behind the red box'),
+        ('the spoon in the blue bowl, please', 'the spoon in the blue bowl'),
+        ('give me whatever is moving to the left', 'the thing that is moving to the left'),
+        ('of the two boxes take the bigger one', 'the largest of the boxes'),
+        ('the mug farthest to the right', 'the rightmost mug'),
+    ],
+)
+def test_an_instruction_is_put_in_plain_words(segmenter: Segmenter, text: str, plain: str) -> None:
+    query = segmenter.query(text)
+    assert (query.prompt_text, query.operation) == (plain, None)
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts', 'operation'),
+    [
+        ('I need the mug and the bottle', ('the mug', 'the bottle'), AllOf()),
+        ('give me the mug or the bottle', ('the mug', 'the bottle'), OneOf()),
+        ('the second mug from the left', ('every mug', None), InOrder('left', 2, 2)),
+        ('the third largest box', ('every box', None), InOrder('large', 3, 3)),
+        ('the two apples on the right', ('all the apples', None), InOrder('right', 1, 2)),
+        ('the middle one of the three cans', ('all the cans', None), InOrder('left', 2, 2, 3)),
+        ('the pen next to the red book', ('every pen', 'the red book'), Nearest()),
+        ('the mug that is not red', (None, 'every mug', 'every red mug'), Without()),
+    ],
+)
+def test_an_instruction_is_split(
+    segmenter: Segmenter, text: str, parts: tuple[str | None, ...], operation: object
+) -> None:
+    query = segmenter.query(text)
+    found = tuple(None if part.verbatim else part.text for part in query.parts)
+    assert (found, query.operation) == (parts, operation)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '?',
+        'asdf qwer',
+        'hello there, how are you today?',
+        'the mug to the left of the plate, as the red team says',  # the color is in no slot
+    ],
+)
+def test_without_a_clear_meaning_nothing_is_changed(segmenter: Segmenter, text: str) -> None:
+    query = segmenter.query(text)
+    assert (query.prompt_text, query.operation) == (text, None)
+
+
+def test_parts_have_parts_only_once_more(segmenter: Segmenter) -> None:
+    query = segmenter.query('the mug next to the bottle and the second box from the left')
+    depths = [0]
+    level = [query]
+    while level := [part for each in level for part in each.parts]:
+        depths.append(len(level))
+    assert len(depths) <= 3
+
+
+def test_a_model_without_a_parser_has_none(tmp_path: Path) -> None:
+    assert InstructionParser.from_folder(tmp_path, torch.zeros(9, 4), WORDS) is None
+
+
+def test_a_parser_of_another_version_is_refused(tmp_path: Path) -> None:
+    weights = load_file(find_model('embedded') / PARSER_WEIGHTS)
+    weights['meaning.3.weight'] = weights['meaning.3.weight'][1:].contiguous()
+    save_file(weights, tmp_path / PARSER_WEIGHTS)
+    with pytest.raises(ModelError, match='train it again with scripts/train_instruction_parser'):
+        InstructionParser.from_folder(tmp_path, torch.zeros(9, 128), WORDS)
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    network = ParserNetwork(torch.randn(6, 8), trained=5).eval()
+    ids, kinds = (
+        torch.tensor([[3, 4, 2, 0, 0], [1, 5, 4, 3, 2]]),
+        torch.zeros(2, 5, dtype=torch.long),
+    )
+    meanings, slots = network(ids, kinds, torch.tensor([3, 5]))
+    alone, its_slots = network(ids[:1, :3], kinds[:1, :3], torch.tensor([3]))
+    assert torch.allclose(meanings[:1], alone, atol=1e-6)
+    assert torch.allclose(slots[:1, :3], its_slots, atol=1e-6)

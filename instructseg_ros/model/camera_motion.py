@@ -18,7 +18,7 @@ from instructseg_ros.model.model_files import ModelError
 if TYPE_CHECKING:
     from instructseg_ros.model.query import ImageInput
 
-_WIDTH: Final = 320  # of the images in which corners are tracked
+_SIDE: Final = 320  # the longer one of the images in which corners are tracked
 _CORNERS: Final = 250
 _CORNER_QUALITY: Final = 0.005  # of the best corner
 _CORNER_DISTANCE: Final = 5  # pixels
@@ -55,7 +55,7 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
     same_size = [np.asarray(frame).shape == newest.shape for frame in earlier]
     if not any(same_size):
         return list(earlier)
-    scale = _WIDTH / newest.shape[1]
+    scale = _SIDE / max(newest.shape[:2])
     now = _small_gray(newest, scale)
     corners = cv2.goodFeaturesToTrack(now, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE)
     if corners is None:
@@ -91,7 +91,7 @@ def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageIn
 
 def _small_gray(image: np.ndarray, scale: float) -> Any:
     cv2 = _opencv()
-    size = (_WIDTH, max(1, round(scale * image.shape[0])))
+    size = [max(1, round(scale * side)) for side in (image.shape[1], image.shape[0])]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
 

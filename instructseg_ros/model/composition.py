@@ -26,6 +26,7 @@ _DOUBTFUL: Final = 0.8
 # parts of an object that something hides partly within the second.
 _CLOSE: Final = 0.03
 _FAR: Final = 0.12
+_SAME: Final = 0.05  # within which two centres are those of one object
 _DOT: Final = 0.015
 _INSIDE: Final = np.float32(0.51)  # probability of an object where its mask has none
 _OVERLAP: Final = 0.5  # share of an object's mask from which another mask covers it
@@ -54,20 +55,24 @@ class Answer:
         """(H, W) bool."""
         return self.probability > 0.5
 
-    def objects(self, without: np.ndarray | None = None) -> list[np.ndarray]:
+    def objects(self, without: Answer | None = None) -> list[np.ndarray]:
         """Return the mask of each object that is present.
 
         There is one object at each centre. Without centres, each connected part of the mask is an
         object, but for specks and doubtful parts.
 
         Args:
-            without: (H, W) bool mask of what is no part of these objects.
+            without: Objects that are none of these.
         """
-        mask = self.mask if without is None else self.mask & ~without
+        mask, centres = self.mask, self.centres
+        if without is not None:
+            mask = mask & ~without.mask
+            if centres is not None and without.centres is not None:
+                centres = _removed(centres, without.centres, _SAME * mask.shape[1])
         if not self.present or not mask.any():
             return []
-        if self.centres is not None and len(self.centres):
-            return _objects_at(self.centres, mask)
+        if centres is not None and len(centres):
+            return _objects_at(centres, mask)
         labels, count = label_components(mask)
         numbers = np.arange(1, count + 1)
         areas = np.bincount(labels.ravel())[1:]
@@ -190,7 +195,7 @@ class Nearest(Operation):
         anchors = anchor.objects()
         gaps = [
             (min(_gap(each, other) for other in anchors), index, each)
-            for index, each in enumerate(objects.objects(without=anchor.mask))
+            for index, each in enumerate(objects.objects(without=anchor))
             if anchors
         ]
         beside = [
@@ -218,6 +223,15 @@ class Without(Operation):
             if left:
                 return answer.only(left, answer.score)
         return whole.only([], 0.0)
+
+
+def _removed(centres: np.ndarray, others: np.ndarray, reach: float) -> np.ndarray:
+    """Remove from (N, 2) centres the nearest one of each other centre, if it is within reach."""
+    for other in others:
+        gaps = np.hypot(*(centres - other).T)
+        if len(gaps) and gaps.min() <= reach:
+            centres = np.delete(centres, gaps.argmin(), axis=0)
+    return centres
 
 
 def _objects_at(centres: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:

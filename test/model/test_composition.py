@@ -146,6 +146,12 @@ def test_an_object_without_a_mask_counts_in_an_order() -> None:
     assert np.argwhere(dot).mean(axis=0) == pytest.approx((20, 40))
 
 
+def test_an_anchor_that_the_model_points_at_is_not_beside_itself() -> None:
+    things = pointed(answer(10, 40, 64), (20, 10), (20, 40), (20, 64))
+    anchor = pointed(answer(40), (20, 42))
+    assert columns(Nearest().combine([things, anchor])) == [64]
+
+
 def test_what_is_absent_has_no_objects_whatever_the_model_points_at() -> None:
     assert pointed(NOTHING, (20, 10)).objects() == []
 

@@ -30,6 +30,9 @@ _INLIER: Final = 2.0  # pixels
 # have all others.
 _STILL: Final = 0.7
 _STILL_SHARE: Final = 0.2
+# It also stands still if less than this share of the pixels changes by more than noise.
+_UNCHANGED: Final = 0.015
+_CHANGED: Final = 12
 _FEW: Final = 4  # every so many corners are enough to see whether it stands still
 
 
@@ -52,17 +55,17 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
     """
     cv2 = _opencv()
     newest = np.asarray(image)
-    same_size = [np.asarray(frame).shape == newest.shape for frame in earlier]
-    if not any(same_size):
-        return list(earlier)
     scale = _SIDE / max(newest.shape[:2])
     now = _small_gray(newest, scale)
+    changed = [_has_changed(frame, newest, now, scale) for frame in earlier]
+    if not any(changed):
+        return list(earlier)
     corners = cv2.goodFeaturesToTrack(now, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE)
     if corners is None:
         return list(earlier)
     return [
-        _aligned(frame, now, corners, scale) if is_alike else frame
-        for frame, is_alike in zip(earlier, same_size, strict=True)
+        _aligned(frame, now, corners, scale) if is_changed else frame
+        for frame, is_changed in zip(earlier, changed, strict=True)
     ]
 
 
@@ -75,6 +78,15 @@ def _opencv() -> ModuleType:
             f'pip install opencv-python-headless'
         ) from error
     return cv2
+
+
+def _has_changed(frame: ImageInput, newest: np.ndarray, now: Any, scale: float) -> bool:
+    """Return whether enough pixels differ for the camera to have moved."""
+    pixels = np.asarray(frame)
+    if pixels.shape != newest.shape:
+        return False
+    difference = _opencv().absdiff(_small_gray(pixels, scale), now)
+    return bool((difference > _CHANGED).mean() >= _UNCHANGED)
 
 
 def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageInput:

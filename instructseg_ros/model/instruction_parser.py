@@ -34,6 +34,7 @@ _PUNCTUATION: Final = ',.;:?!/'
 _TOKEN: Final = re.compile(rf"[a-z0-9]+(?:['-][a-z0-9]+)*|[{_PUNCTUATION}]")
 _KINDS: Final = ('other', 'noun', 'color')  # of words; every punctuation mark is a kind of its own
 _HIDDEN: Final = 128
+_OWN: Final = 32  # numbers that the parser itself learns about a word
 _MIN_PROBABILITY: Final = 0.9  # of a meaning that is acted upon
 _PLURAL: Final = re.compile('(?<![su])(?<!scissor)s$')
 _CHOOSES: Final = re.compile(r'^(the (?!\{number)(?:[\w{}]+ )?[\w{}]+) \{object\}')
@@ -246,7 +247,8 @@ class ParserNetwork(nn.Module):
         self.register_buffer('embeddings', embeddings.detach().float(), persistent=False)
         self.trained = trained
         self.word = nn.Linear(embeddings.shape[1], width)
-        self.own = nn.Embedding(trained, width, padding_idx=0)
+        self.own = nn.Embedding(trained, _OWN, padding_idx=0)
+        self.widen = nn.Linear(_OWN, width, bias=False)
         self.kind = nn.Embedding(len(_KINDS) + len(_PUNCTUATION), width)
         self.dropout = nn.Dropout(0.25)
         self.gru = nn.GRU(width, _HIDDEN, 2, batch_first=True, bidirectional=True, dropout=0.25)
@@ -266,7 +268,7 @@ class ParserNetwork(nn.Module):
             kinds: (B, R) int64, of the words, see `WordReader`.
             lengths: (B,) int64 numbers of words.
         """
-        own = self.own(torch.where(ids < self.trained, ids, 0))
+        own = self.widen(self.own(torch.where(ids < self.trained, ids, 0)))
         words = self.dropout(self.word(self.embeddings[ids]) + own + self.kind(kinds))
         packed = nn.utils.rnn.pack_padded_sequence(
             words, lengths, batch_first=True, enforce_sorted=False
@@ -324,7 +326,7 @@ class InstructionParser:
         if not words:
             return None
         meaning, slots = self._understand(words)
-        if meaning is None or not meaning.slots <= slots.keys():
+        if meaning is None or (meaning.words and meaning.slots != slots.keys()):
             return None
         composition = meaning.compose and meaning.compose(slots)
         return ParsedInstruction(text=_written(meaning, slots) or text, composition=composition)

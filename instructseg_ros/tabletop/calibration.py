@@ -16,7 +16,7 @@ from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.benchmark import CALIBRATION_SEED, ScoredAnswer, run_scenes
 from instructseg_ros.video.run_folder import write_json
 
-_CANDIDATES: Final = np.linspace(0.01, 0.99, 99)
+_CANDIDATES: Final = np.linspace(0.01, 0.99, 99).round(2)
 _RIGHT: Final = 0.5  # IoU above which a mask is right
 _MAX_MISSED: Final = 0.025
 _MAX_RELEASED: Final = 0.01

@@ -40,12 +40,12 @@ _BEFORE_NOUN: Final = (
     *('tea', 'water', 'soup', 'soda', 'gift', 'story', 'rubber', 'bread', 'table', 'kitchen'),
 )
 _PLACES: Final = ('second', 'second', 'second', 'third', 'third', 'fourth', '2nd', '3rd', '4th')
-_ANY_NOUN: Final = ('thing', 'object', 'item')
+_ANY_NOUN: Final = ('thing', 'object', 'item', 'one')
 _COLORS: Final = (*wording.COLORS, 'violet', 'grey', 'crimson')
-_SIZES: Final = ('small', 'little', 'big', 'large', 'tiny', 'medium')
 _DETERMINERS: Final = ('the', 'the', 'the', 'the', 'a', 'my', 'that', 'this', 'your', 'some')
 _ALL: Final = ('all the', 'every one of the', 'the', 'both', 'two')
-_DETAILS: Final = ('on the table', 'over there', 'in the corner')
+_PLACES_OF_THINGS: Final = ('on the table', 'over there', 'in the corner')
+_DETAILS: Final = ('', '', '', 'color', 'color', 'color', 'size', 'size color')
 _SLOT_OF: Final = {'objects': 'object', 'it': 'object', 'count': 'nth'}
 # Of two things, the larger one is the largest.
 _SAME: Final = {f'{name} of two': name for name in superlative.SUPERLATIVES}
@@ -130,10 +130,13 @@ class SentenceWriter:
 
     def _fillings(self, *, colored: bool) -> Mapping[str, str]:
         colors = self._rng.permutation(_COLORS)
+        state = self._rng.bit_generator.state
         noun_phrase = self._noun_phrase(colored=not colored)
+        self._rng.bit_generator.state = state
+        plural = self._noun_phrase(colored=not colored, plural=True)
         return {
             'object': noun_phrase,
-            'objects': _plural(noun_phrase),
+            'objects': plural,
             'anchor': self._noun_phrase(),
             'anchor2': self._noun_phrase(),
             'color': str(colors[0]),
@@ -145,32 +148,37 @@ class SentenceWriter:
             **{slot: self._whole_phrase() for slot in ('first', 'second', 'it')},
         }
 
-    def _noun_phrase(self, *, colored: bool = True) -> str:
+    def _noun_phrase(self, *, colored: bool = True, plural: bool = False) -> str:
         noun = self._choice(self._own if self._chance(_OWN_NOUNS) else self._nouns)
-        words = [self._choice(_ANY_NOUN) if self._chance(0.1) else noun]
+        noun = self._choice(_ANY_NOUN) if self._chance(0.15) else noun
         if self._chance(0.12):
-            words.insert(0, self._choice(_BEFORE_NOUN))
-        if colored and self._chance(0.4):
-            words.insert(0, self._color())
-        if self._chance(0.15):
-            words.insert(0, self._choice(_SIZES))
-        return ' '.join(words)
+            noun = f'{self._choice(_BEFORE_NOUN)} {noun}'
+        details = self._choice(_DETAILS if colored else ('', '', 'size'))
+        before = not details or self._chance(0.85)
+        patterns = wording.BEFORE_NOUN if before else wording.AFTER_NOUN
+        return SLOT.sub(
+            lambda slot: {
+                'noun': pluralized(noun) if plural else noun,
+                'color': self._color(),
+                'size': self._pick(wording.SIZES[self._choice([*wording.SIZES])]),
+                'is': 'are' if plural else 'is',
+            }[slot[1]],
+            self._pick(patterns[details]),
+        )
 
     def _color(self) -> str:
         color = self._choice(_COLORS)
-        if self._chance(0.2):
-            return f'{color} {self._choice(["colored", "coloured"])}'
-        return f'{self._choice(["light", "dark"])} {color}' if self._chance(0.05) else color
+        return f'{self._choice(["light", "dark"])} {color}' if self._chance(0.03) else color
 
     def _whole_phrase(self) -> str:
         """Draw a noun phrase with its determiner, for one thing or for several."""
         kind = self._rng.random()
         if kind < 0.12:
-            return f'{self._choice(_ALL)} {_plural(self._noun_phrase())}'
+            return f'{self._choice(_ALL)} {self._noun_phrase(plural=True)}'
         if kind < 0.16:
             return f'the {self._color()} one'
         phrase = f'{self._choice(_DETERMINERS)} {self._noun_phrase()}'
-        return f'{phrase} {self._choice(_DETAILS)}' if kind < 0.24 else phrase
+        return f'{phrase} {self._choice(_PLACES_OF_THINGS)}' if kind < 0.24 else phrase
 
     def _composed(self) -> tuple[str, str]:
         """Draw a meaning and a noun phrase of the grammar for it, with slots."""
@@ -234,8 +242,3 @@ class SentenceWriter:
 
     def _chance(self, probability: float) -> bool:
         return bool(self._rng.random() < probability)
-
-
-def _plural(noun_phrase: str) -> str:
-    words = noun_phrase.split()
-    return ' '.join([*words[:-1], pluralized(words[-1])])

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import json
 import re
 
 import numpy as np
 import pytest
 from instruction_scenes import random_scenes
 
-from instructseg_ros.model.composition_reader import CompositionReader
-from instructseg_ros.model.model_files import NOUNS, find_model
-from instructseg_ros.model.noun_query import NounReader
+from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.tabletop.free_wording import sentences
-from instructseg_ros.tabletop.instructions import (
-    INSTRUCTION_CATEGORIES,
-    generate,
-    object_nouns,
-    wording,
-)
+from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate, wording
 from instructseg_ros.tabletop.instructions.relation import RELATIONS
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES
 from instructseg_ros.tabletop.instructions.use import USES
@@ -92,9 +84,7 @@ def test_all_words_of_a_sentence_describe_objects_or_are_fixed(name: str, held_o
 
 
 def test_few_sentences_that_ask_for_one_thing_are_split() -> None:
-    nouns = NounReader(json.loads((find_model('embedded') / NOUNS).read_text()))
-    own = object_nouns()
-    reader = CompositionReader(lambda word: word in own or nouns.is_noun(word))
+    segmenter = Segmenter.from_pretrained()
     simple = (
         'attribute',
         'plural',
@@ -106,7 +96,7 @@ def test_few_sentences_that_ask_for_one_thing_are_split() -> None:
     words = {'object': 'mug', 'objects': 'mugs', 'color': 'red', 'it': 'the red mug'}
     words |= {'anchor': 'blue plate', 'anchor2': 'green bowl'}
     split = [
-        reader.read(text.format(**words)) is not None
+        segmenter.query(text.format(**words)).operation is not None
         for meaning in simple
         if meaning != 'beside'
         for text in PARAPHRASES[meaning].trained

@@ -25,7 +25,7 @@ def test_every_word_has_a_slot_and_every_slot_of_the_meaning_is_filled(held_out:
 
 
 def test_sentences_of_every_meaning_are_drawn() -> None:
-    counts = Counter(one.meaning for one in drawn(9000))
+    counts = Counter(one.meaning for one in drawn(15000))
     assert counts.keys() == MEANINGS.keys()
     assert min(counts.values()) >= 10
 

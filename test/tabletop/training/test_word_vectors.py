@@ -42,10 +42,10 @@ def test_words_for_other_objects_come_next_and_are_in_no_scene() -> None:
     assert not objects & {'kettle', 'cup', 'fruit', 'vehicle', 'table'}
 
 
-def test_nearly_all_trained_words_have_a_vector() -> None:
+def test_nearly_all_trained_words_have_a_vector_but_those_of_dialects() -> None:
     known = word_vectors().vectors
     missing = [word for word in vocabulary() if word not in known and "'" not in word]
-    assert len(missing) < 0.06 * len(word_vectors().trained), missing
+    assert len(missing) < 0.11 * len(word_vectors().trained), missing
 
 
 def test_a_learned_embedding_stays_and_a_new_word_starts_from_its_vector(

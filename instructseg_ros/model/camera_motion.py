@@ -26,6 +26,7 @@ _WINDOW: Final = (21, 21)
 _RETURN_ERROR: Final = 0.7  # pixels by which a corner tracked there and back may be off
 _MIN_TRACKED: Final = 12
 _INLIER: Final = 2.0  # pixels
+_AGREEING: Final = 0.5  # share of the tracked corners that must move with the camera
 # The camera stands still if a fifth of the corners moves by less than so many pixels: objects may
 # have all others.
 _STILL: Final = 0.7
@@ -48,7 +49,7 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
 
     Returns:
         The warped frames. A frame is returned as it is if the camera stood still, if it has another
-        size than the newest one, or if too few corners could be tracked.
+        size than the newest one, or if too few corners could be tracked or agree.
 
     Raises:
         ModelError: OpenCV is missing.
@@ -119,8 +120,9 @@ def _homography(before: Any, now: Any, corners: Any) -> np.ndarray | None:
     good = found & returned & (_distance(back, corners) < _RETURN_ERROR)
     if np.count_nonzero(good) < _MIN_TRACKED:
         return None
-    motion, _ = cv2.findHomography(there[good], corners[good], cv2.RANSAC, _INLIER)
-    return None if motion is None else np.asarray(motion)
+    motion, agrees = cv2.findHomography(there[good], corners[good], cv2.RANSAC, _INLIER)
+    is_clear = motion is not None and np.mean(agrees) >= _AGREEING
+    return np.asarray(motion) if is_clear else None
 
 
 def _tracked(image: Any, other: Any, points: Any) -> tuple[Any, np.ndarray]:

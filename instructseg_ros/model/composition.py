@@ -48,7 +48,7 @@ class Answer:
     score: float
     found: bool
     present: bool
-    centres: np.ndarray | None = None
+    centres: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property
     def mask(self) -> np.ndarray:

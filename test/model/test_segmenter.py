@@ -75,6 +75,7 @@ def test_a_prediction_cannot_be_changed(segmenter: Segmenter) -> None:
         'unknown',
         'repaired',
         'reason',
+        'centres',
         'is_nameless',
         'missing',
     ]

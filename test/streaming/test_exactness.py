@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_models import SmallModel, compact_model, released_model
 
+from instructseg_ros.model.camera_motion import remove_camera_motion
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.streaming.instruction import Instruction
@@ -73,6 +74,8 @@ def straight(
     """Mask logits and score by the model alone; `seen`: what the language model looks at."""
     model, processor = small.model, small.processor
     seen = image if seen is None else seen
+    if model.config.motion_perceiver:
+        references = [np.asarray(each) for each in remove_camera_motion(references, seen)]
     vision = torch.stack([processor.vision_values(each) for each in [seen, *references]])
     tokens = model.encode_frame(vision)
     prompt = small.prompt(text, references=len(references))

@@ -35,6 +35,12 @@ _TOKEN: Final = re.compile(rf"[a-z0-9]+(?:['-][a-z0-9]+)*|[{_PUNCTUATION}]")
 _KINDS: Final = ('other', 'noun', 'color')  # of words; every punctuation mark is a kind of its own
 _HIDDEN: Final = 128
 _OWN: Final = 32  # numbers that the parser itself learns about a word
+# What can be read in some slots; an empty one is not part of the meaning.
+_READABLE: Final = {
+    'side': re.compile('|left|right'),
+    'nth': re.compile(f'|{"|".join([*ORDINALS, *_NUMBERS])}|[1-9](?:st|nd|rd|th)?'),
+    'number': re.compile(f'|{"|".join(_NUMBERS)}|[1-9]'),
+}
 _MIN_PROBABILITY: Final = 0.9  # of a meaning that is acted upon
 _PLURAL: Final = re.compile('(?<![su])(?<!scissor)s$')
 _CHOOSES: Final = re.compile(r'^(the (?!\{number)(?:[\w{}]+ )?[\w{}]+) \{object\}')
@@ -327,6 +333,8 @@ class InstructionParser:
             return None
         meaning, slots = self._understand(words)
         if meaning is None or (meaning.words and meaning.slots != slots.keys()):
+            return None
+        if not all(pattern.fullmatch(slots.get(slot, '')) for slot, pattern in _READABLE.items()):
             return None
         composition = meaning.compose and meaning.compose(slots)
         return ParsedInstruction(text=_written(meaning, slots) or text, composition=composition)

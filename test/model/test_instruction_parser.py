@@ -99,6 +99,24 @@ def test_without_a_clear_meaning_nothing_is_changed(segmenter: Segmenter, text: 
     assert query.operation is None
 
 
+@pytest.mark.parametrize(
+    ('slot', 'phrase'),
+    [('nth', 'last'), ('nth', 'second third'), ('side', 'window'), ('number', 'many')],
+)
+def test_a_place_that_cannot_be_read_leaves_the_meaning_open(
+    slot: str, phrase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = 'first of row' if slot == 'number' else 'nth'
+    slots = dict.fromkeys(MEANINGS[name].slots, 'second') | {'side': 'left', 'object': 'mug'}
+    slots |= {'number': 'two'} if slot == 'number' else {}
+    parser = InstructionParser(ParserNetwork(torch.zeros(6, 8), trained=5), WORDS)
+    understood = (MEANINGS[name], slots)
+    monkeypatch.setattr(parser, '_understand', lambda _: understood)
+    assert parser.parse('the mug') is not None
+    slots[slot] = phrase
+    assert parser.parse('the mug') is None
+
+
 def test_parts_have_parts_only_once_more(segmenter: Segmenter) -> None:
     query = segmenter.query('the mug next to the bottle and the second box from the left')
     depths = [0]

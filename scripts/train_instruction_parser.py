@@ -24,10 +24,10 @@ from torch.nn import functional
 from tqdm import trange
 
 from instructseg_ros.model.checkpoints import load_model
-from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.instruction_parser import MEANINGS, SLOTS, ParserNetwork, WordReader
+from instructseg_ros.model.instruction_reader import InstructionReader
 from instructseg_ros.model.model_files import NOUNS, PARSER_WEIGHTS, write_manifest
-from instructseg_ros.model.noun_query import NounReader
+from instructseg_ros.model.noun_finder import NounFinder
 from instructseg_ros.tabletop.instructions.tagged import SentenceWriter, TaggedSentence
 from instructseg_ros.tabletop.instructions.wording import PARAPHRASES
 
@@ -46,11 +46,9 @@ def main() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model, processor = load_model(folder)
-    classes = json.loads((folder / NOUNS).read_text())
-    names = [noun for noun in classes if noun.isalpha()]
-    own, finder = processor.config.nouns, NounReader(classes)
-    compositions = CompositionReader(lambda word: word in own or finder.is_noun(word))
-    reader = WordReader.from_tokenizer(processor.tokenizer, compositions.is_object)
+    names = [noun for noun in json.loads((folder / NOUNS).read_text()) if noun.isalpha()]
+    finder = NounFinder.from_folder(folder, torch.device('cpu'))
+    reader = InstructionReader(processor, finder).words()
     trained = len(processor.tokenizer.all_special_tokens) + processor.config.trained_words
     network = ParserNetwork(model.get_input_embeddings().weight, trained)
     train(network, reader, SentenceWriter(names, rng), rng, steps)

@@ -54,19 +54,31 @@ def remove_camera_motion(earlier: Sequence[ImageInput], image: ImageInput) -> li
     Raises:
         ModelError: OpenCV is missing.
     """
-    cv2 = _opencv()
-    newest = np.asarray(image)
+    if not earlier:
+        return []
+    newest, *pictures = map(np.asarray, (image, *earlier))
     scale = _SIDE / max(newest.shape[:2])
     now = _small_gray(newest, scale)
-    changed = [_has_changed(frame, newest, now, scale) for frame in earlier]
-    if not any(changed):
-        return list(earlier)
-    corners = cv2.goodFeaturesToTrack(now, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE)
-    if corners is None:
-        return list(earlier)
+    grays = [
+        _small_gray(picture, scale) if picture.shape == newest.shape else now
+        for picture in pictures
+    ]
     return [
-        _aligned(frame, now, corners, scale) if is_changed else frame
-        for frame, is_changed in zip(earlier, changed, strict=True)
+        frame if motion is None else _warped(picture, motion, scale)
+        for frame, picture, motion in zip(earlier, pictures, _motions(grays, now), strict=True)
+    ]
+
+
+def _motions(images: Sequence[Any], now: Any) -> list[np.ndarray | None]:
+    """Return the homography from each image to `now`, or None if there is nothing to undo."""
+    cv2 = _opencv()
+    changed = [(cv2.absdiff(image, now) > _CHANGED).mean() >= _UNCHANGED for image in images]
+    corners = None
+    if any(changed):
+        corners = cv2.goodFeaturesToTrack(now, _CORNERS, _CORNER_QUALITY, _CORNER_DISTANCE)
+    return [
+        _homography(image, now, corners) if is_changed and corners is not None else None
+        for image, is_changed in zip(images, changed, strict=True)
     ]
 
 
@@ -81,25 +93,13 @@ def _opencv() -> ModuleType:
     return cv2
 
 
-def _has_changed(frame: ImageInput, newest: np.ndarray, now: Any, scale: float) -> bool:
-    """Return whether enough pixels differ for the camera to have moved."""
-    pixels = np.asarray(frame)
-    if pixels.shape != newest.shape:
-        return False
-    difference = _opencv().absdiff(_small_gray(pixels, scale), now)
-    return bool((difference > _CHANGED).mean() >= _UNCHANGED)
-
-
-def _aligned(frame: ImageInput, now: Any, corners: Any, scale: float) -> ImageInput:
+def _warped(picture: np.ndarray, motion: np.ndarray, scale: float) -> np.ndarray:
+    """Apply a motion between images of `scale` times the size."""
     cv2 = _opencv()
-    pixels = np.asarray(frame)
-    motion = _homography(_small_gray(pixels, scale), now, corners)
-    if motion is None:
-        return frame
     resize = np.diag([scale, scale, 1.0])
     whole = np.linalg.inv(resize) @ motion @ resize
-    size = (pixels.shape[1], pixels.shape[0])
-    return np.asarray(cv2.warpPerspective(pixels, whole, size, borderMode=cv2.BORDER_REPLICATE))
+    size = (picture.shape[1], picture.shape[0])
+    return np.asarray(cv2.warpPerspective(picture, whole, size, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _small_gray(image: np.ndarray, scale: float) -> Any:
@@ -110,7 +110,7 @@ def _small_gray(image: np.ndarray, scale: float) -> Any:
 
 
 def _homography(before: Any, now: Any, corners: Any) -> np.ndarray | None:
-    """Return the (3, 3) homography from `before` to `now`, or None if there is nothing to undo."""
+    """Return the (3, 3) homography that moves most corners; None if the camera stood still."""
     cv2 = _opencv()
     few = np.ascontiguousarray(corners[::_FEW])
     if np.quantile(_distance(_tracked(now, before, few)[0], few), _STILL_SHARE) < _STILL:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 # A table is seen at a slant: a gap from front to back looks shorter than it is.
 _SLANT: Final = 1.5
@@ -71,8 +72,8 @@ class Answer:
                 centres = _removed(centres, without.centres, _SAME * mask.shape[1])
         if not self.present or not mask.any():
             return []
-        if centres is not None and len(centres):
-            return _objects_at(centres, mask)
+        if centres is not None:
+            return _objects_at(centres, mask) if len(centres) else []
         labels, count = label_components(mask)
         numbers = np.arange(1, count + 1)
         areas = np.bincount(labels.ravel())[1:]
@@ -246,19 +247,24 @@ def _objects_at(centres: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
     labels, _ = label_components(mask)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         pixels = np.argwhere(labels[box] == number) + [side.start for side in box]
-        distances = np.hypot(*(pixels[:, None] - centres).transpose(2, 0, 1))
-        closest = distances.min(axis=0)
-        near = np.flatnonzero(closest <= _CLOSE * width)
-        if not len(near):
-            near = np.flatnonzero(closest == closest.min()) if closest.min() <= _FAR * width else []
+        near = _near(pixels, centres, width)
         if len(near):
-            owners = near[distances[:, near].argmin(axis=1)]
-            objects[owners, pixels[:, 0], pixels[:, 1]] = True
+            _, owners = KDTree(centres[near]).query(pixels)
+            objects[near[owners], pixels[:, 0], pixels[:, 1]] = True
     rows, columns = np.indices(mask.shape, sparse=True)
     for each, (row, column) in zip(objects, centres, strict=True):
         if not each.any():
             each |= np.hypot(rows - row, columns - column) <= _DOT * width
     return list(objects)
+
+
+def _near(pixels: np.ndarray, centres: np.ndarray, width: int) -> np.ndarray:
+    """Return the numbers of the centres to which a part of a mask belongs."""
+    closest = np.array([np.hypot(*(pixels - centre).T).min() for centre in centres])
+    near = np.flatnonzero(closest <= _CLOSE * width)
+    if len(near) or closest.min() > _FAR * width:
+        return near
+    return np.array([closest.argmin()])
 
 
 def label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:

@@ -35,7 +35,7 @@ _TOKEN: Final = re.compile(rf"[a-z0-9]+(?:['-][a-z0-9]+)*|[{_PUNCTUATION}]")
 _KINDS: Final = ('other', 'noun', 'color')  # of words; every punctuation mark is a kind of its own
 _HIDDEN: Final = 128
 _OWN: Final = 32  # numbers that the parser itself learns about a word
-# What can be read in some slots; an empty one is not part of the meaning.
+# Patterns of what some slots may hold: nothing if the meaning does not have the slot.
 _READABLE: Final = {
     'side': re.compile('|left|right'),
     'nth': re.compile(f'|{"|".join([*ORDINALS, *_NUMBERS])}|[1-9](?:st|nd|rd|th)?'),
@@ -50,7 +50,7 @@ Compose = Callable[[Mapping[str, str]], Composition]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an instruction of one meaning becomes.
+    """A meaning, and how the model is asked about it.
 
     Attributes:
         words: The instruction in words that the model knows well, with the slots in braces; '':
@@ -271,7 +271,7 @@ class ParserNetwork(nn.Module):
 
         Args:
             ids: (B, R) int64 token ids of the words; 0 for punctuation and padding.
-            kinds: (B, R) int64, of the words, see `WordReader`.
+            kinds: (B, R) int64 kinds of the words, see `WordReader`.
             lengths: (B,) int64 numbers of words.
         """
         own = self.widen(self.own(torch.where(ids < self.trained, ids, 0)))

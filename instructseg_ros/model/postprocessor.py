@@ -186,8 +186,8 @@ class Postprocessor:
         return dataclasses.replace(prediction, reason=reason)
 
 
-def _centres(pointer: torch.Tensor, height: int, width: int) -> np.ndarray:
-    """Return (N, 2) rows and columns of the objects in an image that (V,) cells point at.
+def _centres(pointer: torch.Tensor, height: int, width: int) -> np.ndarray | None:
+    """Return (N, 2) rows and columns of the objects that (V,) logits of cells point at, if any.
 
     Each is a cell that scores higher than the cells around it.
     """
@@ -195,4 +195,4 @@ def _centres(pointer: torch.Tensor, height: int, width: int) -> np.ndarray:
     cells = pointer.float().reshape(1, side, side)
     peaks = (cells == functional.max_pool2d(cells, 3, 1, 1)) & (cells > _POINTED)
     places = (peaks[0].nonzero().cpu().numpy() + 0.5) / side
-    return np.asarray(places * (height, width))
+    return np.asarray(places * (height, width)) if len(places) else None

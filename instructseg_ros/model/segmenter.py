@@ -11,10 +11,9 @@ import torch
 
 from instructseg_ros.model.camera_motion import remove_camera_motion
 from instructseg_ros.model.checkpoints import load_head, load_model
-from instructseg_ros.model.composition_reader import CompositionReader
 from instructseg_ros.model.device import SideStream, on_device, upload
 from instructseg_ros.model.generation import TextGenerator
-from instructseg_ros.model.instruction_parser import InstructionParser, WordReader
+from instructseg_ros.model.instruction_reader import InstructionReader
 from instructseg_ros.model.model_files import ModelError, find_model
 from instructseg_ros.model.modeling import InstructSegModel
 from instructseg_ros.model.noun_finder import NounFinder
@@ -49,7 +48,6 @@ from instructseg_ros.model.query_reader import (
 from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
 
-_MOST_SPLITS: Final = 2  # the parts of an instruction may have parts
 # Prompts of a compiled model are padded to a multiple of this many tokens, so that fewer shapes
 # have to be compiled.
 PROMPT_BUCKET: Final = 8
@@ -114,15 +112,9 @@ class Segmenter:
         self._finder = None
         if folder is not None:
             self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
-        has_nouns = self._finder is not None or bool(processor.config.nouns)
-        self._compositions = CompositionReader(self._is_noun) if has_nouns else None
-        self._parser = None
-        if folder is not None and self._compositions is not None:
-            self._parser = InstructionParser.from_folder(
-                folder,
-                self._model.get_input_embeddings().weight,
-                WordReader.from_tokenizer(processor.tokenizer, self._compositions.is_object),
-            )
+        self._instructions = InstructionReader(processor, self._finder)
+        if folder is not None:
+            self._instructions.load_parser(folder, self._model.get_input_embeddings().weight)
         self.postprocessor = Postprocessor(
             processor,
             threshold=own_threshold if threshold is None else threshold,
@@ -255,42 +247,7 @@ class Segmenter:
     def prepare(self, query: Query) -> None:
         """Fill in how a query's text is read, unless that was done before."""
         if query.prompt_text is None:
-            self._read(query, _MOST_SPLITS)
-
-    def _read(self, query: Query, splits: int) -> None:
-        """Fill in how a query's text is read; split it, and its parts, at most so many times."""
-        text, processor = query.text, self._processor
-        known, unknown = processor.known_and_unknown(text)
-        if not query.verbatim:
-            text, query.repaired = processor.repair_spelling(text, unknown)
-            if query.repaired:
-                known, unknown = processor.known_and_unknown(text)
-            text = processor.wording(text, query.task)
-        query.known = bool(known)
-        query.unknown = tuple(dict.fromkeys(unknown))
-        query.noun = self._finder.read(text) if self._finder else None
-        if self._compositions and splits and not query.verbatim:
-            text = self._split(query, text, self._compositions, splits)
-        query.prompt_text = text
-
-    def _is_noun(self, word: str) -> bool:
-        finder = self._finder
-        return word in self._processor.config.nouns or (finder is not None and finder.is_noun(word))
-
-    def _split(self, query: Query, text: str, reader: CompositionReader, splits: int) -> str:
-        """Fill in the simpler queries of a query, if any; return the text in plainer words."""
-        parsed = self._parser.parse(text) if self._parser else None
-        composition = parsed.composition if parsed else reader.read(text)
-        text = parsed.text if parsed else text
-        if composition is not None:
-            query.operation = composition.operation
-            query.parts = tuple(
-                Query(text=part or text, task=query.task, verbatim=part is None)
-                for part in composition.parts
-            )
-            for part in query.parts:
-                self._read(part, splits - 1)
-        return text
+            self._instructions.read(query)
 
     def aligned(self, earlier: Sequence[ImageInput], image: ImageInput) -> list[ImageInput]:
         """Return earlier frames as the model should see them together with a newer one.

@@ -152,6 +152,11 @@ def test_an_anchor_that_the_model_points_at_is_not_beside_itself() -> None:
     assert columns(Nearest().combine([things, anchor])) == [64]
 
 
+def test_nothing_is_beside_an_anchor_if_the_model_points_at_the_anchor_alone() -> None:
+    itself = pointed(answer(40, 60), (20, 40))
+    assert Nearest().combine([itself, pointed(answer(40), (20, 41))]).score == 0
+
+
 def test_what_is_absent_has_no_objects_whatever_the_model_points_at() -> None:
     assert pointed(NOTHING, (20, 10)).objects() == []
 

@@ -47,7 +47,7 @@ _ALL: Final = ('all the', 'every one of the', 'the', 'both', 'two')
 _PLACES_OF_THINGS: Final = ('on the table', 'over there', 'in the corner')
 _DETAILS: Final = ('', '', '', 'color', 'color', 'color', 'size', 'size color')
 _SLOT_OF: Final = {'objects': 'object', 'it': 'object', 'count': 'nth'}
-# Of two things, the larger one is the largest.
+# The larger one of two things is the largest.
 _SAME: Final = {f'{name} of two': name for name in superlative.SUPERLATIVES}
 _SEVERAL: Final = frozenset(
     ['both', 'plural', 'first of row', 'rest', *(f'first {name}' for name in order.MOST)]

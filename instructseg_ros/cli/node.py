@@ -1,4 +1,4 @@
-"""`instructseg send` and `instructseg soak`: commands for a segmentation node."""
+"""`instructseg send`, `use` and `soak`: commands for a segmentation node."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from instructseg_ros.cli.arguments import Subparsers, positive, prepare, write
 def add(commands: Subparsers) -> None:
     """Add the commands of this module."""
     _add_send(commands)
+    _add_use(commands)
     _add_soak(commands)
 
 
@@ -28,19 +29,45 @@ def _add_send(commands: Subparsers) -> None:
     )
     parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for a result')
     parser.add_argument('--results', type=positive, default=1, help='number of results to print')
-    parser.add_argument(
-        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
-    )
+    _add_ros_args(parser)
     parser.set_defaults(run=_send)
 
 
 def _send(options: argparse.Namespace) -> int:
     from instructseg_ros.ros.send_command import send
 
-    ros_args = ['--ros-args', *options.ros_args] if options.ros_args else []
     return send(
-        options.text or '', timeout=options.timeout, results=options.results, ros_args=ros_args
+        options.text or '',
+        timeout=options.timeout,
+        results=options.results,
+        ros_args=_ros_args(options),
     )
+
+
+def _add_use(commands: Subparsers) -> None:
+    parser = commands.add_parser('use', help='let a running node load another model')
+    parser.add_argument('model', metavar='FOLDER', help='a model folder, "embedded" or a hub id')
+    parser.add_argument(
+        '--timeout', type=float, default=300.0, help='seconds to wait for the model to load'
+    )
+    _add_ros_args(parser)
+    parser.set_defaults(run=_use)
+
+
+def _use(options: argparse.Namespace) -> int:
+    from instructseg_ros.ros.use_command import use
+
+    return use(options.model, timeout=options.timeout, ros_args=_ros_args(options))
+
+
+def _add_ros_args(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
+    )
+
+
+def _ros_args(options: argparse.Namespace) -> list[str]:
+    return ['--ros-args', *options.ros_args] if options.ros_args else []
 
 
 def _add_soak(commands: Subparsers) -> None:

@@ -29,6 +29,7 @@ from instructseg_ros.ros.messages import (
     stamp_to_nanoseconds,
 )
 from instructseg_ros.srv import Cancel, Segment
+from instructseg_ros.streaming.active_instruction import SuspendedInstruction
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import (
     Instruction,
@@ -53,6 +54,7 @@ class RequestBroker:
         cameras: Names of the cameras.
         callback_group: Group of the services and actions that wait for results; kept separate so
             that they cannot block image callbacks.
+        suspended: Instructions that the node kept when it was deactivated.
     """
 
     def __init__(self, node: Node) -> None:
@@ -65,6 +67,7 @@ class RequestBroker:
         self._engine: Engine | None = None
         self._why_closed = 'the node is not configured'
         self.cameras: Sequence[str] = ('',)
+        self.suspended: Sequence[SuspendedInstruction] = ()
         self.callback_group = ReentrantCallbackGroup()
         # Keyed by identity: two instructions can have one id until the engine rejects the second.
         self._listeners: dict[int, tuple[Instruction, Command, Listener]] = {}
@@ -99,6 +102,25 @@ class RequestBroker:
         """Reject requests from now on; those that wait are ended when the engine stops."""
         self._engine = None
         self._why_closed = reason
+
+    def take_suspended(self) -> Sequence[SuspendedInstruction]:
+        """Return the suspended instructions and forget them."""
+        suspended, self.suspended = self.suspended, ()
+        return suspended
+
+    def cancel(self, id: str) -> list[str]:
+        """End the active instruction with this id, or all if it is ''; return the ended ids.
+
+        While the node is not active, its suspended instructions end, without a final result.
+
+        Raises:
+            InstructionError: The node is not active, and no such instruction is suspended.
+        """
+        ended = [each for each in self.suspended if id in ('', each.instruction.id)]
+        if self._engine is not None or not ended:
+            return self.engine.cancel(id)
+        self.suspended = [each for each in self.suspended if each not in ended]
+        return [each.instruction.id for each in ended]
 
     async def submit(
         self,
@@ -314,7 +336,7 @@ class Services:
 
     def _cancel(self, request: Cancel.Request, response: Cancel.Response) -> Cancel.Response:
         try:
-            response.cancelled = self._broker.engine.cancel(request.id)
+            response.cancelled = self._broker.cancel(request.id)
         except InstructionError as error:
             response.reason = str(error)
             return response

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -32,6 +32,9 @@ SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
     TransitionCallbackReturn.ERROR,
+)
+SUSPENDED: Final = (
+    'the node was deactivated; it continues this instruction when it is activated again'
 )
 
 
@@ -81,8 +84,8 @@ class SegmentationNode(LifecycleNode):
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End active instructions and unsubscribe."""
-        outcome = self._attempt('deactivate', self._stop, otherwise=ERROR)
+        """End active instructions, or suspend them (`keep_instructions`), and unsubscribe."""
+        outcome = self._attempt('deactivate', self._deactivate, otherwise=ERROR)
         super().on_deactivate(state)
         return outcome
 
@@ -184,6 +187,12 @@ class SegmentationNode(LifecycleNode):
         check_stop()
         assert self._pipeline is not None
         self._pipeline.start()
+        self._pipeline.engine.resume(self._broker.take_suspended())
+
+    def _deactivate(self) -> None:
+        if self._pipeline is not None and self.get_parameter('keep_instructions').value:
+            self._broker.suspended = self._pipeline.engine.suspend(SUSPENDED)
+        self._stop()
 
     def _stop(self) -> None:
         self._broker.close('the node is inactive')

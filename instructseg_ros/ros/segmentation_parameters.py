@@ -145,6 +145,12 @@ class SegmentationParameters:
     max_instructions: int = parameter(
         8, 'Maximum number of active instructions', minimum=1, maximum=64
     )
+    keep_instructions: bool = parameter(
+        False,
+        'Keep active instructions when the node is deactivated, and resume them when it is '
+        'activated again, also with another model; false: deactivation ends them',
+        dynamic=True,
+    )
     max_command_rate: float = parameter(
         10.0,
         'Maximum average number of commands per second; further commands are REJECTED',

@@ -57,6 +57,25 @@ class TargetTracker:
         return (was_found or elapsed <= TRACK_MEMORY) and bool((self._mask & mask).any())
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuspendedInstruction:
+    """An instruction that waits to be resumed, by this engine or by one with another model.
+
+    It holds nothing that a model computed, so that the model can be freed meanwhile.
+
+    Attributes:
+        instruction: The instruction.
+        lifetime: As in `ActiveInstruction`; the time of the suspension counts.
+        deadline: As in `ActiveInstruction`.
+        last_reason: As in `ActiveInstruction`.
+    """
+
+    instruction: Instruction
+    lifetime: float | None
+    deadline: float
+    last_reason: str | None
+
+
 class ActiveInstruction(Query):
     """The query of an instruction on one camera; times are seconds of the steady clock.
 
@@ -81,6 +100,23 @@ class ActiveInstruction(Query):
         self.tracker = TargetTracker()
         self.last_reason: str | None = None
         self.renew(instruction.lifetime, now=given)
+
+    @classmethod
+    def resume(cls, suspended: SuspendedInstruction, *, now: float) -> ActiveInstruction:
+        """Create the query of a suspended instruction, which keeps its deadline."""
+        active = cls(suspended.instruction, given=now)
+        active.lifetime, active.deadline = suspended.lifetime, suspended.deadline
+        active.last_reason = suspended.last_reason
+        return active
+
+    def suspended(self, reason: str) -> SuspendedInstruction:
+        """Return this instruction without its results, suspended for a reason."""
+        return SuspendedInstruction(
+            instruction=self.instruction,
+            lifetime=self.lifetime,
+            deadline=self.deadline,
+            last_reason=reason,
+        )
 
     def renew(self, lifetime: float | None, *, now: float) -> None:
         """Restart the lifetime, s; None: never expire."""

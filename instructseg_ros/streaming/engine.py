@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
+from instructseg_ros.streaming.active_instruction import SuspendedInstruction
 from instructseg_ros.streaming.camera import Answers, Camera, CameraTask, Refusal, answer
 from instructseg_ros.streaming.instruction import Instruction, InstructionError, describe_error
 from instructseg_ros.streaming.instruction_registry import InstructionRegistry
@@ -113,6 +114,27 @@ class Engine:
             thread.join()
         self._threads.clear()
         self._deliver([])  # results that a thread left behind after an error
+
+    def suspend(self, reason: str) -> list[SuspendedInstruction]:
+        """Deactivate all instructions but those on demand, so that an engine can resume them.
+
+        Each of them gets a FAILED result with the reason, which is not its final one.
+        """
+        with self._lock:
+            suspended, results = self._registry.suspend(reason)
+            self._notices += results
+            self._notify()
+        return suspended
+
+    def resume(self, suspended: Sequence[SuspendedInstruction]) -> None:
+        """Activate suspended instructions, perhaps of another engine; their lifetimes go on.
+
+        One that cannot be resumed, for example because its camera no longer exists, gets a final
+        result.
+        """
+        with self._lock:
+            self._notices += self._registry.resume(suspended, now=time.monotonic())
+            self._notify()
 
     def add_frame(
         self, image: np.ndarray, *, stamp: int, header: Any = None, camera: str = ''

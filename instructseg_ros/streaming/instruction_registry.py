@@ -8,7 +8,7 @@ from dataclasses import replace
 from instructseg_ros.model.frame_buffer import Frame
 from instructseg_ros.model.session import VideoSession
 from instructseg_ros.model.video_stream import ComputeBudget
-from instructseg_ros.streaming.active_instruction import ActiveInstruction
+from instructseg_ros.streaming.active_instruction import ActiveInstruction, SuspendedInstruction
 from instructseg_ros.streaming.camera import Answers, Camera, CameraTask
 from instructseg_ros.streaming.instruction import Instruction, InstructionError
 from instructseg_ros.streaming.schedule import EngineSettings
@@ -92,6 +92,50 @@ class InstructionRegistry:
                     final=True,
                 )
             )
+        return finals
+
+    def suspend(self, reason: str) -> tuple[list[SuspendedInstruction], list[Segmentation]]:
+        """Deactivate all instructions but those on demand, so that they can be resumed.
+
+        Returns:
+            The instructions, the oldest first, and a FAILED result of each on each of its cameras.
+        """
+        kept = [each for each in self.active() if not each.on_demand]
+        results = [
+            camera.fail(each, reason)
+            for camera in self._all()
+            for each in camera.active
+            if each.instruction in kept
+        ]
+        suspended = [self._active_of(each)[0].suspended(reason) for each in kept]
+        for each in kept:
+            self._drop(each)
+        return suspended, results
+
+    def resume(
+        self, suspended: Sequence[SuspendedInstruction], *, now: float
+    ) -> list[Segmentation]:
+        """Activate suspended instructions again.
+
+        Returns:
+            The final results of those that this registry refuses, see `give`.
+        """
+        finals = []
+        for each in suspended:
+            try:
+                self._check(each.instruction, 0)
+            except InstructionError as error:
+                finals.append(
+                    Segmentation(
+                        instruction=each.instruction,
+                        state=State.EXPIRED,
+                        reason=f'it could not be resumed: {error}',
+                        final=True,
+                    )
+                )
+            else:
+                for name in self._cameras_of(each.instruction):
+                    self.cameras[name].active.append(ActiveInstruction.resume(each, now=now))
         return finals
 
     def overdue(self, *, now: float, paused: bool) -> list[Segmentation]:

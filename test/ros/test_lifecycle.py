@@ -407,6 +407,51 @@ def test_the_memory_of_a_gpu_is_given_back_when_nothing_holds_the_model(
     assert left == [None]
 
 
+def test_a_kept_instruction_keeps_nothing_of_the_model_and_is_resumed_by_the_next_one(
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models: list[weakref.ref[Any]] = []
+    load = pipeline.load_segmenter
+
+    def note(values: Any) -> Any:
+        segmenter = load(values)
+        models.append(weakref.ref(segmenter))
+        return segmenter
+
+    monkeypatch.setattr(pipeline, 'load_segmenter', note)
+    node = make_node(model=tiny_model_dir, keep_instructions=True)
+    node.start()
+    engine = node._broker.engine
+    engine.give(Instruction(text='the red mug', id='mug'))
+    engine.add_frame(np.zeros((48, 64, 3), np.uint8), stamp=1, header=Header())
+    status = engine.statistics.status
+    wait_until(lambda: status().results)
+    del engine
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    assert models[0]() is None
+    node.start()
+    assert [each.id for each in node._broker.engine.active()] == ['mug']
+
+
+def test_an_instruction_kept_over_a_failed_activation_is_resumed_by_the_next_one(
+    make_node: Callable[..., SegmentationNode],
+    tiny_model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = make_node(model=tiny_model_dir, keep_instructions=True)
+    node.start()
+    node._broker.engine.give(Instruction(text='the red mug', id='mug'))
+    assert node.trigger_deactivate() == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, 'IdleMemoryTrimmer', raise_disk_full)
+        assert node.trigger_activate() == FAILURE
+    assert node.trigger_activate() == SUCCESS
+    assert [each.id for each in node._broker.engine.active()] == ['mug']
+
+
 def test_after_a_transition_that_failed_halfway_nothing_runs_on(
     make_node: Callable[..., SegmentationNode],
     tiny_model_dir: Path,

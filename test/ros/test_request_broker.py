@@ -12,7 +12,7 @@ from ros_probe import TIMEOUT, wait_until
 from instructseg_ros.msg import Command
 from instructseg_ros.ros.requests import RequestBroker
 from instructseg_ros.streaming.engine import Engine
-from instructseg_ros.streaming.instruction import Until
+from instructseg_ros.streaming.instruction import Instruction, InstructionError, Until
 from instructseg_ros.streaming.schedule import EngineSettings
 from instructseg_ros.streaming.segmentation import Segmentation, State
 
@@ -61,3 +61,16 @@ def test_a_listener_that_fails_keeps_no_answer_from_the_others(
     executor.spin_until_future_complete(tasks[1], timeout_sec=TIMEOUT)
     assert [task.done() for task in tasks] == [False, True]
     assert tasks[1].result() is found
+
+
+def test_suspended_instructions_can_be_cancelled_while_there_is_no_engine(node: Node) -> None:
+    broker = RequestBroker(node)
+    engine = Engine(ColorModel(), on_results=broker.dispatch, settings=EngineSettings())
+    for color in ('red', 'green', 'blue'):
+        engine.give(Instruction(text=f'find {color}', id=color))
+    broker.suspended = engine.suspend('the model changes')
+    assert broker.cancel('green') == ['green']
+    with pytest.raises(InstructionError, match='the node is not configured'):
+        broker.cancel('green')
+    assert broker.cancel('') == ['red', 'blue']
+    assert broker.take_suspended() == []

@@ -77,6 +77,25 @@ def test_an_absent_target_is_not_found_with_a_reason(stream: Stream) -> None:
     assert 'threshold 0.50' in result.reason
 
 
+def test_a_suspended_instruction_is_resumed_by_an_engine_with_another_model(stream: Stream) -> None:
+    stream.engine.give(RED)
+    suspended = stream.engine.suspend('the model changes')
+    waiting = stream.result()
+    assert (waiting.state, waiting.reason, waiting.final) == (
+        State.FAILED,
+        'the model changes',
+        False,
+    )
+    stream.engine.stop()
+    other = start(ColorModel())
+    other.engine.resume(suspended)
+    other.frame()
+    result = other.result()
+    assert (result.state, result.instruction) == (State.FOUND, RED)
+    other.engine.stop()
+    assert stream.results.empty()
+
+
 def test_without_an_instruction_no_frame_is_segmented(stream: Stream) -> None:
     for _ in range(3):
         stream.frame()

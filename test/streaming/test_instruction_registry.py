@@ -54,6 +54,49 @@ def test_the_same_instruction_in_the_same_slot_renews_the_lifetime() -> None:
     ]
 
 
+def test_a_suspended_instruction_is_resumed_in_another_registry_until_its_first_deadline() -> None:
+    instruction = said(lifetime=2.0)
+    registry = make(instruction, topics=CAMERAS)
+    suspended, results = registry.suspend('the model changes')
+    assert registry.active() == []
+    assert [(each.state, each.camera, each.reason, each.final) for each in results] == [
+        (State.FAILED, camera, 'the model changes', False) for camera in CAMERAS
+    ]
+    other = make(topics=CAMERAS)
+    assert other.resume(suspended, now=1.5) == []
+    assert other.active() == [instruction]
+    assert expired(other, now=1.9) == []
+    assert expired(other, now=2.0) == [
+        'its lifetime of 2.0 s is over; last result: '
+        'front: the model changes; wrist: the model changes'
+    ]
+
+
+def test_a_request_that_waits_for_its_end_is_not_suspended() -> None:
+    request = said(until=Until.FOUND, slot='')
+    registry = make(request)
+    assert registry.suspend('the model changes') == ([], [])
+    assert registry.active() == [request]
+
+
+def test_an_instruction_whose_camera_is_gone_ends_instead_of_being_resumed() -> None:
+    kept, lost = said(slot=''), said(cameras=('wrist',))
+    suspended, _ = make(kept, lost, topics=CAMERAS).suspend('the model changes')
+    other = make(topics={'front': 'f'})
+    [final] = other.resume(suspended, now=1.0)
+    assert other.active() == [kept]
+    assert (final.instruction, final.state, final.final) == (lost, State.EXPIRED, True)
+    assert final.reason == ('it could not be resumed: there is no camera "wrist"; use front')
+
+
+def test_suspended_instructions_are_resumed_in_their_order() -> None:
+    instructions = [said(f'find {color}', slot='') for color in ('red', 'green', 'blue')]
+    suspended, _ = make(*instructions, topics=CAMERAS).suspend('the model changes')
+    other = make(topics=CAMERAS)
+    assert other.resume(suspended, now=1.0) == []
+    assert other.active() == instructions
+
+
 @pytest.mark.parametrize(
     ('before', 'after', 'deadline'),
     [(1.0, 3.0, 3.5), (3.0, 1.0, 1.5), (1.0, None, float('inf')), (None, 1.0, 1.5)],

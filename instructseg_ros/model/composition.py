@@ -12,12 +12,12 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 # A table is seen at a slant: a gap from front to back looks shorter than it is.
-_SLANT: Final = 1.5
+SLANT: Final = 1.5
 # Image heights from the upper edge down to where distances would be zero: objects higher up in a
 # picture of a table are farther away. With the true masks of 3,763 pairs in random views, this
 # tells the larger object in 89 % of the pairs.
 _HORIZON: Final = 1.6
-_BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to it
+BESIDE: Final = 1.6  # sums of two sizes; what is farther away is not next to it
 # Shares of the largest component's area, and of the highest mean probability of a component. In the
 # answers to "every mug" and the like on 80 scenes, 88 % of the components that are objects reach
 # both, and 11 % of the others.
@@ -195,12 +195,12 @@ class Nearest(Operation):
         objects, anchor = answers
         anchors = anchor.objects()
         gaps = [
-            (min(_gap(each, other) for other in anchors), index, each)
+            (min(relative_distance(each, other) for other in anchors), index, each)
             for index, each in enumerate(objects.objects(without=anchor))
             if anchors
         ]
         beside = [
-            each for gap, _, each in sorted(gaps)[: None if self.several else 1] if gap <= _BESIDE
+            each for gap, _, each in sorted(gaps)[: None if self.several else 1] if gap <= BESIDE
         ]
         return objects.only(beside, min(objects.score, anchor.score))
 
@@ -278,9 +278,9 @@ def _centre(part: np.ndarray) -> np.ndarray:
     return np.array([axis.mean() for axis in np.nonzero(part)])
 
 
-def _gap(one: np.ndarray, other: np.ndarray) -> float:
+def relative_distance(one: np.ndarray, other: np.ndarray) -> float:
     """Return the distance of two objects, in units of the sum of their sizes."""
-    distance = float(np.hypot(*((_centre(one) - _centre(other)) * (_SLANT, 1.0))))
+    distance = float(np.hypot(*((_centre(one) - _centre(other)) * (SLANT, 1.0))))
     return distance / (one.sum() ** 0.5 + other.sum() ** 0.5)
 
 

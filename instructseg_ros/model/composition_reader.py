@@ -8,6 +8,7 @@ it. Everything else here is the grammar of what connects noun phrases.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -32,6 +33,7 @@ from instructseg_ros.model.phrase_patterns import (
     any_of,
     stem,
 )
+from instructseg_ros.model.relation_reader import read_excluded_relation, read_relation
 
 
 class CompositionReader:
@@ -39,10 +41,25 @@ class CompositionReader:
 
     Args:
         is_noun: Whether a word in lower case names an object that the model knows.
+        is_taught: Whether a noun in lower case, of one or more words, was taught to the model
+            afterwards, or a word belongs to such a noun; places relative to these are split, too.
     """
 
-    def __init__(self, is_noun: Callable[[str], bool]) -> None:
-        self._is_noun = is_noun
+    def __init__(
+        self, is_noun: Callable[[str], bool], is_taught: Callable[[str], bool] = lambda noun: False
+    ) -> None:
+        self._is_noun, self._is_taught = is_noun, is_taught
+        relation = functools.partial(read_relation, is_taught=is_taught)
+        excluded = functools.partial(read_excluded_relation, is_taught=is_taught)
+        self._readers = (
+            _two_targets,
+            read_order,
+            excluded,
+            _negation,
+            _neighbor,
+            relation,
+            _two_phrases,
+        )
 
     def read(self, text: str) -> Composition | None:
         """Split an instruction; None if it is a simple one, or in no form that is known here."""
@@ -51,7 +68,7 @@ class CompositionReader:
         marked = _VERB_CAN.sub('can', ' '.join(words))
         marked = _OR_IF.sub('or', _IF_NOT.sub(r'\g<first> or \g<second>', marked))
         marked = _NOT_ONLY.sub(r'\1 and ', _EMPTY.sub('', marked)).strip(MARKS)
-        for read in (_two_targets, read_order, _negation, _neighbor, _two_phrases):
+        for read in self._readers:
             composition = read(marked)
             if composition is not None:
                 plain = (part and _written(part) for part in composition.parts)
@@ -60,7 +77,9 @@ class CompositionReader:
 
     def is_object(self, word: str) -> bool:
         """Return whether a word in lower case names an object and not a place or the like."""
-        return word in _THINGS or (self._is_noun(word) and not re.fullmatch(_NEVER, word))
+        if word in _THINGS or (self._is_taught(word) and not re.fullmatch(_ATTRIBUTE, word)):
+            return True
+        return self._is_noun(word) and not re.fullmatch(_NEVER, word)
 
 
 def _normalized(text: str) -> str:
@@ -69,6 +88,7 @@ def _normalized(text: str) -> str:
     plain = re.sub(rf'\(({COLOR})\)', r', the \1 one,', plain)
     plain = re.sub(r' [+&] ', ' and ', re.sub(r' ?[()],?', ' , ', plain))
     plain = _ITS_NEIGHBOR.sub(r'the thing next to \1', plain)
+    plain = _ITS_SIDE.sub(r'to the \g<side> of \g<object>', plain)
     return re.sub(r'\b(?:that|which) is the thing next to\b', 'next to', plain)
 
 
@@ -76,6 +96,13 @@ def _normalized(text: str) -> str:
 _ITS_NEIGHBOR: Final = re.compile(
     r'\b((?:the|an?|my|your|our) (?:(?!that\b|is\b|which\b)[a-z]+ ){0,2}[a-z]+)'
     r"'s neighbou?rs?\b"
+)
+
+
+# "To the mug's left"
+_ITS_SIDE: Final = re.compile(
+    r"\b(?:to|on|at) (?P<object>(?:the|an?|my|your|our) (?:[a-z]+ ){0,2}[a-z]+)'s "
+    r'(?P<side>left|right)(?: hand)?(?: side)?\b'
 )
 
 
@@ -90,6 +117,8 @@ _NEVER: Final = (
     rf'(?:{COLOR}|{_PLACE}|left|right|front|back|head|piece|stuff|shape|good|'
     'work|pick|rule|point|drink|drop|spot|medium|size|somebody|someone|use|remote|motion|sign|lock)'
 )
+# Words that describe an object, even as a part of a taught noun such as "red mug".
+_ATTRIBUTE: Final = f'(?:{COLOR}|left|right|front|back|top|bottom|middle|big|large|small|little)'
 _VERB_CAN: Final = re.compile(r'(?<!the )(?<!a )\bcan#(?= (?:i|you|we|he|she|they|be|see|do|it)\b)')
 # Says nothing about the target, or nothing but that there is one.
 _EMPTY: Final = re.compile(

@@ -77,6 +77,14 @@ class NounNetwork(nn.Module):
             nn.Conv2d(_WIDTH, 1, 1),
         )
 
+    @classmethod
+    def load(cls, folder: Path) -> NounNetwork:
+        """Read the network of a model folder."""
+        network = cls()
+        weights = load_file(folder / NOUN_WEIGHTS)
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        return network.to(memory_format=torch.channels_last).eval()
+
     def look(self, images: Sequence[torch.Tensor]) -> Look:
         """Encode one image (1, 3, H, W), normalised, at several sizes; the first gives the mask."""
         maps = [self.backbone(image) for image in images]
@@ -164,16 +172,24 @@ class NounFinder:
 
     @classmethod
     def from_folder(
-        cls, folder: Path, device: torch.device, *, threshold: float = 0.5
+        cls,
+        folder: Path,
+        device: torch.device,
+        *,
+        threshold: float = 0.5,
+        taught: Sequence[str] = (),
     ) -> NounFinder | None:
-        """Load the finder of a model; None if it has none."""
+        """Load the finder of a model; None if it has none.
+
+        Args:
+            folder: Folder of the model.
+            device, threshold: See the initialiser.
+            taught: Nouns that the model was taught, see `NounReader`.
+        """
         if not (folder / NOUN_WEIGHTS).is_file():
             return None
-        network = NounNetwork()
-        weights = load_file(folder / NOUN_WEIGHTS)
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
-        reader = NounReader(json.loads((folder / NOUNS).read_text()))
-        return cls(network, reader, device, threshold=threshold)
+        reader = NounReader(json.loads((folder / NOUNS).read_text()), taught)
+        return cls(NounNetwork.load(folder), reader, device, threshold=threshold)
 
     def read(self, text: str) -> NounQuery | None:
         """Return the object that an instruction names, if the classifier knows it."""
@@ -182,6 +198,15 @@ class NounFinder:
     def is_noun(self, word: str) -> bool:
         """Return whether a word in lower case is a noun that the classifier knows."""
         return self._reader.is_noun(word)
+
+    def is_taught(self, word: str) -> bool:
+        """Return whether a word in lower case belongs to a noun that the model was taught."""
+        return self._reader.is_taught(word)
+
+    @property
+    def network(self) -> NounNetwork:
+        """The network, which heads of taught nouns share."""
+        return self._network
 
     @torch.inference_mode()
     def is_photograph(self, image: Image.Image) -> bool:
@@ -269,14 +294,21 @@ def choose_objects(mask: np.ndarray, colors: np.ndarray | None, query: NounQuery
     """
     labels, count = label_components(mask)
     parts = [labels == number for number in range(1, count + 1)]
-    parts = [part for part in parts if part.sum() >= _MIN_CELLS]
+    parts = choose_parts([part for part in parts if part.sum() >= _MIN_CELLS], colors, query)
+    return np.any(parts, axis=0) if parts else np.zeros_like(mask)
+
+
+def choose_parts(
+    parts: list[np.ndarray], colors: np.ndarray | None, query: NounQuery
+) -> list[np.ndarray]:
+    """Choose among the (h, w) bool masks of objects by color, size and side."""
     if query.color and colors is not None:
         wanted = colors == COLORS.index(query.color)
         parts = [part for part in parts if wanted[part].mean() >= _HAS_COLOR]
     if parts and (query.size or query.side):
         sign = -1 if query.size == 'largest' or query.side in ('right', 'bottom') else 1
         parts = [min(parts, key=lambda part: sign * _measure(part, query))]
-    return np.any(parts, axis=0) if parts else np.zeros_like(mask)
+    return parts
 
 
 def _measure(part: np.ndarray, query: NounQuery) -> float:

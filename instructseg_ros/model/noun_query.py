@@ -46,7 +46,8 @@ class NounQuery:
 
     Attributes:
         noun: The noun, as in the instruction.
-        classes: Classes of the classifier that the noun names.
+        classes: Classes of the classifier that the noun names; none for a taught noun.
+        taught: The noun in the form in which the model was taught it, or ''.
         color: One of `COLORS`, or ''.
         side: One of `SIDES`, or ''.
         size: One of `SIZES`, or ''.
@@ -56,6 +57,7 @@ class NounQuery:
 
     noun: str
     classes: tuple[int, ...]
+    taught: str = ''
     color: str = ''
     side: str = ''
     size: str = ''
@@ -67,10 +69,13 @@ class NounReader:
 
     Args:
         nouns: Nouns in lower case, with the classes that each names.
+        taught: Nouns that the model was taught, in lower case and singular.
     """
 
-    def __init__(self, nouns: Mapping[str, Sequence[int]]) -> None:
-        self._nouns = nouns
+    def __init__(self, nouns: Mapping[str, Sequence[int]], taught: Sequence[str] = ()) -> None:
+        self._nouns = {**nouns, **dict.fromkeys(taught, ())}
+        self._taught = frozenset(taught)
+        self._taught_words = frozenset(word for noun in taught for word in noun.split())
 
     def read(self, text: str) -> NounQuery | None:
         """Return what an instruction names; None if it names nothing that the classifier knows."""
@@ -88,6 +93,7 @@ class NounReader:
         return NounQuery(
             noun=' '.join(words[start : start + length]),
             classes=tuple(self._nouns[noun]),
+            taught=noun if noun in self._taught else '',
             color=_first(others, COLORS),
             side=_first(others, SIDES),
             size=_first(others, SIZES),
@@ -97,6 +103,10 @@ class NounReader:
     def is_noun(self, word: str) -> bool:
         """Return whether a word in lower case is a known noun, or the plural of one."""
         return self._at([word], 0)[0] > 0
+
+    def is_taught(self, word: str) -> bool:
+        """Return whether a word in lower case belongs to a taught noun, or to its plural."""
+        return any(form in self._taught_words for form in (word, *_singulars(word)))
 
     def _at(self, words: Sequence[str], start: int) -> tuple[int, str]:
         """Return the length and the known form of the longest noun that starts at a word.

@@ -9,14 +9,17 @@ from typing import Final
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from instructseg_ros.model.composition import AllOf, Answer
 from instructseg_ros.model.mask_decoder import best_mask
 from instructseg_ros.model.noun_finder import NounFinder
+from instructseg_ros.model.noun_query import NounQuery
 from instructseg_ros.model.prediction import Prediction, calibrated, explain
 from instructseg_ros.model.processor import InstructSegProcessor, as_pil
 from instructseg_ros.model.query import AnyEmbedding, ImageInput, InstructionEmbedding
+from instructseg_ros.model.taught_finder import TaughtFinder
 
 _POINTED: Final = -1.0  # logit from which a cell counts as pointed at
 
@@ -29,6 +32,7 @@ class Postprocessor:
         calibration: Factor and offset that turn a score's log-odds into those of a right answer.
         release: Share of the threshold from which a target counts that was found before.
         finder: Answers on photographs; None if the model has no list of nouns.
+        taught: Finds objects that the model was taught; None if it was taught nothing.
     """
 
     def __init__(
@@ -39,16 +43,18 @@ class Postprocessor:
         calibration: tuple[float, float],
         release: float = 1.0,
         finder: NounFinder | None = None,
+        taught: TaughtFinder | None = None,
     ) -> None:
         """Create a post-processor.
 
         Args:
             processor: Processor of the model.
-            threshold, calibration, release, finder: See the attributes.
+            threshold, calibration, release, finder, taught: See the attributes.
         """
         self.threshold = threshold
         self.release = release
         self.finder = finder
+        self.taught = taught
         self._processor = processor
         self.calibration = calibration
 
@@ -93,6 +99,36 @@ class Postprocessor:
             # The score of a text that the model cannot understand means nothing.
             score = float(calibrated(score, *self.calibration)) if embedding.known else 0.0
             predictions.append(self._of_mask(embedding, sharp, score, centres=centres))
+        return self._with_taught(image, embeddings, predictions)
+
+    def _with_taught(
+        self,
+        image: ImageInput,
+        embeddings: Sequence[InstructionEmbedding],
+        predictions: list[Prediction],
+    ) -> list[Prediction]:
+        """Replace the predictions of taught nouns, which show every object, by those they mean."""
+        rows = [row for row, each in enumerate(embeddings) if each.noun and each.noun.taught]
+        if self.taught is None or not rows:
+            return predictions
+        every = predictions[rows[0]]
+        objects = Answer(
+            probability=every.probability, score=1, found=True, present=True, centres=every.centres
+        )
+        nouns = [each.noun for each in embeddings if each.noun and each.noun.taught]
+        chosen = self.taught.choose(as_pil(image), objects.objects(), nouns)
+        for row, (masks, score) in zip(rows, chosen, strict=True):
+            answer = objects.only(masks, score)
+            predictions[row] = self._explained(
+                dataclasses.replace(
+                    predictions[row],
+                    mask=answer.mask,
+                    probability=answer.probability,
+                    score=score,
+                    found=score >= self.threshold and bool(masks),
+                    centres=np.array([_middle(each) for each in masks]).reshape(-1, 2),
+                )
+            )
         return predictions
 
     def is_photograph(self, image: ImageInput) -> bool:
@@ -106,7 +142,7 @@ class Postprocessor:
         assert self.finder is not None
         picture = as_pil(image)
         nouns = [each.noun for each in embeddings if each.noun]
-        found = iter(self.finder.find(picture, nouns) if nouns else [])
+        found = self._find_nouns(picture, nouns)
         nothing = torch.full((picture.height, picture.width), -100.0)
         predictions = []
         for each in embeddings:
@@ -118,6 +154,16 @@ class Postprocessor:
                 prediction = self._of_mask(read, *next(found))
             predictions.append(prediction)
         return predictions
+
+    def _find_nouns(
+        self, picture: Image.Image, nouns: Sequence[NounQuery]
+    ) -> Iterator[tuple[torch.Tensor, float]]:
+        """Yield (H, W) logits and the score of each noun, taught or not, on a photograph."""
+        taught = [noun for noun in nouns if noun.taught]
+        others = [noun for noun in nouns if not noun.taught]
+        found = iter(self.taught.find(picture, taught) if self.taught and taught else [])
+        named = iter(self.finder.find(picture, others) if self.finder and others else [])
+        return (next(found if noun.taught else named) for noun in nouns)
 
     def combined(self, embedding: AnyEmbedding, predictions: Iterator[Prediction]) -> Prediction:
         """Return the prediction for an embedding; combine those of its parts if it has any.
@@ -184,6 +230,12 @@ class Postprocessor:
     def _explained(self, prediction: Prediction) -> Prediction:
         reason = explain(prediction, found=prediction.found, threshold=self.threshold)
         return dataclasses.replace(prediction, reason=reason)
+
+
+def _middle(mask: np.ndarray) -> np.ndarray:
+    """Return the (row, column) of the pixel of a mask that is closest to its mean."""
+    pixels = np.argwhere(mask)
+    return np.asarray(pixels[np.abs(pixels - pixels.mean(0)).sum(1).argmin()])
 
 
 def _centres(pointer: torch.Tensor, height: int, width: int) -> np.ndarray | None:

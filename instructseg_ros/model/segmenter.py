@@ -47,6 +47,8 @@ from instructseg_ros.model.query_reader import (
 )
 from instructseg_ros.model.stage_outputs import Reasoning
 from instructseg_ros.model.tasks import Task
+from instructseg_ros.model.taught_finder import TaughtFinder
+from instructseg_ros.model.taught_network import read_taught
 
 # Prompts of a compiled model are padded to a multiple of this many tokens, so that fewer shapes
 # have to be compiled.
@@ -109,9 +111,16 @@ class Segmenter:
         self._generator: TextGenerator | None = None
         self._side = SideStream(device)
         own_threshold = config.score_threshold
-        self._finder = None
+        self._finder, taught = None, None
         if folder is not None:
-            self._finder = NounFinder.from_folder(folder, device, threshold=own_threshold)
+            names = [noun.name for noun in read_taught(folder)]
+            self._finder = NounFinder.from_folder(
+                folder, device, threshold=own_threshold, taught=names
+            )
+        if folder is not None and self._finder is not None:
+            taught = TaughtFinder.from_folder(
+                folder, self._finder.network, device, threshold=own_threshold
+            )
         self._instructions = InstructionReader(processor, self._finder)
         if folder is not None:
             self._instructions.load_parser(folder, self._model.get_input_embeddings().weight)
@@ -121,6 +130,7 @@ class Segmenter:
             calibration=(config.score_scale, config.score_offset),
             release=1.0 if release is None else release / max(own_threshold, 1e-6),
             finder=self._finder,
+            taught=taught,
         )
         max_length = config.text_config.max_position_embeddings
         self._prompts = PromptCache(processor, device=device, max_length=max_length)

@@ -1,0 +1,137 @@
+"""Finds objects that a user taught the model, on renderings and on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from instructseg_ros.model.composition import label_components
+from instructseg_ros.model.noun_finder import NounNetwork, choose_parts, named_colors
+from instructseg_ros.model.noun_query import NounQuery
+from instructseg_ros.model.pixel_branch import resize
+from instructseg_ros.model.prediction import log_odds
+from instructseg_ros.model.processor import stretch_levels
+from instructseg_ros.model.taught_network import TaughtNetwork, to_pixels, view_of
+
+EVERY_OBJECT: Final = 'every object'  # finds what the view head names
+_LONGEST: Final = 640  # longer side of a photograph, pixels
+_CELL: Final = 32
+_MIN_SHARE: Final = 2e-4  # of a photograph, in one object
+
+
+class TaughtFinder:
+    """Finds the objects of taught nouns; not thread-safe."""
+
+    def __init__(self, network: TaughtNetwork, device: torch.device, *, threshold: float) -> None:
+        """Move the network to a device.
+
+        Args:
+            network: The network.
+            device: Where the network runs.
+            threshold: Score that an object gets which just counts as found.
+        """
+        self._network = network.to(device).eval()
+        self._device = device
+        self._threshold = threshold
+        self._index = {noun.name: index for index, noun in enumerate(network.nouns)}
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, backbone: NounNetwork, device: torch.device, *, threshold: float
+    ) -> TaughtFinder | None:
+        """Load the finder of a model; None if it was taught nothing."""
+        network = TaughtNetwork.load(folder, backbone)
+        return None if network is None else cls(network, device, threshold=threshold)
+
+    def choose(
+        self, image: Image.Image, objects: Sequence[np.ndarray], queries: Sequence[NounQuery]
+    ) -> list[tuple[list[np.ndarray], float]]:
+        """Choose among the objects of a rendering.
+
+        Args:
+            image: The picture.
+            objects: (H, W) bool mask of each object in it.
+            queries: Queries with taught nouns.
+
+        Returns:
+            For each query, the masks of the objects that it means, and its score.
+        """
+        found = self._name_objects(image, objects)
+        answers = []
+        for query in queries:
+            index = self._index[query.taught]
+            threshold = self._network.nouns[index].view_threshold
+            mine = [
+                mask
+                for mask, row in zip(objects, found, strict=True)
+                if row[index] >= threshold and row[index] == row.max()
+            ]
+            best = float(found[:, index].max()) if len(found) else 0.0
+            answers.append(self._answer(image, mine, query, best, threshold))
+        return answers
+
+    def find(
+        self, image: Image.Image, queries: Sequence[NounQuery]
+    ) -> list[tuple[torch.Tensor, float]]:
+        """Find what queries with taught nouns name on a photograph.
+
+        Returns:
+            For each query, (H, W) logits of its mask, and its score.
+        """
+        probabilities = self._name_pixels(image)
+        answers = []
+        for query in queries:
+            index = self._index[query.taught]
+            mine = probabilities[index]
+            labels, count = label_components(mine > 0.5)
+            parts = [labels == number for number in range(1, count + 1)]
+            parts = [part for part in parts if part.sum() >= _MIN_SHARE * part.size]
+            sure = [float(mine[part].mean()) for part in parts]
+            threshold = self._network.nouns[index].pixel_threshold
+            kept = [part for part, mean in zip(parts, sure, strict=True) if mean >= threshold]
+            chosen, score = self._answer(image, kept, query, max(sure, default=0.0), threshold)
+            wanted = np.any(chosen, axis=0) if chosen else np.zeros_like(labels, bool)
+            logits = log_odds(np.where(wanted, np.maximum(mine, 0.51), np.minimum(mine, 0.49)))
+            answers.append((torch.from_numpy(logits), score))
+        return answers
+
+    @torch.inference_mode()
+    def _name_objects(self, image: Image.Image, masks: Sequence[np.ndarray]) -> np.ndarray:
+        """Return (N, K) probabilities that N objects are called by the K taught nouns."""
+        stretched = stretch_levels(image)
+        features = self._network.view_features([view_of(stretched, mask) for mask in masks])
+        return np.asarray(self._network.views(features).softmax(1)[:, 1:].cpu().numpy())
+
+    @torch.inference_mode()
+    def _name_pixels(self, image: Image.Image) -> np.ndarray:
+        """Return (K, H, W) float32 probabilities that each pixel is called by a taught noun."""
+        scale = _LONGEST / max(image.size) / _CELL
+        width, height = (max(1, round(side * scale)) * _CELL for side in image.size)
+        resized = stretch_levels(image.resize((width, height), Image.Resampling.BILINEAR))
+        logits = self._network.pixel_logits(to_pixels([np.asarray(resized)]).to(self._device))
+        full = resize(logits, (image.height, image.width)).softmax(1)
+        return np.asarray(full[0, 1:].cpu().numpy())
+
+    def _answer(
+        self,
+        image: Image.Image,
+        parts: list[np.ndarray],
+        query: NounQuery,
+        best: float,
+        threshold: float,
+    ) -> tuple[list[np.ndarray], float]:
+        """Choose by color, size and place; return the chosen parts and the score.
+
+        A score of `threshold` becomes the one from which the model counts objects as found.
+        """
+        colors = named_colors(np.asarray(image)) if query.color and parts else None
+        chosen = choose_parts(parts, colors, query)
+        if query.unread or (parts and not chosen):
+            return [], 0.0
+        shift = log_odds(self._threshold) - log_odds(threshold)
+        return chosen, float(1 / (1 + np.exp(-(log_odds(best) + shift))))

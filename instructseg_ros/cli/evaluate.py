@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from instructseg_ros.cli.arguments import (
     DTYPES,
@@ -32,9 +32,10 @@ def add(commands: Subparsers) -> None:
         'data (folder, coco, bag: see docs/your_data.md) are processed as in the node. '
         'Predictions in the output folder are not repeated. `accelerate launch` uses several GPUs. '
         'The tabletop is simulated during the evaluation: it takes neither --data nor --output. '
-        'Photographs need --data only: a folder with pictures and labels.json.',
+        'Photographs need --data only: a folder with pictures and labels.json. "taught" asks a '
+        'taught model for its objects in simulated scenes, "examples" on pictures in --data.',
     )
-    parser.add_argument('benchmark', choices=['tabletop', 'photographs', *names('evaluate')])
+    parser.add_argument('benchmark', choices=[*_RUNNERS, *names('evaluate')])
     add_model(parser)
     parser.add_argument('--data', type=Path, help='folder of the data set, see instructseg data')
     parser.add_argument(
@@ -49,8 +50,8 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         '--scenes',
         type=positive,
-        help='number of tabletop scenes for each wording (default: 300), for each shift (100), or '
-        'for each free sentence (2)',
+        help='number of tabletop scenes for each wording (default: 300), for each shift (100), for '
+        'each free sentence (2), or for taught objects (100)',
     )
     harder = parser.add_mutually_exclusive_group()
     harder.add_argument(
@@ -62,6 +63,15 @@ def add(commands: Subparsers) -> None:
         '--free-wording',
         action='store_true',
         help='tabletop with hand-written instructions: negation, typing errors, long sentences',
+    )
+    parser.add_argument(
+        '--before', metavar='MODEL', help='taught: the earlier model, to measure what was forgotten'
+    )
+    parser.add_argument(
+        '--all-wordings', action='store_true', help='taught: ask in wordings of the training, too'
+    )
+    parser.add_argument(
+        '--only', nargs='+', default=[], metavar='ID', help='examples: ids or names of pictures'
     )
     parser.add_argument('--json', type=Path, help='file for the figures')
     parser.set_defaults(run=run)
@@ -77,11 +87,7 @@ def add(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate a model; return the exit status."""
     prepare(options.json)
-    if options.benchmark == 'tabletop':
-        return _evaluate_tabletop(options)
-    if options.benchmark == 'photographs':
-        return _evaluate_photographs(options)
-    return _evaluate_data(options)
+    return _RUNNERS.get(options.benchmark, _evaluate_data)(options)
 
 
 def _evaluate_tabletop(options: argparse.Namespace) -> int:
@@ -120,6 +126,48 @@ def _evaluate_photographs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate_taught(options: argparse.Namespace) -> int:
+    from instructseg_ros.research.evaluation.runner import Processes
+    from instructseg_ros.tabletop import taught_benchmark
+
+    categories = taught_benchmark.taught_categories(Path(options.model))
+    scenes = options.scenes or 100
+    with Processes.joined() as processes:
+        after = load_segmenter(options)
+        before = options.before and load_segmenter(_with_model(options, options.before))
+        figures = taught_benchmark.evaluate_taught(
+            after, categories, scenes=scenes, processes=processes, all_wordings=options.all_wordings
+        )
+        if before:
+            figures['forgetting'] = taught_benchmark.evaluate_forgetting(
+                before, after, scenes=scenes, processes=processes
+            )
+    if processes.first:
+        print(taught_benchmark.table(figures))
+        write(figures, options.json)
+    return 0
+
+
+def _with_model(options: argparse.Namespace, model: str) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(options), 'model': model})
+
+
+def _evaluate_examples(options: argparse.Namespace) -> int:
+    from instructseg_ros.research.evaluation.runner import Processes
+    from instructseg_ros.teaching import example_benchmark
+
+    taught = example_benchmark.taught_names(Path(options.model))
+    examples = example_benchmark.read_selected(_folder(options), taught, options.only)
+    with Processes.joined() as processes:
+        figures = example_benchmark.evaluate_examples(
+            load_segmenter(options), examples, taught, processes=processes
+        )
+    if processes.first:
+        print(example_benchmark.table(figures))
+        write(figures, options.json)
+    return 0
+
+
 def _folder(options: argparse.Namespace) -> Path:
     if options.data is None:
         raise ValueError(f'name the folder of {options.benchmark}: --data DIR')
@@ -154,6 +202,14 @@ def _evaluate_data(options: argparse.Namespace) -> int:
         print(f'predictions: {outcome.submission}')
         write(outcome.figures, options.json)
     return 0
+
+
+_RUNNERS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    'tabletop': _evaluate_tabletop,
+    'photographs': _evaluate_photographs,
+    'taught': _evaluate_taught,
+    'examples': _evaluate_examples,
+}
 
 
 def _numbers(options: argparse.Namespace) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 
 import instructseg_ros.tabletop  # noqa: F401 - registers its data set
 from instructseg_ros import interruption
-from instructseg_ros.cli import benchmark, convert, data, evaluate, node, segment, train
+from instructseg_ros.cli import benchmark, convert, data, evaluate, node, segment, teach, train
 
-COMMANDS: Final = (node, segment, evaluate, train, data, convert, benchmark)
+COMMANDS: Final = (node, segment, teach, evaluate, train, data, convert, benchmark)
 
 TRAINING: Final = 'pip install "instructseg_ros[training]"'
 # Optional libraries that are not part of the extra `training`.

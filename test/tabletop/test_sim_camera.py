@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from ros_domain import domain  # noqa: F401
 from ros_probe import TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import CameraInfo, Image
@@ -17,8 +17,10 @@ from std_msgs.msg import String
 
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.ros.transport import share_folder
+from instructseg_ros.tabletop.sim_camera import CATEGORIES, NEEDS_RENDERING
+from instructseg_ros.tabletop.world.catalogue import COLORS, NOVEL_CATEGORIES
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
-from instructseg_ros.tabletop.world.scene_graph import from_json
+from instructseg_ros.tabletop.world.scene_graph import SceneGraph, from_json
 from instructseg_ros.tabletop.world.simulator import Tabletop
 
 pytestmark = pytest.mark.ros
@@ -37,13 +39,24 @@ class Viewer(Probe):
         for topic, message_type in STREAMS.items():
             self.node.create_subscription(message_type, topic, self._keep(topic), 10)
 
+    def set(self, name: str, value: int | str) -> str:
+        """Set a parameter of the camera; return the reason if it refuses."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        [result] = self.call(SetParameters, 'sim_camera/set_parameters', request).results
+        assert result.successful == (not result.reason)
+        return str(result.reason)
+
     def _keep(self, topic: str) -> Callable[[Image], None]:
         def keep(message: Image) -> None:
             self.streams[topic][stamp_to_nanoseconds(message.header.stamp)] = message
 
         return keep
 
-    def frame(self, *, scene: int | None = None) -> tuple[dict[str, Image], String]:
+    def frame(
+        self, *, scene: int | None = None, shows: Callable[[SceneGraph], bool] = lambda graph: True
+    ) -> tuple[dict[str, Image], String]:
         """Wait for a frame of which everything has arrived, of a given scene if any."""
         found: list[tuple[dict[str, Image], String]] = []
 
@@ -51,10 +64,9 @@ class Viewer(Probe):
             for text in self.scenes:
                 fields = json.loads(text.data)
                 stamp = fields['stamp']
-                if all(stamp in stream for stream in self.streams.values()) and scene in (
-                    None,
-                    fields['scene'],
-                ):
+                complete = all(stamp in stream for stream in self.streams.values())
+                wanted = scene in (None, fields['scene']) and shows(from_json(text.data))
+                if complete and wanted:
                     found.append(({k: v[stamp] for k, v in self.streams.items()}, text))
             return bool(found)
 
@@ -140,10 +152,7 @@ def test_setting_the_scene_lays_another_table(run_camera: Run, viewer: Viewer) -
     run_camera(namespace='/camera', source='live', rate=5.0, width=160, height=120, scene=3)
     frame, _ = viewer.frame(scene=3)
     assert (frame['image'].width, frame['image'].height) == (160, 120)
-    client = viewer.node.create_client(SetParameters, 'sim_camera/set_parameters')
-    viewer.wait(client.service_is_ready)
-    value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=4)
-    client.call_async(SetParameters.Request(parameters=[Parameter(name='scene', value=value)]))
+    assert viewer.set('scene', 4) == ''
     viewer.frame(scene=4)
 
 
@@ -151,3 +160,66 @@ def test_an_unknown_source_ends_the_camera_with_one_line(run_camera: Run) -> Non
     node = run_camera(source='dreams')
     assert node.process.wait(TIMEOUT) == 1
     assert node.output() == 'error: source "dreams" does not exist; use auto, live, recording\n'
+
+
+@pytest.mark.usefixtures('open_gl')
+def test_an_object_is_shown_alone_at_one_place_after_the_other(
+    run_camera: Run, viewer: Viewer
+) -> None:
+    run_camera(
+        namespace='/camera',
+        source='live',
+        rate=5.0,
+        width=160,
+        height=120,
+        show='star',
+        show_color='blue',
+        show_seconds=1.0,
+    )
+    frame, scene = viewer.frame()
+    [star] = from_json(scene.data)
+    assert (star.category, star.color) == ('star', 'blue')
+    assert set(frame['truth/labels'].data) == {0, star.label}
+    viewer.frame(shows=lambda graph: bool(graph) and graph[0].position != star.position)
+
+
+@pytest.mark.usefixtures('open_gl')
+def test_novel_objects_come_into_the_usual_scene_while_the_camera_runs(
+    run_camera: Run, viewer: Viewer
+) -> None:
+    run_camera(namespace='/camera', source='live', rate=5.0, width=160, height=120, show='mug')
+    viewer.frame(shows=lambda graph: [obj.category for obj in graph] == ['mug'])
+    assert viewer.set('show', '') == ''
+    viewer.frame(shows=lambda graph: len(graph) > 1)
+    assert viewer.set('novel', 'star, stapler') == ''
+    viewer.frame(shows=lambda graph: bool({obj.category for obj in graph} & {'star', 'stapler'}))
+    assert viewer.set('show', 'dreams').startswith('show "dreams" does not exist; use mug, ')
+
+
+def test_a_recording_refuses_to_show_an_object(run_camera: Run, viewer: Viewer) -> None:
+    run_camera(namespace='/camera', source='recording', rate=5.0)
+    viewer.frame()
+    for name in ('show', 'novel'):
+        assert 'use source:=live, which renders with MuJoCo' in viewer.set(name, 'star')
+    assert viewer.set('scene', 1) == ''
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'error'),
+    [
+        ({'show': 'dreams'}, f'show "dreams" does not exist; use {", ".join(CATEGORIES)}'),
+        (
+            {'show': 'star', 'show_color': 'dark'},
+            f'show_color "dark" does not exist; use {", ".join(COLORS)}',
+        ),
+        ({'novel': 'star,mug'}, f'novel "mug" does not exist; use {", ".join(NOVEL_CATEGORIES)}'),
+        ({'source': 'recording', 'show': 'star'}, NEEDS_RENDERING),
+    ],
+    ids=['category', 'color', 'novel', 'recording'],
+)
+def test_an_object_that_cannot_be_shown_ends_the_camera_with_the_choice(
+    run_camera: Run, parameters: dict[str, str], error: str
+) -> None:
+    node = run_camera(**parameters)
+    assert node.process.wait(TIMEOUT) == 1
+    assert node.output() == f'error: {error}\n'

@@ -54,8 +54,8 @@ def read(folder: Path, split: str) -> Reading:
         raise MissingError(f'{folder} has none of {", ".join(names)}')
     content = read_table(file)
     reading = Reading()
-    images = _by_id(content.get('images'), 'image', 'file_name', file, reading)
-    categories = _by_id(content.get('categories', []), 'category', 'name', file, reading)
+    images = index_by_id(content.get('images'), 'image', 'file_name', file, reading)
+    categories = index_by_id(content.get('categories', []), 'category', 'name', file, reading)
     annotations = content.get('annotations')
     if not isinstance(annotations, list):
         raise DataError(f'{file} is not COCO JSON: it has no list of annotations')
@@ -97,7 +97,7 @@ class _Group:
     sentences: bool
 
 
-def _by_id(
+def index_by_id(
     entries: Any, noun: str, label: str, file: Path, reading: Reading
 ) -> dict[str, Mapping[str, Any] | None]:
     """Index images or categories by id; an id with several names gets None.
@@ -117,7 +117,7 @@ def _by_id(
     same: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for number, entry in enumerate(entries):
         with reading.noting(f'{file} {noun} {number}'):
-            name, found = entry[label], _id(entry['id'])
+            name, found = entry[label], read_id(entry['id'])
             same[found].setdefault(name, entry)
     for found, named in same.items():
         if len(named) > 1:
@@ -133,7 +133,7 @@ def _by_id(
     }
 
 
-def _id(value: Any) -> str:
+def read_id(value: Any) -> str:
     """Convert an id to text: tools write 7, "7" and 7.0 for the same id."""
     if not isinstance(value, int | str | float):
         raise ValueError(f'an id must be a number or a text, not {value!r}')
@@ -150,7 +150,7 @@ def _group(
     Raises:
         ValueError: There is no such image, or the category has no name.
     """
-    image = _id(annotation['image_id'])
+    image = read_id(annotation['image_id'])
     if image not in images:
         raise ValueError(f'there is no image with the id {image}')
     if images[image] is None:
@@ -159,7 +159,7 @@ def _group(
         return _Group(image, sentences, sentences=True)
     if annotation.get('category_id') is None:
         raise ValueError('it has neither sentences nor a category')
-    identity = _id(annotation['category_id'])
+    identity = read_id(annotation['category_id'])
     category = categories.get(identity, {})
     if category is None:
         return None
@@ -217,7 +217,7 @@ def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None
         return runs
     if not segmentation:
         raise ValueError('an annotation has no segmentation: boxes alone teach no masks')
-    rings = _rings(segmentation)
+    rings = read_rings(segmentation)
     whole = tuple(ring for ring in rings if len(ring) >= _MIN_NUMBERS)
     if 0 < len(whole) < len(rings):
         warn(
@@ -227,7 +227,7 @@ def _target(segmentation: Any, size: tuple[int, int], warn: Callable[[str], None
     return CocoPolygons(size, whole or rings)
 
 
-def _rings(segmentation: Any) -> tuple[Ring, ...]:
+def read_rings(segmentation: Any) -> tuple[Ring, ...]:
     """Return the polygons of an annotation; some tools write a single one without a list."""
     if all(isinstance(number, int | float) for number in segmentation):
         segmentation = [segmentation]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +59,8 @@ _FREE: Final = ('steps', 'save_minutes', 'validation_samples', 'gradient_checkpo
 _MAX_NAMED = 5  # problems of a data set
 _log = logging.getLogger(__name__)
 
+StepReport = Callable[[int, Record | None], None]
+
 
 class RecipeTrainer(Trainer):
     """Trains a model by a recipe, and measures it on the validation samples.
@@ -77,6 +79,7 @@ class RecipeTrainer(Trainer):
         *,
         validation: Source | None = None,
         workers: int = 0,
+        report: StepReport | None = None,
     ) -> None:
         """Prepare the accelerator, and load the newest checkpoint in the folder.
 
@@ -86,6 +89,7 @@ class RecipeTrainer(Trainer):
             folder: Folder of `checkpoints`, `logs` and `validation.json`.
             validation: Samples to measure on; None: nothing is measured.
             workers: Number of processes that load images; 0: this process.
+            report: Receives the progress after every step.
         """
         accelerator = make_accelerator(recipe.precision, accumulation=recipe.accumulation)
         plugin = accelerator.state.deepspeed_plugin
@@ -94,6 +98,7 @@ class RecipeTrainer(Trainer):
             plugin.deepspeed_config['gradient_clipping'] = recipe.clip  # DeepSpeed clips them
         self.recipe = recipe
         self._model = model
+        self._on_step = report
         rank, count = accelerator.process_index, accelerator.num_processes
         maker = ExampleMaker(processor, recipe.examples)
         self.mixture = _mixture(sources, recipe, recipe.batch * count)
@@ -153,6 +158,12 @@ class RecipeTrainer(Trainer):
             self.writer.add_image(f'{source}/masks', panel(examples, output), self.step)
 
     def after_step(self) -> None:
+        """Measure if a measurement is due, and report the progress."""
+        self._measure()
+        if self._on_step is not None:
+            self._on_step(self.step, self.record)
+
+    def _measure(self) -> None:
         """Measure if a measurement is due, and keep the checkpoint of the best step."""
         done = self.record.newest.step if self.record else 0
         if self._validation is None or self.step <= done:
@@ -191,6 +202,7 @@ def train(
     *,
     workers: int = 0,
     until: int | None = None,
+    report: StepReport | None = None,
 ) -> RecipeTrainer:
     """Train to the recipe's last step and write the model to `output/model`.
 
@@ -203,6 +215,8 @@ def train(
         output: Folder of checkpoints, logs and the model; a training in it resumes.
         workers: Number of processes that load images; 0: this process.
         until: Stop at this earlier step, with a checkpoint but without writing a model.
+        report: Receives the number of steps that are done and the measurements so far, after every
+            step; None instead of measurements before the first one.
 
     Raises:
         DataError: A data set has no folder, nothing in it can be read, or the recipe does not use
@@ -232,7 +246,14 @@ def train(
         validation = read_validation(recipe, folders) if recipe.validate_every else None
         processor = InstructSegProcessor.from_pretrained(model)
         trainer = RecipeTrainer(
-            recipe, model, processor, sources, output, validation=validation, workers=workers
+            recipe,
+            model,
+            processor,
+            sources,
+            output,
+            validation=validation,
+            workers=workers,
+            report=report,
         )
         trainer.run(until)
         if trainer.step == recipe.steps:

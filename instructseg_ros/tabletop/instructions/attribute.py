@@ -42,7 +42,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     if phrase is None:
         return None
     targets = labels(phrase.matches(writer.graph))
-    return Draft(text=_text(phrase, writer), targets=targets, candidates=targets)
+    return Draft(text=write_attribute(phrase, writer), targets=targets, candidates=targets)
 
 
 def _present_phrase(writer: Writer) -> NounPhrase | None:
@@ -53,7 +53,8 @@ def _present_phrase(writer: Writer) -> NounPhrase | None:
     return None
 
 
-def _text(phrase: NounPhrase, writer: Writer) -> Phrase:
+def write_attribute(phrase: NounPhrase, writer: Writer) -> Phrase:
+    """Draw a wording that asks for the only object that a phrase fits."""
     return _paraphrase(phrase, writer) or _composed(phrase, writer)
 
 

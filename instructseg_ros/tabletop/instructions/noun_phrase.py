@@ -160,9 +160,14 @@ def _order(phrase: NounPhrase, writer: Writer, plain: bool) -> Wordings:
 def _noun(phrase: NounPhrase, writer: Writer, *, plural: bool) -> Phrase:
     if phrase.category is None:
         return Phrase(writer.pick(wording.OBJECT_PLURALS if plural else wording.OBJECT_NOUNS))
-    noun = writer.pick(wording.NOUNS[phrase.category])
+    noun = writer.pick(noun_wordings(phrase.category))
     alike = {one.label: 1.0 for one in writer.graph if one.category == phrase.category}
     return grounded(pluralized(noun) if plural else noun, alike, 'attribute')
+
+
+def noun_wordings(category: str) -> Wordings:
+    """Return the nouns of a category of the catalogue, novel or not."""
+    return wording.NOUNS.get(category) or wording.NOVEL_NOUNS[category]
 
 
 def pluralized(noun: str) -> str:

@@ -74,7 +74,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
     if phrase is None:
         return None
     targets = labels(phrase.matches(writer.graph))
-    text = _text(phrase, writer, len(targets), every=every)
+    text = write_plural(phrase, writer, len(targets), every=every)
     return Draft(text=text, targets=targets, candidates=targets)
 
 
@@ -88,7 +88,15 @@ def _present_phrase(writer: Writer, fewest: int) -> NounPhrase | None:
     return None
 
 
-def _text(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
+def write_plural(phrase: NounPhrase, writer: Writer, number: int, *, every: bool) -> Phrase:
+    """Draw a wording that asks for all objects that a phrase fits.
+
+    Args:
+        phrase: The phrase.
+        writer: Scene, random source and choice of wordings.
+        number: Number of objects that it fits.
+        every: Word it in the singular, such as "every mug", unless a whole sentence is drawn.
+    """
     sentence = None
     if number != 1:
         sentence = writer.paraphrase('plural', lambda: singular_and_plural(phrase, writer))

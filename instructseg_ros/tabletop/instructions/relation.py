@@ -391,14 +391,15 @@ def _next_to_missing(writer: Writer) -> Draft | None:
 def _draft(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Draft:
     truths = place.judge(phrase.matches(writer.graph))
     return Draft(
-        text=_text(phrase, place, writer),
+        text=write_relation(phrase, place, writer),
         targets=frozenset(label for label, truth in truths.items() if truth == 1.0),
         anchors=labels(place.anchors),
         candidates=frozenset(truths),
     )
 
 
-def _text(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
+def write_relation(phrase: NounPhrase, place: AnchoredRelation, writer: Writer) -> Phrase:
+    """Draw a wording that asks for what a phrase fits at a place."""
     return _paraphrase(phrase, place, writer) or _composed(phrase, place, writer)
 
 

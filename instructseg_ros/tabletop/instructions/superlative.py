@@ -261,7 +261,7 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
         if phrase is None:
             return None
         name = writer.choice(tuple(SUPERLATIVES))
-        text = _text(phrase, name, writer)
+        text = write_superlative(phrase, name, writer)
         return Draft(text=text, targets=frozenset(), candidates=frozenset())
     for _ in range(ATTEMPTS):
         phrase = writer.choice(phrases_for(writer.choice(writer.graph)))
@@ -270,14 +270,15 @@ def draft(writer: Writer, *, absent: bool) -> Draft | None:
         target = clear_first(candidates, SUPERLATIVES[name])
         if target is not None:
             return Draft(
-                text=_text(phrase, name, writer),
+                text=write_superlative(phrase, name, writer),
                 targets=labels([target]),
                 candidates=labels(candidates),
             )
     return None
 
 
-def _text(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
+def write_superlative(phrase: NounPhrase, name: str, writer: Writer) -> Phrase:
+    """Draw a wording that asks for the first, by a key of `SUPERLATIVES`, of what a phrase fits."""
     sentence = writer.paraphrase(name, lambda: singular_and_plural(phrase, writer))
     return sentence or _composed(phrase, name, writer)
 

@@ -217,6 +217,11 @@ NOUNS = Wordings.table("""
     pen: pen | pen | marker // marker pen
     teapot: teapot | tea pot // tea kettle
 """)
+# Nouns of objects that no training scene contains; they are not part of the vocabulary.
+NOVEL_NOUNS = Wordings.table("""
+    star: star
+    stapler: stapler
+""")
 OBJECT_NOUNS = Wordings.parse('thing | thing | object | item // one')
 OBJECT_PLURALS = Wordings.parse('things | things | objects | items')
 IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}

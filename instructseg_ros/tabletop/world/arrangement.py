@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,6 +159,7 @@ PUT_ON = (
 )
 DOWN_X = from_axis_angle(np.array([0.0, 1.0, 0.0]), np.pi / 2)
 MAX_TRIES = 40
+NOVEL_SHARE = 1 / 3
 
 
 def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
@@ -169,11 +171,18 @@ def _shade(color: str, rng: np.random.Generator) -> np.ndarray:
 
 
 class Arranger:
-    """Fills a layout object by object; `rng` is the only random source."""
+    """Fills a layout object by object.
 
-    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
+    Args:
+        layout: The free ground.
+        rng: The only random source.
+        novel: Novel categories, of which every third object is.
+    """
+
+    def __init__(self, layout: Layout, rng: np.random.Generator, novel: Sequence[str] = ()) -> None:
         self.layout = layout
         self.rng = rng
+        self.novel = tuple(novel)
         self.objects: list[PlacedObject] = []
 
     def put_down(self) -> None:
@@ -226,6 +235,8 @@ class Arranger:
 
     def _draw(self, categories: tuple[str, ...]) -> tuple[CatalogueEntry | None, str]:
         """Draw an unused catalogue entry and a color; categories and colors tend to repeat."""
+        if self.novel and self.rng.uniform() < NOVEL_SHARE:
+            categories = self.novel
         there = [i.entry.category for i in self.objects if i.entry.category in categories]
         category = str(
             self.rng.choice(there if there and self.rng.uniform() < 0.35 else categories)
@@ -355,11 +366,16 @@ class Arranger:
         )
 
 
-def random_scene(seed: int) -> Scene:
-    """Draw a scene of 4 to 10 objects if there is room; in half of the scenes, up to three move."""
+def random_scene(seed: int, novel: Sequence[str] = ()) -> Scene:
+    """Draw a scene of 4 to 10 objects if there is room; in half of the scenes, up to three move.
+
+    Args:
+        seed: Seed of everything that is random.
+        novel: Novel categories that the scene may contain, see `NOVEL_CATEGORIES`.
+    """
     rng = np.random.default_rng(seed)
     camera, room = random_camera(rng), random_room(rng)
-    arranger = Arranger(Layout(camera=camera, room=room), rng)
+    arranger = Arranger(Layout(camera=camera, room=room), rng, novel)
     wanted = int(rng.integers(4, 11))
     if rng.uniform() < 0.55:
         for _ in range(int(rng.integers(1, 4))):
@@ -374,3 +390,32 @@ def random_scene(seed: int) -> Scene:
             if rng.uniform() < LOADED.get(newest.entry.category, 0.0):
                 arranger.load(newest)
     return Scene(camera=camera, room=room, objects=tuple(arranger.objects))
+
+
+def lone_object(seed: int, view: int, category: str, color: str) -> Scene:
+    """Draw one object on an empty table, as it is shown to a camera that learns it.
+
+    Args:
+        seed: Seed of the table, the camera and the object.
+        view: Number of the place and angle at which the object lies.
+        category: A category of the catalogue.
+        color: Name of its color.
+    """
+    rng = np.random.default_rng(seed)
+    camera, room = random_camera(rng), random_room(rng)
+    entry = catalogue()[category, 'medium', int(rng.integers(VARIANTS))]
+    rgb = _shade(color, rng)
+    layout, places = Layout(camera=camera, room=room), np.random.default_rng((seed, view))
+    for _ in range(MAX_TRIES):
+        spot, angle = places.uniform(-0.2, 0.2, 3) * (1, 1, 0), places.uniform(0, 2 * np.pi)
+        if layout.fits(placed(entry.shape.discs, spot, angle), entry.shape.height):
+            break
+    obj = PlacedObject(
+        label=1,
+        entry=entry,
+        color=color,
+        rgb=rgb,
+        center=spot + np.array([0.0, 0.0, entry.shape.height / 2]),
+        orientation=yaw(angle),
+    )
+    return Scene(camera=camera, room=room, objects=(obj,))

@@ -8,9 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from instructseg_ros.tabletop.world.geometry import Shape
-from instructseg_ros.tabletop.world.object_shapes import BUILDERS
+from instructseg_ros.tabletop.world.object_shapes import BUILDERS, NOVEL_BUILDERS
 
 OBJECT_CATEGORIES = tuple(BUILDERS)
+# Categories that a scene contains only on request, see `random_scene`.
+NOVEL_CATEGORIES = tuple(NOVEL_BUILDERS)
 
 COLORS: dict[str, tuple[float, float, float]] = {
     'red': (0.80, 0.06, 0.06),
@@ -47,7 +49,7 @@ class CatalogueEntry:
 def catalogue() -> dict[tuple[str, str, int], CatalogueEntry]:
     """Return all entries by (category, size, variant)."""
     entries = {}
-    for number, (category, build) in enumerate(BUILDERS.items()):
+    for number, (category, build) in enumerate({**BUILDERS, **NOVEL_BUILDERS}.items()):
         for variant in range(VARIANTS):
             natural = build(np.random.default_rng((number, variant)))
             for size, factor in SIZES.items():

@@ -329,6 +329,31 @@ def teapot(rng: np.random.Generator) -> Shape:
     return Shape(parts=parts, discs=discs, height=1.32 * h)
 
 
+def star(rng: np.random.Generator) -> Shape:
+    """A five-pointed star lying flat, with a raised middle in a darker shade."""
+    outer, thick = 0.062 * rng.uniform(0.93, 1.08), rng.uniform(0.024, 0.032)
+    inner = 0.45 * outer
+    angle = np.arange(10) * np.pi / 5
+    radius = np.where(np.arange(10) % 2, inner, outer)
+    outline = list(zip(radius * np.cos(angle), radius * np.sin(angle), strict=True))
+    knob = lathe([(0, 0), (0.5 * inner, 0), (0.4 * inner, 0.006), (0, 0.006)], segments=16)
+    parts = (Part(mesh=extrude(outline, thick)), Part(mesh=knob.moved(z=thick), shade='dark'))
+    return Shape(parts=parts, discs=disc(outer), height=thick + 0.006)
+
+
+def stapler(rng: np.random.Generator) -> Shape:
+    """A flat base in a darker shade below an arm that rises towards its open end."""
+    length, width = 0.165 * rng.uniform(0.93, 1.08), 0.036 * rng.uniform(0.92, 1.1)
+    base = box(length, width, 0.012)
+    hinge, half = -length / 2, length / 2
+    profile = [(hinge, 0.012), (half - 0.012, 0.034), (half, 0.045), (half - 0.02, 0.062)]
+    side = [*profile, (hinge + 0.03, 0.05), (hinge, 0.034)]
+    arm = extrude(side, 0.86 * width).rotated(UPRIGHT).moved(y=0.43 * width)
+    plate = box(0.022, 0.7 * width, 0.004).moved(x=half - 0.018, z=0.012)
+    parts = (Part(mesh=base, shade='dark'), Part(mesh=arm), Part(mesh=plate, shade='metal'))
+    return Shape(parts=parts, discs=strip(length, width), height=0.062)
+
+
 #: The builder of each category of objects.
 BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
     'mug': mug,
@@ -347,4 +372,10 @@ BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
     'hammer': hammer,
     'pen': pen,
     'teapot': teapot,
+}
+
+#: Categories that no training scene contains: a model can be taught them.
+NOVEL_BUILDERS: dict[str, Callable[[np.random.Generator], Shape]] = {
+    'star': star,
+    'stapler': stapler,
 }

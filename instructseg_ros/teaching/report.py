@@ -1,0 +1,477 @@
+"""The report of a teaching: measures the new model, formats a table, writes a page of pictures."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from instructseg_ros.model.segmenter import Segmenter
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
+from instructseg_ros.research.evaluation.photographs import PHOTOGRAPHS, read_photographs
+from instructseg_ros.research.evaluation.runner import Processes
+from instructseg_ros.streaming.overlay import MASK_COLOR, outline
+from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
+from instructseg_ros.tabletop.world.arrangement import random_scene
+from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
+from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
+from instructseg_ros.teaching import example_benchmark
+from instructseg_ros.teaching.composer import MIN_PIXELS, Background, Composer, rendered_backgrounds
+from instructseg_ros.teaching.example_benchmark import ExampleAnswer
+from instructseg_ros.teaching.examples import Example, LabelledObject, names_of
+from instructseg_ros.teaching.trainer import split
+
+FOLDER: Final = 'teaching'  # in a model folder
+PAGE: Final = 'index.html'
+FIGURES: Final = 'report.json'
+GOOD: Final = 0.5  # IoU below which an answer counts as a failure
+_FIRST_SCENE: Final = 1_810_000  # seed; the backgrounds of training have others
+_SCENES: Final = 13  # rendered; with the seven photographs, 20 pictures without the object
+_COMPOSED: Final = 20
+_MAX_HELD_OUT: Final = 40  # pictures; `instructseg evaluate examples` measures on all
+_SHOWN: Final = 12  # pictures of a kind on the page
+_SIDE: Final = 320  # longer side of a picture on the page, pixels
+_QUALITY: Final = 82  # of a JPEG
+_DIMMED: Final = 0.6  # brightness outside an answer
+_TRUTH_COLOR: Final = (60, 230, 90)
+_MARKS: Final = {'held out': '', 'validation': ' *', 'training': ' **'}
+_LEGEND: Final = {
+    'validation': '* few pictures, which also chose the best step of the training: name others '
+    'with --hold-out',
+    'training': '** pictures that training learned from: give six or more of each name, or name '
+    'others with --hold-out',
+}
+_STYLE: Final = """
+:root { color-scheme: light dark }
+body { background: Canvas; color: CanvasText; font: 16px/1.5 system-ui, sans-serif;
+  max-width: 1040px; margin: 2rem auto; padding: 0 1rem }
+h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid #8886 }
+th:first-child, td:first-child { text-align: left }
+.row { display: flex; flex-wrap: wrap; gap: 1rem }
+figure { margin: 0; width: 320px; max-width: 100% } img { max-width: 100%; height: auto }
+figcaption { font-size: .85rem; overflow-wrap: anywhere }
+.bad { outline: 3px solid #d33; outline-offset: 3px }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid #8886 } small { opacity: .75 }
+"""
+
+_T = TypeVar('_T')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """A model's answer, drawn on its picture.
+
+    Attributes:
+        kind: `unseen`, `composed` or `absent`.
+        answer: The answer.
+        image: The picture at the page's size, gray outside the answer, with outlines.
+    """
+
+    kind: str
+    answer: ExampleAnswer
+    image: Image.Image = dataclasses.field(repr=False)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the object was missed, badly covered, or found where it is not."""
+        return self.answer.found if self.answer.iou is None else self.answer.iou < GOOD
+
+    def caption(self) -> str:
+        """Describe the answer in a line."""
+        answer = self.answer
+        if not answer.found:
+            shown = f'not found, score {answer.score:.2f}'
+        elif answer.iou is None:
+            shown = f'found but absent, score {answer.score:.2f}'
+        else:
+            shown = f'IoU {answer.iou:.2f}, score {answer.score:.2f}'
+        return f'{"failure: " if self.is_failure else ""}{answer.instruction}: {shown}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A labelled picture, and the nouns to ask for on it."""
+
+    example: Example
+    names: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """A picture without taught objects, unless a noun that the model knew was taught again."""
+
+    background: Background
+    shown: set[str]
+    source: str
+
+
+def measure(
+    before: Path,
+    after: Path,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    names: Sequence[str],
+    *,
+    scenes: int,
+) -> tuple[dict[str, Any], list[Picture]]:
+    """Measure a taught model; takes about a minute on two cores.
+
+    Args:
+        before: Folder of the model that it was taught from.
+        after: Folder of the taught model.
+        examples: All its examples, in the order in which training got them.
+        held_out: Labelled pictures that training did not get.
+        names: The nouns of this teaching.
+        scenes: Simulated scenes that compare objects known before; 0: no comparison.
+
+    Returns:
+        The figures: `taught` and `forgetting` with the rows of `table`, `rows` with all answers,
+        `notes`, `seconds` and metadata; and the answers about taught nouns, drawn.
+    """
+    start, taught = time.monotonic(), names_of(examples)
+    obstacle, segmenter = _why_no_rendering(), Segmenter.from_pretrained(str(after))
+    unseen, sources = _unseen(examples, held_out, taught)
+    backgrounds = _backgrounds(recorded=bool(obstacle)) if taught else []
+    questions = {
+        'unseen': unseen,
+        'composed': _composed([each.example for each in unseen], taught, backgrounds),
+        'absent': [_without_objects(each, taught) for each in [*backgrounds, *_photographs()]],
+    }
+    pictures = [each for kind, some in questions.items() for each in _ask(segmenter, some, kind)]
+    cells = {
+        kind: example_benchmark.report(
+            [each.answer for each in pictures if each.kind == kind], taught
+        )['names']
+        for kind in questions
+    }
+    figures: dict[str, Any] = {
+        'date': datetime.now().astimezone().isoformat(' ', 'minutes'),
+        'before': str(before),
+        'after': str(after),
+        'names': list(names),
+        'taught': {
+            name: {
+                'examples': sum(bool(each.union(name).any()) for each in examples),
+                'source': sources[name],
+                **{kind: cells[kind][name] for kind in questions},
+            }
+            for name in taught
+        },
+        'forgetting': None,
+        'notes': [_LEGEND[each] for each in _LEGEND if each in sources.values()],
+        'rows': [{'kind': each.kind, **dataclasses.asdict(each.answer)} for each in pictures],
+    }
+    if any(each.example.alone for each in unseen):
+        figures['notes'].append('frames of an object alone are easy: see the composed pictures')
+    if taught and not questions['composed']:
+        figures['notes'].append('no composed pictures: the edge cuts off all objects to paste')
+    if obstacle:
+        figures['notes'].append(f'backgrounds are those of the shipped recording: {obstacle}')
+    if obstacle or not scenes:
+        why = 'MuJoCo does not render here' if obstacle else 'no scenes were asked for'
+        figures['notes'].append(f'objects known before were not compared: {why}')
+    else:
+        figures['forgetting'] = _forgetting(before, segmenter, scenes)
+    return {**figures, 'seconds': round(time.monotonic() - start, 1)}, pictures
+
+
+def _why_no_rendering() -> str:
+    """Return why MuJoCo cannot render here; '' if it can."""
+    try:
+        from instructseg_ros.tabletop.world.simulator import Tabletop
+
+        with Tabletop():
+            return ''
+    except (ImportError, OpenGLError) as error:
+        return str(error)
+
+
+def _unseen(
+    examples: Sequence[Example], held_out: Sequence[Example], names: Sequence[str]
+) -> tuple[list[_Question], dict[str, str]]:
+    """Choose pictures to measure each noun on; return them and a key of `_MARKS` for each noun."""
+    _, chosen = split(examples, names)
+    other = 'validation' if len(chosen) < len(examples) else 'training'
+    apart = [name for name in names if name in names_of(held_out)]
+    rest = [name for name in names if name not in apart]
+    some = _spread(held_out, _MAX_HELD_OUT)
+    questions = [_Question(example=each, names=apart) for each in some if apart]
+    questions += [_Question(example=each, names=rest) for each in chosen if rest]
+    return questions, {name: 'held out' if name in apart else other for name in names}
+
+
+def _backgrounds(*, recorded: bool) -> list[_Scene]:
+    """Return scenes that training did not use, or frames of the recording."""
+    scenes = []
+    for number, each in enumerate(rendered_backgrounds(_SCENES, _FIRST_SCENE), _FIRST_SCENE):
+        objects = () if recorded else random_scene(number).objects
+        shown = {*OBJECT_CATEGORIES} if recorded else {one.entry.category for one in objects}
+        scenes.append(_Scene(background=each, shown=shown, source=f'scene {number}'))
+    return scenes
+
+
+def _photographs() -> list[_Scene]:
+    """Return the packaged photographs, which are backgrounds in training, too."""
+    scenes = []
+    for each in read_photographs(PHOTOGRAPHS):
+        image = np.asarray(each.image())
+        background = Background(image=image, labels=np.zeros(image.shape[:2], np.uint8))
+        scenes.append(_Scene(background=background, shown={*each.present}, source=each.file.name))
+    return scenes
+
+
+def _without_objects(scene: _Scene, names: Sequence[str]) -> _Question:
+    """Ask for the nouns that a scene does not show."""
+    absent = [name for name in names if not {name, *name.split()} & scene.shown]
+    example = Example(image=scene.background.image, objects=(), source=scene.source)
+    return _Question(example=example, names=absent)
+
+
+def _composed(
+    examples: Sequence[Example], names: Sequence[str], scenes: Sequence[_Scene]
+) -> list[_Question]:
+    """Compose cluttered pictures; none if the edges cut off all objects of the examples."""
+    masks = [one.mask for each in examples for one in each.objects if one.name in names]
+    edges = [np.concatenate([*mask[[0, -1]], *mask[:, [0, -1]].T]) for mask in masks]
+    if not any(
+        mask.sum() >= MIN_PIXELS and not edge.any() for mask, edge in zip(masks, edges, strict=True)
+    ):
+        return []
+    plain = [each.background for each in scenes if not each.shown & {*names}]
+    composer = Composer(examples, names, plain, np.random.default_rng(0))
+    questions = []
+    for number in range(_COMPOSED):
+        drawn = composer.draw()
+        shown = [drawn.names == 1 + index for index in range(len(names))]
+        # Nobody could tell whether an object that is mostly hidden counts.
+        clear = [not m.any() or (m & (drawn.objects > 0)).sum() >= MIN_PIXELS for m in shown]
+        objects = tuple(
+            LabelledObject(name=name, mask=mask)
+            for name, mask in zip(names, shown, strict=True)
+            if mask.any()
+        )
+        example = Example(image=drawn.image, objects=objects, source=f'composed {number}')
+        asked = [name for name, each in zip(names, clear, strict=True) if each]
+        questions.append(_Question(example=example, names=asked))
+    return questions
+
+
+def _ask(segmenter: Segmenter, questions: Iterable[_Question], kind: str) -> Iterator[Picture]:
+    """Ask for all objects of each noun or, on pictures without any, for "the" object."""
+    for question in tqdm(questions, f'{kind} pictures', leave=False):
+        example, names = question.example, question.names
+        texts = [
+            f'the {name}' if kind == 'absent' else f'all the {pluralized(name)}' for name in names
+        ]
+        predictions = segmenter.segment_all(example.image, texts)
+        for name, text, prediction in zip(names, texts, predictions, strict=True):
+            truth = example.union(name)
+            mask = prediction.mask & prediction.found
+            answer = ExampleAnswer(
+                source=example.source,
+                name=name,
+                instruction=text,
+                iou=intersection_over_union(mask, truth) if truth.any() else None,
+                found=bool(prediction.found),
+                score=float(prediction.score),
+            )
+            yield Picture(kind=kind, answer=answer, image=_drawn(example.image, [truth], mask))
+
+
+def _forgetting(before: Path, after: Segmenter, scenes: int) -> dict[str, Any]:
+    from instructseg_ros.tabletop.taught_benchmark import evaluate_forgetting
+
+    old = Segmenter.from_pretrained(str(before))
+    return evaluate_forgetting(old, after, scenes=scenes, processes=Processes())
+
+
+def _drawn(
+    image: np.ndarray, truths: Sequence[np.ndarray], mask: np.ndarray | None = None
+) -> Image.Image:
+    """Gray out what is not in a mask; outline the mask and the labels; return a small copy."""
+    scale = min(1.0, _SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    drawn = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    if mask is not None:
+        small = _shrunk(mask, size)
+        drawn[~small] = (_DIMMED * drawn[~small].mean(1, keepdims=True)).astype(np.uint8)
+        drawn[outline(small)] = MASK_COLOR
+    for truth in truths:
+        drawn[outline(_shrunk(truth, size))] = _TRUTH_COLOR
+    return Image.fromarray(drawn)
+
+
+def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
+def _tables(figures: dict[str, Any]) -> list[list[list[str]]]:
+    """Return tables as rows of cells; the first row of each is its head."""
+    taught = [
+        ['taught', 'examples', 'unseen: IoU', 'n', 'composed: IoU', 'n', 'absent: right', 'n']
+    ]
+    for name, row in figures['taught'].items():
+        cells = [_cell(row['unseen'], 'iou', 'present'), _cell(row['composed'], 'iou', 'present')]
+        cells.append(_cell(row['absent'], 'absent_right', 'absent'))
+        cells[0][0] += _MARKS[row['source']]
+        title = f'{name} (new)' if name in figures['names'] else name
+        taught.append([title, str(row['examples']), *(text for cell in cells for text in cell)])
+    tables = [taught] if figures['taught'] else []
+    if forgetting := figures['forgetting']:
+        known = [['known before', 'IoU before', 'IoU after', 'loss', 'n']]
+        for category, row in forgetting['categories'].items():
+            if row['n']:
+                shown = [f'{row[each]:.3f}' for each in ('before', 'after', 'loss')]
+                known.append([category, *shown, str(row['n'])])
+        tables.append([*known, ['largest loss', '', '', f'{forgetting["largest_loss"]:.3f}', '']])
+    return tables
+
+
+def _cell(cell: dict[str, Any], figure: str, number: str) -> list[str]:
+    return [f'{cell[figure]:.2f}' if cell[number] else '-', str(cell[number])]
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Format the figures of `measure` as a table for a terminal."""
+    lines = []
+    for rows in _tables(figures):
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for first, *others in rows:
+            cells = (f'  {text:>{width}}' for text, width in zip(others, widths[1:], strict=True))
+            lines.append(f'{first:{widths[0]}}' + ''.join(cells))
+        lines.append('')
+    return '\n'.join([*lines, *figures['notes']])
+
+
+def next_commands(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what to do with a model next: a title and a command each."""
+    model, quoted = shlex.quote(str(folder)), [shlex.quote(name) for name in names[:1]]
+    commands = [('switch a running node to it', f'instructseg use {model}')]
+    for name, word in zip(names, quoted, strict=False):
+        question = shlex.quote(f'the {name}')
+        more = f'instructseg teach {word} --add --data PICTURES --model {model}'
+        commands.insert(0, ('try it', f'instructseg segment PICTURE {question} --model {model}'))
+        commands.append((f'add examples of the {name}', more))
+        commands.append((f'forget the {name}', f'instructseg forget {word} --model {model}'))
+    return commands
+
+
+def write_page(
+    folder: Path, figures: dict[str, Any], examples: Sequence[Example], pictures: Sequence[Picture]
+) -> Path:
+    """Write the page of pictures and `report.json` into a model folder.
+
+    Args:
+        folder: The model folder.
+        figures, pictures: Results of `measure`.
+        examples: The examples that the page shows.
+
+    Returns:
+        The page, which needs no other file.
+    """
+    target = folder / FOLDER
+    target.mkdir(exist_ok=True)
+    (target / FIGURES).write_text(json.dumps(figures, indent=1) + '\n')
+    (target / PAGE).write_text(_page(folder, figures, examples, pictures), encoding='utf-8')
+    return target / PAGE
+
+
+def _page(
+    folder: Path, figures: dict[str, Any], examples: Sequence[Example], pictures: Sequence[Picture]
+) -> str:
+    names = figures['names'] or [*figures['taught']]
+    title = f'Teaching report: {", ".join(names) or "nothing taught"}'
+    present = [each for each in pictures if each.answer.iou is not None]
+    wrong = [each for each in pictures if each.answer.iou is None and each.is_failure]
+    new = [each for each in examples if {*names} & {*names_of([each])}]
+    commands = '\n\n'.join(f'# {what}\n{command}' for what, command in next_commands(folder, names))
+    sections = [
+        ('Examples', [_example_figure(each) for each in _spread(new, _SHOWN)]),
+        ('Answers, failures first', [_figure(e) for e in _sorted(present)]),
+        ('Found where it is not', [_figure(each) for each in wrong[:_SHOWN]]),
+    ]
+    return '\n'.join(
+        [
+            '<!DOCTYPE html>',
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+            "img-src data:; style-src 'unsafe-inline'\">",
+            f'<title>{escape(title)}</title><style>{_STYLE}</style></head><body>',
+            f'<h1>{escape(title)}</h1>',
+            f'<p>{escape(figures["date"])}, from the model {escape(figures["before"])}, measured '
+            f'in {figures["seconds"]:.0f} s</p>',
+            *map(_html_table, _tables(figures)),
+            *(f'<p><small>{escape(note)}</small></p>' for note in figures['notes']),
+            '<p><small>In color, outlined in pink: the answer. Outlined in green: the label.</small></p>',
+            *(
+                f'<h2>{title}</h2>\n<div class="row">{"".join(some)}</div>'
+                for title, some in sections
+                if some
+            ),
+            f'<h2>Next</h2>\n<pre>{escape(commands)}</pre>',
+            '</body></html>\n',
+        ]
+    )
+
+
+def _sorted(pictures: Sequence[Picture]) -> list[Picture]:
+    """Return some failures, the worst first, and then some successes, the best last."""
+    ordered = sorted(pictures, key=lambda each: each.answer.iou or 0.0)
+    failures = [each for each in ordered if each.is_failure]
+    return failures[:_SHOWN] + _spread(ordered[len(failures) :], _SHOWN)
+
+
+def _spread(items: Sequence[_T], count: int) -> list[_T]:
+    """Choose at most `count` items at even distances."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def _html_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (
+        ''.join(f'<{tag}>{escape(text)}</{tag}>' for text in row)
+        for row, tag in zip(rows, ['th', *['td'] * len(rows)], strict=False)
+    )
+    return f'<table><tr>{head}</tr>' + ''.join(f'<tr>{row}</tr>' for row in body) + '</table>'
+
+
+def _example_figure(example: Example) -> str:
+    names = ', '.join(names_of([example]))
+    image = _drawn(example.image, [one.mask for one in example.objects])
+    return _html_figure(image, f'{names} ({example.source})', f'Example of {names}')
+
+
+def _figure(picture: Picture) -> str:
+    caption = picture.caption()
+    return _html_figure(
+        picture.image,
+        f'{caption} ({picture.answer.source})',
+        f'Answer to {caption}',
+        bad=picture.is_failure,
+    )
+
+
+def _html_figure(image: Image.Image, caption: str, alt: str, *, bad: bool = False) -> str:
+    content = io.BytesIO()
+    image.save(content, 'JPEG', quality=_QUALITY)
+    data = base64.b64encode(content.getvalue()).decode()
+    return (
+        f'<figure{" class=bad" if bad else ""}><img src="data:image/jpeg;base64,{data}" '
+        f'width="{image.width}" height="{image.height}" alt="{escape(alt)}">'
+        f'<figcaption>{escape(caption)}</figcaption></figure>\n'
+    )

@@ -1,0 +1,247 @@
+"""Teaches a model new objects: makes a model folder that knows them from one that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from instructseg_ros.model.model_files import (
+    MANIFEST,
+    NOUN_WEIGHTS,
+    NOUNS,
+    TAUGHT,
+    TAUGHT_WEIGHTS,
+    check_manifest,
+    write_manifest,
+)
+from instructseg_ros.model.noun_finder import NounNetwork
+from instructseg_ros.model.noun_query import NounReader
+from instructseg_ros.model.taught_network import read_taught
+from instructseg_ros.teaching.composer import photographed_backgrounds, rendered_backgrounds
+from instructseg_ros.teaching.examples import (
+    FOLDER,
+    Example,
+    load_examples,
+    names_of,
+    save_examples,
+)
+from instructseg_ros.teaching.fine_tuning import WORK, fine_tune
+from instructseg_ros.teaching.trainer import HeadTrainer, Progress
+from instructseg_ros.video.run_folder import locked
+
+MIN_EXAMPLES: Final = 3  # pictures of each name
+_SCENES: Final = 60  # rendered backgrounds
+_CAPTURED: Final = '.captured'  # in the output folder, with a folder of examples for each name
+_STATE: Final = 'teaching.json'
+_CHECKPOINT: Final = 'pixels.safetensors'
+
+
+class TeachingError(ValueError):
+    """A model cannot be taught something; the message says how to fix it."""
+
+
+def has_heads(model: Path) -> bool:
+    """Return whether a model learns by heads on its noun finder; others are fine-tuned."""
+    return (model / NOUN_WEIGHTS).is_file()
+
+
+def check_names(model: Path, names: Sequence[str], *, add: bool = False) -> None:
+    """Check that a model can be taught some nouns.
+
+    Args:
+        model: Folder of the model.
+        names: Nouns in lower case, singular.
+        add: Whether a known noun gets more examples, or is replaced if it was built in. Models
+            that are fine-tuned read all words, and none counts as known.
+
+    Raises:
+        TeachingError: A name is no noun, or already known.
+    """
+    for name in names:
+        if not all(word.isalpha() for word in name.split()) or not name:
+            raise TeachingError(f'"{name}" is no name: use one to four words of letters')
+    if not has_heads(model):
+        return
+    taught = {noun.name for noun in read_taught(model)}
+    reader = NounReader(json.loads((model / NOUNS).read_text()))
+    own = set(json.loads((model / 'processor_config.json').read_text()).get('nouns', ()))
+    for name in names:
+        if name in taught and not add:
+            raise TeachingError(
+                f'the model was taught "{name}" before: pass --add to add these examples to its own'
+            )
+        if (name in own or reader.is_noun(name)) and name not in taught and not add:
+            raise TeachingError(
+                f'the model knows "{name}" already: try it first; pass --add if your examples '
+                f'shall decide what "{name}" means from now on, or use another name'
+            )
+
+
+def all_examples(model: Path, examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that a model was taught with before, and new ones.
+
+    Raises:
+        TeachingError: A name has too few examples.
+    """
+    joined = [*load_examples(model / FOLDER), *examples]
+    for name in names_of(joined):
+        count = sum(bool(each.union(name).any()) for each in joined)
+        if count < MIN_EXAMPLES:
+            raise TeachingError(
+                f'"{name}" is in {count} pictures: give at least {MIN_EXAMPLES}, better ten'
+            )
+    return joined
+
+
+def check_output(output: Path) -> None:
+    """Check that a folder is new, or holds the unfinished work of a teaching.
+
+    Raises:
+        TeachingError: It contains something else.
+    """
+    own = (WORK, _CAPTURED, '.lock')
+    if output.is_dir() and (others := [e.name for e in output.iterdir() if e.name not in own]):
+        raise TeachingError(f'{output} contains {min(others)}: name a new folder with --output')
+
+
+def keep_capture(output: Path, name: str, examples: Sequence[Example]) -> None:
+    """Keep captured examples in the output folder, so that a killed teaching can resume."""
+    save_examples(examples, output / _CAPTURED / name)
+
+
+def kept_capture(output: Path, name: str) -> list[Example]:
+    """Return the examples that an unfinished teaching captured; none if it captured none."""
+    return load_examples(output / _CAPTURED / name)
+
+
+def teach(
+    model: Path,
+    examples: Sequence[Example],
+    output: Path,
+    *,
+    report: Callable[[Progress], None],
+    steps: int = 600,
+) -> Path:
+    """Teach a model all names of some examples; resume a teaching that was killed.
+
+    Args:
+        model: Folder of the model to start from; stays as it is.
+        examples: Its earlier examples and new ones, see `all_examples`.
+        output: Folder of the new model; must not contain one.
+        report: Receives the progress.
+        steps: Steps of the pixel head, or of the fine-tuning of a model without noun finder.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        TeachingError: The output folder contains something else.
+        ModelError: The model's files were changed.
+        OSError: The output cannot be written.
+    """
+    check_manifest(model)
+    with locked(output):
+        work = _claim(output, model, examples, steps)
+        if has_heads(model):
+            _train_heads(model, examples, output, report, steps)
+            shutil.rmtree(work)
+        else:
+            fine_tune(model, examples, output, report=report, steps=steps)
+        shutil.rmtree(output / _CAPTURED, ignore_errors=True)
+    return output
+
+
+def _train_heads(
+    model: Path,
+    examples: Sequence[Example],
+    output: Path,
+    report: Callable[[Progress], None],
+    steps: int,
+) -> None:
+    """Write a model with heads for all names of some examples."""
+    trainer = HeadTrainer(
+        NounNetwork.load(model),
+        names_of(examples),
+        examples,
+        [*rendered_backgrounds(_SCENES), *photographed_backgrounds()],
+        steps=steps,
+        checkpoint=output / WORK / _CHECKPOINT,
+    )
+    network = trainer.run(report)
+    _copy_model(model, output)
+    network.save(output)
+    save_examples(examples, output / FOLDER)
+    write_manifest(output)
+
+
+def forget(model: Path, names: Sequence[str], output: Path, **options: object) -> Path:
+    """Make a model folder that was never taught some names; retrains what is left, if anything.
+
+    Args:
+        model: Folder of a taught model.
+        names: Taught nouns.
+        output: Folder of the new model.
+        options: See `teach`.
+
+    Raises:
+        TeachingError: The model was not taught one of the names, or learns by fine-tuning.
+    """
+    if not has_heads(model):
+        raise TeachingError(
+            f'{model} has no heads that could be removed: fine-tuning changes the whole model. '
+            'Teach the original model the other names again, with `instructseg teach`'
+        )
+    taught = {noun.name for noun in read_taught(model)}
+    if unknown := [name for name in names if name not in taught]:
+        known = ', '.join(sorted(taught)) or 'nothing'
+        raise TeachingError(f'the model was not taught "{unknown[0]}"; it was taught {known}')
+    left = [_without(each, names) for each in load_examples(model / FOLDER)]
+    if names_of(left):
+        return teach(model, left, output, **options)  # type: ignore[arg-type]
+    with locked(output):
+        _claim(output, model, left, 0)
+        _copy_model(model, output)
+        write_manifest(output)
+        shutil.rmtree(output / WORK)
+    return output
+
+
+def _without(example: Example, names: Sequence[str]) -> Example:
+    kept = tuple(one for one in example.objects if one.name not in names)
+    return dataclasses.replace(example, objects=kept)
+
+
+def _claim(output: Path, model: Path, examples: Sequence[Example], steps: int) -> Path:
+    """Return the folder of unfinished work in the output folder; it may contain a checkpoint."""
+    work = output / WORK
+    state = {'model': model.resolve().name, 'steps': steps, 'examples': _fingerprint(examples)}
+    text = json.dumps(state) + '\n'
+    check_output(output)
+    if (work / _STATE).is_file() and (work / _STATE).read_text() != text:
+        shutil.rmtree(work)  # of a teaching with other examples
+    work.mkdir(exist_ok=True)
+    (work / _STATE).write_text(text)
+    return work
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for each in examples:
+        digest.update(np.ascontiguousarray(each.image).tobytes())
+        for one in each.objects:
+            digest.update(one.name.encode() + np.packbits(one.mask).tobytes())
+    return digest.hexdigest()
+
+
+def _copy_model(model: Path, output: Path) -> None:
+    """Copy the files of a model, except for what it was taught."""
+    for file in sorted(model.iterdir()):
+        if file.is_file() and file.name not in (TAUGHT, TAUGHT_WEIGHTS, MANIFEST, '.lock'):
+            shutil.copyfile(file, output / file.name)

@@ -116,21 +116,53 @@ def _add_words(commands: Subparsers) -> None:
 def _teach(options: argparse.Namespace) -> int:
     from instructseg_ros.model.model_files import find_model
     from instructseg_ros.teaching import teach
-    from instructseg_ros.teaching.annotated_image import normalize_name
 
     set_threads(options)
     os.nice(_NICE)
     model = find_model(options.model)
-    names = [normalize_name(name) for name in options.names]
-    output = options.output or Path('taught') / '-'.join(names).replace(' ', '_')
+    names = _normalized(options.names)
+    output = options.output or _default_output('-'.join(names))
+    _check_source(options, names)
     teach.check_names(model, names, add=options.add)
     teach.check_output(output)
     with _Reporter(options) as report:
         new, held_out = _examples(options, names, output, report)
-        examples = teach.all_examples(model, new)
+        examples = teach.all_examples(model, new, names)
         teach.teach(model, examples, output, steps=options.steps, report=report.training)
     _print_results(options, output, names, examples, held_out)
     return 0
+
+
+def _normalized(names: Sequence[str]) -> list[str]:
+    """Return names as nouns in lower case, each once."""
+    from instructseg_ros.teaching.annotated_image import normalize_name
+
+    return list(dict.fromkeys(map(normalize_name, names)))
+
+
+def _default_output(title: str) -> Path:
+    return Path('taught') / title.replace(' ', '_')
+
+
+def _check_source(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Check that the options fit the source of the examples.
+
+    Raises:
+        ValueError: They do not; the message says what to do.
+    """
+    from instructseg_ros.teaching.teach import MIN_EXAMPLES
+
+    if options.data is not None:
+        return
+    if options.hold_out:
+        raise ValueError('--hold-out chooses among labelled pictures: use it with --data')
+    if options.count < MIN_EXAMPLES:
+        raise ValueError(f'--count {options.count} is too few: capture at least {MIN_EXAMPLES}')
+    if len(names) > 1 and (options.bag is not None or not sys.stdin.isatty()):
+        why = 'a recording shows one object' if options.bag else 'only a terminal can ask for each'
+        raise ValueError(
+            f'{why}: teach {names[0]} first, and then {names[1]} with --model FOLDER_OF_THE_FIRST'
+        )
 
 
 class _Reporter:
@@ -195,17 +227,22 @@ def _examples(
     captured: list[Example] = []
     for name in names:
         kept = teach.kept_capture(output, name)
-        if kept:
+        if len(kept) >= options.count:
             report.say(f'{len(kept)} frames of the {name} were captured before')
         else:
-            kept = _capture(options, name, report)
+            kept = _capture(options, name, report, is_next=name != names[0])
             teach.keep_capture(output, name, kept)
         captured += kept
     return captured, []
 
 
-def _capture(options: argparse.Namespace, name: str, report: _Reporter) -> list[Example]:
-    """Capture examples of one object that is shown to the camera, or was shown in a bag."""
+def _capture(
+    options: argparse.Namespace, name: str, report: _Reporter, *, is_next: bool
+) -> list[Example]:
+    """Capture examples of one object that is shown to the camera, or was shown in a bag.
+
+    Before the next object, wait for the Enter key: the one before may still be on the table.
+    """
     from functools import partial
 
     import numpy as np
@@ -222,9 +259,12 @@ def _capture(options: argparse.Namespace, name: str, report: _Reporter) -> list[
         live = bag.live
     else:
         report.say(
-            f'Put the {name} alone on the table before the camera. Move or turn it after each '
-            'picture, and take your hand away.'
+            f'Put the {name} alone on the table before the camera'
+            + (', and press Enter' if is_next else '')
+            + '. Move or turn it after each picture, and take your hand away.'
         )
+        if is_next:
+            sys.stdin.readline()
         frames, live = report.node.frames(options.camera, timeout=options.timeout), True
     return collect(
         frames,
@@ -263,15 +303,12 @@ def _forget(options: argparse.Namespace) -> int:
     from instructseg_ros.teaching.examples import FOLDER, load_examples
 
     set_threads(options)
-    output = options.output or Path('taught') / f'without-{"-".join(options.names)}'
+    names = _normalized(options.names)
+    output = options.output or _default_output(f'without-{"-".join(names)}')
     options.camera = None
     with _Reporter(options) as report:
         teach.forget(
-            find_model(options.model),
-            options.names,
-            output,
-            steps=options.steps,
-            report=report.training,
+            find_model(options.model), names, output, steps=options.steps, report=report.training
         )
     _print_results(options, output, [], load_examples(output / FOLDER))
     return 0

@@ -176,7 +176,7 @@ class InOrder(Operation):
         # Where an object stands tells how far away it is, however tall it is.
         place = rows.max() if self.order in ('front', 'back') else columns.mean()
         if self.order in ('large', 'small'):
-            place = _true_size(part)
+            place = true_size(part)
         return -place if self.order in ('right', 'front', 'large') else place
 
 
@@ -284,7 +284,7 @@ def relative_distance(one: np.ndarray, other: np.ndarray) -> float:
     return distance / (one.sum() ** 0.5 + other.sum() ** 0.5)
 
 
-def _true_size(part: np.ndarray) -> float:
+def true_size(part: np.ndarray) -> float:
     """Return the length of an object, corrected for its distance, in no particular unit."""
     points = np.argwhere(part)
     centred = points - points.mean(axis=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,7 @@ _CAMERAS: Final = 8  # whose last images are remembered
 _SAME_SCENE: Final = 12.0  # mean difference of thumbnails up to which two images are alike
 _MIN_CELLS: Final = 6  # of stride 4, in one object
 _HAS_COLOR: Final = 0.25  # share of an object's cells with a color from which it has that color
+_IS_BLACK: Final = 0.6  # likewise for black
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -299,22 +300,29 @@ def choose_objects(mask: np.ndarray, colors: np.ndarray | None, query: NounQuery
 
 
 def choose_parts(
-    parts: list[np.ndarray], colors: np.ndarray | None, query: NounQuery
+    parts: list[np.ndarray],
+    colors: np.ndarray | None,
+    query: NounQuery,
+    size_of: Callable[[np.ndarray], float] = np.sum,
 ) -> list[np.ndarray]:
     """Choose among the (h, w) bool masks of objects by color, size and side."""
     if query.color and colors is not None:
         wanted = colors == COLORS.index(query.color)
-        parts = [part for part in parts if wanted[part].mean() >= _HAS_COLOR]
+        shares = [float(wanted[part].mean()) for part in parts]
+        # Shadows make a part of most objects black.
+        least = _IS_BLACK if query.color == 'black' else _HAS_COLOR
+        least = max(least, 0.5 * max(shares, default=0.0))
+        parts = [part for part, share in zip(parts, shares, strict=True) if share >= least]
     if parts and (query.size or query.side):
         sign = -1 if query.size == 'largest' or query.side in ('right', 'bottom') else 1
-        parts = [min(parts, key=lambda part: sign * _measure(part, query))]
+        parts = [min(parts, key=lambda part: sign * _measure(part, query, size_of))]
     return parts
 
 
-def _measure(part: np.ndarray, query: NounQuery) -> float:
-    """Return what decides between parts: their area or the place of their centre."""
+def _measure(part: np.ndarray, query: NounQuery, size_of: Callable[[np.ndarray], float]) -> float:
+    """Return what decides between parts: their size or the place of their centre."""
     if query.size:
-        return float(part.sum())
+        return float(size_of(part))
     rows, columns = (float(axis.mean()) for axis in np.nonzero(part))
     if query.side == 'middle':
         return abs(columns - part.shape[1] / 2)

@@ -16,6 +16,8 @@ SIZES: Final = ('largest', 'smallest')
 _SAME: Final = {
     **{'grey': 'gray', 'violet': 'purple', 'golden': 'yellow', 'blonde': 'yellow'},
     **{'leftmost': 'left', 'rightmost': 'right', 'upper': 'top', 'topmost': 'top'},
+    **{'nearest': 'bottom', 'closest': 'bottom', 'foremost': 'bottom', 'frontmost': 'bottom'},
+    **{'farthest': 'top', 'furthest': 'top', 'rearmost': 'top', 'hindmost': 'top'},
     **{'lower': 'bottom', 'lowest': 'bottom', 'center': 'middle', 'centre': 'middle'},
     **{'big': 'largest', 'bigger': 'largest', 'biggest': 'largest', 'large': 'largest'},
     **{'larger': 'largest', 'small': 'smallest', 'smaller': 'smallest', 'little': 'smallest'},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from instructseg_ros.model.composition import label_components
+from instructseg_ros.model.composition import label_components, true_size
 from instructseg_ros.model.noun_finder import NounNetwork, choose_parts, named_colors
 from instructseg_ros.model.noun_query import NounQuery
 from instructseg_ros.model.pixel_branch import resize
@@ -21,7 +21,8 @@ from instructseg_ros.model.taught_network import TaughtNetwork, to_pixels, view_
 EVERY_OBJECT: Final = 'every object'  # finds what the view head names
 _LONGEST: Final = 640  # longer side of a photograph, pixels
 _CELL: Final = 32
-_MIN_SHARE: Final = 2e-4  # of a photograph, in one object
+_MIN_SHARE: Final = 3e-4  # of an image, in one object
+_SHARED: Final = 0.3  # of the smaller of two masks from which both show one object
 
 
 class TaughtFinder:
@@ -53,6 +54,9 @@ class TaughtFinder:
     ) -> list[tuple[list[np.ndarray], float]]:
         """Choose among the objects of a rendering.
 
+        Parts whose pixels have a taught name are candidates, too: what lies in a bowl is often one
+        object with it to InstructSeg.
+
         Args:
             image: The picture.
             objects: (H, W) bool mask of each object in it.
@@ -61,18 +65,24 @@ class TaughtFinder:
         Returns:
             For each query, the masks of the objects that it means, and its score.
         """
-        found = self._name_objects(image, objects)
+        pixels = self._name_pixels(image)
+        parts = [part for each in pixels for part in _parts(each)]
+        candidates = [*objects, *parts]
+        found = self._name_objects(image, candidates)
         answers = []
         for query in queries:
             index = self._index[query.taught]
             threshold = self._network.nouns[index].view_threshold
+            order = np.argsort(-found[:, index], kind='stable')
             mine = [
-                mask
-                for mask, row in zip(objects, found, strict=True)
-                if row[index] >= threshold and row[index] == row.max()
+                candidates[i]
+                for i in order
+                if found[i, index] >= threshold and found[i, index] == found[i].max()
             ]
             best = float(found[:, index].max()) if len(found) else 0.0
-            answers.append(self._answer(image, mine, query, best, threshold))
+            answers.append(
+                self._answer(image, _distinct(mine), query, best, threshold, size_of=true_size)
+            )
         return answers
 
     def find(
@@ -88,14 +98,12 @@ class TaughtFinder:
         for query in queries:
             index = self._index[query.taught]
             mine = probabilities[index]
-            labels, count = label_components(mine > 0.5)
-            parts = [labels == number for number in range(1, count + 1)]
-            parts = [part for part in parts if part.sum() >= _MIN_SHARE * part.size]
+            parts = _parts(mine)
             sure = [float(mine[part].mean()) for part in parts]
             threshold = self._network.nouns[index].pixel_threshold
             kept = [part for part, mean in zip(parts, sure, strict=True) if mean >= threshold]
             chosen, score = self._answer(image, kept, query, max(sure, default=0.0), threshold)
-            wanted = np.any(chosen, axis=0) if chosen else np.zeros_like(labels, bool)
+            wanted = np.any(chosen, axis=0) if chosen else np.zeros(mine.shape, bool)
             logits = log_odds(np.where(wanted, np.maximum(mine, 0.51), np.minimum(mine, 0.49)))
             answers.append((torch.from_numpy(logits), score))
         return answers
@@ -124,14 +132,31 @@ class TaughtFinder:
         query: NounQuery,
         best: float,
         threshold: float,
+        size_of: Callable[[np.ndarray], float] = np.sum,
     ) -> tuple[list[np.ndarray], float]:
         """Choose by color, size and place; return the chosen parts and the score.
 
         A score of `threshold` becomes the one from which the model counts objects as found.
         """
         colors = named_colors(np.asarray(image)) if query.color and parts else None
-        chosen = choose_parts(parts, colors, query)
+        chosen = choose_parts(parts, colors, query, size_of)
         if query.unread or (parts and not chosen):
             return [], 0.0
         shift = log_odds(self._threshold) - log_odds(threshold)
         return chosen, float(1 / (1 + np.exp(-(log_odds(best) + shift))))
+
+
+def _parts(probability: np.ndarray) -> list[np.ndarray]:
+    """Return the connected parts of the likely pixels that are large enough to be objects."""
+    labels, _ = label_components(probability > 0.5)
+    areas = np.bincount(labels.ravel())
+    return [labels == n for n in range(1, len(areas)) if areas[n] >= _MIN_SHARE * labels.size]
+
+
+def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Drop masks that overlap an earlier one: both show one object."""
+    kept: list[np.ndarray] = []
+    for mask in masks:
+        if all(mask[each].sum() < _SHARED * min(mask.sum(), each.sum()) for each in kept):
+            kept.append(mask)
+    return kept

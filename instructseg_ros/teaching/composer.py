@@ -23,6 +23,8 @@ _RECORDED_SECONDS: Final = 0.5  # between two frames of the recording
 _SIZES: Final = (28.0, 230.0)  # of a pasted object that was shown alone, pixels
 _SCALES: Final = (0.6, 1.5)  # of a pasted object that was labelled in a picture
 _OBJECTS: Final = 8  # most objects that are pasted on a picture
+_SHEAR: Final = 0.45  # largest sideways shift of a row, in rows
+_ON_ANOTHER: Final = 0.3  # share of the pasted objects that lie on another one
 _RECOLORED: Final = 0.7  # share of the pasted objects with another color
 _PHOTOGRAPHS: Final = Path(__file__).parents[1] / 'models' / 'photographs'
 
@@ -170,9 +172,7 @@ class Composer:
             pool = self._taught[int(rng.integers(len(self._taught)))]
         chosen = pool[int(rng.integers(len(pool)))]
         colors, alpha = self._varied(chosen)
-        (height, width), (high, wide) = names.shape, alpha.shape
-        top = int(rng.integers(-high // 4, max(height - 3 * high // 4, 1 - high // 4)))
-        left = int(rng.integers(-wide // 4, max(width - 3 * wide // 4, 1 - wide // 4)))
+        top, left = self._place(objects, (alpha.shape[0], alpha.shape[1]))
         if rng.random() < 0.6:
             shadow = ndimage.gaussian_filter(alpha, rng.uniform(1, 5))
             down, right = (int(each) for each in rng.integers(-6, 7, 2))
@@ -187,6 +187,16 @@ class Composer:
         objects[here][covered] = number
         areas[number] = int((alpha > 0.5).sum())
 
+    def _place(self, objects: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+        """Draw the top left corner of an object: often on another one, else anywhere."""
+        rng, (height, width), (high, wide) = self._rng, objects.shape, size
+        if rng.random() < _ON_ANOTHER and len(pixels := np.flatnonzero(objects)):
+            row, column = divmod(int(rng.choice(pixels)), width)
+            return row - high // 2, column - wide // 2
+        top = rng.integers(-high // 4, max(height - 3 * high // 4, 1 - high // 4))
+        left = rng.integers(-wide // 4, max(width - 3 * wide // 4, 1 - wide // 4))
+        return int(top), int(left)
+
     def _varied(self, chosen: CutOut) -> tuple[np.ndarray, np.ndarray]:
         """Return (h, w, 3) colors and (h, w) opacity of a turned, scaled, recolored object."""
         rng, image = self._rng, Image.fromarray(chosen.image)
@@ -199,10 +209,11 @@ class Composer:
             max(4, round(image.width * scale)),
             max(4, round(image.height * scale * rng.uniform(0.75, 1.3))),
         )
+        shear = rng.uniform(-_SHEAR, _SHEAR) if rng.random() < 0.6 else 0.0
         angle = rng.normal(0, 25) if rng.random() < 0.7 else rng.uniform(0, 360)
         alpha = Image.fromarray(chosen.mask.astype(np.uint8) * 255)
         both = [
-            each.resize(size, Image.Resampling.BILINEAR).rotate(
+            _sheared(each.resize(size, Image.Resampling.BILINEAR), shear).rotate(
                 angle, Image.Resampling.BILINEAR, expand=True
             )
             for each in (image, alpha)
@@ -217,6 +228,14 @@ def _visible(objects: np.ndarray, areas: Mapping[int, int]) -> np.ndarray:
     counts = np.bincount(objects.ravel(), minlength=256)
     hidden = [value for value, area in areas.items() if value and counts[value] < 0.5 * area]
     return np.where(np.isin(objects, hidden), 0, objects).astype(np.uint8)
+
+
+def _sheared(image: Image.Image, shear: float) -> Image.Image:
+    """Shift the rows of an image sideways, as another view of a flat object would."""
+    wider = int(abs(shear) * image.height) + 1
+    matrix = (1, shear, -wider if shear > 0 else 0, 0, 1, 0)
+    size = (image.width + wider, image.height)
+    return image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def _overlap(

@@ -120,7 +120,8 @@ def _install(work: Path, output: Path, examples: Sequence[Example]) -> None:
     kept = work / FOLDER
     shutil.rmtree(kept, ignore_errors=True)
     save_examples(examples, kept)
-    # Renamed, not copied: a model may have many gigabytes, and a kill must not leave half of it.
+    # Renamed, not copied: a model may have many gigabytes. A killed teaching may have moved some.
+    shutil.rmtree(output / FOLDER, ignore_errors=True)
     for file in [kept, *sorted((work / _RUN / 'model').iterdir())]:
         file.rename(output / file.name)
     shutil.rmtree(work)

@@ -7,8 +7,9 @@ import dataclasses
 import io
 import json
 import shlex
+import textwrap
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -27,9 +28,8 @@ from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
-from instructseg_ros.teaching import example_benchmark
 from instructseg_ros.teaching.composer import MIN_PIXELS, Background, Composer, rendered_backgrounds
-from instructseg_ros.teaching.example_benchmark import ExampleAnswer
+from instructseg_ros.teaching.example_benchmark import ExampleAnswer, report
 from instructseg_ros.teaching.examples import Example, LabelledObject, names_of
 from instructseg_ros.teaching.trainer import split
 
@@ -42,12 +42,16 @@ _SCENES: Final = 13  # rendered; with the seven photographs, 20 pictures without
 _COMPOSED: Final = 20
 _MAX_HELD_OUT: Final = 40  # pictures; `instructseg evaluate examples` measures on all
 _SHOWN: Final = 12  # pictures of a kind on the page
+_WIDTH: Final = 96  # of a note in a terminal, characters
 _SIDE: Final = 320  # longer side of a picture on the page, pixels
 _QUALITY: Final = 82  # of a JPEG
-_DIMMED: Final = 0.6  # brightness outside an answer
+_DIMMED: Final = 0.75  # brightness outside an answer
 _TRUTH_COLOR: Final = (60, 230, 90)
+_KINDS: Final = ('unseen', 'composed', 'absent')  # of pictures
 _MARKS: Final = {'held out': '', 'validation': ' *', 'training': ' **'}
 _LEGEND: Final = {
+    'columns': 'IoU: 0 where nothing is found; composed: objects pasted among others; absent: '
+    'share of pictures without the object in which it is not found',
     'validation': '* few pictures, which also chose the best step of the training: name others '
     'with --hold-out',
     'training': '** pictures that training learned from: give six or more of each name, or name '
@@ -76,7 +80,7 @@ class Picture:
     """A model's answer, drawn on its picture.
 
     Attributes:
-        kind: `unseen`, `composed` or `absent`.
+        kind: One of `_KINDS`.
         answer: The answer.
         image: The picture at the page's size, gray outside the answer, with outlines.
     """
@@ -118,6 +122,10 @@ class _Scene:
     shown: set[str]
     source: str
 
+    def shows(self, name: str) -> bool:
+        """Return whether it shows an object that may be called by a noun."""
+        return bool({name, *name.split()} & self.shown)
+
 
 def measure(
     before: Path,
@@ -152,41 +160,49 @@ def measure(
         'absent': [_without_objects(each, taught) for each in [*backgrounds, *_photographs()]],
     }
     pictures = [each for kind, some in questions.items() for each in _ask(segmenter, some, kind)]
-    cells = {
-        kind: example_benchmark.report(
-            [each.answer for each in pictures if each.kind == kind], taught
-        )['names']
-        for kind in questions
-    }
-    figures: dict[str, Any] = {
+    why_not = '' if scenes else 'no scenes were asked for'
+    why_not = 'MuJoCo does not render here' if obstacle else why_not
+    notes = [_LEGEND['columns']] if taught else []
+    notes += [_LEGEND[each] for each in _LEGEND if each in sources.values()]
+    if len(held_out) > _MAX_HELD_OUT:
+        notes.append(f'{_MAX_HELD_OUT} of {len(held_out)} held-out pictures were measured')
+    if any(each.example.alone for each in unseen):
+        notes.append('frames of an object alone are easy: see the composed pictures')
+    if taught and not questions['composed']:
+        notes.append('no composed pictures: the edge cuts off all objects to paste')
+    if obstacle:
+        notes.append(f'backgrounds are those of the shipped recording: {obstacle}')
+    if why_not:
+        notes.append(f'objects known before were not compared: {why_not}')
+    figures = {
         'date': datetime.now().astimezone().isoformat(' ', 'minutes'),
         'before': str(before),
         'after': str(after),
         'names': list(names),
-        'taught': {
-            name: {
-                'examples': sum(bool(each.union(name).any()) for each in examples),
-                'source': sources[name],
-                **{kind: cells[kind][name] for kind in questions},
-            }
-            for name in taught
-        },
-        'forgetting': None,
-        'notes': [_LEGEND[each] for each in _LEGEND if each in sources.values()],
+        'taught': _taught_figures(pictures, examples, sources),
+        'forgetting': None if why_not else _forgetting(before, segmenter, scenes),
+        'notes': notes,
         'rows': [{'kind': each.kind, **dataclasses.asdict(each.answer)} for each in pictures],
     }
-    if any(each.example.alone for each in unseen):
-        figures['notes'].append('frames of an object alone are easy: see the composed pictures')
-    if taught and not questions['composed']:
-        figures['notes'].append('no composed pictures: the edge cuts off all objects to paste')
-    if obstacle:
-        figures['notes'].append(f'backgrounds are those of the shipped recording: {obstacle}')
-    if obstacle or not scenes:
-        why = 'MuJoCo does not render here' if obstacle else 'no scenes were asked for'
-        figures['notes'].append(f'objects known before were not compared: {why}')
-    else:
-        figures['forgetting'] = _forgetting(before, segmenter, scenes)
     return {**figures, 'seconds': round(time.monotonic() - start, 1)}, pictures
+
+
+def _taught_figures(
+    pictures: Sequence[Picture], examples: Sequence[Example], sources: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the figures of each noun: by kind of picture, see `example_benchmark.report`."""
+    kinds = {
+        kind: report([each.answer for each in pictures if each.kind == kind], [*sources])['names']
+        for kind in _KINDS
+    }
+    return {
+        name: {
+            'examples': sum(bool(each.union(name).any()) for each in examples),
+            'source': source,
+            **{kind: cells[name] for kind, cells in kinds.items()},
+        }
+        for name, source in sources.items()
+    }
 
 
 def _why_no_rendering() -> str:
@@ -236,7 +252,7 @@ def _photographs() -> list[_Scene]:
 
 def _without_objects(scene: _Scene, names: Sequence[str]) -> _Question:
     """Ask for the nouns that a scene does not show."""
-    absent = [name for name in names if not {name, *name.split()} & scene.shown]
+    absent = [name for name in names if not scene.shows(name)]
     example = Example(image=scene.background.image, objects=(), source=scene.source)
     return _Question(example=example, names=absent)
 
@@ -251,7 +267,7 @@ def _composed(
         mask.sum() >= MIN_PIXELS and not edge.any() for mask, edge in zip(masks, edges, strict=True)
     ):
         return []
-    plain = [each.background for each in scenes if not each.shown & {*names}]
+    plain = [each.background for each in scenes if not any(map(each.shows, names))]
     composer = Composer(examples, names, plain, np.random.default_rng(0))
     questions = []
     for number in range(_COMPOSED):
@@ -354,7 +370,7 @@ def table(figures: dict[str, Any]) -> str:
             cells = (f'  {text:>{width}}' for text, width in zip(others, widths[1:], strict=True))
             lines.append(f'{first:{widths[0]}}' + ''.join(cells))
         lines.append('')
-    return '\n'.join([*lines, *figures['notes']])
+    return '\n'.join([*lines, *(textwrap.fill(note, _WIDTH) for note in figures['notes'])])
 
 
 def next_commands(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -417,7 +433,7 @@ def _page(
             f'in {figures["seconds"]:.0f} s</p>',
             *map(_html_table, _tables(figures)),
             *(f'<p><small>{escape(note)}</small></p>' for note in figures['notes']),
-            '<p><small>In color, outlined in pink: the answer. Outlined in green: the label.</small></p>',
+            '<p><small>In color, outlined in pink: the answer. Green outline: label.</small></p>',
             *(
                 f'<h2>{title}</h2>\n<div class="row">{"".join(some)}</div>'
                 for title, some in sections
@@ -457,13 +473,10 @@ def _example_figure(example: Example) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    caption = picture.caption()
-    return _html_figure(
-        picture.image,
-        f'{caption} ({picture.answer.source})',
-        f'Answer to {caption}',
-        bad=picture.is_failure,
-    )
+    answer = picture.answer
+    caption = f'{picture.caption()} ({answer.source})'
+    alt = f'The answer to "{answer.instruction}" on {answer.source}'
+    return _html_figure(picture.image, caption, alt, bad=picture.is_failure)
 
 
 def _html_figure(image: Image.Image, caption: str, alt: str, *, bad: bool = False) -> str:

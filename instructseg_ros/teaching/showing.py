@@ -23,12 +23,8 @@ SHADOW: Final = (0.22, 1.1)  # brightness in a shadow, as a share of that withou
 MAX_NOISE: Final = 8.0  # median difference between two pictures from the same place, levels
 DIVIDED: Final = 0.2  # share of a region that may be a second object behind the first
 SAME_HUE: Final = 0.2  # largest angle between RGB vectors of one hue, rad
-CLICK_RADII: Final = (
-    0.044,
-    0.07,
-    0.11,
-    0.17,
-)  # of the windows, as shares of the image's longer side
+# Half sides of the windows around a click, as shares of the image's longer side.
+CLICK_RADII: Final = (0.044, 0.07, 0.11, 0.17)
 SHADOW_TINT: Final = 0.12  # change of the color in a shadow, as a share of that of the brightness
 
 NO_PLANE: Final = (
@@ -296,11 +292,13 @@ def _evidence_of_color(rgb: np.ndarray, empty: np.ndarray) -> _Evidence | str:
     shaded = changed & ~tinted & (light > SHADOW[0]) & (light < SHADOW[1])
     inside = (changed & ~shaded).astype(np.uint8)
     inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+    regions = cv2.connectedComponents(dilate(changed, 1).astype(np.uint8))[1]
+    cut_off = np.unique(regions[_frame(rgb.shape) & changed])
     return _Evidence(
         inside=inside,
         background=~changed | _cast_shadow(light, shaded),
         unknown=np.zeros(changed.shape, bool),
-        border=_frame(rgb.shape),
+        border=_frame(rgb.shape) | np.isin(regions, cut_off[cut_off > 0]),
         jumps=np.zeros(changed.shape, bool),
         reach=16,
         doubt=2,

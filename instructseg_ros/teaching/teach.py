@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from safetensors import SafetensorError
 
 from instructseg_ros.model.model_files import (
     MANIFEST,
     NOUN_WEIGHTS,
     NOUNS,
+    PROCESSOR,
     TAUGHT,
     TAUGHT_WEIGHTS,
     check_manifest,
     write_manifest,
 )
 from instructseg_ros.model.noun_finder import NounNetwork
-from instructseg_ros.model.noun_query import NounReader
+from instructseg_ros.model.noun_query import COLORS, NounReader
 from instructseg_ros.model.taught_network import read_taught
 from instructseg_ros.teaching.composer import photographed_backgrounds, rendered_backgrounds
 from instructseg_ros.teaching.examples import (
@@ -34,13 +39,16 @@ from instructseg_ros.teaching.examples import (
 )
 from instructseg_ros.teaching.fine_tuning import WORK, fine_tune
 from instructseg_ros.teaching.trainer import HeadTrainer, Progress
-from instructseg_ros.video.run_folder import locked
+from instructseg_ros.video.run_folder import LOCK, locked
 
 MIN_EXAMPLES: Final = 3  # pictures of each name
 _SCENES: Final = 60  # rendered backgrounds
 _CAPTURED: Final = '.captured'  # in the output folder, with a folder of examples for each name
 _STATE: Final = 'teaching.json'
 _CHECKPOINT: Final = 'pixels.safetensors'
+_NEW_MODEL: Final = 'model'  # in the folder of unfinished work
+_NAME: Final = re.compile(r'[a-z]+( [a-z]+){0,3}')
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TeachingError(ValueError):
@@ -65,37 +73,53 @@ def check_names(model: Path, names: Sequence[str], *, add: bool = False) -> None
         TeachingError: A name is no noun, or already known.
     """
     for name in names:
-        if not all(word.isalpha() for word in name.split()) or not name:
-            raise TeachingError(f'"{name}" is no name: use one to four words of letters')
+        if not _NAME.fullmatch(name):
+            raise TeachingError(f'"{name}" is no name: use one to four words of the letters a to z')
     if not has_heads(model):
         return
     taught = {noun.name for noun in read_taught(model)}
-    reader = NounReader(json.loads((model / NOUNS).read_text()))
-    own = set(json.loads((model / 'processor_config.json').read_text()).get('nouns', ()))
+    own = json.loads((model / PROCESSOR).read_text()).get('nouns', ())
+    nouns = json.loads((model / NOUNS).read_text())
+    reader = NounReader({**nouns, **dict.fromkeys(own, ())}, [*taught])
     for name in names:
+        query = NounReader({}, [name]).read(f'the {name}')
+        is_color = name in COLORS and name not in nouns  # an orange is also a fruit
+        if query is None or query.taught != name or is_color:
+            raise TeachingError(
+                f'"{name}" cannot be a name, because it says which object is meant, as "left" and '
+                f'"red" do: use a noun'
+            )
         if name in taught and not add:
             raise TeachingError(
                 f'the model was taught "{name}" before: pass --add to add these examples to its own'
             )
-        if (name in own or reader.is_noun(name)) and name not in taught and not add:
+        if reader.is_noun(name) and not add:
             raise TeachingError(
                 f'the model knows "{name}" already: try it first; pass --add if your examples '
                 f'shall decide what "{name}" means from now on, or use another name'
             )
 
 
-def all_examples(model: Path, examples: Sequence[Example]) -> list[Example]:
+def all_examples(
+    model: Path, examples: Sequence[Example], names: Sequence[str] = ()
+) -> list[Example]:
     """Return the examples that a model was taught with before, and new ones.
+
+    Args:
+        model: Folder of the model.
+        examples: The new examples.
+        names: Nouns that must have examples, even if none is in the new ones.
 
     Raises:
         TeachingError: A name has too few examples.
     """
     joined = [*load_examples(model / FOLDER), *examples]
-    for name in names_of(joined):
+    for name in sorted({*names, *names_of(joined)}):
         count = sum(bool(each.union(name).any()) for each in joined)
         if count < MIN_EXAMPLES:
             raise TeachingError(
-                f'"{name}" is in {count} pictures: give at least {MIN_EXAMPLES}, better ten'
+                f'"{name}" is in {count} of the pictures to learn from: give at least '
+                f'{MIN_EXAMPLES}, better ten'
             )
     return joined
 
@@ -106,14 +130,22 @@ def check_output(output: Path) -> None:
     Raises:
         TeachingError: It contains something else.
     """
-    own = (WORK, _CAPTURED, '.lock')
+    if (output / WORK / _STATE).is_file():
+        return  # A teaching that was killed while it moved the files of the new model here.
+    own = (WORK, _CAPTURED, LOCK)
     if output.is_dir() and (others := [e.name for e in output.iterdir() if e.name not in own]):
         raise TeachingError(f'{output} contains {min(others)}: name a new folder with --output')
 
 
 def keep_capture(output: Path, name: str, examples: Sequence[Example]) -> None:
-    """Keep captured examples in the output folder, so that a killed teaching can resume."""
-    save_examples(examples, output / _CAPTURED / name)
+    """Keep captured examples in the output folder, so that a killed teaching can resume.
+
+    Raises:
+        OSError: The output cannot be written.
+    """
+    with _explaining(output):
+        shutil.rmtree(output / _CAPTURED / name, ignore_errors=True)  # unfinished, or fewer
+        save_examples(examples, output / _CAPTURED / name)
 
 
 def kept_capture(output: Path, name: str) -> list[Example]:
@@ -147,11 +179,11 @@ def teach(
         OSError: The output cannot be written.
     """
     check_manifest(model)
-    with locked(output):
+    with _explaining(output), locked(output):
         work = _claim(output, model, examples, steps)
         if has_heads(model):
-            _train_heads(model, examples, output, report, steps)
-            shutil.rmtree(work)
+            _train_heads(model, examples, work, report, steps)
+            _install(output)
         else:
             fine_tune(model, examples, output, report=report, steps=steps)
         shutil.rmtree(output / _CAPTURED, ignore_errors=True)
@@ -161,24 +193,55 @@ def teach(
 def _train_heads(
     model: Path,
     examples: Sequence[Example],
-    output: Path,
+    work: Path,
     report: Callable[[Progress], None],
     steps: int,
 ) -> None:
-    """Write a model with heads for all names of some examples."""
+    """Write a model with heads for all names of some examples into the unfinished work."""
     trainer = HeadTrainer(
         NounNetwork.load(model),
         names_of(examples),
         examples,
         [*rendered_backgrounds(_SCENES), *photographed_backgrounds()],
         steps=steps,
-        checkpoint=output / WORK / _CHECKPOINT,
+        checkpoint=work / _CHECKPOINT,
     )
     network = trainer.run(report)
-    _copy_model(model, output)
-    network.save(output)
-    save_examples(examples, output / FOLDER)
-    write_manifest(output)
+    new = _copy_model(model, work)
+    network.save(new)
+    save_examples(examples, new / FOLDER)
+    write_manifest(new)
+
+
+def _install(output: Path) -> None:
+    """Move the new model from the unfinished work to the output folder."""
+    # Renamed, not copied, so that no model is half there if the disk is full.
+    for file in sorted((output / WORK / _NEW_MODEL).iterdir()):
+        if file.is_dir():
+            shutil.rmtree(output / file.name, ignore_errors=True)
+        file.replace(output / file.name)
+    shutil.rmtree(output / WORK)
+
+
+@contextmanager
+def _explaining(output: Path) -> Iterator[None]:
+    """Name the folder and the remedy in errors of a full disk.
+
+    Raises:
+        OSError: The disk is full, or a file of weights is damaged.
+    """
+    try:
+        yield
+    except SafetensorError as error:  # It has no error number.
+        raise OSError(_explain(output, error)) from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(_explain(output, error)) from error
+
+
+def _explain(output: Path, error: Exception) -> str:
+    return f'{output} cannot be written ({error}): free some space, then start again to resume'
 
 
 def forget(model: Path, names: Sequence[str], output: Path, **options: object) -> Path:
@@ -202,14 +265,14 @@ def forget(model: Path, names: Sequence[str], output: Path, **options: object) -
     if unknown := [name for name in names if name not in taught]:
         known = ', '.join(sorted(taught)) or 'nothing'
         raise TeachingError(f'the model was not taught "{unknown[0]}"; it was taught {known}')
-    left = [_without(each, names) for each in load_examples(model / FOLDER)]
+    stored = load_examples(model / FOLDER)
+    left = [_without(each, names) for each in stored if not {*names_of([each])} <= {*names}]
     if names_of(left):
         return teach(model, left, output, **options)  # type: ignore[arg-type]
-    with locked(output):
-        _claim(output, model, left, 0)
-        _copy_model(model, output)
-        write_manifest(output)
-        shutil.rmtree(output / WORK)
+    with _explaining(output), locked(output):
+        work = _claim(output, model, left, 0)
+        write_manifest(_copy_model(model, work))
+        _install(output)
     return output
 
 
@@ -240,8 +303,12 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _copy_model(model: Path, output: Path) -> None:
-    """Copy the files of a model, except for what it was taught."""
+def _copy_model(model: Path, work: Path) -> Path:
+    """Copy the files of a model, except for what it was taught; return their new folder."""
+    new = work / _NEW_MODEL
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
     for file in sorted(model.iterdir()):
-        if file.is_file() and file.name not in (TAUGHT, TAUGHT_WEIGHTS, MANIFEST, '.lock'):
-            shutil.copyfile(file, output / file.name)
+        if file.is_file() and file.name not in (TAUGHT, TAUGHT_WEIGHTS, MANIFEST, LOCK):
+            shutil.copyfile(file, new / file.name)
+    return new

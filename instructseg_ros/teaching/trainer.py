@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,9 @@ _BATCH: Final = 2
 _CLIP: Final = 1.0
 _VIEWED: Final = 2 / 3  # composed pictures whose objects train the view head, per step
 _FEWEST_VIEWED: Final = 20
-_VIEW_PASSES: Final = 60
-_VIEW_RATE: Final = 1e-3
+_VIEW_PASSES: Final = 40
+_VIEW_RATE: Final = 2e-3
+_VIEW_BATCH: Final = 64
 _VIEW_NOISE: Final = 0.2  # added to features, in standard deviations
 _THRESHOLDS: Final = (0.4, 0.6)  # range of the view head's thresholds
 _VALIDATED: Final = 24  # composed pictures that choose the best step
@@ -124,12 +126,12 @@ class HeadTrainer:
                 views.append(view)
                 names.append(name)
             report(Progress(stage='views', done=0.5 * (number + 1) / count))
-        features = self.network.view_features(views)
+        features = self.network.view_features([*views, *map(_mirrored, views)])
         report(Progress(stage='views', done=0.9))
         head = self.network.views
         head.mean.copy_(features.mean(0))
         head.spread.copy_(features.std(0) + 1e-4)
-        self._fit(features, torch.tensor(names))
+        self._fit(features, torch.tensor([*names, *names]))
         report(Progress(stage='views', done=1.0))
 
     def _fit(self, features: torch.Tensor, names: torch.Tensor) -> None:
@@ -137,8 +139,10 @@ class HeadTrainer:
         counts = torch.bincount(names, minlength=head.name.out_features)
         rare = 1 / counts.clamp(min=1).float()
         optimizer = torch.optim.AdamW(head.parameters(), _VIEW_RATE, weight_decay=0.3)
+        steps = _VIEW_PASSES * math.ceil(len(features) / _VIEW_BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _VIEW_RATE, total_steps=steps)
         for _ in range(_VIEW_PASSES):
-            for rows in torch.randperm(len(features)).split(64):
+            for rows in torch.randperm(len(features)).split(_VIEW_BATCH):
                 noise = _VIEW_NOISE * head.spread * torch.randn_like(features[rows])
                 loss = functional.cross_entropy(
                     head(features[rows] + noise),
@@ -149,14 +153,18 @@ class HeadTrainer:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                schedule.step()
 
     def _train_pixels(self, report: Callable[[Progress], None]) -> None:
         """Train the pixel head; keep the weights with the best IoU on held-out pictures."""
         head = self.network.pixels.train()
         start = self._resume()
-        best, weights = -1.0, head.state_dict()
+        best, weights = -1.0, head.state_dict()  # the newest ones until the first measurement
+        if start:
+            best, weights = self._validate(), _copied(head)
         optimizer = torch.optim.AdamW(head.parameters(), _RATE, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=self._steps)
+        optimizer.step()  # Does nothing without gradients; the schedule warns if it comes first.
         for _ in range(start):
             schedule.step()
         try:
@@ -167,7 +175,7 @@ class HeadTrainer:
                     iou = self._validate()
                     if iou >= best:
                         best = iou
-                        weights = {name: each.clone() for name, each in head.state_dict().items()}
+                        weights = _copied(head)
                     self._save(step + 1)
                 shown = best if best >= 0 else None
                 report(Progress(stage='pixels', done=(step + 1) / self._steps, iou=shown))
@@ -238,6 +246,10 @@ class HeadTrainer:
         return np.asarray(found[names != 1 + index])
 
 
+def _copied(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: each.clone() for name, each in module.state_dict().items()}
+
+
 def split(examples: Sequence[Example], names: Sequence[str]) -> tuple[list[Example], list[Example]]:
     """Split examples into those to train with and those that choose the best step.
 
@@ -271,6 +283,10 @@ def _views(composite: Composite, rng: np.random.Generator) -> Iterator[tuple[Vie
             mask = composite.objects == value
             name = int(np.bincount(composite.names[mask]).argmax())
             yield view_of(image, mask, AROUND * rng.uniform(0.85, 1.15)), name
+
+
+def _mirrored(view: View) -> View:
+    return View(image=view.image[:, ::-1].copy(), mask=view.mask[:, ::-1].copy())
 
 
 def _cropped(composite: Composite, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -18,20 +18,18 @@ from instructseg_ros.tabletop.instructions import object_nouns, vocabulary
 from instructseg_ros.tabletop.instructions.superlative import SUPERLATIVES
 from instructseg_ros.tabletop.instructions.wording import NOUNS, NOVEL_NOUNS, Writer
 from instructseg_ros.tabletop.taught_benchmark import (
-    GOALS,
     TAUGHT_SEED,
     TaughtAnswer,
-    TaughtCase,
     carried_seeds,
     evaluate_forgetting,
     evaluate_taught,
     report,
     table,
-    taught_cases,
     taught_categories,
     taught_frames,
     taught_scene,
 )
+from instructseg_ros.tabletop.taught_cases import GOALS, TaughtCase, taught_cases
 from instructseg_ros.tabletop.world.catalogue import COLORS, NOVEL_CATEGORIES, OBJECT_CATEGORIES
 from instructseg_ros.tabletop.world.scene_graph import SceneGraph
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
@@ -345,11 +343,11 @@ def test_the_table_marks_figures_below_their_goal() -> None:
 
 
 class Found(StubSegmenter):
-    """Answers every text with the same part of the image."""
+    """Answers every text with the same part of the image, unless it is not sure enough."""
 
-    def __init__(self, region: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(self, region: Callable[[np.ndarray], np.ndarray], *, sure: bool = True) -> None:
         super().__init__({})
-        self.region = region
+        self.region, self.sure = region, sure
 
     def segment_all(
         self, image: np.ndarray, texts: Sequence[str], references: Sequence[np.ndarray]
@@ -357,13 +355,13 @@ class Found(StubSegmenter):
         mask = self.region(image)
         for _ in texts:
             yield Prediction(
-                mask=mask, probability=mask.astype(np.float32), score=0.9, found=bool(mask.any())
+                mask=mask, probability=mask.astype(np.float32), score=0.4, found=self.sure
             )
 
 
 def test_forgetting_is_the_loss_of_iou_with_equal_instructions(shared_tabletop: object) -> None:
     everything = cast(Segmenter, Found(lambda image: np.ones(image.shape[:2], bool)))
-    nothing = cast(Segmenter, Found(lambda image: np.zeros(image.shape[:2], bool)))
+    nothing = cast(Segmenter, Found(lambda image: np.ones(image.shape[:2], bool), sure=False))
 
     def compare(before: Segmenter, after: Segmenter) -> dict[str, Any]:
         return evaluate_forgetting(before, after, scenes=3, processes=Processes(), size=SIZE)

@@ -40,8 +40,8 @@ class StubSegmenter:
 
     name, threshold = 'stub', 0.5
 
-    def __init__(self, masks: Mapping[str, np.ndarray]) -> None:
-        self.masks = masks
+    def __init__(self, masks: Mapping[str, np.ndarray], *, sure: bool = True) -> None:
+        self.masks, self.sure = masks, sure
 
     def segment_all(self, image: np.ndarray, texts: Sequence[str]) -> list[Prediction]:
         masks = [self.masks.get(text, np.zeros(SIZE, bool)) for text in texts]
@@ -50,7 +50,7 @@ class StubSegmenter:
                 mask=mask,
                 probability=mask.astype(np.float32),
                 score=0.9 * mask.any(),
-                found=bool(mask.any()),
+                found=self.sure and bool(mask.any()),
             )
             for mask in masks
         ]
@@ -81,6 +81,13 @@ def test_missed_objects_have_no_overlap() -> None:
     examples = [example('a', fig=box(0, 5)), example('b', fig=box(0, 5))]
     cell = evaluate(examples, ['fig'])['names']['fig']
     assert cell == {'iou': 0.0, 'missed': 1.0, 'present': 2, 'absent_right': 0.0, 'absent': 0}
+
+
+def test_a_mask_that_is_not_found_has_no_overlap() -> None:
+    unsure = cast(Segmenter, StubSegmenter({'all the figs': box(0, 5)}, sure=False))
+    examples = [example('a', fig=box(0, 5))]
+    figures = evaluate_examples(unsure, examples, ['fig'], processes=Processes())
+    assert figures['all']['iou'] == 0.0
 
 
 def test_absent_nouns_are_right_where_nothing_is_found() -> None:

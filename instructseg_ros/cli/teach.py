@@ -87,7 +87,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '-o', '--output', type=Path, help='folder of the new model (default: taught/NAMES)'
     )
-    parser.add_argument('--steps', type=positive, default=600, help='steps of the training')
+    parser.add_argument(
+        '--steps', type=positive, default=900, help='steps of the training (default: 900)'
+    )
     parser.add_argument(
         '--check-scenes',
         type=_not_negative,
@@ -285,15 +287,15 @@ def _print_results(
 ) -> None:
     """Measure the new model; print the table and the next steps; write the page of pictures."""
     from instructseg_ros.model.model_files import find_model
-    from instructseg_ros.teaching import report
+    from instructseg_ros.teaching import report, report_page
 
     print(f'model: {output}; measuring it takes about a minute', flush=True)
     figures, pictures = report.measure(
         find_model(options.model), output, examples, held_out, names, scenes=options.check_scenes
     )
-    page = report.write_page(output, figures, examples, pictures)
-    print(f'\n{report.table(figures)}\n\npictures: {page}')
-    for title, command in report.next_commands(output, names or [*figures['taught']]):
+    page = report_page.write_page(output, figures, examples, pictures)
+    print(f'\n{report_page.table(figures)}\n\npictures: {page}')
+    for title, command in report_page.next_commands(output, names or [*figures['taught']]):
         print(f'{title}: {command}')
 
 

@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from instructseg_ros.model.composition import label_components, true_size
 from instructseg_ros.model.noun_finder import NounNetwork, choose_parts, named_colors
-from instructseg_ros.model.noun_query import NounQuery
+from instructseg_ros.model.noun_query import COLORS, NounQuery
 from instructseg_ros.model.pixel_branch import resize
 from instructseg_ros.model.prediction import log_odds
 from instructseg_ros.model.processor import stretch_levels
@@ -22,6 +23,10 @@ EVERY_OBJECT: Final = 'every object'  # finds what the view head names
 _LONGEST: Final = 640  # longer side of a photograph, pixels
 _CELL: Final = 32
 _MIN_SHARE: Final = 3e-4  # of an image, in one object
+_SPECK: Final = 0.05  # share of the largest part; smaller parts are no objects
+_MOST_PARTS: Final = 2  # of an object, of other colors
+_SURE: Final = 4.0  # log-odds from which a name is certain
+_COVERED: Final = 0.4  # share of an object from which a part of it shows nothing else
 _SHARED: Final = 0.3  # of the smaller of two masks from which both show one object
 
 
@@ -54,8 +59,8 @@ class TaughtFinder:
     ) -> list[tuple[list[np.ndarray], float]]:
         """Choose among the objects of a rendering.
 
-        Parts whose pixels have a taught name are candidates, too: what lies in a bowl is often one
-        object with it to InstructSeg.
+        To InstructSeg, what lies in a bowl is often one object with it. Parts of another color and
+        parts whose pixels have a taught name are candidates, too.
 
         Args:
             image: The picture.
@@ -65,24 +70,23 @@ class TaughtFinder:
         Returns:
             For each query, the masks of the objects that it means, and its score.
         """
-        pixels = self._name_pixels(image)
-        parts = [part for each in pixels for part in _parts(each)]
-        candidates = [*objects, *parts]
+        colors = named_colors(np.asarray(image))
+        parts = [part for each in self._name_pixels(image) for part in _parts(each)]
+        parts += [part for mask in objects for part in _colored_parts(mask, colors)]
+        candidates = [*objects, *(part for part in parts if not _is_known(part, objects))]
         found = self._name_objects(image, candidates)
         answers = []
         for query in queries:
             index = self._index[query.taught]
             threshold = self._network.nouns[index].view_threshold
-            order = np.argsort(-found[:, index], kind='stable')
             mine = [
-                candidates[i]
-                for i in order
-                if found[i, index] >= threshold and found[i, index] == found[i].max()
+                (_rank(float(row[index]), mask), number)
+                for number, (mask, row) in enumerate(zip(candidates, found, strict=True))
+                if row[index] >= threshold and row[index] == row.max()
             ]
+            kept = _distinct([candidates[number] for _, number in sorted(mine, reverse=True)])
             best = float(found[:, index].max()) if len(found) else 0.0
-            answers.append(
-                self._answer(image, _distinct(mine), query, best, threshold, size_of=true_size)
-            )
+            answers.append(self._answer(image, kept, query, best, threshold, size_of=true_size))
         return answers
 
     def find(
@@ -149,8 +153,41 @@ class TaughtFinder:
 def _parts(probability: np.ndarray) -> list[np.ndarray]:
     """Return the connected parts of the likely pixels that are large enough to be objects."""
     labels, _ = label_components(probability > 0.5)
-    areas = np.bincount(labels.ravel())
-    return [labels == n for n in range(1, len(areas)) if areas[n] >= _MIN_SHARE * labels.size]
+    areas = np.bincount(labels.ravel())[1:]
+    least = max(_MIN_SHARE * labels.size, _SPECK * areas.max(initial=0))
+    return [labels == number for number in np.flatnonzero(areas >= least) + 1]
+
+
+def _colored_parts(mask: np.ndarray, colors: np.ndarray) -> list[np.ndarray]:
+    """Return the largest parts of an object that differ from most of it in color, not by shade.
+
+    Args:
+        mask: (H, W) bool, the object.
+        colors: (H, W) indices in `COLORS`.
+    """
+    counts = np.bincount(colors[mask], minlength=len(COLORS))
+    others = np.flatnonzero(counts >= _MIN_SHARE * mask.size)
+    parts = []
+    for color in set(others.tolist()) - {int(counts.argmax()), COLORS.index('black')}:
+        window = ndimage.find_objects(mask.astype(np.uint8))[0]
+        closed = ndimage.binary_closing(mask[window] & (colors[window] == color), iterations=2)
+        labels, _ = label_components(ndimage.binary_fill_holes(closed) & mask[window])
+        areas = np.bincount(labels.ravel())[1:]
+        if areas.max(initial=0) >= _MIN_SHARE * mask.size:
+            part = np.zeros_like(mask)
+            part[window] = labels == areas.argmax() + 1
+            parts.append(part)
+    return sorted(parts, key=np.sum)[-_MOST_PARTS:]
+
+
+def _is_known(part: np.ndarray, objects: Sequence[np.ndarray]) -> bool:
+    """Return whether a part covers most of an object, which then has the better outline."""
+    return any(part[each].mean() >= _COVERED for each in objects)
+
+
+def _rank(probability: float, mask: np.ndarray) -> float:
+    """Return how well a candidate shows an object: well named, and all of it."""
+    return min(float(log_odds(probability)), _SURE) + float(np.log(mask.sum()))
 
 
 def _distinct(masks: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -111,7 +111,7 @@ class TaughtNoun:
 
     name: str
     view_threshold: float = 0.5
-    pixel_threshold: float = 0.5
+    pixel_threshold: float = 0.75
     examples: int = 0
 
 

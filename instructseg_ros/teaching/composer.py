@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from instructseg_ros.research.evaluation.photographs import PHOTOGRAPHS, read_photographs
 from instructseg_ros.streaming.image_files import read_rgb
 from instructseg_ros.tabletop.world.arrangement import random_scene
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
@@ -26,7 +27,6 @@ _OBJECTS: Final = 8  # most objects that are pasted on a picture
 _SHEAR: Final = 0.45  # largest sideways shift of a row, in rows
 _ON_ANOTHER: Final = 0.3  # share of the pasted objects that lie on another one
 _RECOLORED: Final = 0.7  # share of the pasted objects with another color
-_PHOTOGRAPHS: Final = Path(__file__).parents[1] / 'models' / 'photographs'
 
 Random: TypeAlias = np.random.Generator
 
@@ -100,9 +100,9 @@ def rendered_backgrounds(count: int, first: int = _FIRST_SCENE) -> list[Backgrou
     ]
 
 
-def photographed_backgrounds(folder: Path = _PHOTOGRAPHS) -> list[Background]:
-    """Read the photographs of a folder, by default those of the package."""
-    files = sorted(each for each in folder.iterdir() if each.suffix in ('.jpg', '.png'))
+def photographed_backgrounds(folder: Path = PHOTOGRAPHS) -> list[Background]:
+    """Read the photographs of a folder with `labels.json`, by default those of the package."""
+    files = [each.file for each in read_photographs(folder)]
     pictures = [np.asarray(_canvas(read_rgb(file))) for file in files]
     return [Background(image=each, labels=np.zeros(each.shape[:2], np.uint8)) for each in pictures]
 
@@ -132,7 +132,8 @@ class Composer:
     ) -> None:
         self._rng = rng
         self._backgrounds = list(backgrounds)
-        self._bases = [_labelled(example.scaled(CANVAS), names) for example in examples]
+        examples = [each.scaled(CANVAS) for each in examples]
+        self._bases = [_labelled(example, names) for example in examples]
         self._labelled_share = 0.15 if all(each.alone for each in examples) else 0.6
         cut = [_cut_outs(each, names) for each in examples]
         self._taught = [
@@ -168,8 +169,10 @@ class Composer:
         """Paste a random object with a shadow at a random place, also partly outside."""
         rng = self._rng
         pool = self._others
-        if not pool or rng.random() < 0.5:
+        if self._taught and (not pool or rng.random() < 0.5):
             pool = self._taught[int(rng.integers(len(self._taught)))]
+        if not pool:
+            return
         chosen = pool[int(rng.integers(len(pool)))]
         colors, alpha = self._varied(chosen)
         top, left = self._place(objects, (alpha.shape[0], alpha.shape[1]))

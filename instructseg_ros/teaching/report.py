@@ -1,17 +1,11 @@
-"""The report of a teaching: measures the new model, formats a table, writes a page of pictures."""
+"""Measures what a model was taught, and what it forgot, and draws its answers."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
-import json
-import shlex
-import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -33,22 +27,15 @@ from instructseg_ros.teaching.example_benchmark import ExampleAnswer, report
 from instructseg_ros.teaching.examples import Example, LabelledObject, names_of
 from instructseg_ros.teaching.trainer import split
 
-FOLDER: Final = 'teaching'  # in a model folder
-PAGE: Final = 'index.html'
-FIGURES: Final = 'report.json'
 GOOD: Final = 0.5  # IoU below which an answer counts as a failure
 _FIRST_SCENE: Final = 1_810_000  # seed; the backgrounds of training have others
 _SCENES: Final = 13  # rendered; with the seven photographs, 20 pictures without the object
 _COMPOSED: Final = 20
 _MAX_HELD_OUT: Final = 40  # pictures; `instructseg evaluate examples` measures on all
-_SHOWN: Final = 12  # pictures of a kind on the page
-_WIDTH: Final = 96  # of a note in a terminal, characters
 _SIDE: Final = 320  # longer side of a picture on the page, pixels
-_QUALITY: Final = 82  # of a JPEG
 _DIMMED: Final = 0.75  # brightness outside an answer
 _TRUTH_COLOR: Final = (60, 230, 90)
 _KINDS: Final = ('unseen', 'composed', 'absent')  # of pictures
-_MARKS: Final = {'held out': '', 'validation': ' *', 'training': ' **'}
 _LEGEND: Final = {
     'columns': 'IoU: 0 where nothing is found; composed: objects pasted among others; absent: '
     'share of pictures without the object in which it is not found',
@@ -57,20 +44,6 @@ _LEGEND: Final = {
     'training': '** pictures that training learned from: give six or more of each name, or name '
     'others with --hold-out',
 }
-_STYLE: Final = """
-:root { color-scheme: light dark }
-body { background: Canvas; color: CanvasText; font: 16px/1.5 system-ui, sans-serif;
-  max-width: 1040px; margin: 2rem auto; padding: 0 1rem }
-h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid #8886 }
-th:first-child, td:first-child { text-align: left }
-.row { display: flex; flex-wrap: wrap; gap: 1rem }
-figure { margin: 0; width: 320px; max-width: 100% } img { max-width: 100%; height: auto }
-figcaption { font-size: .85rem; overflow-wrap: anywhere }
-.bad { outline: 3px solid #d33; outline-offset: 3px }
-pre { overflow-x: auto; padding: .8rem; border: 1px solid #8886 } small { opacity: .75 }
-"""
 
 _T = TypeVar('_T')
 
@@ -224,7 +197,7 @@ def _unseen(
     other = 'validation' if len(chosen) < len(examples) else 'training'
     apart = [name for name in names if name in names_of(held_out)]
     rest = [name for name in names if name not in apart]
-    some = _spread(held_out, _MAX_HELD_OUT)
+    some = spread(held_out, _MAX_HELD_OUT)
     questions = [_Question(example=each, names=apart) for each in some if apart]
     questions += [_Question(example=each, names=rest) for each in chosen if rest]
     return questions, {name: 'held out' if name in apart else other for name in names}
@@ -305,7 +278,7 @@ def _ask(segmenter: Segmenter, questions: Iterable[_Question], kind: str) -> Ite
                 found=bool(prediction.found),
                 score=float(prediction.score),
             )
-            yield Picture(kind=kind, answer=answer, image=_drawn(example.image, [truth], mask))
+            yield Picture(kind=kind, answer=answer, image=drawn(example.image, [truth], mask))
 
 
 def _forgetting(before: Path, after: Segmenter, scenes: int) -> dict[str, Any]:
@@ -315,7 +288,7 @@ def _forgetting(before: Path, after: Segmenter, scenes: int) -> dict[str, Any]:
     return evaluate_forgetting(old, after, scenes=scenes, processes=Processes())
 
 
-def _drawn(
+def drawn(
     image: np.ndarray, truths: Sequence[np.ndarray], mask: np.ndarray | None = None
 ) -> Image.Image:
     """Gray out what is not in a mask; outline the mask and the labels; return a small copy."""
@@ -335,156 +308,7 @@ def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
-def _tables(figures: dict[str, Any]) -> list[list[list[str]]]:
-    """Return tables as rows of cells; the first row of each is its head."""
-    taught = [
-        ['taught', 'examples', 'unseen: IoU', 'n', 'composed: IoU', 'n', 'absent: right', 'n']
-    ]
-    for name, row in figures['taught'].items():
-        cells = [_cell(row['unseen'], 'iou', 'present'), _cell(row['composed'], 'iou', 'present')]
-        cells.append(_cell(row['absent'], 'absent_right', 'absent'))
-        cells[0][0] += _MARKS[row['source']]
-        title = f'{name} (new)' if name in figures['names'] else name
-        taught.append([title, str(row['examples']), *(text for cell in cells for text in cell)])
-    tables = [taught] if figures['taught'] else []
-    if forgetting := figures['forgetting']:
-        known = [['known before', 'IoU before', 'IoU after', 'loss', 'n']]
-        for category, row in forgetting['categories'].items():
-            if row['n']:
-                shown = [f'{row[each]:.3f}' for each in ('before', 'after', 'loss')]
-                known.append([category, *shown, str(row['n'])])
-        tables.append([*known, ['largest loss', '', '', f'{forgetting["largest_loss"]:.3f}', '']])
-    return tables
-
-
-def _cell(cell: dict[str, Any], figure: str, number: str) -> list[str]:
-    return [f'{cell[figure]:.2f}' if cell[number] else '-', str(cell[number])]
-
-
-def table(figures: dict[str, Any]) -> str:
-    """Format the figures of `measure` as a table for a terminal."""
-    lines = []
-    for rows in _tables(figures):
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for first, *others in rows:
-            cells = (f'  {text:>{width}}' for text, width in zip(others, widths[1:], strict=True))
-            lines.append(f'{first:{widths[0]}}' + ''.join(cells))
-        lines.append('')
-    return '\n'.join([*lines, *(textwrap.fill(note, _WIDTH) for note in figures['notes'])])
-
-
-def next_commands(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what to do with a model next: a title and a command each."""
-    model, quoted = shlex.quote(str(folder)), [shlex.quote(name) for name in names[:1]]
-    commands = [('switch a running node to it', f'instructseg use {model}')]
-    for name, word in zip(names, quoted, strict=False):
-        question = shlex.quote(f'the {name}')
-        more = f'instructseg teach {word} --add --data PICTURES --model {model}'
-        commands.insert(0, ('try it', f'instructseg segment PICTURE {question} --model {model}'))
-        commands.append((f'add examples of the {name}', more))
-        commands.append((f'forget the {name}', f'instructseg forget {word} --model {model}'))
-    return commands
-
-
-def write_page(
-    folder: Path, figures: dict[str, Any], examples: Sequence[Example], pictures: Sequence[Picture]
-) -> Path:
-    """Write the page of pictures and `report.json` into a model folder.
-
-    Args:
-        folder: The model folder.
-        figures, pictures: Results of `measure`.
-        examples: The examples that the page shows.
-
-    Returns:
-        The page, which needs no other file.
-    """
-    target = folder / FOLDER
-    target.mkdir(exist_ok=True)
-    (target / FIGURES).write_text(json.dumps(figures, indent=1) + '\n')
-    (target / PAGE).write_text(_page(folder, figures, examples, pictures), encoding='utf-8')
-    return target / PAGE
-
-
-def _page(
-    folder: Path, figures: dict[str, Any], examples: Sequence[Example], pictures: Sequence[Picture]
-) -> str:
-    names = figures['names'] or [*figures['taught']]
-    title = f'Teaching report: {", ".join(names) or "nothing taught"}'
-    present = [each for each in pictures if each.answer.iou is not None]
-    wrong = [each for each in pictures if each.answer.iou is None and each.is_failure]
-    new = [each for each in examples if {*names} & {*names_of([each])}]
-    commands = '\n\n'.join(f'# {what}\n{command}' for what, command in next_commands(folder, names))
-    sections = [
-        ('Examples', [_example_figure(each) for each in _spread(new, _SHOWN)]),
-        ('Answers, failures first', [_figure(e) for e in _sorted(present)]),
-        ('Found where it is not', [_figure(each) for each in wrong[:_SHOWN]]),
-    ]
-    return '\n'.join(
-        [
-            '<!DOCTYPE html>',
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            "img-src data:; style-src 'unsafe-inline'\">",
-            f'<title>{escape(title)}</title><style>{_STYLE}</style></head><body>',
-            f'<h1>{escape(title)}</h1>',
-            f'<p>{escape(figures["date"])}, from the model {escape(figures["before"])}, measured '
-            f'in {figures["seconds"]:.0f} s</p>',
-            *map(_html_table, _tables(figures)),
-            *(f'<p><small>{escape(note)}</small></p>' for note in figures['notes']),
-            '<p><small>In color, outlined in pink: the answer. Green outline: label.</small></p>',
-            *(
-                f'<h2>{title}</h2>\n<div class="row">{"".join(some)}</div>'
-                for title, some in sections
-                if some
-            ),
-            f'<h2>Next</h2>\n<pre>{escape(commands)}</pre>',
-            '</body></html>\n',
-        ]
-    )
-
-
-def _sorted(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return some failures, the worst first, and then some successes, the best last."""
-    ordered = sorted(pictures, key=lambda each: each.answer.iou or 0.0)
-    failures = [each for each in ordered if each.is_failure]
-    return failures[:_SHOWN] + _spread(ordered[len(failures) :], _SHOWN)
-
-
-def _spread(items: Sequence[_T], count: int) -> list[_T]:
+def spread(items: Sequence[_T], count: int) -> list[_T]:
     """Choose at most `count` items at even distances."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[place] for place in places]
-
-
-def _html_table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = (
-        ''.join(f'<{tag}>{escape(text)}</{tag}>' for text in row)
-        for row, tag in zip(rows, ['th', *['td'] * len(rows)], strict=False)
-    )
-    return f'<table><tr>{head}</tr>' + ''.join(f'<tr>{row}</tr>' for row in body) + '</table>'
-
-
-def _example_figure(example: Example) -> str:
-    names = ', '.join(names_of([example]))
-    image = _drawn(example.image, [one.mask for one in example.objects])
-    return _html_figure(image, f'{names} ({example.source})', f'Example of {names}')
-
-
-def _figure(picture: Picture) -> str:
-    answer = picture.answer
-    caption = f'{picture.caption()} ({answer.source})'
-    alt = f'The answer to "{answer.instruction}" on {answer.source}'
-    return _html_figure(picture.image, caption, alt, bad=picture.is_failure)
-
-
-def _html_figure(image: Image.Image, caption: str, alt: str, *, bad: bool = False) -> str:
-    content = io.BytesIO()
-    image.save(content, 'JPEG', quality=_QUALITY)
-    data = base64.b64encode(content.getvalue()).decode()
-    return (
-        f'<figure{" class=bad" if bad else ""}><img src="data:image/jpeg;base64,{data}" '
-        f'width="{image.width}" height="{image.height}" alt="{escape(alt)}">'
-        f'<figcaption>{escape(caption)}</figcaption></figure>\n'
-    )

@@ -155,7 +155,7 @@ def _evidence(
     if empty is None:
         raise ValueError(
             'an object is found by depth or by comparison with the empty table: use a camera with '
-            'depth, or pass a picture of the table without the object as empty_table'
+            'depth, or pass a picture of the table without the object (--empty-table)'
         )
     if empty.shape != rgb.shape:
         raise ValueError(

@@ -159,7 +159,7 @@ def teach(
     output: Path,
     *,
     report: Callable[[Progress], None],
-    steps: int = 600,
+    steps: int = 900,
 ) -> Path:
     """Teach a model all names of some examples; resume a teaching that was killed.
 
@@ -198,6 +198,7 @@ def _train_heads(
     steps: int,
 ) -> None:
     """Write a model with heads for all names of some examples into the unfinished work."""
+    report(Progress(stage='pictures', done=0.0))  # Rendering takes a while.
     trainer = HeadTrainer(
         NounNetwork.load(model),
         names_of(examples),

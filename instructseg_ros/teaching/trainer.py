@@ -38,7 +38,7 @@ _VIEW_PASSES: Final = 40
 _VIEW_RATE: Final = 2e-3
 _VIEW_BATCH: Final = 64
 _VIEW_NOISE: Final = 0.2  # added to features, in standard deviations
-_THRESHOLDS: Final = (0.4, 0.6)  # range of the view head's thresholds
+_THRESHOLDS: Final = (0.4, 0.75)  # range of the view head's thresholds
 _VALIDATED: Final = 24  # composed pictures that choose the best step
 _VALIDATE_EVERY: Final = 50
 _HELD_OUT: Final = 6  # of so many examples, one is held out for validation
@@ -49,7 +49,7 @@ class Progress:
     """How far a teaching is.
 
     Attributes:
-        stage: `views` or `pixels`.
+        stage: `pictures`, `views`, `pixels`, `interrupted`, or `training` for a fine-tuning.
         done: Share of the stage that is done, 0 to 1.
         iou: Mean IoU of the pixel head on the held-out pictures so far; None before the first.
     """
@@ -80,7 +80,7 @@ class HeadTrainer:
         examples: Sequence[Example],
         backgrounds: Sequence[Background],
         *,
-        steps: int = 600,
+        steps: int = 900,
         seed: int = 0,
         checkpoint: Path | None = None,
     ) -> None:

@@ -148,7 +148,7 @@ def test_labelled_pictures_teach_a_noun_and_the_folder_has_its_name(results: Res
 
 
 def test_held_out_pictures_are_measured_and_not_learned_from(results: Results) -> None:
-    data = write_labelme(Path('data'), ['star'], count=5)
+    write_labelme(Path('data'), ['star'], count=5)
     assert (
         main(['teach', 'star', '--data', 'data', '--hold-out', 'star_1', 'star_3.png', *STEPS]) == 0
     )
@@ -156,7 +156,6 @@ def test_held_out_pictures_are_measured_and_not_learned_from(results: Results) -
     assert [Path(each.source).stem for each in held_out] == ['star_1', 'star_3']
     stored = [Path(each.source).stem for each in load_examples(output / FOLDER)]
     assert stored == ['star_0', 'star_2', 'star_4'] and len(examples) == 3
-    assert data.is_dir()
 
 
 def test_holding_out_all_pictures_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +284,46 @@ def test_several_objects_need_a_terminal_that_asks_for_each(
     monkeypatch.setattr('sys.stdin', io.StringIO())
     error = error_of(capsys, 'teach', 'star', 'stapler', '--camera', 'front')
     assert error.startswith('only a terminal can ask for each: teach star first')
+
+
+class SilentNode:
+    """Stands for the ROS node of a teaching."""
+
+    def __init__(self, ros_args: list[str]) -> None:
+        self.progress = self
+
+    def __enter__(self) -> SilentNode:
+        return self
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    def frames(self, camera: str, *, timeout: float) -> list[ShownFrame]:
+        return []
+
+    def publish(self, stage: str, done: float, **details: object) -> None: ...
+
+
+class Terminal(io.StringIO):
+    """A terminal on which someone pressed Enter."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_before_the_next_object_the_enter_key_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], captures: list[str]
+) -> None:
+    terminal = Terminal('\n\n')
+    monkeypatch.setattr('sys.stdin', terminal)
+    monkeypatch.setattr('instructseg_ros.teaching.camera.TeachingNode', SilentNode)
+    arguments = ['star', 'paper clip', '--camera', 'front', '--count', '3', *STEPS]
+    assert main(['teach', *arguments]) == 0
+    shown = capsys.readouterr().err
+    assert 'Put the star alone on the table before the camera. Move' in shown
+    assert 'Put the paper clip alone on the table before the camera, and press Enter.' in shown
+    assert terminal.tell() == 1
+    assert captures == ['star', 'paper clip']
+    assert taught_names('taught/star-paper_clip') == ['paper clip', 'star']
 
 
 def test_words_lists_the_nouns(capsys: pytest.CaptureFixture[str], star_model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def write_labelme(folder: Path, names: Sequence[str], *, count: int = 3) -> Path
             file = folder / f'{name.replace(" ", "_")}_{seed}.png'
             picture(name, seed)[0].save(file)
             shape = {'label': name, 'points': corners(name, seed), 'shape_type': 'polygon'}
-            content = {'shapes': [shape], 'imagePath': file.name, 'imageData': None}
+            content: dict[str, Any] = {'shapes': [shape], 'imagePath': file.name, 'imageData': None}
             content |= {'imageWidth': SIZE[0], 'imageHeight': SIZE[1]}
             file.with_suffix('.json').write_text(json.dumps(content))
     return folder

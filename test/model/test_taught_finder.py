@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -39,9 +41,14 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> TaughtFinder:
     nouns = [TaughtNoun(name='star', view_threshold=0.3, pixel_threshold=0.6)]
     network = TaughtNetwork(nouns, NounNetwork())
     finder = TaughtFinder(network, torch.device('cpu'), threshold=THRESHOLD)
-    probabilities = np.array([[0.9], [0.5], [0.1]])
-    monkeypatch.setattr(finder, '_name_objects', lambda image, masks: probabilities[: len(masks)])
-    pixels = sum(p[0] * mask for p, mask in zip(probabilities, OBJECTS, strict=True))
+    sure = (0.9, 0.5, 0.1)
+
+    def name_objects(image: Image.Image, masks: Sequence[np.ndarray]) -> np.ndarray:
+        overlaps = [[(mask & each).sum() for each in OBJECTS] for mask in masks]
+        return np.array([[sure[int(np.argmax(row))]] for row in overlaps]).reshape(-1, 1)
+
+    monkeypatch.setattr(finder, '_name_objects', name_objects)
+    pixels = sum(p * mask for p, mask in zip(sure, OBJECTS, strict=True))
     pixels = np.where(OBJECTS[1], 0.7, pixels)
     monkeypatch.setattr(finder, '_name_pixels', lambda image: pixels[None].astype(np.float32))
     return finder
@@ -80,11 +87,12 @@ def test_color_side_and_size_choose_among_them(
 
 
 def test_scores_reach_the_threshold_of_the_model_exactly_where_the_noun_is_found(
-    finder: TaughtFinder, image: Image.Image
+    finder: TaughtFinder, image: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [(_, score)] = finder.choose(image, OBJECTS, [STAR])
     assert score > THRESHOLD
-    [(masks, score)] = finder.choose(image, OBJECTS[:0], [STAR])
+    monkeypatch.setattr(finder, '_name_pixels', lambda image: np.zeros((1, *SHAPE), np.float32))
+    [(masks, score)] = finder.choose(image, OBJECTS[2:], [STAR])
     assert masks == []
     assert score < THRESHOLD
 

@@ -77,7 +77,7 @@ def test_a_view_shows_the_object_in_its_middle_at_any_size_and_place() -> None:
         assert abs(rows.mean() - VIEW / 2) < 3
         assert abs(columns.mean() - VIEW / 2) < 3
         covered = max(np.ptp(rows), np.ptp(columns)) / VIEW
-        assert 0.4 < covered < 0.65
+        assert 0.55 < covered < 0.8
 
 
 def test_a_view_is_gray_where_the_picture_ends() -> None:

@@ -18,7 +18,8 @@ from instructseg_ros.model.taught_network import TaughtNetwork, TaughtNoun
 from instructseg_ros.teaching import report
 from instructseg_ros.teaching.example_benchmark import ExampleAnswer
 from instructseg_ros.teaching.examples import Example, LabelledObject
-from instructseg_ros.teaching.report import Picture, measure, next_commands, table, write_page
+from instructseg_ros.teaching.report import Picture, measure
+from instructseg_ros.teaching.report_page import next_commands, table, write_page
 
 NAMES = ['gear', 'star']
 SIZE = (90, 120)

@@ -29,7 +29,6 @@ from instructseg_ros.teaching.trainer import Progress
 
 EMBEDDED = find_model('embedded')
 NEW = {TAUGHT, TAUGHT_WEIGHTS, MANIFEST}
-# After the tests: no test may change a model of another one.
 pytestmark = pytest.mark.usefixtures('quick_teaching')
 
 

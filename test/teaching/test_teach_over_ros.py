@@ -115,12 +115,13 @@ def test_an_object_that_is_shown_to_a_camera_is_found_in_another_scene_by_the_ru
     node = run('segmentation_node', device='cpu', max_command_rate=COMMAND_RATE)
     node.wait_for_output('activate: done')
     model = tmp_path / 'star'
-    options = ['--count', '5', '--steps', '20', '--output', str(model), '--timeout', str(TIMEOUT)]
+    options = ['--count', '5', '--steps', '12', '--output', str(model), '--timeout', str(TIMEOUT)]
     assert main(['teach', 'star', '--camera', 'front', *options]) == 0
 
     probe.wait(lambda: any('"pixels", "done": 1.0' in each.data for each in texts))
     progress = [json.loads(each.data) for each in texts]
-    assert [*dict.fromkeys(each['stage'] for each in progress)] == ['capture', 'views', 'pixels']
+    stages = [*dict.fromkeys(each['stage'] for each in progress)]
+    assert stages == ['capture', 'pictures', 'views', 'pixels']
     assert max(each.get('accepted', 0) for each in progress) == 5
 
     capsys.readouterr()

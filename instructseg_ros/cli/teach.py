@@ -318,12 +318,12 @@ def _forget(options: argparse.Namespace) -> int:
 
 def _words(options: argparse.Namespace) -> int:
     from instructseg_ros.model.model_files import NOUNS, PROCESSOR, find_model
-    from instructseg_ros.model.taught_network import read_taught
+    from instructseg_ros.teaching.examples import FOLDER, load_examples, names_of
 
     folder = find_model(options.model)
     nouns = folder / NOUNS
     words = {
-        'taught': [noun.name for noun in read_taught(folder)],
+        'taught': names_of(load_examples(folder / FOLDER)),
         'tabletop': sorted(json.loads((folder / PROCESSOR).read_text()).get('nouns', [])),
         'photographs': sorted(json.loads(nouns.read_text())) if nouns.is_file() else [],
     }

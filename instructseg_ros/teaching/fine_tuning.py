@@ -32,7 +32,7 @@ def fine_tune(
     output: Path,
     *,
     report: Callable[[Progress], None],
-    steps: int = 600,
+    steps: int = 900,
     workers: int = 2,
     composites: int = 10,
     scenes: int = 60,

@@ -173,5 +173,11 @@ def noun_wordings(category: str) -> Wordings:
 def pluralized(noun: str) -> str:
     """Return the plural of a noun of one or more words."""
     head, _, last = noun.rpartition(' ')
-    plural = wording.IRREGULAR_PLURALS.get(last, last + 's')
+    plural = wording.IRREGULAR_PLURALS.get(last) or _regular_plural(last)
     return f'{head} {plural}' if head else plural
+
+
+def _regular_plural(noun: str) -> str:
+    if noun.endswith('y') and noun[-2:-1] not in 'aeiou':
+        return f'{noun[:-1]}ies'
+    return f'{noun}es' if noun.endswith(('s', 'x', 'z', 'ch', 'sh')) else f'{noun}s'

@@ -224,7 +224,7 @@ NOVEL_NOUNS = Wordings.table("""
 """)
 OBJECT_NOUNS = Wordings.parse('thing | thing | object | item // one')
 OBJECT_PLURALS = Wordings.parse('things | things | objects | items')
-IRREGULAR_PLURALS = {'knife': 'knives', 'box': 'boxes', 'dish': 'dishes'}
+IRREGULAR_PLURALS = {'knife': 'knives'}
 
 COLORS = Wordings.table("""
     red: red // crimson

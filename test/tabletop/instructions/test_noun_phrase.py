@@ -65,7 +65,10 @@ def test_words_point_at_everything_they_are_true_of() -> None:
 
 @pytest.mark.parametrize(
     ('noun', 'plural'),
-    [('mug', 'mugs'), ('toy car', 'toy cars'), ('bread knife', 'bread knives'), ('box', 'boxes')],
+    [
+        *(('mug', 'mugs'), ('toy car', 'toy cars'), ('bread knife', 'bread knives')),
+        *(('box', 'boxes'), ('torch', 'torches'), ('cherry', 'cherries'), ('toy', 'toys')),
+    ],
 )
 def test_the_last_word_of_a_noun_is_made_plural(noun: str, plural: str) -> None:
     assert pluralized(noun) == plural

@@ -25,7 +25,7 @@ _SIZES: Final = (28.0, 230.0)  # of a pasted object that was shown alone, pixels
 _SCALES: Final = (0.6, 1.5)  # of a pasted object that was labelled in a picture
 _OBJECTS: Final = 8  # most objects that are pasted on a picture
 _SHEAR: Final = 0.45  # largest sideways shift of a row, in rows
-_ON_ANOTHER: Final = 0.3  # share of the pasted objects that lie on another one
+_ON_ANOTHER: Final = 0.4  # share of the pasted objects that lie on another one
 _RECOLORED: Final = 0.7  # share of the pasted objects with another color
 
 Random: TypeAlias = np.random.Generator

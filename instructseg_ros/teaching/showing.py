@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from instructseg_ros.spatial.pinhole import Pinhole, bounding_window, deproject_window
 from instructseg_ros.spatial.plane import Plane, denoise_depth, dilate, fit_plane
+from instructseg_ros.teaching.click_mask import grab_cut, mask_iou, pixel_scale
 
 MIN_HEIGHT: Final = 0.004  # of a surface above the table, m; noise of the depth raises it
 MIN_AREA: Final = 2e-4  # of an object, as a share of the image
@@ -23,8 +24,6 @@ SHADOW: Final = (0.22, 1.1)  # brightness in a shadow, as a share of that withou
 MAX_NOISE: Final = 8.0  # median difference between two pictures from the same place, levels
 DIVIDED: Final = 0.2  # share of a region that may be a second object behind the first
 SAME_HUE: Final = 0.2  # largest angle between RGB vectors of one hue, rad
-# Half sides of the windows around a click, as shares of the image's longer side.
-CLICK_RADII: Final = (0.044, 0.07, 0.11, 0.17)
 SHADOW_TINT: Final = 0.12  # change of the color in a shadow, as a share of that of the brightness
 
 NO_PLANE: Final = (
@@ -318,7 +317,7 @@ def _only_object(rgb: np.ndarray, evidence: _Evidence) -> np.ndarray | str:
     """Return the (H, W) mask of the only object, or the problem."""
     import cv2
 
-    inside, scale = evidence.inside, _scale(evidence.inside)
+    inside, scale = evidence.inside, pixel_scale(evidence.inside)
     joined = dilate(inside, (evidence.reach * scale) // 3)
     labels = np.where(inside, cv2.connectedComponents(joined.astype(np.uint8))[1], 0)
     areas = np.bincount(labels.ravel())
@@ -348,16 +347,11 @@ def _divided(rgb: np.ndarray, part: np.ndarray) -> bool:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other)) < np.cos(SAME_HUE)
 
 
-def _scale(mask: np.ndarray) -> int:
-    """Return the size of a pixel of an image 640 pixels wide, in pixels."""
-    return max(1, round(max(mask.shape) / 640))
-
-
 def _cut_out(rgb: np.ndarray, evidence: _Evidence, part: np.ndarray) -> np.ndarray:
     """Move the outline of an object to edges of the colors, by GrabCut in a band around it."""
     import cv2
 
-    scale = _scale(part)
+    scale = pixel_scale(part)
     size = max(side.stop - side.start for side in bounding_window(part))
     window = bounding_window(part, margin=max(16 * scale, size // 4))
     inside, unknown = part[window], evidence.unknown[window]
@@ -370,36 +364,19 @@ def _cut_out(rgb: np.ndarray, evidence: _Evidence, part: np.ndarray) -> np.ndarr
     trimap = np.where(inside, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[background], trimap[certain] = cv2.GC_BGD, cv2.GC_FGD
     mask = np.zeros(part.shape, bool)
-    mask[window] = _grab_cut(rgb[window], trimap)
+    mask[window] = grab_cut(rgb[window], trimap)
     return mask
 
 
-def _grab_cut(rgb: np.ndarray, trimap: np.ndarray) -> np.ndarray:
-    import cv2
-
-    if not ((trimap & 1).any() and (trimap & 1 == 0).any()):
-        return np.zeros(trimap.shape, bool)
-    cv2.setRNGSeed(0)
-    rect: Any = None  # the trimap replaces it
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    image = np.ascontiguousarray(rgb)
-    cut = cv2.grabCut(image, trimap, rect, *models, 3, cv2.GC_INIT_WITH_MASK)[0]
-    return (np.asarray(cut) & 1) > 0
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / max(1, (one | other).sum()))
-
-
 def _moved(mask: np.ndarray, before: np.ndarray) -> bool:
-    if mask.shape != before.shape or _iou(mask, before) < SAME_PLACE:
+    if mask.shape != before.shape or mask_iou(mask, before) < SAME_PLACE:
         return True
     shift = [np.argwhere(each).mean(0) for each in (mask, before)]
-    return float(np.linalg.norm(shift[0] - shift[1])) > 1.0 * _scale(mask)
+    return float(np.linalg.norm(shift[0] - shift[1])) > 1.0 * pixel_scale(mask)
 
 
 def _repeated(rgb: np.ndarray, mask: np.ndarray, before: np.ndarray, colors: np.ndarray) -> bool:
-    if mask.shape != before.shape or _iou(mask, before) < SAME_PLACE:
+    if mask.shape != before.shape or mask_iou(mask, before) < SAME_PLACE:
         return False
     both = mask & before
     return float(np.abs(rgb[both].astype(float) - colors[both]).mean()) < SAME_PIXELS
@@ -409,7 +386,7 @@ def _blurred(rgb: np.ndarray, mask: np.ndarray) -> bool:
     """Return whether the brightness changes slowly across the outline of an object."""
     import cv2
 
-    scale = _scale(mask)
+    scale = pixel_scale(mask)
     window = bounding_window(mask, margin=8 * scale)
     gray = cv2.cvtColor(np.ascontiguousarray(rgb[window]), cv2.COLOR_RGB2GRAY).astype(np.float32)
     gray = cv2.GaussianBlur(gray, (0, 0), 0.7 * scale)
@@ -420,61 +397,3 @@ def _blurred(rgb: np.ndarray, mask: np.ndarray) -> bool:
     outline = dilate(mask[window], 2 * scale) & dilate(~mask[window], 2 * scale)
     chosen = outline & (contrast > MIN_CONTRAST)
     return bool(chosen.any() and np.median(slope[chosen] / contrast[chosen]) < SHARP)
-
-
-def click_mask(rgb: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Find the object at a clicked pixel, by GrabCut in windows of several sizes around it.
-
-    Of the masks, the one wins that has a strong edge and that windows of other sizes agree with.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        row: Row of the click.
-        column: Column of the click.
-
-    Returns:
-        (H, W) bool, one connected region with the clicked pixel.
-
-    Raises:
-        ValueError: The click is outside of the image.
-    """
-    import cv2
-
-    if not (0 <= row < rgb.shape[0] and 0 <= column < rgb.shape[1]):
-        raise ValueError(
-            f'row {row} and column {column} are outside of an image of {rgb.shape[0]} x '
-            f'{rgb.shape[1]} pixels: click inside'
-        )
-    lab = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2LAB)
-    edges = cv2.morphologyEx(lab, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    strength = np.minimum(np.linalg.norm(edges.astype(np.float32), axis=-1), 40)
-    radii = [max(6, round(share * max(rgb.shape))) for share in CLICK_RADII]
-    masks, scores = [], []
-    for radius in radii:
-        mask, touching = _grow(rgb, row, column, radius)
-        outline = mask & dilate(~mask, 1)
-        score = strength[outline].mean() if outline.any() else 0.0
-        score += 2 * np.log(max(1, mask.sum())) - 40 * touching / max(1, outline.sum())
-        masks.append(mask)
-        scores.append(score)
-    for i, mask in enumerate(masks):
-        others = sorted(_iou(mask, other) for j, other in enumerate(masks) if j != i)
-        scores[i] += 20 * float(np.mean(others[-2:]))
-    return masks[int(np.argmax(scores))]
-
-
-def _grow(rgb: np.ndarray, row: int, column: int, radius: int) -> tuple[np.ndarray, int]:
-    """Return the (H, W) region around a click, and the number of its pixels at the radius."""
-    import cv2
-
-    mask = np.zeros(rgb.shape[:2], bool)
-    window = tuple(slice(max(0, at - radius), at + radius + 1) for at in (row, column))
-    rows, columns = np.ogrid[: rgb.shape[0], : rgb.shape[1]]
-    distance = np.hypot(rows - row, columns - column)[window]
-    trimap = np.full(distance.shape, cv2.GC_PR_BGD, np.uint8)
-    trimap[distance < 0.75 * radius] = cv2.GC_PR_FGD
-    trimap[distance > 0.9 * radius] = cv2.GC_BGD
-    trimap[distance <= 3 * _scale(mask)] = cv2.GC_FGD
-    labels = cv2.connectedComponents(_grab_cut(rgb[window], trimap).astype(np.uint8))[1]
-    mask[window] = labels == labels[distance == 0]
-    return mask, int((mask[window] & (distance > 0.86 * radius)).sum())

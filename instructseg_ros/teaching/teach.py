@@ -24,6 +24,7 @@ from instructseg_ros.model.model_files import (
     TAUGHT,
     TAUGHT_WEIGHTS,
     check_manifest,
+    model_hash,
     write_manifest,
 )
 from instructseg_ros.model.noun_finder import NounNetwork
@@ -285,7 +286,7 @@ def _without(example: Example, names: Sequence[str]) -> Example:
 def _claim(output: Path, model: Path, examples: Sequence[Example], steps: int) -> Path:
     """Return the folder of unfinished work in the output folder; it may contain a checkpoint."""
     work = output / WORK
-    state = {'model': model.resolve().name, 'steps': steps, 'examples': _fingerprint(examples)}
+    state = {'model': model_hash(model), 'steps': steps, 'examples': _fingerprint(examples)}
     text = json.dumps(state) + '\n'
     check_output(output)
     if (work / _STATE).is_file() and (work / _STATE).read_text() != text:

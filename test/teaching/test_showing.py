@@ -12,7 +12,8 @@ from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
 from instructseg_ros.tabletop.world.scene import Scene
 from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
 from instructseg_ros.teaching import showing
-from instructseg_ros.teaching.showing import Showing, Verdict, click_mask
+from instructseg_ros.teaching.click_mask import click_mask
+from instructseg_ros.teaching.showing import Showing, Verdict
 
 SHOWN = [
     ('stapler', 'red'),

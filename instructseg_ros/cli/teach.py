@@ -119,8 +119,7 @@ def _teach(options: argparse.Namespace) -> int:
     from instructseg_ros.model.model_files import find_model
     from instructseg_ros.teaching import teach
 
-    set_threads(options)
-    os.nice(_NICE)
+    _leave_room(options)
     model = find_model(options.model)
     names = _normalized(options.names)
     output = options.output or _default_output('-'.join(names))
@@ -133,6 +132,12 @@ def _teach(options: argparse.Namespace) -> int:
         teach.teach(model, examples, output, steps=options.steps, report=report.training)
     _print_results(options, output, names, examples, held_out)
     return 0
+
+
+def _leave_room(options: argparse.Namespace) -> None:
+    """Let a robot's other processes go first: threads that compete for cores slow all down."""
+    set_threads(options, default=max(1, (os.cpu_count() or 2) // 2))
+    os.nice(_NICE)
 
 
 def _normalized(names: Sequence[str]) -> list[str]:
@@ -304,7 +309,7 @@ def _forget(options: argparse.Namespace) -> int:
     from instructseg_ros.teaching import teach
     from instructseg_ros.teaching.examples import FOLDER, load_examples
 
-    set_threads(options)
+    _leave_room(options)
     names = _normalized(options.names)
     output = options.output or _default_output(f'without-{"-".join(names)}')
     options.camera = None

@@ -34,6 +34,7 @@ _BATCH: Final = 2
 _CLIP: Final = 1.0
 _VIEWED: Final = 2 / 3  # composed pictures whose objects train the view head, per step
 _FEWEST_VIEWED: Final = 20
+_MAX_VIEWS: Final = 4000
 _VIEW_PASSES: Final = 40
 _VIEW_RATE: Final = 2e-3
 _VIEW_BATCH: Final = 64
@@ -125,6 +126,8 @@ class HeadTrainer:
             for view, name in _views(self._crowded.draw(), self._rng):
                 views.append(view)
                 names.append(name)
+            if len(views) >= _MAX_VIEWS:
+                break
             report(Progress(stage='views', done=0.5 * (number + 1) / count))
         features = self.network.view_features([*views, *map(_mirrored, views)])
         report(Progress(stage='views', done=0.9))

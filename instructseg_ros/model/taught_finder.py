@@ -79,13 +79,14 @@ class TaughtFinder:
         for query in queries:
             index = self._index[query.taught]
             threshold = self._network.nouns[index].view_threshold
-            mine = [
-                (_rank(float(row[index]), mask), number)
-                for number, (mask, row) in enumerate(zip(candidates, found, strict=True))
-                if row[index] >= threshold and row[index] == row.max()
+            named = [
+                (float(row[index]), mask)
+                for mask, row in zip(candidates, found, strict=True)
+                if row[index] == row.max()
             ]
-            kept = _distinct([candidates[number] for _, number in sorted(mine, reverse=True)])
-            best = float(found[:, index].max()) if len(found) else 0.0
+            best = max((probability for probability, _ in named), default=0.0)
+            mine = sorted((each for each in named if each[0] >= threshold), key=_rank, reverse=True)
+            kept = _distinct([mask for _, mask in mine])
             answers.append(self._answer(image, kept, query, best, threshold, size_of=true_size))
         return answers
 
@@ -185,8 +186,9 @@ def _is_known(part: np.ndarray, objects: Sequence[np.ndarray]) -> bool:
     return any(part[each].mean() >= _COVERED for each in objects)
 
 
-def _rank(probability: float, mask: np.ndarray) -> float:
+def _rank(candidate: tuple[float, np.ndarray]) -> float:
     """Return how well a candidate shows an object: well named, and all of it."""
+    probability, mask = candidate
     return min(float(log_odds(probability)), _SURE) + float(np.log(mask.sum()))
 
 

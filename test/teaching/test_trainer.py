@@ -90,7 +90,7 @@ def test_the_thresholds_and_the_number_of_examples_are_stored(
     assert [noun.name for noun in network.nouns] == ['stapler', 'star']
     for noun in network.nouns:
         assert noun.examples == 3
-        assert 0.39 < noun.view_threshold < 0.61
+        assert 0.39 < noun.view_threshold < 0.76
 
 
 def stop_after(steps: int, error: BaseException) -> Callable[[Progress], None]:

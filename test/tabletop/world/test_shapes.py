@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES, SIZES, VARIANTS, catalogue
+from instructseg_ros.tabletop.world.catalogue import (
+    NOVEL_CATEGORIES,
+    OBJECT_CATEGORIES,
+    SIZES,
+    VARIANTS,
+    catalogue,
+)
 from instructseg_ros.tabletop.world.geometry import Mesh, box, extrude, lathe, sphere, sweep
 
 
@@ -35,7 +41,8 @@ def test_creasing_keeps_the_surface() -> None:
 
 
 def test_the_catalogue_holds_every_category_in_every_size() -> None:
-    assert len(catalogue()) == len(OBJECT_CATEGORIES) * len(SIZES) * VARIANTS
+    categories = {*OBJECT_CATEGORIES, *NOVEL_CATEGORIES}
+    assert len(catalogue()) == len(categories) * len(SIZES) * VARIANTS
     for entry in catalogue().values():
         for part in entry.shape.parts:
             assert _volume(part.mesh) > 0

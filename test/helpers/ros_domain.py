@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import socket
 from collections.abc import Iterator
@@ -21,12 +22,20 @@ def is_free(domain: int) -> bool:
     return True
 
 
+@functools.cache
+def own_domain() -> int:
+    """Choose a free domain, once for all test folders of this process.
+
+    A node that one folder's tests started must be in the domain of the others' probes.
+    """
+    return next(number for number in random.sample(range(1, 101), 100) if is_free(number))
+
+
 @pytest.fixture(scope='session', autouse=True)
 def domain() -> Iterator[None]:
-    """Choose a free ROS domain, on this machine only, and the package's transport."""
-    domains = [number for number in random.sample(range(1, 101), 100) if is_free(number)]
+    """Use this process's ROS domain, on this machine only, and the package's transport."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(domains[0]))
+        patch.setenv('ROS_DOMAIN_ID', str(own_domain()))
         patch.setenv(*localhost_setting())
         for name, value in profile_environment().items():
             patch.setenv(name, value)

@@ -64,6 +64,18 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ros_args(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that `ros_args` reads; it takes all that follows."""
+    parser.add_argument(
+        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
+    )
+
+
+def ros_args(options: argparse.Namespace) -> list[str]:
+    """Return the ROS arguments as rclpy expects them."""
+    return ['--ros-args', *options.ros_args] if options.ros_args else []
+
+
 def set_threads(options: argparse.Namespace, default: int | None = None) -> None:
     """Limit torch's threads, because idle ones spin; without a number, keep torch's default."""
     if threads := options.threads or default:

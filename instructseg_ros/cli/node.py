@@ -8,7 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructseg_ros.cli.arguments import Subparsers, positive, prepare, write
+from instructseg_ros.cli.arguments import (
+    Subparsers,
+    add_ros_args,
+    positive,
+    prepare,
+    ros_args,
+    write,
+)
 
 
 def add(commands: Subparsers) -> None:
@@ -29,7 +36,7 @@ def _add_send(commands: Subparsers) -> None:
     )
     parser.add_argument('--timeout', type=float, default=10.0, help='seconds to wait for a result')
     parser.add_argument('--results', type=positive, default=1, help='number of results to print')
-    _add_ros_args(parser)
+    add_ros_args(parser)
     parser.set_defaults(run=_send)
 
 
@@ -40,7 +47,7 @@ def _send(options: argparse.Namespace) -> int:
         options.text or '',
         timeout=options.timeout,
         results=options.results,
-        ros_args=_ros_args(options),
+        ros_args=ros_args(options),
     )
 
 
@@ -50,24 +57,14 @@ def _add_use(commands: Subparsers) -> None:
     parser.add_argument(
         '--timeout', type=float, default=300.0, help='seconds to wait for the model to load'
     )
-    _add_ros_args(parser)
+    add_ros_args(parser)
     parser.set_defaults(run=_use)
 
 
 def _use(options: argparse.Namespace) -> int:
     from instructseg_ros.ros.use_command import use
 
-    return use(options.model, timeout=options.timeout, ros_args=_ros_args(options))
-
-
-def _add_ros_args(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
-    )
-
-
-def _ros_args(options: argparse.Namespace) -> list[str]:
-    return ['--ros-args', *options.ros_args] if options.ros_args else []
+    return use(options.model, timeout=options.timeout, ros_args=ros_args(options))
 
 
 def _add_soak(commands: Subparsers) -> None:

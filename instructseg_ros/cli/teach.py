@@ -12,7 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from instructseg_ros.cli.arguments import Subparsers, add_threads, positive, set_threads
+from instructseg_ros.cli.arguments import (
+    Subparsers,
+    add_ros_args,
+    add_threads,
+    positive,
+    ros_args,
+    set_threads,
+)
 
 if TYPE_CHECKING:
     from instructseg_ros.teaching.capture import CaptureProgress, ShownFrame
@@ -69,9 +76,7 @@ def _add_teach(commands: Subparsers) -> None:
         '--add', action='store_true', help='add examples of a noun that the model knows'
     )
     parser.add_argument('--timeout', type=float, default=20.0, help='seconds to wait for images')
-    parser.add_argument(
-        '--ros-args', nargs=argparse.REMAINDER, default=[], help='ROS arguments, such as remappings'
-    )
+    add_ros_args(parser)
     parser.set_defaults(run=_teach)
 
 
@@ -126,7 +131,7 @@ def _teach(options: argparse.Namespace) -> int:
     _check_source(options, names)
     teach.check_names(model, names, add=options.add)
     teach.check_output(output)
-    with _Reporter(options) as report:
+    with _Reporter(None if options.camera is None else ros_args(options)) as report:
         new, held_out = _examples(options, names, output, report)
         examples = teach.all_examples(model, new, names)
         teach.teach(model, examples, output, steps=options.steps, report=report.training)
@@ -175,7 +180,12 @@ def _check_source(options: argparse.Namespace, names: Sequence[str]) -> None:
 class _Reporter:
     """Shows the progress of a teaching as a bar, and on a topic if there is a camera."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, node_args: Sequence[str] | None = None) -> None:
+        """Show an empty bar.
+
+        Args:
+            node_args: ROS arguments of the node that publishes the progress; None: no node.
+        """
         from tqdm import tqdm
 
         self._opened = ExitStack()
@@ -183,11 +193,10 @@ class _Reporter:
             tqdm(total=100, bar_format='{desc:40} {bar} {percentage:3.0f}% {elapsed}')
         )
         self.node = None
-        if options.camera is not None:
+        if node_args is not None:
             from instructseg_ros.teaching.camera import TeachingNode
 
-            ros_args = ['--ros-args', *options.ros_args] if options.ros_args else []
-            self.node = self._opened.enter_context(TeachingNode(ros_args))
+            self.node = self._opened.enter_context(TeachingNode(node_args))
 
     def __enter__(self) -> _Reporter:
         return self
@@ -312,8 +321,7 @@ def _forget(options: argparse.Namespace) -> int:
     _leave_room(options)
     names = _normalized(options.names)
     output = options.output or _default_output(f'without-{"-".join(names)}')
-    options.camera = None
-    with _Reporter(options) as report:
+    with _Reporter() as report:
         teach.forget(
             find_model(options.model), names, output, steps=options.steps, report=report.training
         )

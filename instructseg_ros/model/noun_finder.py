@@ -273,13 +273,20 @@ class NounFinder:
         return self._network.look([self._pixels(image, size) for size in _SIZES])
 
     def _pixels(self, image: Image.Image, longest: int) -> torch.Tensor:
-        """Resize an image to a longer side and whole cells, as (1, 3, h, w) normalised pixels."""
-        scale = longest / max(image.size) / _CELL
-        width, height = (max(1, round(side * scale)) * _CELL for side in image.size)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float()
-        values = normalize(pixels).to(self._device)
-        return values.contiguous(memory_format=torch.channels_last)
+        return to_pixels([np.asarray(resize_to_cells(image, longest))]).to(self._device)
+
+
+def resize_to_cells(image: Image.Image, longest: int) -> Image.Image:
+    """Resize an image to a longer side of about `longest` pixels, and to whole cells."""
+    scale = longest / max(image.size) / _CELL
+    width, height = (max(1, round(side * scale)) * _CELL for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def to_pixels(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Convert (H, W, 3) uint8 RGB images of equal size to (B, 3, H, W) normalised pixels."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    return normalize(pixels).contiguous(memory_format=torch.channels_last)
 
 
 def choose_objects(mask: np.ndarray, colors: np.ndarray | None, query: NounQuery) -> np.ndarray:

@@ -115,32 +115,23 @@ def _closeness(one: _Silhouette, other: _Silhouette) -> float:
     return 1.0 / (1.0 + relative_distance(one.mask, other.mask))
 
 
-def _in(obj: _Silhouette, anchor: _Silhouette) -> float:
-    return _carried(obj, anchor)
-
-
 def _holding(obj: _Silhouette, anchor: _Silhouette) -> float:
     return _carried(anchor, obj)
 
 
-def _left(obj: _Silhouette, anchor: _Silhouette) -> float:
-    is_left = obj.column < anchor.column and not _touch(obj, anchor)
-    return _closeness(obj, anchor) if is_left else 0.0
+def _beside(place: str, sign: int) -> Callable[[_Silhouette, _Silhouette], float]:
+    """Return a relation of two objects that do not touch, by the order of their places.
 
+    Args:
+        place: Property of a silhouette: `column` or `foot`.
+        sign: 1 if the first object has the larger value, -1 if it has the smaller one.
+    """
 
-def _right(obj: _Silhouette, anchor: _Silhouette) -> float:
-    is_right = obj.column > anchor.column and not _touch(obj, anchor)
-    return _closeness(obj, anchor) if is_right else 0.0
+    def fit(obj: _Silhouette, anchor: _Silhouette) -> float:
+        is_beyond = sign * (getattr(obj, place) - getattr(anchor, place)) > 0
+        return _closeness(obj, anchor) if is_beyond and not _touch(obj, anchor) else 0.0
 
-
-def _behind(obj: _Silhouette, anchor: _Silhouette) -> float:
-    is_behind = obj.foot < anchor.foot and not _touch(obj, anchor)
-    return _closeness(obj, anchor) if is_behind else 0.0
-
-
-def _front(obj: _Silhouette, anchor: _Silhouette) -> float:
-    is_in_front = obj.foot > anchor.foot and not _touch(obj, anchor)
-    return _closeness(obj, anchor) if is_in_front else 0.0
+    return fit
 
 
 def _above(obj: _Silhouette, anchor: _Silhouette) -> float:
@@ -177,13 +168,13 @@ def _far(obj: _Silhouette, anchor: _Silhouette) -> float:
 
 # How well an object fits a relation to one anchor, or to two: 0 if it does not.
 _FITS: Final[dict[str, Callable[..., float]]] = {
-    'in': _in,
-    'on': _in,
+    'in': _carried,
+    'on': _carried,
     'holding': _holding,
-    'left': _left,
-    'right': _right,
-    'behind': _behind,
-    'front': _front,
+    'left': _beside('column', -1),
+    'right': _beside('column', 1),
+    'behind': _beside('foot', -1),
+    'front': _beside('foot', 1),
     'above': _above,
     'below': _below,
     'between': _between,

@@ -12,16 +12,21 @@ from PIL import Image
 from scipy import ndimage
 
 from instructseg_ros.model.composition import label_components, true_size
-from instructseg_ros.model.noun_finder import NounNetwork, choose_parts, named_colors
+from instructseg_ros.model.noun_finder import (
+    NounNetwork,
+    choose_parts,
+    named_colors,
+    resize_to_cells,
+    to_pixels,
+)
 from instructseg_ros.model.noun_query import COLORS, NounQuery
 from instructseg_ros.model.pixel_branch import resize
-from instructseg_ros.model.prediction import log_odds
+from instructseg_ros.model.prediction import calibrated, log_odds
 from instructseg_ros.model.processor import stretch_levels
-from instructseg_ros.model.taught_network import TaughtNetwork, to_pixels, view_of
+from instructseg_ros.model.taught_network import TaughtNetwork, view_of
 
 EVERY_OBJECT: Final = 'every object'  # finds what the view head names
 _LONGEST: Final = 640  # longer side of a photograph, pixels
-_CELL: Final = 32
 _MIN_SHARE: Final = 3e-4  # of an image, in one object
 _SPECK: Final = 0.05  # share of the largest part; smaller parts are no objects
 _MOST_PARTS: Final = 2  # of an object, of other colors
@@ -87,7 +92,7 @@ class TaughtFinder:
             best = max((probability for probability, _ in named), default=0.0)
             mine = sorted((each for each in named if each[0] >= threshold), key=_rank, reverse=True)
             kept = _distinct([mask for _, mask in mine])
-            answers.append(self._answer(image, kept, query, best, threshold, size_of=true_size))
+            answers.append(self._answer(kept, colors, query, best, threshold, size_of=true_size))
         return answers
 
     def find(
@@ -99,6 +104,7 @@ class TaughtFinder:
             For each query, (H, W) logits of its mask, and its score.
         """
         probabilities = self._name_pixels(image)
+        colors = named_colors(np.asarray(image)) if any(each.color for each in queries) else None
         answers = []
         for query in queries:
             index = self._index[query.taught]
@@ -107,7 +113,7 @@ class TaughtFinder:
             sure = [float(mine[part].mean()) for part in parts]
             threshold = self._network.nouns[index].pixel_threshold
             kept = [part for part, mean in zip(parts, sure, strict=True) if mean >= threshold]
-            chosen, score = self._answer(image, kept, query, max(sure, default=0.0), threshold)
+            chosen, score = self._answer(kept, colors, query, max(sure, default=0.0), threshold)
             wanted = np.any(chosen, axis=0) if chosen else np.zeros(mine.shape, bool)
             logits = log_odds(np.where(wanted, np.maximum(mine, 0.51), np.minimum(mine, 0.49)))
             answers.append((torch.from_numpy(logits), score))
@@ -123,17 +129,15 @@ class TaughtFinder:
     @torch.inference_mode()
     def _name_pixels(self, image: Image.Image) -> np.ndarray:
         """Return (K, H, W) float32 probabilities that each pixel is called by a taught noun."""
-        scale = _LONGEST / max(image.size) / _CELL
-        width, height = (max(1, round(side * scale)) * _CELL for side in image.size)
-        resized = stretch_levels(image.resize((width, height), Image.Resampling.BILINEAR))
+        resized = stretch_levels(resize_to_cells(image, _LONGEST))
         logits = self._network.pixel_logits(to_pixels([np.asarray(resized)]).to(self._device))
         full = resize(logits, (image.height, image.width)).softmax(1)
         return np.asarray(full[0, 1:].cpu().numpy())
 
     def _answer(
         self,
-        image: Image.Image,
         parts: list[np.ndarray],
+        colors: np.ndarray | None,
         query: NounQuery,
         best: float,
         threshold: float,
@@ -143,12 +147,11 @@ class TaughtFinder:
 
         A score of `threshold` becomes the one from which the model counts objects as found.
         """
-        colors = named_colors(np.asarray(image)) if query.color and parts else None
         chosen = choose_parts(parts, colors, query, size_of)
         if query.unread or (parts and not chosen):
             return [], 0.0
-        shift = log_odds(self._threshold) - log_odds(threshold)
-        return chosen, float(1 / (1 + np.exp(-(log_odds(best) + shift))))
+        shift = float(log_odds(self._threshold) - log_odds(threshold))
+        return chosen, float(calibrated(best, 1.0, shift))
 
 
 def _parts(probability: np.ndarray) -> list[np.ndarray]:

@@ -23,15 +23,12 @@ from torch import nn
 from torch.nn import functional
 
 from instructseg_ros.model.model_files import TAUGHT, TAUGHT_WEIGHTS
-from instructseg_ros.model.noun_finder import NounNetwork
+from instructseg_ros.model.noun_finder import NounNetwork, to_pixels
 from instructseg_ros.model.pixel_branch import resize
 from instructseg_ros.model.precision import computes_bfloat16
-from instructseg_ros.model.processor import normalize
 
 VIEW: Final = 160  # side of an object's view, pixels
-LONGEST: Final = 640  # longer side of an image for the pixel head
 AROUND: Final = 1.3  # side of a view, in longer sides of the object
-_CELL: Final = 32
 _WIDTH: Final = 64
 _BATCH: Final = 16  # views that go through the backbone together
 _GRAY: Final = (124, 116, 104)  # ImageNet's mean color
@@ -138,7 +135,7 @@ class TaughtNetwork(nn.Module):
     def view_features(self, views: Sequence[View]) -> torch.Tensor:
         """Compute (N, D) features of objects, the means of the cells that they cover."""
         parts = [self._features(views[i : i + _BATCH]) for i in range(0, len(views), _BATCH)]
-        return torch.cat(parts) if parts else torch.empty(0, len(self.views.mean))
+        return torch.cat(parts) if parts else self.views.mean.new_empty(0, len(self.views.mean))
 
     def _features(self, views: Sequence[View]) -> torch.Tensor:
         pixels = to_pixels([view.image for view in views]).to(self.views.mean.device)
@@ -228,12 +225,6 @@ def view_of(image: Image.Image, mask: np.ndarray, around: float = AROUND) -> Vie
     labels = Image.fromarray(mask.astype(np.uint8) * 255)
     covered.paste(labels.resize(size, Image.Resampling.BILINEAR, box), at)
     return View(image=np.asarray(whole), mask=np.asarray(covered, np.float32) / 255)
-
-
-def to_pixels(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Convert (H, W, 3) uint8 RGB images of equal size to (B, 3, H, W) normalised pixels."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    return normalize(pixels).contiguous(memory_format=torch.channels_last)
 
 
 def _covered_mean(cells: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from instructseg_ros.ros.messages import (
     stop_reason,
 )
 from instructseg_ros.ros.qos import create_subscription
+from instructseg_ros.spatial.pinhole import named_rectified
 from instructseg_ros.streaming.encodings import BitDepth
 from instructseg_ros.streaming.engine import Engine
 from instructseg_ros.streaming.instruction import InstructionError, quote
@@ -85,16 +86,12 @@ def shows_rectified(topic: str, rectification: str) -> bool:
     """Return whether the images of a topic are rectified.
 
     Args:
-        topic: Resolved name. By convention, the last part of a rectified topic contains the word
-            `rect` (image_proc: image_rect, image_rect_color), or its namespace is `rect` (ZED:
-            rect/image).
-        rectification: `raw` or `rectified`; `auto` decides by the name.
+        topic: Resolved name.
+        rectification: `raw` or `rectified`; `auto` decides by the name, see `named_rectified`.
     """
     if rectification != 'auto':
         return rectification == 'rectified'
-    namespace, _, name = topic.rpartition('/')
-    words = {namespace.rpartition('/')[2], *name.split('_')}
-    return bool({'rect', 'rectified'} & words)
+    return named_rectified(topic)
 
 
 class CameraInput:

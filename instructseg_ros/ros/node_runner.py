@@ -152,6 +152,22 @@ def init_ros(args: Sequence[str] | None = None, **options: Any) -> None:
         ) from error
 
 
+def spin_until(node: Node, condition: Callable[[], bool], timeout: float) -> bool:
+    """Handle a node's messages until a condition holds; return whether it does.
+
+    Args:
+        node: The node, which no other thread spins.
+        condition: Checked several times a second.
+        timeout: Longest time to wait, s.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return True
+
+
 class StopRequested(BaseException):
     """A signal asked the process to stop; long-running work is aborted.
 

@@ -32,7 +32,7 @@ from instructseg_ros.ros.transport import detach_from_clock
 from instructseg_ros.ros.vision_msgs_outputs import VisionOutputs
 from instructseg_ros.spatial.box import Box, NoDepthError, fit_box
 from instructseg_ros.spatial.depth import depth_in_metres, mask_depth
-from instructseg_ros.spatial.pinhole import Pinhole, deproject
+from instructseg_ros.spatial.pinhole import Pinhole, PinholeCache, deproject
 from instructseg_ros.streaming.instruction import describe_error
 from instructseg_ros.streaming.labels import union
 from instructseg_ros.streaming.segmentation import Segmentation, State
@@ -174,14 +174,13 @@ class TargetOutputs:
         self._transforms = transforms
         self._warn = warn
         self._source = source
-        self._rectified = rectified
         self._points = create_publisher(node, PointCloud2, camera_topic(camera, 'points'))
         self._masked = create_publisher(node, Image, camera_topic(camera, 'depth_masked'))
         self._pose = create_publisher(node, PoseStamped, camera_topic(camera, 'target_pose'))
         # Keyed by the identity of the image's header (kept alive by the values): stamps may repeat.
         self._depths: OrderedDict[int, Depth] = OrderedDict()
         self._results: OrderedDict[int, tuple[Results, Numbers]] = OrderedDict()
-        self._pinhole: Pinhole | None = None  # the newest calibration, with its cached rays
+        self._pinholes = PinholeCache(rectified=rectified)
         self._lock = threading.Lock()
         self._publishing = threading.Lock()
 
@@ -246,24 +245,13 @@ class TargetOutputs:
             or self._vision.is_watched('detections_3d')
         )
 
-    def _pinhole_of(self, info: CameraInfo) -> Pinhole:
-        """Return the camera model of a calibration; an unchanged calibration gives the same object.
-
-        Raises:
-            CalibrationError: The calibration is invalid.
-        """
-        kept, pinhole = self._pinhole, Pinhole.from_camera_info(info, rectified=self._rectified)
-        if kept is None or kept != pinhole:
-            self._pinhole = kept = pinhole
-        return kept
-
     def _compute_rays(self, depth: Image, info: CameraInfo) -> None:
         """Compute the rays of a new calibration before results wait for this slow step.
 
         Raises:
             ValueError: The calibration is invalid, or depth has another field of view.
         """
-        pinhole = self._pinhole_of(info)
+        pinhole = self._pinholes.convert(info)
         for camera in (pinhole, pinhole.scaled(depth.width, depth.height)):
             camera.rays(slice(0), slice(0))
 
@@ -272,7 +260,7 @@ class TargetOutputs:
         mask = union(results)
         try:
             height, width = mask.shape
-            pinhole = self._pinhole_of(info).scaled(width, height)
+            pinhole = self._pinholes.convert(info).scaled(width, height)
         except ValueError as error:
             self._warn(f'{self._source.info_topic} cannot be used: {describe_error(error)}')
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import rclpy
@@ -15,7 +15,7 @@ from instructseg_ros.msg import Segmentation as SegmentationMessage
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.client import is_connected
 from instructseg_ros.ros.messages import stamp_to_nanoseconds, stop_reason
-from instructseg_ros.ros.node_runner import init_ros
+from instructseg_ros.ros.node_runner import init_ros, spin_until
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.streaming.instruction import new_id
 from instructseg_ros.streaming.segmentation import State
@@ -96,7 +96,7 @@ class _Sender:
             return 1
         self._commands.publish(Command(id=self._id, instruction=text, slot=Command.PERSON))
         for count in range(1, results + 1):
-            if not self._wait(lambda: len(self._results) >= count, timeout):  # noqa: B023
+            if not spin_until(self._node, lambda: len(self._results) >= count, timeout):  # noqa: B023
                 return _report_timeout(timeout)
             result = self._results[count - 1]
             print(describe(result, now=self._node.get_clock().now().nanoseconds), flush=True)
@@ -113,7 +113,7 @@ class _Sender:
                 return _report_timeout(timeout)
             # Repeated, because the node may respond before it has discovered this subscription.
             self._commands.publish(Command(slot=Command.PERSON))
-            self._wait(lambda: bool(self._stops), min(timeout, STOP_PERIOD))
+            spin_until(self._node, lambda: bool(self._stops), min(timeout, STOP_PERIOD))
         result = self._stops[0]
         if result.state == State.FAILED:
             print(describe(result, now=0))
@@ -127,7 +127,7 @@ class _Sender:
         return 0
 
     def _find_node(self, timeout: float) -> bool:
-        if self._wait(lambda: is_connected(self._node, self._commands), timeout):
+        if spin_until(self._node, lambda: is_connected(self._node, self._commands), timeout):
             return True
         topic = self._commands.topic_name
         print(
@@ -142,11 +142,3 @@ class _Sender:
             self._results.append(message)
         if _is_stop_result(message):
             self._stops.append(message)
-
-    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            rclpy.spin_once(self._node, timeout_sec=0.1)
-        return True

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import rclpy
@@ -17,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
 from instructseg_ros.model.model_files import EMBEDDED, ModelError, check_manifest, find_model
-from instructseg_ros.ros.node_runner import init_ros
+from instructseg_ros.ros.node_runner import init_ros, spin_until
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.srv import Cancel
 from instructseg_ros.streaming.instruction import new_id
@@ -202,7 +201,9 @@ class ModelSwitcher:
     def _find_node(self) -> None:
         clients = self._clients.values()
         timeout = min(self._timeout, DISCOVERY)
-        if not self._wait(lambda: all(each.service_is_ready() for each in clients), timeout):
+        if not spin_until(
+            self._node, lambda: all(each.service_is_ready() for each in clients), timeout
+        ):
             raise NoAnswerError(
                 f'no node offers {self._name}/change_state; is segmentation_node running, in this '
                 f'namespace and ROS domain? See its output{discovery_advice()}'
@@ -247,7 +248,9 @@ class ModelSwitcher:
             if isinstance(request, service.Request)  # type: ignore[attr-defined]
         )
         future = client.call_async(request)
-        is_over = self._wait(lambda: future.done() or not client.service_is_ready(), self._timeout)
+        is_over = spin_until(
+            self._node, lambda: future.done() or not client.service_is_ready(), self._timeout
+        )
         if future.done():
             return future.result()
         raise NoAnswerError(
@@ -256,11 +259,3 @@ class ModelSwitcher:
             else f'{self._name} did not answer {client.srv_name} within {self._timeout:g} s; see '
             f'its output, and run "instructseg use" again with a longer --timeout'
         )
-
-    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            rclpy.spin_once(self._node, timeout_sec=0.1)
-        return True

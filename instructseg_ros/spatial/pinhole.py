@@ -168,6 +168,42 @@ class Pinhole:
         )
 
 
+class PinholeCache:
+    """Converts calibrations, and keeps the last pinhole, because its rays are slow to compute.
+
+    Args:
+        rectified: Whether the images are rectified, see `Pinhole.from_camera_info`.
+    """
+
+    def __init__(self, *, rectified: bool) -> None:
+        self._rectified = rectified
+        self._last: Pinhole | None = None
+
+    def convert(self, info: CameraInfoMessage) -> Pinhole:
+        """Return the camera of a calibration, the same object for equal ones.
+
+        Raises:
+            CalibrationError: See `Pinhole.from_camera_info`.
+        """
+        pinhole = Pinhole.from_camera_info(info, rectified=self._rectified)
+        if self._last is None or self._last != pinhole:
+            self._last = pinhole
+        return self._last
+
+
+def named_rectified(topic: str) -> bool:
+    """Return whether the images of a topic are rectified by its name.
+
+    By convention, the last part of a rectified topic contains the word `rect` (image_proc:
+    image_rect, image_rect_color), or its namespace is `rect` (ZED: rect/image).
+
+    Args:
+        topic: Resolved name, with or without `/compressed`.
+    """
+    namespace, _, name = topic.removesuffix('/compressed').rpartition('/')
+    return not {'rect', 'rectified'}.isdisjoint({namespace.rpartition('/')[2], *name.split('_')})
+
+
 def _distorted(camera: Pinhole) -> tuple[np.ndarray, np.ndarray]:
     """Return (columns,) x and (rows, 1) y of the pixels on the plane z = 1."""
     return (

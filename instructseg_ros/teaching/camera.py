@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.ros import qos
 from instructseg_ros.ros.depth_input import SUBSCRIPTION_DEPTH
-from instructseg_ros.ros.inputs import camera_topic, image_topic, shows_rectified
+from instructseg_ros.ros.inputs import camera_topic, image_topic
 from instructseg_ros.ros.messages import (
     ConversionError,
     compressed_to_rgb,
@@ -34,8 +34,9 @@ from instructseg_ros.ros.node_runner import init_ros
 from instructseg_ros.ros.synchronizer import ApproximateTimeSynchronizer, SimpleFilter
 from instructseg_ros.ros.transport import discovery_advice
 from instructseg_ros.spatial.depth import depth_in_metres
+from instructseg_ros.spatial.pinhole import PinholeCache, named_rectified
 from instructseg_ros.streaming.encodings import BitDepth
-from instructseg_ros.teaching.capture import SLOP, CaptureProgress, PinholeCache, ShownFrame
+from instructseg_ros.teaching.capture import SLOP, CaptureProgress, ShownFrame
 
 PROGRESS_TOPIC: Final = 'teach/progress'
 DEPTH_PATIENCE: Final = 3.0  # s after the first image without a publisher of depth
@@ -191,9 +192,7 @@ class _CameraStream:
         self._depth_topic = node.resolve_topic_name(depth or camera_topic(camera, 'depth/image'))
         self._needs_depth = bool(depth)  # it is named, or came before
         self._bits = BitDepth()
-        self._pinholes = PinholeCache(
-            rectified=shows_rectified(self._image_topic.removesuffix('/compressed'), 'auto')
-        )
+        self._pinholes = PinholeCache(rectified=named_rectified(self._image_topic))
         self._forget()
         message_type: type = Image if transport == 'raw' else CompressedImage
         # With this profile, only the newest image waits while a frame is judged.

@@ -14,7 +14,7 @@ import numpy as np
 
 from instructseg_ros.model.frame_buffer import NANO
 from instructseg_ros.spatial.depth import ConversionError, depth_in_metres
-from instructseg_ros.spatial.pinhole import CameraInfoMessage, Pinhole
+from instructseg_ros.spatial.pinhole import Pinhole, PinholeCache, named_rectified
 from instructseg_ros.streaming.encodings import DEPTH_ENCODINGS
 from instructseg_ros.teaching.examples import MAX_SIDE, Example, LabelledObject
 from instructseg_ros.teaching.showing import Showing
@@ -35,7 +35,6 @@ MAX_INTERVAL: Final = 1.0  # s between frames of a video; frames farther apart a
 CAMERA_INFO: Final = 'sensor_msgs/msg/CameraInfo'
 _GRAY: Final = ('mono8', '8UC1', 'mono16')  # also encodings of label images
 _REGISTERED: Final = ('aligned', 'registered')  # in names of depth topics that fit the color image
-_RECTIFIED: Final = {'rect', 'rectified'}
 logger = logging.getLogger(__name__)
 
 
@@ -140,29 +139,6 @@ def _explain(name: str, wanted: int, accepted: int, problems: Counter[str]) -> s
     return f'{text}; the most frequent problem, in {times} of them: {problem}'
 
 
-class PinholeCache:
-    """Converts calibrations, and keeps the last pinhole, because its rays are slow to compute.
-
-    Args:
-        rectified: Whether the images are rectified, see `Pinhole.from_camera_info`.
-    """
-
-    def __init__(self, *, rectified: bool) -> None:
-        self._rectified = rectified
-        self._last: Pinhole | None = None
-
-    def convert(self, info: CameraInfoMessage) -> Pinhole:
-        """Return the camera of a calibration, the same object for equal ones.
-
-        Raises:
-            CalibrationError: The camera is not calibrated.
-        """
-        pinhole = Pinhole.from_camera_info(info, rectified=self._rectified)
-        if self._last is None or self._last != pinhole:
-            self._last = pinhole
-        return self._last
-
-
 def frames_of_bag(path: Path, topic: str | None = None, *, depth: str | None = None) -> BagFrames:
     """Open a recording of an object that is shown to a camera, MCAP or rosbag2.
 
@@ -261,7 +237,7 @@ class BagFrames:
 
     def _stamped_depths(self, bag: BagReader) -> Iterator[tuple[int, np.ndarray, Pinhole]]:
         """Yield the depth images with their stamps, ns, and the calibration of that time."""
-        cache = PinholeCache(rectified=_is_rectified(self.topic))
+        cache = PinholeCache(rectified=named_rectified(self.topic))
         [(_, _, first)] = itertools.islice(bag.messages(self._infos), 1)
         pinhole = cache.convert(decode_message(first, CAMERA_INFO))
         for topic, logged, raw in bag.messages([*self._depths, *self._infos]):
@@ -344,9 +320,3 @@ def _stamp(message: Any) -> int:
 def _sibling(topic: str, name: str) -> str:
     """Return another topic of the camera of an image topic, as image_transport does."""
     return f'{topic.removesuffix("/compressed").rpartition("/")[0]}/{name}'
-
-
-def _is_rectified(topic: str) -> bool:
-    """Return whether images are rectified by the name of their topic, as the node does."""
-    parts = topic.removesuffix('/compressed').split('/')
-    return bool(_RECTIFIED & {*parts[-2:-1], *parts[-1].split('_')})

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.spatial.plane import dilate
 
 # Half sides of the windows around a click, as shares of the image's longer side.
@@ -15,7 +16,7 @@ CLICK_RADII: Final = (0.044, 0.07, 0.11, 0.17)
 def click_mask(rgb: np.ndarray, row: int, column: int) -> np.ndarray:
     """Find the object at a clicked pixel, by GrabCut in windows of several sizes around it.
 
-    Of the masks, the one wins that has a strong edge and that windows of other sizes agree with.
+    The mask wins that has a strong edge and that windows of other sizes agree with.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -48,7 +49,9 @@ def click_mask(rgb: np.ndarray, row: int, column: int) -> np.ndarray:
         masks.append(mask)
         scores.append(score)
     for i, mask in enumerate(masks):
-        others = sorted(mask_iou(mask, other) for j, other in enumerate(masks) if j != i)
+        others = sorted(
+            intersection_over_union(mask, other) for j, other in enumerate(masks) if j != i
+        )
         scores[i] += 20 * float(np.mean(others[-2:]))
     return masks[int(np.argmax(scores))]
 
@@ -90,11 +93,6 @@ def grab_cut(rgb: np.ndarray, trimap: np.ndarray) -> np.ndarray:
     image = np.ascontiguousarray(rgb)
     cut = cv2.grabCut(image, trimap, rect, *models, 3, cv2.GC_INIT_WITH_MASK)[0]
     return (np.asarray(cut) & 1) > 0
-
-
-def mask_iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the intersection over union of two masks, 0 if both are empty."""
-    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def pixel_scale(mask: np.ndarray) -> int:

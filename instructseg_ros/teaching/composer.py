@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from instructseg_ros.research.evaluation.photographs import PHOTOGRAPHS, read_photographs
-from instructseg_ros.streaming.image_files import read_rgb
-from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
+from instructseg_ros.teaching.backgrounds import CANVAS, Background
 from instructseg_ros.teaching.examples import Example
 
-CANVAS: Final = 640  # longer side of a composed picture, pixels
 MIN_PIXELS: Final = 150  # of an object that counts
-_FIRST_SCENE: Final = 1_800_000  # seed of the first scene that serves as a background
-_RECORDED_SECONDS: Final = 0.5  # between two frames of the recording
 _SIZES: Final = (28.0, 230.0)  # of a pasted object that was shown alone, pixels
 _SCALES: Final = (0.6, 1.5)  # of a pasted object that was labelled in a picture
 _OBJECTS: Final = 8  # most objects that are pasted on a picture
@@ -29,19 +22,6 @@ _ON_ANOTHER: Final = 0.4  # share of the pasted objects that lie on another one
 _RECOLORED: Final = 0.7  # share of the pasted objects with another color
 
 Random: TypeAlias = np.random.Generator
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Background:
-    """A picture without taught objects.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) uint8, one value for each object, 0 where there is none.
-    """
-
-    image: np.ndarray = field(repr=False)
-    labels: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,43 +54,6 @@ class CutOut:
     mask: np.ndarray = field(repr=False)
     name: int = 0
     alone: bool = True
-
-
-def rendered_backgrounds(count: int, first: int = _FIRST_SCENE) -> list[Background]:
-    """Render random tabletop scenes; without OpenGL, take frames of the shipped recording."""
-    # Imported here: a robot may lack MuJoCo.
-    try:
-        from instructseg_ros.tabletop.world.simulator import Tabletop
-
-        with Tabletop() as tabletop:
-            frames = []
-            for seed in range(first, first + count):
-                tabletop.show(random_scene(seed))
-                frames.append(tabletop.observe(0.0))
-    except (ImportError, OpenGLError):
-        from instructseg_ros.tabletop.world.recording import Recording
-
-        recording = Recording()
-        frames = [recording.observe(_RECORDED_SECONDS * number) for number in range(count)]
-        recording.close()
-    return [
-        Background(image=frame.rgb, labels=frame.labels)
-        for frame in frames
-        if frame.labels is not None
-    ]
-
-
-def photographed_backgrounds(folder: Path = PHOTOGRAPHS) -> list[Background]:
-    """Read the photographs of a folder with `labels.json`, by default those of the package."""
-    files = [each.file for each in read_photographs(folder)]
-    pictures = [np.asarray(_canvas(read_rgb(file))) for file in files]
-    return [Background(image=each, labels=np.zeros(each.shape[:2], np.uint8)) for each in pictures]
-
-
-def _canvas(image: Image.Image) -> Image.Image:
-    factor = CANVAS / max(image.size)
-    size = (round(image.width * factor), round(image.height * factor))
-    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 class Composer:
@@ -266,16 +209,18 @@ def _labelled(example: Example, names: Sequence[str]) -> tuple[np.ndarray, np.nd
 
 
 def _cut_outs(example: Example, names: Sequence[str]) -> list[CutOut]:
-    """Cut out the objects of an example that are large enough and not cut off by its edge."""
+    """Cut out the whole objects of an example."""
     return [
         _cut_out(example.image, one.mask, 1 + names.index(one.name), alone=example.alone)
         for one in example.objects
-        if one.name in names and one.mask.sum() >= MIN_PIXELS and not _is_cut_off(one.mask)
+        if one.name in names and is_whole(one.mask)
     ]
 
 
-def _is_cut_off(mask: np.ndarray) -> bool:
-    return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())
+def is_whole(mask: np.ndarray) -> bool:
+    """Return whether an object is large enough and not cut off by the edge of its picture."""
+    is_cut_off = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+    return bool(mask.sum() >= MIN_PIXELS and not is_cut_off)
 
 
 def _other_cut_outs(background: Background) -> list[CutOut]:

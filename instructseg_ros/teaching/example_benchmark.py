@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from instructseg_ros.model.prediction import Prediction
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.taught_network import read_taught
 from instructseg_ros.research.evaluation.metrics import intersection_over_union, mean
@@ -93,17 +94,22 @@ def _ask(segmenter: Segmenter, example: Example, names: Sequence[str]) -> Iterat
     texts = [f'all the {pluralized(name)}' for name in names]
     predictions = segmenter.segment_all(example.image, texts)
     for name, text, prediction in zip(names, texts, predictions, strict=True):
-        truth, iou = example.union(name), None
-        if truth.any():
-            iou = intersection_over_union(prediction.mask, truth) if prediction.found else 0.0
-        yield ExampleAnswer(
-            source=example.source,
-            name=name,
-            instruction=text,
-            iou=iou,
-            found=bool(prediction.found),
-            score=float(prediction.score),
-        )
+        yield answer_of(example, name, text, prediction)
+
+
+def answer_of(example: Example, name: str, text: str, prediction: Prediction) -> ExampleAnswer:
+    """Compare a prediction for an instruction with the objects of a noun in a picture."""
+    truth, iou = example.union(name), None
+    if truth.any():
+        iou = intersection_over_union(prediction.mask, truth) if prediction.found else 0.0
+    return ExampleAnswer(
+        source=example.source,
+        name=name,
+        instruction=text,
+        iou=iou,
+        found=bool(prediction.found),
+        score=float(prediction.score),
+    )
 
 
 def report(answers: Iterable[ExampleAnswer], names: Sequence[str]) -> dict[str, Any]:

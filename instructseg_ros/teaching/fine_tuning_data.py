@@ -6,40 +6,31 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
 from instructseg_ros.research.data.image_folder import write_entries
 from instructseg_ros.research.data.synthetic import save_jpeg
-from instructseg_ros.research.evaluation.photographs import PHOTOGRAPHS, read_photographs
 from instructseg_ros.streaming.image_files import write_mask
 from instructseg_ros.tabletop.instructions import INSTRUCTION_CATEGORIES, generate
 from instructseg_ros.tabletop.instructions.movement import MOTION
-from instructseg_ros.tabletop.instructions.noun_phrase import noun_wordings
-from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
-from instructseg_ros.tabletop.world.simulator import Observation, Tabletop
-from instructseg_ros.teaching.composer import (
-    CANVAS,
-    MIN_PIXELS,
+from instructseg_ros.tabletop.world.simulator import Observation
+from instructseg_ros.teaching.backgrounds import (
     Background,
-    Composer,
-    Composite,
-    Random,
+    observe_scenes,
+    photographed_backgrounds,
+    scene_background,
 )
+from instructseg_ros.teaching.composer import Composer, Composite, Random, is_whole
 from instructseg_ros.teaching.examples import MAX_SIDE, Example, LabelledObject, names_of
 from instructseg_ros.teaching.sentences import Sentences, grouped, sentences
-from instructseg_ros.teaching.trainer import split
+from instructseg_ros.teaching.trainer import HELD_OUT, hold_out, split
 
 MAX_COMPOSITES: Final = 200  # in the training split
-_HELD_OUT: Final = 6  # of so many scenes, photographs and composites, one is for validation
-_FIRST_SCENE: Final = 1_810_000  # seed of the first rendered scene
-_RECORDED_SECONDS: Final = 2.0  # between two frames of the recording
 _SCENE_SENTENCES: Final = 4
 _ABSENT_SHARE: Final = 0.2  # of the instructions for rendered scenes
 _MAX_DRAWS: Final = 8  # of a composed picture in which no taught object is almost hidden
-_T = TypeVar('_T')
 Entry = dict[str, Any]
 
 
@@ -70,21 +61,22 @@ def write_data(
     draft = folder.with_suffix('.partial')
     shutil.rmtree(draft, ignore_errors=True)
     names = names_of(examples)
-    rendered = _hold_out([each for each in see_scenes(scenes) if not _may_show(each, names)])
-    photographs = _hold_out(_photographs(names))
+    seen = [each for each in observe_scenes(scenes) if not scene_background(each).may_show(names)]
+    rendered = hold_out(seen)
+    photographs = hold_out([e for e in photographed_backgrounds() if not e.may_show(names)])
     report(0.2)
     count = min(composites * len(examples), MAX_COMPOSITES)
-    counts = (count, -(-count // _HELD_OUT))
+    counts = (count, -(-count // HELD_OUT))
     parts = zip(('train', 'val'), split(examples, names), rendered, photographs, strict=True)
-    for number, (name, labelled, seen, photographed) in enumerate(parts):
+    for number, (name, labelled, observed, photographed) in enumerate(parts):
         rng = np.random.default_rng([seed, number])
-        backgrounds = [*map(_background, seen), *photographed]
+        backgrounds = [*map(scene_background, observed), *photographed]
         writer = _SplitWriter(draft / name, names, rng)
         writer.add_examples(labelled)
         for place, one in enumerate(_composed(labelled, names, backgrounds, counts[number], rng)):
             writer.add_examples([one])
             report(0.2 + 0.4 * number + 0.4 * (place + 1) / counts[number])
-        writer.add_scenes(seen)
+        writer.add_scenes(observed)
         write_entries(draft / name, writer.entries)
     report(1.0)
     draft.rename(folder)
@@ -131,52 +123,6 @@ class _SplitWriter:
         self._pictures += 1
 
 
-def see_scenes(count: int) -> list[Observation]:
-    """Render random tabletop scenes; without OpenGL, take frames of the shipped recording."""
-    if not count:
-        return []
-    try:
-        with Tabletop() as tabletop:
-            seen = []
-            for seed in range(_FIRST_SCENE, _FIRST_SCENE + count):
-                tabletop.show(random_scene(seed))
-                seen.append(tabletop.observe(0.0))
-            return seen
-    except OpenGLError:
-        # Imported here: it needs rosbags.
-        from instructseg_ros.tabletop.world.recording import Recording
-
-        with Recording() as recording:
-            different = int(recording.duration / _RECORDED_SECONDS)
-            times = [_RECORDED_SECONDS * number for number in range(min(count, different))]
-            return [recording.observe(time) for time in times]
-
-
-def _may_show(observation: Observation, names: Sequence[str]) -> bool:
-    """Return whether an object of a rendered scene may be called by one of some names."""
-    nouns = {obj.category for obj in observation.graph}
-    nouns |= {noun for category in nouns for noun in noun_wordings(category).trained}
-    return any(name in nouns or name.rpartition(' ')[2] in nouns for name in names)
-
-
-def _photographs(names: Sequence[str]) -> list[Background]:
-    """Read the photographs of the package that show none of some objects."""
-    pictures = [
-        each for each in read_photographs(PHOTOGRAPHS) if not {*names} & each.present.keys()
-    ]
-    images = [np.asarray(each.image()) for each in pictures]
-    scaled = [Example(image=image, objects=(), source='').scaled(CANVAS) for image in images]
-    return [
-        Background(image=each.image, labels=np.zeros(each.image.shape[:2], np.uint8))
-        for each in scaled
-    ]
-
-
-def _background(observation: Observation) -> Background:
-    assert observation.labels is not None
-    return Background(image=observation.rgb, labels=observation.labels)
-
-
 def _instructions(
     observation: Observation, rng: Random
 ) -> Iterator[tuple[np.ndarray | None, list[str], bool]]:
@@ -205,7 +151,7 @@ def _composed(
     rng: Random,
 ) -> Iterator[Example]:
     """Compose pictures in which the objects of some examples lie among others."""
-    if not any(_is_whole(one.mask) for each in examples for one in each.objects):
+    if not any(is_whole(one.mask) for each in examples for one in each.objects):
         return  # nothing can be cut out
     composer = Composer(examples, names, backgrounds, rng)
     for _ in range(count):
@@ -213,11 +159,6 @@ def _composed(
         composite = next((each for each in drawn if not _has_hidden(each)), None)
         if composite is not None:
             yield _labelled(composite, names)
-
-
-def _is_whole(mask: np.ndarray) -> bool:
-    """Return whether an object is large enough and not cut off by the edge of its picture."""
-    return bool(mask.sum() >= MIN_PIXELS and not mask[[0, -1]].any() and not mask[:, [0, -1]].any())
 
 
 def _has_hidden(composite: Composite) -> bool:
@@ -233,9 +174,3 @@ def _labelled(composite: Composite, names: Sequence[str]) -> Example:
         name = names[int(composite.names[mask][0]) - 1]
         objects.append(LabelledObject(name=name, mask=mask))
     return Example(image=composite.image, objects=tuple(objects), source='composed')
-
-
-def _hold_out(items: Sequence[_T]) -> tuple[list[_T], list[_T]]:
-    """Split items into those to train with and those to validate with."""
-    held_out = list(items[_HELD_OUT - 1 :: _HELD_OUT])
-    return [each for i, each in enumerate(items) if i % _HELD_OUT != _HELD_OUT - 1], held_out

@@ -14,21 +14,22 @@ from PIL import Image
 from tqdm import tqdm
 
 from instructseg_ros.model.segmenter import Segmenter
-from instructseg_ros.research.evaluation.metrics import intersection_over_union
-from instructseg_ros.research.evaluation.photographs import PHOTOGRAPHS, read_photographs
 from instructseg_ros.research.evaluation.runner import Processes
 from instructseg_ros.streaming.overlay import MASK_COLOR, outline
 from instructseg_ros.tabletop.instructions.noun_phrase import pluralized
-from instructseg_ros.tabletop.world.arrangement import random_scene
-from instructseg_ros.tabletop.world.catalogue import OBJECT_CATEGORIES
 from instructseg_ros.tabletop.world.mujoco_model import OpenGLError
-from instructseg_ros.teaching.composer import MIN_PIXELS, Background, Composer, rendered_backgrounds
-from instructseg_ros.teaching.example_benchmark import ExampleAnswer, report
+from instructseg_ros.teaching.backgrounds import (
+    MEASURING_SEED,
+    Background,
+    photographed_backgrounds,
+    rendered_backgrounds,
+)
+from instructseg_ros.teaching.composer import MIN_PIXELS, Composer, is_whole
+from instructseg_ros.teaching.example_benchmark import ExampleAnswer, answer_of, report
 from instructseg_ros.teaching.examples import Example, LabelledObject, names_of
 from instructseg_ros.teaching.trainer import split
 
 GOOD: Final = 0.5  # IoU below which an answer counts as a failure
-_FIRST_SCENE: Final = 1_810_000  # seed; the backgrounds of training have others
 _SCENES: Final = 13  # rendered; with the seven photographs, 20 pictures without the object
 _COMPOSED: Final = 20
 _MAX_HELD_OUT: Final = 40  # pictures; `instructseg evaluate examples` measures on all
@@ -87,19 +88,6 @@ class _Question:
     names: Sequence[str]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Scene:
-    """A picture without taught objects, unless a noun that the model knew was taught again."""
-
-    background: Background
-    shown: set[str]
-    source: str
-
-    def shows(self, name: str) -> bool:
-        """Return whether it shows an object that may be called by a noun."""
-        return bool({name, *name.split()} & self.shown)
-
-
 def measure(
     before: Path,
     after: Path,
@@ -126,25 +114,19 @@ def measure(
     start, taught = time.monotonic(), names_of(examples)
     obstacle, segmenter = _why_no_rendering(), Segmenter.from_pretrained(str(after))
     unseen, sources = _unseen(examples, held_out, taught)
-    backgrounds = _backgrounds(recorded=bool(obstacle)) if taught else []
+    backgrounds = rendered_backgrounds(_SCENES, MEASURING_SEED) if taught else []
     questions = {
         'unseen': unseen,
         'composed': _composed([each.example for each in unseen], taught, backgrounds),
-        'absent': [_without_objects(each, taught) for each in [*backgrounds, *_photographs()]],
+        'absent': [
+            _without_objects(each, taught)
+            for each in [*backgrounds, *(photographed_backgrounds() if taught else [])]
+        ],
     }
     pictures = [each for kind, some in questions.items() for each in _ask(segmenter, some, kind)]
     why_not = '' if scenes else 'no scenes were asked for'
     why_not = 'MuJoCo does not render here' if obstacle else why_not
-    notes = [_LEGEND['columns']] if taught else []
-    notes += [_LEGEND[each] for each in _LEGEND if each in sources.values()]
-    if len(held_out) > _MAX_HELD_OUT:
-        notes.append(f'{_MAX_HELD_OUT} of {len(held_out)} held-out pictures were measured')
-    if any(each.example.alone for each in unseen):
-        notes.append('frames of an object alone are easy: see the composed pictures')
-    if taught and not questions['composed']:
-        notes.append('no composed pictures: the edge cuts off all objects to paste')
-    if obstacle:
-        notes.append(f'backgrounds are those of the shipped recording: {obstacle}')
+    notes = _notes(questions, sources, len(held_out), obstacle) if taught else []
     if why_not:
         notes.append(f'objects known before were not compared: {why_not}')
     figures = {
@@ -158,6 +140,25 @@ def measure(
         'rows': [{'kind': each.kind, **dataclasses.asdict(each.answer)} for each in pictures],
     }
     return {**figures, 'seconds': round(time.monotonic() - start, 1)}, pictures
+
+
+def _notes(
+    questions: Mapping[str, Sequence[_Question]],
+    sources: Mapping[str, str],
+    held_out: int,
+    obstacle: str,
+) -> list[str]:
+    """Explain how the pictures were chosen, and what was left out."""
+    notes = [_LEGEND['columns'], *(_LEGEND[e] for e in _LEGEND if e in sources.values())]
+    if held_out > _MAX_HELD_OUT:
+        notes.append(f'{_MAX_HELD_OUT} of {held_out} held-out pictures were measured')
+    if any(each.example.alone for each in questions['unseen']):
+        notes.append('frames of an object alone are easy: see the composed pictures')
+    if not questions['composed']:
+        notes.append('no composed pictures: the edge cuts off all objects to paste')
+    if obstacle:
+        notes.append(f'backgrounds are those of the shipped recording: {obstacle}')
+    return notes
 
 
 def _taught_figures(
@@ -203,44 +204,21 @@ def _unseen(
     return questions, {name: 'held out' if name in apart else other for name in names}
 
 
-def _backgrounds(*, recorded: bool) -> list[_Scene]:
-    """Return scenes that training did not use, or frames of the recording."""
-    scenes = []
-    for number, each in enumerate(rendered_backgrounds(_SCENES, _FIRST_SCENE), _FIRST_SCENE):
-        objects = () if recorded else random_scene(number).objects
-        shown = {*OBJECT_CATEGORIES} if recorded else {one.entry.category for one in objects}
-        scenes.append(_Scene(background=each, shown=shown, source=f'scene {number}'))
-    return scenes
-
-
-def _photographs() -> list[_Scene]:
-    """Return the packaged photographs, which are backgrounds in training, too."""
-    scenes = []
-    for each in read_photographs(PHOTOGRAPHS):
-        image = np.asarray(each.image())
-        background = Background(image=image, labels=np.zeros(image.shape[:2], np.uint8))
-        scenes.append(_Scene(background=background, shown={*each.present}, source=each.file.name))
-    return scenes
-
-
-def _without_objects(scene: _Scene, names: Sequence[str]) -> _Question:
-    """Ask for the nouns that a scene does not show."""
-    absent = [name for name in names if not scene.shows(name)]
-    example = Example(image=scene.background.image, objects=(), source=scene.source)
+def _without_objects(background: Background, names: Sequence[str]) -> _Question:
+    """Ask for the nouns that a background does not show."""
+    absent = [name for name in names if not background.may_show([name])]
+    example = Example(image=background.image, objects=(), source=background.source)
     return _Question(example=example, names=absent)
 
 
 def _composed(
-    examples: Sequence[Example], names: Sequence[str], scenes: Sequence[_Scene]
+    examples: Sequence[Example], names: Sequence[str], backgrounds: Sequence[Background]
 ) -> list[_Question]:
     """Compose cluttered pictures; none if the edges cut off all objects of the examples."""
-    masks = [one.mask for each in examples for one in each.objects if one.name in names]
-    edges = [np.concatenate([*mask[[0, -1]], *mask[:, [0, -1]].T]) for mask in masks]
-    if not any(
-        mask.sum() >= MIN_PIXELS and not edge.any() for mask, edge in zip(masks, edges, strict=True)
-    ):
+    objects = [one for each in examples for one in each.objects if one.name in names]
+    if not any(is_whole(one.mask) for one in objects):
         return []
-    plain = [each.background for each in scenes if not any(map(each.shows, names))]
+    plain = [each for each in backgrounds if not each.may_show(names)]
     composer = Composer(examples, names, plain, np.random.default_rng(0))
     questions = []
     for number in range(_COMPOSED):
@@ -248,12 +226,12 @@ def _composed(
         shown = [drawn.names == 1 + index for index in range(len(names))]
         # Nobody could tell whether an object that is mostly hidden counts.
         clear = [not m.any() or (m & (drawn.objects > 0)).sum() >= MIN_PIXELS for m in shown]
-        objects = tuple(
+        labelled = tuple(
             LabelledObject(name=name, mask=mask)
             for name, mask in zip(names, shown, strict=True)
             if mask.any()
         )
-        example = Example(image=drawn.image, objects=objects, source=f'composed {number}')
+        example = Example(image=drawn.image, objects=labelled, source=f'composed {number}')
         asked = [name for name, each in zip(names, clear, strict=True) if each]
         questions.append(_Question(example=example, names=asked))
     return questions
@@ -268,17 +246,10 @@ def _ask(segmenter: Segmenter, questions: Iterable[_Question], kind: str) -> Ite
         ]
         predictions = segmenter.segment_all(example.image, texts)
         for name, text, prediction in zip(names, texts, predictions, strict=True):
-            truth = example.union(name)
+            answer = answer_of(example, name, text, prediction)
             mask = prediction.mask & prediction.found
-            answer = ExampleAnswer(
-                source=example.source,
-                name=name,
-                instruction=text,
-                iou=intersection_over_union(mask, truth) if truth.any() else None,
-                found=bool(prediction.found),
-                score=float(prediction.score),
-            )
-            yield Picture(kind=kind, answer=answer, image=drawn(example.image, [truth], mask))
+            image = drawn(example.image, [example.union(name)], mask)
+            yield Picture(kind=kind, answer=answer, image=image)
 
 
 def _forgetting(before: Path, after: Segmenter, scenes: int) -> dict[str, Any]:

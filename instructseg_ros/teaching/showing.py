@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from instructseg_ros.research.evaluation.metrics import intersection_over_union
 from instructseg_ros.spatial.pinhole import Pinhole, bounding_window, deproject_window
 from instructseg_ros.spatial.plane import Plane, denoise_depth, dilate, fit_plane
-from instructseg_ros.teaching.click_mask import grab_cut, mask_iou, pixel_scale
+from instructseg_ros.teaching.click_mask import grab_cut, pixel_scale
 
 MIN_HEIGHT: Final = 0.004  # of a surface above the table, m; noise of the depth raises it
 MIN_AREA: Final = 2e-4  # of an object, as a share of the image
@@ -369,14 +370,14 @@ def _cut_out(rgb: np.ndarray, evidence: _Evidence, part: np.ndarray) -> np.ndarr
 
 
 def _moved(mask: np.ndarray, before: np.ndarray) -> bool:
-    if mask.shape != before.shape or mask_iou(mask, before) < SAME_PLACE:
+    if mask.shape != before.shape or intersection_over_union(mask, before) < SAME_PLACE:
         return True
     shift = [np.argwhere(each).mean(0) for each in (mask, before)]
     return float(np.linalg.norm(shift[0] - shift[1])) > 1.0 * pixel_scale(mask)
 
 
 def _repeated(rgb: np.ndarray, mask: np.ndarray, before: np.ndarray, colors: np.ndarray) -> bool:
-    if mask.shape != before.shape or mask_iou(mask, before) < SAME_PLACE:
+    if mask.shape != before.shape or intersection_over_union(mask, before) < SAME_PLACE:
         return False
     both = mask & before
     return float(np.abs(rgb[both].astype(float) - colors[both]).mean()) < SAME_PIXELS

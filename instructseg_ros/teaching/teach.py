@@ -30,7 +30,7 @@ from instructseg_ros.model.model_files import (
 from instructseg_ros.model.noun_finder import NounNetwork
 from instructseg_ros.model.noun_query import COLORS, NounReader
 from instructseg_ros.model.taught_network import read_taught
-from instructseg_ros.teaching.composer import photographed_backgrounds, rendered_backgrounds
+from instructseg_ros.teaching.backgrounds import photographed_backgrounds, rendered_backgrounds
 from instructseg_ros.teaching.examples import (
     FOLDER,
     Example,
@@ -200,11 +200,13 @@ def _train_heads(
 ) -> None:
     """Write a model with heads for all names of some examples into the unfinished work."""
     report(Progress(stage='pictures', done=0.0))  # Rendering takes a while.
+    names = names_of(examples)
+    backgrounds = [*rendered_backgrounds(_SCENES), *photographed_backgrounds()]
     trainer = HeadTrainer(
         NounNetwork.load(model),
-        names_of(examples),
+        names,
         examples,
-        [*rendered_backgrounds(_SCENES), *photographed_backgrounds()],
+        [each for each in backgrounds if not each.may_show(names)],
         steps=steps,
         checkpoint=work / _CHECKPOINT,
     )
@@ -246,14 +248,21 @@ def _explain(output: Path, error: Exception) -> str:
     return f'{output} cannot be written ({error}): free some space, then start again to resume'
 
 
-def forget(model: Path, names: Sequence[str], output: Path, **options: object) -> Path:
+def forget(
+    model: Path,
+    names: Sequence[str],
+    output: Path,
+    *,
+    report: Callable[[Progress], None],
+    steps: int = 900,
+) -> Path:
     """Make a model folder that was never taught some names; retrains what is left, if anything.
 
     Args:
         model: Folder of a taught model.
         names: Taught nouns.
         output: Folder of the new model.
-        options: See `teach`.
+        report, steps: See `teach`.
 
     Raises:
         TeachingError: The model was not taught one of the names, or learns by fine-tuning.
@@ -270,7 +279,7 @@ def forget(model: Path, names: Sequence[str], output: Path, **options: object) -
     stored = load_examples(model / FOLDER)
     left = [_without(each, names) for each in stored if not {*names_of([each])} <= {*names}]
     if names_of(left):
-        return teach(model, left, output, **options)  # type: ignore[arg-type]
+        return teach(model, left, output, report=report, steps=steps)
     with _explaining(output), locked(output):
         work = _claim(output, model, left, 0)
         write_manifest(_copy_model(model, work))

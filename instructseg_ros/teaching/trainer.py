@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from instructseg_ros.model.noun_finder import NounNetwork
+from instructseg_ros.model.noun_finder import NounNetwork, to_pixels
 from instructseg_ros.model.processor import stretch_levels
-from instructseg_ros.model.taught_network import (
-    AROUND,
-    TaughtNetwork,
-    TaughtNoun,
-    View,
-    to_pixels,
-    view_of,
-)
-from instructseg_ros.teaching.composer import MIN_PIXELS, Background, Composer, Composite
+from instructseg_ros.model.taught_network import AROUND, TaughtNetwork, TaughtNoun, View, view_of
+from instructseg_ros.teaching.backgrounds import Background
+from instructseg_ros.teaching.composer import MIN_PIXELS, Composer, Composite
 from instructseg_ros.teaching.examples import Example
 
 _SIZE: Final = (448, 336)  # (width, height) of a training picture of the pixel head
@@ -34,7 +28,7 @@ _BATCH: Final = 2
 _CLIP: Final = 1.0
 _VIEWED: Final = 2 / 3  # composed pictures whose objects train the view head, per step
 _FEWEST_VIEWED: Final = 20
-_MAX_VIEWS: Final = 4000
+_MAX_VIEWS: Final = 8000  # mirrored ones included
 _VIEW_PASSES: Final = 40
 _VIEW_RATE: Final = 2e-3
 _VIEW_BATCH: Final = 64
@@ -42,7 +36,9 @@ _VIEW_NOISE: Final = 0.2  # added to features, in standard deviations
 _THRESHOLDS: Final = (0.45, 0.75)  # range of the view head's thresholds
 _VALIDATED: Final = 24  # composed pictures that choose the best step
 _VALIDATE_EVERY: Final = 50
-_HELD_OUT: Final = 6  # of so many examples, one is held out for validation
+HELD_OUT: Final = 6  # of so many examples, one is held out for validation
+
+_T = TypeVar('_T')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,12 +90,12 @@ class HeadTrainer:
         nouns = [TaughtNoun(name=name) for name in names]
         self.network = TaughtNetwork(nouns, backbone.requires_grad_(False).eval())
         kept, held_out = split(examples, names)
-        train, validation = _split_backgrounds(backgrounds)
+        train, validation = hold_out(backgrounds)
         self._composer = Composer(kept, names, train, self._rng)
         # Other objects teach the view head more than empty backgrounds.
         full = [each for each in train if each.labels.any()]
         self._crowded = Composer(kept, names, full or train, self._rng)
-        others = Composer(held_out, names, validation, np.random.default_rng(seed + 1))
+        others = Composer(held_out, names, validation or train, np.random.default_rng(seed + 1))
         self._validation = [others.draw() for _ in range(_VALIDATED)]
 
     def run(self, report: Callable[[Progress], None]) -> TaughtNetwork:
@@ -113,28 +109,28 @@ class HeadTrainer:
             self._train_pixels(report)
         except KeyboardInterrupt:
             report(Progress(stage='interrupted', done=1.0))
-        self.network.eval()
         self.network.nouns = tuple(self._calibrated(index) for index in range(len(self._names)))
         return self.network
 
     def _train_views(self, report: Callable[[Progress], None]) -> None:
         """Fit the view head, a regression on features that are computed once."""
-        views: list[View] = []
+        parts: list[torch.Tensor] = []
         names: list[int] = []
         count = max(_FEWEST_VIEWED, round(_VIEWED * self._steps))
         for number in range(count):
-            for view, name in _views(self._crowded.draw(), self._rng):
-                views.append(view)
-                names.append(name)
-            if len(views) >= _MAX_VIEWS:
+            pairs = [*_views(self._crowded.draw(), self._rng)]
+            views = [view for view, _ in pairs]
+            # Features at once: thousands of views would fill a small robot's memory.
+            parts.append(self.network.view_features([*views, *map(_mirrored, views)]))
+            names += 2 * [name for _, name in pairs]
+            report(Progress(stage='views', done=0.9 * (number + 1) / count))
+            if len(names) >= _MAX_VIEWS:
                 break
-            report(Progress(stage='views', done=0.5 * (number + 1) / count))
-        features = self.network.view_features([*views, *map(_mirrored, views)])
-        report(Progress(stage='views', done=0.9))
+        features = torch.cat(parts)
         head = self.network.views
         head.mean.copy_(features.mean(0))
         head.spread.copy_(features.std(0) + 1e-4)
-        self._fit(features, torch.tensor([*names, *names]))
+        self._fit(features, torch.tensor(names))
         report(Progress(stage='views', done=1.0))
 
     def _fit(self, features: torch.Tensor, names: torch.Tensor) -> None:
@@ -160,7 +156,7 @@ class HeadTrainer:
 
     def _train_pixels(self, report: Callable[[Progress], None]) -> None:
         """Train the pixel head; keep the weights with the best IoU on held-out pictures."""
-        head = self.network.pixels.train()
+        head = self.network.pixels
         start = self._resume()
         best, weights = -1.0, head.state_dict()  # the newest ones until the first measurement
         if start:
@@ -197,7 +193,6 @@ class HeadTrainer:
     @torch.no_grad()
     def _validate(self) -> float:
         """Return the mean IoU of the pixel head over the nouns on the held-out pictures."""
-        head = self.network.pixels.eval()
         both = np.zeros((2, 1 + len(self._names)))
         for composite in self._validation:
             image = Image.fromarray(composite.image).resize(_SIZE, Image.Resampling.BILINEAR)
@@ -209,7 +204,6 @@ class HeadTrainer:
             for name in range(both.shape[1]):
                 both[0, name] += ((found == name) & (wanted == name)).sum()
                 both[1, name] += ((found == name) | (wanted == name)).sum()
-        head.train()
         return float((both[0, 1:] / np.maximum(both[1, 1:], 1)).mean())
 
     def _resume(self) -> int:
@@ -256,25 +250,22 @@ def _copied(module: nn.Module) -> dict[str, torch.Tensor]:
 def split(examples: Sequence[Example], names: Sequence[str]) -> tuple[list[Example], list[Example]]:
     """Split examples into those to train with and those that choose the best step.
 
-    Of each name, every sixth example is held out; where there are fewer, all examples are both.
+    Every sixth example of each name is held out; where there are fewer, all examples are both.
     """
     held_out: set[int] = set()
     for name in names:
         having = [i for i, each in enumerate(examples) if each.union(name).any()]
-        held_out.update(having[_HELD_OUT - 1 :: _HELD_OUT])
+        held_out.update(having[HELD_OUT - 1 :: HELD_OUT])
     kept = [each for i, each in enumerate(examples) if i not in held_out]
     chosen = [examples[i] for i in sorted(held_out)]
     missing = set(names) - {one.name for each in chosen for one in each.objects}
     return (kept, chosen) if not missing else (list(examples), list(examples))
 
 
-def _split_backgrounds(
-    backgrounds: Sequence[Background],
-) -> tuple[list[Background], list[Background]]:
-    """Hold out every sixth background."""
-    held_out = [each for i, each in enumerate(backgrounds) if i % _HELD_OUT == _HELD_OUT - 1]
-    kept = [each for i, each in enumerate(backgrounds) if i % _HELD_OUT != _HELD_OUT - 1]
-    return kept, held_out or kept
+def hold_out(items: Sequence[_T]) -> tuple[list[_T], list[_T]]:
+    """Split items into those to train with and every sixth one, to validate with."""
+    held_out = list(items[HELD_OUT - 1 :: HELD_OUT])
+    return [each for i, each in enumerate(items) if i % HELD_OUT != HELD_OUT - 1], held_out
 
 
 def _views(composite: Composite, rng: np.random.Generator) -> Iterator[tuple[View, int]]:

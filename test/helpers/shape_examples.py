@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from instructseg_ros.teaching.composer import Background
+from instructseg_ros.teaching.backgrounds import Background
 from instructseg_ros.teaching.examples import Example, LabelledObject
 
 SIZE = (160, 120)

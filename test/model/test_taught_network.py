@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from instructseg_ros.model.noun_finder import NounNetwork
+from instructseg_ros.model.noun_finder import NounNetwork, to_pixels
 from instructseg_ros.model.taught_network import (
     VIEW,
     TaughtNetwork,
     TaughtNoun,
     read_taught,
-    to_pixels,
     view_of,
 )
 

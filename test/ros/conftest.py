@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rclpy
 from rclpy.node import Node
 from ros_domain import domain  # noqa: F401
-from ros_probe import COMMAND_RATE, NodeProcess, Probe
-
-
-@pytest.fixture
-def run_process(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Return a function that starts a node process; all are ended afterwards."""
-    started: list[NodeProcess] = []
-
-    def run(module: str, *, namespace: str = '/', **parameters: Any) -> NodeProcess:
-        output = tmp_path / f'{module}-{len(started)}.txt'
-        started.append(NodeProcess(module, output, parameters=parameters, namespace=namespace))
-        return started[-1]
-
-    yield run
-    for node in started:
-        if node.process.poll() is None:
-            node.stop()
+from ros_nodes import active_node, run_process  # noqa: F401
+from ros_probe import NodeProcess, Probe
 
 
 @pytest.fixture(scope='session')
@@ -36,25 +20,9 @@ def robot(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[NodeProcess]:
     """The segmentation node in the namespace /robot, active, with a tiny model."""
-    node = NodeProcess(
-        'segmentation_node',
-        tmp_path_factory.mktemp('robot') / 'output.txt',
-        namespace='/robot',
-        parameters={
-            'model': tiny_model_dir,
-            'device': 'cpu',
-            'max_age': 60.0,
-            'image_timeout': 60.0,
-            'max_command_rate': COMMAND_RATE,
-        },
-    )
-    try:
-        node.wait_for_output('activate: done')
+    output = tmp_path_factory.mktemp('robot') / 'output.txt'
+    with active_node(output, '/robot', model=tiny_model_dir) as node:
         yield node
-    finally:
-        status = node.stop()
-    assert status == 0
-    assert 'Traceback' not in node.output()
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,8 @@ import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
-from ros_probe import COMMAND_RATE, TIMEOUT, NodeProcess, Probe
+from ros_nodes import active_node
+from ros_probe import TIMEOUT, NodeProcess, Probe
 
 from instructseg_ros.cli.main import main
 from instructseg_ros.model.model_files import ModelError, find_model, write_manifest
@@ -76,24 +77,9 @@ def damaged_model(tiny_model_dir: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope='module')
 def changing(domain: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node whose model the tests change."""
-    node = NodeProcess(
-        'segmentation_node',
-        tmp_path_factory.mktemp('changing') / 'output.txt',
-        namespace='/changing',
-        parameters={
-            'device': 'cpu',
-            'max_age': 60.0,
-            'image_timeout': 60.0,
-            'max_command_rate': COMMAND_RATE,
-        },
-    )
-    try:
-        node.wait_for_output('activate: done')
+    output = tmp_path_factory.mktemp('changing') / 'output.txt'
+    with active_node(output, '/changing') as node:
         yield node
-    finally:
-        status = node.stop()
-    assert status == 0
-    assert 'Traceback' not in node.output()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from ros_domain import domain  # noqa: F401
+from ros_nodes import rendering, run_process  # noqa: F401
 from ros_probe import NodeProcess, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -26,7 +26,6 @@ from instructseg_ros.ros.messages import array_to_image, stamp_to_nanoseconds
 from instructseg_ros.spatial.pinhole import Pinhole
 from instructseg_ros.streaming.encodings import decode_labels
 from instructseg_ros.tabletop.sim_camera import camera_info
-from instructseg_ros.tabletop.world.mujoco_model import load_mujoco
 from instructseg_ros.teaching.camera import CameraError, TeachingNode, frames_of_camera
 from instructseg_ros.teaching.capture import CaptureProgress, collect
 
@@ -116,24 +115,14 @@ def teaching() -> Iterator[TeachingNode]:
 
 
 @pytest.fixture
-def sim_camera(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Return a function that starts a simulated camera; it is stopped afterwards."""
-    started: list[NodeProcess] = []
-    try:
-        load_mujoco().GLContext(32, 24).free()
-    except Exception as error:  # Each OpenGL library has errors of its own.
-        pytest.skip(f'nothing can be rendered: {error}')
-
-    def run(namespace: str, **parameters: Any) -> NodeProcess:
-        output = tmp_path / 'camera.txt'
-        started.append(
-            NodeProcess('sim_camera', output, parameters=parameters, namespace=namespace)
-        )
-        return started[-1]
-
-    yield run
-    for camera in started:
-        camera.stop()
+def sim_camera(
+    rendering: None,  # noqa: F811
+    run_process: Callable[..., NodeProcess],  # noqa: F811
+) -> Callable[..., NodeProcess]:
+    """Return a function that starts a simulated camera in a namespace."""
+    return lambda namespace, **parameters: run_process(
+        'sim_camera', namespace=namespace, **parameters
+    )
 
 
 def test_an_object_shown_to_a_camera_becomes_examples_with_its_true_masks(
@@ -314,6 +303,13 @@ def test_progress_of_another_thread_reaches_a_subscriber_that_comes_late(
 
 def test_progress_without_wanted_examples_is_not_an_error(teaching: TeachingNode) -> None:
     teaching.progress.publish_capture(CaptureProgress(accepted=0, wanted=0))
+    received: list[str] = []
+    with Background() as other:
+        other.node.create_subscription(
+            String, 'teach/progress', lambda text: received.append(text.data), qos.latched()
+        )
+        wait_until(lambda: received)
+    assert json.loads(received[0])['done'] == 0.0
 
 
 def test_closing_the_frames_unsubscribes_and_keeps_the_node(teaching: TeachingNode) -> None:

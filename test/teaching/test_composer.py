@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from instructseg_ros.teaching.composer import Background, Composer, photographed_backgrounds
+from instructseg_ros.teaching.backgrounds import Background
+from instructseg_ros.teaching.composer import Composer
 from instructseg_ros.teaching.examples import Example, LabelledObject
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
@@ -84,9 +85,3 @@ def test_only_objects_that_were_shown_alone_change_their_color(alone: bool) -> N
         red, _, blue = colors[alpha > 0.9].mean(0)
         hues.add(bool(red > blue))
     assert hues == ({True, False} if alone else {True})
-
-
-def test_the_photographs_of_the_package_are_backgrounds_without_objects() -> None:
-    pictures = photographed_backgrounds()
-    assert len(pictures) >= 5
-    assert all(max(each.image.shape) == 640 and not each.labels.any() for each in pictures)

@@ -20,9 +20,10 @@ from instructseg_ros.research.data.image_folder import read
 from instructseg_ros.research.training.smoke import write_tiny_model
 from instructseg_ros.research.training.trainer import checkpoints
 from instructseg_ros.teaching import teach
+from instructseg_ros.teaching.backgrounds import observe_scenes
 from instructseg_ros.teaching.examples import Example, LabelledObject, load_examples
 from instructseg_ros.teaching.fine_tuning import WORK, fine_tune
-from instructseg_ros.teaching.fine_tuning_data import see_scenes, write_data
+from instructseg_ros.teaching.fine_tuning_data import write_data
 from instructseg_ros.teaching.teach import TeachingError
 from instructseg_ros.teaching.trainer import Progress
 
@@ -104,7 +105,7 @@ def test_the_data_is_the_same_each_time(examples: list[Example], tmp_path: Path)
 
 def test_scenes_that_show_a_taught_object_are_left_out(tmp_path: Path) -> None:
     shown = [dataclasses.replace(_shown('stapler', seed), objects=()) for seed in range(2)]
-    categories = {obj.category for seen in see_scenes(3) for obj in seen.graph}
+    categories = {obj.category for seen in observe_scenes(3) for obj in seen.graph}
     example = _shown('stapler', 0)
     objects = tuple(
         LabelledObject(name=name, mask=example.objects[0].mask) for name in sorted(categories)
@@ -172,7 +173,7 @@ def test_no_noun_counts_as_known_but_a_name_consists_of_letters(model: Path) -> 
 
 def test_a_fine_tuned_model_cannot_forget(model: Path, tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match='Teach the original model the other names again'):
-        teach.forget(model, ['stapler'], tmp_path / 'output')
+        teach.forget(model, ['stapler'], tmp_path / 'output', report=lambda progress: None)
 
 
 class StopAt(list[Progress]):

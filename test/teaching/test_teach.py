@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors import SafetensorError
-from shape_examples import make_quick, quick_teaching, shape_example, shape_examples  # noqa: F401
+from shape_examples import (
+    make_quick,
+    plain_background,
+    quick_teaching,  # noqa: F401
+    shape_example,
+    shape_examples,
+)
 
 from instructseg_ros.model.model_files import (
     MANIFEST,
@@ -22,14 +29,19 @@ from instructseg_ros.model.model_files import (
 from instructseg_ros.model.segmenter import Segmenter
 from instructseg_ros.model.taught_network import TaughtNetwork, read_taught
 from instructseg_ros.teaching import teach
+from instructseg_ros.teaching.backgrounds import Background
 from instructseg_ros.teaching.examples import FOLDER, load_examples, names_of, save_examples
 from instructseg_ros.teaching.fine_tuning import WORK
 from instructseg_ros.teaching.teach import TeachingError
-from instructseg_ros.teaching.trainer import Progress
+from instructseg_ros.teaching.trainer import HeadTrainer, Progress
 
 EMBEDDED = find_model('embedded')
 NEW = {TAUGHT, TAUGHT_WEIGHTS, MANIFEST}
 pytestmark = pytest.mark.usefixtures('quick_teaching')
+
+
+def ignore(progress: Progress) -> None:
+    """Report nothing."""
 
 
 def taught_names(model: Path) -> list[str]:
@@ -41,7 +53,7 @@ def run(
     *names: str,
     model: Path = EMBEDDED,
     steps: int = 2,
-    report: Callable[[Progress], Any] = lambda progress: None,
+    report: Callable[[Progress], Any] = ignore,
 ) -> Path:
     examples = teach.all_examples(model, shape_examples(*names), names)
     return teach.teach(model, examples, output, steps=steps, report=report)
@@ -143,6 +155,23 @@ def test_the_new_model_has_the_base_models_files_byte_by_byte_and_a_valid_manife
     assert noun.examples == 3
 
 
+def test_pictures_that_show_a_noun_without_labels_are_no_backgrounds_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, starry = plain_background(), replace(plain_background(), nouns=frozenset(['star']))
+    used: list[Background] = []
+
+    class Watched(HeadTrainer):
+        def __init__(self, backbone: Any, *arguments: Any, **options: Any) -> None:
+            used.extend(arguments[-1])
+            super().__init__(backbone, *arguments, **options)
+
+    monkeypatch.setattr(teach, 'rendered_backgrounds', lambda count: [plain, starry])
+    monkeypatch.setattr(teach, 'HeadTrainer', Watched)
+    run(tmp_path / 'star', 'star')
+    assert used == [plain]
+
+
 def test_the_examples_are_stored_in_the_new_model(star_model: Path) -> None:
     stored = load_examples(star_model / FOLDER)
     for mine, theirs in zip(stored, shape_examples('star'), strict=True):
@@ -198,7 +227,7 @@ def test_pictures_of_a_forgotten_noun_that_show_others_stay(
 def test_a_model_that_forgot_everything_equals_the_base_model(
     star_model: Path, tmp_path: Path
 ) -> None:
-    output = teach.forget(star_model, ['star'], tmp_path / 'output')
+    output = teach.forget(star_model, ['star'], tmp_path / 'output', report=ignore)
     files = {file.name: file.read_bytes() for file in EMBEDDED.iterdir() if file.is_file()}
     mine = {file.name: file.read_bytes() for file in output.iterdir() if file.name != '.lock'}
     assert {*mine} == {*files}
@@ -208,9 +237,9 @@ def test_a_model_that_forgot_everything_equals_the_base_model(
 
 def test_only_taught_nouns_can_be_forgotten(star_model: Path, tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match='was not taught "mug"; it was taught star'):
-        teach.forget(star_model, ['mug'], tmp_path / 'output')
+        teach.forget(star_model, ['mug'], tmp_path / 'output', report=ignore)
     with pytest.raises(TeachingError, match='it was taught nothing'):
-        teach.forget(EMBEDDED, ['star'], tmp_path / 'output')
+        teach.forget(EMBEDDED, ['star'], tmp_path / 'output', report=ignore)
 
 
 def test_a_killed_training_resumes_from_its_checkpoint(tmp_path: Path) -> None:

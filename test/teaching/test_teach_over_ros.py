@@ -13,6 +13,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_domain import domain  # noqa: F401
+from ros_nodes import rendering, run_process  # noqa: F401
 from ros_probe import COMMAND_RATE, TIMEOUT, NodeProcess, Probe
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -22,7 +23,6 @@ from instructseg_ros.cli.main import main
 from instructseg_ros.msg import Segmentation
 from instructseg_ros.ros.messages import stamp_to_nanoseconds
 from instructseg_ros.streaming.encodings import decode_labels
-from instructseg_ros.tabletop.world.mujoco_model import load_mujoco
 from instructseg_ros.tabletop.world.scene_graph import from_json
 from instructseg_ros.teaching import teach
 
@@ -34,22 +34,12 @@ LEAST_IOU = 0.6
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Return a function that starts a node; all are stopped afterwards."""
-    started: list[NodeProcess] = []
-    try:
-        load_mujoco().GLContext(32, 24).free()
-    except Exception as error:  # Each OpenGL library has errors of its own.
-        pytest.skip(f'nothing can be rendered: {error}')
-
-    def start(module: str, **parameters: Any) -> NodeProcess:
-        output = tmp_path / f'{module}.txt'
-        started.append(NodeProcess(module, output, parameters=parameters, namespace=NAMESPACE))
-        return started[-1]
-
-    yield start
-    for node in started:
-        node.stop()
+def run(
+    rendering: None,  # noqa: F811
+    run_process: Callable[..., NodeProcess],  # noqa: F811
+) -> Callable[..., NodeProcess]:
+    """Return a function that starts a node in the namespace of these tests."""
+    return lambda module, **parameters: run_process(module, namespace=NAMESPACE, **parameters)
 
 
 @pytest.fixture
